@@ -1,0 +1,56 @@
+"""GRPO on Countdown from the base model that ships with entrojax.
+
+    python -m entrojax.main --config=configs/countdown.py --workdir=runs/grpo
+
+Presets, as `--config=configs/countdown.py:NAME`:
+  demo   the budget of `make demo`
+  test   a few tiny steps, for tests
+"""
+
+from ml_collections import ConfigDict as Config
+
+from configs import default
+
+PRESETS = ("", "demo", "test")
+
+
+def get_config(preset: str = "") -> Config:
+  """Returns the settings of a preset."""
+  if preset not in PRESETS:
+    raise ValueError(f"no preset {preset!r}, only {PRESETS}")
+  config = default.get_config()
+  config.update(
+    {
+      "num_rollout_steps": 300,
+      "model": {"path": "entrojax/bases/countdown"},
+      "task": {"name": "countdown"},
+      "rollout": {
+        "num_prompts": 32,
+        "group_size": 8,
+        "prompt_length": 12,
+        "response_length": 14,
+      },
+      "training": {"updates_per_rollout": 4, "rematerialise": False},
+      "optimizer": {"learning_rate": 3e-4, "b2": 0.99},
+      "evaluation": {
+        "split": "validation[:256]",
+        "num_samples": 256,
+        "prompts_per_batch": 4,
+      },
+    }
+  )
+  if preset == "test":
+    config.update(
+      {
+        "num_rollout_steps": 2,
+        "rollout": {"num_prompts": 8, "group_size": 4},
+        "training": {"updates_per_rollout": 2},
+        "evaluation": {
+          "split": "validation[:8]",
+          "num_samples": 4,
+          "prompts_per_batch": 8,
+        },
+        "log": {"every": 1},
+      }
+    )
+  return config

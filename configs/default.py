@@ -1,0 +1,132 @@
+"""Every setting once, with its unit. Other configs only override.
+
+A method's section bears the name of its function in entrojax, and its keys are
+that function's arguments: `config.ppo_clip.clip_high` is the clip_high of
+entrojax.objectives.ppo_clip.
+"""
+
+from ml_collections import ConfigDict as Config
+from ml_collections import config_dict
+
+
+def get_config() -> Config:
+  """Returns plain GRPO, with no data set and no model chosen."""
+  config = Config()
+  config.seed = 0  # of the order of prompts, the samples and the mini-batches
+  config.num_rollout_steps = 100  # rollout batches of the run
+
+  config.model = Config(
+    {
+      "path": config_dict.placeholder(str),  # folder: config.json, ...
+      "dtype": "float32",  # of activations; bfloat16 on TPU
+      "scan_layers": False,  # loop over one compiled layer: for deep models
+      "rematerialise": False,  # keep only each layer's input for the backward
+    }
+  )
+  config.task = Config(
+    {
+      "name": config_dict.placeholder(str),  # a module of entrojax.tasks
+      "train_split": "train",
+      "data_dir": config_dict.placeholder(str),  # None: the task's default
+    }
+  )
+  config.mesh = (-1, 1, 1)  # devices on (data, fsdp, tensor); -1 = the rest
+
+  config.rollout = Config(
+    {
+      "num_prompts": 64,  # Q, prompts in a rollout batch
+      "group_size": 8,  # G, responses to each prompt
+      "prompt_length": 256,  # P, tokens
+      "response_length": 1024,  # T, tokens, EOS included
+      "temperature": 1.0,
+      "top_k": 0,  # 0 = off
+      "top_p": 1.0,  # 1 = off
+    }
+  )
+  config.training = Config(
+    {
+      "updates_per_rollout": 1,  # optimizer steps on one rollout batch
+      "num_epochs": 1,  # passes over it that these steps make together
+      "num_microbatches": 1,  # parts of a mini-batch run one after another
+      "rematerialise": True,  # hold the activations of one part at a time
+    }
+  )
+
+  config.advantage = "grpo"  # grpo, dr_grpo, rloo
+  config.objective = ("ppo_clip",)  # members of the chain, in order
+  config.aggregation = "token-mean"  # seq-mean-token-{mean,sum,sum-norm}
+  config.reinforce = Config()
+  config.ppo_clip = Config(
+    {
+      "clip_low": 0.2,
+      "clip_high": 0.2,
+      "dual_clip": 3.0,  # bound of the loss / |A| at A < 0; None = off
+    }
+  )
+  config.entropic = Config(
+    {
+      "min_probability": 0.95,  # acts on tokens above; 0 = on all
+      "norm": "selected",  # the denominator's tokens: selected or all
+    }
+  )
+  config.reference_kl = Config(
+    {
+      "kl_coef": 1e-3,  # loss per nat; the reference is model.path
+      "estimator": "k3",  # k1, k2, k3
+    }
+  )
+  config.entropy_bonus = Config(
+    {
+      "entropy_coef": 1e-3  # loss per nat
+    }
+  )
+
+  config.control = Config(
+    {
+      "name": "no_control",  # or entropic_pi
+      "target": config_dict.placeholder(float),  # nats per token
+      "kp": 1.0,  # 1 / nats
+      "ki": 0.01,  # 1 / nats
+      "limit": 1.0,  # bound of the coefficient
+      "anti_windup": False,  # hold the integral while saturated
+    }
+  )
+  config.optimizer = Config(
+    {
+      "learning_rate": 1e-6,
+      "warmup_steps": 0,  # optimizer steps, linear from 0
+      "decay_steps": 0,  # optimizer steps of a cosine; 0 = constant
+      "end_fraction": 0.0,  # of the learning rate, where the cosine ends
+      "b1": 0.9,
+      "b2": 0.999,
+      "eps": 1e-8,
+      "weight_decay": 0.0,
+      "max_grad_norm": 1.0,  # global norm
+    }
+  )
+
+  config.evaluation = Config(
+    {
+      "split": "validation",
+      "every": 0,  # rollout steps; 0 = before the first and after the last only
+      "num_samples": 64,  # of each prompt: pass@k up to this k
+      "temperature": 1.0,  # 0 = greedy
+      "top_k": 0,  # 0 = off
+      "top_p": 1.0,  # 1 = off
+      "prompts_per_batch": 16,
+    }
+  )
+  config.checkpoint = Config(
+    {
+      "every": 0,  # rollout steps; 0 = at the end and when interrupted only
+      "keep": 2,  # of the newest
+    }
+  )
+  config.log = Config(
+    {
+      "every": 10,  # rollout steps between plain lines; the files get all
+      "samples": 8,  # responses of each evaluation kept in samples.jsonl
+      "wandb_project": config_dict.placeholder(str),  # None: no W&B
+    }
+  )
+  return config

@@ -1,0 +1,44 @@
+"""The supervised warm-up that made entrojax/bases/countdown.
+
+    python -m experiments.warm_up --config=configs/warm_up_countdown.py \
+        --output=runs/base
+"""
+
+from ml_collections import ConfigDict as Config
+
+
+def get_config() -> Config:
+  """Returns the warm-up's settings."""
+  return Config(
+    {
+      "seed": 0,  # of the initial parameters and the order of examples
+      "num_steps": 3000,  # optimizer steps
+      "batch_size": 256,  # examples a step
+      "solutions_per_problem": 64,  # random right answers drawn once for each
+      "prompt_length": 12,  # tokens
+      "response_length": 14,  # tokens, EOS included
+      "model": {
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+      },
+      "optimizer": {
+        "learning_rate": 2e-3,
+        "warmup_steps": 100,
+        "end_fraction": 0.05,
+        "b1": 0.9,
+        "b2": 0.98,
+        "eps": 1e-8,
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+      },
+      "evaluation": {
+        "split": "validation[:256]",
+        "num_samples": 256,  # of each prompt
+        "prompts_per_batch": 4,
+      },
+    }
+  )

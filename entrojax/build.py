@@ -1,0 +1,220 @@
+"""From a config to the parts of a run: every error before any compilation."""
+
+from collections.abc import Callable, Mapping, Sequence
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict as Config
+import optax
+
+from entrojax import advantages, aggregation, control, objectives
+from entrojax import tokenizer as tokenizers
+from entrojax.check import check, check_divisibility, member
+from entrojax.data import PromptStream, encode_prompts
+from entrojax.evaluate import Generate
+from entrojax.models import decoder, hugging_face
+from entrojax.optimizer import learning_rate_schedule, make_optimizer
+from entrojax.rollout import generate, greedy, make_sampler
+from entrojax.sharding import (
+  by_row,
+  make_mesh,
+  num_row_shards,
+  param_shardings,
+  replicated,
+)
+from entrojax.tasks import make_task
+from entrojax.train_step import Update, init_state, make_update
+from entrojax.types import (
+  Array,
+  Controller,
+  Model,
+  Objective,
+  Params,
+  Problem,
+  Task,
+  TrainState,
+)
+
+
+class Data(NamedTuple):
+  """What the run reads, and how it is judged."""
+
+  task: Task
+  tokenizer: tokenizers.Tokenizer
+  stream: PromptStream
+  held_out: Sequence[Problem]
+
+
+class Functions(NamedTuple):
+  """What the run computes; all jitted."""
+
+  generate: Generate  # rollout.group_size samples of each prompt
+  evaluate: Generate  # evaluation.num_samples samples of each prompt
+  advantage: Callable[[Array], Array]  # rewards [Q, G] -> advantages [Q, G]
+  update: Update  # donates its state
+  learning_rate: optax.Schedule
+
+
+class Run(NamedTuple):
+  """Everything that the train loop needs."""
+
+  mesh: Mesh
+  data: Data
+  functions: Functions
+  state: TrainState
+  ref_params: Params | None
+
+
+def build(config: Config) -> Run:
+  """Builds a run.
+
+  Raises:
+    ValueError: a setting cannot work, a file is missing or malformed; the
+      message names the key or the file.
+  """
+  check(config)
+  mesh = make_mesh(config.mesh)
+  check_divisibility(config, num_row_shards(mesh))
+  objective, controller = make_objective(config), make_controller(config)
+  optimizer, schedule = _optimizer(config, controller)
+  data = _data(config)
+  model, params = _model(config, data.tokenizer)
+  state, shardings = _place(mesh, params, optimizer)
+  update = make_update(
+    model,
+    objective,
+    aggregation.by_name(
+      config.aggregation, length=config.rollout.response_length
+    ),
+    controller,
+    optimizer,
+    temperature=config.rollout.temperature,
+    **config.training,
+  )
+  functions = Functions(
+    generate=_generator(
+      config, model, data, mesh, config.rollout, config.rollout.group_size
+    ),
+    evaluate=_generator(
+      config,
+      model,
+      data,
+      mesh,
+      config.evaluation,
+      config.evaluation.num_samples,
+    ),
+    advantage=jax.jit(member(advantages, config.advantage, "advantage")),
+    update=jax.jit(
+      update, donate_argnums=0, out_shardings=(shardings, replicated(mesh))
+    ),
+    learning_rate=schedule,
+  )
+  ref_params = None
+  if "reference_kl" in config.objective:
+    ref_params = jax.device_put(params, shardings.params)
+  return Run(mesh, data, functions, state, ref_params)
+
+
+def make_objective(config: Config) -> Objective:
+  """Makes the chain that config.objective names."""
+  return objectives.chain(
+    *(
+      member(objectives, name, "objective")(**config.get(name, {}))
+      for name in config.objective
+    )
+  )
+
+
+def make_controller(config: Config) -> Controller:
+  """Makes the controller that config.control names."""
+  settings = dict(config.control)
+  make = member(control, settings.pop("name"), "control.name")
+  return make() if make is control.no_control else make(**settings)
+
+
+def _optimizer(config: Config, controller: Controller):
+  settings = dict(config.optimizer)
+  schedule = learning_rate_schedule(
+    peak=settings.pop("learning_rate"),
+    warmup_steps=settings.pop("warmup_steps"),
+    decay_steps=settings.pop("decay_steps"),
+    end_fraction=settings.pop("end_fraction"),
+  )
+  return make_optimizer(controller, schedule, **settings), schedule
+
+
+def _data(config: Config) -> Data:
+  """Reads tokenizer and problems, and fits every prompt to its bucket."""
+  tokenizer = tokenizers.load(config.model.path)
+  task = make_task(config.task.name, config.task.data_dir)
+  held_out = task.load(config.evaluation.split)
+  encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
+  stream = PromptStream(
+    task.load(config.task.train_split),
+    tokenizer=tokenizer,
+    num_prompts=config.rollout.num_prompts,
+    prompt_length=config.rollout.prompt_length,
+    seed=config.seed,
+  )
+  return Data(task, tokenizer, stream, held_out)
+
+
+def _model(
+  config: Config, tokenizer: tokenizers.Tokenizer
+) -> tuple[Model, Params]:
+  folder = Path(config.model.path)
+  sizes = hugging_face.read_config(folder)
+  if tokenizer.vocab_size > sizes.vocab_size:
+    raise ValueError(
+      f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, the "
+      f"vocab_size of config.json is {sizes.vocab_size}"
+    )
+  model = decoder(
+    sizes,
+    dtype=jnp.dtype(config.model.dtype),
+    scan_layers=config.model.scan_layers,
+    rematerialise=config.model.rematerialise,
+  )
+  return model, hugging_face.load_params(folder, sizes)
+
+
+def _place(
+  mesh: Mesh, params: Params, optimizer: optax.GradientTransformationExtraArgs
+) -> tuple[TrainState, TrainState]:
+  """Returns the first state, on the mesh, and the tree of its shardings."""
+  make = functools.partial(init_state, optimizer=optimizer)
+  shardings = param_shardings(mesh, jax.eval_shape(make, params))
+  return jax.jit(make, out_shardings=shardings)(params), shardings
+
+
+def _generator(
+  config: Config,
+  model: Model,
+  data: Data,
+  mesh: Mesh,
+  sampling: Mapping[str, Any],
+  group_size: int,
+) -> Generate:
+  """Makes (params, prompts, key) -> `group_size` samples of each prompt."""
+  if sampling["temperature"] > 0:
+    temperature = sampling["temperature"]
+    sampler = make_sampler(top_k=sampling["top_k"], top_p=sampling["top_p"])
+  else:
+    temperature, sampler = 1.0, greedy
+  return jax.jit(
+    functools.partial(
+      generate,
+      model,
+      group_size=group_size,
+      response_length=config.rollout.response_length,
+      eos_ids=data.tokenizer.eos_ids,
+      pad_id=data.tokenizer.pad_id,
+      temperature=temperature,
+      sampler=sampler,
+    ),
+    out_shardings=by_row(mesh),
+  )

@@ -1,0 +1,122 @@
+"""What can be known to be wrong with a config before anything is loaded."""
+
+from collections.abc import Callable
+import difflib
+from types import ModuleType
+
+from ml_collections import ConfigDict as Config
+
+
+def member(module: ModuleType, name: str, key: str) -> Callable:
+  """Returns the function of `module` that a config names under `key`.
+
+  Raises:
+    ValueError: there is none; the message names the nearest.
+  """
+  known = [
+    n
+    for n, value in vars(module).items()
+    if callable(value)
+    and not n.startswith("_")
+    and getattr(value, "__module__", "").startswith(module.__name__)
+    and n == n.lower()
+  ]
+  if name in known:
+    return getattr(module, name)
+  near = difflib.get_close_matches(str(name), known, n=1)
+  hint = f"; did you mean {near[0]!r}?" if near else ""
+  raise ValueError(f"{key}: there is no {name!r} in {module.__name__}{hint}")
+
+
+def check(config: Config) -> None:
+  """Raises ValueError naming the first key whose value cannot work."""
+  for key in ("model.path", "task.name"):
+    section, leaf = key.split(".")
+    if not config[section][leaf]:
+      raise ValueError(f"{key} is not set")
+  at_least = {
+    "num_rollout_steps": 1,
+    "rollout.num_prompts": 1,
+    "rollout.prompt_length": 1,
+    "rollout.response_length": 1,
+    "training.updates_per_rollout": 1,
+    "training.num_epochs": 1,
+    "training.num_microbatches": 1,
+    "evaluation.every": 0,
+    "evaluation.num_samples": 1,
+    "evaluation.prompts_per_batch": 1,
+    "checkpoint.every": 0,
+    "checkpoint.keep": 1,
+    "log.every": 1,
+    "log.samples": 0,
+  }
+  for key, least in at_least.items():
+    value = _get(config, key)
+    if value < least:
+      raise ValueError(f"{key} must be at least {least}, got {value}")
+  if config.rollout.group_size < 2:
+    raise ValueError(
+      "rollout.group_size must be at least 2, got "
+      f"{config.rollout.group_size}: one response has no baseline"
+    )
+  if not config.rollout.temperature > 0:
+    raise ValueError(
+      "rollout.temperature must be above 0, got "
+      f"{config.rollout.temperature}: training samples cannot be greedy"
+    )
+  if config.evaluation.temperature < 0:
+    raise ValueError(
+      "evaluation.temperature must not be negative, got "
+      f"{config.evaluation.temperature}"
+    )
+  _check_control(config)
+
+
+def _check_control(config: Config) -> None:
+  controlled = config.control.name != "no_control"
+  if controlled and config.control.target is None:
+    raise ValueError("control.target is not set: the entropy to hold, in nats")
+  if controlled != ("entropic" in config.objective):
+    raise ValueError(
+      f"control.name is {config.control.name!r} but objective is "
+      f"{tuple(config.objective)}: a controller needs the term it drives "
+      "('entropic'), and the term needs a controller"
+    )
+
+
+def check_divisibility(config: Config, num_row_shards: int) -> None:
+  """Raises ValueError if a batch does not split evenly.
+
+  Args:
+    config: the run's.
+    num_row_shards: devices on the mesh's axes data and fsdp.
+  """
+  training = config.training
+  if training.updates_per_rollout % training.num_epochs:
+    raise ValueError(
+      f"training.updates_per_rollout = {training.updates_per_rollout} is not a "
+      f"multiple of training.num_epochs = {training.num_epochs}"
+    )
+  num_minibatches = training.updates_per_rollout // training.num_epochs
+  rows = config.rollout.num_prompts * config.rollout.group_size
+  parts = num_minibatches * training.num_microbatches * num_row_shards
+  if rows % parts:
+    raise ValueError(
+      f"rollout.num_prompts * rollout.group_size = {rows} rows do not divide "
+      f"over {num_minibatches} mini-batches (training.updates_per_rollout / "
+      f"num_epochs) x {training.num_microbatches} training.num_microbatches x "
+      f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
+    )
+  for key in ("rollout.num_prompts", "evaluation.prompts_per_batch"):
+    if _get(config, key) % num_row_shards:
+      raise ValueError(
+        f"{key} = {_get(config, key)} does not divide over {num_row_shards} "
+        f"devices of mesh = {tuple(config.mesh)}"
+      )
+
+
+def _get(config: Config, key: str):
+  value = config
+  for part in key.split("."):
+    value = value[part]
+  return value

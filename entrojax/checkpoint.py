@@ -1,0 +1,112 @@
+"""Checkpoints: orbax step directories, written in the background.
+
+A checkpoint holds everything that a run needs to go on bit for bit as if it
+had not stopped: parameters, optimizer state with the controller's inside, the
+root key, the position in the data and the counters. The reference model is not
+in it: it is the base model of the config.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from entrojax.types import Array, TrainState
+
+
+class Checkpoints:
+  """The checkpoints of one run; step numbers are rollout steps."""
+
+  def __init__(self, folder: Path, *, keep: int):
+    """Opens the folder, which is made if absent.
+
+    Args:
+      folder: of the checkpoints.
+      keep: how many of the newest to keep, at least 1.
+    """
+    if keep < 1:
+      raise ValueError(f"checkpoint.keep must be at least 1, got {keep}")
+    self._folder = folder.absolute()
+    self._manager = ocp.CheckpointManager(
+      self._folder,
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep, enable_async_checkpointing=True
+      ),
+      item_names=("state", "host"),
+    )
+
+  def latest(self) -> int | None:
+    """Returns the newest committed step; None: there is none."""
+    return self._manager.latest_step()
+
+  def save(
+    self, step: int, state: TrainState, key: Array, host: Mapping[str, Any]
+  ) -> Path:
+    """Starts writing a checkpoint and returns where it will be.
+
+    Args:
+      step: rollout steps done.
+      state: on the device; copied before this returns, so it may be donated.
+      key: the root key of the run.
+      host: what JSON can hold: data position, counters.
+    """
+    if step != self.latest():
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(_tree(state, key)),
+          host=ocp.args.JsonSave(dict(host)),
+        ),
+      )
+    return self._folder / str(step)
+
+  def restore(
+    self, state: TrainState, key: Array
+  ) -> tuple[TrainState, Array, dict[str, Any]]:
+    """Returns the newest checkpoint, placed as `state` is placed.
+
+    Args:
+      state: as a fresh run makes it; gives shapes, dtypes and placement.
+      key: likewise.
+
+    Raises:
+      ValueError: the checkpoint lacks a tensor or has one of another shape.
+    """
+    step = self.latest()
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state, key))
+    try:
+      restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(target), host=ocp.args.JsonRestore()
+        ),
+      )
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+      raise ValueError(
+        f"{self._folder / str(step)}: cannot resume from this checkpoint: "
+        f"{error}"
+      ) from error
+    tree = restored["state"]
+    state = TrainState(
+      params=tree["params"], opt_state=tree["opt_state"], step=tree["step"]
+    )
+    return state, tree["key"], dict(restored["host"])
+
+  def wait(self) -> None:
+    """Returns when everything that was saved is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits, and closes."""
+    self._manager.close()
+
+
+def _tree(state: TrainState, key: Array) -> dict[str, Any]:
+  return {
+    "params": state.params,
+    "opt_state": state.opt_state,
+    "step": state.step,
+    "key": key,
+  }

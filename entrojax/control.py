@@ -1,0 +1,105 @@
+"""Controllers: one scalar fed back from the measured policy entropy.
+
+A controller is a pair: an optax transform, which lives in the optimizer's
+chain, leaves updates unchanged and advances its state exactly once per
+optimizer step; and a function that reads the coefficient from the state and
+the entropy of the mini-batch at hand. Inside one graph the loss uses the
+coefficient before the transform takes the entropy in.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from entrojax.types import Array, Controller
+
+
+class PIState(NamedTuple):
+  integral: Array  # f32[], sum of past errors, nats
+
+
+def no_control() -> Controller:
+  """Makes the controller that feeds nothing back: coefficient 0, no state."""
+
+  def coefficient(state: Any, entropy: Array) -> Array:
+    del state, entropy
+    return jnp.float32(0.0)
+
+  return Controller(
+    transform=optax.with_extra_args_support(optax.identity()),
+    coefficient=coefficient,
+    metrics=lambda state, entropy: {},
+  )
+
+
+def entropic_pi(
+  *,
+  target: float,
+  kp: float = 1.0,
+  ki: float = 0.01,
+  limit: float = 1.0,
+  anti_windup: bool = False,
+) -> Controller:
+  """Makes EntroPIC's PI controller (arXiv 2511.15248).
+
+      e = H - target;  coefficient = clip(kp e + ki I, -limit, limit);  I += e
+
+  I is used before this step's error is added, as in the released code.
+  Positive: entropy is too high.
+
+  Deviation: one state for the mini-batch over all devices, in the optimizer's
+  state and so in the checkpoint; the released code keeps one per process and
+  forgets it on restart. A non-finite entropy (no token, a failed step) leaves
+  the integral alone.
+
+  Args:
+    target: the entropy to hold, nats per token, > 0.
+    kp: proportional gain, 1 / nats.
+    ki: integral gain, 1 / nats.
+    limit: bound of the coefficient, > 0; 1 keeps weights in [0, 2].
+    anti_windup: hold the integral while the coefficient is saturated and the
+      error would push it further.
+  """
+  for name, value in (("target", target), ("limit", limit)):
+    if not value > 0:
+      raise ValueError(f"control.{name} must be above 0, got {value}")
+  for name, value in (("kp", kp), ("ki", ki)):
+    if value < 0:
+      raise ValueError(f"control.{name} must not be negative, got {value}")
+
+  def unlimited(state: PIState, entropy: Array) -> Array:
+    return kp * (entropy - target) + ki * state.integral
+
+  def coefficient(state: PIState, entropy: Array) -> Array:
+    signal = jnp.clip(unlimited(state, entropy), -limit, limit)
+    return jnp.where(jnp.isfinite(signal), signal, 0.0)
+
+  def init(params: Any) -> PIState:
+    del params
+    return PIState(integral=jnp.zeros((), jnp.float32))
+
+  def update(updates, state, params=None, *, entropy, **unused):
+    del params, unused
+    error = entropy - target
+    advance = jnp.isfinite(error)
+    if anti_windup:
+      signal = unlimited(state, entropy)
+      advance &= (jnp.abs(signal) < limit) | (signal * error < 0)
+    integral = state.integral + jnp.where(advance, error, 0.0)
+    return updates, PIState(integral=integral)
+
+  def metrics(state: PIState, entropy: Array) -> Mapping[str, Array]:
+    return {
+      "control/coefficient": coefficient(state, entropy),
+      "control/error": entropy - target,
+      "control/integral": state.integral,
+      "control/saturated": jnp.abs(coefficient(state, entropy)) >= limit,
+    }
+
+  return Controller(
+    transform=optax.GradientTransformationExtraArgs(init, update),
+    coefficient=coefficient,
+    metrics=metrics,
+  )

@@ -1,0 +1,133 @@
+"""Problems to batches of prompts: endless, deterministic, resumable.
+
+The stream is the concatenation of epochs; an epoch is a permutation of the
+data set that depends on (seed, epoch) alone. So its only state is how many
+prompts have been consumed, and a batch is a pure function of (seed, position).
+A batch may cross the border of two epochs, and may then hold a row twice.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from entrojax.tokenizer import Tokenizer
+from entrojax.types import Problem, Prompts
+
+
+def encode_prompts(
+  problems: Sequence[Problem], tokenizer: Tokenizer, prompt_length: int
+) -> Prompts:
+  """Encodes prompts, padded on the left.
+
+  Args:
+    problems: Q problems.
+    tokenizer: its pad_id fills the left.
+    prompt_length: P, tokens of the prompt's bucket.
+
+  Returns:
+    tokens i32[Q, P], mask f32[Q, P], ids i32[Q] = 0..Q-1: numpy arrays.
+
+  Raises:
+    ValueError: a prompt is empty or longer than prompt_length.
+  """
+  if prompt_length < 1:
+    raise ValueError(f"prompt_length={prompt_length} must be at least 1")
+  shape = (len(problems), prompt_length)
+  tokens = np.full(shape, tokenizer.pad_id, np.int32)
+  mask = np.zeros(shape, np.float32)
+  for row, problem in enumerate(problems):
+    ids = tokenizer.encode_prompt(problem.prompt)
+    if not 0 < len(ids) <= prompt_length:
+      raise ValueError(
+        f"the prompt of row {row} has {len(ids)} tokens, which its bucket, "
+        f"prompt_length={prompt_length}, cannot hold: {problem.prompt[:80]!r}"
+      )
+    tokens[row, prompt_length - len(ids) :] = ids
+    mask[row, prompt_length - len(ids) :] = 1
+  return Prompts(tokens, mask, np.arange(len(problems), dtype=np.int32))
+
+
+class PromptStream:
+  """An endless iterator of (Prompts, their problems), in batches of Q prompts.
+
+  `Prompts.ids` are rows of the data set. Every prompt is encoded at once, on
+  construction, so that one that does not fit fails before the first step.
+  """
+
+  def __init__(
+    self,
+    problems: Sequence[Problem],
+    *,
+    tokenizer: Tokenizer,
+    num_prompts: int,
+    prompt_length: int,
+    seed: int,
+  ):
+    """Makes the stream, at its start.
+
+    Args:
+      problems: the data set.
+      tokenizer: encodes prompts.
+      num_prompts: Q, prompts in a batch.
+      prompt_length: P, tokens of the prompt's bucket.
+      seed: of the order of prompts.
+    """
+    if len(problems) == 0:
+      raise ValueError("the data set is empty")
+    if num_prompts < 1:
+      raise ValueError(f"num_prompts={num_prompts} must be at least 1")
+    self._problems = problems
+    self._prompts = encode_prompts(problems, tokenizer, prompt_length)
+    self._num_prompts = num_prompts
+    self._seed = seed
+    self._position = 0
+
+  def __iter__(self) -> Iterator[tuple[Prompts, list[Problem]]]:
+    return self
+
+  def __next__(self) -> tuple[Prompts, list[Problem]]:
+    """Returns the next Q prompts, as numpy arrays, and their problems."""
+    rows = self._rows(self._position, self._position + self._num_prompts)
+    self._position += self._num_prompts
+    prompts = Prompts(
+      self._prompts.tokens[rows],
+      self._prompts.mask[rows],
+      self._prompts.ids[rows],
+    )
+    return prompts, [self._problems[row] for row in rows]
+
+  def state(self) -> dict[str, int]:
+    """Returns all that a resumed stream needs: plain integers."""
+    return {
+      "position": self._position,  # prompts consumed
+      "num_problems": len(self._problems),
+      "seed": self._seed,
+    }
+
+  def restore(self, state: Mapping[str, int]) -> None:
+    """Continues where the stream that gave `state` stood.
+
+    Raises:
+      ValueError: that stream had another data set or another seed.
+    """
+    own = self.state()
+    for name in ("num_problems", "seed"):
+      if state[name] != own[name]:
+        raise ValueError(
+          f"cannot resume: the stream was saved with {name}={state[name]} and "
+          f"this one has {name}={own[name]}"
+        )
+    if state["position"] < 0:
+      raise ValueError(f"position={state['position']} must not be negative")
+    self._position = int(state["position"])
+
+  def _rows(self, start: int, stop: int) -> np.ndarray:
+    """Returns the rows at positions start <= position < stop of the stream."""
+    size = len(self._problems)
+    first_epoch = start // size
+    orders = [
+      np.random.default_rng([self._seed, epoch]).permutation(size)
+      for epoch in range(first_epoch, (stop - 1) // size + 1)
+    ]
+    offset = first_epoch * size
+    return np.concatenate(orders)[start - offset : stop - offset]

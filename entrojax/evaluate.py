@@ -1,0 +1,196 @@
+"""Evaluation: pass@k, avg@k and maj@k on held-out prompts, with errors.
+
+    pass@k = 1 - C(n - c, k) / C(n, k)
+
+unbiased over n samples of which c are right (Chen et al., arXiv 2107.03374,
+eq. 1), averaged over prompts; its error is a bootstrap over prompts.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+import dataclasses
+import itertools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from entrojax.data import encode_prompts
+from entrojax.rewards import correctness, judge
+from entrojax.tokenizer import Tokenizer
+from entrojax.types import (
+  Array,
+  Params,
+  Problem,
+  Prompts,
+  Rollout,
+  Verdict,
+  Verifier,
+)
+
+_BOOTSTRAP_DRAWS = 1000
+_MAJORITY_DRAWS = 16
+_SEED = 0  # of the host's draws alone: bootstrap and majority subsets
+
+Generate = Callable[[Params, Prompts, Array], Rollout]
+
+
+class Evaluation(NamedTuple):
+  """What the samples of a policy on a set of prompts showed."""
+
+  texts: list[list[str]]  # [Q][n]
+  verdicts: list[list[Verdict]]  # [Q][n]
+  response_length: float  # tokens, mean
+  truncated: float  # share of responses without an end
+  entropy: float  # nats, token-mean
+
+  def correct(self) -> np.ndarray:
+    """Returns bool[Q, n]: which samples are right."""
+    return correctness(self.verdicts) >= 1.0
+
+  def answers(self) -> list[list[str | None]]:
+    """Returns [Q][n] normalised answers; None does not vote."""
+    return [[v.answer for v in row] for row in self.verdicts]
+
+
+def pass_at_k(num_samples: int, num_correct: np.ndarray, k: int) -> np.ndarray:
+  """Returns the unbiased pass@k of each prompt.
+
+  Args:
+    num_samples: n.
+    num_correct: i[Q], c of each prompt.
+    k: 1 <= k <= n.
+  """
+  if not 1 <= k <= num_samples:
+    raise ValueError(f"pass@{k} needs 1 <= k <= {num_samples} samples")
+  wrong = num_samples - np.asarray(num_correct)
+  # C(n - c, k) / C(n, k), a product of k factors each in [0, 1]
+  steps = np.arange(k)
+  factors = (wrong[:, None] - steps) / (num_samples - steps)
+  return 1.0 - np.prod(np.maximum(factors, 0.0), axis=1)
+
+
+def maj_at_k(
+  answers: Sequence[Sequence[str | None]], correct: np.ndarray, k: int
+) -> np.ndarray:
+  """Returns, for each prompt, how often the most frequent answer is right.
+
+  Over random k-subsets of the samples without replacement. Answers that do not
+  parse do not vote; of tied answers the first seen wins.
+
+  Args:
+    answers: [Q][n] normalised answers; None: unparseable.
+    correct: bool[Q, n].
+    k: 1 <= k <= n.
+  """
+  rng = np.random.default_rng([_SEED, k])
+  num_samples = correct.shape[1]
+  draws = 1 if k == num_samples else _MAJORITY_DRAWS
+  scores = np.zeros(len(answers))
+  for row, group in enumerate(answers):
+    right = dict(zip(group, correct[row], strict=True))
+    for _ in range(draws):
+      order = rng.permutation(num_samples) if draws > 1 else range(num_samples)
+      votes = Counter(
+        a for i in itertools.islice(order, k) if (a := group[i]) is not None
+      )
+      scores[row] += bool(votes) and right[votes.most_common(1)[0][0]]
+  return scores / draws
+
+
+def standard_error(values: np.ndarray) -> float:
+  """Returns the bootstrap error of the mean over prompts, values f[Q]."""
+  rng = np.random.default_rng(_SEED)
+  rows = rng.integers(len(values), size=(_BOOTSTRAP_DRAWS, len(values)))
+  return float(np.std(values[rows].mean(axis=1), ddof=1))
+
+
+def summarise(evaluation: Evaluation, name: str) -> dict[str, float]:
+  """Returns metrics 'val/<name>/...': k runs over the powers of 2 up to n."""
+  correct, answers = evaluation.correct(), evaluation.answers()
+  num_samples = correct.shape[1]
+  num_correct = correct.sum(axis=1)
+  ks = [k for k in 2 ** np.arange(20) if k <= num_samples]
+  metrics = {}
+  for k in ks:
+    for label, values in (
+      (f"pass@{k}", pass_at_k(num_samples, num_correct, k)),
+      (f"maj@{k}", maj_at_k(answers, correct, k)),
+    ):
+      metrics[label] = float(values.mean())
+      metrics[f"{label}_stderr"] = standard_error(values)
+  metrics[f"avg@{num_samples}"] = float(correct.mean())
+  distinct = [
+    len({a for a, c in zip(row, right, strict=True) if c})
+    for row, right in zip(answers, correct, strict=True)
+  ]
+  metrics["distinct_correct"] = float(np.mean(distinct))
+  metrics["entropy"] = evaluation.entropy
+  metrics["response_length"] = evaluation.response_length
+  metrics["truncated"] = evaluation.truncated
+  return {f"val/{name}/{key}": value for key, value in metrics.items()}
+
+
+def evaluate_policy(
+  generate: Generate,
+  params: Params,
+  problems: Sequence[Problem],
+  verify: Verifier,
+  tokenizer: Tokenizer,
+  key: Array,
+  *,
+  prompt_length: int,
+  prompts_per_batch: int,
+) -> Evaluation:
+  """Samples every problem and judges the samples.
+
+  Args:
+    generate: jitted (params, prompts, key) -> n samples of each prompt.
+    params: of the policy.
+    problems: Q held-out problems.
+    verify: the judge.
+    tokenizer: of the policy.
+    key: consumed.
+    prompt_length: the prompt's bucket.
+    prompts_per_batch: prompts in one call of `generate`; the last batch is
+      filled up with repeats, so that shapes never change.
+  """
+  prompts = encode_prompts(problems, tokenizer, prompt_length)
+  texts: list[list[str]] = []
+  verdicts: list[list[Verdict]] = []
+  lengths = entropy = truncated = 0.0
+  for start in range(0, len(problems), prompts_per_batch):
+    rows = np.arange(start, start + prompts_per_batch)
+    filled = rows % len(problems)
+    batch = jax.tree.map(lambda x, r=filled: x[r], prompts)
+    batch = dataclasses.replace(batch, ids=rows.astype(np.int32))
+    rollout = jax.device_get(generate(params, batch, key))
+    group_size = rollout.tokens.shape[0] // prompts_per_batch
+    asked = problems[start : start + prompts_per_batch]
+    real = slice(0, len(asked) * group_size)
+    rollout = jax.tree.map(lambda x, r=real: x[r], rollout)
+    written = responses(rollout, tokenizer)
+    verdicts += judge(asked, written, verify)
+    texts += np.reshape(np.array(written, object), (-1, group_size)).tolist()
+    lengths += float(rollout.response_mask.sum())
+    entropy += float(rollout.entropy.sum())
+    truncated += float(rollout.truncated.sum())
+  num_rows = len(texts) * len(texts[0])
+  return Evaluation(
+    texts=texts,
+    verdicts=verdicts,
+    response_length=lengths / num_rows,
+    truncated=truncated / num_rows,
+    entropy=entropy / lengths,
+  )
+
+
+def responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
+  """Returns the text of each response of a rollout on the host."""
+  length = rollout.response_mask.shape[1]
+  texts = []
+  for row, mask in zip(
+    rollout.tokens[:, -length:], rollout.response_mask, strict=True
+  ):
+    texts.append(tokenizer.decode(row[mask > 0].tolist()))
+  return texts

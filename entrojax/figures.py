@@ -1,0 +1,412 @@
+"""Pictures of runs: what metrics.jsonl holds, drawn as SVG.
+
+A `draw_*` function takes all runs and returns an SVG document, or None where
+no run logged what it shows. A run keeps its colour, by its place, in every
+picture. Text is drawn as outlines and nothing depends on the date, so that
+the same runs give the same bytes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+import numpy as np
+
+from entrojax.entropy_law import fit_entropy_law, predict
+from entrojax.metrics import (
+  ENTROPY_EDGES,
+  ENTROPY_HISTOGRAM,
+  METRICS_FILE,
+  Row,
+  read_metrics,
+)
+
+CONFIG_FILE = "config.json"
+OPTIMIZER_STEP = "optimizer step"
+MAX_DOTS = 300  # shown per run; a fit uses them all
+
+# Okabe and Ito's colours without the yellow, which a light page swallows: they
+# stay apart for the colour-blind. Later runs repeat them, dotted.
+PALETTE = (
+  "#0072B2",
+  "#D55E00",
+  "#009E73",
+  "#CC79A7",
+  "#E69F00",
+  "#56B4E9",
+  "#000000",
+)
+LEGEND_WIDTH = 64  # characters
+GREY = "#555555"
+STYLE = {
+  "axes.edgecolor": "#888888",
+  "axes.axisbelow": True,
+  "axes.grid": True,
+  "axes.spines.right": False,
+  "axes.spines.top": False,
+  "font.size": 11,
+  "grid.color": "#e4e4e4",
+  "legend.frameon": False,
+  "svg.fonttype": "path",
+  "svg.hashsalt": "entrojax",
+  "text.parse_math": False,  # a run may be called "$x"
+}
+
+
+class Run(NamedTuple):
+  """A run directory, read back."""
+
+  name: str
+  path: Path
+  rows: list[Row]
+  config: Mapping[str, Any]
+
+  @property
+  def target(self) -> float | None:
+    """The controller's entropy target, nats; None without one."""
+    target = (self.config.get("control") or {}).get("target")
+    return None if target is None else float(target)
+
+
+class Curve(NamedTuple):
+  """A line of one run."""
+
+  place: int | None  # of the run, for its colour; None: of all runs
+  x: np.ndarray  # [K]
+  y: np.ndarray  # [K], NaN = a gap
+  band: np.ndarray | None = None  # [K], half width
+  dashed: bool = False
+  marker: str = ""
+
+
+class Panel(NamedTuple):
+  """The axes of one quantity."""
+
+  label: str  # with its unit
+  curves: Sequence[Curve]
+  levels: Sequence[tuple[int, float]] = ()  # (place, y) of dashed lines
+
+
+def read_run(name: str, path: Path | str) -> Run:
+  """Reads metrics.jsonl and, where there is one, config.json.
+
+  Raises:
+    FileNotFoundError: no metrics.jsonl; the message names its path.
+    ValueError: a file is empty or malformed.
+  """
+  path = Path(path)
+  metrics = path / METRICS_FILE
+  if not metrics.is_file():
+    raise FileNotFoundError(f"no metrics of a run at {metrics}")
+  rows = read_metrics(metrics)
+  if not rows:
+    raise ValueError(f"{metrics} holds no complete line")
+  if any("step" not in row for row in rows):
+    raise ValueError(f"{metrics} has a line without a step")
+  config, file = {}, path / CONFIG_FILE
+  if file.is_file():
+    try:
+      config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+      raise ValueError(f"{file} is not JSON: {error}") from error
+  return Run(name, path, rows, config)
+
+
+def series(run: Run, metric: str) -> tuple[np.ndarray, np.ndarray]:
+  """Returns optimizer steps i64[K] and values f64[K] of one logged number."""
+  rows = [row for row in run.rows if metric in row]
+  steps = np.array([row["step"] for row in rows], np.int64)
+  return steps, np.array([row[metric] for row in rows], np.float64)
+
+
+def law_points(run: Run) -> tuple[np.ndarray, np.ndarray]:
+  """Returns entropy [K] and reward [K] of the lines that have both."""
+  names = ("actor/entropy", "critic/rewards/mean")
+  pairs = [[row.get(name, np.nan) for name in names] for row in run.rows]
+  points = np.array(pairs, np.float64).reshape(-1, 2)
+  points = points[np.isfinite(points).all(axis=1)]
+  return points[:, 0], points[:, 1]
+
+
+def histograms(run: Run) -> list[np.ndarray]:
+  """Returns the first and the last histogram of token entropies, if any."""
+  counts = [np.array(row.get(ENTROPY_HISTOGRAM, ())) for row in run.rows]
+  bins = len(ENTROPY_EDGES) - 1
+  counts = [c for c in counts if c.size == bins and c.sum() > 0]
+  return [counts[0], counts[-1]] if counts else []
+
+
+def evaluations(run: Run, data: str) -> tuple[Row | None, Row | None]:
+  """Returns the lines of the evaluations at the start and at the end.
+
+  A single evaluation is the start at optimizer step 0 and else the end.
+  """
+  rows = [row for row in run.rows if f"val/{data}/pass@1" in row]
+  start, end = (rows[0], rows[-1]) if rows else (None, None)
+  if len(rows) == 1:
+    start, end = (start, None) if start["step"] == 0 else (None, end)
+  return start, end
+
+
+def pass_at_k(row: Row | None, data: str) -> tuple[np.ndarray, ...]:
+  """Returns k [K] ascending, pass@k [K] and its standard error [K]."""
+  prefix = f"val/{data}/pass@"
+  ks = sorted(
+    int(name.removeprefix(prefix))
+    for name in row or ()
+    if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
+  )
+  values = [row[f"{prefix}{k}"] for k in ks]
+  errors = [row.get(f"{prefix}{k}_stderr", 0.0) for k in ks]
+  return np.array(ks), np.array(values), np.array(errors)
+
+
+def draw_metric(
+  runs: Sequence[Run],
+  *,
+  metric: str,
+  label: str,
+  smoothing: float = 0.0,
+  targets: bool = False,
+) -> str | None:
+  """Draws one metric against the optimizer step.
+
+  Args:
+    runs: all runs.
+    metric: its name in metrics.jsonl.
+    label: of the y axis, with the unit.
+    smoothing: part of a run that the running mean takes in; 0: none.
+    targets: whether the entropy targets are drawn, dashed.
+  """
+  curves = [
+    curve._replace(y=running_mean(curve.y, round(smoothing * curve.y.size)))
+    for curve in _curves(runs, metric)
+  ]
+  levels = [(i, run.target) for i, run in enumerate(runs) if run.target]
+  levels = levels if targets else []
+  dashed = "entropy target" if levels else ""
+  panel = Panel(label, curves, levels)
+  return _panels(runs, [panel], x_label=OPTIMIZER_STEP, dashed=dashed)
+
+
+def draw_control(runs: Sequence[Run]) -> str | None:
+  """Draws what the controller fed back, one panel a quantity."""
+  units = {"coefficient": "", "error": " (nats)", "integral": " (nats)"}
+  panels = [
+    Panel(name + unit, _curves(runs, f"control/{name}"))
+    for name, unit in units.items()
+  ]
+  panels = [panel for panel in panels if panel.curves]
+  return _panels(runs, panels, x_label=OPTIMIZER_STEP)
+
+
+def draw_pass_at_k(runs: Sequence[Run], *, data: str) -> str | None:
+  """Draws pass@k against k: last evaluation with its errors, first dashed.
+
+  Runs that start from one model with one evaluation share one dashed line.
+  """
+  first, last = [], []
+  for place, run in enumerate(runs):
+    start, end = (pass_at_k(row, data) for row in evaluations(run, data))
+    if start[0].size:
+      first.append(Curve(place, *start[:2], dashed=True))
+    if end[0].size:
+      last.append(Curve(place, *end, marker="o"))
+  if len({(*curve.x, *curve.y) for curve in first}) == 1:
+    first = [first[0]._replace(place=None)]
+  return _panels(
+    runs,
+    [Panel("pass@k (fraction of problems)", first + last)],
+    x_label="k, samples per problem (log scale)",
+    dashed="before training" if first else "",
+    log_ticks=sorted({int(k) for curve in first + last for k in curve.x}),
+  )
+
+
+def draw_pass_over_steps(runs: Sequence[Run], *, data: str) -> str | None:
+  """Draws pass@1 and a large pass@k against the step of the evaluation."""
+  k = large_k(runs, data)
+  curves = _curves(runs, f"val/{data}/pass@1", marker="o")
+  if k > 1:
+    curves += _curves(runs, f"val/{data}/pass@{k}", marker="o", dashed=True)
+  return _panels(
+    runs,
+    [Panel("fraction of problems", curves)],
+    x_label=OPTIMIZER_STEP,
+    dashed=f"pass@{k} (solid: pass@1)" if k > 1 else "",
+  )
+
+
+def large_k(runs: Sequence[Run], data: str) -> int:
+  """Returns the largest k up to 64 that any run evaluated; 1 if none."""
+  ks = {int(k) for run in runs for r in run.rows for k in pass_at_k(r, data)[0]}
+  return max((k for k in ks if k <= 64), default=1)
+
+
+def draw_entropy_law(runs: Sequence[Run]) -> str | None:
+  """Draws reward against exp(entropy), with the fitted law as a line."""
+  points = {place: law_points(run) for place, run in enumerate(runs)}
+  points = {place: both for place, both in points.items() if both[0].size}
+  if not points:
+    return None
+  with matplotlib.rc_context(STYLE):
+    figure, axes = _figure()
+    for place, (entropy, reward) in points.items():
+      color, _ = look(place)
+      u, thin = np.exp(entropy), slice(0, None, -(-entropy.size // MAX_DOTS))
+      axes.plot(u[thin], reward[thin], "o", color=color, ms=3, alpha=0.3)
+      ends = np.array([0.0, entropy.max()])
+      law = fit_entropy_law(entropy, reward)
+      axes.plot(np.exp(ends), predict(law, ends), color=color, lw=2)
+    axes.set_xlabel("exp(entropy), entropy in nats; 1 = no entropy left")
+    axes.set_ylabel("mean training reward")
+    return _svg(figure, _legend(runs, points))
+
+
+def draw_entropy_histograms(runs: Sequence[Run]) -> str | None:
+  """Draws the distribution of token entropies of the first and last line."""
+  counts = {place: histograms(run) for place, run in enumerate(runs)}
+  counts = {place: both for place, both in counts.items() if both}
+  if not counts:
+    return None
+  edges = np.array(ENTROPY_EDGES)
+  with matplotlib.rc_context(STYLE):
+    figure, axes = _figure()
+    for place, (first, last) in counts.items():
+      color, style = look(place)
+      for count, line in ((first, "--"), (last, style)):
+        share = count / count.sum() / np.diff(edges)
+        share[share == 0] = np.nan
+        axes.stairs(share, edges, color=color, ls=line, lw=1.6)
+    filled = np.any([c > 0 for both in counts.values() for c in both], axis=0)
+    axes.set(yscale="log", xlim=(0, edges[1:][filled].max()))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    axes.set_xlabel("token entropy (nats)")
+    axes.set_ylabel("share of tokens per nat (log scale)")
+    return _svg(figure, _legend(runs, counts, "first logged step"))
+
+
+def look(place: int | None) -> tuple[str, Any]:
+  """Returns the colour and the line style of the run at a place."""
+  if place is None:
+    return GREY, "-"
+  cycle, index = divmod(place, len(PALETTE))
+  return PALETTE[index], "-" if cycle == 0 else (0, (1, 1))
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+  """Averages each value with its neighbours, NaN left out.
+
+  At the ends the window is cut, not padded. A window below 2 changes nothing.
+  """
+  if window < 2:
+    return values
+  finite = np.isfinite(values)
+  totals, counts = (
+    np.convolve(part, np.ones(window), "same")
+    for part in (np.where(finite, values, 0.0), finite)
+  )
+  return np.where(counts > 0.5, totals / np.maximum(counts, 1), np.nan)
+
+
+def printable(name: str, length: int = 48) -> str:
+  """Makes a name fit for a legend: one line, no control character, short."""
+  name = "".join(char if char.isprintable() else "?" for char in name)
+  return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _curves(runs: Sequence[Run], metric: str, **options: Any) -> list[Curve]:
+  found = ((place, *series(run, metric)) for place, run in enumerate(runs))
+  return [Curve(p, x, y, **options) for p, x, y in found if x.size]
+
+
+def _panels(
+  runs: Sequence[Run],
+  panels: Sequence[Panel],
+  *,
+  x_label: str,
+  dashed: str = "",
+  log_ticks: Sequence[int] = (),
+) -> str | None:
+  """Draws panels above each other over one x axis; None without a curve."""
+  curves = [curve for panel in panels for curve in panel.curves]
+  if not curves:
+    return None
+  places = sorted({curve.place for curve in curves} - {None})
+  with matplotlib.rc_context(STYLE):
+    figure, rows = _figure(len(panels))
+    rows = np.atleast_1d(rows)
+    for axes, panel in zip(rows, panels, strict=True):
+      _panel(axes, panel)
+    if log_ticks:
+      rows[-1].set_xscale("log", base=2)
+      rows[-1].set_xticks(log_ticks, [str(tick) for tick in log_ticks])
+      rows[-1].minorticks_off()
+    rows[-1].set_xlabel(x_label)
+    return _svg(figure, _legend(runs, places, dashed))
+
+
+def _figure(panels: int = 1) -> tuple[Figure, Any]:
+  """Makes a figure of axes above each other: one, or an array of several."""
+  figure = Figure(figsize=(5.6, 1.8 + 1.8 * panels), layout="constrained")
+  return figure, figure.subplots(panels, sharex=True)
+
+
+def _panel(axes: Any, panel: Panel) -> None:
+  for curve in panel.curves:
+    color, style = look(curve.place)
+    axes.plot(
+      curve.x,
+      curve.y,
+      color=color,
+      ls="--" if curve.dashed else style,
+      lw=1.3 if curve.dashed else 1.8,
+      marker=curve.marker,
+      ms=4,
+    )
+    if curve.band is not None:
+      axes.fill_between(
+        curve.x,
+        curve.y - curve.band,
+        curve.y + curve.band,
+        color=color,
+        alpha=0.15,
+        lw=0,
+      )
+  for place, level in panel.levels:
+    axes.axhline(level, color=look(place)[0], ls="--", lw=1.2)
+  axes.set_ylabel(panel.label)
+
+
+def _legend(
+  runs: Sequence[Run], places: Iterable[int], dashed: str = ""
+) -> list[tuple[str, Line2D]]:
+  """Pairs each run's name with its line, and the dashed line's meaning."""
+  entries = []
+  for place in places:
+    color, style = look(place)
+    line = Line2D([], [], color=color, ls=style, lw=2)
+    entries.append((printable(runs[place].name), line))
+  if dashed:
+    line = Line2D([], [], color=GREY, ls="--", lw=1.3)
+    entries.append((f"dashed: {dashed}", line))
+  return entries
+
+
+def _svg(figure: Figure, legend: list[tuple[str, Line2D]]) -> str:
+  labels, lines = zip(*legend, strict=True)
+  fitting = LEGEND_WIDTH // (max(map(len, labels)) + 6)  # 6: line and gap
+  one_row = sum(len(label) + 6 for label in labels) <= LEGEND_WIDTH
+  columns = len(labels) if one_row else max(1, fitting)
+  legend_rows = -(-len(labels) // columns)
+  figure.set_figheight(figure.get_figheight() + 0.23 * legend_rows)
+  figure.legend(lines, labels, loc="outside upper left", ncols=columns)
+  buffer = io.StringIO()
+  figure.savefig(buffer, format="svg", metadata={"Date": None})
+  return buffer.getvalue()

@@ -1,0 +1,48 @@
+"""The command: runs a config in a work directory.
+
+    python -m entrojax.main --config=configs/countdown.py --workdir=runs/x \
+        --config.optimizer.learning_rate=1e-4
+"""
+
+from collections.abc import Sequence
+import os
+from pathlib import Path
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "the run's settings")
+_WORKDIR = flags.DEFINE_string("workdir", None, "the run directory")
+_RESUME = flags.DEFINE_bool(
+  "resume", True, "go on from the newest checkpoint of the work directory"
+)
+
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str]) -> int:
+  """Trains; returns the exit status."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  # tensorflow-datasets would ask a cloud's metadata server where it runs
+  os.environ.setdefault("NO_GCE_CHECK", "true")
+  from entrojax.train import train
+
+  workdir = Path(_WORKDIR.value)
+  try:
+    saved = train(_CONFIG.value, workdir, resume=_RESUME.value)
+  except ValueError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  if saved is not None:
+    print(f"interrupted; saved {saved}; the same command goes on from there")
+    return EXIT_INTERRUPTED
+  print(f"done: {workdir / 'metrics.jsonl'}")
+  return 0
+
+
+if __name__ == "__main__":
+  logging.set_verbosity(logging.ERROR)
+  flags.mark_flags_as_required(["config", "workdir"])
+  app.run(main)

@@ -1,0 +1,354 @@
+"""The scalars of a run: summed on the device, divided once, a line a write.
+
+A run directory holds `metrics.jsonl`, one JSON object a line:
+
+    {"step": 12, "rollout_step": 6, "tokens": 98304, "actor/entropy": 0.41, ...}
+
+`step` counts optimizer steps, `rollout_step` rollout batches and `tokens` the
+tokens sampled so far. A value is a number or a list of numbers. JSON has no
+NaN and no infinity: both are written as null, and `read_metrics` reads null
+as NaN.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from entrojax.types import Array, Mean
+
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+ENTROPY_HISTOGRAM = "actor/entropy_histogram"
+AXES = ("step", "rollout_step", "tokens")
+
+# Nats. Narrow where most tokens are, and up to ln(150,000) = 11.9, the entropy
+# of a uniform choice from a large vocabulary: 40 bins.
+ENTROPY_EDGES: tuple[float, ...] = tuple(
+  [round(0.1 * i, 1) for i in range(20)]
+  + [round(2 + 0.2 * i, 1) for i in range(10)]
+  + [round(4 + 0.8 * i, 1) for i in range(11)]
+)
+
+Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
+
+
+def entropy_histogram(entropy: Array, mask: Array) -> Array:
+  """Counts the tokens in each bin of `ENTROPY_EDGES`.
+
+  Comparisons and sums only, no scatter: it fuses, and it shards with its
+  arguments. Histograms of micro-batches add.
+
+  Args:
+    entropy: f32[...], nats.
+    mask: f32[...], 1 = counted.
+
+  Returns:
+    f32[bins], exact up to 2**24 tokens. The first bin holds everything below
+    its upper edge, the last one everything from its lower edge on; a NaN is
+    counted in none.
+  """
+  chex.assert_equal_shape([entropy, mask])
+  lower = jnp.array((-math.inf, *ENTROPY_EDGES[1:-1]), jnp.float32)
+  above = (entropy[..., None] >= lower) * mask[..., None]
+  at_least = above.sum(tuple(range(entropy.ndim)), dtype=jnp.float32)
+  return at_least - jnp.append(at_least[1:], 0.0)
+
+
+def finalize(metrics: Mapping[str, Mean]) -> dict[str, float | list[float]]:
+  """Divides sums by counts on the host, in one transfer.
+
+  Args:
+    metrics: name -> Mean of two scalars.
+
+  Returns:
+    name -> total / count; NaN where nothing was counted.
+  """
+  values: dict[str, float | list[float]] = {}
+  for name, mean in jax.device_get(dict(metrics)).items():
+    if np.ndim(mean.count) or np.ndim(mean.total) > 1:
+      raise ValueError(f"{name} is not a number or a list of numbers")
+    count = float(mean.count)
+    value = np.asarray(mean.total, np.float64) / (count or math.nan)
+    values[name] = value.tolist()
+  return values
+
+
+def read_metrics(path: Path | str) -> list[Row]:
+  """Reads the lines of a metrics.jsonl, null as NaN.
+
+  A last line that a killed run left unfinished is passed over.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: a line before the last one is not a JSON object.
+  """
+  return [row for _, row in _read_lines(Path(path))]
+
+
+class Sink(Protocol):
+  """Where rows go."""
+
+  def write(self, row: Row) -> None: ...
+
+  def close(self) -> None: ...
+
+
+class JsonlSink:
+  """Writes a row a line and flushes it.
+
+  Args:
+    path: the file. A new run refuses one that already has lines.
+    resumed_rollout_step: the rollout step of the checkpoint that the run goes
+      on from; -1 to start over. Lines of later rollout steps are dropped, so
+      that an interrupted run has none twice. None: a new run.
+
+  Attributes:
+    last_step: optimizer step of the last line kept, None where there is none.
+  """
+
+  def __init__(self, path: Path, *, resumed_rollout_step: int | None = None):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = []
+    if path.exists() and path.stat().st_size:
+      if resumed_rollout_step is None:
+        raise FileExistsError(
+          f"{path} holds another run: resume it, or choose another directory"
+        )
+      kept = [
+        (text, row)
+        for text, row in _read_lines(path)
+        if row.get("rollout_step", 0) <= resumed_rollout_step
+      ]
+      _replace_text(path, "".join(f"{text}\n" for text, _ in kept))
+    self.last_step = max((row.get("step", 0) for _, row in kept), default=None)
+    self._file = path.open("a", encoding="utf-8")
+
+  def write(self, row: Row) -> None:
+    finite = {name: _finite(value) for name, value in row.items()}
+    self._file.write(json.dumps(finite, allow_nan=False) + "\n")
+    self._file.flush()
+
+  def close(self) -> None:
+    self._file.close()
+
+
+class TensorBoardSink:
+  """Writes rows as TensorBoard events; the axis is the optimizer step.
+
+  Lists that are not histograms over `ENTROPY_EDGES` are left to the JSONL.
+  TensorBoard shows `pass@8` as `pass_8`.
+
+  Args:
+    workdir: the run directory; events go to its folder `tensorboard`.
+    purge_step: events of this optimizer step or later, which an interrupted
+      run left, are hidden. None: hide nothing.
+  """
+
+  def __init__(self, workdir: Path, *, purge_step: int | None = None):
+    from tensorboardX import SummaryWriter
+
+    self._writer = SummaryWriter(
+      str(Path(workdir) / TENSORBOARD_FOLDER), purge_step=purge_step
+    )
+
+  def write(self, row: Row) -> None:
+    for name, value in row.items():
+      if name == "step":
+        continue
+      if not isinstance(value, list):
+        self._writer.add_scalar(name, value, row["step"])
+      elif len(value) == len(ENTROPY_EDGES) - 1 and sum(value) > 0:
+        self._add_histogram(name, np.array(value), row["step"])
+    self._writer.flush()
+
+  def _add_histogram(self, name: str, counts: np.ndarray, step: int) -> None:
+    edges = np.array(ENTROPY_EDGES)
+    middles = (edges[:-1] + edges[1:]) / 2
+    self._writer.add_histogram_raw(
+      name,
+      min=edges[0],
+      max=edges[-1],
+      num=counts.sum(),
+      sum=counts @ middles,
+      sum_squares=counts @ middles**2,
+      bucket_limits=edges[1:].tolist(),
+      bucket_counts=counts.tolist(),
+      global_step=step,
+    )
+
+  def close(self) -> None:
+    self._writer.close()
+
+
+class WandbSink:
+  """Writes rows to Weights & Biases; a resumed run goes on under its id.
+
+  Args:
+    workdir: the run directory, whose last part names the run. Its file
+      `wandb_id` keeps the id; W&B passes over steps that it already has.
+    project: the W&B project.
+    config: the resolved config, nested.
+  """
+
+  def __init__(self, workdir: Path, *, project: str, config: Mapping[str, Any]):
+    try:
+      import wandb
+    except ImportError as error:
+      raise RuntimeError(
+        "Weights & Biases was asked for but is not installed: "
+        "`pip install wandb`, or leave it out"
+      ) from error
+    workdir = Path(workdir).resolve()
+    id_file = workdir / "wandb_id"
+    self._run = wandb.init(
+      project=project,
+      name=workdir.name,
+      id=id_file.read_text() if id_file.exists() else None,
+      dir=str(workdir),
+      config=dict(config),
+      resume="allow",
+    )
+    id_file.write_text(self._run.id)
+
+  def write(self, row: Row) -> None:
+    scalars = {k: v for k, v in row.items() if not isinstance(v, list)}
+    self._run.log(scalars, step=row["step"])
+
+  def close(self) -> None:
+    self._run.finish()
+
+
+class Writer:
+  """Hands every row to every sink; a context manager.
+
+  Of several processes only the first has sinks; without any, nothing happens.
+  """
+
+  def __init__(self, sinks: Sequence[Sink]):
+    self._sinks = tuple(sinks)
+
+  def write(
+    self,
+    metrics: Mapping[str, Any],
+    *,
+    step: int,
+    rollout_step: int,
+    tokens: int,
+  ) -> Row:
+    """Writes one row.
+
+    Args:
+      metrics: name -> number, array of one number, or list of numbers.
+      step: optimizer steps taken.
+      rollout_step: rollout batches used.
+      tokens: tokens sampled so far.
+
+    Returns:
+      The row, in plain Python numbers.
+
+    Raises:
+      ValueError: a value is no number or list, or a name is an axis.
+    """
+    if clash := set(AXES) & set(metrics):
+      raise ValueError(f"metrics may not be called {sorted(clash)}")
+    row = dict(zip(AXES, map(int, (step, rollout_step, tokens)), strict=True))
+    row |= {name: _plain(name, value) for name, value in metrics.items()}
+    for sink in self._sinks:
+      sink.write(row)
+    return row
+
+  def close(self) -> None:
+    for sink in self._sinks:
+      sink.close()
+
+  def __enter__(self) -> "Writer":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+
+def open_writer(
+  workdir: Path | str,
+  *,
+  resumed_rollout_step: int | None = None,
+  wandb_project: str | None = None,
+  config: Mapping[str, Any] | None = None,
+) -> Writer:
+  """Opens the sinks of a run directory: JSONL and TensorBoard, W&B if asked.
+
+  Args:
+    workdir: the run directory, made if absent.
+    resumed_rollout_step: see `JsonlSink`.
+    wandb_project: the Weights & Biases project; None: no such sink.
+    config: the resolved config, nested; only W&B stores it here.
+  """
+  workdir = Path(workdir)
+  jsonl = JsonlSink(
+    workdir / METRICS_FILE, resumed_rollout_step=resumed_rollout_step
+  )
+  purge_step = None
+  if resumed_rollout_step is not None:
+    purge_step = 0 if jsonl.last_step is None else jsonl.last_step + 1
+  sinks: list[Sink] = [jsonl, TensorBoardSink(workdir, purge_step=purge_step)]
+  if wandb_project is not None:
+    sinks.append(WandbSink(workdir, project=wandb_project, config=config or {}))
+  return Writer(sinks)
+
+
+def _plain(name: str, value: Any) -> int | float | list[float]:
+  """Turns numbers of any library into Python's, or names what cannot be."""
+  array = np.asarray(value)
+  if array.ndim == 0 and array.dtype.kind in "biu":
+    return int(array)
+  try:
+    numbers = array.astype(np.float64)
+  except (TypeError, ValueError):
+    numbers = None
+  if numbers is None or numbers.ndim > 1:
+    raise ValueError(f"{name} is neither a number nor a list: {value!r}")
+  return numbers.tolist()
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, list):
+    return [_finite(item) for item in value]
+  return value if math.isfinite(value) else None
+
+
+def _read_lines(path: Path) -> list[tuple[str, Row]]:
+  """Returns each line with its row; null is NaN in the row, not in the text."""
+  lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+  parsed = []
+  for number, text in enumerate(lines, start=1):
+    try:
+      row = json.loads(text)
+      if not isinstance(row, dict):
+        raise ValueError("not an object")
+    except ValueError as error:
+      if number == len(lines):
+        break
+      raise ValueError(f"{path}:{number}: not a JSON object") from error
+    parsed.append((text, {name: _nan(value) for name, value in row.items()}))
+  return parsed
+
+
+def _nan(value: Any) -> Any:
+  if isinstance(value, list):
+    return [_nan(item) for item in value]
+  return math.nan if value is None else value
+
+
+def _replace_text(path: Path, text: str) -> None:
+  """Replaces a file in one step, so that a kill leaves the one or the other."""
+  draft = path.with_name(path.name + ".tmp")
+  draft.write_text(text, encoding="utf-8")
+  draft.replace(path)

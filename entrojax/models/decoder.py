@@ -1,0 +1,284 @@
+"""A decoder-only transformer: RoPE, grouped-query attention, RMSNorm, SwiGLU.
+
+The layers are flax.nnx modules; outside this package a model is plain data and
+the functions of types.Model. Activations of dense layers are flat, [N, D] with
+N = B * L: on a CPU their backward pass is 1.8 times faster than on [B, L, D].
+
+Shape suffixes: B rows, L new tokens, S tokens attended to, N = B * L, D width,
+H heads, K key-value heads, G = H / K heads that share a key, C head width.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from entrojax.types import Array, Cache, Model, Params
+
+_HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+  """Sizes of a decoder; field names as in Hugging Face's config.json."""
+
+  vocab_size: int
+  hidden_size: int
+  intermediate_size: int
+  num_hidden_layers: int
+  num_attention_heads: int
+  num_key_value_heads: int
+  head_dim: int
+  rope_theta: float = 10_000.0
+  rms_norm_eps: float = 1e-6
+  tie_word_embeddings: bool = True
+
+  def __post_init__(self):
+    if self.num_attention_heads % self.num_key_value_heads:
+      raise ValueError(
+        f"num_attention_heads = {self.num_attention_heads} is not a multiple "
+        f"of num_key_value_heads = {self.num_key_value_heads}"
+      )
+    if self.head_dim % 2:
+      raise ValueError(f"head_dim must be even for RoPE, got {self.head_dim}")
+
+
+class Attention(nnx.Module):
+  """Grouped-query attention with normalised queries and keys (Qwen3)."""
+
+  def __init__(self, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+    width, head = config.hidden_size, config.head_dim
+    query_width = config.num_attention_heads * head
+    key_width = config.num_key_value_heads * head
+    self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
+    self.q_proj = _dense(width, query_width, dtype, rngs)
+    self.k_proj = _dense(width, key_width, dtype, rngs)
+    self.v_proj = _dense(width, key_width, dtype, rngs)
+    self.o_proj = _dense(query_width, width, dtype, rngs)
+    self.q_norm = _norm(head, config, dtype, rngs)
+    self.k_norm = _norm(head, config, dtype, rngs)
+
+  def __call__(self, x_ND, rope, visible_BLS, cache, index):
+    """Returns attention's output [N, D] and the layer's cache."""
+    batch, length, _ = visible_BLS.shape
+    kv, head = self.num_kv_heads, self.head_dim
+    q_BLHC = self.q_norm(self.q_proj(x_ND).reshape(batch, length, -1, head))
+    k_BLKC = self.k_norm(self.k_proj(x_ND).reshape(batch, length, kv, head))
+    v_BLKC = self.v_proj(x_ND).reshape(batch, length, kv, head)
+    q_BLKGC = _rotate(q_BLHC, rope).reshape(batch, length, kv, -1, head)
+    # Keys lie transposed, so that decoding multiplies without copying them.
+    keys_BKCS = _rotate(k_BLKC, rope).transpose(0, 2, 3, 1)
+    values_BKSC = v_BLKC.transpose(0, 2, 1, 3)
+    if cache is not None:
+      zero = jnp.zeros((), index.dtype)
+      write = jax.lax.dynamic_update_slice
+      keys_BKCS = write(cache[0], keys_BKCS, (zero, zero, zero, index))
+      values_BKSC = write(cache[1], values_BKSC, (zero, zero, index, zero))
+      cache = (keys_BKCS, values_BKSC)
+    scores = jnp.einsum("blkgc,bkcs->bkgls", q_BLKGC, keys_BKCS)
+    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    scores = jnp.where(
+      visible_BLS[:, None, None], scores * head**-0.5, _HIDDEN_SCORE
+    )
+    weights = jax.nn.softmax(scores, axis=-1).astype(values_BKSC.dtype)
+    mixed_BLKGC = jnp.einsum("bkgls,bksc->blkgc", weights, values_BKSC)
+    return self.o_proj(mixed_BLKGC.reshape(batch * length, -1)), cache
+
+
+class FeedForward(nnx.Module):
+  """SwiGLU: down(silu(gate x) * up x) (arXiv 2002.05202)."""
+
+  def __init__(self, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+    width, inner = config.hidden_size, config.intermediate_size
+    self.gate_proj = _dense(width, inner, dtype, rngs)
+    self.up_proj = _dense(width, inner, dtype, rngs)
+    self.down_proj = _dense(inner, width, dtype, rngs)
+
+  def __call__(self, x_ND):
+    return self.down_proj(nnx.silu(self.gate_proj(x_ND)) * self.up_proj(x_ND))
+
+
+class Layer(nnx.Module):
+  """One pre-norm residual layer."""
+
+  def __init__(self, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+    self.input_layernorm = _norm(config.hidden_size, config, dtype, rngs)
+    self.self_attn = Attention(config, dtype, rngs)
+    self.post_attention_layernorm = _norm(
+      config.hidden_size, config, dtype, rngs
+    )
+    self.mlp = FeedForward(config, dtype, rngs)
+
+  def __call__(self, x_ND, rope, visible_BLS, cache, index):
+    mixed_ND, cache = self.self_attn(
+      self.input_layernorm(x_ND), rope, visible_BLS, cache, index
+    )
+    x_ND = x_ND + mixed_ND
+    return x_ND + self.mlp(self.post_attention_layernorm(x_ND)), cache
+
+
+def decoder(
+  config: DecoderConfig,
+  *,
+  dtype: Any = jnp.float32,
+  scan_layers: bool = False,
+  rematerialise: bool = False,
+) -> Model:
+  """Makes the model as functions of plain parameters.
+
+  Parameters of all layers are stacked: every leaf under 'layers' begins with
+  the axis num_hidden_layers.
+
+  Args:
+    config: the sizes.
+    dtype: of activations and the cache; parameters keep their own.
+    scan_layers: one compiled layer, looped over: compile time that does not
+      grow with depth. Unrolled, a small model is 1.5 to 2 times faster on a
+      CPU.
+    rematerialise: keep only each layer's input for the backward pass.
+  """
+  layer_def = nnx.graphdef(
+    nnx.eval_shape(lambda: Layer(config, dtype, nnx.Rngs(0)))
+  )
+  norm_def = nnx.graphdef(
+    nnx.eval_shape(
+      lambda: _norm(config.hidden_size, config, dtype, nnx.Rngs(0))
+    )
+  )
+
+  def init(key: Array) -> Params:
+    embed_key, layers_key, head_key = jax.random.split(key, 3)
+    shape = (config.vocab_size, config.hidden_size)
+    draw = jax.nn.initializers.normal(0.02)
+    params: dict[str, Any] = {
+      "embed_tokens": draw(embed_key, shape),
+      "layers": jax.vmap(lambda k: _plain(Layer(config, dtype, nnx.Rngs(k))))(
+        jax.random.split(layers_key, config.num_hidden_layers)
+      ),
+      "norm": _plain(_norm(config.hidden_size, config, dtype, nnx.Rngs(0))),
+    }
+    if not config.tie_word_embeddings:
+      params["lm_head"] = draw(head_key, shape)
+    return params
+
+  def run_layer(params, x_ND, rope, visible, cache, index):
+    return nnx.merge(layer_def, params)(x_ND, rope, visible, cache, index)
+
+  if rematerialise:
+    run_layer = jax.checkpoint(run_layer)
+  run_layers = _scanned if scan_layers else _unrolled
+
+  def apply(params, tokens, positions, cache=None):
+    batch, length = tokens.shape
+    if cache is None:
+      key_positions, layer_caches, index = positions, None, jnp.int32(0)
+    else:
+      index, layer_caches = cache.index, cache.layers
+      key_positions = jax.lax.dynamic_update_slice(
+        cache.positions, positions, (jnp.zeros((), index.dtype), index)
+      )
+    visible = _visible(positions, key_positions)
+    rope = _rope(positions, config.head_dim, config.rope_theta)
+    x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
+    x_ND, layer_caches = run_layers(
+      lambda p, x, c: run_layer(p, x, rope, visible, c, index),
+      params["layers"],
+      x_ND,
+      layer_caches,
+    )
+    hidden = nnx.merge(norm_def, params["norm"])(x_ND)
+    if cache is not None:
+      cache = Cache(
+        layers=layer_caches, positions=key_positions, index=index + length
+      )
+    return hidden.reshape(batch, length, -1), cache
+
+  def unembed(params, hidden):
+    table = params.get("lm_head", params["embed_tokens"])
+    logits = hidden @ table.T.astype(hidden.dtype)
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+  def init_cache(batch_size: int, length: int) -> Cache:
+    heads, head = config.num_key_value_heads, config.head_dim
+    depth = config.num_hidden_layers
+    pair = (
+      jnp.zeros((batch_size, heads, head, length), dtype),
+      jnp.zeros((batch_size, heads, length, head), dtype),
+    )
+    if scan_layers:
+      layers: Any = jax.tree.map(lambda x: jnp.stack([x] * depth), pair)
+    else:
+      layers = (pair,) * depth
+    return Cache(
+      layers=layers,
+      positions=jnp.full((batch_size, length), -1, jnp.int32),
+      index=jnp.int32(0),
+    )
+
+  def share_cache(cache: Cache, times: int) -> Cache:
+    axis = 1 if scan_layers else 0
+    return Cache(
+      layers=jax.tree.map(
+        lambda x: jnp.repeat(x, times, axis=axis), cache.layers
+      ),
+      positions=jnp.repeat(cache.positions, times, axis=0),
+      index=cache.index,
+    )
+
+  return Model(
+    init=init,
+    apply=apply,
+    unembed=unembed,
+    init_cache=init_cache,
+    share_cache=share_cache,
+  )
+
+
+def _scanned(run: Callable, layers: Params, x: Array, caches: Any):
+  return jax.lax.scan(lambda x, pc: run(pc[0], x, pc[1]), x, (layers, caches))
+
+
+def _unrolled(run: Callable, layers: Params, x: Array, caches: Any):
+  depth = jax.tree.leaves(layers)[0].shape[0]
+  written = []
+  for i in range(depth):
+    params = jax.tree.map(lambda leaf, i=i: leaf[i], layers)
+    x, cache = run(params, x, None if caches is None else caches[i])
+    written.append(cache)
+  return x, None if caches is None else tuple(written)
+
+
+def _dense(inputs: int, outputs: int, dtype: Any, rngs: nnx.Rngs):
+  return nnx.Linear(inputs, outputs, use_bias=False, dtype=dtype, rngs=rngs)
+
+
+def _norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+  return nnx.RMSNorm(width, epsilon=config.rms_norm_eps, dtype=dtype, rngs=rngs)
+
+
+def _plain(module: nnx.Module) -> Mapping[str, Any]:
+  return nnx.to_pure_dict(nnx.state(module))
+
+
+def _visible(positions: Array, key_positions: Array) -> Array:
+  """Returns bool[B, L, S]: may query l see key s? Padding is seen by none."""
+  keys = key_positions[:, None, :]
+  return (keys >= 0) & (keys <= positions[:, :, None])
+
+
+def _rope(positions: Array, head: int, theta: float) -> tuple[Array, Array]:
+  """Returns cosines and sines f32[B, L, head / 2] (arXiv 2104.09864)."""
+  frequencies = theta ** (-jnp.arange(0, head, 2, dtype=jnp.float32) / head)
+  angles = jnp.maximum(positions, 0)[..., None] * frequencies
+  return jnp.cos(angles), jnp.sin(angles)
+
+
+def _rotate(x_BLHC: Array, rope: tuple[Array, Array]) -> Array:
+  cos, sin = (r[:, :, None].astype(x_BLHC.dtype) for r in rope)
+  first, second = jnp.split(x_BLHC, 2, axis=-1)
+  return jnp.concatenate(
+    [first * cos - second * sin, second * cos + first * sin], axis=-1
+  )

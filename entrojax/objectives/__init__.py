@@ -1,0 +1,18 @@
+"""Objectives: what a token's loss is, composed by chain."""
+
+from entrojax.objectives.chain import chain, evaluate
+from entrojax.objectives.entropic import entropic
+from entrojax.objectives.entropy_bonus import entropy_bonus
+from entrojax.objectives.ppo import ppo_clip
+from entrojax.objectives.reference_kl import reference_kl
+from entrojax.objectives.reinforce import reinforce
+
+__all__ = [
+  "chain",
+  "entropic",
+  "entropy_bonus",
+  "evaluate",
+  "ppo_clip",
+  "reference_kl",
+  "reinforce",
+]

@@ -1,0 +1,113 @@
+"""Composition of objectives, and the one call that turns them into a number.
+
+An objective is a function (tokens, token_loss, coefficient, key) ->
+token_loss. A surrogate adds the first term; later members reweight the terms
+before them or add terms of their own, in the order given, as optax composes
+gradient transforms:
+
+    objective = chain(ppo_clip(clip_high=0.28), reference_kl(kl_coef=1e-3))
+"""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from entrojax.masking import clean
+from entrojax.types import (
+  Aggregation,
+  Array,
+  Metrics,
+  Objective,
+  ScoredTokens,
+  Term,
+  TokenLoss,
+)
+
+
+def chain(*objectives: Objective) -> Objective:
+  """Makes the objective that applies `objectives` from left to right."""
+  if not objectives:
+    raise ValueError("chain needs at least one objective")
+
+  def composed(tokens, token_loss, coefficient, key):
+    keys = jax.random.split(key, len(objectives))
+    for objective, member_key in zip(objectives, keys, strict=True):
+      token_loss = objective(tokens, token_loss, coefficient, member_key)
+    return token_loss
+
+  return composed
+
+
+def add_term(
+  token_loss: TokenLoss, loss: Array, weight: Array, metrics: Metrics
+) -> TokenLoss:
+  """Returns `token_loss` with one more term and more metrics."""
+  return TokenLoss(
+    terms=(*token_loss.terms, Term(loss=loss, weight=weight)),
+    metrics={**token_loss.metrics, **metrics},
+  )
+
+
+def evaluate(
+  objective: Objective,
+  aggregate: Aggregation,
+  tokens: ScoredTokens,
+  *,
+  coefficient: Array | float = 0.0,
+  key: Array | None = None,
+) -> tuple[Array, Metrics]:
+  """Returns the loss of a mini-batch, differentiable in log_probs and entropy.
+
+  Args:
+    objective: what to minimise.
+    aggregate: how token losses become one number.
+    tokens: the mini-batch, all of it: batch statistics are taken over it.
+    coefficient: the controller's signal, f32[].
+    key: consumed by objectives that draw; a constant when omitted.
+
+  Returns:
+    (loss f32[], metrics as sums and counts).
+  """
+  check_tokens(tokens)
+  key = jax.random.key(0) if key is None else key
+  token_loss = objective(
+    _only_counted(tokens),
+    TokenLoss(terms=(), metrics={}),
+    jnp.asarray(coefficient, jnp.float32),
+    key,
+  )
+  if not token_loss.terms:
+    raise ValueError("the objective has no term: begin the chain with one")
+  losses = [aggregate(term.loss, term.weight) for term in token_loss.terms]
+  return sum(losses[1:], start=losses[0]), token_loss.metrics
+
+
+def check_tokens(tokens: ScoredTokens) -> None:
+  """Raises ValueError naming the first field whose shape is not the mask's."""
+  for field in dataclasses.fields(tokens):
+    value = getattr(tokens, field.name)
+    if value is not None and value.shape != tokens.mask.shape:
+      raise ValueError(
+        f"{field.name} has shape {value.shape}, mask {tokens.mask.shape}"
+      )
+  chex.assert_rank(tokens.mask, 2)
+
+
+def _only_counted(tokens: ScoredTokens) -> ScoredTokens:
+  """Zeroes what the mask leaves out, so that no formula meets garbage.
+
+  The sampling policy, the reference and the advantages are constants.
+  """
+  constant = jax.lax.stop_gradient
+  mask = constant(tokens.mask)
+  fields = {
+    field.name: clean(value, mask)
+    for field in dataclasses.fields(tokens)
+    if (value := getattr(tokens, field.name)) is not None
+  }
+  learned = ("log_probs", "entropy")
+  return ScoredTokens(
+    **{k: v if k in learned else constant(v) for k, v in fields.items()}
+  )

@@ -1,0 +1,58 @@
+"""A penalty on the divergence from the reference policy, x = log pi - log ref.
+
+    k1 = x;  k2 = x^2 / 2;  k3 = exp(-x) + x - 1
+
+Estimators: J. Schulman, "Approximating KL divergence" (2020). The loss adds
+kl_coef * aggregate(k) over all response tokens.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from entrojax.masking import mean_metric
+from entrojax.objectives.chain import add_term
+from entrojax.types import Array, Objective
+
+
+def k1(x: Array) -> Array:
+  """Returns x: unbiased, of any sign; its on-policy gradient averages to 0."""
+  return x
+
+
+def k2(x: Array) -> Array:
+  """Returns x^2 / 2: its on-policy gradient is the reverse KL's."""
+  return 0.5 * jnp.square(x)
+
+
+def k3(x: Array) -> Array:
+  """Returns exp(-x) + x - 1 >= 0, x clipped to +-20 and the value to 10."""
+  x = jnp.clip(x, -20.0, 20.0)
+  return jnp.minimum(jnp.exp(-x) + x - 1.0, 10.0)
+
+
+_ESTIMATORS: dict[str, Callable[[Array], Array]] = {
+  "k1": k1,
+  "k2": k2,
+  "k3": k3,
+}
+
+
+def reference_kl(*, kl_coef: float, estimator: str = "k3") -> Objective:
+  """Makes the penalty; `kl_coef` >= 0, `estimator` k1, k2 or k3."""
+  if kl_coef < 0:
+    raise ValueError(f"kl_coef must not be negative, got {kl_coef}")
+  if estimator not in _ESTIMATORS:
+    raise ValueError(
+      f"kl_estimator must be one of {sorted(_ESTIMATORS)}, got {estimator!r}"
+    )
+
+  def objective(tokens, token_loss, coefficient, key):
+    del coefficient, key
+    if tokens.ref_log_probs is None:
+      raise ValueError("reference_kl needs ref_log_probs: none were given")
+    kl = _ESTIMATORS[estimator](tokens.log_probs - tokens.ref_log_probs)
+    metrics = {"actor/kl_loss": mean_metric(kl, tokens.mask)}
+    return add_term(token_loss, kl_coef * kl, tokens.mask, metrics)
+
+  return objective

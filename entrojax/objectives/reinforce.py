@@ -1,0 +1,18 @@
+"""REINFORCE: L = -A log pi (Williams, 1992)."""
+
+from entrojax.masking import mean_metric
+from entrojax.objectives.chain import add_term
+from entrojax.surrogates import reinforce_loss
+from entrojax.types import Objective
+
+
+def reinforce() -> Objective:
+  """Makes the REINFORCE objective; right for one update per rollout only."""
+
+  def objective(tokens, token_loss, coefficient, key):
+    del coefficient, key
+    loss = reinforce_loss(tokens.log_probs, tokens.advantages)
+    metrics = {"actor/pg_loss": mean_metric(loss, tokens.mask)}
+    return add_term(token_loss, loss, tokens.mask, metrics)
+
+  return objective

@@ -1,0 +1,69 @@
+"""The optimizer: one named optax chain, the controller's state inside it."""
+
+from typing import Any
+
+import jax
+import optax
+
+from entrojax.types import Controller
+
+
+def learning_rate_schedule(
+  *, peak: float, warmup_steps: int, decay_steps: int, end_fraction: float
+) -> optax.Schedule:
+  """Makes a linear warm-up, then a cosine decay or a constant.
+
+  Args:
+    peak: the learning rate after the warm-up.
+    warmup_steps: optimizer steps from 0 to the peak.
+    decay_steps: optimizer steps from the peak to its end; 0 = constant.
+    end_fraction: what the cosine ends at, as a fraction of the peak.
+  """
+  if not peak > 0:
+    raise ValueError(f"optimizer.learning_rate must be above 0, got {peak}")
+  warmup = optax.linear_schedule(0.0, peak, warmup_steps)
+  after = (
+    optax.cosine_decay_schedule(peak, decay_steps, alpha=end_fraction)
+    if decay_steps
+    else optax.constant_schedule(peak)
+  )
+  # The first step is update 0: without the shift it would move nothing.
+  schedule = optax.join_schedules([warmup, after], [warmup_steps])
+  return lambda count: schedule(count + 1) if warmup_steps else after(count)
+
+
+def make_optimizer(
+  controller: Controller,
+  schedule: optax.Schedule,
+  *,
+  b1: float,
+  b2: float,
+  eps: float,
+  weight_decay: float,
+  max_grad_norm: float,
+) -> optax.GradientTransformationExtraArgs:
+  """Makes the chain: control, clip by global norm, AdamW.
+
+  Its `update` takes the keyword `entropy` f32[], which the controller takes in.
+  Weight decay spares vectors (norm scales).
+  """
+  return optax.named_chain(
+    ("control", controller.transform),
+    ("clip", optax.clip_by_global_norm(max_grad_norm)),
+    (
+      "adamw",
+      optax.adamw(
+        schedule, b1, b2, eps, weight_decay=weight_decay, mask=_is_matrix
+      ),
+    ),
+  )
+
+
+def _is_matrix(params: Any) -> Any:
+  """Marks what weight decay acts on: kernels and embedding tables."""
+
+  def matrix(path, leaf):
+    del leaf
+    return "norm" not in jax.tree_util.keystr(path)
+
+  return jax.tree_util.tree_map_with_path(matrix, params)

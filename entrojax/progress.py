@@ -1,0 +1,194 @@
+"""What a person sees while a run goes on.
+
+On a terminal a live display: a bar over rollout steps with the time left, the
+last scalars and a sparkline of the entropy. Anywhere else (a log file, a
+notebook, a pipe) one plain line every few rollout steps.
+"""
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+import math
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+# label -> name of the metric, * for any data set
+KEY_SCALARS = {
+  "entropy": "actor/entropy",
+  "reward": "critic/rewards/mean",
+  "pass@1": "val/*/pass@1",
+  "clipfrac": "actor/pg_clipfrac",
+  "tokens/s": "perf/tokens_per_second",
+}
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class Progress:
+  """Shows how far a run is. Use it as a context manager.
+
+  Args:
+    num_rollout_steps: rollout steps of the whole run.
+    first_rollout_step: rollout steps that were done before; a resumed run's.
+    every: rollout steps between two plain lines; a terminal shows them all.
+    console: where to write; None: standard output.
+    clock: seconds, for the rate and the time left.
+  """
+
+  def __init__(
+    self,
+    num_rollout_steps: int,
+    *,
+    first_rollout_step: int = 0,
+    every: int = 1,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    if every < 1:
+      raise ValueError(f"every must be 1 or more, got {every}")
+    self._total = num_rollout_steps
+    self._first = self._done = first_rollout_step
+    self._every = every
+    self._console = console or Console()
+    self._clock = clock
+    self._started = self._updated = clock()
+    self._latest: dict[str, float] = {}
+    self._entropies: list[float] = []
+    terminal = self._console.is_terminal and not self._console.is_dumb_terminal
+    self._live = (
+      Live(
+        get_renderable=self._render,
+        console=self._console,
+        refresh_per_second=2,
+      )
+      if terminal
+      else None
+    )
+
+  def update(self, rollout_step: int, metrics: Mapping[str, Any]) -> None:
+    """Takes in metrics of a rollout step; call it again for an evaluation.
+
+    Args:
+      rollout_step: rollout steps done so far.
+      metrics: name -> number, as in metrics.jsonl; others are passed over.
+    """
+    advanced = rollout_step > self._done
+    self._done = rollout_step
+    self._updated = self._clock()
+    current = {
+      label: float(value)
+      for label, pattern in KEY_SCALARS.items()
+      for name, value in metrics.items()
+      if fnmatchcase(name, pattern)
+    }
+    self._latest |= current
+    if "entropy" in current:
+      self._entropies.append(current["entropy"])
+    due = rollout_step % self._every == 0 or rollout_step >= self._total
+    if not self._live and ((advanced and due) or "pass@1" in current):
+      self._print(self._line())
+
+  def note(self, text: str) -> None:
+    """Prints a line of any text, as a sampled response, above the display.
+
+    Markup and control characters in it are shown, never obeyed.
+    """
+    self._print(harmless(text))
+
+  def __enter__(self) -> "Progress":
+    self._started = self._updated = self._clock()
+    if self._live:
+      self._live.start(refresh=True)
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._live:
+      self._live.stop()
+
+  def _print(self, text: str) -> None:
+    # A Text is never parsed for markup, as a str would be.
+    self._console.print(Text(text), soft_wrap=True, highlight=False)
+    self._console.file.flush()
+
+  def _scalars(self) -> str:
+    return "  ".join(
+      f"{label} {_number(self._latest[label])}"
+      for label in KEY_SCALARS
+      if label in self._latest
+    )
+
+  def _left(self) -> str:
+    """Returns the time left at the mean rate of this process."""
+    done = self._done - self._first
+    if not done:
+      return "?"
+    seconds = (self._updated - self._started) / done
+    return duration(seconds * max(0, self._total - self._done))
+
+  def _line(self) -> str:
+    return (
+      f"rollout {self._done}/{self._total}  {self._scalars()}  "
+      f"left {self._left()}"
+    )
+
+  def _render(self) -> Group:
+    width = max(1, self._console.width)
+    elapsed = duration(self._clock() - self._started)
+    head = (
+      f"rollout {self._done}/{self._total}  {elapsed} gone, {self._left()} left"
+    )
+    bar = ProgressBar(
+      total=max(1, self._total), completed=self._done, width=min(width, 60)
+    )
+    rows = [head, self._scalars()]
+    if self._console.encoding.startswith("utf"):
+      blocks = sparkline(self._entropies, max(1, min(60, width - 8)))
+      rows.append(f"entropy {blocks}")
+    head, *rest = (Text(row, overflow="ellipsis", no_wrap=True) for row in rows)
+    return Group(head, bar, *rest)
+
+
+def sparkline(values: list[float], width: int) -> str:
+  """Draws values as a line of at most `width` blocks, lowest to highest.
+
+  More values than blocks are averaged in equal stretches; a stretch without a
+  finite value is a blank.
+  """
+  length = min(width, len(values))
+  means = []
+  for i in range(length):
+    start, end = i * len(values) // length, (i + 1) * len(values) // length
+    finite = [v for v in values[start:end] if math.isfinite(v)]
+    means.append(sum(finite) / len(finite) if finite else math.nan)
+  finite = [mean for mean in means if math.isfinite(mean)]
+  if not finite:
+    return " " * length
+  low, span = min(finite), max(finite) - min(finite)
+  rank = lambda mean: (
+    round((mean - low) / span * (len(BLOCKS) - 1)) if span else 0
+  )
+  return "".join(
+    BLOCKS[rank(mean)] if math.isfinite(mean) else " " for mean in means
+  )
+
+
+def harmless(text: str) -> str:
+  """Makes text safe for a terminal: one line, control characters visible."""
+  return "".join(
+    char if char.isprintable() else char.encode("unicode_escape").decode()
+    for char in text
+  )
+
+
+def duration(seconds: float) -> str:
+  """Formats seconds as h:mm:ss."""
+  minutes, second = divmod(round(seconds), 60)
+  hours, minute = divmod(minutes, 60)
+  return f"{hours}:{minute:02}:{second:02}"
+
+
+def _number(value: float) -> str:
+  return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,100 @@
+"""Where arrays live: one mesh, one table from parameter path to placement.
+
+Axes: 'data' splits rows, 'fsdp' splits rows and parameters, 'tensor' splits
+heads, hidden units and the vocabulary. Rollouts and training use the same
+parameter arrays on the same mesh. jax.jit with these shardings is what was
+called pjit.
+"""
+
+from collections.abc import Sequence
+import re
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+AXES = ("data", "fsdp", "tensor")
+ROWS = PartitionSpec(("data", "fsdp"))  # the batch axis of every array of rows
+
+# First match wins; a leaf under 'layers' has the depth as its first axis.
+_TABLE = (
+  (r"embed_tokens$|lm_head$", PartitionSpec("tensor", "fsdp")),
+  (r"(q|k|v|gate|up)_proj/kernel$", PartitionSpec(None, "fsdp", "tensor")),
+  (r"(o|down)_proj/kernel$", PartitionSpec(None, "tensor", "fsdp")),
+  (r"", PartitionSpec()),
+)
+
+
+def make_mesh(shape: Sequence[int], devices: Sequence[Any] | None = None):
+  """Makes the mesh.
+
+  Args:
+    shape: sizes of the axes (data, fsdp, tensor); one may be -1: whatever the
+      number of devices leaves.
+    devices: all of them by default.
+
+  Raises:
+    ValueError: the shape does not fit the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  sizes = list(shape)
+  if len(sizes) != len(AXES) or sizes.count(-1) > 1:
+    raise ValueError(
+      f"mesh needs a size for each of {AXES}, at most one of them -1, got "
+      f"{tuple(shape)}"
+    )
+  if -1 in sizes:
+    known = int(np.prod([s for s in sizes if s != -1]))
+    sizes[sizes.index(-1)] = max(len(devices) // known, 1)
+  if int(np.prod(sizes)) != len(devices):
+    raise ValueError(
+      f"mesh {dict(zip(AXES, sizes, strict=True))} needs "
+      f"{int(np.prod(sizes))} devices, {len(devices)} are here"
+    )
+  return jax.make_mesh(
+    tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
+  )
+
+
+def num_row_shards(mesh: Mesh) -> int:
+  """Returns into how many parts the rows of a batch are split."""
+  return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def param_shardings(mesh: Mesh, params: Any) -> Any:
+  """Returns the tree of shardings for parameters, or anything shaped so.
+
+  Optimizer moments carry the path of their parameter and so its placement.
+  An axis that does not divide a dimension is left out for that leaf.
+  """
+
+  def place(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    spec = next(s for pattern, s in _TABLE if re.search(pattern, name))
+    return NamedSharding(mesh, _fitting(spec, np.shape(leaf), mesh))
+
+  return jax.tree_util.tree_map_with_path(place, params)
+
+
+def _fitting(
+  spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh
+) -> PartitionSpec:
+  if len(spec) > len(shape):
+    return PartitionSpec()
+  return PartitionSpec(
+    *(
+      axis if axis is None or size % mesh.shape[axis] == 0 else None
+      for axis, size in zip(spec, shape, strict=False)
+    )
+  )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Returns the placement of scalars and keys: a copy everywhere."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def by_row(mesh: Mesh) -> NamedSharding:
+  """Returns the placement of arrays whose first axis is rows or prompts."""
+  return NamedSharding(mesh, ROWS)

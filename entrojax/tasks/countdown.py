@@ -1,0 +1,324 @@
+"""Countdown: reach a target with given numbers, each used exactly once.
+
+Prompt `3 5 7 9=24:`; a right response is an infix expression of the target and
+nothing else, such as `(3+9)*(7-5)`. The language of responses:
+
+    sum     = product (('+' | '-') product)*
+    product = factor (('*' | '/') factor)*
+    factor  = number | '(' sum ')'
+    number  = ASCII digits without a leading zero
+
+There is no unary minus. Operators associate to the left; division is rational.
+Problems are enumerated, not sampled, so a data set is a pure function of the
+arguments of `all_problems`.
+"""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+import functools
+import itertools
+import math
+
+import numpy as np
+
+from entrojax.types import Problem, Verdict
+
+MAX_RESPONSE_LENGTH = 64  # characters, spaces included
+MAX_DIGITS = 4  # of one number
+
+CHARACTERS = "0123456789+-*/()= :"  # all that prompts and responses contain
+
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+_NUMBER_PRECEDENCE = 3
+
+Multiset = tuple[int, ...]  # numbers in ascending order
+
+
+def format_prompt(numbers: Iterable[int], target: int) -> str:
+  """Writes a prompt, e.g. `3 5 7 9=24:`; the numbers in ascending order."""
+  return f"{' '.join(str(n) for n in sorted(numbers))}={target}:"
+
+
+def make_problem(numbers: Iterable[int], target: int) -> Problem:
+  """Makes one problem; its answer is what `verify` needs, not a solution."""
+  numbers = sorted(int(n) for n in numbers)
+  answer = {"numbers": numbers, "target": int(target)}
+  return Problem(format_prompt(numbers, target), answer)
+
+
+# -- enumeration --------------------------------------------------------------
+
+
+def all_problems(
+  *,
+  count: int = 4,
+  largest: int = 9,
+  lowest_target: int = 10,
+  highest_target: int = 99,
+) -> list[Problem]:
+  """Enumerates every solvable problem, in order of numbers, then of target.
+
+  Args:
+    count: numbers in a problem.
+    largest: numbers are drawn from 1 to this, repeats allowed.
+    lowest_target: the smallest target, an integer.
+    highest_target: the largest target, included.
+
+  Returns:
+    Problems that some expression over the rationals solves.
+  """
+  if count < 1 or largest < 1:
+    raise ValueError(f"count={count} and largest={largest} must be at least 1")
+  if largest >= 10**MAX_DIGITS:
+    raise ValueError(f"largest={largest} has more than {MAX_DIGITS} digits")
+  memo = {}
+  problems = []
+  for numbers in itertools.combinations_with_replacement(
+    range(1, largest + 1), count
+  ):
+    targets = sorted(
+      numerator
+      for numerator, denominator in _reachable(numbers, memo)
+      if denominator == 1 and lowest_target <= numerator <= highest_target
+    )
+    problems.extend(make_problem(numbers, target) for target in targets)
+  return problems
+
+
+def _reachable(numbers: Multiset, memo: dict) -> set[tuple[int, int]]:
+  """Returns every value, a reduced (numerator, denominator > 0), of numbers."""
+  if len(numbers) == 1:
+    return {(numbers[0], 1)}
+  if numbers not in memo:
+    memo[numbers] = {
+      value
+      for left, right in _splits(numbers)
+      if left <= right  # _combinations takes both orders
+      for x in _reachable(left, memo)
+      for y in _reachable(right, memo)
+      for value in _combinations(x, y)
+    }
+  return memo[numbers]
+
+
+def _combinations(x: tuple[int, int], y: tuple[int, int]) -> list:
+  """Returns x + y, x - y, y - x, x * y, x / y, y / x, reduced."""
+  (a, b), (c, d) = x, y
+  ad, bc, bd = a * d, b * c, b * d
+  values = [_reduced(ad + bc, bd), _reduced(a * c, bd)]
+  values += [_reduced(ad - bc, bd), _reduced(bc - ad, bd)]
+  if c:
+    values.append(_reduced(ad, bc))
+  if a:
+    values.append(_reduced(bc, ad))
+  return values
+
+
+def _reduced(numerator: int, denominator: int) -> tuple[int, int]:
+  divisor = math.gcd(numerator, denominator)
+  if denominator < 0:
+    divisor = -divisor
+  return numerator // divisor, denominator // divisor
+
+
+@functools.lru_cache(maxsize=4096)
+def _splits(numbers: Multiset) -> list[tuple[Multiset, Multiset]]:
+  """Returns every ordered pair of non-empty multisets that make up numbers."""
+  pairs = set()
+  for size in range(1, len(numbers)):
+    for chosen in itertools.combinations(range(len(numbers)), size):
+      left = tuple(numbers[i] for i in chosen)
+      right = tuple(n for i, n in enumerate(numbers) if i not in chosen)
+      pairs.add((left, right))
+  return sorted(pairs)
+
+
+# -- solutions for the supervised warm-up -------------------------------------
+
+
+def solutions_of_multiset(
+  numbers: Iterable[int], *, lowest_target: int = 10, highest_target: int = 99
+) -> dict[int, list[str]]:
+  """Writes every expression of the numbers whose value is in the target range.
+
+  Every intermediate result is an integer (it may be negative), so a problem
+  that needs a fraction, such as 3 3 8 8=24, has no entry. Parentheses stand
+  only where precedence or the left association of - and / needs them, and
+  a+(b-c), a*(b/c) are left out: they are a+b-c, a*b/c.
+
+  Returns:
+    target -> its distinct expressions, sorted.
+  """
+  solutions = {}
+  for text, value, _ in _expressions(tuple(sorted(numbers))):
+    if lowest_target <= value <= highest_target:
+      solutions.setdefault(value, []).append(text)
+  return {target: sorted(solutions[target]) for target in sorted(solutions)}
+
+
+def _expressions(numbers: Multiset) -> list[tuple[str, int, int]]:
+  """Returns (text, value, precedence) of every expression, each text once."""
+  if len(numbers) == 1:
+    return [(str(numbers[0]), numbers[0], _NUMBER_PRECEDENCE)]
+  expressions = []
+  for left, right in _splits(numbers):
+    expressions += [
+      written
+      for x in _small_expressions(left)
+      for y in _small_expressions(right)
+      for written in _written(x, y)
+    ]
+  return expressions
+
+
+# Sub-multisets are shared by many problems; whole problems are not.
+_small_expressions = functools.lru_cache(maxsize=4096)(_expressions)
+
+
+def _written(x, y) -> list[tuple[str, int, int]]:
+  """Writes x op y for every op that keeps the value an integer."""
+  (left, a, left_precedence), (right, b, right_precedence) = x, y
+  written = []
+  if right_precedence > 1:
+    written.append((f"{left}+{right}", a + b, 1))
+    written.append((f"{left}-{right}", a - b, 1))
+  else:
+    written.append((f"{left}-({right})", a - b, 1))
+    right = f"({right})"
+  if left_precedence == 1:
+    left = f"({left})"
+  if right_precedence != 2:
+    written.append((f"{left}*{right}", a * b, 2))
+  if b and a % b == 0:
+    right = f"({right})" if right_precedence == 2 else right
+    written.append((f"{left}/{right}", a // b, 2))
+  return written
+
+
+@functools.lru_cache(maxsize=1024)
+def _cached_solutions(numbers: Multiset, lowest: int, highest: int):
+  return solutions_of_multiset(
+    numbers, lowest_target=lowest, highest_target=highest
+  )
+
+
+def sample_solutions(
+  numbers: Iterable[int], target: int, rng: np.random.Generator, count: int
+) -> list[str]:
+  """Draws `count` solutions, uniform over distinct texts, with replacement.
+
+  Raises:
+    ValueError: no solution has integer intermediate results throughout.
+  """
+  numbers = tuple(sorted(int(n) for n in numbers))
+  lowest, highest = min(10, target), max(99, target)
+  texts = _cached_solutions(numbers, lowest, highest).get(target)
+  if not texts:
+    raise ValueError(
+      f"{format_prompt(numbers, target)} has no solution whose intermediate "
+      "results are all integers"
+    )
+  return [texts[i] for i in rng.integers(len(texts), size=count)]
+
+
+# -- verification -------------------------------------------------------------
+
+
+def verify(problem: Problem, response: str) -> Verdict:
+  """Judges a response; exact, never raises on a str, and never evals.
+
+  Reasons: 'too long', 'unparseable', 'wrong numbers', 'division by zero',
+  'wrong value', 'correct'; the first that holds. Spaces are allowed around the
+  expression and between its tokens. Whatever parses votes in maj@k.
+  """
+  if len(response) > MAX_RESPONSE_LENGTH:
+    return Verdict(0.0, "too long", None)
+  tokens = _tokenize(response)
+  postfix = None if tokens is None else _parse(tokens)
+  if postfix is None:
+    return Verdict(0.0, "unparseable", None)
+  answer = "".join(str(token) for token in tokens)
+  numbers = sorted(token for token in tokens if isinstance(token, int))
+  if numbers != sorted(problem.answer["numbers"]):
+    return Verdict(0.0, "wrong numbers", answer)
+  value = _evaluate(postfix)
+  if value is None:
+    return Verdict(0.0, "division by zero", answer)
+  if value != problem.answer["target"]:
+    return Verdict(0.0, "wrong value", answer)
+  return Verdict(1.0, "correct", answer)
+
+
+def _tokenize(text: str) -> list[int | str] | None:
+  """Splits text into numbers and symbols; None at any other character."""
+  tokens = []
+  i = 0
+  while i < len(text):
+    end = i
+    while end < len(text) and text[end] in "0123456789":
+      end += 1
+    if end > i:
+      if end - i > MAX_DIGITS or (text[i] == "0" and end - i > 1):
+        return None
+      tokens.append(int(text[i:end]))
+      i = end
+    elif text[i] in "+-*/()":
+      tokens.append(text[i])
+      i += 1
+    elif text[i] == " ":
+      i += 1
+    else:
+      return None
+  return tokens
+
+
+def _parse(tokens: Sequence[int | str]) -> list[int | str] | None:
+  """Puts infix tokens into postfix order (shunting yard); None if malformed.
+
+  Without recursion, so that no nesting can exhaust the stack.
+  """
+  postfix, waiting = [], []  # waiting: operators and open parentheses
+  after_value = False  # whether a complete operand stands to the left
+  for token in tokens:
+    if (isinstance(token, int) or token == "(") == after_value:
+      return None
+    if isinstance(token, int):
+      postfix.append(token)
+      after_value = True
+    elif token == "(":
+      waiting.append(token)
+    elif token == ")":
+      while waiting and waiting[-1] != "(":
+        postfix.append(waiting.pop())
+      if not waiting:
+        return None
+      waiting.pop()
+    else:
+      while waiting and (_PRECEDENCE.get(waiting[-1], 0) >= _PRECEDENCE[token]):
+        postfix.append(waiting.pop())
+      waiting.append(token)
+      after_value = False
+  if not after_value or "(" in waiting:
+    return None
+  return postfix + waiting[::-1]
+
+
+def _evaluate(postfix: Sequence[int | str]) -> Fraction | None:
+  """Evaluates postfix tokens exactly; None on a division by zero."""
+  stack = []
+  for token in postfix:
+    if isinstance(token, int):
+      stack.append(Fraction(token))
+      continue
+    y, x = stack.pop(), stack.pop()
+    if token == "+":
+      stack.append(x + y)
+    elif token == "-":
+      stack.append(x - y)
+    elif token == "*":
+      stack.append(x * y)
+    elif y == 0:
+      return None
+    else:
+      stack.append(x / y)
+  return stack.pop()

@@ -1,0 +1,264 @@
+"""The train loop: rollouts, verdicts, updates, and what is kept of them.
+
+One rollout step is: prompts -> generate -> text -> verdicts -> advantages ->
+update. The numbers of a step are written while the next update runs.
+"""
+
+from collections.abc import Callable, Mapping
+import contextlib
+import json
+from pathlib import Path
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict as Config
+import numpy as np
+
+from entrojax.build import Run, build
+from entrojax.checkpoint import Checkpoints
+from entrojax.evaluate import evaluate_policy, responses, summarise
+from entrojax.interrupt import Interruption
+from entrojax.metrics import finalize, open_writer
+from entrojax.progress import Progress
+from entrojax.rewards import correctness, judge, reward_metrics
+from entrojax.sharding import by_row
+from entrojax.types import Array, Batch, Mean, TrainState
+from entrojax.workdir import hold_workdir, write_config
+
+_EVALUATION_KEY = 2**32 - 1  # no rollout step has this number
+
+
+class Standing(NamedTuple):
+  """Where a run stands between two rollout steps."""
+
+  state: TrainState
+  key: Array  # the root key; step i uses fold_in(key, i)
+  rollout_step: int  # rollout batches done
+  step: int  # optimizer steps done
+  tokens: int  # tokens sampled
+
+
+class StepRecord(NamedTuple):
+  """The numbers of a rollout step, its update still running."""
+
+  standing: Standing
+  metrics: Mapping[str, Mean]  # on the device
+  host: dict[str, float]
+  started: float  # time.perf_counter at its start
+
+
+def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
+  """Runs a config in a work directory.
+
+  Args:
+    config: the run's settings.
+    workdir: the run directory, made if absent.
+    resume: go on from the directory's newest checkpoint if it has one; if
+      false, a directory that holds a run is refused.
+
+  Returns:
+    The checkpoint, if the run was interrupted; None if it is complete.
+
+  Raises:
+    ValueError: a setting, a file or the directory cannot be used.
+  """
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(hold_workdir(workdir))
+    run = build(config)
+    write_config(workdir, config.to_dict(), resume=resume)
+    interruption = stack.enter_context(Interruption())
+    checkpoints = Checkpoints(
+      workdir / "checkpoints", keep=config.checkpoint.keep
+    )
+    stack.enter_context(contextlib.closing(checkpoints))
+    fresh = checkpoints.latest() is None
+    standing = _standing(config, run, checkpoints)
+    writer = stack.enter_context(
+      open_writer(
+        workdir,
+        resumed_rollout_step=-1 if fresh else standing.rollout_step,
+        wandb_project=config.log.wandb_project,
+        config=config.to_dict(),
+      )
+    )
+    progress = stack.enter_context(
+      Progress(
+        config.num_rollout_steps,
+        first_rollout_step=standing.rollout_step,
+        every=config.log.every,
+      )
+    )
+
+    def write(metrics: Mapping[str, Any], at: Standing) -> None:
+      writer.write(
+        metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
+      )
+      progress.update(at.rollout_step, metrics)
+
+    def save(at: Standing) -> Path:
+      return checkpoints.save(
+        at.rollout_step,
+        at.state,
+        at.key,
+        {"data": run.data.stream.state(), "step": at.step, "tokens": at.tokens},
+      )
+
+    def evaluate(at: Standing) -> None:
+      write(_evaluate(config, run, at, workdir), at)
+
+    if fresh:
+      evaluate(standing)
+    return _loop(config, run, standing, write, evaluate, save, interruption)
+
+
+def _standing(config: Config, run: Run, checkpoints: Checkpoints) -> Standing:
+  """Returns the start, or where the newest checkpoint stands."""
+  key = jax.random.key(config.seed)
+  rollout_step = checkpoints.latest()
+  if rollout_step is None:
+    return Standing(run.state, key, rollout_step=0, step=0, tokens=0)
+  state, key, host = checkpoints.restore(run.state, key)
+  run.data.stream.restore(host["data"])
+  return Standing(state, key, rollout_step, host["step"], host["tokens"])
+
+
+def _loop(
+  config: Config,
+  run: Run,
+  standing: Standing,
+  write: Callable[[Mapping[str, Any], Standing], None],
+  evaluate: Callable[[Standing], None],
+  save: Callable[[Standing], Path],
+  interruption: Interruption,
+) -> Path | None:
+  """Runs until the last step or an interruption; see `train`."""
+  last = config.num_rollout_steps
+  pending: StepRecord | None = None
+
+  def due(every: int) -> bool:
+    return bool(every) and standing.rollout_step % every == 0
+
+  while standing.rollout_step < last and not interruption.received:
+    standing, record = _rollout_step(config, run, standing)
+    if pending is not None:  # while the update runs
+      write(_numbers(run, pending), pending.standing)
+    pending = _finished(record)
+    ends = standing.rollout_step == last
+    if ends or due(config.evaluation.every) or interruption.received:
+      write(_numbers(run, pending), pending.standing)
+      pending = None
+    if ends or due(config.evaluation.every):
+      evaluate(standing)
+    if due(config.checkpoint.every):
+      save(standing)
+  path = save(standing)
+  return path if standing.rollout_step < last else None
+
+
+def _rollout_step(
+  config: Config, run: Run, standing: Standing
+) -> tuple[Standing, StepRecord]:
+  """Samples, judges and starts the update."""
+  started = time.perf_counter()
+  generate_key, update_key = jax.random.split(
+    jax.random.fold_in(standing.key, standing.rollout_step)
+  )
+  prompts, problems = next(run.data.stream)
+  prompts = jax.device_put(prompts, by_row(run.mesh))
+  rollout = run.functions.generate(standing.state.params, prompts, generate_key)
+  on_host = jax.device_get(rollout)
+  generated = time.perf_counter()
+
+  texts = responses(on_host, run.data.tokenizer)
+  rewards = correctness(judge(problems, texts, run.data.task.verify))
+  advantages = run.functions.advantage(rewards)
+  verified = time.perf_counter()
+
+  batch = Batch(
+    tokens=rollout.tokens,
+    positions=rollout.positions,
+    response_mask=rollout.response_mask,
+    old_log_probs=rollout.log_probs,
+    old_entropy=rollout.entropy,
+    advantages=jnp.broadcast_to(
+      advantages.reshape(-1, 1), rollout.response_mask.shape
+    ),
+  )
+  state, metrics = run.functions.update(
+    standing.state, run.ref_params, batch, update_key
+  )
+  lengths = on_host.response_mask.sum(axis=1)
+  num_tokens = int(lengths.sum())
+  standing = Standing(
+    state=state,
+    key=standing.key,
+    rollout_step=standing.rollout_step + 1,
+    step=standing.step + config.training.updates_per_rollout,
+    tokens=standing.tokens + num_tokens,
+  )
+  numbers = {
+    **reward_metrics(rewards, np.asarray(advantages)),
+    "response_length/mean": float(lengths.mean()),
+    "response_length/max": float(lengths.max()),
+    "response_length/clip_ratio": float(on_host.truncated.mean()),
+    "rollout/tokens": float(num_tokens),
+    "timing_s/gen": generated - started,
+    "timing_s/verify": verified - generated,
+  }
+  return standing, StepRecord(standing, metrics, numbers, started)
+
+
+def _finished(record: StepRecord) -> StepRecord:
+  """Waits for the update and adds its time."""
+  jax.block_until_ready(record.metrics)
+  taken = time.perf_counter() - record.started
+  earlier = record.host["timing_s/gen"] + record.host["timing_s/verify"]
+  return record._replace(
+    host={
+      **record.host,
+      "timing_s/update": taken - earlier,
+      "timing_s/step": taken,
+      "perf/tokens_per_second": record.host["rollout/tokens"] / taken,
+    }
+  )
+
+
+def _numbers(run: Run, record: StepRecord) -> dict[str, Any]:
+  """Returns everything that is written of a rollout step."""
+  learning_rate = run.functions.learning_rate(record.standing.step - 1)
+  return {
+    **finalize(record.metrics),
+    **record.host,
+    "actor/lr": float(learning_rate),
+  }
+
+
+def _evaluate(
+  config: Config, run: Run, standing: Standing, workdir: Path
+) -> dict[str, float]:
+  """Evaluates the policy and keeps some of its samples."""
+  settings = config.evaluation
+  evaluation = evaluate_policy(
+    run.functions.evaluate,
+    standing.state.params,
+    run.data.held_out,
+    run.data.task.verify,
+    run.data.tokenizer,
+    jax.random.fold_in(standing.key, _EVALUATION_KEY),
+    prompt_length=config.rollout.prompt_length,
+    prompts_per_batch=settings.prompts_per_batch,
+  )
+  with (workdir / "samples.jsonl").open("a") as file:
+    for row in range(min(config.log.samples, len(run.data.held_out))):
+      verdict = evaluation.verdicts[row][0]
+      sample = {
+        "rollout_step": standing.rollout_step,
+        "prompt": run.data.held_out[row].prompt,
+        "response": evaluation.texts[row][0],
+        "reward": verdict.reward,
+        "reason": verdict.reason,
+      }
+      file.write(json.dumps(sample) + "\n")
+  return summarise(evaluation, run.data.task.name)

@@ -1,0 +1,238 @@
+"""The update: one graph from a rollout batch to new parameters.
+
+    policy forward -> log-probs and entropy of the whole mini-batch
+    -> coefficient of the controller -> objective -> aggregate -> loss
+    -> backward -> optax chain (the controller's state advances in it)
+
+Mini-batches and epochs are scanned inside the graph. An objective sees its
+mini-batch whole, [B, T] at a time, however many micro-batches and devices
+computed it: the model's forward pass runs micro-batch by micro-batch, the loss
+is differentiated with respect to log-probs and entropies, and those cotangents
+go back through the same loop. Batch statistics (means, quantiles, maxima, the
+controller's entropy) are therefore exact for every method.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from entrojax.masking import masked_mean, mean_metric, scalar_metric
+from entrojax.metrics import entropy_histogram
+from entrojax.objectives.chain import evaluate
+from entrojax.scoring import score_in_microbatches
+from entrojax.types import (
+  Aggregation,
+  Array,
+  Batch,
+  Controller,
+  Mean,
+  Model,
+  Objective,
+  Params,
+  ScoredTokens,
+  TrainState,
+)
+
+Update = Callable[..., tuple[TrainState, Mapping[str, Mean]]]
+
+
+def init_state(
+  params: Params, optimizer: optax.GradientTransformationExtraArgs
+) -> TrainState:
+  """Returns the state before the first update."""
+  return TrainState(
+    params=params, opt_state=optimizer.init(params), step=jnp.int32(0)
+  )
+
+
+def make_update(
+  model: Model,
+  objective: Objective,
+  aggregate: Aggregation,
+  controller: Controller,
+  optimizer: optax.GradientTransformationExtraArgs,
+  *,
+  temperature: float = 1.0,
+  updates_per_rollout: int = 1,
+  num_epochs: int = 1,
+  num_microbatches: int = 1,
+  rematerialise: bool = True,
+) -> Update:
+  """Makes update(state, ref_params, batch, key) -> (state, metrics).
+
+  Args:
+    model: policy and reference.
+    objective: what to minimise.
+    aggregate: how token losses become one number.
+    controller: its coefficient enters the objective, its transform is the
+      optimizer's 'control'.
+    optimizer: from make_optimizer, with the same controller.
+    temperature: the sampling temperature of the rollouts.
+    updates_per_rollout: optimizer steps of one call.
+    num_epochs: passes over the batch that those steps make together.
+    num_microbatches: parts of a mini-batch whose activations exist in turn.
+    rematerialise: trade a second forward pass for their memory.
+
+  Returns:
+    A pure function to jit, with `state` donated. `ref_params` may be None:
+    the reference is then not in the graph. Metrics are sums and counts over
+    the updates of the call.
+  """
+  if updates_per_rollout % num_epochs:
+    raise ValueError(
+      f"updates_per_rollout = {updates_per_rollout} is not a multiple of "
+      f"num_epochs = {num_epochs}"
+    )
+
+  def scores(params, batch, microbatches):
+    return score_in_microbatches(
+      model,
+      params,
+      batch.tokens,
+      batch.positions,
+      response_length=batch.response_mask.shape[1],
+      temperature=temperature,
+      num_microbatches=microbatches,
+      rematerialise=rematerialise,
+    )
+
+  def step(state, batch, ref_log_probs, first, key):
+    """One optimizer step on one mini-batch."""
+    (log_probs, entropy), transpose = jax.vjp(
+      lambda params: scores(params, batch, num_microbatches), state.params
+    )
+    tokens = _scored(batch, log_probs, entropy, ref_log_probs, first)
+    mean_entropy = _mean_entropy(entropy, batch.response_mask)
+    control_state = state.opt_state["control"]
+
+    def loss_of(log_probs, entropy):
+      return evaluate(
+        objective,
+        aggregate,
+        dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+        coefficient=controller.coefficient(control_state, mean_entropy),
+        key=key,
+      )
+
+    (loss, metrics), cotangents = jax.value_and_grad(
+      loss_of, argnums=(0, 1), has_aux=True
+    )(log_probs, entropy)
+    (grads,) = transpose(cotangents)
+    updates, opt_state = optimizer.update(
+      grads, state.opt_state, state.params, entropy=mean_entropy
+    )
+    state = TrainState(
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+      step=state.step + 1,
+    )
+    scalars = {
+      "actor/loss": loss,
+      "actor/grad_norm": optax.global_norm(grads),
+      "actor/update_norm": optax.global_norm(updates),
+      **controller.metrics(control_state, mean_entropy),
+    }
+    return state, {
+      **metrics,
+      **_token_metrics(tokens),
+      **_sampler_difference(tokens, batch, first),
+      **{name: scalar_metric(value) for name, value in scalars.items()},
+    }
+
+  def update(state, ref_params, batch, key):
+    ref_log_probs = None
+    if ref_params is not None:
+      ref_log_probs, _ = scores(
+        ref_params, batch, num_microbatches * updates_per_rollout // num_epochs
+      )
+    shuffle_key, step_key = jax.random.split(key)
+    rows = _minibatch_rows(
+      shuffle_key, batch.tokens.shape[0], updates_per_rollout, num_epochs
+    )
+
+    def scanned(state, i):
+      minibatch, ref = jax.tree.map(
+        lambda x: x[rows[i]], (batch, ref_log_probs)
+      )
+      return step(
+        state, minibatch, ref, i == 0, jax.random.fold_in(step_key, i)
+      )
+
+    state, metrics = jax.lax.scan(
+      scanned, state, jnp.arange(updates_per_rollout)
+    )
+    return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+  return update
+
+
+def _minibatch_rows(
+  key: Array, num_rows: int, num_updates: int, num_epochs: int
+) -> Array:
+  """Returns i32[updates, rows of a mini-batch]: a shuffle for each epoch."""
+  if num_updates == 1:
+    return jnp.arange(num_rows)[None]
+  keys = jax.random.split(key, num_epochs)
+  orders = jax.vmap(lambda k: jax.random.permutation(k, num_rows))(keys)
+  return orders.reshape(num_updates, -1)
+
+
+def _scored(
+  batch: Batch,
+  log_probs: Array,
+  entropy: Array,
+  ref_log_probs: Array | None,
+  first: Array,
+) -> ScoredTokens:
+  """Returns what the objective sees.
+
+  At the first update after a rollout the policy is the sampling policy: its
+  own numbers stand for the old ones, so that the ratio is exactly 1 there.
+  """
+  own = jax.lax.stop_gradient
+  return ScoredTokens(
+    log_probs=log_probs,
+    old_log_probs=jnp.where(first, own(log_probs), batch.old_log_probs),
+    entropy=entropy,
+    old_entropy=jnp.where(first, own(entropy), batch.old_entropy),
+    advantages=batch.advantages,
+    mask=batch.response_mask,
+    ref_log_probs=ref_log_probs,
+  )
+
+
+def _mean_entropy(entropy: Array, mask: Array) -> Array:
+  """Returns the token-mean entropy, nats; NaN if there is no token."""
+  mean = masked_mean(jax.lax.stop_gradient(entropy), mask)
+  return jnp.where(jnp.sum(mask) > 0, mean, jnp.nan)
+
+
+def _sampler_difference(
+  tokens: ScoredTokens, batch: Batch, first: Array
+) -> Mapping[str, Mean]:
+  """Returns how far sampler and trainer are apart on the same parameters.
+
+  Only the first update of a rollout batch can tell.
+  """
+  difference = jnp.abs(tokens.log_probs - batch.old_log_probs) * tokens.mask
+  count = first.astype(jnp.float32)
+  return {
+    "rollout/log_prob_diff_max": Mean(
+      total=count * jnp.max(difference), count=count
+    )
+  }
+
+
+def _token_metrics(tokens: ScoredTokens) -> Mapping[str, Mean]:
+  log_ratio = tokens.log_probs - tokens.old_log_probs
+  return {
+    "actor/entropy": mean_metric(tokens.entropy, tokens.mask),
+    "actor/ppo_kl": mean_metric(-log_ratio, tokens.mask),
+    "actor/entropy_histogram": Mean(
+      total=entropy_histogram(tokens.entropy, tokens.mask),
+      count=jnp.float32(1.0),
+    ),
+  }

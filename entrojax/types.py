@@ -1,0 +1,188 @@
+"""Every type that crosses a file's border. Read this and you know the system.
+
+Shape letters: Q prompts, G responses per prompt (the group), B = Q * G rows,
+P tokens of the prompt's bucket, T tokens of the response's bucket, L = P + T,
+D hidden width, V vocabulary.
+
+Prompts are padded on the left, so that every response starts at column P and
+position t of a response array is always token P + t of its row.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any, NamedTuple, dataclass_transform
+
+import jax
+import optax
+
+Array = jax.Array
+Params = Mapping[str, Any]  # nested dict of arrays: plain data
+Metrics = Mapping[str, "Mean"]
+
+
+@dataclass_transform(frozen_default=True)
+def _pytree(cls):
+  """Makes a frozen dataclass whose fields are all leaves of a pytree."""
+  return jax.tree_util.register_dataclass(
+    dataclasses.dataclass(frozen=True)(cls)
+  )
+
+
+# -- host side: text and scalars only ----------------------------------------
+
+
+class Problem(NamedTuple):
+  """One row of a data set."""
+
+  prompt: str  # what the policy reads
+  answer: Mapping[str, Any]  # what the verifier needs; never shown
+
+
+class Verdict(NamedTuple):
+  """What a verifier says of one response."""
+
+  reward: float  # 1.0 right, 0.0 wrong
+  reason: str  # one word or phrase, for logs: 'correct', 'unparseable', ...
+  answer: str | None  # the normalised answer for maj@k; None: does not vote
+
+
+Verifier = Callable[[Problem, str], Verdict]  # never raises, never hangs
+
+
+class Task(NamedTuple):
+  """A source of problems and the verifier that judges responses to them."""
+
+  name: str
+  load: Callable[[str], Any]  # split -> sequence of Problem (len, [i])
+  verify: Verifier
+
+
+# -- models -------------------------------------------------------------------
+
+
+@_pytree
+class Cache:
+  """Keys and values of the tokens that a model has read."""
+
+  layers: Any  # per layer: keys f[B, K, head, S] and values f[B, K, S, head]
+  positions: Array  # i32[B, S], -1 = an empty or padded slot
+  index: Array  # i32[], the next slot to write
+
+
+class Model(NamedTuple):
+  """A language model as functions of plain parameters.
+
+  A position below 0 marks padding: no token attends to it.
+  """
+
+  init: Callable[..., Params]  # (key) -> params
+  # (params, tokens i32[B, L], positions i32[B, L], cache | None)
+  #   -> (hidden f[B, L, D], cache | None)
+  apply: Callable[..., tuple[Array, Cache | None]]
+  unembed: Callable[
+    ..., Array
+  ]  # (params, hidden [..., D]) -> logits f32[..., V]
+  init_cache: Callable[..., Cache]  # (batch_size, length) -> empty Cache
+  share_cache: Callable[..., Cache]  # (cache, times) -> each row, times over
+
+
+# -- the journey of a batch ---------------------------------------------------
+
+
+@_pytree
+class Prompts:
+  """Q prompts on the device; their answers stay on the host."""
+
+  tokens: Array  # i32[Q, P], left-padded
+  mask: Array  # f32[Q, P], 1 = a token of the prompt
+  ids: Array  # i32[Q], the row in the data set; seeds the row's samples
+
+
+@_pytree
+class Rollout:
+  """What the sampler did; rows of one prompt are neighbours."""
+
+  tokens: Array  # i32[B, L], prompt then response, 'pad' after the end
+  positions: Array  # i32[B, L], -1 = padding
+  response_mask: Array  # f32[B, T], 1 = sampled token, EOS included
+  log_probs: Array  # f32[B, T], nats, as the sampler saw them
+  entropy: Array  # f32[B, T], nats, as the sampler saw it
+  truncated: Array  # f32[B], 1 = stopped by the length limit, no EOS
+
+
+@_pytree
+class Batch:
+  """One rollout batch, ready for the update."""
+
+  tokens: Array  # i32[B, L]
+  positions: Array  # i32[B, L]
+  response_mask: Array  # f32[B, T]
+  old_log_probs: Array  # f32[B, T], nats, under the sampling policy
+  old_entropy: Array  # f32[B, T], nats, under the sampling policy
+  advantages: Array  # f32[B, T]
+
+
+@_pytree
+class ScoredTokens:
+  """All that an objective may see. Gradients flow to log_probs and entropy."""
+
+  log_probs: Array  # f32[B, T], nats, current policy
+  old_log_probs: Array  # f32[B, T], nats, sampling policy
+  entropy: Array  # f32[B, T], nats, current policy
+  old_entropy: Array  # f32[B, T], nats, sampling policy
+  advantages: Array  # f32[B, T]
+  mask: Array  # f32[B, T], 1 = a response token that counts
+  ref_log_probs: Array | None = None  # f32[B, T], nats, reference policy
+
+
+@_pytree
+class Mean:
+  """A metric as a sum and a count; divided once, when it is written."""
+
+  total: Array  # f32[], or f32[bins] of a histogram
+  count: Array  # f32[]
+
+
+@_pytree
+class Term:
+  """One term of a loss, not yet reduced.
+
+  Its aggregate is a weighted mean over tokens: `weight` says which tokens its
+  denominator counts.
+  """
+
+  loss: Array  # f32[B, T], to be minimised
+  weight: Array  # f32[B, T], 1 = counted
+
+
+class TokenLoss(NamedTuple):
+  """A composed objective before aggregation: the aggregates of terms add."""
+
+  terms: tuple[Term, ...]
+  metrics: Metrics
+
+
+# (tokens, token_loss so far, coefficient f32[], key) -> token_loss
+Objective = Callable[[ScoredTokens, TokenLoss, Array, Array], TokenLoss]
+# (loss f32[B, T], weight f32[B, T]) -> f32[]
+Aggregation = Callable[[Array, Array], Array]
+# rewards f32[Q, G] -> advantages f32[Q, G]
+AdvantageRule = Callable[[Array], Array]
+
+
+@_pytree
+class TrainState:
+  """All that an update changes."""
+
+  params: Params
+  opt_state: Any  # of optax.named_chain; the controller's under 'control'
+  step: Array  # i32[], optimizer steps taken
+
+
+class Controller(NamedTuple):
+  """One scalar fed back from the measured entropy."""
+
+  # takes the keyword `entropy` f32[]; returns updates unchanged
+  transform: optax.GradientTransformationExtraArgs
+  coefficient: Callable[[Any, Array], Array]  # (state, entropy) -> f32[]
+  metrics: Callable[[Any, Array], Mapping[str, Array]]  # (state, entropy)

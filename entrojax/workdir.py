@@ -1,0 +1,90 @@
+"""A run's directory: held by one process, described by its config.json.
+
+config.json       the resolved config
+metrics.jsonl     one line a rollout step or evaluation
+samples.jsonl     some responses of each evaluation, with their verdicts
+tensorboard/      the same numbers
+checkpoints/      one directory a saved step
+"""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+CONFIG_FILE = "config.json"
+
+# What a resumed run may change: nothing here moves a number of the training.
+_MAY_CHANGE = ("num_rollout_steps", "evaluation", "checkpoint", "log", "mesh")
+
+
+@contextlib.contextmanager
+def hold_workdir(workdir: Path) -> Iterator[None]:
+  """Holds a directory, made if absent; the system lets go when we die.
+
+  Raises:
+    ValueError: another process holds it, or it cannot be made.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = (workdir / ".lock").open("a+")
+  except OSError as error:
+    raise ValueError(f"workdir {workdir}: {error.strerror}") from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      lock.seek(0)
+      raise ValueError(
+        f"workdir {workdir} is held by another run (process {lock.read()})"
+      ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    yield
+
+
+def write_config(
+  workdir: Path, config: Mapping[str, Any], *, resume: bool
+) -> None:
+  """Writes config.json, or checks that it describes this run.
+
+  Raises:
+    ValueError: the directory holds a run and `resume` is false, or a setting
+      differs that a resumed run may not change; the message names it.
+  """
+  path = workdir / CONFIG_FILE
+  text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+  if path.exists():
+    if not resume:
+      raise ValueError(
+        f"workdir {workdir} holds a run: resume it, or choose another workdir"
+      )
+    before, now = (
+      _leaves(json.loads(path.read_text())),
+      _leaves(json.loads(text)),
+    )
+    changed = [
+      f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+      for key in sorted(before.keys() | now.keys())
+      if before.get(key) != now.get(key) and not key.startswith(_MAY_CHANGE)
+    ]
+    if changed:
+      raise ValueError(
+        f"cannot resume {workdir} with another config: {'; '.join(changed)}"
+      )
+  path.write_text(text)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Flattens nested settings to 'section.key' -> value."""
+  leaves: dict[str, Any] = {}
+  for key, value in tree.items():
+    if isinstance(value, dict) and value:
+      leaves |= _leaves(value, f"{prefix}{key}.")
+    else:
+      leaves[f"{prefix}{key}"] = value
+  return leaves
