@@ -22,7 +22,7 @@ def get_config(preset: str = "") -> Config:
   config.update(
     {
       "num_rollout_steps": 300,
-      "model": {"path": "entrojax/bases/countdown"},
+      "model": {"path": "bases/countdown"},
       "task": {"name": "countdown"},
       "rollout": {
         "num_prompts": 32,

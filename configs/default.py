@@ -17,7 +17,7 @@ def get_config() -> Config:
 
   config.model = Config(
     {
-      "path": config_dict.placeholder(str),  # folder: config.json, ...
+      "path": config_dict.placeholder(str),  # a folder; bases/... ship with us
       "dtype": "float32",  # of activations; bfloat16 on TPU
       "scan_layers": False,  # loop over one compiled layer: for deep models
       "rematerialise": False,  # keep only each layer's input for the backward

@@ -119,6 +119,15 @@ def build(config: Config) -> Run:
   return Run(mesh, data, functions, state, ref_params)
 
 
+def model_folder(path: str) -> Path:
+  """Returns the folder of a model: `path` itself, or one that ships with us."""
+  shipped = Path(__file__).parent / path
+  folder = shipped if shipped.is_dir() else Path(path)
+  if not folder.is_dir():
+    raise ValueError(f"model.path: {path} is not a folder")
+  return folder
+
+
 def make_objective(config: Config) -> Objective:
   """Makes the chain that config.objective names."""
   return objectives.chain(
@@ -149,7 +158,7 @@ def _optimizer(config: Config, controller: Controller):
 
 def _data(config: Config) -> Data:
   """Reads tokenizer and problems, and fits every prompt to its bucket."""
-  tokenizer = tokenizers.load(config.model.path)
+  tokenizer = tokenizers.load(model_folder(config.model.path))
   task = make_task(config.task.name, config.task.data_dir)
   held_out = task.load(config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
@@ -166,7 +175,7 @@ def _data(config: Config) -> Data:
 def _model(
   config: Config, tokenizer: tokenizers.Tokenizer
 ) -> tuple[Model, Params]:
-  folder = Path(config.model.path)
+  folder = model_folder(config.model.path)
   sizes = hugging_face.read_config(folder)
   if tokenizer.vocab_size > sizes.vocab_size:
     raise ValueError(
