@@ -16,7 +16,7 @@ from entrojax import tokenizer as tokenizers
 from entrojax.check import check, check_divisibility, member
 from entrojax.data import PromptStream, encode_prompts
 from entrojax.evaluate import Generate
-from entrojax.models import decoder, hugging_face
+from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.rollout import generate, greedy, make_sampler
 from entrojax.sharding import (
@@ -63,6 +63,7 @@ class Run(NamedTuple):
   """Everything that the train loop needs."""
 
   mesh: Mesh
+  sizes: DecoderConfig
   data: Data
   functions: Functions
   state: TrainState
@@ -82,7 +83,7 @@ def build(config: Config) -> Run:
   objective, controller = make_objective(config), make_controller(config)
   optimizer, schedule = _optimizer(config, controller)
   data = _data(config)
-  model, params = _model(config, data.tokenizer)
+  sizes, model, params = _model(config, data.tokenizer)
   state, shardings = _place(mesh, params, optimizer)
   update = make_update(
     model,
@@ -116,7 +117,7 @@ def build(config: Config) -> Run:
   ref_params = None
   if "reference_kl" in config.objective:
     ref_params = jax.device_put(params, shardings.params)
-  return Run(mesh, data, functions, state, ref_params)
+  return Run(mesh, sizes, data, functions, state, ref_params)
 
 
 def model_folder(path: str) -> Path:
@@ -174,7 +175,7 @@ def _data(config: Config) -> Data:
 
 def _model(
   config: Config, tokenizer: tokenizers.Tokenizer
-) -> tuple[Model, Params]:
+) -> tuple[DecoderConfig, Model, Params]:
   folder = model_folder(config.model.path)
   sizes = hugging_face.read_config(folder)
   if tokenizer.vocab_size > sizes.vocab_size:
@@ -188,7 +189,7 @@ def _model(
     scan_layers=config.model.scan_layers,
     rematerialise=config.model.rematerialise,
   )
-  return model, hugging_face.load_params(folder, sizes)
+  return sizes, model, hugging_face.load_params(folder, sizes)
 
 
 def _place(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 import numpy as np
 
 from entrojax.entropy_law import fit_entropy_law, predict
@@ -41,7 +42,8 @@ PALETTE = (
   "#56B4E9",
   "#000000",
 )
-LEGEND_WIDTH = 64  # characters
+FONT_SIZE = 11  # points
+WIDTH = 5.6  # inches
 GREY = "#555555"
 STYLE = {
   "axes.edgecolor": "#888888",
@@ -49,7 +51,7 @@ STYLE = {
   "axes.grid": True,
   "axes.spines.right": False,
   "axes.spines.top": False,
-  "font.size": 11,
+  "font.size": FONT_SIZE,
   "grid.color": "#e4e4e4",
   "legend.frameon": False,
   "svg.fonttype": "path",
@@ -315,7 +317,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
   return np.where(counts > 0.5, totals / np.maximum(counts, 1), np.nan)
 
 
-def printable(name: str, length: int = 48) -> str:
+def printable(name: str, length: int = 40) -> str:
   """Makes a name fit for a legend: one line, no control character, short."""
   name = "".join(char if char.isprintable() else "?" for char in name)
   return name if len(name) <= length else name[: length - 1] + "…"
@@ -354,7 +356,7 @@ def _panels(
 
 def _figure(panels: int = 1) -> tuple[Figure, Any]:
   """Makes a figure of axes above each other: one, or an array of several."""
-  figure = Figure(figsize=(5.6, 1.8 + 1.8 * panels), layout="constrained")
+  figure = Figure(figsize=(WIDTH, 1.8 + 1.8 * panels), layout="constrained")
   return figure, figure.subplots(panels, sharex=True)
 
 
@@ -401,12 +403,21 @@ def _legend(
 
 def _svg(figure: Figure, legend: list[tuple[str, Line2D]]) -> str:
   labels, lines = zip(*legend, strict=True)
-  fitting = LEGEND_WIDTH // (max(map(len, labels)) + 6)  # 6: line and gap
-  one_row = sum(len(label) + 6 for label in labels) <= LEGEND_WIDTH
-  columns = len(labels) if one_row else max(1, fitting)
+  columns = _legend_columns(labels)
   legend_rows = -(-len(labels) // columns)
   figure.set_figheight(figure.get_figheight() + 0.23 * legend_rows)
   figure.legend(lines, labels, loc="outside upper left", ncols=columns)
   buffer = io.StringIO()
   figure.savefig(buffer, format="svg", metadata={"Date": None})
   return buffer.getvalue()
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+  """Returns how many legend columns fit into the width of a figure."""
+  room = 72 * WIDTH - 1.8 * FONT_SIZE  # points, less the margins
+  beside = 5 * FONT_SIZE  # line, gap and the space between columns
+  paths = (TextPath((0, 0), label, size=FONT_SIZE) for label in labels)
+  widths = [max(0.0, path.get_extents().width) + beside for path in paths]
+  if sum(widths) <= room:
+    return len(labels)
+  return max(1, int(room // max(widths)))

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
   os.environ.setdefault("NO_GCE_CHECK", "true")
   from entrojax.train import train
 
-  workdir = Path(_WORKDIR.value)
+  workdir = Path(str(_WORKDIR.value))
   try:
     saved = train(_CONFIG.value, workdir, resume=_RESUME.value)
   except ValueError as error:
@@ -42,7 +42,25 @@ def main(argv: Sequence[str]) -> int:
   return 0
 
 
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses the command line; a wrong setting ends it with one line.
+
+  ml-collections raises from the depth of a config where the key is unknown or
+  the type is wrong, and suggests the nearest key.
+  """
+  try:
+    return app.parse_flags_with_usage(list(argv))
+  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    text = str(error.args[0] if error.args else error)
+    message = " ".join(text.replace("\\n", " ").split()).replace("\\'", "'")
+    message = message.strip("'\"").replace("' Did you", "; did you")
+    unknown = isinstance(error, AttributeError | KeyError)
+    kind = "unknown setting" if unknown else "wrong setting"
+    print(f"error: {kind}: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
 if __name__ == "__main__":
   logging.set_verbosity(logging.ERROR)
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

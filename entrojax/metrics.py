@@ -42,8 +42,8 @@ Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 def entropy_histogram(entropy: Array, mask: Array) -> Array:
   """Counts the tokens in each bin of `ENTROPY_EDGES`.
 
-  Comparisons and sums only, no scatter: it fuses, and it shards with its
-  arguments. Histograms of micro-batches add.
+  Comparisons and sums only, one bin after the other: no scatter and no array
+  of tokens by bins, and rows on several devices meet in one sum at the end.
 
   Args:
     entropy: f32[...], nats.
@@ -56,8 +56,10 @@ def entropy_histogram(entropy: Array, mask: Array) -> Array:
   """
   chex.assert_equal_shape([entropy, mask])
   lower = jnp.array((-math.inf, *ENTROPY_EDGES[1:-1]), jnp.float32)
-  above = (entropy[..., None] >= lower) * mask[..., None]
-  at_least = above.sum(tuple(range(entropy.ndim)), dtype=jnp.float32)
+  of_rows = jax.lax.map(
+    lambda edge: jnp.sum((entropy >= edge) * mask, -1, jnp.float32), lower
+  )
+  at_least = of_rows.sum(tuple(range(1, of_rows.ndim)))
   return at_least - jnp.append(at_least[1:], 0.0)
 
 
@@ -65,10 +67,13 @@ def finalize(metrics: Mapping[str, Mean]) -> dict[str, float | list[float]]:
   """Divides sums by counts on the host, in one transfer.
 
   Args:
-    metrics: name -> Mean of two scalars.
+    metrics: name -> Mean; the total may be a list [K], the count may not.
 
   Returns:
     name -> total / count; NaN where nothing was counted.
+
+  Raises:
+    ValueError: a metric has another shape; the message names it.
   """
   values: dict[str, float | list[float]] = {}
   for name, mean in jax.device_get(dict(metrics)).items():

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
@@ -148,7 +149,7 @@ class Progress:
       blocks = sparkline(self._entropies, max(1, min(60, width - 8)))
       rows.append(f"entropy {blocks}")
     head, *rest = (Text(row, overflow="ellipsis", no_wrap=True) for row in rows)
-    return Group(head, bar, *rest)
+    return Group(head, Padding(bar, 0), *rest)  # a bar ends no line by itself
 
 
 def sparkline(values: list[float], width: int) -> str:

@@ -99,7 +99,7 @@ def write_report(
   )
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(page, encoding="utf-8")
+  path.write_text(page, encoding="utf-8", errors="replace")
   return rows
 
 
@@ -171,7 +171,7 @@ def format_table(rows: SummaryRows, width: int = 100) -> str:
   head = ["", *(figures.printable(name, 24) for name in rows)]
   columns = list(zip(head, *table_cells(rows), strict=True))
   sizes = [max(map(len, column)) for column in columns]
-  labels = [cell.ljust(sizes[0]) for cell in columns[0]]
+  labels = [figures.printable(c).ljust(sizes[0]) for c in columns[0]]
   blocks = [[labels]]
   for column, size in zip(columns[1:], sizes[1:], strict=True):
     used = sum(len(other[0]) + 2 for other in blocks[-1])

@@ -95,9 +95,14 @@ def test_finalize_gives_nan_where_nothing_was_counted():
   assert np.isnan(finalize({"a": mean(0.0, 0.0)})["a"])
 
 
-def test_finalize_names_a_metric_that_is_not_a_scalar():
-  with pytest.raises(ValueError, match="actor/x is not a scalar"):
-    finalize({"actor/x": Mean(jnp.ones(3), jnp.float32(1))})
+def test_finalize_divides_a_list_by_its_one_count():
+  metrics = {"a": Mean(jnp.array([1.0, 3.0]), jnp.float32(2.0))}
+  assert finalize(metrics) == {"a": [0.5, 1.5]}
+
+
+def test_finalize_names_a_metric_of_another_shape():
+  with pytest.raises(ValueError, match="actor/x is not a number"):
+    finalize({"actor/x": Mean(jnp.ones((2, 3)), jnp.float32(1))})
 
 
 def test_a_line_starts_with_the_axes_and_is_on_disk_at_once(tmp_path):
@@ -155,14 +160,15 @@ def test_an_interrupted_and_resumed_file_equals_an_uninterrupted_one(tmp_path):
 def test_a_new_run_refuses_a_directory_that_holds_one(tmp_path):
   with open_writer(tmp_path) as writer:
     write_steps(writer, 1, 1)
-  with pytest.raises(FileExistsError, match="metrics.jsonl"):
+  with pytest.raises(FileExistsError, match=METRICS_FILE):
     open_writer(tmp_path)
   assert len(read_metrics(tmp_path / METRICS_FILE)) == 2
 
 
 def test_resuming_from_minus_one_starts_over(tmp_path):
   with open_writer(tmp_path) as writer:
-    write_steps(writer, 0, 2)
+    writer.write({}, step=0, rollout_step=0, tokens=0)
+    write_steps(writer, 1, 2)
   open_writer(tmp_path, resumed_rollout_step=-1).close()
   assert read_metrics(tmp_path / METRICS_FILE) == []
 
@@ -239,7 +245,7 @@ def test_weights_and_biases_resumes_under_the_id_of_the_first_start(
   assert logged == [(3, row)] * 2
 
 
-def test_a_sink_that_cannot_open_leaves_no_other_one_broken(tmp_path):
+def test_every_sink_gets_the_row_that_write_returns():
   rows = []
   sink = types.SimpleNamespace(write=rows.append, close=lambda: None)
   with Writer([sink, sink]) as writer:

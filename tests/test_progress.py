@@ -57,7 +57,9 @@ def test_a_log_gets_one_line_every_few_rollout_steps_and_the_last():
 def test_an_evaluation_is_printed_at_once_and_its_pass_at_1_stays():
   console = plain()
   with Progress(9, every=9, console=console) as progress:
-    progress.update(1, {"val/countdown/pass@1": 0.3, "val/countdown/pass@16": 1})
+    progress.update(
+      1, {"val/countdown/pass@1": 0.3, "val/countdown/pass@16": 1}
+    )
     progress.update(9, METRICS)
   lines = console.file.getvalue().splitlines()
   assert len(lines) == 2
@@ -103,10 +105,11 @@ def test_a_terminal_shows_the_scalars_and_the_sparkline():
   with Progress(3, console=console) as progress:
     progress.update(1, METRICS)
     progress.update(2, METRICS | {"actor/entropy": 0.1})
-  text = console.file.getvalue()
-  assert "rollout 2/3" in text
-  assert "entropy 0.1 " in text
-  assert "█▁" in text
+  *_, head, bar, scalars, entropy = console.file.getvalue().splitlines()[-5:-1]
+  assert "rollout 2/3" in head
+  assert "━" in bar
+  assert "entropy 0.1  reward 0.25  clipfrac 0.01  tokens/s 12,346" in scalars
+  assert "entropy █▁" in entropy
 
 
 def test_a_note_shows_markup_and_control_characters_instead_of_obeying_them():

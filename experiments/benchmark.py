@@ -1,0 +1,135 @@
+"""How fast the parts of a rollout step are, next to what the machine can do.
+
+    python -m experiments.benchmark [--config=configs/grpo.py:demo]
+
+Prints medians: the matmul peak measured in the same run, decoding in tokens per
+second, the update in seconds, and the model FLOPs per second of both as a share
+of the peak. Model FLOPs count the multiplications that the mathematics asks
+for, once: rematerialisation does not raise them.
+"""
+
+from collections.abc import Callable, Sequence
+import statistics
+import time
+from typing import Any
+
+from absl import app, flags, logging
+import jax
+import jax.numpy as jnp
+from ml_collections import config_flags
+import numpy as np
+
+from entrojax.build import Run, build
+from entrojax.models import DecoderConfig
+from entrojax.types import Batch, Rollout
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", "configs/grpo.py:demo", "the shapes to measure"
+)
+_REPEATS = flags.DEFINE_integer("repeats", 9, "runs of each, median taken")
+
+
+def median_seconds(function: Callable[[], Any], repeats: int) -> float:
+  """Returns the median time of a call, after one that compiles."""
+  jax.block_until_ready(function())
+  times = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    times.append(time.perf_counter() - start)
+  return statistics.median(times)
+
+
+def matmul_peak(repeats: int, size: int = 2048) -> float:
+  """Returns the measured float32 matmul rate, FLOP/s."""
+  x = jax.random.normal(jax.random.key(0), (size, size))
+  multiply = jax.jit(jnp.dot)
+  return 2 * size**3 / median_seconds(lambda: multiply(x, x), repeats)
+
+
+def forward_flops(
+  sizes: DecoderConfig, tokens: float, seen: float, predicted: float
+) -> float:
+  """Returns the FLOPs of a forward pass.
+
+  Args:
+    sizes: of the decoder.
+    tokens: read by the layers.
+    seen: keys that a token attends to, on average.
+    predicted: tokens whose logits are made.
+  """
+  head = sizes.head_dim
+  query, key = sizes.num_attention_heads * head, sizes.num_key_value_heads * head
+  width, inner = sizes.hidden_size, sizes.intermediate_size
+  weights = width * (2 * query + 2 * key) + 3 * width * inner
+  attention = 2 * query * seen
+  layers = sizes.num_hidden_layers * (weights + attention) * tokens
+  return 2 * (layers + width * sizes.vocab_size * predicted)
+
+
+def sample_batch(run: Run, rollout: Rollout) -> Batch:
+  """Returns the rollout as a batch, with random advantages."""
+  shape = rollout.response_mask.shape
+  signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(shape[0], 1))
+  return Batch(
+    tokens=rollout.tokens,
+    positions=rollout.positions,
+    response_mask=rollout.response_mask,
+    old_log_probs=rollout.log_probs,
+    old_entropy=rollout.entropy,
+    advantages=jnp.broadcast_to(jnp.asarray(signs, jnp.float32), shape),
+  )
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  config, repeats = _CONFIG.value, _REPEATS.value
+  run = build(config)
+  prompts, _ = next(run.data.stream)
+  params = jax.tree.map(jnp.copy, run.state.params)
+  keys = iter(jax.random.split(jax.random.key(0), 10_000))
+  num_rows = config.rollout.num_prompts * config.rollout.group_size
+  prompt, response = config.rollout.prompt_length, config.rollout.response_length
+
+  rollout = run.functions.generate(params, prompts, next(keys))
+  decoding = median_seconds(
+    lambda: run.functions.generate(params, prompts, next(keys)), repeats
+  )
+  batch, state = sample_batch(run, rollout), run.state
+
+  def update():
+    nonlocal state
+    state, metrics = run.functions.update(
+      state, run.ref_params, batch, next(keys)
+    )
+    return metrics
+
+  updating = median_seconds(update, repeats)
+  peak = matmul_peak(repeats)
+
+  sizes = run.sizes
+  length = prompt + response
+  read = num_rows / config.rollout.group_size * prompt + num_rows * response
+  decode_flops = forward_flops(sizes, read, length, num_rows * (response + 1))
+  update_flops = 3 * forward_flops(
+    sizes, num_rows * (length - 1), (length - 1) / 2, num_rows * response
+  )
+  update_flops *= config.training.num_epochs
+  tokens = float(rollout.response_mask.sum())
+  print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {num_rows} rows"
+        f" of {prompt} + {response} tokens, medians of {repeats}")
+  print(f"float32 matmul peak   {peak / 1e9:8.1f} GFLOP/s")
+  print(f"decoding              {decoding * 1e3:8.1f} ms"
+        f"   {tokens / decoding:8.0f} tokens/s"
+        f"   {num_rows * response / decoding:8.0f} slots/s"
+        f"   {decode_flops / decoding / peak:6.1%} of the peak")
+  print(f"update ({config.training.updates_per_rollout} steps)"
+        f"      {updating * 1e3:8.1f} ms"
+        f"   {num_rows * (length - 1) / updating:8.0f} tokens/s"
+        f"   {'':>16}"
+        f"   {update_flops / updating / peak:6.1%} of the peak")
+
+
+if __name__ == "__main__":
+  logging.set_verbosity(logging.ERROR)
+  app.run(main)

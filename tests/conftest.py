@@ -1,0 +1,99 @@
+"""What every test shares: eight fake devices, a compilation cache, a model.
+
+The environment is set before JAX is imported, which reads it once.
+"""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["NO_GCE_CHECK"] = "true"  # no look-up of a cloud machine
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "")
+  + " --xla_force_host_platform_device_count=8"
+)
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from entrojax.models import DecoderConfig, decoder  # noqa: E402
+from entrojax.types import Model, Params, ScoredTokens  # noqa: E402
+
+
+def pytest_configure(config):
+  """Shares compiled code between workers and runs; forbids silent ranks."""
+  cache = config.cache.mkdir("jax")
+  jax.config.update("jax_compilation_cache_dir", str(cache))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def sizes() -> DecoderConfig:
+  """Returns the sizes of the tiny decoder; every width is its own number."""
+  return DecoderConfig(
+    vocab_size=11,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+  )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(sizes) -> tuple[Model, Params]:
+  """Returns a decoder of 11 tokens and its parameters, float32.
+
+  The table is 20 times larger than at a real start, so that entropies differ
+  from token to token.
+  """
+  model = decoder(sizes)
+  params = dict(model.init(jax.random.key(0)))
+  params["embed_tokens"] = 20 * params["embed_tokens"]
+  return model, params
+
+
+@pytest.fixture(scope="session")
+def random_tokens():
+  """Returns random_tokens(seed, num_rows, num_tokens) -> ScoredTokens."""
+  return _random_tokens
+
+
+def _random_tokens(
+  seed: int, num_rows: int, num_tokens: int, dtype=np.float32
+) -> ScoredTokens:
+  """Draws a mini-batch whose padding is NaN, infinite or huge.
+
+  Rows end at different tokens, the last row is empty, the first one full.
+  Ratios lie on both sides of the usual clip range, never on its bounds, and
+  some tokens are more probable than 0.95, so that EntroPIC's set is not empty.
+  """
+  rng = np.random.default_rng(seed)
+  shape = (num_rows, num_tokens)
+  lengths = rng.integers(1, num_tokens + 1, num_rows)
+  lengths[0], lengths[-1] = num_tokens, 0
+  mask = np.arange(num_tokens) < lengths[:, None]
+  log_probs = -rng.exponential(0.5, shape)
+  log_probs[:, ::3] = -rng.uniform(0.001, 0.04, log_probs[:, ::3].shape)
+  advantages = np.repeat(rng.normal(size=(num_rows, 1)), num_tokens, axis=1)
+  advantages[::2] = np.abs(advantages[::2])  # both signs, whatever the seed
+  advantages[1::2] = -np.abs(advantages[1::2])
+  fields = {
+    "log_probs": log_probs,
+    "old_log_probs": log_probs + rng.normal(0, 0.3, shape),
+    "ref_log_probs": log_probs + rng.normal(0, 0.5, shape),
+    "entropy": rng.gamma(2.0, 0.5, shape),
+    "old_entropy": rng.gamma(2.0, 0.5, shape),
+    "advantages": advantages,
+  }
+  garbage = [np.nan, np.inf, -np.inf, 1e30, -1e30]
+  fields = {
+    name: np.where(mask, value, rng.choice(garbage, shape)).astype(dtype)
+    for name, value in fields.items()
+  }
+  return ScoredTokens(
+    **jax.tree.map(jnp.asarray, fields), mask=jnp.asarray(mask, dtype)
+  )

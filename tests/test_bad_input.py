@@ -1,0 +1,109 @@
+"""A wrong setting ends at once, before any compilation, and says its name."""
+
+from pathlib import Path
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from entrojax.build import build
+from tests.system import tiny_config, write_base
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def session_data(monkeypatch, data_dir):
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+
+
+WRONG = {
+  "rollout.group_size": (1, r"rollout\.group_size must be at least 2, got 1"),
+  "rollout.temperature": (0.0, r"rollout\.temperature must be above 0"),
+  "rollout.prompt_length": (3, r"row 0 has \d+ tokens.*prompt_length=3"),
+  "rollout.num_prompts": (0, r"rollout\.num_prompts must be at least 1"),
+  "rollout.top_p": (0.0, r"top_p must lie in \(0, 1\], got 0"),
+  "ppo_clip.clip_low": (1.5, r"clip_low must lie in \[0, 1\], got 1\.5"),
+  "ppo_clip.clip_high": (-0.1, r"clip_high must not be negative, got -0\.1"),
+  "ppo_clip.dual_clip": (1.1, r"dual_clip must be above 1 \+ clip_high"),
+  "training.num_microbatches": (3, r"32 rows do not divide.*num_microbatches"),
+  "training.updates_per_rollout": (3, r"32 rows do not divide"),
+  "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),
+  "mesh": ((3, 1, 1), r"needs 3 devices"),
+  "objective": (("ppo_clop",), r"did you mean 'ppo_clip'"),
+  "advantage": ("grop", r"advantage: there is no 'grop'.*'grpo'"),
+  "aggregation": ("token_mean", r"unknown aggregation 'token_mean'"),
+  "control.name": ("entropic_pi", r"control\.target is not set"),
+  "task.name": ("countdwon", r"did you mean 'countdown'"),
+  "task.train_split": ("trian", r"'trian' is not a split"),
+  "evaluation.split": ("validation[:0]", r"holds no problem|empty"),
+  "model.path": ("/no/such/folder", r"model\.path: /no/such/folder"),
+  "optimizer.learning_rate": (0.0, r"optimizer\.learning_rate must be above 0"),
+  "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_wrong_value_is_named(key, base):
+  value, message = WRONG[key]
+  shape = {} if key == "mesh" else {"mesh": (-1, 1, 1)}
+  if key in ("training.num_microbatches", "training.updates_per_rollout"):
+    shape = {"mesh": (-1, 1, 1)}
+  config = tiny_config(base, **{**shape, key: value})
+  with pytest.raises(ValueError, match=message):
+    build(config)
+
+
+def test_a_batch_that_does_not_divide_over_the_mesh_is_named(base):
+  config = tiny_config(base, **{"mesh": (8, 1, 1), "rollout.num_prompts": 12})
+  config.rollout.group_size = 2
+  config.training.updates_per_rollout = 1
+  assert len(jax.devices()) == 8
+  with pytest.raises(ValueError, match=r"num_prompts = 12 .* over 8 devices"):
+    build(config)
+
+
+def test_a_term_without_its_controller_is_refused(base):
+  config = tiny_config(base, objective=("ppo_clip", "entropic"))
+  with pytest.raises(ValueError, match=r"control\.name is 'no_control'"):
+    build(config)
+
+
+def run_main(*arguments):
+  return subprocess.run(
+    [sys.executable, "-m", "entrojax.main", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path):
+  done = run_main(
+    "--config=configs/countdown.py:test",
+    "--config.optimizer.learning_rat=1e-4",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode != 0
+  assert "learning_rat" in done.stderr
+  assert "learning_rate" in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_value_leaves_no_traceback(tmp_path):
+  done = run_main(
+    "--config=configs/countdown.py:test",
+    "--config.rollout.group_size=1",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: rollout.group_size")
+  assert "Traceback" not in done.stderr

@@ -1,0 +1,102 @@
+"""Imports go down only, and each package is used where it belongs."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "entrojax"
+
+FLOORS = (
+  {"types", "masking"},
+  {
+    "token_stats",
+    "advantages",
+    "surrogates",
+    "aggregation",
+    "control",
+    "entropy_law",
+  },
+  {"objectives", "models", "sharding"},
+  {
+    "optimizer",
+    "rollout",
+    "scoring",
+    "rewards",
+    "tasks",
+    "data",
+    "tokenizer",
+    "checkpoint",
+    "metrics",
+    "progress",
+    "figures",
+    "report",
+    "interrupt",
+    "workdir",
+  },
+  {"train_step", "evaluate"},
+  {"check", "build", "train", "main"},
+)
+
+FOREIGN = {
+  "flax": {"models"},
+  "ml_collections": {"check", "build", "train", "main"},
+  "tensorflow_datasets": {"tasks"},
+  "orbax": {"checkpoint"},
+  "matplotlib": {"figures", "report"},
+  "rich": {"progress"},
+  "tensorboardX": {"metrics"},
+  "tokenizers": {"tokenizer"},
+  "safetensors": {"models"},
+  "tensorflow": set(),
+  "torch": set(),
+  "configs": set(),
+  "experiments": set(),
+}
+
+FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+
+
+def place(path: Path) -> str:
+  """Returns the module or package of entrojax that a file belongs to."""
+  return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def floor(name: str) -> int:
+  return next(i for i, names in enumerate(FLOORS) if name in names)
+
+
+def imported(path: Path) -> list[str]:
+  """Returns the dotted names that a file imports, anywhere in it."""
+  names = []
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      names += [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      names += [f"{node.module}.{alias.name}" for alias in node.names]
+  return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_imports_from_its_floor_or_below(path):
+  own = floor(place(path))
+  for name in imported(path):
+    parts = name.split(".")
+    if parts[0] == "entrojax":
+      assert floor(parts[1]) <= own, f"{path.name} imports {name}, from above"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_package_is_imported_only_where_it_belongs(path):
+  for name in imported(path):
+    allowed = FOREIGN.get(name.split(".")[0])
+    assert allowed is None or place(path) in allowed, f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize(
+  "path",
+  [p for p in FILES if place(p) in set.union(*FLOORS[:3]) - {"sharding"}],
+  ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_mathematics_knows_no_config_objects(path):
+  assert not any(name.startswith("ml_collections") for name in imported(path))

@@ -1,0 +1,260 @@
+"""The whole journey: a run, its files, its end, its continuation."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from entrojax import train as train_module
+from entrojax.train import train
+from tests.system import numbers, tiny_config, write_base
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch, data_dir):
+  """Runs on the first of the fake devices, with the session's data sets."""
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+  first = jax.devices()[:1]
+  make_mesh = train_module.build.__globals__["make_mesh"]
+  monkeypatch.setitem(
+    train_module.build.__globals__, "make_mesh", lambda s: make_mesh(s, first)
+  )
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+def final_params(workdir: Path):
+  """Returns every array of the newest checkpoint, by path."""
+  manager = ocp.CheckpointManager(
+    (workdir / "checkpoints").absolute(), item_names=("state", "host")
+  )
+  restored = manager.restore(
+    manager.latest_step(),
+    args=ocp.args.Composite(state=ocp.args.StandardRestore()),
+  )["state"]
+  del restored["key"]
+  return restored
+
+
+def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
+  workdir = tmp_path / "run"
+  assert train(tiny_config(base), workdir) is None
+  assert json.loads((workdir / "config.json").read_text())["seed"] == 0
+  rows = numbers(workdir)
+  assert [r["rollout_step"] for r in rows] == [0, 1, 2, 2]
+  assert [r["step"] for r in rows] == [0, 2, 4, 4]
+  assert "val/countdown/pass@4" in rows[0]
+  assert {"actor/entropy", "critic/rewards/mean", "actor/lr"} <= rows[1].keys()
+  assert list((workdir / "checkpoints").iterdir())
+  assert list((workdir / "tensorboard").iterdir())
+  sample = json.loads((workdir / "samples.jsonl").read_text().splitlines()[0])
+  assert {"prompt", "response", "reward", "reason"} <= sample.keys()
+
+
+def test_sampler_and_trainer_agree_in_a_run(base, tmp_path):
+  train(tiny_config(base), tmp_path / "run")
+  differences = [
+    row["rollout/log_prob_diff_max"]
+    for row in numbers(tmp_path / "run")
+    if "rollout/log_prob_diff_max" in row
+  ]
+  assert len(differences) == 2
+  assert max(differences) < 1e-5  # float32 rounding of sums of two orders
+
+
+def test_the_same_config_gives_the_same_run(base, tmp_path):
+  for name in ("a", "b"):
+    train(tiny_config(base), tmp_path / name)
+  assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
+
+
+def controlled(base, **overrides):
+  return tiny_config(
+    base,
+    **{
+      "num_rollout_steps": 4,
+      "objective": ("ppo_clip", "entropic"),
+      "control.name": "entropic_pi",
+      "control.target": 1.0,
+      **overrides,
+    },
+  )
+
+
+def test_a_run_in_two_parts_is_the_run_in_one(base, tmp_path):
+  train(controlled(base), tmp_path / "whole")
+  train(controlled(base, num_rollout_steps=2), tmp_path / "parts")
+  train(controlled(base), tmp_path / "parts")
+  whole, parts = numbers(tmp_path / "whole"), numbers(tmp_path / "parts")
+  # the shorter run ended with an evaluation of its own
+  parts = [
+    r for r in parts if not (r["rollout_step"] == 2 and "actor/loss" not in r)
+  ]
+  assert parts == whole
+  states = [final_params(tmp_path / name) for name in ("whole", "parts")]
+  assert float(states[0]["opt_state"]["control"]["integral"]) != 0
+  jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_nothing_is_compiled_after_the_second_rollout_step(
+  base, tmp_path, monkeypatch
+):
+  compilations, after_step = [], []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, seconds, **_: (
+      compilations.append(name) if "backend_compile" in name else None
+    )
+  )
+  inner = train_module._finished
+
+  def counted(record):
+    record = inner(record)
+    after_step.append(len(compilations))
+    return record
+
+  monkeypatch.setattr(train_module, "_finished", counted)
+  train(controlled(base, num_rollout_steps=6), tmp_path / "run")
+  assert after_step[1] > 0, "the listener hears nothing"
+  assert after_step[2:] == [after_step[1]] * 4
+
+
+def command(workdir, base, *extra):
+  return [
+    sys.executable,
+    "-m",
+    "entrojax.main",
+    "--config=configs/countdown.py:test",
+    f"--config.model.path={base}",
+    "--config.mesh=(1, 1, 1)",
+    f"--workdir={workdir}",
+    *extra,
+  ]
+
+
+def environment(data_dir):
+  return {**os.environ, "ENTROJAX_DATA_DIR": str(data_dir), "XLA_FLAGS": ""}
+
+
+def start(workdir, base, data_dir, *extra):
+  return subprocess.Popen(
+    command(workdir, base, *extra),
+    cwd=ROOT,
+    env=environment(data_dir),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def wait_for_rollout_step(workdir, step, process, seconds=120):
+  """Returns when metrics.jsonl has a line of that rollout step."""
+  deadline = time.monotonic() + seconds
+  path = workdir / "metrics.jsonl"
+  while time.monotonic() < deadline and process.poll() is None:
+    if path.exists() and f'"rollout_step": {step},' in path.read_text():
+      return
+    time.sleep(0.05)
+  raise AssertionError(process.communicate()[1])
+
+
+LONG = ("--config.num_rollout_steps=100000", "--config.checkpoint.every=1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_and_says_where(
+  number, base, tmp_path, data_dir
+):
+  workdir = tmp_path / "run"
+  process = start(workdir, base, data_dir, LONG[0])
+  wait_for_rollout_step(workdir, 2, process)
+  process.send_signal(number)
+  output, errors = process.communicate(timeout=60)
+  assert process.returncode == 130, errors
+  saved = Path(output.split("saved ")[1].split(";")[0])
+  assert saved.is_dir()
+  assert "Traceback" not in errors
+  assert int(saved.name) == numbers(workdir)[-1]["rollout_step"]
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(base, tmp_path, data_dir):
+  workdir = tmp_path / "killed"
+  process = start(workdir, base, data_dir, *LONG)
+  wait_for_rollout_step(workdir, 5, process)
+  process.kill()
+  process.communicate()
+  steps = [int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*")
+           if p.name.isdigit()]
+  last = max(steps) + 2
+  for folder in ("killed", "whole"):
+    done = subprocess.run(
+      command(tmp_path / folder, base, f"--config.num_rollout_steps={last}"),
+      cwd=ROOT,
+      env=environment(data_dir),
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == 0, done.stderr
+  assert numbers(workdir) == numbers(tmp_path / "whole")
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_params(workdir),
+    final_params(tmp_path / "whole"),
+  )
+
+
+def test_a_finished_run_is_left_as_it_is(base, tmp_path):
+  train(tiny_config(base), tmp_path / "run")
+  before = (tmp_path / "run" / "metrics.jsonl").read_text()
+  assert train(tiny_config(base), tmp_path / "run") is None
+  assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_a_workdir_that_another_run_holds_is_refused(base, tmp_path):
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  with (workdir / ".lock").open("a+") as lock:
+    lock.write("12345")
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(ValueError, match=r"held by another run.*12345"):
+      train(tiny_config(base), workdir)
+
+
+def test_a_resumed_run_may_not_change_what_it_computes(base, tmp_path):
+  train(tiny_config(base), tmp_path / "run")
+  changed = tiny_config(base, **{"optimizer.learning_rate": 1e-2})
+  with pytest.raises(ValueError, match=r"optimizer\.learning_rate was 0\.0003"):
+    train(changed, tmp_path / "run")
+
+
+def test_without_resume_a_used_workdir_is_refused(base, tmp_path):
+  train(tiny_config(base), tmp_path / "run")
+  with pytest.raises(ValueError, match="holds a run"):
+    train(tiny_config(base), tmp_path / "run", resume=False)
+
+
+def test_a_run_in_a_thread_takes_no_signals(base, tmp_path):
+  before = signal.getsignal(signal.SIGTERM)
+  thread = threading.Thread(
+    target=train, args=(tiny_config(base), tmp_path / "run")
+  )
+  thread.start()
+  thread.join()
+  assert signal.getsignal(signal.SIGTERM) is before
+  assert numbers(tmp_path / "run")
