@@ -88,7 +88,7 @@ def entropic_pi(
       signal = unlimited(state, entropy)
       advance &= (jnp.abs(signal) < limit) | (signal * error < 0)
     integral = state.integral + jnp.where(advance, error, 0.0)
-    return updates, PIState(integral=integral)
+    return updates, PIState(integral=integral.astype(jnp.float32))
 
   def metrics(state: PIState, entropy: Array) -> Mapping[str, Array]:
     return {

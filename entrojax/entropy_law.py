@@ -57,7 +57,8 @@ def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
   counted = weights > 0
   entropy, reward, weights = entropy[counted], reward[counted], weights[counted]
   if np.unique(entropy).size < MIN_POINTS:
-    return EntropyLaw(*[np.nan] * 8, ill_conditioned=True)
+    nan = float("nan")
+    return EntropyLaw(nan, nan, nan, nan, nan, nan, nan, nan, True)
 
   weights = weights / weights.mean()
   count = entropy.size

@@ -45,7 +45,7 @@ PALETTE = (
 FONT_SIZE = 11  # points
 WIDTH = 5.6  # inches
 GREY = "#555555"
-STYLE = {
+STYLE: Any = {
   "axes.edgecolor": "#888888",
   "axes.axisbelow": True,
   "axes.grid": True,
@@ -149,18 +149,20 @@ def evaluations(run: Run, data: str) -> tuple[Row | None, Row | None]:
   A single evaluation is the start at optimizer step 0 and else the end.
   """
   rows = [row for row in run.rows if f"val/{data}/pass@1" in row]
-  start, end = (rows[0], rows[-1]) if rows else (None, None)
-  if len(rows) == 1:
-    start, end = (start, None) if start["step"] == 0 else (None, end)
-  return start, end
+  if len(rows) > 1:
+    return rows[0], rows[-1]
+  start = next((row for row in rows if row["step"] == 0), None)
+  return start, next((row for row in rows if row["step"] != 0), None)
 
 
-def pass_at_k(row: Row | None, data: str) -> tuple[np.ndarray, ...]:
+def pass_at_k(
+  row: Row | None, data: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns k [K] ascending, pass@k [K] and its standard error [K]."""
-  prefix = f"val/{data}/pass@"
+  row, prefix = row or {}, f"val/{data}/pass@"
   ks = sorted(
     int(name.removeprefix(prefix))
-    for name in row or ()
+    for name in row
     if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
   )
   values = [row[f"{prefix}{k}"] for k in ks]
@@ -214,11 +216,13 @@ def draw_pass_at_k(runs: Sequence[Run], *, data: str) -> str | None:
   """
   first, last = [], []
   for place, run in enumerate(runs):
-    start, end = (pass_at_k(row, data) for row in evaluations(run, data))
-    if start[0].size:
-      first.append(Curve(place, *start[:2], dashed=True))
-    if end[0].size:
-      last.append(Curve(place, *end, marker="o"))
+    start, end = evaluations(run, data)
+    k, values, _ = pass_at_k(start, data)
+    if k.size:
+      first.append(Curve(place, k, values, dashed=True))
+    k, values, errors = pass_at_k(end, data)
+    if k.size:
+      last.append(Curve(place, k, values, errors, marker="o"))
   if len({(*curve.x, *curve.y) for curve in first}) == 1:
     first = [first[0]._replace(place=None)]
   return _panels(
@@ -340,7 +344,7 @@ def _panels(
   curves = [curve for panel in panels for curve in panel.curves]
   if not curves:
     return None
-  places = sorted({curve.place for curve in curves} - {None})
+  places = sorted({c.place for c in curves if c.place is not None})
   with matplotlib.rc_context(STYLE):
     figure, rows = _figure(len(panels))
     rows = np.atleast_1d(rows)

@@ -264,7 +264,8 @@ class Writer:
     """
     if clash := set(AXES) & set(metrics):
       raise ValueError(f"metrics may not be called {sorted(clash)}")
-    row = dict(zip(AXES, map(int, (step, rollout_step, tokens)), strict=True))
+    axes = map(int, (step, rollout_step, tokens))
+    row: Row = dict(zip(AXES, axes, strict=True))
     row |= {name: _plain(name, value) for name, value in metrics.items()}
     for sink in self._sinks:
       sink.write(row)

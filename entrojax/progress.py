@@ -148,8 +148,8 @@ class Progress:
     if self._console.encoding.startswith("utf"):
       blocks = sparkline(self._entropies, max(1, min(60, width - 8)))
       rows.append(f"entropy {blocks}")
-    head, *rest = (Text(row, overflow="ellipsis", no_wrap=True) for row in rows)
-    return Group(head, Padding(bar, 0), *rest)  # a bar ends no line by itself
+    top, *rest = (Text(row, overflow="ellipsis", no_wrap=True) for row in rows)
+    return Group(top, Padding(bar, 0), *rest)  # a bar ends no line by itself
 
 
 def sparkline(values: list[float], width: int) -> str:

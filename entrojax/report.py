@@ -10,6 +10,7 @@ import argparse
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+import functools
 from html import escape
 import math
 from pathlib import Path
@@ -44,7 +45,6 @@ SummaryRows = dict[str, dict[str, float]]  # run -> key -> number, NaN = absent
 class Section(NamedTuple):
   """A heading with a picture and the metrics that the picture needs."""
 
-  key: str
   title: str
   metrics: tuple[str, ...]  # names, * for anything
   caption: str
@@ -66,8 +66,7 @@ def write_report(
       order in which they are shown.
     path: the HTML file.
     title: of the page.
-    commands: key of a section -> the command shown under its picture, where
-      it is not this module's own; "report" stands for all the others.
+    commands: name of a run -> the command that made it, shown beside it.
 
   Returns:
     run -> summary, for `format_table`.
@@ -75,26 +74,23 @@ def write_report(
   Raises:
     FileNotFoundError: a run has no metrics.jsonl.
     ValueError: a run's file is empty or malformed, there are no runs, or
-      `commands` names an unknown section.
+      `commands` names another one.
   """
   if not runs:
     raise ValueError("a report needs at least one run")
+  commands = commands or {}
+  if unknown := commands.keys() - runs.keys():
+    raise ValueError(f"commands for runs not in the report: {sorted(unknown)}")
   read = [figures.read_run(name, folder) for name, folder in runs.items()]
   rows = {run.name: summarize(run) for run in read}
+  command = _own_command(runs, path, title)
   sections = _sections(datasets(read))
-  commands = {"report": _own_command(runs, path, title)} | dict(commands or {})
-  if unknown := commands.keys() - {"report"} - {s.key for s in sections}:
-    raise ValueError(f"commands names no section of a report: {unknown}")
-  cards = [
-    _section_html(section, read, commands.get(section.key, commands["report"]))
-    for section in sections
-  ]
   page = PAGE.format(
     title=escape(title),
     style=STYLE,
-    runs=_run_list(read),
+    runs=_run_list(read, commands),
     summary=_table(["", *rows], table_cells(rows)),
-    sections="\n".join(cards),
+    sections="\n".join(_section_html(s, read, command) for s in sections),
     last=_last_values(read),
   )
   path = Path(path)
@@ -227,24 +223,21 @@ def _sections(data: Sequence[str]) -> list[Section]:
     metrics, suffix = (f"val/{name}/pass@1",), f": {name}" if data else ""
     evaluation += [
       Section(
-        "pass_at_k",
         f"pass@k{suffix}",
         metrics,
         "Unbiased pass@k of each run's last evaluation; the band is one "
         "standard error over problems.",
-        lambda runs, name=name: figures.draw_pass_at_k(runs, data=name),
+        functools.partial(figures.draw_pass_at_k, data=name),
       ),
       Section(
-        "pass_over_steps",
         f"pass@k during training{suffix}",
         metrics,
         "Every evaluation of the run.",
-        lambda runs, name=name: figures.draw_pass_over_steps(runs, data=name),
+        functools.partial(figures.draw_pass_over_steps, data=name),
       ),
     ]
   return [
     Section(
-      "entropy",
       "Policy entropy",
       ("actor/entropy",),
       "Token-mean entropy of the mini-batch of each update.",
@@ -253,7 +246,6 @@ def _sections(data: Sequence[str]) -> list[Section]:
       ),
     ),
     Section(
-      "reward",
       "Training reward",
       ("critic/rewards/mean",),
       "Mean reward of the rollouts; running mean over 5 % of the run.",
@@ -263,7 +255,6 @@ def _sections(data: Sequence[str]) -> list[Section]:
     ),
     *evaluation,
     Section(
-      "response_length",
       "Response length",
       ("response_length/mean",),
       "Mean length of the rollouts; running mean over 5 % of the run.",
@@ -272,21 +263,18 @@ def _sections(data: Sequence[str]) -> list[Section]:
       ),
     ),
     Section(
-      "entropy_histogram",
       "Distribution of token entropy",
       ("actor/entropy_histogram",),
       "Tokens of the first and of the last logged step.",
       figures.draw_entropy_histograms,
     ),
     Section(
-      "control",
       "Controller",
       ("control/coefficient", "control/error", "control/integral"),
       "What the controller fed back; error = entropy − target.",
       figures.draw_control,
     ),
     Section(
-      "entropy_law",
       "Entropy law",
       ("actor/entropy", "critic/rewards/mean"),
       "Training reward R against entropy H with R = −a exp(H) + b (Cui et "
@@ -378,13 +366,16 @@ def _value(value: float | list[float]) -> str:
   return number(value)
 
 
-def _run_list(runs: Sequence[Run]) -> str:
+def _run_list(runs: Sequence[Run], commands: Mapping[str, str]) -> str:
+  """Lists the runs with their colour, target and the command that made them."""
   items = []
   for place, run in enumerate(runs):
     color, _ = figures.look(place)
     target = "" if run.target is None else f", target {run.target:g} nats"
+    command = commands.get(run.name)
     items.append(
       f'<li><span style="background:{color}"></span>{escape(run.name)}{target}'
+      + (f"<pre>{escape(command)}</pre>" if command else "")
     )
   return f'<ul class="runs">{"".join(items)}</ul>'
 
@@ -423,6 +414,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 1180px; color: #1b1b1b;
   overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; margin: .4rem 0; }
 h2 { font-size: 1.15rem; margin: .2rem 0 .6rem; }
+.runs li { min-width: 0; max-width: 100%; }
 .runs { list-style: none; padding: 0; display: flex; flex-wrap: wrap;
   gap: .3rem 1.4rem; }
 .runs span { display: inline-block; width: .9em; height: .9em;

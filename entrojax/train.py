@@ -146,13 +146,18 @@ def _loop(
       write(_numbers(run, pending), pending.standing)
     pending = _finished(record)
     ends = standing.rollout_step == last
-    if ends or due(config.evaluation.every) or interruption.received:
+    evaluates = ends or due(config.evaluation.every)
+    saves = due(config.checkpoint.every)
+    if evaluates or saves or interruption.received:
+      # a checkpoint must not be ahead of the lines that it continues
       write(_numbers(run, pending), pending.standing)
       pending = None
-    if ends or due(config.evaluation.every):
+    if evaluates:
       evaluate(standing)
-    if due(config.checkpoint.every):
+    if saves:
       save(standing)
+  if pending is not None:
+    write(_numbers(run, pending), pending.standing)
   path = save(standing)
   return path if standing.rollout_step < last else None
 

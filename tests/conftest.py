@@ -8,17 +8,16 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NO_GCE_CHECK"] = "true"  # no look-up of a cloud machine
 os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "")
-  + " --xla_force_host_platform_device_count=8"
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
 
-from entrojax.models import DecoderConfig, decoder  # noqa: E402
-from entrojax.types import Model, Params, ScoredTokens  # noqa: E402
+from entrojax.models import DecoderConfig, decoder
+from entrojax.types import Model, Params, ScoredTokens
 
 
 def pytest_configure(config):
@@ -95,5 +94,12 @@ def _random_tokens(
     for name, value in fields.items()
   }
   return ScoredTokens(
-    **jax.tree.map(jnp.asarray, fields), mask=jnp.asarray(mask, dtype)
+    **jax.tree.map(jnp.asarray, fields), mask=jnp.asarray(mask, np.float32)
   )
+
+
+@pytest.fixture
+def float64():
+  """Lets a test compute in float64; arrays must be made inside it."""
+  with jax.enable_x64(True):
+    yield

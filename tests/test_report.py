@@ -181,7 +181,7 @@ def test_a_hostile_run_is_shown_and_not_obeyed(tmp_path):
     {hostile: path, "plain": path},
     target,
     title="</title><script>",
-    commands={"entropy": "echo '<script>'"},
+    commands={"plain": "echo '<script>'"},
   )
   text = target.read_text(encoding="utf-8")
   page = Page(text)
@@ -264,11 +264,20 @@ def test_the_table_for_a_terminal_keeps_to_its_width(two_runs):
   assert line.split()[2:] == ["0.590±0.010", "→", "0.938±0.010"] * 2
 
 
-def test_a_command_for_no_section_is_refused(tmp_path):
+def test_the_command_that_made_a_run_stands_beside_it(tmp_path):
+  path = make_run(tmp_path / "run", target=0.25)
+  report.write_report(
+    {"run": path}, tmp_path / "r.html", commands={"run": "make run"}
+  )
+  page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+  assert "run, target 0.25 nats make run" in page.words
+
+
+def test_a_command_for_a_run_that_is_not_shown_is_refused(tmp_path):
   path = make_run(tmp_path / "run")
-  with pytest.raises(ValueError, match="entropie"):
+  with pytest.raises(ValueError, match="another"):
     report.write_report(
-      {"run": path}, tmp_path / "r.html", commands={"entropie": "x"}
+      {"run": path}, tmp_path / "r.html", commands={"another": "x"}
     )
 
 

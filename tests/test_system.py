@@ -197,8 +197,11 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(base, tmp_path, data_dir):
   wait_for_rollout_step(workdir, 5, process)
   process.kill()
   process.communicate()
-  steps = [int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*")
-           if p.name.isdigit()]
+  steps = [
+    int(p.name)
+    for p in (workdir / "checkpoints").glob("[0-9]*")
+    if p.name.isdigit()
+  ]
   last = max(steps) + 2
   for folder in ("killed", "whole"):
     done = subprocess.run(

@@ -272,7 +272,7 @@ def _visible(positions: Array, key_positions: Array) -> Array:
 def _rope(positions: Array, head: int, theta: float) -> tuple[Array, Array]:
   """Returns cosines and sines f32[B, L, head / 2] (arXiv 2104.09864)."""
   frequencies = theta ** (-jnp.arange(0, head, 2, dtype=jnp.float32) / head)
-  angles = jnp.maximum(positions, 0)[..., None] * frequencies
+  angles = jnp.maximum(positions, 0)[..., None] * frequencies[None, None]
   return jnp.cos(angles), jnp.sin(angles)
 
 

@@ -1,0 +1,40 @@
+"""Every config runs and says in its header how."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from entrojax.train import train
+from tests.system import numbers, write_base
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+METHODS = sorted(
+  p.stem
+  for p in CONFIGS.glob("*.py")
+  if p.stem not in ("__init__", "default") and not p.stem.startswith("warm_up")
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_config_runs(name, base, tmp_path, monkeypatch, data_dir):
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+  config = importlib.import_module(f"configs.{name}").get_config("test")
+  config.model.path = str(base)
+  train(config, tmp_path / "run")
+  rows = numbers(tmp_path / "run")
+  assert [row["rollout_step"] for row in rows] == [0, 1, 2, 2]
+  for member in config.objective:
+    assert member in config, f"{member} has no section in configs/default.py"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_config_says_how_it_is_run(name):
+  header = importlib.import_module(f"configs.{name}").__doc__
+  assert f"--config=configs/{name}.py" in header
+  assert "--workdir=" in header

@@ -1,0 +1,113 @@
+"""pass@k, avg@k and maj@k against brute force and the specification."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from entrojax.evaluate import (
+  Evaluation,
+  maj_at_k,
+  pass_at_k,
+  standard_error,
+  summarise,
+)
+from entrojax.types import Verdict
+
+
+def evaluation(answers, right):
+  """An evaluation whose right answers are those in `right`."""
+  verdicts = [
+    [Verdict(float(a in right), "", a) for a in group] for group in answers
+  ]
+  return Evaluation(answers, verdicts, 1.0, 0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+  ("n", "c", "k", "expected"),
+  [
+    (8, 2, 4, 0.785714),
+    (8, 3, 1, 0.375),
+    (4, 2, 2, 0.833333),
+    (256, 3, 64, 0.579782),
+    (10, 0, 5, 0.0),
+    (10, 10, 1, 1.0),
+    (10, 3, 8, 1.0),
+  ],
+)
+def test_pass_at_k_of_the_specification(n, c, k, expected):
+  assert pass_at_k(n, np.array([c]), k)[0] == pytest.approx(expected, abs=5e-7)
+
+
+def test_pass_at_k_is_the_mean_over_all_subsets():
+  n = 7
+  for c in range(n + 1):
+    correct = [i < c for i in range(n)]
+    for k in range(1, n + 1):
+      subsets = [any(s) for s in itertools.combinations(correct, k)]
+      assert pass_at_k(n, np.array([c]), k)[0] == pytest.approx(
+        np.mean(subsets), abs=1e-12
+      )
+
+
+def test_pass_at_256_does_not_overflow():
+  values = pass_at_k(256, np.arange(257), 256)
+  np.testing.assert_array_equal(values, [0.0] + [1.0] * 256)
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_pass_at_k_needs_k_samples(k):
+  with pytest.raises(ValueError, match="needs 1 <= k <= 4"):
+    pass_at_k(4, np.array([1]), k)
+
+
+def test_the_majority_wins_and_silence_does_not_vote():
+  answers = [["1", None, "2", "2"], [None, None, None, "1"], [None] * 4]
+  correct = np.array(
+    [
+      [a == "2" for a in answers[0]],
+      [a == "1" for a in answers[1]],
+      [False] * 4,
+    ]
+  )
+  np.testing.assert_array_equal(maj_at_k(answers, correct, 4), [1, 1, 0])
+
+
+def test_of_tied_answers_the_first_seen_wins():
+  correct = np.array([[True, False], [False, True]])
+  np.testing.assert_array_equal(
+    maj_at_k([["a", "b"], ["b", "a"]], correct, 2), [1, 0]
+  )
+
+
+def test_maj_at_1_estimates_pass_at_1():
+  rng = np.random.default_rng(0)
+  answers = rng.choice(["r", "w"], size=(400, 8)).tolist()
+  correct = np.array(answers) == "r"
+  # 400 prompts x 16 draws: the error of the mean is below 0.01
+  assert maj_at_k(answers, correct, 1).mean() == pytest.approx(
+    correct.mean(), abs=0.03
+  )
+
+
+def test_the_bootstrap_error_is_that_of_a_mean():
+  values = np.random.default_rng(1).normal(size=400)
+  # a bootstrap of 1000 draws knows its error to about 2 %
+  assert standard_error(values) == pytest.approx(
+    values.std() / np.sqrt(400), rel=0.1
+  )
+
+
+def test_a_summary_has_every_power_of_two():
+  summary = summarise(evaluation([["a", "b", "a", "c"]], {"a"}), "toy")
+  for name, value in {
+    "pass@1": 0.5,
+    "pass@2": 1 - 1 / 6,
+    "pass@4": 1.0,
+    "maj@4": 1.0,
+    "avg@4": 0.5,
+    "distinct_correct": 1.0,
+    "entropy": 0.5,
+  }.items():
+    assert summary[f"val/toy/{name}"] == pytest.approx(value)
+  assert summary["val/toy/pass@1_stderr"] == 0  # one prompt
