@@ -39,6 +39,8 @@ def get_config(preset: str = "") -> Config:
       },
     }
   )
+  if preset == "demo":
+    config.evaluation.update({"num_samples": 64, "prompts_per_batch": 16})
   if preset == "test":
     config.update(
       {
