@@ -27,8 +27,8 @@ def get_config(preset: str = "") -> Config:
       "rollout": {
         "num_prompts": 32,
         "group_size": 8,
-        "prompt_length": 12,
-        "response_length": 14,
+        "prompt_length": 11,
+        "response_length": 12,
       },
       "training": {"updates_per_rollout": 4, "rematerialise": False},
       "optimizer": {"learning_rate": 3e-4, "b2": 0.99},

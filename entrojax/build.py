@@ -93,6 +93,7 @@ def build(config: Config) -> Run:
     ),
     controller,
     optimizer,
+    group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,
     **config.training,
   )

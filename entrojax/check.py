@@ -98,11 +98,11 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
       f"multiple of training.num_epochs = {training.num_epochs}"
     )
   num_minibatches = training.updates_per_rollout // training.num_epochs
-  rows = config.rollout.num_prompts * config.rollout.group_size
+  num_prompts = config.rollout.num_prompts
   parts = num_minibatches * training.num_microbatches * num_row_shards
-  if rows % parts:
+  if num_prompts % parts:
     raise ValueError(
-      f"rollout.num_prompts * rollout.group_size = {rows} rows do not divide "
+      f"rollout.num_prompts = {num_prompts} do not divide "
       f"over {num_minibatches} mini-batches (training.updates_per_rollout / "
       f"num_epochs) x {training.num_microbatches} training.num_microbatches x "
       f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"

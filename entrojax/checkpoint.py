@@ -64,7 +64,7 @@ class Checkpoints:
 
   def restore(
     self, state: TrainState, key: Array
-  ) -> tuple[TrainState, Array, dict[str, Any]]:
+  ) -> tuple[TrainState, jax.Array, dict[str, Any]]:
     """Returns the newest checkpoint, placed as `state` is placed.
 
     Args:

@@ -110,7 +110,7 @@ def summarise(evaluation: Evaluation, name: str) -> dict[str, float]:
   correct, answers = evaluation.correct(), evaluation.answers()
   num_samples = correct.shape[1]
   num_correct = correct.sum(axis=1)
-  ks = [k for k in 2 ** np.arange(20) if k <= num_samples]
+  ks = [2**i for i in range(num_samples.bit_length())]
   metrics = {}
   for k in ks:
     for label, values in (

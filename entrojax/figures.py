@@ -6,10 +6,8 @@ picture. Text is drawn as outlines and nothing depends on the date, so that
 the same runs give the same bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 import io
-import json
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -19,15 +17,16 @@ from matplotlib.textpath import TextPath
 import numpy as np
 
 from entrojax.entropy_law import fit_entropy_law, predict
-from entrojax.metrics import (
-  ENTROPY_EDGES,
-  ENTROPY_HISTOGRAM,
-  METRICS_FILE,
-  Row,
-  read_metrics,
+from entrojax.metrics import ENTROPY_EDGES, ENTROPY_HISTOGRAM
+from entrojax.runs import (
+  Run,
+  evaluations,
+  law_points,
+  pass_at_k,
+  printable,
+  series,
 )
 
-CONFIG_FILE = "config.json"
 OPTIMIZER_STEP = "optimizer step"
 MAX_DOTS = 300  # shown per run; a fit uses them all
 
@@ -60,21 +59,6 @@ STYLE: Any = {
 }
 
 
-class Run(NamedTuple):
-  """A run directory, read back."""
-
-  name: str
-  path: Path
-  rows: list[Row]
-  config: Mapping[str, Any]
-
-  @property
-  def target(self) -> float | None:
-    """The controller's entropy target, nats; None without one."""
-    target = (self.config.get("control") or {}).get("target")
-    return None if target is None else float(target)
-
-
 class Curve(NamedTuple):
   """A line of one run."""
 
@@ -94,80 +78,12 @@ class Panel(NamedTuple):
   levels: Sequence[tuple[int, float]] = ()  # (place, y) of dashed lines
 
 
-def read_run(name: str, path: Path | str) -> Run:
-  """Reads metrics.jsonl and, where there is one, config.json.
-
-  Raises:
-    FileNotFoundError: no metrics.jsonl; the message names its path.
-    ValueError: a file is empty or malformed.
-  """
-  path = Path(path)
-  metrics = path / METRICS_FILE
-  if not metrics.is_file():
-    raise FileNotFoundError(f"no metrics of a run at {metrics}")
-  rows = read_metrics(metrics)
-  if not rows:
-    raise ValueError(f"{metrics} holds no complete line")
-  if any("step" not in row for row in rows):
-    raise ValueError(f"{metrics} has a line without a step")
-  config, file = {}, path / CONFIG_FILE
-  if file.is_file():
-    try:
-      config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-      raise ValueError(f"{file} is not JSON: {error}") from error
-  return Run(name, path, rows, config)
-
-
-def series(run: Run, metric: str) -> tuple[np.ndarray, np.ndarray]:
-  """Returns optimizer steps i64[K] and values f64[K] of one logged number."""
-  rows = [row for row in run.rows if metric in row]
-  steps = np.array([row["step"] for row in rows], np.int64)
-  return steps, np.array([row[metric] for row in rows], np.float64)
-
-
-def law_points(run: Run) -> tuple[np.ndarray, np.ndarray]:
-  """Returns entropy [K] and reward [K] of the lines that have both."""
-  names = ("actor/entropy", "critic/rewards/mean")
-  pairs = [[row.get(name, np.nan) for name in names] for row in run.rows]
-  points = np.array(pairs, np.float64).reshape(-1, 2)
-  points = points[np.isfinite(points).all(axis=1)]
-  return points[:, 0], points[:, 1]
-
-
 def histograms(run: Run) -> list[np.ndarray]:
   """Returns the first and the last histogram of token entropies, if any."""
   counts = [np.array(row.get(ENTROPY_HISTOGRAM, ())) for row in run.rows]
   bins = len(ENTROPY_EDGES) - 1
   counts = [c for c in counts if c.size == bins and c.sum() > 0]
   return [counts[0], counts[-1]] if counts else []
-
-
-def evaluations(run: Run, data: str) -> tuple[Row | None, Row | None]:
-  """Returns the lines of the evaluations at the start and at the end.
-
-  A single evaluation is the start at optimizer step 0 and else the end.
-  """
-  rows = [row for row in run.rows if f"val/{data}/pass@1" in row]
-  if len(rows) > 1:
-    return rows[0], rows[-1]
-  start = next((row for row in rows if row["step"] == 0), None)
-  return start, next((row for row in rows if row["step"] != 0), None)
-
-
-def pass_at_k(
-  row: Row | None, data: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns k [K] ascending, pass@k [K] and its standard error [K]."""
-  row, prefix = row or {}, f"val/{data}/pass@"
-  ks = sorted(
-    int(name.removeprefix(prefix))
-    for name in row
-    if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
-  )
-  values = [row[f"{prefix}{k}"] for k in ks]
-  errors = [row.get(f"{prefix}{k}_stderr", 0.0) for k in ks]
-  return np.array(ks), np.array(values), np.array(errors)
 
 
 def draw_metric(
@@ -319,12 +235,6 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     for part in (np.where(finite, values, 0.0), finite)
   )
   return np.where(counts > 0.5, totals / np.maximum(counts, 1), np.nan)
-
-
-def printable(name: str, length: int = 40) -> str:
-  """Makes a name fit for a legend: one line, no control character, short."""
-  name = "".join(char if char.isprintable() else "?" for char in name)
-  return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def _curves(runs: Sequence[Run], metric: str, **options: Any) -> list[Curve]:

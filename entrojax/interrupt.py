@@ -1,8 +1,13 @@
 """Ctrl-C and SIGTERM as a flag that the train loop reads between steps."""
 
+from collections.abc import Callable
 import signal
 import threading
 from types import FrameType
+from typing import Any
+
+# what signal.signal takes and returns
+_Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Interruption:
@@ -14,9 +19,9 @@ class Interruption:
 
   SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.received: str | None = None  # the signal's name
-    self._before: dict[int, object] = {}
+    self._before: dict[int, _Handler] = {}
 
   def __enter__(self) -> "Interruption":
     if threading.current_thread() is threading.main_thread():

@@ -6,8 +6,7 @@ A run directory holds `metrics.jsonl`, one JSON object a line:
 
 `step` counts optimizer steps, `rollout_step` rollout batches and `tokens` the
 tokens sampled so far. A value is a number or a list of numbers. JSON has no
-NaN and no infinity: both are written as null, and `read_metrics` reads null
-as NaN.
+NaN and no infinity: both are written as null.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from entrojax.runs import METRICS_FILE, Row, read_lines
 from entrojax.types import Array, Mean
 
-METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 ENTROPY_HISTOGRAM = "actor/entropy_histogram"
 AXES = ("step", "rollout_step", "tokens")
@@ -35,8 +34,6 @@ ENTROPY_EDGES: tuple[float, ...] = tuple(
   + [round(2 + 0.2 * i, 1) for i in range(10)]
   + [round(4 + 0.8 * i, 1) for i in range(11)]
 )
-
-Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 
 
 def entropy_histogram(entropy: Array, mask: Array) -> Array:
@@ -85,18 +82,6 @@ def finalize(metrics: Mapping[str, Mean]) -> dict[str, float | list[float]]:
   return values
 
 
-def read_metrics(path: Path | str) -> list[Row]:
-  """Reads the lines of a metrics.jsonl, null as NaN.
-
-  A last line that a killed run left unfinished is passed over.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: a line before the last one is not a JSON object.
-  """
-  return [row for _, row in _read_lines(Path(path))]
-
-
 class Sink(Protocol):
   """Where rows go."""
 
@@ -129,7 +114,7 @@ class JsonlSink:
         )
       kept = [
         (text, row)
-        for text, row in _read_lines(path)
+        for text, row in read_lines(path)
         if row.get("rollout_step", 0) <= resumed_rollout_step
       ]
       _replace_text(path, "".join(f"{text}\n" for text, _ in kept))
@@ -328,29 +313,6 @@ def _finite(value: Any) -> Any:
   if isinstance(value, list):
     return [_finite(item) for item in value]
   return value if math.isfinite(value) else None
-
-
-def _read_lines(path: Path) -> list[tuple[str, Row]]:
-  """Returns each line with its row; null is NaN in the row, not in the text."""
-  lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-  parsed = []
-  for number, text in enumerate(lines, start=1):
-    try:
-      row = json.loads(text)
-      if not isinstance(row, dict):
-        raise ValueError("not an object")
-    except ValueError as error:
-      if number == len(lines):
-        break
-      raise ValueError(f"{path}:{number}: not a JSON object") from error
-    parsed.append((text, {name: _nan(value) for name, value in row.items()}))
-  return parsed
-
-
-def _nan(value: Any) -> Any:
-  if isinstance(value, list):
-    return [_nan(item) for item in value]
-  return math.nan if value is None else value
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -9,7 +9,6 @@ depends on nothing but the runs: the same runs give the same bytes.
 import argparse
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 import functools
 from html import escape
 import math
@@ -17,29 +16,17 @@ from pathlib import Path
 import shlex
 from typing import NamedTuple
 
-import numpy as np
-
 from entrojax import figures
 from entrojax.entropy_law import MIN_SPAN, EntropyLaw, fit_entropy_law
-from entrojax.figures import Run
-
-# what a reader calls a line of the summary -> its key, or the two that an
-# arrow joins
-SUMMARY = {
-  "optimizer steps": ("step",),
-  "entropy, first → last (nats)": ("entropy/first", "entropy/last"),
-  "entropy, last third (nats)": ("entropy/last_third",),
-  "entropy target (nats)": ("entropy/target",),
-  "max deviation, last third (nats)": ("entropy/max_deviation",),
-  "reward, first → last tenth": ("reward/first_tenth", "reward/last_tenth"),
-  "length, first → last tenth (tokens)": (
-    "length/first_tenth",
-    "length/last_tenth",
-  ),
-  "sampled tokens": ("tokens",),
-  "training steps, wall time (s)": ("wall_time_s",),
-}
-SummaryRows = dict[str, dict[str, float]]  # run -> key -> number, NaN = absent
+from entrojax.runs import Run, datasets, law_points, read_run
+from entrojax.summary import (
+  SummaryRows,
+  format_table,
+  number,
+  summarize,
+  table_cells,
+  with_error,
+)
 
 
 class Section(NamedTuple):
@@ -81,7 +68,7 @@ def write_report(
   commands = commands or {}
   if unknown := commands.keys() - runs.keys():
     raise ValueError(f"commands for runs not in the report: {sorted(unknown)}")
-  read = [figures.read_run(name, folder) for name, folder in runs.items()]
+  read = [read_run(name, folder) for name, folder in runs.items()]
   rows = {run.name: summarize(run) for run in read}
   command = _own_command(runs, path, title)
   sections = _sections(datasets(read))
@@ -97,123 +84,6 @@ def write_report(
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(page, encoding="utf-8", errors="replace")
   return rows
-
-
-def summarize(run: Run) -> dict[str, float]:
-  """Returns the numbers of one run's column of the summary, NaN = absent.
-
-  Beside the keys of `SUMMARY`: val/<data>/pass@<k>/start, .../start_stderr,
-  .../end and .../end_stderr.
-  """
-  entropy, reward, length, seconds = (
-    figures.series(run, metric)[1]
-    for metric in (
-      "actor/entropy",
-      "critic/rewards/mean",
-      "response_length/mean",
-      "timing_s/step",
-    )
-  )
-  target = math.nan if run.target is None else run.target
-  settled = entropy[-math.ceil(entropy.size / 3) :]
-  row = {
-    "step": run.rows[-1]["step"],
-    "entropy/first": entropy[0] if entropy.size else math.nan,
-    "entropy/last": entropy[-1] if entropy.size else math.nan,
-    "entropy/last_third": _mean(settled),
-    "entropy/target": target,
-    "entropy/max_deviation": max(
-      (d for d in abs(settled - target) if math.isfinite(d)), default=math.nan
-    ),
-    "reward/first_tenth": _mean(reward[: math.ceil(reward.size / 10)]),
-    "reward/last_tenth": _mean(reward[-math.ceil(reward.size / 10) :]),
-    "length/first_tenth": _mean(length[: math.ceil(length.size / 10)]),
-    "length/last_tenth": _mean(length[-math.ceil(length.size / 10) :]),
-    "tokens": run.rows[-1].get("tokens", math.nan),
-    "wall_time_s": seconds.size * _mean(seconds),
-  }
-  for data in datasets([run]):
-    lines = zip(("start", "end"), figures.evaluations(run, data), strict=True)
-    for when, line in lines:
-      for k, value, error in zip(*figures.pass_at_k(line, data), strict=True):
-        row[f"val/{data}/pass@{k}/{when}"] = value
-        row[f"val/{data}/pass@{k}/{when}_stderr"] = error
-  return {key: float(value) for key, value in row.items()}
-
-
-def table_cells(rows: SummaryRows) -> list[list[str]]:
-  """Returns the summary as text: a line a quantity, a column a run."""
-  passes = dict.fromkeys(
-    key.rpartition("/")[0] for row in rows.values() for key in row if "@" in key
-  )
-  lines = SUMMARY | {
-    name.removeprefix("val/").replace("/pass@", ": pass@"): (
-      f"{name}/start",
-      f"{name}/end",
-    )
-    for name in passes
-  }
-  return [
-    [
-      label,
-      *(" → ".join(_cell(row, key) for key in keys) for row in rows.values()),
-    ]
-    for label, keys in lines.items()
-  ]
-
-
-def format_table(rows: SummaryRows, width: int = 100) -> str:
-  """Formats the summary for a terminal; runs that do not fit follow below."""
-  head = ["", *(figures.printable(name, 24) for name in rows)]
-  columns = list(zip(head, *table_cells(rows), strict=True))
-  sizes = [max(map(len, column)) for column in columns]
-  labels = [figures.printable(c).ljust(sizes[0]) for c in columns[0]]
-  blocks = [[labels]]
-  for column, size in zip(columns[1:], sizes[1:], strict=True):
-    used = sum(len(other[0]) + 2 for other in blocks[-1])
-    if len(blocks[-1]) > 1 and used + size > width:
-      blocks.append([labels])
-    blocks[-1].append([cell.rjust(size) for cell in column])
-  return "\n\n".join(
-    "\n".join("  ".join(line).rstrip() for line in zip(*block, strict=True))
-    for block in blocks
-  )
-
-
-def datasets(runs: Sequence[Run]) -> list[str]:
-  """Returns the data sets that any run was evaluated on, sorted."""
-  names = {name for run in runs for row in run.rows for name in row}
-  return sorted(
-    name.removeprefix("val/").removesuffix("/pass@1")
-    for name in names
-    if fnmatchcase(name, "val/*/pass@1")
-  )
-
-
-def number(value: float) -> str:
-  """Formats a number for a table; a dash where there is none."""
-  if not math.isfinite(value):
-    return "–"
-  if value == int(value):
-    return f"{int(value):,}"
-  return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def with_error(value: float, error: float = math.nan) -> str:
-  """Formats a number of order one with its standard error, if it has one."""
-  if not math.isfinite(value):
-    return "–"
-  return f"{value:.3f}±{error:.3f}" if error >= 0 else f"{value:.3f}"
-
-
-def _mean(values: np.ndarray) -> float:
-  finite = values[np.isfinite(values)]
-  return float(finite.mean()) if finite.size else math.nan
-
-
-def _cell(row: Mapping[str, float], key: str) -> str:
-  value, error = row.get(key, math.nan), row.get(f"{key}_stderr")
-  return number(value) if error is None else with_error(value, error)
 
 
 def _sections(data: Sequence[str]) -> list[Section]:
@@ -308,7 +178,7 @@ def _missing(section: Section, runs: Sequence[Run]) -> str:
   """Says which metrics of a section were not logged, and by which runs."""
   absent: dict[tuple[str, ...], list[str]] = {}
   for metric in section.metrics:
-    names = tuple(run.name for run in runs if not _logged(run, metric))
+    names = tuple(run.name for run in runs if not run.logged(metric))
     if names:
       absent.setdefault(names, []).append(metric)
   sentences = []
@@ -318,15 +188,10 @@ def _missing(section: Section, runs: Sequence[Run]) -> str:
   return " ".join(sentences)
 
 
-def _logged(run: Run, metric: str) -> bool:
-  names = {name for row in run.rows for name in row}
-  return metric in names or any(fnmatchcase(name, metric) for name in names)
-
-
 def _law_table(runs: Sequence[Run]) -> str:
   lines = []
   for run in runs:
-    law = fit_entropy_law(*figures.law_points(run))
+    law = fit_entropy_law(*law_points(run))
     lines.append(
       [
         run.name,
@@ -351,12 +216,11 @@ def _law_note(law: EntropyLaw) -> str:
 
 
 def _last_values(runs: Sequence[Run]) -> str:
-  names = sorted({name for run in runs for row in run.rows for name in row})
   last = [{k: v for row in run.rows for k, v in row.items()} for run in runs]
-  lines = []
-  for name in names:
-    values = [row.get(name, math.nan) for row in last]
-    lines.append([name, *(_value(value) for value in values)])
+  lines = [
+    [name, *(_value(row.get(name, math.nan)) for row in last)]
+    for name in sorted(set().union(*last))
+  ]
   return _table(["metric", *(run.name for run in runs)], lines)
 
 
@@ -401,8 +265,7 @@ def _own_command(
 
 def _shown_path(path: Path | str) -> str:
   """Returns a path relative to the working directory if it lies below it."""
-  path = Path(path)
-  here = Path.cwd()
+  path, here = Path(path), Path.cwd()
   return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 

@@ -1,6 +1,11 @@
-"""Log-probs and entropies of given responses: the trainer's forward pass."""
+"""Log-probs and entropies of given responses: the trainer's forward pass.
+
+As in a rollout, the prompt of a group is read once and its G responses share
+what was read: P + G T tokens pass through the layers instead of G (P + T).
+"""
 
 import jax
+import jax.numpy as jnp
 
 from entrojax.token_stats import token_stats
 from entrojax.types import Array, Model, Params
@@ -13,6 +18,7 @@ def score(
   positions: Array,
   *,
   response_length: int,
+  group_size: int = 1,
   temperature: float = 1.0,
 ) -> tuple[Array, Array]:
   """Returns log-probs and entropies of the last `response_length` tokens.
@@ -23,17 +29,33 @@ def score(
     tokens: i32[B, L].
     positions: i32[B, L], -1 = padding.
     response_length: T < L.
+    group_size: G; each run of G rows has one prompt.
     temperature: the sampling temperature.
 
   Returns:
     (log_probs f32[B, T], entropy f32[B, T]), nats. Values at padding are
     finite and meaningless.
   """
-  hidden, _ = model.apply(params, tokens[:, :-1], positions[:, :-1], None)
+  prompt_length = tokens.shape[1] - response_length
+  prompt, response = jnp.split(tokens, [prompt_length], axis=1)
+  prompt_at, response_at = jnp.split(positions, [prompt_length], axis=1)
+  num_prompts = tokens.shape[0] // group_size
+  # the last response token is predicted, never read
+  cache = model.init_cache(num_prompts, tokens.shape[1] - 1)
+  before, cache = model.apply(
+    params, prompt[::group_size], prompt_at[::group_size], cache
+  )
+  first = jnp.repeat(before[:, -1:], group_size, axis=0)
+  rest, _ = model.apply(
+    params,
+    response[:, :-1],
+    response_at[:, :-1],
+    model.share_cache(cache, group_size),
+  )
   return token_stats(
-    hidden[:, -response_length:],
-    tokens[:, -response_length:],
-    lambda h: model.unembed(params, h),
+    jnp.concatenate([first, rest], axis=1),
+    response,
+    lambda hidden: model.unembed(params, hidden),
     temperature=temperature,
   )
 
@@ -45,6 +67,7 @@ def score_in_microbatches(
   positions: Array,
   *,
   response_length: int,
+  group_size: int,
   temperature: float,
   num_microbatches: int,
   rematerialise: bool,
@@ -63,6 +86,7 @@ def score_in_microbatches(
       params,
       *rows,
       response_length=response_length,
+      group_size=group_size,
       temperature=temperature,
     )
 

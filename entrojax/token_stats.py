@@ -27,6 +27,8 @@ def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     (log_probs f32[...], entropy f32[...]), nats.
   """
   logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+  # Centred: entropy is then no difference of two large numbers.
+  logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
   log_normaliser = jax.nn.logsumexp(logits, axis=-1)
   chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
   probabilities = jnp.exp(logits - log_normaliser[..., None])

@@ -81,9 +81,10 @@ class Tokenizer:
     for character in text:
       try:
         ids = self._backend.encode(character, add_special_tokens=False).ids
+        known = self._unknown_id not in ids
       except Exception:
-        ids = [self._unknown_id]
-      if self._unknown_id in ids:
+        known = False
+      if not known:
         return ValueError(
           f"the tokenizer has no token for {character!r} in {text!r}"
         )

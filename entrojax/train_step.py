@@ -55,6 +55,7 @@ def make_update(
   controller: Controller,
   optimizer: optax.GradientTransformationExtraArgs,
   *,
+  group_size: int = 1,
   temperature: float = 1.0,
   updates_per_rollout: int = 1,
   num_epochs: int = 1,
@@ -70,6 +71,7 @@ def make_update(
     controller: its coefficient enters the objective, its transform is the
       optimizer's 'control'.
     optimizer: from make_optimizer, with the same controller.
+    group_size: G; each run of G rows of a batch has one prompt.
     temperature: the sampling temperature of the rollouts.
     updates_per_rollout: optimizer steps of one call.
     num_epochs: passes over the batch that those steps make together.
@@ -94,6 +96,7 @@ def make_update(
       batch.tokens,
       batch.positions,
       response_length=batch.response_mask.shape[1],
+      group_size=group_size,
       temperature=temperature,
       num_microbatches=microbatches,
       rematerialise=rematerialise,
@@ -150,7 +153,11 @@ def make_update(
       )
     shuffle_key, step_key = jax.random.split(key)
     rows = _minibatch_rows(
-      shuffle_key, batch.tokens.shape[0], updates_per_rollout, num_epochs
+      shuffle_key,
+      batch.tokens.shape[0],
+      group_size,
+      updates_per_rollout,
+      num_epochs,
     )
 
     def scanned(state, i):
@@ -170,13 +177,18 @@ def make_update(
 
 
 def _minibatch_rows(
-  key: Array, num_rows: int, num_updates: int, num_epochs: int
+  key: Array,
+  num_rows: int,
+  group_size: int,
+  num_updates: int,
+  num_epochs: int,
 ) -> Array:
-  """Returns i32[updates, rows of a mini-batch]: a shuffle for each epoch."""
+  """Returns i32[updates, rows of a mini-batch]: each epoch shuffles groups."""
   if num_updates == 1:
     return jnp.arange(num_rows)[None]
+  groups = jnp.arange(num_rows).reshape(-1, group_size)
   keys = jax.random.split(key, num_epochs)
-  orders = jax.vmap(lambda k: jax.random.permutation(k, num_rows))(keys)
+  orders = jax.vmap(lambda k: jax.random.permutation(k, groups))(keys)
   return orders.reshape(num_updates, -1)
 
 

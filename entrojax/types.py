@@ -10,12 +10,13 @@ position t of a response array is always token P + t of its row.
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any, NamedTuple, dataclass_transform
+from typing import Any, NamedTuple, Protocol, dataclass_transform, overload
 
 import jax
+import numpy as np
 import optax
 
-Array = jax.Array
+Array = jax.Array | np.ndarray  # on the device | on the host
 Params = Mapping[str, Any]  # nested dict of arrays: plain data
 Metrics = Mapping[str, "Mean"]
 
@@ -69,6 +70,24 @@ class Cache:
   index: Array  # i32[], the next slot to write
 
 
+class Apply(Protocol):
+  """Runs a model on tokens i32[B, L] at positions i32[B, L].
+
+  Returns hidden f[B, L, D] and, if there was a cache, the cache that has read
+  the tokens as well.
+  """
+
+  @overload
+  def __call__(
+    self, params: Params, tokens: Array, positions: Array, cache: None = None
+  ) -> tuple[Array, None]: ...
+
+  @overload
+  def __call__(
+    self, params: Params, tokens: Array, positions: Array, cache: Cache
+  ) -> tuple[Array, Cache]: ...
+
+
 class Model(NamedTuple):
   """A language model as functions of plain parameters.
 
@@ -76,9 +95,7 @@ class Model(NamedTuple):
   """
 
   init: Callable[..., Params]  # (key) -> params
-  # (params, tokens i32[B, L], positions i32[B, L], cache | None)
-  #   -> (hidden f[B, L, D], cache | None)
-  apply: Callable[..., tuple[Array, Cache | None]]
+  apply: Apply
   unembed: Callable[
     ..., Array
   ]  # (params, hidden [..., D]) -> logits f32[..., V]

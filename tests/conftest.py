@@ -50,7 +50,7 @@ def tiny_model(sizes) -> tuple[Model, Params]:
   from token to token.
   """
   model = decoder(sizes)
-  params = dict(model.init(jax.random.key(0)))
+  params = dict(jax.jit(model.init)(jax.random.key(0)))
   params["embed_tokens"] = 20 * params["embed_tokens"]
   return model, params
 

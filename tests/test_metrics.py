@@ -13,13 +13,12 @@ from tensorboardX.proto import event_pb2
 
 from entrojax.metrics import (
   ENTROPY_EDGES,
-  METRICS_FILE,
   Writer,
   entropy_histogram,
   finalize,
   open_writer,
-  read_metrics,
 )
+from entrojax.runs import METRICS_FILE, read_metrics
 from entrojax.types import Mean
 
 BINS = len(ENTROPY_EDGES) - 1

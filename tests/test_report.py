@@ -12,7 +12,9 @@ import pytest
 
 from entrojax import figures, report
 from entrojax.entropy_law import fit_entropy_law, predict
-from entrojax.metrics import ENTROPY_EDGES, METRICS_FILE
+from entrojax.metrics import ENTROPY_EDGES
+from entrojax.runs import METRICS_FILE, law_points, read_run
+from entrojax.summary import format_table, summarize
 
 BINS = len(ENTROPY_EDGES) - 1
 STEPS = 30
@@ -245,19 +247,19 @@ def test_one_evaluation_is_the_start_at_step_0_and_else_the_end(
   tmp_path, evaluated, start, end
 ):
   path = make_run(tmp_path / "run", evaluated=evaluated)
-  row = report.summarize(figures.read_run("run", path))
+  row = summarize(read_run("run", path))
   assert ("val/sums/pass@1/start" in row) == start
   assert ("val/sums/pass@1/end" in row) == end
 
 
 def test_the_table_for_a_terminal_keeps_to_its_width(two_runs):
   rows = {f"{name} {i}": r for i in range(2) for name, r in two_runs[0].items()}
-  table = report.format_table(rows, width=100)
+  table = format_table(rows, width=100)
   assert max(map(len, table.splitlines())) <= 100
   assert len(table.split("\n\n")) == 2
   (line,) = [
     line
-    for line in report.format_table(two_runs[0]).splitlines()
+    for line in format_table(two_runs[0]).splitlines()
     if line.startswith("sums: pass@4 ")
   ]
   # 1 - .8^4 = .5904 and 1 - .5^4 = .9375
@@ -353,8 +355,8 @@ def test_a_law_of_too_few_points_is_said_to_be_one(tmp_path):
 
 
 def test_the_law_is_fitted_to_the_lines_that_have_both_numbers(tmp_path):
-  run = figures.read_run("run", make_run(tmp_path / "run"))
-  entropy, reward = figures.law_points(run)
+  run = read_run("run", make_run(tmp_path / "run"))
+  entropy, reward = law_points(run)
   assert entropy.size == STEPS  # evaluation lines have neither
   law = fit_entropy_law(entropy, reward)
   np.testing.assert_allclose(predict(law, entropy), reward, atol=1e-12)

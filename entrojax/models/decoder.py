@@ -5,7 +5,8 @@ the functions of types.Model. Activations of dense layers are flat, [N, D] with
 N = B * L: on a CPU their backward pass is 1.8 times faster than on [B, L, D].
 
 Shape suffixes: B rows, L new tokens, S tokens attended to, N = B * L, D width,
-H heads, K key-value heads, G = H / K heads that share a key, C head width.
+H heads, K key-value heads, G = H / K heads that share a key, X = G * L,
+C head width.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,6 +70,8 @@ class Attention(nnx.Module):
     k_BLKC = self.k_norm(self.k_proj(x_ND).reshape(batch, length, kv, head))
     v_BLKC = self.v_proj(x_ND).reshape(batch, length, kv, head)
     q_BLKGC = _rotate(q_BLHC, rope).reshape(batch, length, kv, -1, head)
+    # One matrix a key-value head: a batched matmul without singleton axes.
+    q_BKXC = q_BLKGC.transpose(0, 2, 3, 1, 4).reshape(batch, kv, -1, head)
     # Keys lie transposed, so that decoding multiplies without copying them.
     keys_BKCS = _rotate(k_BLKC, rope).transpose(0, 2, 3, 1)
     values_BKSC = v_BLKC.transpose(0, 2, 1, 3)
@@ -78,14 +81,12 @@ class Attention(nnx.Module):
       keys_BKCS = write(cache[0], keys_BKCS, (zero, zero, zero, index))
       values_BKSC = write(cache[1], values_BKSC, (zero, zero, index, zero))
       cache = (keys_BKCS, values_BKSC)
-    scores = jnp.einsum("blkgc,bkcs->bkgls", q_BLKGC, keys_BKCS)
-    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-    scores = jnp.where(
-      visible_BLS[:, None, None], scores * head**-0.5, _HIDDEN_SCORE
-    )
-    weights = jax.nn.softmax(scores, axis=-1).astype(values_BKSC.dtype)
-    mixed_BLKGC = jnp.einsum("bkgls,bksc->blkgc", weights, values_BKSC)
-    return self.o_proj(mixed_BLKGC.reshape(batch * length, -1)), cache
+    scores = jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS) * head**-0.5
+    weights = _masked_softmax(scores, visible_BLS).astype(values_BKSC.dtype)
+    mixed_BKXC = jnp.einsum("bkxs,bksc->bkxc", weights, values_BKSC)
+    mixed_BKGLC = mixed_BKXC.reshape(batch, kv, -1, length, head)
+    mixed_ND = mixed_BKGLC.transpose(0, 3, 1, 2, 4).reshape(batch * length, -1)
+    return self.o_proj(mixed_ND), cache
 
 
 class FeedForward(nnx.Module):
@@ -267,6 +268,15 @@ def _visible(positions: Array, key_positions: Array) -> Array:
   """Returns bool[B, L, S]: may query l see key s? Padding is seen by none."""
   keys = key_positions[:, None, :]
   return (keys >= 0) & (keys <= positions[:, :, None])
+
+
+def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:
+  """Returns attention weights in float32; X = heads of a group x queries."""
+  batch, kv, _, keys = scores_BKXS.shape
+  scores = scores_BKXS.astype(jnp.promote_types(scores_BKXS.dtype, jnp.float32))
+  scores = scores.reshape(batch, kv, -1, *visible_BLS.shape[1:])
+  scores = jnp.where(visible_BLS[:, None, None], scores, _HIDDEN_SCORE)
+  return jax.nn.softmax(scores, axis=-1).reshape(batch, kv, -1, keys)
 
 
 def _rope(positions: Array, head: int, theta: float) -> tuple[Array, Array]:

@@ -44,7 +44,7 @@ def reference_kl(*, kl_coef: float, estimator: str = "k3") -> Objective:
     raise ValueError(f"kl_coef must not be negative, got {kl_coef}")
   if estimator not in _ESTIMATORS:
     raise ValueError(
-      f"kl_estimator must be one of {sorted(_ESTIMATORS)}, got {estimator!r}"
+      f"estimator must be one of {sorted(_ESTIMATORS)}, got {estimator!r}"
     )
 
   def objective(tokens, token_loss, coefficient, key):

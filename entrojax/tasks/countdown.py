@@ -32,6 +32,8 @@ _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 _NUMBER_PRECEDENCE = 3
 
 Multiset = tuple[int, ...]  # numbers in ascending order
+Ratio = tuple[int, int]  # reduced (numerator, denominator > 0)
+Token = int | str  # a number, or one of + - * / ( )
 
 
 def format_prompt(numbers: Iterable[int], target: int) -> str:
@@ -71,8 +73,8 @@ def all_problems(
     raise ValueError(f"count={count} and largest={largest} must be at least 1")
   if largest >= 10**MAX_DIGITS:
     raise ValueError(f"largest={largest} has more than {MAX_DIGITS} digits")
-  memo = {}
-  problems = []
+  memo: dict[Multiset, set[Ratio]] = {}
+  problems: list[Problem] = []
   for numbers in itertools.combinations_with_replacement(
     range(1, largest + 1), count
   ):
@@ -85,8 +87,10 @@ def all_problems(
   return problems
 
 
-def _reachable(numbers: Multiset, memo: dict) -> set[tuple[int, int]]:
-  """Returns every value, a reduced (numerator, denominator > 0), of numbers."""
+def _reachable(
+  numbers: Multiset, memo: dict[Multiset, set[Ratio]]
+) -> set[Ratio]:
+  """Returns every value of numbers."""
   if len(numbers) == 1:
     return {(numbers[0], 1)}
   if numbers not in memo:
@@ -101,7 +105,7 @@ def _reachable(numbers: Multiset, memo: dict) -> set[tuple[int, int]]:
   return memo[numbers]
 
 
-def _combinations(x: tuple[int, int], y: tuple[int, int]) -> list:
+def _combinations(x: Ratio, y: Ratio) -> list[Ratio]:
   """Returns x + y, x - y, y - x, x * y, x / y, y / x, reduced."""
   (a, b), (c, d) = x, y
   ad, bc, bd = a * d, b * c, b * d
@@ -114,7 +118,7 @@ def _combinations(x: tuple[int, int], y: tuple[int, int]) -> list:
   return values
 
 
-def _reduced(numerator: int, denominator: int) -> tuple[int, int]:
+def _reduced(numerator: int, denominator: int) -> Ratio:
   divisor = math.gcd(numerator, denominator)
   if denominator < 0:
     divisor = -divisor
@@ -149,7 +153,7 @@ def solutions_of_multiset(
   Returns:
     target -> its distinct expressions, sorted.
   """
-  solutions = {}
+  solutions: dict[int, list[str]] = {}
   for text, value, _ in _expressions(tuple(sorted(numbers))):
     if lowest_target <= value <= highest_target:
       solutions.setdefault(value, []).append(text)
@@ -196,7 +200,9 @@ def _written(x, y) -> list[tuple[str, int, int]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _cached_solutions(numbers: Multiset, lowest: int, highest: int):
+def _cached_solutions(
+  numbers: Multiset, lowest: int, highest: int
+) -> dict[int, list[str]]:
   return solutions_of_multiset(
     numbers, lowest_target=lowest, highest_target=highest
   )
@@ -234,8 +240,7 @@ def verify(problem: Problem, response: str) -> Verdict:
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
   tokens = _tokenize(response)
-  postfix = None if tokens is None else _parse(tokens)
-  if postfix is None:
+  if tokens is None or (postfix := _parse(tokens)) is None:
     return Verdict(0.0, "unparseable", None)
   answer = "".join(str(token) for token in tokens)
   numbers = sorted(token for token in tokens if isinstance(token, int))
@@ -249,9 +254,9 @@ def verify(problem: Problem, response: str) -> Verdict:
   return Verdict(1.0, "correct", answer)
 
 
-def _tokenize(text: str) -> list[int | str] | None:
+def _tokenize(text: str) -> list[Token] | None:
   """Splits text into numbers and symbols; None at any other character."""
-  tokens = []
+  tokens: list[Token] = []
   i = 0
   while i < len(text):
     end = i
@@ -272,12 +277,13 @@ def _tokenize(text: str) -> list[int | str] | None:
   return tokens
 
 
-def _parse(tokens: Sequence[int | str]) -> list[int | str] | None:
+def _parse(tokens: Sequence[Token]) -> list[Token] | None:
   """Puts infix tokens into postfix order (shunting yard); None if malformed.
 
   Without recursion, so that no nesting can exhaust the stack.
   """
-  postfix, waiting = [], []  # waiting: operators and open parentheses
+  postfix: list[Token] = []
+  waiting: list[str] = []  # operators and open parentheses
   after_value = False  # whether a complete operand stands to the left
   for token in tokens:
     if (isinstance(token, int) or token == "(") == after_value:
@@ -303,7 +309,7 @@ def _parse(tokens: Sequence[int | str]) -> list[int | str] | None:
   return postfix + waiting[::-1]
 
 
-def _evaluate(postfix: Sequence[int | str]) -> Fraction | None:
+def _evaluate(postfix: Sequence[Token]) -> Fraction | None:
   """Evaluates postfix tokens exactly; None on a division by zero."""
   stack = []
   for token in postfix:

@@ -1,0 +1,546 @@
+"""The suite that every objective passes, and what each promises by itself.
+
+A method to come adds a row to OBJECTIVES and, if it has a strength, to
+ZERO_STRENGTH.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+import numpy as np
+import pytest
+
+from entrojax import aggregation
+from entrojax.control import PIState, entropic_pi
+from entrojax.objectives import (
+  chain,
+  entropic,
+  entropy_bonus,
+  evaluate,
+  ppo_clip,
+  reference_kl,
+  reinforce,
+)
+from entrojax.objectives.reference_kl import k1, k2, k3
+from entrojax.types import ScoredTokens, TokenLoss
+
+OBJECTIVES = {
+  "reinforce": reinforce(),
+  "ppo_clip": ppo_clip(),
+  "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
+  "entropic, selected": chain(ppo_clip(), entropic()),
+  "entropic, all norm": chain(ppo_clip(), entropic(norm="all")),
+  "entropic, all tokens": chain(ppo_clip(), entropic(min_probability=0)),
+  "entropic, all tokens, all norm": chain(
+    ppo_clip(), entropic(min_probability=0, norm="all")
+  ),
+  "reference_kl, k1": chain(
+    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k1")
+  ),
+  "reference_kl, k2": chain(
+    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k2")
+  ),
+  "reference_kl, k3": chain(
+    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k3")
+  ),
+  "entropy_bonus": chain(ppo_clip(), entropy_bonus(entropy_coef=0.1)),
+  "all of them": chain(
+    ppo_clip(dual_clip=3.0),
+    entropic(),
+    reference_kl(kl_coef=0.1),
+    entropy_bonus(entropy_coef=0.1),
+  ),
+}
+PPO_TYPE = [
+  name
+  for name in OBJECTIVES
+  if name.startswith(("reinforce", "ppo_clip", "entropic"))
+]
+AGGREGATIONS = [
+  "token-mean",
+  "seq-mean-token-sum",
+  "seq-mean-token-mean",
+  "seq-mean-token-sum-norm",
+]
+COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
+
+every_objective = pytest.mark.parametrize("name", OBJECTIVES)
+every_aggregation = pytest.mark.parametrize("aggregate", AGGREGATIONS)
+
+
+def evaluated(objective, tokens, aggregate="token-mean", coefficient=None):
+  """Returns ((loss, metrics), gradients in log_probs and entropy)."""
+  coefficient = COEFFICIENT if coefficient is None else coefficient
+
+  def loss(log_probs, entropy):
+    return evaluate(
+      objective,
+      aggregation.by_name(aggregate, length=9),
+      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      coefficient=coefficient,
+    )
+
+  return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
+    tokens.log_probs, tokens.entropy
+  )
+
+
+def mapped(function, tokens) -> ScoredTokens:
+  """Returns `tokens` with `function` applied to every field."""
+  return jax.tree.map(function, tokens)
+
+
+def hand_tokens(log_ratios, advantages, **fields) -> ScoredTokens:
+  """Returns one row a list, old policy at log-prob -1, no padding."""
+  log_ratios, advantages = np.float32(log_ratios), np.float32(advantages)
+  ones = np.ones_like(log_ratios)
+  fields = {
+    "log_probs": log_ratios - 1,
+    "old_log_probs": -ones,
+    "entropy": ones,
+    "old_entropy": ones,
+    "advantages": advantages,
+    "mask": ones,
+    **fields,
+  }
+  return ScoredTokens(**{k: jnp.asarray(v) for k, v in fields.items()})
+
+
+def same(actual, expected, message=""):
+  jax.tree.map(
+    lambda a, e: np.testing.assert_array_equal(a, e, message), actual, expected
+  )
+
+
+def near(actual, expected):
+  """Equal but for float32 sums of some 50 terms taken in another order."""
+  jax.tree.map(
+    lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6),
+    actual,
+    expected,
+  )
+
+
+# -- what all of them share ---------------------------------------------------
+
+ZERO_STRENGTH = {
+  "entropic": (entropic(), 0.0),
+  "entropic, all norm": (entropic(norm="all"), 0.0),
+  "entropic, all tokens": (entropic(min_probability=0), 0.0),
+  "reference_kl, k1": (reference_kl(kl_coef=0.0, estimator="k1"), None),
+  "reference_kl, k2": (reference_kl(kl_coef=0.0, estimator="k2"), None),
+  "reference_kl, k3": (reference_kl(kl_coef=0.0, estimator="k3"), None),
+  "entropy_bonus": (entropy_bonus(entropy_coef=0.0), None),
+}
+
+
+@pytest.mark.parametrize("base", ["reinforce", "ppo_clip, dual"])
+@pytest.mark.parametrize("name", ZERO_STRENGTH)
+def test_at_zero_strength_a_term_is_not_there_bitwise(
+  name, base, random_tokens
+):
+  term, coefficient = ZERO_STRENGTH[name]
+  base, tokens = OBJECTIVES[base], random_tokens(0, 5, 7)
+  (loss, _), gradients = evaluated(
+    chain(base, term), tokens, coefficient=coefficient
+  )
+  (base_loss, _), base_gradients = evaluated(base, tokens)
+  same((loss, gradients), (base_loss, base_gradients))
+
+
+@every_objective
+def test_the_content_of_padding_changes_nothing(name, random_tokens):
+  tokens = random_tokens(1, 5, 7)
+
+  def with_padding(content):
+    filled = mapped(lambda x: jnp.where(tokens.mask > 0, x, content), tokens)
+    return dataclasses.replace(filled, mask=tokens.mask)
+
+  expected = evaluated(OBJECTIVES[name], with_padding(0.0))
+  for content in (jnp.nan, jnp.inf, -jnp.inf, 1e30, -1e30):
+    found = evaluated(OBJECTIVES[name], with_padding(content))
+    same(found, expected, f"padding {content}")
+
+
+@every_objective
+def test_loss_gradients_and_metrics_are_finite_beside_garbage(
+  name, random_tokens
+):
+  found = evaluated(OBJECTIVES[name], random_tokens(2, 5, 7))
+  assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(found))
+
+
+@every_objective
+def test_padding_has_no_gradient(name, random_tokens):
+  tokens = random_tokens(2, 5, 7)
+  _, gradients = evaluated(OBJECTIVES[name], tokens)
+  for gradient in gradients:
+    same(gradient * (1 - tokens.mask), jnp.zeros((5, 7)))
+
+
+@every_aggregation
+@every_objective
+def test_empty_rows_and_padded_columns_change_nothing(
+  name, aggregate, random_tokens
+):
+  tokens = random_tokens(3, 5, 7)
+  larger = mapped(
+    lambda x: jnp.pad(x, ((0, 3), (0, 4)), constant_values=jnp.nan), tokens
+  )
+  larger = dataclasses.replace(larger, mask=jnp.nan_to_num(larger.mask))
+  (loss, metrics), gradients = evaluated(OBJECTIVES[name], larger, aggregate)
+  gradients = jax.tree.map(lambda g: g[:5, :7], gradients)
+  near(
+    ((loss, metrics), gradients),
+    evaluated(OBJECTIVES[name], tokens, aggregate),
+  )
+
+
+@every_aggregation
+@every_objective
+def test_rows_permute(name, aggregate, random_tokens):
+  tokens, order = random_tokens(4, 5, 7), jnp.array([3, 0, 4, 1, 2])
+  value, gradients = evaluated(OBJECTIVES[name], tokens, aggregate)
+  gradients = jax.tree.map(lambda g: g[order], gradients)
+  permuted = mapped(lambda x: x[order], tokens)
+  near(evaluated(OBJECTIVES[name], permuted, aggregate), (value, gradients))
+
+
+@every_objective
+def test_one_trace_serves_all_values(name, random_tokens):
+  traces = 0
+
+  @jax.jit
+  def loss(tokens, coefficient, key):
+    nonlocal traces
+    traces += 1
+    return evaluate(
+      OBJECTIVES[name],
+      aggregation.token_mean,
+      tokens,
+      coefficient=coefficient,
+      key=key,
+    )
+
+  for seed in range(3):
+    loss(random_tokens(seed, 5, 7), seed / 2 - 1, jax.random.key(seed))
+  assert traces == 1
+
+
+@pytest.mark.usefixtures("float64")
+@every_objective
+def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
+  tokens = random_tokens(5, 4, 5, np.float64)
+
+  def loss(log_probs, entropy):
+    return evaluate(
+      OBJECTIVES[name],
+      aggregation.token_mean,
+      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      coefficient=COEFFICIENT,
+    )[0]
+
+  # A central difference of step 1e-5 errs by 1e-10 twice: by its square and by
+  # float64's rounding over it.
+  check_grads(
+    loss,
+    (tokens.log_probs, tokens.entropy),
+    order=1,
+    modes=["rev"],
+    eps=1e-5,
+    atol=1e-8,
+    rtol=1e-8,
+  )
+
+
+@every_objective
+def test_float32_tokens_give_float32_numbers(name, random_tokens):
+  found = evaluated(OBJECTIVES[name], random_tokens(6, 5, 7))
+  assert {x.dtype for x in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.usefixtures("float64")
+@every_objective
+def test_float64_tokens_give_a_float64_loss(name, random_tokens):
+  (loss, _), gradients = evaluated(
+    OBJECTIVES[name], random_tokens(6, 5, 7, np.float64)
+  )
+  for x in (loss, *gradients):
+    assert x.dtype == jnp.float64
+
+
+@every_aggregation
+@every_objective
+def test_an_empty_mask_has_loss_and_gradients_of_0(
+  name, aggregate, random_tokens
+):
+  tokens = random_tokens(7, 5, 7)
+  empty = dataclasses.replace(tokens, mask=jnp.zeros_like(tokens.mask))
+  (loss, _), gradients = evaluated(OBJECTIVES[name], empty, aggregate)
+  same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
+
+
+@pytest.mark.parametrize("name", PPO_TYPE)
+def test_without_advantages_loss_and_gradients_are_exactly_0(
+  name, random_tokens
+):
+  tokens = random_tokens(8, 5, 7)
+  tokens = dataclasses.replace(
+    tokens, advantages=jnp.zeros_like(tokens.advantages)
+  )
+  (loss, _), gradients = evaluated(OBJECTIVES[name], tokens)
+  same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
+
+
+@every_objective
+def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
+  gradients = jax.grad(
+    lambda tokens: evaluate(
+      OBJECTIVES[name],
+      aggregation.token_mean,
+      tokens,
+      coefficient=COEFFICIENT,
+    )[0]
+  )(random_tokens(9, 5, 7))
+  for field in dataclasses.fields(gradients):
+    if field.name not in ("log_probs", "entropy"):
+      gradient = getattr(gradients, field.name)
+      same(gradient, jnp.zeros((5, 7)), field.name)
+
+
+@pytest.mark.parametrize(
+  "field",
+  [f.name for f in dataclasses.fields(ScoredTokens) if f.name != "mask"],
+)
+def test_a_field_of_another_shape_is_named(field, random_tokens):
+  tokens = random_tokens(10, 5, 7)
+  narrow = dataclasses.replace(tokens, **{field: getattr(tokens, field)[:, :1]})
+  with pytest.raises(ValueError, match=rf"^{field} has shape \(5, 1\)"):
+    evaluate(ppo_clip(), aggregation.token_mean, narrow)
+
+
+@pytest.mark.parametrize(
+  ("make", "settings", "message"),
+  [
+    (ppo_clip, {"clip_low": -0.1}, r"clip_low .* -0\.1"),
+    (ppo_clip, {"clip_low": 1.1}, r"clip_low .* 1\.1"),
+    (ppo_clip, {"clip_high": -0.2}, r"clip_high .* -0\.2"),
+    (ppo_clip, {"dual_clip": 1.2}, r"dual_clip .* 1\.2, got 1\.2"),
+    (ppo_clip, {"dual_clip": -3.0}, r"dual_clip .* -3\.0"),
+    (entropic, {"min_probability": 1.0}, r"min_probability .* 1\.0"),
+    (entropic, {"min_probability": -0.5}, r"min_probability .* -0\.5"),
+    (entropic, {"norm": "tokens"}, r"norm .* 'tokens'"),
+    (reference_kl, {"kl_coef": -1.0}, r"kl_coef .* -1\.0"),
+    (
+      reference_kl,
+      {"kl_coef": 1.0, "estimator": "k4"},
+      r"\bestimator .*'k1', 'k2', 'k3'.* 'k4'",
+    ),
+    (entropy_bonus, {"entropy_coef": -0.01}, r"entropy_coef .* -0\.01"),
+  ],
+)
+def test_a_setting_that_cannot_work_is_named_with_its_value(
+  make, settings, message
+):
+  with pytest.raises(ValueError, match=message):
+    make(**settings)
+
+
+# -- chain --------------------------------------------------------------------
+
+
+def test_a_chain_of_nothing_is_refused():
+  with pytest.raises(ValueError, match="at least one objective"):
+    chain()
+
+
+def test_a_chain_without_a_term_is_refused(random_tokens):
+  nothing = lambda tokens, token_loss, coefficient, key: token_loss
+  with pytest.raises(ValueError, match="no term"):
+    evaluate(nothing, aggregation.token_mean, random_tokens(0, 5, 7))
+
+
+def test_the_members_of_a_chain_add(random_tokens):
+  tokens = random_tokens(11, 5, 7)
+  members = (ppo_clip(), entropic(), entropy_bonus(entropy_coef=0.1))
+  (loss, _), gradients = evaluated(chain(*members), tokens)
+  alone = [evaluated(member, tokens) for member in members]
+  near(loss, sum(value[0] for value, _ in alone))
+  near(gradients, jax.tree.map(lambda *g: sum(g), *(g for _, g in alone)))
+
+
+def test_each_member_of_a_chain_draws_from_its_own_key(random_tokens):
+  drawn = []
+
+  def member(tokens, token_loss, coefficient, key):
+    drawn.append(float(jax.random.uniform(key)))
+    return TokenLoss(
+      (*token_loss.terms, *ppo_clip()(tokens, token_loss, 0.0, key).terms), {}
+    )
+
+  evaluate(
+    chain(member, member), aggregation.token_mean, random_tokens(0, 5, 7)
+  )
+  assert drawn[0] != drawn[1]
+
+
+# -- reinforce and ppo_clip ---------------------------------------------------
+
+
+def test_reinforce_is_the_mean_of_minus_a_log_pi():
+  tokens = hand_tokens([[0.0, -1.0], [-3.0, 0.5]], [[2, 2], [-1, -1]])
+  (loss, _), (gradient, _) = evaluated(reinforce(), tokens)
+  # -(2 * -1 + 2 * -2 - -4 - -0.5) / 4
+  same(loss, 0.375)
+  same(gradient, -tokens.advantages / 4)
+
+
+def test_at_a_ratio_of_1_ppo_has_the_policy_gradient_exactly():
+  tokens = hand_tokens(np.zeros((2, 4)), [[2.0] * 4, [-1.0] * 4])
+  (loss, _), (gradient, _) = evaluated(ppo_clip(), tokens)
+  same(loss, -0.5)
+  same(gradient, -tokens.advantages / 8)
+
+
+def test_ppo_clips_only_where_the_ratio_has_gone_the_advantage_s_way():
+  log_ratios = np.log([[1.5, 0.5], [1.5, 0.5]])
+  tokens = hand_tokens(log_ratios, [[1, 1], [-1, -1]])
+  (loss, metrics), (gradient, _) = evaluated(
+    ppo_clip(clip_low=0.2, clip_high=0.28), tokens
+  )
+  near(loss, (-1.28 - 0.5 + 1.5 + 0.8) / 4)
+  near(gradient, np.array([[0, -0.5], [1.5, 0]]) / 4)
+  assert metrics["actor/pg_clipfrac"].total == 2
+  assert metrics["actor/pg_clipfrac"].count == 4
+
+
+def test_the_dual_clip_binds_at_negative_advantages_only():
+  tokens = hand_tokens(np.log([[5.0, 2.0], [5.0, 2.0]]), [[1, 1], [-1, -1]])
+  (loss, metrics), (gradient, _) = evaluated(
+    ppo_clip(clip_low=0.2, clip_high=9.0, dual_clip=20.0), tokens
+  )
+  near(loss, 0.0)
+  assert metrics["actor/pg_clipfrac_lower"].total == 0
+  (loss, metrics), (gradient, _) = evaluated(
+    ppo_clip(clip_low=0.2, clip_high=1.5, dual_clip=3.0), tokens
+  )
+  near(loss, (-2.5 - 2 + 3 + 2) / 4)
+  near(gradient, np.array([[0, -2], [0, 2]]) / 4)
+  assert metrics["actor/pg_clipfrac_lower"].total == 1
+
+
+def test_a_log_ratio_beyond_20_stays_finite_and_stops_learning():
+  tokens = hand_tokens([[30.0, -2e4]], [[-1.0, -1.0]])
+  (loss, _), (gradient, _) = evaluated(ppo_clip(clip_low=1.0), tokens)
+  # (exp(20) + exp(-20)) / 2, float32 keeps 7 digits
+  np.testing.assert_allclose(loss, np.exp(20) / 2, rtol=1e-6)
+  same(gradient, jnp.zeros((1, 2)))
+
+
+# -- entropic -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coefficient", [1.0, -1.0])
+def test_full_strength_on_all_tokens_doubles_one_sign_and_drops_the_other(
+  coefficient,
+):
+  tokens = hand_tokens(np.zeros((2, 3)), [[0.7] * 3, [-0.3] * 3])
+  _, (gradient, _) = evaluated(
+    OBJECTIVES["entropic, all tokens, all norm"],
+    tokens,
+    coefficient=coefficient,
+  )
+  doubled = np.array([[2.0], [0.0]] if coefficient > 0 else [[0.0], [2.0]])
+  same(gradient, np.float32(doubled) * (-tokens.advantages / 6))
+
+
+@pytest.mark.parametrize("norm", ["selected", "all"])
+def test_below_the_target_probable_tokens_are_moved_so_that_entropy_rises(
+  norm,
+):
+  tokens = hand_tokens(
+    [[0.99, 0.0], [0.99, 0.0]], [[1, 1], [-1, -1]], entropy=np.full((2, 2), 0.1)
+  )
+  tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
+  controller = entropic_pi(target=0.5)
+  coefficient = controller.coefficient(
+    PIState(integral=jnp.float32(0)), jnp.float32(0.1)
+  )
+  _, (gradient, _) = evaluated(
+    chain(ppo_clip(), entropic(norm=norm)), tokens, coefficient=coefficient
+  )
+  _, (ppo, _) = evaluated(ppo_clip(), tokens)
+  # descent moves log-probs by -gradient: a right token rises less than under
+  # PPO, a wrong one falls more, improbable tokens move as under PPO
+  assert ppo[0, 0] < gradient[0, 0]
+  assert 0 < ppo[1, 0] < gradient[1, 0]
+  same(gradient[:, 1], ppo[:, 1])
+
+
+def test_norm_selected_turns_the_sign_of_a_positive_sample():
+  # 1 of 4 tokens is probable: its weight is 1 - 0.5 * 4 = -1
+  tokens = hand_tokens([[0.99, 0, 0, 0]], [[1, 1, 1, 1]])
+  tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
+  _, (gradient, _) = evaluated(
+    chain(ppo_clip(), entropic()), tokens, coefficient=-0.5
+  )
+  near(gradient, np.array([[1, -1, -1, -1]]) / 4)
+
+
+def test_entropic_is_0_where_no_token_is_probable():
+  tokens = hand_tokens(np.zeros((2, 3)), np.ones((2, 3)))
+  (loss, metrics), gradients = evaluated(entropic(), tokens)
+  same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
+  assert metrics["entropic/touched"].total == 0
+
+
+def test_entropic_does_not_clip_its_ratio():
+  tokens = hand_tokens(np.log([[5.0]]), [[2.0]])
+  (loss, _), _ = evaluated(entropic(min_probability=0), tokens, coefficient=0.5)
+  near(loss, -0.5 * 2 * 5)
+
+
+# -- reference_kl and entropy_bonus -------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", [k1, k2, k3])
+def test_a_kl_estimator_is_0_at_the_reference(estimator):
+  assert estimator(jnp.float32(0)) == 0
+
+
+def test_k2_and_k3_are_never_negative():
+  x = jnp.linspace(-30, 30, 601)
+  assert jnp.all(k2(x) >= 0)
+  assert jnp.all(k3(x) >= 0)
+
+
+def test_k3_is_bounded_by_10():
+  assert k3(jnp.float32(-30)) == 10
+  # log-ratio +15 alone would give 14
+  assert k3(jnp.float32(15)) == 10
+
+
+def test_k3_is_unbiased_for_the_kl_of_two_distributions():
+  policy = np.array([0.5, 0.3, 0.2])
+  reference = np.array([0.25, 0.25, 0.5])
+  x = np.log(policy / reference)
+  expected = np.sum(policy * x)
+  # 3 float32 terms below 1
+  np.testing.assert_allclose(
+    np.sum(policy * np.asarray(k3(jnp.asarray(x)))), expected, atol=1e-6
+  )
+
+
+def test_reference_kl_without_a_reference_is_refused(random_tokens):
+  tokens = dataclasses.replace(random_tokens(0, 5, 7), ref_log_probs=None)
+  with pytest.raises(ValueError, match="needs ref_log_probs"):
+    evaluated(OBJECTIVES["reference_kl, k3"], tokens)
+
+
+def test_the_entropy_bonus_pushes_the_entropy_of_every_token_alike():
+  tokens = hand_tokens(np.zeros((2, 4)), np.ones((2, 4)))
+  (loss, _), (_, gradient) = evaluated(entropy_bonus(entropy_coef=0.5), tokens)
+  near(loss, -0.5)
+  near(gradient, np.full((2, 4), -0.5 / 8))
