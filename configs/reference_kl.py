@@ -1,4 +1,4 @@
-"""GRPO with a penalty on the divergence from the base (arXiv 2402.03300, eq. 4).
+"""GRPO with a penalty on the distance from the base (arXiv 2402.03300, eq. 4).
 
     python -m entrojax.main --config=configs/reference_kl.py --workdir=runs/kl
 

@@ -59,7 +59,10 @@ def forward_flops(
     predicted: tokens whose logits are made.
   """
   head = sizes.head_dim
-  query, key = sizes.num_attention_heads * head, sizes.num_key_value_heads * head
+  query, key = (
+    sizes.num_attention_heads * head,
+    sizes.num_key_value_heads * head,
+  )
   width, inner = sizes.hidden_size, sizes.intermediate_size
   weights = width * (2 * query + 2 * key) + 3 * width * inner
   attention = 2 * query * seen
@@ -89,7 +92,10 @@ def main(argv: Sequence[str]) -> None:
   params = jax.tree.map(jnp.copy, run.state.params)
   keys = iter(jax.random.split(jax.random.key(0), 10_000))
   num_rows = config.rollout.num_prompts * config.rollout.group_size
-  prompt, response = config.rollout.prompt_length, config.rollout.response_length
+  prompt, response = (
+    config.rollout.prompt_length,
+    config.rollout.response_length,
+  )
 
   rollout = run.functions.generate(params, prompts, next(keys))
   decoding = median_seconds(
@@ -116,18 +122,24 @@ def main(argv: Sequence[str]) -> None:
   )
   update_flops *= config.training.num_epochs
   tokens = float(rollout.response_mask.sum())
-  print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {num_rows} rows"
-        f" of {prompt} + {response} tokens, medians of {repeats}")
+  print(
+    f"{jax.device_count()} x {jax.devices()[0].device_kind}, {num_rows} rows"
+    f" of {prompt} + {response} tokens, medians of {repeats}"
+  )
   print(f"float32 matmul peak   {peak / 1e9:8.1f} GFLOP/s")
-  print(f"decoding              {decoding * 1e3:8.1f} ms"
-        f"   {tokens / decoding:8.0f} tokens/s"
-        f"   {num_rows * response / decoding:8.0f} slots/s"
-        f"   {decode_flops / decoding / peak:6.1%} of the peak")
-  print(f"update ({config.training.updates_per_rollout} steps)"
-        f"      {updating * 1e3:8.1f} ms"
-        f"   {num_rows * (length - 1) / updating:8.0f} tokens/s"
-        f"   {'':>16}"
-        f"   {update_flops / updating / peak:6.1%} of the peak")
+  print(
+    f"decoding              {decoding * 1e3:8.1f} ms"
+    f"   {tokens / decoding:8.0f} tokens/s"
+    f"   {num_rows * response / decoding:8.0f} slots/s"
+    f"   {decode_flops / decoding / peak:6.1%} of the peak"
+  )
+  print(
+    f"update ({config.training.updates_per_rollout} steps)"
+    f"      {updating * 1e3:8.1f} ms"
+    f"   {num_rows * (length - 1) / updating:8.0f} tokens/s"
+    f"   {'':>16}"
+    f"   {update_flops / updating / peak:6.1%} of the peak"
+  )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ The environment is set before JAX is imported, which reads it once.
 """
 
 import os
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NO_GCE_CHECK"] = "true"  # no look-up of a cloud machine
@@ -16,8 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from entrojax import build as build_module
 from entrojax.models import DecoderConfig, decoder
-from entrojax.types import Model, Params, ScoredTokens
+from entrojax.sharding import make_mesh
+from entrojax.types import Cache, Model, Params, ScoredTokens
 
 
 def pytest_configure(config):
@@ -53,6 +56,29 @@ def tiny_model(sizes) -> tuple[Model, Params]:
   params = dict(jax.jit(model.init)(jax.random.key(0)))
   params["embed_tokens"] = 20 * params["embed_tokens"]
   return model, params
+
+
+@pytest.fixture(scope="session")
+def bigram() -> Model:
+  """Returns the policy of 8 tokens whose logits are a row of a table.
+
+  Its parameters are {"embed_tokens": f32[8, 8]}, indexed by the token before;
+  its cache holds nothing.
+  """
+  zero = np.zeros((), np.int32)
+  nothing = Cache(layers=(), positions=zero, index=zero)
+
+  def apply(params, tokens, positions, cache=None):
+    del positions
+    return params["embed_tokens"][tokens], cache
+
+  return Model(
+    init=lambda key: {"embed_tokens": jnp.zeros((8, 8))},
+    apply=apply,
+    unembed=lambda params, hidden: hidden,
+    init_cache=lambda batch_size, length: nothing,
+    share_cache=lambda cache, times: cache,
+  )
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +121,27 @@ def _random_tokens(
   }
   return ScoredTokens(
     **jax.tree.map(jnp.asarray, fields), mask=jnp.asarray(mask, np.float32)
+  )
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> Path:
+  """Returns the folder of the session's data sets, prepared on first use."""
+  return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def session_data(monkeypatch, data_dir):
+  """Makes the session's data sets the default ones."""
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+  """Lets a run see the first of the fake devices alone."""
+  first = jax.devices()[:1]
+  monkeypatch.setattr(
+    build_module, "make_mesh", lambda shape: make_mesh(shape, first)
   )
 
 

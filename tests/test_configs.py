@@ -22,8 +22,7 @@ def base(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_config_runs(name, base, tmp_path, monkeypatch, data_dir):
-  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+def test_a_config_runs(name, base, tmp_path, one_device, session_data):
   config = importlib.import_module(f"configs.{name}").get_config("test")
   config.model.path = str(base)
   train(config, tmp_path / "run")

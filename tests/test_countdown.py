@@ -313,13 +313,6 @@ def test_mutated_golds_are_judged_as_python_judges_them():
 # -- the data set -------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("data")
-  countdown_builder.load("test", folder)
-  return folder
-
-
 def test_splits_share_no_prompt_and_hold_every_problem(data_dir):
   splits = [
     countdown_builder.load(split, data_dir)

@@ -22,15 +22,7 @@ from tests.system import numbers, tiny_config, write_base
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch, data_dir):
-  """Runs on the first of the fake devices, with the session's data sets."""
-  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
-  first = jax.devices()[:1]
-  make_mesh = train_module.build.__globals__["make_mesh"]
-  monkeypatch.setitem(
-    train_module.build.__globals__, "make_mesh", lambda s: make_mesh(s, first)
-  )
+pytestmark = pytest.mark.usefixtures("one_device", "session_data")
 
 
 @pytest.fixture(scope="session")
