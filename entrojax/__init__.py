@@ -1,1 +1,54 @@
-"""Entropy control for LLM reinforcement learning, in JAX."""
+"""Entropy control for LLM reinforcement learning, in JAX.
+
+The library face: objectives, advantage rules, aggregations and controllers as
+functions of plain arrays, usable without this package's model or trainer.
+
+    loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
+"""
+
+from entrojax.advantages import dr_grpo, grpo, rloo
+from entrojax.aggregation import (
+  seq_mean_token_mean,
+  seq_mean_token_sum,
+  seq_mean_token_sum_norm,
+  token_mean,
+)
+from entrojax.control import entropic_pi, no_control
+from entrojax.entropy_law import fit_entropy_law
+from entrojax.objectives import (
+  chain,
+  entropic,
+  entropy_bonus,
+  policy_loss,
+  ppo_clip,
+  reference_kl,
+  reinforce,
+)
+from entrojax.token_stats import log_prob_and_entropy
+from entrojax.types import Controller, Mean, Objective, ScoredTokens, TokenLoss
+
+__all__ = [
+  "Controller",
+  "Mean",
+  "Objective",
+  "ScoredTokens",
+  "TokenLoss",
+  "chain",
+  "dr_grpo",
+  "entropic",
+  "entropic_pi",
+  "entropy_bonus",
+  "fit_entropy_law",
+  "grpo",
+  "log_prob_and_entropy",
+  "no_control",
+  "policy_loss",
+  "ppo_clip",
+  "reference_kl",
+  "reinforce",
+  "rloo",
+  "seq_mean_token_mean",
+  "seq_mean_token_sum",
+  "seq_mean_token_sum_norm",
+  "token_mean",
+]

@@ -105,7 +105,7 @@ def standard_error(values: np.ndarray) -> float:
   return float(np.std(values[rows].mean(axis=1), ddof=1))
 
 
-def summarise(evaluation: Evaluation, name: str) -> dict[str, float]:
+def summarize(evaluation: Evaluation, name: str) -> dict[str, float]:
   """Returns metrics 'val/<name>/...': k runs over the powers of 2 up to n."""
   correct, answers = evaluation.correct(), evaluation.answers()
   num_samples = correct.shape[1]

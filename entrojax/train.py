@@ -18,7 +18,7 @@ import numpy as np
 
 from entrojax.build import Run, build
 from entrojax.checkpoint import Checkpoints
-from entrojax.evaluate import evaluate_policy, responses, summarise
+from entrojax.evaluate import evaluate_policy, responses, summarize
 from entrojax.interrupt import Interruption
 from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
@@ -266,4 +266,4 @@ def _evaluate(
         "reason": verdict.reason,
       }
       file.write(json.dumps(sample) + "\n")
-  return summarise(evaluation, run.data.task.name)
+  return summarize(evaluation, run.data.task.name)

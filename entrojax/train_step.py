@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from entrojax.masking import masked_mean, mean_metric, scalar_metric
+from entrojax.masking import clean, masked_mean, mean_metric, scalar_metric
 from entrojax.metrics import entropy_histogram
-from entrojax.objectives.chain import evaluate
+from entrojax.objectives.chain import policy_loss
 from entrojax.scoring import score_in_microbatches
 from entrojax.types import (
   Aggregation,
@@ -112,7 +112,7 @@ def make_update(
     control_state = state.opt_state["control"]
 
     def loss_of(log_probs, entropy):
-      return evaluate(
+      return policy_loss(
         objective,
         aggregate,
         dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
@@ -229,7 +229,9 @@ def _sampler_difference(
 
   Only the first update of a rollout batch can tell.
   """
-  difference = jnp.abs(tokens.log_probs - batch.old_log_probs) * tokens.mask
+  difference = clean(
+    jnp.abs(tokens.log_probs - batch.old_log_probs), tokens.mask
+  )
   count = first.astype(jnp.float32)
   return {
     "rollout/log_prob_diff_max": Mean(

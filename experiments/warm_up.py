@@ -17,7 +17,7 @@ from ml_collections import config_flags
 import numpy as np
 
 from entrojax import aggregation, control, objectives, tokenizer
-from entrojax.evaluate import evaluate_policy, summarise
+from entrojax.evaluate import evaluate_policy, summarize
 from entrojax.metrics import finalize
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> None:
     prompt_length=config.prompt_length,
     prompts_per_batch=config.evaluation.prompts_per_batch,
   )
-  for name, value in summarise(evaluation, task.name).items():
+  for name, value in summarize(evaluation, task.name).items():
     print(f"{name} {value:.4f}")
 
 

@@ -10,7 +10,7 @@ from entrojax.evaluate import (
   maj_at_k,
   pass_at_k,
   standard_error,
-  summarise,
+  summarize,
 )
 from entrojax.types import Verdict
 
@@ -99,7 +99,7 @@ def test_the_bootstrap_error_is_that_of_a_mean():
 
 
 def test_a_summary_has_every_power_of_two():
-  summary = summarise(evaluation([["a", "b", "a", "c"]], {"a"}), "toy")
+  summary = summarize(evaluation([["a", "b", "a", "c"]], {"a"}), "toy")
   for name, value in {
     "pass@1": 0.5,
     "pass@2": 1 - 1 / 6,

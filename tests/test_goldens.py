@@ -18,7 +18,7 @@ from entrojax.evaluate import pass_at_k
 from entrojax.objectives import (
   chain,
   entropic,
-  evaluate,
+  policy_loss,
   ppo_clip,
   reference_kl,
 )
@@ -49,7 +49,7 @@ def loss_and_gradient(objective, aggregate=aggregation.token_mean, **settings):
   """Returns the loss on the golden vector and its gradient in lp."""
 
   def loss(log_probs):
-    return evaluate(
+    return policy_loss(
       objective, aggregate, golden_tokens(log_probs=log_probs), **settings
     )[0]
 
@@ -162,7 +162,7 @@ def test_a_kl_estimator_has_its_golden_mean(estimator):
 @pytest.mark.parametrize("name", ["k1", "k2", "k3"])
 def test_the_reference_kl_is_its_estimator_times_its_coefficient(name):
   tokens = golden_tokens(ref_log_probs=GOLDENS["inputs"]["old"])
-  loss, _ = evaluate(
+  loss, _ = policy_loss(
     reference_kl(kl_coef=10.0, estimator=name), aggregation.token_mean, tokens
   )
   # ten times the golden mean, ten times its rounding to 7 decimals
@@ -184,7 +184,7 @@ def test_the_dual_clip_bounds_the_loss_and_stops_its_gradient(golden):
   )
 
   def loss(log_probs):
-    return evaluate(
+    return policy_loss(
       ppo_clip(dual_clip=golden["dual_clip"]),
       aggregation.token_mean,
       ScoredTokens(**{**vars(tokens), "log_probs": log_probs}),

@@ -18,7 +18,7 @@ from entrojax.objectives import (
   chain,
   entropic,
   entropy_bonus,
-  evaluate,
+  policy_loss,
   ppo_clip,
   reference_kl,
   reinforce,
@@ -75,7 +75,7 @@ def evaluated(objective, tokens, aggregate="token-mean", coefficient=None):
   coefficient = COEFFICIENT if coefficient is None else coefficient
 
   def loss(log_probs, entropy):
-    return evaluate(
+    return policy_loss(
       objective,
       aggregation.by_name(aggregate, length=9),
       dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
@@ -216,7 +216,7 @@ def test_one_trace_serves_all_values(name, random_tokens):
   def loss(tokens, coefficient, key):
     nonlocal traces
     traces += 1
-    return evaluate(
+    return policy_loss(
       OBJECTIVES[name],
       aggregation.token_mean,
       tokens,
@@ -235,7 +235,7 @@ def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
   tokens = random_tokens(5, 4, 5, np.float64)
 
   def loss(log_probs, entropy):
-    return evaluate(
+    return policy_loss(
       OBJECTIVES[name],
       aggregation.token_mean,
       dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
@@ -297,7 +297,7 @@ def test_without_advantages_loss_and_gradients_are_exactly_0(
 @every_objective
 def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
   gradients = jax.grad(
-    lambda tokens: evaluate(
+    lambda tokens: policy_loss(
       OBJECTIVES[name],
       aggregation.token_mean,
       tokens,
@@ -318,7 +318,7 @@ def test_a_field_of_another_shape_is_named(field, random_tokens):
   tokens = random_tokens(10, 5, 7)
   narrow = dataclasses.replace(tokens, **{field: getattr(tokens, field)[:, :1]})
   with pytest.raises(ValueError, match=rf"^{field} has shape \(5, 1\)"):
-    evaluate(ppo_clip(), aggregation.token_mean, narrow)
+    policy_loss(ppo_clip(), aggregation.token_mean, narrow)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_a_chain_of_nothing_is_refused():
 def test_a_chain_without_a_term_is_refused(random_tokens):
   nothing = lambda tokens, token_loss, coefficient, key: token_loss
   with pytest.raises(ValueError, match="no term"):
-    evaluate(nothing, aggregation.token_mean, random_tokens(0, 5, 7))
+    policy_loss(nothing, aggregation.token_mean, random_tokens(0, 5, 7))
 
 
 def test_the_members_of_a_chain_add(random_tokens):
@@ -380,7 +380,7 @@ def test_each_member_of_a_chain_draws_from_its_own_key(random_tokens):
       (*token_loss.terms, *ppo_clip()(tokens, token_loss, 0.0, key).terms), {}
     )
 
-  evaluate(
+  policy_loss(
     chain(member, member), aggregation.token_mean, random_tokens(0, 5, 7)
   )
   assert drawn[0] != drawn[1]

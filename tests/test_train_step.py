@@ -608,7 +608,7 @@ def test_a_reference_adds_its_divergence_and_is_not_changed(bigram):
     objective=chain(ppo_clip(), reference_kl(kl_coef=0.5, estimator="k2")),
   )
   reference = jax.tree.map(lambda x: 0.5 * x, state.params)
-  new, metrics = jax.jit(update)(state, reference, batch, jax.random.key(0))
+  _, metrics = jax.jit(update)(state, reference, batch, jax.random.key(0))
   at = (
     batch.tokens[:, PROMPT_LENGTH - 1 : -1],
     batch.tokens[:, PROMPT_LENGTH:],

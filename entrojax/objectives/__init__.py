@@ -1,6 +1,6 @@
 """Objectives: what a token's loss is, composed by chain."""
 
-from entrojax.objectives.chain import chain, evaluate
+from entrojax.objectives.chain import chain, policy_loss
 from entrojax.objectives.entropic import entropic
 from entrojax.objectives.entropy_bonus import entropy_bonus
 from entrojax.objectives.ppo import ppo_clip
@@ -11,7 +11,7 @@ __all__ = [
   "chain",
   "entropic",
   "entropy_bonus",
-  "evaluate",
+  "policy_loss",
   "ppo_clip",
   "reference_kl",
   "reinforce",

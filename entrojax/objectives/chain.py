@@ -50,7 +50,7 @@ def add_term(
   )
 
 
-def evaluate(
+def policy_loss(
   objective: Objective,
   aggregate: Aggregation,
   tokens: ScoredTokens,
