@@ -21,7 +21,7 @@ def get_config(preset: str = "") -> Config:
   config = default.get_config()
   config.update(
     {
-      "num_rollout_steps": 300,
+      "num_rollout_steps": 600,
       "model": {"path": "bases/countdown"},
       "task": {"name": "countdown"},
       "rollout": {
@@ -31,7 +31,12 @@ def get_config(preset: str = "") -> Config:
         "response_length": 12,
       },
       "training": {"updates_per_rollout": 4, "rematerialise": False},
-      "optimizer": {"learning_rate": 3e-4, "b2": 0.99},
+      "optimizer": {
+        "learning_rate": 1.6e-4,
+        "decay_steps": 2400,
+        "end_fraction": 0.1,
+        "b2": 0.99,
+      },
       "evaluation": {
         "split": "validation[:256]",
         "num_samples": 256,

@@ -12,11 +12,11 @@ def get_config() -> Config:
   return Config(
     {
       "seed": 0,  # of the initial parameters and the order of examples
-      "num_steps": 3000,  # optimizer steps
+      "num_steps": 3500,  # optimizer steps
       "batch_size": 256,  # examples a step
       "solutions_per_problem": 64,  # random right answers drawn once for each
-      "prompt_length": 12,  # tokens
-      "response_length": 14,  # tokens, EOS included
+      "prompt_length": 11,  # tokens
+      "response_length": 12,  # tokens, EOS included
       "model": {
         "hidden_size": 128,
         "intermediate_size": 384,

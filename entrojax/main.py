@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
   workdir = Path(str(_WORKDIR.value))
   try:
     saved = train(_CONFIG.value, workdir, resume=_RESUME.value)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   if saved is not None:

@@ -27,6 +27,7 @@ from entrojax.sharding import by_row
 from entrojax.types import Array, Batch, Mean, TrainState
 from entrojax.workdir import hold_workdir, write_config
 
+_MISMATCH = "rollout/log_prob_diff_max"
 _EVALUATION_KEY = 2**32 - 1  # no rollout step has this number
 
 
@@ -96,6 +97,11 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
         metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
       )
       progress.update(at.rollout_step, metrics)
+      if at.rollout_step == standing.rollout_step + 1 and _MISMATCH in metrics:
+        progress.note(
+          "sampler and trainer differ by at most "
+          f"{metrics[_MISMATCH]:.1e} nats a token"
+        )
 
     def save(at: Standing) -> Path:
       return checkpoints.save(

@@ -5,7 +5,7 @@
 Same base, same seed, same budget. Ends with a table and a report.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import shlex
@@ -45,8 +45,54 @@ def main(argv: Sequence[str]) -> None:
   rows = write_report(
     workdirs, report, title="GRPO against EntroPIC", commands=commands
   )
+  draw_pictures(workdirs, output)
   print(f"\n{format_table(rows)}\n")
-  print(f"report: {report}  ({time.monotonic() - started:.0f} s in all)")
+  for claim, holds in verdicts(rows["grpo"], rows["entropic"]).items():
+    print(f"{'holds' if holds else 'DOES NOT HOLD':>13}: {claim}")
+  print(f"\nreport: {report}  ({time.monotonic() - started:.0f} s in all)")
+
+
+def verdicts(
+  grpo_row: Mapping[str, float], controlled: Mapping[str, float]
+) -> dict[str, bool]:
+  """Returns what the demo is to show, and whether it does."""
+  start, end = (f"val/countdown/pass@64/{when}" for when in ("start", "end"))
+  first, last = (f"val/countdown/pass@1/{when}" for when in ("start", "end"))
+  target = controlled["entropy/target"]
+  lost = 1 - grpo_row["entropy/last"] / grpo_row["entropy/first"]
+  fall = grpo_row[start] - grpo_row[end]
+  gain = grpo_row[last] - grpo_row[first]
+  ahead = controlled[end] - grpo_row[end]
+  deviation = controlled["entropy/max_deviation"] / target
+  return {
+    f"GRPO loses at least half of its entropy ({lost:.0%})": lost >= 0.5,
+    f"GRPO loses at least 0.10 of pass@64 ({fall:.3f})": fall >= 0.10,
+    f"GRPO's pass@1 rises ({gain:+.3f})": gain > 0,
+    f"over its last third the controlled run stays within 20 % of its target "
+    f"(at most {deviation:.0%} off)": deviation <= 0.2,
+    f"it ends at least 0.10 above GRPO in pass@64 ({ahead:+.3f})": ahead >= 0.1,
+  }
+
+
+def draw_pictures(workdirs: Mapping[str, Path], output: Path) -> None:
+  """Writes the README's two pictures."""
+  from entrojax import figures
+  from entrojax.runs import read_run
+
+  runs = [read_run(name, path) for name, path in workdirs.items()]
+  pictures = {
+    "entropy": figures.draw_metric(
+      runs,
+      metric="actor/entropy",
+      label="policy entropy (nats per token)",
+      smoothing=0.02,
+      targets=True,
+    ),
+    "pass_at_k": figures.draw_pass_at_k(runs, data="countdown"),
+  }
+  for name, picture in pictures.items():
+    if picture is not None:
+      (output / f"{name}.svg").write_text(picture)
 
 
 if __name__ == "__main__":

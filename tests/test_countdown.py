@@ -142,13 +142,14 @@ def test_solutions_of_two_numbers_are_those_worked_out_by_hand():
   }
 
 
-def test_parentheses_stand_only_where_they_are_needed():
+def test_parentheses_stand_where_they_are_needed_and_where_they_may():
   solutions = countdown.solutions_of_multiset(
     [2, 3, 4], lowest_target=-99, highest_target=99
   )
   texts = {text for texts in solutions.values() for text in texts}
   assert {"2+3+4", "2-(3-4)", "(2+4)/3", "4/(3-2)", "2*3*4"} <= texts
-  assert not {"2+(3+4)", "(2+3)+4", "2*(3*4)", "(2*3)+4"} & texts
+  assert {"2+(3+4)", "(2+3)+4", "2*(3*4)", "(2*3)+4"} <= texts
+  assert not {"(2+3+4)", "((2+3))+4", "(2)+3+4"} & texts
 
 
 @pytest.mark.parametrize("numbers", SOME_MULTISETS)

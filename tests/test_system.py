@@ -17,6 +17,8 @@ import pytest
 
 from entrojax import train as train_module
 from entrojax.train import train
+from tests.first_step import FILE as FIRST_STEP
+from tests.first_step import first_step
 from tests.system import numbers, tiny_config, write_base
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +75,28 @@ def test_the_same_config_gives_the_same_run(base, tmp_path):
   for name in ("a", "b"):
     train(tiny_config(base), tmp_path / name)
   assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
+
+
+def test_the_first_step_on_the_shipped_base_is_the_one_on_record(tmp_path):
+  found = first_step(tmp_path / "run")
+  # another machine may sum in another order; a sample seldom turns on that
+  assert found == pytest.approx(json.loads(FIRST_STEP.read_text()), rel=1e-3)
+
+
+def test_a_run_on_eight_devices_is_the_run_on_one(
+  base, tmp_path, monkeypatch, data_dir
+):
+  overrides = {"num_rollout_steps": 1, "training.updates_per_rollout": 1}
+  train(controlled(base, **overrides), tmp_path / "one")
+  monkeypatch.undo()  # eight devices again
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+  meshed = controlled(base, **overrides, mesh=(2, 2, 2))
+  train(meshed, tmp_path / "eight")
+  one, eight = (numbers(tmp_path / name)[1] for name in ("one", "eight"))
+  assert one.keys() == eight.keys()
+  for name in one:
+    # float32 sums in two orders; samples are the same, so all else is near
+    assert eight[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), name
 
 
 def controlled(base, **overrides):

@@ -660,3 +660,24 @@ def test_without_a_reference_the_graph_has_no_second_forward_pass(bigram):
   # a forward pass reads the prompts, then the responses
   assert num_forward_passes(with_reference=False) == 2
   assert num_forward_passes(with_reference=True) == 4
+
+
+@pytest.mark.xfail(
+  strict=True,
+  reason="gathering a mini-batch's rows replicates them over the mesh",
+)
+def test_each_of_8_devices_does_an_eighth_of_the_update(bigram):
+  def operations(num_devices):
+    mesh = make_mesh((num_devices, 1, 1), jax.devices()[:num_devices])
+    update, state, batch = simple(bigram)
+    graph = jit(update).lower(
+      jax.device_put(state, replicated(mesh)),
+      None,
+      jax.device_put(batch, by_row(mesh)),
+      jax.device_put(jax.random.key(0), replicated(mesh)),
+    )
+    return graph.compile().cost_analysis()["flops"]
+
+  # what does not depend on the rows (the optimizer, sums over devices) is done
+  # by each: less than as much again
+  assert operations(8) < operations(1) / 4

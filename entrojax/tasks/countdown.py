@@ -146,9 +146,8 @@ def solutions_of_multiset(
   """Writes every expression of the numbers whose value is in the target range.
 
   Every intermediate result is an integer (it may be negative), so a problem
-  that needs a fraction, such as 3 3 8 8=24, has no entry. Parentheses stand
-  only where precedence or the left association of - and / needs them, and
-  a+(b-c), a*(b/c) are left out: they are a+b-c, a*b/c.
+  that needs a fraction, such as 3 3 8 8=24, has no entry. Parentheses around a
+  part of an expression may stand where they are not needed: (3+5)+7+9.
 
   Returns:
     target -> its distinct expressions, sorted.
@@ -180,23 +179,30 @@ _small_expressions = functools.lru_cache(maxsize=4096)(_expressions)
 
 
 def _written(x, y) -> list[tuple[str, int, int]]:
-  """Writes x op y for every op that keeps the value an integer."""
-  (left, a, left_precedence), (right, b, right_precedence) = x, y
-  written = []
-  if right_precedence > 1:
-    written.append((f"{left}+{right}", a + b, 1))
-    written.append((f"{left}-{right}", a - b, 1))
-  else:
-    written.append((f"{left}-({right})", a - b, 1))
-    right = f"({right})"
-  if left_precedence == 1:
-    left = f"({left})"
-  if right_precedence != 2:
-    written.append((f"{left}*{right}", a * b, 2))
+  """Writes x op y in every way, for every op that keeps the value an integer."""
+  a, b = x[1], y[1]
+  values = {"+": a + b, "-": a - b, "*": a * b}
   if b and a % b == 0:
-    right = f"({right})" if right_precedence == 2 else right
-    written.append((f"{left}/{right}", a // b, 2))
-  return written
+    values["/"] = a // b
+  return [
+    (f"{left}{symbol}{right}", value, _PRECEDENCE[symbol])
+    for symbol, value in values.items()
+    for left in _operands(x, _PRECEDENCE[symbol])
+    for right in _operands(y, _PRECEDENCE[symbol] + 1)
+  ]
+
+
+def _operands(expression, lowest_precedence: int) -> list[str]:
+  """Writes an operand; parentheses are free where they are not needed.
+
+  An expression below `lowest_precedence` needs them, a number never has them.
+  """
+  text, _, precedence = expression
+  if precedence == _NUMBER_PRECEDENCE:
+    return [text]
+  if precedence < lowest_precedence:
+    return [f"({text})"]
+  return [text, f"({text})"]
 
 
 @functools.lru_cache(maxsize=1024)
