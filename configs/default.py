@@ -63,6 +63,22 @@ def get_config() -> Config:
       "dual_clip": 3.0,  # bound of the loss / |A| at A < 0; None = off
     }
   )
+  config.clip_cov = Config(
+    {
+      "fraction": 2e-4,  # of all response tokens, to drop; no percentage
+      "cov_low": 1.0,  # nats; candidates have a covariance above
+      "cov_high": 5.0,  # nats; and below
+      "clip_low": 1.0,
+      "clip_high": 1.0,
+    }
+  )
+  config.kl_cov = Config(
+    {
+      "fraction": 2e-3,  # of all response tokens, to pull; no percentage
+      "kl_coef": 1.0,  # loss per nat
+      "kl_form": "abs",  # abs, k2, k3
+    }
+  )
   config.entropic = Config(
     {
       "min_probability": 0.95,  # acts on tokens above; 0 = on all

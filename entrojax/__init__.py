@@ -14,11 +14,14 @@ from entrojax.aggregation import (
   token_mean,
 )
 from entrojax.control import entropic_pi, no_control
+from entrojax.covariance import token_covariance
 from entrojax.entropy_law import fit_entropy_law
 from entrojax.objectives import (
   chain,
+  clip_cov,
   entropic,
   entropy_bonus,
+  kl_cov,
   policy_loss,
   ppo_clip,
   reference_kl,
@@ -34,12 +37,14 @@ __all__ = [
   "ScoredTokens",
   "TokenLoss",
   "chain",
+  "clip_cov",
   "dr_grpo",
   "entropic",
   "entropic_pi",
   "entropy_bonus",
   "fit_entropy_law",
   "grpo",
+  "kl_cov",
   "log_prob_and_entropy",
   "no_control",
   "policy_loss",
@@ -50,5 +55,6 @@ __all__ = [
   "seq_mean_token_mean",
   "seq_mean_token_sum",
   "seq_mean_token_sum_norm",
+  "token_covariance",
   "token_mean",
 ]

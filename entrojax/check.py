@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import difflib
 from types import ModuleType
+import warnings
 
 from ml_collections import ConfigDict as Config
 
@@ -70,6 +71,20 @@ def check(config: Config) -> None:
       f"{config.evaluation.temperature}"
     )
   _check_control(config)
+  _warn_of_inert_members(config)
+
+
+def _warn_of_inert_members(config: Config) -> None:
+  """Warns of members of the chain that the schedule leaves nothing to do."""
+  if config.training.updates_per_rollout > 1:
+    return
+  for name in ("kl_cov",):
+    if name in config.objective:
+      warnings.warn(
+        f"training.updates_per_rollout is 1: {name} compares the policy with "
+        "the one that sampled, and the two are always the same",
+        stacklevel=3,
+      )
 
 
 def _check_control(config: Config) -> None:

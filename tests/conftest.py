@@ -27,7 +27,7 @@ def pytest_configure(config):
   """Shares compiled code between workers and runs; forbids silent ranks."""
   cache = config.cache.mkdir("jax")
   jax.config.update("jax_compilation_cache_dir", str(cache))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -13,6 +13,8 @@ FLOORS = (
     "token_stats",
     "advantages",
     "surrogates",
+    "covariance",
+    "selection",
     "aggregation",
     "control",
     "entropy_law",

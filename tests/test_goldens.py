@@ -14,10 +14,13 @@ import pytest
 
 from entrojax import advantages, aggregation
 from entrojax.control import PIState, entropic_pi
+from entrojax.covariance import token_covariance
 from entrojax.evaluate import pass_at_k
 from entrojax.objectives import (
   chain,
+  clip_cov,
   entropic,
+  kl_cov,
   policy_loss,
   ppo_clip,
   reference_kl,
@@ -97,6 +100,38 @@ def test_dapo_has_its_golden_gradient():
 def test_a_wide_clip_range_has_its_golden_loss_and_gradient():
   golden = LOSSES["ppo_wide"]
   value, gradient = loss_and_gradient(clip_of(golden))
+  close(value, golden["value"])
+  close(gradient, expected_gradient(golden))
+
+
+def test_the_covariance_of_a_token_has_its_golden_value():
+  tokens = golden_tokens()
+  found = token_covariance(tokens.log_probs, tokens.advantages, tokens.mask)
+  matrix = np.array(GOLDENS["covariance"]["matrix"], float)
+  close(found, np.nan_to_num(matrix))
+
+
+@pytest.mark.filterwarnings("ignore:.*percent")
+def test_clip_cov_has_its_golden_loss_and_gradient():
+  golden = LOSSES["clip_cov"]
+  objective = clip_cov(
+    fraction=1.0,
+    cov_low=golden["bounds"][0],
+    cov_high=golden["bounds"][1],
+    clip_low=golden["clip_low"],
+    clip_high=golden["clip_high"],
+  )
+  value, gradient = loss_and_gradient(objective)
+  close(value, golden["value"])
+  close(gradient, expected_gradient(golden))
+
+
+@pytest.mark.filterwarnings("ignore:.*percent")
+def test_kl_cov_has_its_golden_loss_and_gradient():
+  golden = LOSSES["kl_cov"]
+  value, gradient = loss_and_gradient(
+    kl_cov(fraction=golden["k"] / 11, kl_coef=golden["kl_coef"])
+  )
   close(value, golden["value"])
   close(gradient, expected_gradient(golden))
 

@@ -5,6 +5,8 @@ ZERO_STRENGTH.
 """
 
 import dataclasses
+import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +16,47 @@ import pytest
 
 from entrojax import aggregation
 from entrojax.control import PIState, entropic_pi
+from entrojax.covariance import token_covariance
 from entrojax.objectives import (
   chain,
+  clip_cov,
   entropic,
   entropy_bonus,
+  kl_cov,
   policy_loss,
   ppo_clip,
   reference_kl,
   reinforce,
 )
+from entrojax.objectives.chain import add_term
 from entrojax.objectives.reference_kl import k1, k2, k3
+from entrojax.selection import ceil_share, floor_share
+from entrojax.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import ScoredTokens, TokenLoss
+
+
+def few_tokens(make, **settings):
+  """Makes an objective whose fraction is large, for tests have few tokens."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    return make(**settings)
+
+
+# All candidates are dropped: which ones a key draws depends on their places.
+drop_all = functools.partial(
+  few_tokens, clip_cov, fraction=1.0, cov_low=0.1, cov_high=5.0
+)
+pull_some = functools.partial(few_tokens, kl_cov, fraction=0.2)
 
 OBJECTIVES = {
   "reinforce": reinforce(),
   "ppo_clip": ppo_clip(),
   "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
+  "clip_cov": drop_all(),
+  "clip_cov, narrow clip": drop_all(clip_low=0.2, clip_high=0.28),
+  "kl_cov, abs": pull_some(),
+  "kl_cov, k2": pull_some(kl_form="k2"),
+  "kl_cov, k3": pull_some(kl_form="k3"),
   "entropic, selected": chain(ppo_clip(), entropic()),
   "entropic, all norm": chain(ppo_clip(), entropic(norm="all")),
   "entropic, all tokens": chain(ppo_clip(), entropic(min_probability=0)),
@@ -56,13 +83,23 @@ OBJECTIVES = {
 PPO_TYPE = [
   name
   for name in OBJECTIVES
-  if name.startswith(("reinforce", "ppo_clip", "entropic"))
+  if name.startswith(("reinforce", "ppo_clip", "clip_cov", "entropic"))
 ]
 AGGREGATIONS = [
   "token-mean",
   "seq-mean-token-sum",
   "seq-mean-token-mean",
   "seq-mean-token-sum-norm",
+]
+SHARES = [
+  (0.2, 15, (3, 3)),
+  (0.29, 100, (29, 29)),
+  (0.07, 100, (7, 7)),
+  (0.2, 14, (2, 3)),
+  (0.2, 16, (3, 4)),
+  (0.01, 3, (1, 1)),
+  (0.0, 3, (0, 0)),
+  (1.0, 11, (11, 11)),
 ]
 COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
 
@@ -108,6 +145,14 @@ def hand_tokens(log_ratios, advantages, **fields) -> ScoredTokens:
   return ScoredTokens(**{k: jnp.asarray(v) for k, v in fields.items()})
 
 
+def unclipped(tokens, token_loss, coefficient, key):
+  """The plain policy gradient: -A r."""
+  del coefficient, key
+  ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
+  loss = unclipped_loss(ratio, tokens.advantages)
+  return add_term(token_loss, loss, tokens.mask, {})
+
+
 def same(actual, expected, message=""):
   jax.tree.map(
     lambda a, e: np.testing.assert_array_equal(a, e, message), actual, expected
@@ -146,6 +191,31 @@ def test_at_zero_strength_a_term_is_not_there_bitwise(
   (loss, _), gradients = evaluated(
     chain(base, term), tokens, coefficient=coefficient
   )
+  (base_loss, _), base_gradients = evaluated(base, tokens)
+  same((loss, gradients), (base_loss, base_gradients))
+
+
+EQUALS = {
+  "clip_cov, fraction 0": (
+    clip_cov(fraction=0.0, clip_low=0.2, clip_high=0.28),
+    ppo_clip(clip_low=0.2, clip_high=0.28),
+  ),
+  "clip_cov, no candidates": (
+    drop_all(cov_low=98.0, cov_high=99.0),
+    ppo_clip(clip_low=1.0, clip_high=1.0),
+  ),
+  "kl_cov, fraction 0": (kl_cov(fraction=0.0), unclipped),
+  "kl_cov, kl_coef 0": (pull_some(kl_coef=0.0), unclipped),
+}
+
+
+@pytest.mark.parametrize("name", EQUALS)
+def test_a_method_with_nothing_to_do_equals_its_base_bitwise(
+  name, random_tokens
+):
+  method, base = EQUALS[name]
+  tokens = random_tokens(0, 5, 7)
+  (loss, _), gradients = evaluated(method, tokens)
   (base_loss, _), base_gradients = evaluated(base, tokens)
   same((loss, gradients), (base_loss, base_gradients))
 
@@ -329,6 +399,13 @@ def test_a_field_of_another_shape_is_named(field, random_tokens):
     (ppo_clip, {"clip_high": -0.2}, r"clip_high .* -0\.2"),
     (ppo_clip, {"dual_clip": 1.2}, r"dual_clip .* 1\.2, got 1\.2"),
     (ppo_clip, {"dual_clip": -3.0}, r"dual_clip .* -3\.0"),
+    (clip_cov, {"fraction": 1.5}, r"clip_cov\.fraction .* 1\.5"),
+    (clip_cov, {"cov_low": 5.0}, r"cov_low .* 5\.0, got 5\.0"),
+    (clip_cov, {"clip_low": 2.0}, r"clip_low .* 2\.0"),
+    (clip_cov, {"clip_high": -1.0}, r"clip_high .* -1\.0"),
+    (kl_cov, {"fraction": -0.1}, r"kl_cov\.fraction .* -0\.1"),
+    (kl_cov, {"kl_coef": -1.0}, r"kl_coef .* -1\.0"),
+    (kl_cov, {"kl_form": "k1"}, r"kl_form .*'abs', 'k2', 'k3'.* 'k1'"),
     (entropic, {"min_probability": 1.0}, r"min_probability .* 1\.0"),
     (entropic, {"min_probability": -0.5}, r"min_probability .* -0\.5"),
     (entropic, {"norm": "tokens"}, r"norm .* 'tokens'"),
@@ -502,6 +579,95 @@ def test_entropic_does_not_clip_its_ratio():
   near(loss, -0.5 * 2 * 5)
 
 
+# -- clip_cov and kl_cov -----------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [clip_cov, kl_cov])
+def test_a_fraction_that_looks_like_a_percentage_is_warned_about(make):
+  with pytest.warns(UserWarning, match=r"fraction = 0\.2 .* percent"):
+    make(fraction=0.2)
+
+
+def test_the_covariance_sums_to_the_population_s(random_tokens):
+  tokens = random_tokens(12, 5, 7)
+  covariance = token_covariance(
+    tokens.log_probs, tokens.advantages, tokens.mask
+  )
+  valid = np.asarray(tokens.mask) > 0
+  log_probs = np.asarray(tokens.log_probs)[valid]
+  advantages = np.asarray(tokens.advantages)[valid]
+  # np.cov with ddof 0 is the mean of the products
+  near(
+    covariance.sum(), valid.sum() * np.cov(log_probs, advantages, ddof=0)[0, 1]
+  )
+  moved = token_covariance(
+    tokens.log_probs + 3, tokens.advantages - 2, tokens.mask
+  )
+  near(moved, covariance)
+
+
+def test_clip_cov_drops_as_many_of_the_candidates_as_asked():
+  log_probs = np.linspace(-3.0, -0.1, 40).reshape(4, 10)
+  advantages = np.repeat([[-1.0], [-1.0], [1.0], [1.0]], 10, axis=1)
+  tokens = hand_tokens(log_probs + 1, advantages)
+  tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
+  objective = few_tokens(clip_cov, fraction=0.125, cov_low=0.5)
+  covariance = token_covariance(
+    tokens.log_probs, tokens.advantages, tokens.mask
+  )
+  drawn = []
+  for seed in range(3):
+    gradient = jax.grad(
+      lambda log_probs, key: policy_loss(
+        objective,
+        aggregation.token_mean,
+        dataclasses.replace(tokens, log_probs=log_probs),
+        key=key,
+      )[0]
+    )(tokens.log_probs, jax.random.key(seed))
+    dropped = np.asarray(gradient) == 0
+    assert dropped.sum() == 5  # 0.125 * 40
+    assert np.all(np.asarray(covariance)[dropped] > 0.5)
+    same(gradient[~dropped], -tokens.advantages[~dropped] / 40)
+    drawn.append(tuple(np.flatnonzero(dropped)))
+  assert len(set(drawn)) == 3
+
+
+@pytest.mark.parametrize("kl_form", ["abs", "k2", "k3"])
+def test_kl_cov_is_the_plain_policy_gradient_on_the_sampling_policy(
+  kl_form, random_tokens
+):
+  tokens = random_tokens(13, 5, 7)
+  tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
+  (loss, _), gradients = evaluated(pull_some(kl_form=kl_form), tokens)
+  (base_loss, _), base_gradients = evaluated(unclipped, tokens)
+  same((loss, gradients), (base_loss, base_gradients))
+
+
+def test_kl_cov_pulls_the_tokens_of_highest_covariance_back(random_tokens):
+  tokens = random_tokens(14, 5, 7)
+  _, (gradient, _) = evaluated(pull_some(kl_coef=0.5), tokens)
+  _, (base, _) = evaluated(unclipped, tokens)
+  num_tokens = int(tokens.mask.sum())
+  covariance = np.asarray(
+    token_covariance(tokens.log_probs, tokens.advantages, tokens.mask)
+  )
+  covariance = np.where(tokens.mask, covariance, -np.inf).ravel()
+  pulled = np.argsort(-covariance)[: int(0.2 * num_tokens)]
+  expected = np.zeros(35)
+  direction = np.sign(tokens.log_probs - tokens.old_log_probs).ravel()
+  expected[pulled] = 0.5 * direction[pulled] / num_tokens
+  near(gradient - base, np.float32(expected.reshape(5, 7)))
+
+
+@pytest.mark.parametrize(("fraction", "count", "k"), SHARES)
+def test_a_share_of_tokens_is_counted_past_float32_s_rounding(
+  fraction, count, k
+):
+  count = jnp.float32(count)
+  assert (floor_share(fraction, count), ceil_share(fraction, count)) == k
+
+
 # -- reference_kl and entropy_bonus -------------------------------------------
 
 
@@ -516,10 +682,12 @@ def test_k2_and_k3_are_never_negative():
   assert jnp.all(k3(x) >= 0)
 
 
-def test_k3_is_bounded_by_10():
-  assert k3(jnp.float32(-30)) == 10
-  # log-ratio +15 alone would give 14
-  assert k3(jnp.float32(15)) == 10
+@pytest.mark.parametrize("x", [-1000.0, -30.0, 15.0])
+def test_k3_is_bounded_by_10_and_stops_learning_there(x):
+  # alone, exp(-x) + x - 1 would be infinite, 1e13 and 14
+  value, gradient = jax.value_and_grad(k3)(jnp.float32(x))
+  assert value == 10
+  assert gradient == 0
 
 
 def test_k3_is_unbiased_for_the_kl_of_two_distributions():

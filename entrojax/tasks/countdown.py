@@ -179,7 +179,7 @@ _small_expressions = functools.lru_cache(maxsize=4096)(_expressions)
 
 
 def _written(x, y) -> list[tuple[str, int, int]]:
-  """Writes x op y in every way, for every op that keeps the value an integer."""
+  """Writes x op y in every way, where the value is an integer."""
   a, b = x[1], y[1]
   values = {"+": a + b, "-": a - b, "*": a * b}
   if b and a % b == 0:
