@@ -7,6 +7,9 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
+# Huge pages for large arrays: decoding on a CPU gains some 15 %.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+
 .PHONY: demo test lint format clean
 
 demo: $(INSTALLED)

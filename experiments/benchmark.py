@@ -113,14 +113,18 @@ def main(argv: Sequence[str]) -> None:
   updating = median_seconds(update, repeats)
   peak = matmul_peak(repeats)
 
-  sizes = run.sizes
-  length = prompt + response
-  read = num_rows / config.rollout.group_size * prompt + num_rows * response
-  decode_flops = forward_flops(sizes, read, length, num_rows * (response + 1))
-  update_flops = 3 * forward_flops(
-    sizes, num_rows * (length - 1), (length - 1) / 2, num_rows * response
+  sizes, num_prompts = run.sizes, config.rollout.num_prompts
+  prefill_flops = forward_flops(
+    sizes, num_prompts * prompt, prompt / 2, predicted=0
   )
-  update_flops *= config.training.num_epochs
+  response_flops = forward_flops(
+    sizes,
+    num_rows * (response - 1),
+    prompt + response / 2,
+    predicted=num_rows * response,
+  )
+  decode_flops = prefill_flops + response_flops
+  update_flops = 3 * decode_flops * config.training.num_epochs
   tokens = float(rollout.response_mask.sum())
   print(
     f"{jax.device_count()} x {jax.devices()[0].device_kind}, {num_rows} rows"
@@ -136,7 +140,7 @@ def main(argv: Sequence[str]) -> None:
   print(
     f"update ({config.training.updates_per_rollout} steps)"
     f"      {updating * 1e3:8.1f} ms"
-    f"   {num_rows * (length - 1) / updating:8.0f} tokens/s"
+    f"   {num_rows * response / updating:8.0f} tokens/s"
     f"   {'':>16}"
     f"   {update_flops / updating / peak:6.1%} of the peak"
   )
