@@ -36,8 +36,9 @@ SummaryRows = dict[str, dict[str, float]]  # run -> key -> number, NaN = absent
 def summarize(run: Run) -> dict[str, float]:
   """Returns the numbers of one run's column of the summary, NaN = absent.
 
-  Beside the keys of `SUMMARY`: val/<data>/pass@<k>/start, .../start_stderr,
-  .../end and .../end_stderr.
+  Beside the keys of `SUMMARY`, of the first and the last evaluation:
+  val/<data>/pass@<k>/start, .../start_stderr, .../end and .../end_stderr, and
+  val/<data>/entropy/start and .../end.
   """
   entropy, reward, length, seconds = (
     series(run, metric)[1]
@@ -69,6 +70,9 @@ def summarize(run: Run) -> dict[str, float]:
   for data in datasets([run]):
     lines = zip(("start", "end"), evaluations(run, data), strict=True)
     for when, line in lines:
+      row[f"val/{data}/entropy/{when}"] = (line or {}).get(
+        f"val/{data}/entropy", math.nan
+      )
       for k, value, error in zip(*pass_at_k(line, data), strict=True):
         row[f"val/{data}/pass@{k}/{when}"] = value
         row[f"val/{data}/pass@{k}/{when}_stderr"] = error

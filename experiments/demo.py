@@ -59,13 +59,15 @@ def verdicts(
   start, end = (f"val/countdown/pass@64/{when}" for when in ("start", "end"))
   first, last = (f"val/countdown/pass@1/{when}" for when in ("start", "end"))
   target = controlled["entropy/target"]
-  lost = 1 - grpo_row["entropy/last"] / grpo_row["entropy/first"]
+  before, after = (f"val/countdown/entropy/{w}" for w in ("start", "end"))
+  lost = 1 - grpo_row[after] / grpo_row[before]
   fall = grpo_row[start] - grpo_row[end]
   gain = grpo_row[last] - grpo_row[first]
   ahead = controlled[end] - grpo_row[end]
   deviation = controlled["entropy/max_deviation"] / target
   return {
-    f"GRPO loses at least half of its entropy ({lost:.0%})": lost >= 0.5,
+    f"GRPO loses at least half of its entropy on held-out prompts "
+    f"({lost:.0%})": lost >= 0.5,
     f"GRPO loses at least 0.10 of pass@64 ({fall:.3f})": fall >= 0.10,
     f"GRPO's pass@1 rises ({gain:+.3f})": gain > 0,
     f"over its last third the controlled run stays within 20 % of its target "
