@@ -63,6 +63,27 @@ def get_config() -> Config:
       "dual_clip": 3.0,  # bound of the loss / |A| at A < 0; None = off
     }
   )
+  config.gspo = Config(  # with aggregation seq-mean-token-mean alone
+    {
+      "clip_low": 3e-4,
+      "clip_high": 4e-4,
+    }
+  )
+  config.cispo = Config(
+    {
+      "clip_low": 0.2,  # 1 = no lower bound
+      "clip_high": 0.28,
+    }
+  )
+  config.ce_gppo = Config(
+    {
+      "clip_low": 0.2,
+      "clip_high": 0.28,
+      "beta_low": 0.75,  # of clipped tokens at A < 0; 0 = no gradient
+      "beta_high": 1.0,  # of clipped tokens at A > 0
+      "dual_clip": 3.0,  # bound of the loss / |A| at A < 0; None = off
+    }
+  )
   config.clip_cov = Config(
     {
       "fraction": 2e-4,  # of all response tokens, to drop; no percentage
@@ -77,6 +98,43 @@ def get_config() -> Config:
       "fraction": 2e-3,  # of all response tokens, to pull; no percentage
       "kl_coef": 1.0,  # loss per nat
       "kl_form": "abs",  # abs, k2, k3
+    }
+  )
+  config.top_entropy = Config(
+    {
+      "fraction": 0.2,  # of all response tokens, to keep
+      "select": "top",  # exactly; quantile: ties as well
+      "which": "high",  # entropy; or low
+      "norm": "selected",  # the denominator's tokens: selected or all
+    }
+  )
+  config.steer = Config(
+    {
+      "min_weight": 0.8,  # of the token that moves the entropy most
+      "form": "theorem",  # or released
+      "floor": 1e-12,  # nats, of the mini-batch's largest change
+      "clip_low": 0.2,  # as in ppo_clip: clipped tokens do not count
+      "clip_high": 0.2,
+    }
+  )
+  config.erc = Config(
+    {
+      "low": 0.95,  # entropy / old entropy: tokens beyond stop learning
+      "high": 1.05,
+    }
+  )
+  config.stare = Config(
+    {
+      "target": 0.3,  # nats per token: acts while entropy is below
+      "fraction": 0.1,  # of the tokens of one sign of advantage
+      "positive_weight": 1.1,  # of the loss of rare tokens at A > 0
+      "negative_weight": 1.0,  # and at A < 0; 1 = off
+    }
+  )
+  config.entropy_advantage = Config(
+    {
+      "alpha": 0.4,  # advantage per nat
+      "kappa": 2.0,  # at most |A| / kappa is added
     }
   )
   config.entropic = Config(

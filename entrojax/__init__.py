@@ -17,15 +17,23 @@ from entrojax.control import entropic_pi, no_control
 from entrojax.covariance import token_covariance
 from entrojax.entropy_law import fit_entropy_law
 from entrojax.objectives import (
+  ce_gppo,
   chain,
+  cispo,
   clip_cov,
   entropic,
+  entropy_advantage,
   entropy_bonus,
+  erc,
+  gspo,
   kl_cov,
   policy_loss,
   ppo_clip,
   reference_kl,
   reinforce,
+  stare,
+  steer,
+  top_entropy,
 )
 from entrojax.token_stats import log_prob_and_entropy
 from entrojax.types import Controller, Mean, Objective, ScoredTokens, TokenLoss
@@ -36,14 +44,19 @@ __all__ = [
   "Objective",
   "ScoredTokens",
   "TokenLoss",
+  "ce_gppo",
   "chain",
+  "cispo",
   "clip_cov",
   "dr_grpo",
   "entropic",
   "entropic_pi",
+  "entropy_advantage",
   "entropy_bonus",
+  "erc",
   "fit_entropy_law",
   "grpo",
+  "gspo",
   "kl_cov",
   "log_prob_and_entropy",
   "no_control",
@@ -55,6 +68,9 @@ __all__ = [
   "seq_mean_token_mean",
   "seq_mean_token_sum",
   "seq_mean_token_sum_norm",
+  "stare",
+  "steer",
   "token_covariance",
   "token_mean",
+  "top_entropy",
 ]

@@ -95,6 +95,7 @@ def build(config: Config) -> Run:
     optimizer,
     group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,
+    mesh=mesh,
     **config.training,
   )
   functions = Functions(

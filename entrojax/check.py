@@ -71,14 +71,32 @@ def check(config: Config) -> None:
       f"{config.evaluation.temperature}"
     )
   _check_control(config)
+  _check_clip_range(config)
+  if "gspo" in config.objective and config.aggregation != "seq-mean-token-mean":
+    raise ValueError(
+      "aggregation must be 'seq-mean-token-mean' with gspo in objective, got "
+      f"{config.aggregation!r}"
+    )
   _warn_of_inert_members(config)
+
+
+def _check_clip_range(config: Config) -> None:
+  """Raises ValueError if steer and ppo_clip disagree on what is clipped."""
+  if not {"steer", "ppo_clip"} <= set(config.objective):
+    return
+  for leaf in ("clip_low", "clip_high"):
+    if config.steer[leaf] != config.ppo_clip[leaf]:
+      raise ValueError(
+        f"steer.{leaf} = {config.steer[leaf]} must be ppo_clip.{leaf} = "
+        f"{config.ppo_clip[leaf]}"
+      )
 
 
 def _warn_of_inert_members(config: Config) -> None:
   """Warns of members of the chain that the schedule leaves nothing to do."""
   if config.training.updates_per_rollout > 1:
     return
-  for name in ("kl_cov",):
+  for name in ("kl_cov", "erc"):
     if name in config.objective:
       warnings.warn(
         f"training.updates_per_rollout is 1: {name} compares the policy with "

@@ -66,7 +66,7 @@ def entropic_pi(
     if not value > 0:
       raise ValueError(f"control.{name} must be above 0, got {value}")
   for name, value in (("kp", kp), ("ki", ki)):
-    if value < 0:
+    if not value >= 0:
       raise ValueError(f"control.{name} must not be negative, got {value}")
 
   def unlimited(state: PIState, entropy: Array) -> Array:
@@ -74,7 +74,7 @@ def entropic_pi(
 
   def coefficient(state: PIState, entropy: Array) -> Array:
     signal = jnp.clip(unlimited(state, entropy), -limit, limit)
-    return jnp.where(jnp.isfinite(signal), signal, 0.0)
+    return jnp.where(jnp.isfinite(entropy), signal, 0.0)
 
   def init(params: Any) -> PIState:
     del params

@@ -6,7 +6,9 @@ what was read: P + G T tokens pass through the layers instead of G (P + T).
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from entrojax.sharding import split_rows
 from entrojax.token_stats import token_stats
 from entrojax.types import Array, Model, Params
 
@@ -71,13 +73,15 @@ def score_in_microbatches(
   temperature: float,
   num_microbatches: int,
   rematerialise: bool,
+  mesh: Mesh | None = None,
 ) -> tuple[Array, Array]:
   """Returns what `score` does, micro-batch by micro-batch.
 
   Its transpose accumulates gradients over the same loop, so that objectives
   see the log-probs of the whole mini-batch whatever its split. With
   `rematerialise` the backward pass runs the forward pass of each micro-batch
-  again and the activations of only one exist at a time.
+  again and the activations of only one exist at a time. Each micro-batch is
+  split over the rows of `mesh`.
   """
 
   def score_rows(rows):
@@ -97,5 +101,6 @@ def score_in_microbatches(
   rows = jax.tree.map(
     lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), (tokens, positions)
   )
+  rows = split_rows(rows, mesh, axis=1)
   stats = jax.lax.map(score_rows, rows)
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)

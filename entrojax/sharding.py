@@ -95,6 +95,22 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
+def split_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
+  """Splits arrays over the mesh along their axis of rows, inside a graph.
+
+  Without it a gather of rows leaves every device with all of them.
+
+  Args:
+    tree: of arrays whose axis `axis` is rows.
+    mesh: None leaves the tree alone.
+    axis: 0, or 1 where the first axis is micro-batches.
+  """
+  if mesh is None:
+    return tree
+  placed = NamedSharding(mesh, PartitionSpec(*[None] * axis, *ROWS))
+  return jax.lax.with_sharding_constraint(tree, placed)
+
+
 def by_row(mesh: Mesh) -> NamedSharding:
   """Returns the placement of arrays whose first axis is rows or prompts."""
   return NamedSharding(mesh, ROWS)

@@ -17,12 +17,14 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import optax
 
 from entrojax.masking import clean, masked_mean, mean_metric, scalar_metric
 from entrojax.metrics import entropy_histogram
 from entrojax.objectives.chain import policy_loss
 from entrojax.scoring import score_in_microbatches
+from entrojax.sharding import split_rows
 from entrojax.types import (
   Aggregation,
   Array,
@@ -61,6 +63,7 @@ def make_update(
   num_epochs: int = 1,
   num_microbatches: int = 1,
   rematerialise: bool = True,
+  mesh: Mesh | None = None,
 ) -> Update:
   """Makes update(state, ref_params, batch, key) -> (state, metrics).
 
@@ -77,6 +80,7 @@ def make_update(
     num_epochs: passes over the batch that those steps make together.
     num_microbatches: parts of a mini-batch whose activations exist in turn.
     rematerialise: trade a second forward pass for their memory.
+    mesh: over whose rows mini-batches are split; None for a single device.
 
   Returns:
     A pure function to jit, with `state` donated. `ref_params` may be None:
@@ -100,6 +104,7 @@ def make_update(
       temperature=temperature,
       num_microbatches=microbatches,
       rematerialise=rematerialise,
+      mesh=mesh,
     )
 
   def step(state, batch, ref_log_probs, first, key):
@@ -161,8 +166,8 @@ def make_update(
     )
 
     def scanned(state, i):
-      minibatch, ref = jax.tree.map(
-        lambda x: x[rows[i]], (batch, ref_log_probs)
+      minibatch, ref = split_rows(
+        jax.tree.map(lambda x: x[rows[i]], (batch, ref_log_probs)), mesh
       )
       return step(
         state, minibatch, ref, i == 0, jax.random.fold_in(step_key, i)

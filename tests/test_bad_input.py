@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from entrojax.build import build
+from entrojax.check import check
 from tests.system import tiny_config, write_base
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +69,36 @@ def test_a_term_without_its_controller_is_refused(base, one_device):
   config = tiny_config(base, objective=("ppo_clip", "entropic"))
   with pytest.raises(ValueError, match=r"control\.name is 'no_control'"):
     build(config)
+
+
+def test_gspo_under_another_aggregation_is_refused(base):
+  config = tiny_config(base, objective=("gspo",))
+  with pytest.raises(
+    ValueError, match=r"aggregation must be 'seq-mean-token-mean' .*token-mean"
+  ):
+    check(config)
+
+
+def test_steer_beside_another_clip_range_is_refused(base):
+  config = tiny_config(
+    base, **{"objective": ("ppo_clip", "steer"), "ppo_clip.clip_high": 0.28}
+  )
+  with pytest.raises(ValueError, match=r"steer\.clip_high = 0\.2 .* 0\.28"):
+    check(config)
+
+
+@pytest.mark.parametrize("objective", [("kl_cov",), ("ppo_clip", "erc")])
+def test_a_method_that_one_update_per_rollout_makes_inert_is_warned_about(
+  objective, base, recwarn
+):
+  config = tiny_config(base, objective=objective)
+  check(config)
+  assert not recwarn
+  config.training.updates_per_rollout = 1
+  with pytest.warns(
+    UserWarning, match=rf"updates_per_rollout is 1: {objective[-1]}"
+  ):
+    check(config)
 
 
 def run_main(*arguments):

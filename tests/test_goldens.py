@@ -17,14 +17,23 @@ from entrojax.control import PIState, entropic_pi
 from entrojax.covariance import token_covariance
 from entrojax.evaluate import pass_at_k
 from entrojax.objectives import (
+  ce_gppo,
   chain,
+  cispo,
   clip_cov,
   entropic,
+  entropy_advantage,
+  erc,
+  gspo,
   kl_cov,
   policy_loss,
   ppo_clip,
   reference_kl,
+  reinforce,
+  steer,
+  top_entropy,
 )
+from entrojax.objectives.entropy_advantage import shaped_share
 from entrojax.objectives.reference_kl import k1, k2, k3
 from entrojax.types import ScoredTokens
 
@@ -134,6 +143,112 @@ def test_kl_cov_has_its_golden_loss_and_gradient():
   )
   close(value, golden["value"])
   close(gradient, expected_gradient(golden))
+
+
+@pytest.mark.parametrize(
+  ("name", "settings"),
+  [
+    ("top_entropy_selected", {}),
+    ("top_entropy_all", {"select": "quantile", "norm": "all"}),
+    ("top_entropy_all", {"select": "top", "norm": "all"}),
+  ],
+)
+def test_top_entropy_has_its_golden_loss_and_gradient(name, settings):
+  golden = LOSSES[name]
+  value, gradient = loss_and_gradient(
+    chain(clip_of(LOSSES["dapo"]), top_entropy(**settings))
+  )
+  close(value, golden["value"])
+  close(gradient, expected_gradient(golden))
+
+
+@pytest.mark.parametrize(
+  ("name", "form"), [("steer_paper", "theorem"), ("steer_released", "released")]
+)
+def test_steer_has_its_golden_loss_and_weights(name, form):
+  golden, base = LOSSES[name], LOSSES["dapo"]
+  transform = steer(
+    min_weight=golden["min_weight"],
+    form=form,
+    clip_low=base["clip_low"],
+    clip_high=base["clip_high"],
+  )
+  value, gradient = loss_and_gradient(chain(clip_of(base), transform))
+  close(value, golden["value"])
+  base_gradient = np.array(GOLDENS["base_gradient"])
+  row, token = golden["argmax"]
+  for at, weight in (
+    *(((0, t), w) for t, w in enumerate(golden["weights_of_row_0"])),
+    ((row, token), golden["min_weight"]),
+  ):
+    close(gradient[at], weight * base_gradient[at])
+  # on a loss that is not clipped each token's weight shows
+  _, weighted = loss_and_gradient(chain(reinforce(), transform))
+  _, plain = loss_and_gradient(reinforce())
+  close(weighted[0] / plain[0], golden["weights_of_row_0"])
+  if "clipped" in golden:
+    at = tuple(golden["clipped"])
+    close(weighted[at] / plain[at], golden["weight_of_clipped"])
+
+
+@pytest.mark.parametrize("name", ["gspo", "gspo_wide"])
+def test_gspo_has_its_golden_loss_and_gradient(name):
+  golden = LOSSES[name]
+  value, gradient = loss_and_gradient(
+    gspo(clip_low=golden["clip_low"], clip_high=golden["clip_high"]),
+    aggregation.seq_mean_token_mean,
+  )
+  close(value, golden["value"])
+  if "gradient_entries" in golden:
+    close(gradient, expected_gradient(golden))
+  else:  # no sequence is clipped: -A s / (3 rows * its tokens)
+    inputs = GOLDENS["inputs"]
+    ratios, lengths = golden["sequence_ratios"], np.sum(inputs["m"], axis=1)
+    each = -np.array(inputs["A"]) * ratios / (3 * lengths)
+    close(gradient, each[:, None] * np.array(inputs["m"]))
+
+
+def test_cispo_has_its_golden_loss_and_gradient():
+  golden = LOSSES["cispo"]
+  value, gradient = loss_and_gradient(
+    cispo(clip_low=golden["clip_low"], clip_high=golden["clip_high"])
+  )
+  close(value, golden["value"])
+  close(gradient, expected_gradient(golden))
+
+
+def test_ce_gppo_has_its_golden_loss_and_gradient():
+  golden = LOSSES["ce_gppo"]
+  value, gradient = loss_and_gradient(
+    ce_gppo(
+      clip_low=golden["clip_low"],
+      clip_high=golden["clip_high"],
+      beta_low=golden["beta_low"],
+      beta_high=golden["beta_high"],
+      dual_clip=10.0,
+    )
+  )
+  close(value, golden["value"])
+  close(gradient, expected_gradient(golden))
+
+
+def test_erc_lets_its_golden_tokens_learn():
+  golden = GOLDENS["entropy_ratio_clip"]
+  _, gradient = loss_and_gradient(
+    chain(reinforce(), erc(low=golden["low"], high=golden["high"]))
+  )
+  assert np.argwhere(np.asarray(gradient)).tolist() == golden["kept"]
+
+
+def test_entropy_advantage_has_its_golden_advantages():
+  golden, tokens = GOLDENS["entropy_advantage"], golden_tokens()
+  settings = {"alpha": golden["alpha"], "kappa": golden["kappa"]}
+  share = shaped_share(tokens.entropy, tokens.advantages, **settings)
+  close(tokens.advantages * share * tokens.mask, golden["advantages"])
+  _, gradient = loss_and_gradient(
+    chain(reinforce(), entropy_advantage(**settings))
+  )
+  close(gradient, -np.array(golden["advantages"]) / 11)
 
 
 def entropic_controller(golden):

@@ -470,3 +470,26 @@ def test_a_config_that_is_not_json_is_named(folder):
 def test_a_folder_without_a_config_is_named(tmp_path):
   with pytest.raises(ValueError, match=r"config\.json: no such file"):
     hugging_face.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("rope_scaling", {"rope_type": "yarn"}, "rope_scaling is"),
+    ("rope_parameters", {"rope_type": "llama3"}, "rope_type is 'llama3'"),
+    ("attention_bias", True, "attention_bias is True"),
+    ("hidden_act", "gelu", "hidden_act is 'gelu'"),
+    ("use_sliding_window", True, "use_sliding_window is True"),
+    ("head_dim", None, "head_dim is None"),
+    ("vocab_size", "11", "vocab_size is '11'"),
+  ],
+)
+def test_a_config_that_would_compute_something_else_is_refused(
+  key, value, message, sizes, tmp_path
+):
+  hugging_face.write_config(tmp_path, sizes, eos_token_id=2, pad_token_id=0)
+  path = tmp_path / "config.json"
+  path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+  with pytest.raises(ValueError, match=message) as raised:
+    hugging_face.read_config(tmp_path)
+  assert str(path) in str(raised.value)

@@ -1,7 +1,7 @@
 """The suite that every objective passes, and what each promises by itself.
 
-A method to come adds a row to OBJECTIVES and, if it has a strength, to
-ZERO_STRENGTH.
+A method to come adds a row to OBJECTIVES and, if it has a strength, one to
+ZERO_STRENGTH (a term or a transform) or EQUALS (a surrogate).
 """
 
 import dataclasses
@@ -18,19 +18,28 @@ from entrojax import aggregation
 from entrojax.control import PIState, entropic_pi
 from entrojax.covariance import token_covariance
 from entrojax.objectives import (
+  ce_gppo,
   chain,
+  cispo,
   clip_cov,
   entropic,
+  entropy_advantage,
   entropy_bonus,
+  erc,
+  gspo,
   kl_cov,
   policy_loss,
   ppo_clip,
   reference_kl,
   reinforce,
+  stare,
+  steer,
+  top_entropy,
 )
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.reference_kl import k1, k2, k3
-from entrojax.selection import ceil_share, floor_share
+from entrojax.selection import above_quantile, ceil_share, floor_share
+from entrojax.sharding import by_row, make_mesh
 from entrojax.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import ScoredTokens, TokenLoss
 
@@ -52,11 +61,28 @@ OBJECTIVES = {
   "reinforce": reinforce(),
   "ppo_clip": ppo_clip(),
   "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
+  "gspo": gspo(clip_low=0.1, clip_high=0.1),
+  "cispo": cispo(),
+  "ce_gppo": ce_gppo(dual_clip=1.5),
   "clip_cov": drop_all(),
   "clip_cov, narrow clip": drop_all(clip_low=0.2, clip_high=0.28),
   "kl_cov, abs": pull_some(),
   "kl_cov, k2": pull_some(kl_form="k2"),
   "kl_cov, k3": pull_some(kl_form="k3"),
+  "top_entropy": chain(ppo_clip(), top_entropy(fraction=0.4)),
+  "top_entropy, low": chain(ppo_clip(), top_entropy(fraction=0.4, which="low")),
+  "top_entropy, quantile": chain(
+    ppo_clip(), top_entropy(fraction=0.4, select="quantile", norm="all")
+  ),
+  "steer, theorem": chain(ppo_clip(), steer(min_weight=0.5)),
+  "steer, released": chain(
+    ppo_clip(), steer(min_weight=0.5, form="released", floor=0.02)
+  ),
+  "erc": chain(ppo_clip(), erc(low=0.5, high=2.0)),
+  "stare": chain(
+    ppo_clip(), stare(target=9.0, fraction=0.3, negative_weight=0.9)
+  ),
+  "entropy_advantage": chain(ppo_clip(), entropy_advantage()),
   "entropic, selected": chain(ppo_clip(), entropic()),
   "entropic, all norm": chain(ppo_clip(), entropic(norm="all")),
   "entropic, all tokens": chain(ppo_clip(), entropic(min_probability=0)),
@@ -80,21 +106,29 @@ OBJECTIVES = {
     entropy_bonus(entropy_coef=0.1),
   ),
 }
+# Where there is no advantage, these have nothing to do.
 PPO_TYPE = [
   name
   for name in OBJECTIVES
-  if name.startswith(("reinforce", "ppo_clip", "clip_cov", "entropic"))
+  if not name.startswith(
+    ("kl_cov", "reference_kl", "entropy_bonus", "all of them")
+  )
 ]
+# A loss whose value depends on log-probs that its gradient takes as constants
+# is not the integral of that gradient: golden vectors check these instead.
+WITH_CONSTANTS = ("cispo", "ce_gppo", "steer", "erc", "entropy_advantage")
+INTEGRABLE = [n for n in OBJECTIVES if not n.startswith(WITH_CONSTANTS)]
 AGGREGATIONS = [
   "token-mean",
   "seq-mean-token-sum",
   "seq-mean-token-mean",
   "seq-mean-token-sum-norm",
 ]
-SHARES = [
-  (0.2, 15, (3, 3)),
-  (0.29, 100, (29, 29)),
-  (0.07, 100, (7, 7)),
+SHARES = [  # fraction, count, (floor, ceil); in float32 0.53 x 100 < 53
+  (0.53, 100, (53, 53)),
+  (0.13, 900, (117, 117)),
+  (0.15, 100, (15, 15)),
+  (0.6, 25, (15, 15)),
   (0.2, 14, (2, 3)),
   (0.2, 16, (3, 4)),
   (0.01, 3, (1, 1)),
@@ -178,6 +212,19 @@ ZERO_STRENGTH = {
   "reference_kl, k2": (reference_kl(kl_coef=0.0, estimator="k2"), None),
   "reference_kl, k3": (reference_kl(kl_coef=0.0, estimator="k3"), None),
   "entropy_bonus": (entropy_bonus(entropy_coef=0.0), None),
+  "top_entropy": (top_entropy(fraction=1.0), None),
+  "top_entropy, all norm": (top_entropy(fraction=1.0, norm="all"), None),
+  "top_entropy, quantile": (
+    top_entropy(fraction=1.0, select="quantile"),
+    None,
+  ),
+  "steer, theorem": (steer(min_weight=1.0), None),
+  "steer, released": (steer(min_weight=1.0, form="released"), None),
+  "erc": (erc(low=0.0, high=np.inf), None),
+  "stare, weights 1": (stare(target=9.0, positive_weight=1.0), None),
+  "stare, above its target": (stare(target=0.1), None),
+  "stare, no tokens": (stare(target=9.0, fraction=0.0), None),
+  "entropy_advantage": (entropy_advantage(alpha=0.0), None),
 }
 
 
@@ -278,6 +325,20 @@ def test_rows_permute(name, aggregate, random_tokens):
   near(evaluated(OBJECTIVES[name], permuted, aggregate), (value, gradients))
 
 
+DRAWN = {
+  **OBJECTIVES,
+  "clip_cov, drawn": few_tokens(clip_cov, fraction=0.1, cov_low=0.01),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_rows_on_eight_devices_give_the_same_numbers(name, random_tokens):
+  tokens = random_tokens(4, 8, 7)
+  compute = jax.jit(lambda tokens: evaluated(DRAWN[name], tokens))
+  rows = jax.device_put(tokens, by_row(make_mesh((8, 1, 1))))
+  near(jax.device_get(compute(rows)), jax.device_get(compute(tokens)))
+
+
 @every_objective
 def test_one_trace_serves_all_values(name, random_tokens):
   traces = 0
@@ -300,7 +361,7 @@ def test_one_trace_serves_all_values(name, random_tokens):
 
 
 @pytest.mark.usefixtures("float64")
-@every_objective
+@pytest.mark.parametrize("name", INTEGRABLE)
 def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
   tokens = random_tokens(5, 4, 5, np.float64)
 
@@ -406,6 +467,28 @@ def test_a_field_of_another_shape_is_named(field, random_tokens):
     (kl_cov, {"fraction": -0.1}, r"kl_cov\.fraction .* -0\.1"),
     (kl_cov, {"kl_coef": -1.0}, r"kl_coef .* -1\.0"),
     (kl_cov, {"kl_form": "k1"}, r"kl_form .*'abs', 'k2', 'k3'.* 'k1'"),
+    (gspo, {"clip_low": 2.0}, r"gspo\.clip_low .* 2\.0"),
+    (gspo, {"clip_high": -1.0}, r"gspo\.clip_high .* -1\.0"),
+    (cispo, {"clip_low": 2.0}, r"cispo\.clip_low .* 2\.0"),
+    (cispo, {"clip_high": -1.0}, r"cispo\.clip_high .* -1\.0"),
+    (ce_gppo, {"clip_low": 2.0}, r"ce_gppo\.clip_low .* 2\.0"),
+    (ce_gppo, {"beta_low": -1.0}, r"beta_low .* -1\.0"),
+    (ce_gppo, {"dual_clip": 1.0}, r"dual_clip .* 1\.28, got 1\.0"),
+    (erc, {"low": 1.0}, r"erc\.low .* 1\.0"),
+    (erc, {"high": 1.0}, r"erc\.high .* 1\.0"),
+    (stare, {"target": -0.3}, r"stare\.target .* -0\.3"),
+    (stare, {"fraction": 10}, r"stare\.fraction .* 10"),
+    (stare, {"negative_weight": -1.0}, r"negative_weight .* -1\.0"),
+    (entropy_advantage, {"alpha": -0.4}, r"alpha .* -0\.4"),
+    (entropy_advantage, {"kappa": 1.0}, r"kappa .* 1\.0"),
+    (top_entropy, {"fraction": 0.0}, r"top_entropy\.fraction .* 0\.0"),
+    (top_entropy, {"select": "all"}, r"select .*'top', 'quantile'.* 'all'"),
+    (top_entropy, {"which": "top"}, r"which .*'high', 'low'.* 'top'"),
+    (top_entropy, {"norm": "none"}, r"norm .*'selected', 'all'.* 'none'"),
+    (steer, {"min_weight": 0.0}, r"min_weight .* 0\.0"),
+    (steer, {"form": "paper"}, r"form .* 'paper'"),
+    (steer, {"floor": 0.0}, r"floor .* 0\.0"),
+    (steer, {"clip_low": -0.2}, r"steer\.clip_low .* -0\.2"),
     (entropic, {"min_probability": 1.0}, r"min_probability .* 1\.0"),
     (entropic, {"min_probability": -0.5}, r"min_probability .* -0\.5"),
     (entropic, {"norm": "tokens"}, r"norm .* 'tokens'"),
@@ -437,6 +520,16 @@ def test_a_chain_without_a_term_is_refused(random_tokens):
   nothing = lambda tokens, token_loss, coefficient, key: token_loss
   with pytest.raises(ValueError, match="no term"):
     policy_loss(nothing, aggregation.token_mean, random_tokens(0, 5, 7))
+
+
+@pytest.mark.parametrize(
+  "transform", [top_entropy(), steer(), erc(), stare(), entropy_advantage()]
+)
+def test_a_transform_without_a_term_before_it_is_refused(
+  transform, random_tokens
+):
+  with pytest.raises(ValueError, match="after a surrogate"):
+    evaluated(chain(transform, ppo_clip()), random_tokens(0, 5, 7))
 
 
 def test_the_members_of_a_chain_add(random_tokens):
@@ -573,10 +666,125 @@ def test_entropic_is_0_where_no_token_is_probable():
   assert metrics["entropic/touched"].total == 0
 
 
+def test_a_token_is_probable_by_the_current_policy():
+  log_probs = np.log([[0.96, 0.94, 0.96, 0.94]])
+  tokens = hand_tokens(
+    log_probs + 1,
+    np.ones((1, 4)),
+    old_log_probs=np.float32(np.log([[0.96, 0.94, 0.94, 0.96]])),
+  )
+  _, (gradient, _) = evaluated(entropic(), tokens)
+  assert np.flatnonzero(gradient).tolist() == [0, 2]
+
+
 def test_entropic_does_not_clip_its_ratio():
   tokens = hand_tokens(np.log([[5.0]]), [[2.0]])
   (loss, _), _ = evaluated(entropic(min_probability=0), tokens, coefficient=0.5)
   near(loss, -0.5 * 2 * 5)
+
+
+# -- gspo, cispo and ce_gppo --------------------------------------------------
+
+
+def test_gspo_clips_whole_sequences():
+  # mean log-ratios 0.05 and 0.2: the second sequence is clipped as a whole,
+  # though one of its tokens has not moved; the third one's A is negative
+  tokens = hand_tokens(
+    [[0.1, 0.0], [0.4, 0.0], [0.4, 0.0]], [[1] * 2, [1] * 2, [-1] * 2]
+  )
+  (loss, metrics), (gradient, _) = evaluated(
+    gspo(clip_low=0.1, clip_high=0.1), tokens, "seq-mean-token-mean"
+  )
+  near(loss, (-np.exp(0.05) - 1.1 + np.exp(0.2)) / 3)
+  per_row = np.array([[-np.exp(0.05)], [0], [np.exp(0.2)]]) / 6
+  near(gradient, np.float32(np.repeat(per_row, 2, axis=1)))
+  assert metrics["actor/pg_clipfrac"].total == 2
+
+
+def test_on_the_sampling_policy_every_surrogate_has_one_gradient(random_tokens):
+  tokens = random_tokens(19, 5, 7)
+  tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
+  _, expected = evaluated(ppo_clip(), tokens)
+  for objective in (reinforce(), gspo(), cispo(), ce_gppo()):
+    near(evaluated(objective, tokens)[1], expected)
+
+
+def test_cispo_weighs_log_probs_with_the_clipped_ratio():
+  tokens = hand_tokens(np.log([[1.5, 0.5, 1.1]]), [[2, -1, 1]])
+  _, (gradient, _) = evaluated(cispo(clip_low=0.2, clip_high=0.28), tokens)
+  near(gradient, np.float32([[-1.28 * 2, 0.8, -1.1]]) / 3)
+
+
+def test_ce_gppo_of_no_strength_has_the_gradients_of_ppo(random_tokens):
+  tokens = random_tokens(20, 5, 7)
+  _, gradients = evaluated(ce_gppo(beta_low=0.0, beta_high=0.0), tokens)
+  same(gradients, evaluated(ppo_clip(clip_high=0.28), tokens)[1])
+
+
+def test_ce_gppo_of_full_strength_has_the_value_of_ppo(random_tokens):
+  tokens = random_tokens(21, 5, 7)
+  (loss, _), _ = evaluated(ce_gppo(beta_low=1.0, beta_high=1.0), tokens)
+  near(loss, evaluated(ppo_clip(clip_high=0.28), tokens)[0][0])
+
+
+def test_ce_gppo_keeps_a_bounded_gradient_where_ppo_clips():
+  log_ratios = np.log([[1.5, 0.5], [1.5, 0.5]])
+  tokens = hand_tokens(log_ratios, [[1, 1], [-1, -1]])
+  _, (gradient, _) = evaluated(ce_gppo(beta_low=0.5, beta_high=0.25), tokens)
+  expected = np.array([[-0.25 * 1.28, -0.5], [1.5, 0.5 * 0.8]]) / 4
+  near(gradient, np.float32(expected))
+
+
+# -- erc, stare and entropy_advantage -----------------------------------------
+
+
+def test_erc_stops_tokens_whose_entropy_moved_and_keeps_their_value():
+  tokens = hand_tokens(
+    np.zeros((1, 4)),
+    np.ones((1, 4)),
+    entropy=np.float32([[1.0, 1.2, 0.8, 1.04]]),
+  )
+  (loss, metrics), (gradient, _) = evaluated(chain(ppo_clip(), erc()), tokens)
+  same(loss, -1.0)
+  same(gradient, np.float32([[-0.25, 0, 0, -0.25]]))
+  assert metrics["erc/touched"].total == 2
+
+
+def test_stare_weighs_the_most_surprising_tokens_of_each_sign():
+  log_probs = np.float32([[-0.1, -3, -1, -2], [-0.3, -0.1, -4, -0.2]])
+  tokens = hand_tokens(log_probs + 1, [[1] * 4, [-1] * 4])
+  tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
+  transform = stare(
+    target=1.5, fraction=0.3, positive_weight=1.5, negative_weight=0.5
+  )
+  _, (gradient, _) = evaluated(chain(ppo_clip(), transform), tokens)
+  # ceil(0.3 * 4) = 2 tokens of each sign
+  expected = np.array([[-1, -1.5, -1, -1.5], [0.5, 1, 0.5, 1]]) / 8
+  near(gradient, np.float32(expected))
+
+
+@pytest.mark.parametrize("name", ["ppo_clip, dual", "cispo", "ce_gppo", "gspo"])
+def test_scaling_a_loss_is_the_same_as_shaping_its_advantages(
+  name, random_tokens
+):
+  tokens = random_tokens(22, 5, 7)
+  shaped = tokens.advantages + jnp.minimum(
+    0.4 * tokens.entropy, jnp.abs(tokens.advantages) / 2
+  )
+  near(
+    evaluated(chain(OBJECTIVES[name], entropy_advantage()), tokens)[1],
+    evaluated(OBJECTIVES[name], dataclasses.replace(tokens, advantages=shaped))[
+      1
+    ],
+  )
+
+
+def test_entropy_advantage_is_bounded_and_leaves_0_alone():
+  tokens = hand_tokens(
+    np.zeros((1, 4)), [[1, -1, 0, 1e-30]], entropy=np.full((1, 4), 1e3)
+  )
+  _, (gradient, _) = evaluated(chain(ppo_clip(), entropy_advantage()), tokens)
+  near(gradient, np.float32([[-1.5, 0.5, 0, 0]]) / 4)
 
 
 # -- clip_cov and kl_cov -----------------------------------------------------
@@ -606,6 +814,14 @@ def test_the_covariance_sums_to_the_population_s(random_tokens):
   near(moved, covariance)
 
 
+def test_the_covariance_is_a_constant(random_tokens):
+  tokens = random_tokens(12, 5, 7)
+  gradient = jax.grad(
+    lambda x: token_covariance(x, tokens.advantages, tokens.mask).sum()
+  )(tokens.log_probs)
+  same(gradient, jnp.zeros((5, 7)))
+
+
 def test_clip_cov_drops_as_many_of_the_candidates_as_asked():
   log_probs = np.linspace(-3.0, -0.1, 40).reshape(4, 10)
   advantages = np.repeat([[-1.0], [-1.0], [1.0], [1.0]], 10, axis=1)
@@ -631,6 +847,31 @@ def test_clip_cov_drops_as_many_of_the_candidates_as_asked():
     same(gradient[~dropped], -tokens.advantages[~dropped] / 40)
     drawn.append(tuple(np.flatnonzero(dropped)))
   assert len(set(drawn)) == 3
+
+
+def test_clip_cov_drops_only_tokens_between_its_bounds(random_tokens):
+  tokens = random_tokens(23, 5, 7)
+  covariance = token_covariance(
+    tokens.log_probs, tokens.advantages, tokens.mask
+  )
+  _, (gradient, _) = evaluated(drop_all(cov_low=0.05, cov_high=0.4), tokens)
+  _, (base, _) = evaluated(ppo_clip(clip_low=1.0, clip_high=1.0), tokens)
+  between = (covariance > 0.05) & (covariance < 0.4) & (base != 0)
+  assert 0 < between.sum() < ((covariance > 0.05) & (base != 0)).sum()
+  same(gradient, jnp.where(between, 0.0, base))
+
+
+def test_tokens_that_ppo_clips_are_no_candidates_of_clip_cov():
+  # covariances (1 - 0)(2 - 0) and (-1 - 0)(-2 - 0); the first one is clipped
+  tokens = hand_tokens([[2.0], [0.0]], [[2.0], [-2.0]])
+  tokens = dataclasses.replace(
+    tokens, old_log_probs=jnp.array([[-1.0], [-1.0]])
+  )
+  (loss, metrics), (gradient, _) = evaluated(drop_all(), tokens)
+  assert metrics["actor/pg_clipfrac"].total == 1
+  assert metrics["clip_cov/candidates"].total == 1
+  same(gradient, jnp.zeros((2, 1)))
+  same(loss, -2.0 * 2 / 2)
 
 
 @pytest.mark.parametrize("kl_form", ["abs", "k2", "k3"])
@@ -666,6 +907,91 @@ def test_a_share_of_tokens_is_counted_past_float32_s_rounding(
 ):
   count = jnp.float32(count)
   assert (floor_share(fraction, count), ceil_share(fraction, count)) == k
+
+
+# -- top_entropy --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("which", "kept"), [("high", [1, 3, 4]), ("low", [0, 2, 5])]
+)
+def test_top_entropy_learns_from_exactly_the_share_of_tokens(which, kept):
+  tokens = hand_tokens(
+    np.zeros((1, 6)), np.ones((1, 6)), entropy=np.float32([[0, 3, 1, 9, 2, 1]])
+  )
+  # ceil(0.41 * 6) = 3
+  objective = chain(ppo_clip(), top_entropy(fraction=0.41, which=which))
+  _, (gradient, _) = evaluated(objective, tokens)
+  expected = np.zeros(6)
+  expected[kept] = -1 / 3
+  near(gradient, np.float32([expected]))
+
+
+def test_top_entropy_breaks_ties_and_the_quantile_keeps_them():
+  tokens = hand_tokens(np.zeros((2, 5)), np.ones((2, 5)))
+  for select, count in (("top", 2), ("quantile", 10)):
+    _, metrics = evaluated(
+      chain(ppo_clip(), top_entropy(select=select)), tokens
+    )[0]
+    assert metrics["top_entropy/touched"].total == count
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.8, 1.0])
+def test_the_quantile_is_numpy_s(fraction, seed, random_tokens):
+  tokens = random_tokens(seed, 5, 7)
+  valid = np.asarray(tokens.entropy)[np.asarray(tokens.mask) > 0]
+  # numpy interpolates in float64; 1e-6 is below any gap of 20 draws
+  threshold = np.quantile(np.float64(valid), 1 - fraction) - 1e-6
+  selected = above_quantile(tokens.entropy, tokens.mask, fraction)
+  same(selected, np.float32(tokens.entropy >= threshold) * tokens.mask)
+
+
+def test_norm_all_is_smaller_by_the_share_of_tokens(random_tokens):
+  tokens = random_tokens(15, 5, 7)
+  (loss, metrics), _ = evaluated(OBJECTIVES["top_entropy"], tokens)
+  (small, _), _ = evaluated(
+    chain(ppo_clip(), top_entropy(fraction=0.4, norm="all")), tokens
+  )
+  touched = metrics["top_entropy/touched"]
+  near(small, loss * touched.total / touched.count)
+
+
+# -- steer --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["theorem", "released"])
+def test_steer_weighs_the_gradient_of_its_base_between_its_bounds(
+  form, random_tokens
+):
+  tokens = random_tokens(16, 5, 7)
+  _, (base, _) = evaluated(reinforce(), tokens)
+  _, (gradient, entropy_gradient) = evaluated(
+    chain(reinforce(), steer(min_weight=0.5, form=form)), tokens
+  )
+  weights = np.asarray(gradient / base)[np.asarray(tokens.mask) > 0]
+  near(weights.min(), 0.5)
+  assert np.all(weights >= 0.5 - 1e-6)
+  assert np.all(weights <= 1 + 1e-6)
+  same(entropy_gradient, jnp.zeros((5, 7)))
+
+
+@pytest.mark.parametrize("form", ["theorem", "released"])
+def test_steer_does_not_see_the_scale_of_advantages(form, random_tokens):
+  tokens = random_tokens(17, 5, 7)
+  doubled = dataclasses.replace(tokens, advantages=2 * tokens.advantages)
+  objective = chain(reinforce(), steer(form=form))
+  near(
+    evaluated(objective, doubled)[1][0], 2 * evaluated(objective, tokens)[1][0]
+  )
+
+
+def test_steer_s_floor_leaves_small_changes_undamped(random_tokens):
+  tokens = random_tokens(18, 5, 7)
+  (_, metrics), _ = evaluated(
+    chain(ppo_clip(), steer(min_weight=0.5, floor=1e9)), tokens
+  )
+  near(metrics["steer/weight"].total, metrics["steer/weight"].count)
 
 
 # -- reference_kl and entropy_bonus -------------------------------------------

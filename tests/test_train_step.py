@@ -662,14 +662,10 @@ def test_without_a_reference_the_graph_has_no_second_forward_pass(bigram):
   assert num_forward_passes(with_reference=True) == 4
 
 
-@pytest.mark.xfail(
-  strict=True,
-  reason="gathering a mini-batch's rows replicates them over the mesh",
-)
 def test_each_of_8_devices_does_an_eighth_of_the_update(bigram):
   def operations(num_devices):
     mesh = make_mesh((num_devices, 1, 1), jax.devices()[:num_devices])
-    update, state, batch = simple(bigram)
+    update, state, batch = simple(bigram, mesh=mesh)
     graph = jit(update).lower(
       jax.device_put(state, replicated(mesh)),
       None,

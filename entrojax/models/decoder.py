@@ -199,8 +199,12 @@ def decoder(
 
   def unembed(params, hidden):
     table = params.get("lm_head", params["embed_tokens"])
-    logits = hidden @ table.T.astype(hidden.dtype)
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return jnp.einsum(
+      "...d,vd->...v",
+      hidden,
+      table.astype(hidden.dtype),
+      preferred_element_type=jnp.promote_types(hidden.dtype, jnp.float32),
+    )
 
   def init_cache(batch_size: int, length: int) -> Cache:
     heads, head = config.num_key_value_heads, config.head_dim

@@ -22,6 +22,12 @@ from entrojax.types import Params
 
 _ARCHITECTURE = "Qwen3ForCausalLM"
 _WEIGHTS = "model.safetensors"
+_ONLY = {  # what the decoder computes; anything else would load and be wrong
+  "hidden_act": "silu",
+  "attention_bias": False,
+  "use_sliding_window": False,
+  "rope_scaling": None,
+}
 
 
 def read_config(folder: Path) -> DecoderConfig:
@@ -38,19 +44,33 @@ def read_config(folder: Path) -> DecoderConfig:
     raise ValueError(f"{path}: no such file; is this a model folder?") from None
   except json.JSONDecodeError as error:
     raise ValueError(f"{path}: not JSON: {error}") from None
+  if not isinstance(raw, dict):
+    raise ValueError(f"{path}: not a JSON object")
   architectures = raw.get("architectures")
   if architectures != [_ARCHITECTURE]:
     raise ValueError(
       f"{path}: architectures is {architectures}; only [{_ARCHITECTURE!r}] can "
       "be read"
     )
+  for key, value in _ONLY.items():
+    if raw.get(key, value) not in (value, None):
+      raise ValueError(
+        f"{path}: {key} is {raw[key]!r}; only {value!r} can be read"
+      )
   # transformers 5 keeps the base of the rotation in a section of its own
   rope = raw.get("rope_parameters") or {}
+  if rope.get("rope_type", "default") != "default":
+    raise ValueError(f"{path}: rope_type is {rope['rope_type']!r}, not default")
   merged = {"rope_theta": rope.get("rope_theta", 10_000.0), **raw}
   fields = [f.name for f in dataclasses.fields(DecoderConfig)]
   missing = [name for name in fields if name not in merged]
   if missing:
     raise ValueError(f"{path}: lacks {', '.join(missing)}")
+  for field in dataclasses.fields(DecoderConfig):
+    value = merged[field.name]
+    kinds = (int, float) if field.type is float else (field.type,)
+    if type(value) not in kinds:
+      raise ValueError(f"{path}: {field.name} is {value!r}, not a {kinds[-1]}")
   return DecoderConfig(**{name: merged[name] for name in fields})
 
 

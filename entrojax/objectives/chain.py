@@ -8,6 +8,7 @@ gradient transforms:
     objective = chain(ppo_clip(clip_high=0.28), reference_kl(kl_coef=1e-3))
 """
 
+from collections.abc import Callable
 import dataclasses
 
 import chex
@@ -47,6 +48,39 @@ def add_term(
   return TokenLoss(
     terms=(*token_loss.terms, Term(loss=loss, weight=weight)),
     metrics={**token_loss.metrics, **metrics},
+  )
+
+
+def map_terms(
+  token_loss: TokenLoss, change: Callable[[Term], Term], metrics: Metrics
+) -> TokenLoss:
+  """Returns `token_loss` with every term so far changed, and more metrics.
+
+  Raises:
+    ValueError: there is no term to change.
+  """
+  if not token_loss.terms:
+    raise ValueError(
+      "no term to change: put this member of the chain after a surrogate"
+    )
+  return TokenLoss(
+    terms=tuple(change(term) for term in token_loss.terms),
+    metrics={**token_loss.metrics, **metrics},
+  )
+
+
+def scale_loss(
+  token_loss: TokenLoss, factor: Array, metrics: Metrics
+) -> TokenLoss:
+  """Returns `token_loss` with every loss so far times a constant f32[B, T].
+
+  Denominators stay.
+  """
+  factor = jax.lax.stop_gradient(factor)
+  return map_terms(
+    token_loss,
+    lambda term: dataclasses.replace(term, loss=term.loss * factor),
+    metrics,
   )
 
 

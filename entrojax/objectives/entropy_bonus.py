@@ -9,7 +9,7 @@ from entrojax.types import Objective
 
 def entropy_bonus(*, entropy_coef: float) -> Objective:
   """Makes the bonus; `entropy_coef` >= 0 in units of loss per nat."""
-  if entropy_coef < 0:
+  if not entropy_coef >= 0:
     raise ValueError(f"entropy_coef must not be negative, got {entropy_coef}")
 
   def objective(tokens, token_loss, coefficient, key):

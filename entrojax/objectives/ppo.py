@@ -31,7 +31,7 @@ def ppo_clip(
   """
   if not 0 <= clip_low <= 1:
     raise ValueError(f"clip_low must lie in [0, 1], got {clip_low}")
-  if clip_high < 0:
+  if not clip_high >= 0:
     raise ValueError(f"clip_high must not be negative, got {clip_high}")
   if dual_clip is not None and dual_clip <= 1 + clip_high:
     raise ValueError(

@@ -40,7 +40,7 @@ _ESTIMATORS: dict[str, Callable[[Array], Array]] = {
 
 def reference_kl(*, kl_coef: float, estimator: str = "k3") -> Objective:
   """Makes the penalty; `kl_coef` >= 0, `estimator` k1, k2 or k3."""
-  if kl_coef < 0:
+  if not kl_coef >= 0:
     raise ValueError(f"kl_coef must not be negative, got {kl_coef}")
   if estimator not in _ESTIMATORS:
     raise ValueError(

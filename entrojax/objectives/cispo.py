@@ -1,0 +1,42 @@
+"""CISPO: REINFORCE weighted by the clipped ratio, which is a constant.
+
+    L = -stop_gradient(clip(r, 1 - clip_low, 1 + clip_high)) A log pi
+
+MiniMax-M1, arXiv 2506.13585. No token loses its gradient.
+"""
+
+import jax
+
+from entrojax.masking import mean_metric, share_metric
+from entrojax.objectives.chain import add_term
+from entrojax.surrogates import clipped_loss, probability_ratio
+from entrojax.types import Objective
+
+
+def cispo(*, clip_low: float = 0.2, clip_high: float = 0.28) -> Objective:
+  """Makes the surrogate.
+
+  Args:
+    clip_low: the weight is at least 1 - clip_low, in [0, 1]; 1 = no bound.
+    clip_high: and at most 1 + clip_high, >= 0.
+  """
+  if not 0 <= clip_low <= 1:
+    raise ValueError(f"cispo.clip_low must lie in [0, 1], got {clip_low}")
+  if clip_high < 0:
+    raise ValueError(f"cispo.clip_high must not be negative, got {clip_high}")
+
+  def objective(tokens, token_loss, coefficient, key):
+    del coefficient, key
+    ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
+    weight = clipped_loss(
+      ratio, tokens.advantages, clip_low=clip_low, clip_high=clip_high
+    )
+    loss = jax.lax.stop_gradient(weight) * tokens.log_probs
+    beyond = (ratio < 1 - clip_low) | (ratio > 1 + clip_high)
+    metrics = {
+      "actor/pg_clipfrac": share_metric(beyond, tokens.mask),
+      "actor/pg_loss": mean_metric(loss, tokens.mask),
+    }
+    return add_term(token_loss, loss, tokens.mask, metrics)
+
+  return objective
