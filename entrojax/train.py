@@ -12,7 +12,6 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict as Config
 import numpy as np
 
@@ -24,7 +23,8 @@ from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
 from entrojax.rewards import correctness, judge, reward_metrics
 from entrojax.sharding import by_row
-from entrojax.types import Array, Batch, Mean, TrainState
+from entrojax.train_step import make_batch
+from entrojax.types import Array, Mean, TrainState
 from entrojax.workdir import hold_workdir, write_config
 
 _MISMATCH = "rollout/log_prob_diff_max"
@@ -187,16 +187,7 @@ def _rollout_step(
   advantages = run.functions.advantage(rewards)
   verified = time.perf_counter()
 
-  batch = Batch(
-    tokens=rollout.tokens,
-    positions=rollout.positions,
-    response_mask=rollout.response_mask,
-    old_log_probs=rollout.log_probs,
-    old_entropy=rollout.entropy,
-    advantages=jnp.broadcast_to(
-      advantages.reshape(-1, 1), rollout.response_mask.shape
-    ),
-  )
+  batch = make_batch(rollout, advantages)
   state, metrics = run.functions.update(
     standing.state, run.ref_params, batch, update_key
   )

@@ -34,11 +34,26 @@ from entrojax.types import (
   Model,
   Objective,
   Params,
+  Rollout,
   ScoredTokens,
   TrainState,
 )
 
 Update = Callable[..., tuple[TrainState, Mapping[str, Mean]]]
+
+
+def make_batch(rollout: Rollout, advantages: Array) -> Batch:
+  """Returns a rollout with an advantage for each response, f32[Q, G]."""
+  return Batch(
+    tokens=rollout.tokens,
+    positions=rollout.positions,
+    response_mask=rollout.response_mask,
+    old_log_probs=rollout.log_probs,
+    old_entropy=rollout.entropy,
+    advantages=jnp.broadcast_to(
+      advantages.reshape(-1, 1), rollout.response_mask.shape
+    ),
+  )
 
 
 def init_state(

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from ml_collections import config_flags
 import numpy as np
 
-from entrojax.build import Run, build
+from entrojax.build import build
 from entrojax.models import DecoderConfig
-from entrojax.types import Batch, Rollout
+from entrojax.train_step import make_batch
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", "configs/grpo.py:demo", "the shapes to measure"
@@ -70,20 +70,6 @@ def forward_flops(
   return 2 * (layers + width * sizes.vocab_size * predicted)
 
 
-def sample_batch(run: Run, rollout: Rollout) -> Batch:
-  """Returns the rollout as a batch, with random advantages."""
-  shape = rollout.response_mask.shape
-  signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(shape[0], 1))
-  return Batch(
-    tokens=rollout.tokens,
-    positions=rollout.positions,
-    response_mask=rollout.response_mask,
-    old_log_probs=rollout.log_probs,
-    old_entropy=rollout.entropy,
-    advantages=jnp.broadcast_to(jnp.asarray(signs, jnp.float32), shape),
-  )
-
-
 def main(argv: Sequence[str]) -> None:
   del argv
   config, repeats = _CONFIG.value, _REPEATS.value
@@ -101,7 +87,9 @@ def main(argv: Sequence[str]) -> None:
   decoding = median_seconds(
     lambda: run.functions.generate(params, prompts, next(keys)), repeats
   )
-  batch, state = sample_batch(run, rollout), run.state
+  signs = np.random.default_rng(0).choice([-1.0, 1.0], size=num_rows)
+  batch = make_batch(rollout, jnp.asarray(signs, jnp.float32))
+  state = run.state
 
   def update():
     nonlocal state

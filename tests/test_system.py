@@ -258,7 +258,9 @@ def test_a_workdir_that_another_run_holds_is_refused(base, tmp_path):
 def test_a_resumed_run_may_not_change_what_it_computes(base, tmp_path):
   train(tiny_config(base), tmp_path / "run")
   changed = tiny_config(base, **{"optimizer.learning_rate": 1e-2})
-  with pytest.raises(ValueError, match=r"optimizer\.learning_rate was 0\.00016"):
+  with pytest.raises(
+    ValueError, match=r"optimizer\.learning_rate was 0\.00016"
+  ):
     train(changed, tmp_path / "run")
 
 
