@@ -5,8 +5,8 @@
 
 Some 15 minutes on 2 cores; cross-entropy about 0.49 nats a token at the end.
 On 256 held-out prompts at temperature 1, 256 samples each (mean, standard error
-over prompts): pass@1 0.226 (0.011), pass@64 0.959 (0.010), pass@256 0.981 (0.009),
-entropy 0.511 nats a token, 23.0 distinct right answers.
+over prompts): pass@1 0.226 (0.011), pass@64 0.959 (0.010), pass@256 0.981
+(0.009), entropy 0.511 nats a token, 23.0 distinct right answers.
 """
 
 from ml_collections import ConfigDict as Config
