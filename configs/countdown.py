@@ -37,6 +37,7 @@ def get_config(preset: str = "") -> Config:
         "end_fraction": 0.1,
         "b2": 0.99,
       },
+      "checkpoint": {"every": 100},
       "evaluation": {
         "split": "validation[:256]",
         "num_samples": 256,

@@ -35,6 +35,7 @@ from entrojax.types import (
   Objective,
   Params,
   Problem,
+  ScoredTokens,
   Task,
   TrainState,
 )
@@ -81,6 +82,7 @@ def build(config: Config) -> Run:
   mesh = make_mesh(config.mesh)
   check_divisibility(config, num_row_shards(mesh))
   objective, controller = make_objective(config), make_controller(config)
+  _try_objective(objective)
   optimizer, schedule = _optimizer(config, controller)
   data = _data(config)
   sizes, model, params = _model(config, data.tokenizer)
@@ -124,8 +126,8 @@ def build(config: Config) -> Run:
 
 def model_folder(path: str) -> Path:
   """Returns the folder of a model: `path` itself, or one that ships with us."""
-  shipped = Path(__file__).parent / path
-  folder = shipped if shipped.is_dir() else Path(path)
+  ships = path.startswith("bases/") and not Path(path).is_dir()
+  folder = Path(__file__).parent / path if ships else Path(path)
   if not folder.is_dir():
     raise ValueError(f"model.path: {path} is not a folder")
   return folder
@@ -138,6 +140,24 @@ def make_objective(config: Config) -> Objective:
       member(objectives, name, "objective")(**config.get(name, {}))
       for name in config.objective
     )
+  )
+
+
+def _try_objective(objective: Objective) -> None:
+  """Traces the chain on a mini-batch of one token, so that errors come now."""
+  token = jnp.zeros((1, 1), jnp.float32)
+  tokens = ScoredTokens(
+    log_probs=token,
+    old_log_probs=token,
+    entropy=token,
+    old_entropy=token,
+    advantages=token,
+    mask=token,
+    ref_log_probs=token,
+  )
+  jax.eval_shape(
+    lambda t: objectives.policy_loss(objective, aggregation.token_mean, t)[0],
+    tokens,
   )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import difflib
+import math
 from types import ModuleType
 import warnings
 
@@ -21,6 +22,7 @@ def member(module: ModuleType, name: str, key: str) -> Callable:
     and not n.startswith("_")
     and getattr(value, "__module__", "").startswith(module.__name__)
     and n == n.lower()
+    and n not in ("chain", "policy_loss")
   ]
   if name in known:
     return getattr(module, name)
@@ -35,7 +37,9 @@ def check(config: Config) -> None:
     section, leaf = key.split(".")
     if not config[section][leaf]:
       raise ValueError(f"{key} is not set")
+  _check_numbers(config)
   at_least = {
+    "seed": 0,
     "num_rollout_steps": 1,
     "rollout.num_prompts": 1,
     "rollout.prompt_length": 1,
@@ -96,7 +100,7 @@ def _warn_of_inert_members(config: Config) -> None:
   """Warns of members of the chain that the schedule leaves nothing to do."""
   if config.training.updates_per_rollout > 1:
     return
-  for name in ("kl_cov", "erc"):
+  for name in ("ppo_clip", "gspo", "cispo", "ce_gppo", "kl_cov", "erc"):
     if name in config.objective:
       warnings.warn(
         f"training.updates_per_rollout is 1: {name} compares the policy with "
@@ -105,8 +109,23 @@ def _warn_of_inert_members(config: Config) -> None:
       )
 
 
+def _check_numbers(config: Config) -> None:
+  """Raises ValueError if a number is NaN or infinite, or a mesh axis is 0."""
+  for section, leaves in config.items():
+    for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
+      if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{section}.{leaf} must be finite, got {value}")
+  if any(size == 0 or size < -1 for size in config.mesh):
+    raise ValueError(f"mesh sizes are -1 or positive, got {tuple(config.mesh)}")
+
+
 def _check_control(config: Config) -> None:
   controlled = config.control.name != "no_control"
+  if not controlled and config.control.target is not None:
+    raise ValueError(
+      f"control.target is {config.control.target} but control.name is "
+      "'no_control': no controller would hold it"
+    )
   if controlled and config.control.target is None:
     raise ValueError("control.target is not set: the entropy to hold, in nats")
   if controlled != ("entropic" in config.objective):

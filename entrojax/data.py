@@ -6,6 +6,7 @@ prompts have been consumed, and a batch is a pure function of (seed, position).
 A batch may cross the border of two epochs, and may then hold a row twice.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -50,8 +51,9 @@ def encode_prompts(
 class PromptStream:
   """An endless iterator of (Prompts, their problems), in batches of Q prompts.
 
-  `Prompts.ids` are rows of the data set. Every prompt is encoded at once, on
-  construction, so that one that does not fit fails before the first step.
+  `Prompts.ids` are rows of the data set modulo its size, distinct within a
+  batch. Every prompt is encoded at once, on construction, so that one that does
+  not fit fails before the first step.
   """
 
   def __init__(
@@ -92,7 +94,7 @@ class PromptStream:
     prompts = Prompts(
       self._prompts.tokens[rows],
       self._prompts.mask[rows],
-      self._prompts.ids[rows],
+      _distinct(rows, len(self._problems)),
     )
     return prompts, [self._problems[row] for row in rows]
 
@@ -131,3 +133,16 @@ class PromptStream:
     ]
     offset = first_epoch * size
     return np.concatenate(orders)[start - offset : stop - offset]
+
+
+def _distinct(rows: np.ndarray, size: int) -> np.ndarray:
+  """Returns ids i32[Q]: the row, and beyond the data set where it repeats.
+
+  Two copies of a prompt in a batch would else get the same samples.
+  """
+  seen: Counter[int] = Counter()
+  ids = []
+  for row in rows.tolist():
+    ids.append(row + size * seen[row])
+    seen[row] += 1
+  return np.array(ids, np.int32)

@@ -38,3 +38,7 @@ class Interruption:
     if self.received is not None:
       raise KeyboardInterrupt
     self.received = signal.Signals(number).name
+    print(
+      f"{self.received}: saving after this step; once more ends it unsaved",
+      flush=True,
+    )

@@ -27,12 +27,15 @@ def main(argv: Sequence[str]) -> int:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
   # tensorflow-datasets would ask a cloud's metadata server where it runs
   os.environ.setdefault("NO_GCE_CHECK", "true")
-  from entrojax.train import train
-
   workdir = Path(str(_WORKDIR.value))
   try:
+    from entrojax.train import train
+
     saved = train(_CONFIG.value, workdir, resume=_RESUME.value)
-  except (ValueError, OSError) as error:
+  except KeyboardInterrupt:
+    print("interrupted unsaved; the same command goes on from its last save")
+    return EXIT_INTERRUPTED
+  except (ValueError, OSError, RuntimeError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   if saved is not None:

@@ -21,6 +21,13 @@ def learning_rate_schedule(
   """
   if not peak > 0:
     raise ValueError(f"optimizer.learning_rate must be above 0, got {peak}")
+  for name, value in (
+    ("warmup_steps", warmup_steps),
+    ("decay_steps", decay_steps),
+    ("end_fraction", end_fraction),
+  ):
+    if value < 0:
+      raise ValueError(f"optimizer.{name} must not be negative, got {value}")
   warmup = optax.linear_schedule(0.0, peak, warmup_steps)
   after = (
     optax.cosine_decay_schedule(peak, decay_steps, alpha=end_fraction)
@@ -47,6 +54,16 @@ def make_optimizer(
   Its `update` takes the keyword `entropy` f32[], which the controller takes in.
   Weight decay spares vectors (norm scales).
   """
+  for name, value in (("b1", b1), ("b2", b2)):
+    if not 0 <= value < 1:
+      raise ValueError(f"optimizer.{name} must lie in [0, 1), got {value}")
+  for name, value in (("eps", eps), ("max_grad_norm", max_grad_norm)):
+    if not value > 0:
+      raise ValueError(f"optimizer.{name} must be above 0, got {value}")
+  if weight_decay < 0:
+    raise ValueError(
+      f"optimizer.weight_decay must not be negative, got {weight_decay}"
+    )
   return optax.named_chain(
     ("control", controller.transform),
     ("clip", optax.clip_by_global_norm(max_grad_norm)),

@@ -25,7 +25,12 @@ from entrojax.rewards import correctness, judge, reward_metrics
 from entrojax.sharding import by_row
 from entrojax.train_step import make_batch
 from entrojax.types import Array, Mean, TrainState
-from entrojax.workdir import hold_workdir, write_config
+from entrojax.workdir import (
+  SAMPLES_FILE,
+  hold_workdir,
+  trim_samples,
+  write_config,
+)
 
 _MISMATCH = "rollout/log_prob_diff_max"
 _EVALUATION_KEY = 2**32 - 1  # no rollout step has this number
@@ -68,13 +73,13 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
   with contextlib.ExitStack() as stack:
     stack.enter_context(hold_workdir(workdir))
     run = build(config)
-    write_config(workdir, config.to_dict(), resume=resume)
     interruption = stack.enter_context(Interruption())
     checkpoints = Checkpoints(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
     stack.enter_context(contextlib.closing(checkpoints))
     fresh = checkpoints.latest() is None
+    write_config(workdir, config.to_dict(), saved=not fresh, resume=resume)
     standing = _standing(config, run, checkpoints)
     writer = stack.enter_context(
       open_writer(
@@ -91,6 +96,8 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
         every=config.log.every,
       )
     )
+
+    trim_samples(workdir, None if fresh else standing.rollout_step)
 
     def write(metrics: Mapping[str, Any], at: Standing) -> None:
       writer.write(
@@ -230,8 +237,14 @@ def _finished(record: StepRecord) -> StepRecord:
 def _numbers(run: Run, record: StepRecord) -> dict[str, Any]:
   """Returns everything that is written of a rollout step."""
   learning_rate = run.functions.learning_rate(record.standing.step - 1)
+  numbers = finalize(record.metrics)
+  if not np.isfinite(numbers["actor/grad_norm"]):
+    raise ValueError(
+      f"rollout step {record.standing.rollout_step}: actor/grad_norm is "
+      f"{numbers['actor/grad_norm']}; the run ends here, unsaved"
+    )
   return {
-    **finalize(record.metrics),
+    **numbers,
     **record.host,
     "actor/lr": float(learning_rate),
   }
@@ -252,7 +265,7 @@ def _evaluate(
     prompt_length=config.rollout.prompt_length,
     prompts_per_batch=settings.prompts_per_batch,
   )
-  with (workdir / "samples.jsonl").open("a") as file:
+  with (workdir / SAMPLES_FILE).open("a") as file:
     for row in range(min(config.log.samples, len(run.data.held_out))):
       verdict = evaluation.verdicts[row][0]
       sample = {

@@ -112,7 +112,7 @@ class Prompts:
 
   tokens: Array  # i32[Q, P], left-padded
   mask: Array  # f32[Q, P], 1 = a token of the prompt
-  ids: Array  # i32[Q], the row in the data set; seeds the row's samples
+  ids: Array  # i32[Q], distinct; they seed the samples of a prompt
 
 
 @_pytree

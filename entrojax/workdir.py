@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_FILE = "config.json"
+SAMPLES_FILE = "samples.jsonl"
 
 # What a resumed run may change: nothing here moves a number of the training.
 _MAY_CHANGE = ("num_rollout_steps", "evaluation", "checkpoint", "log", "mesh")
@@ -48,9 +49,16 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
 
 
 def write_config(
-  workdir: Path, config: Mapping[str, Any], *, resume: bool
+  workdir: Path, config: Mapping[str, Any], *, saved: bool, resume: bool
 ) -> None:
-  """Writes config.json, or checks that it describes this run.
+  """Writes config.json after checking that it describes a saved run.
+
+  Args:
+    workdir: the run directory.
+    config: the resolved settings, nested.
+    saved: whether the directory holds a checkpoint; what ended before its
+      first one binds nobody.
+    resume: whether to go on from the checkpoint.
 
   Raises:
     ValueError: the directory holds a run and `resume` is false, or a setting
@@ -58,7 +66,7 @@ def write_config(
   """
   path = workdir / CONFIG_FILE
   text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-  if path.exists():
+  if saved and path.exists():
     if not resume:
       raise ValueError(
         f"workdir {workdir} holds a run: resume it, or choose another workdir"
@@ -77,6 +85,21 @@ def write_config(
         f"cannot resume {workdir} with another config: {'; '.join(changed)}"
       )
   path.write_text(text)
+
+
+def trim_samples(workdir: Path, rollout_step: int | None) -> None:
+  """Drops the samples of evaluations after `rollout_step`; None: of all."""
+  path = workdir / SAMPLES_FILE
+  if not path.exists():
+    return
+  kept = [
+    line
+    for line in path.read_text().splitlines(keepends=True)
+    if rollout_step is not None
+    and line.endswith("\n")
+    and json.loads(line)["rollout_step"] <= rollout_step
+  ]
+  path.write_text("".join(kept))
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -133,3 +133,35 @@ def test_a_wrong_value_leaves_no_traceback(tmp_path):
   assert done.returncode == 2
   assert done.stderr.startswith("error: rollout.group_size")
   assert "Traceback" not in done.stderr
+
+
+MORE = {
+  "seed": (-1, r"seed must be at least 0"),
+  "ppo_clip.clip_high": (float("nan"), r"ppo_clip\.clip_high must be finite"),
+  "objective": (("erc", "ppo_clip"), r"after a surrogate"),
+  "optimizer.max_grad_norm": (0.0, r"optimizer\.max_grad_norm must be above 0"),
+  "optimizer.b1": (2.0, r"optimizer\.b1 must lie in \[0, 1\)"),
+  "optimizer.weight_decay": (-1.0, r"optimizer\.weight_decay must not"),
+  "optimizer.warmup_steps": (-1, r"optimizer\.warmup_steps must not"),
+  "control.target": (0.4, r"control\.target is 0\.4 but control\.name"),
+  "mesh": ((-1, 0, 1), r"mesh sizes are -1 or positive"),
+}
+
+
+@pytest.mark.parametrize("key", MORE)
+def test_what_would_run_and_be_wrong_is_named(key, base, one_device):
+  value, message = MORE[key]
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config(base, **{key: value}))
+
+
+def test_two_surrogates_are_refused(base, one_device):
+  config = tiny_config(base, objective=("ppo_clip", "cispo"))
+  with pytest.raises(ValueError, match="it takes one surrogate"):
+    build(config)
+
+
+@pytest.mark.parametrize("name", ["chain", "policy_loss"])
+def test_what_composes_objectives_is_not_one(name, base, one_device):
+  with pytest.raises(ValueError, match=f"there is no '{name}'"):
+    build(tiny_config(base, objective=(name,)))

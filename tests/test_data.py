@@ -30,7 +30,8 @@ def make_stream(tokenizer, *, count=10, num_prompts=4, seed=0):
 
 
 def take_rows(stream, num_batches):
-  return [next(stream)[0].ids.tolist() for _ in range(num_batches)]
+  size = stream.state()["num_problems"]
+  return [(next(stream)[0].ids % size).tolist() for _ in range(num_batches)]
 
 
 def test_prompts_are_padded_on_the_left(tokenizer):
@@ -133,3 +134,8 @@ def test_a_batch_needs_a_prompt(tokenizer, num_prompts):
 def test_a_bucket_needs_a_token(tokenizer):
   with pytest.raises(ValueError, match="prompt_length=0"):
     data.encode_prompts([], tokenizer, 0)
+
+
+def test_a_prompt_that_repeats_in_a_batch_has_an_id_of_its_own():
+  ids = data._distinct(np.array([2, 0, 2, 1, 0, 2]), 4)
+  assert ids.tolist() == [2, 0, 6, 1, 4, 10]

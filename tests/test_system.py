@@ -279,3 +279,22 @@ def test_a_run_in_a_thread_takes_no_signals(base, tmp_path):
   thread.join()
   assert signal.getsignal(signal.SIGTERM) is before
   assert numbers(tmp_path / "run")
+
+
+def test_a_run_that_failed_before_its_first_save_binds_nobody(base, tmp_path):
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  (workdir / "config.json").write_text('{"objective": ["another"]}')
+  (workdir / "samples.jsonl").write_text('{"rollout_step": 0}\n')
+  train(tiny_config(base), workdir)
+  samples = (workdir / "samples.jsonl").read_text().splitlines()
+  assert len(samples) == 16  # two evaluations of eight problems, no third
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_unsaved(base, tmp_path):
+  config = tiny_config(base, **{"optimizer.learning_rate": 1e38})
+  config.objective = ("ppo_clip", "entropy_bonus")
+  config.num_rollout_steps = 4
+  with pytest.raises(ValueError, match=r"actor/grad_norm is (nan|inf)"):
+    train(config, tmp_path / "run")
+  assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))

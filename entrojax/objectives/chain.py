@@ -44,7 +44,16 @@ def chain(*objectives: Objective) -> Objective:
 def add_term(
   token_loss: TokenLoss, loss: Array, weight: Array, metrics: Metrics
 ) -> TokenLoss:
-  """Returns `token_loss` with one more term and more metrics."""
+  """Returns `token_loss` with one more term and more metrics.
+
+  Raises:
+    ValueError: a member before reports one of the metrics, as a second
+      surrogate would: a chain has one.
+  """
+  if clash := set(token_loss.metrics) & set(metrics):
+    raise ValueError(
+      f"two members of the chain report {sorted(clash)}: it takes one surrogate"
+    )
   return TokenLoss(
     terms=(*token_loss.terms, Term(loss=loss, weight=weight)),
     metrics={**token_loss.metrics, **metrics},
