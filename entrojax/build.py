@@ -1,6 +1,6 @@
 """From a config to the parts of a run: every error before any compilation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from entrojax.sharding import (
 from entrojax.tasks import make_task
 from entrojax.train_step import Update, init_state, make_update
 from entrojax.types import (
-  Array,
+  AdvantageRule,
   Controller,
   Model,
   Objective,
@@ -55,7 +55,7 @@ class Functions(NamedTuple):
 
   generate: Generate  # rollout.group_size samples of each prompt
   evaluate: Generate  # evaluation.num_samples samples of each prompt
-  advantage: Callable[[Array], Array]  # rewards [Q, G] -> advantages [Q, G]
+  advantage: AdvantageRule
   update: Update  # donates its state
   learning_rate: optax.Schedule
 

@@ -30,13 +30,10 @@ def main(argv: Sequence[str]) -> None:
   workdirs = {name: output / name for name in RUNS}
   commands = {}
   for name, get_config in RUNS.items():
-    commands[name] = shlex.join(
-      [
-        "python -m entrojax.main",
-        f"--config=configs/{name}.py:demo",
-        f"--workdir={workdirs[name]}",
-      ]
-    ).replace("'", "")
+    commands[name] = (
+      f"python -m entrojax.main --config=configs/{name}.py:demo "
+      f"--workdir={shlex.quote(str(workdirs[name]))}"
+    )
     print(f"\n{name}: {commands[name]}", flush=True)
     saved = train(get_config("demo"), workdirs[name])
     if saved is not None:
