@@ -52,7 +52,57 @@ def get_config() -> Config:
     }
   )
 
-  config.advantage = "grpo"  # grpo, dr_grpo, rloo
+  # rules from rewards to advantages, in order; one of them is a baseline:
+  # grpo, dr_grpo, rloo, psr, nsr, w_reinforce
+  config.advantage = ("grpo",)
+  config.grpo = Config()
+  config.dr_grpo = Config()
+  config.rloo = Config()
+  config.w_reinforce = Config(
+    {
+      "positive_weight": 0.1  # advantage of right responses; wrong ones: -1
+    }
+  )
+  config.psr = Config(
+    {
+      "denominator": "kept"  # tokens of right responses; all: every token
+    }
+  )
+  config.nsr = Config(
+    {
+      "denominator": "kept"  # tokens of wrong responses; all: every token
+    }
+  )
+  config.overlong_penalty = Config(  # before the baseline
+    {
+      "max_length": 1024,  # tokens, of the full penalty
+      "cache_length": 256,  # tokens before, over which it grows
+      "factor": 0.5,  # reward; right is worth 1. 0.5 = DAPO's, of +-1
+    }
+  )
+  config.overlong_filter = Config()
+  config.unlikeliness = Config(  # before the baseline
+    {
+      "beta": 0.25,  # largest part of a reward that is taken
+      "rank_base": 1,  # rank of the most likely response: 1 or 0
+      "rank_among": "all",  # responses of a group; or the correct ones
+      "score": "mean",  # log-prob of a response's tokens; or their sum
+    }
+  )
+  config.entrocraft = Config(  # after the baseline
+    {
+      "low": (0.6, 0.4),  # nats, lower bound at the start and at the end
+      "high": (0.7, 0.5),  # nats, upper bound
+      "anneal_steps": 0,  # rollout steps from the first to the last; 0 = none
+      "signal": "advantage",  # outside the band; or reward, as released
+    }
+  )
+  config.grpo_dropout = Config(  # after the baseline
+    {
+      "centre": "weighted",  # by exp(log-prob); equal, none
+      "centre_whole_groups": True,  # also groups that lost no response
+    }
+  )
   config.objective = ("ppo_clip",)  # members of the chain, in order
   config.aggregation = "token-mean"  # seq-mean-token-{mean,sum,sum-norm}
   config.reinforce = Config()

@@ -6,7 +6,21 @@ functions of plain arrays, usable without this package's model or trainer.
     loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
 """
 
-from entrojax.advantages import dr_grpo, grpo, rloo
+from entrojax.advantages import (
+  apply_rules,
+  dr_grpo,
+  entrocraft,
+  grpo,
+  grpo_dropout,
+  nsr,
+  overlong_filter,
+  overlong_penalty,
+  psr,
+  rloo,
+  unlikeliness,
+  uplift_rate,
+  w_reinforce,
+)
 from entrojax.aggregation import (
   seq_mean_token_mean,
   seq_mean_token_sum,
@@ -36,19 +50,31 @@ from entrojax.objectives import (
   top_entropy,
 )
 from entrojax.token_stats import log_prob_and_entropy
-from entrojax.types import Controller, Mean, Objective, ScoredTokens, TokenLoss
+from entrojax.types import (
+  AdvantageRule,
+  Controller,
+  Mean,
+  Objective,
+  Responses,
+  ScoredTokens,
+  TokenLoss,
+)
 
 __all__ = [
+  "AdvantageRule",
   "Controller",
   "Mean",
   "Objective",
+  "Responses",
   "ScoredTokens",
   "TokenLoss",
+  "apply_rules",
   "ce_gppo",
   "chain",
   "cispo",
   "clip_cov",
   "dr_grpo",
+  "entrocraft",
   "entropic",
   "entropic_pi",
   "entropy_advantage",
@@ -56,12 +82,17 @@ __all__ = [
   "erc",
   "fit_entropy_law",
   "grpo",
+  "grpo_dropout",
   "gspo",
   "kl_cov",
   "log_prob_and_entropy",
   "no_control",
+  "nsr",
+  "overlong_filter",
+  "overlong_penalty",
   "policy_loss",
   "ppo_clip",
+  "psr",
   "reference_kl",
   "reinforce",
   "rloo",
@@ -73,4 +104,7 @@ __all__ = [
   "token_covariance",
   "token_mean",
   "top_entropy",
+  "unlikeliness",
+  "uplift_rate",
+  "w_reinforce",
 ]

@@ -35,6 +35,7 @@ from entrojax.types import (
   Objective,
   Params,
   Problem,
+  Responses,
   ScoredTokens,
   Task,
   TrainState,
@@ -55,7 +56,7 @@ class Functions(NamedTuple):
 
   generate: Generate  # rollout.group_size samples of each prompt
   evaluate: Generate  # evaluation.num_samples samples of each prompt
-  advantage: AdvantageRule
+  advantage: AdvantageRule  # Responses -> Responses with advantages and keep
   update: Update  # donates its state
   learning_rate: optax.Schedule
 
@@ -83,6 +84,8 @@ def build(config: Config) -> Run:
   check_divisibility(config, num_row_shards(mesh))
   objective, controller = make_objective(config), make_controller(config)
   _try_objective(objective)
+  rules = make_advantage_rules(config)
+  _try_advantage_rules(rules, config)
   optimizer, schedule = _optimizer(config, controller)
   data = _data(config)
   sizes, model, params = _model(config, data.tokenizer)
@@ -112,7 +115,7 @@ def build(config: Config) -> Run:
       config.evaluation,
       config.evaluation.num_samples,
     ),
-    advantage=jax.jit(member(advantages, config.advantage, "advantage")),
+    advantage=jax.jit(functools.partial(advantages.apply_rules, rules)),
     update=jax.jit(
       update, donate_argnums=0, out_shardings=(shardings, replicated(mesh))
     ),
@@ -141,6 +144,32 @@ def make_objective(config: Config) -> Objective:
       for name in config.objective
     )
   )
+
+
+def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
+  """Makes the rules that config.advantage names, in order."""
+  return {
+    name: member(advantages, name, "advantage")(**config.get(name, {}))
+    for name in config.advantage
+  }
+
+
+def _try_advantage_rules(
+  rules: Mapping[str, AdvantageRule], config: Config
+) -> None:
+  """Traces the rules on one group, so that errors come now."""
+  group = jnp.zeros((1, config.rollout.group_size), jnp.float32)
+  responses = Responses(
+    rewards=group,
+    correctness=group,
+    log_probs=group,
+    lengths=group,
+    truncated=group,
+    clusters=group.astype(jnp.int32),
+    entropy=jnp.float32(0.0),
+    rollout_step=jnp.int32(0),
+  )
+  jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
 
 
 def _try_objective(objective: Objective) -> None:

@@ -8,6 +8,9 @@ import warnings
 
 from ml_collections import ConfigDict as Config
 
+# what objectives and advantages export beside their members
+_NO_MEMBERS = ("chain", "policy_loss", "apply_rules", "uplift_rate")
+
 
 def member(module: ModuleType, name: str, key: str) -> Callable:
   """Returns the function of `module` that a config names under `key`.
@@ -22,7 +25,7 @@ def member(module: ModuleType, name: str, key: str) -> Callable:
     and not n.startswith("_")
     and getattr(value, "__module__", "").startswith(module.__name__)
     and n == n.lower()
-    and n not in ("chain", "policy_loss")
+    and n not in _NO_MEMBERS
   ]
   if name in known:
     return getattr(module, name)
@@ -75,6 +78,7 @@ def check(config: Config) -> None:
       f"{config.evaluation.temperature}"
     )
   _check_control(config)
+  _check_advantage(config)
   _check_clip_range(config)
   if "gspo" in config.objective and config.aggregation != "seq-mean-token-mean":
     raise ValueError(
@@ -82,6 +86,29 @@ def check(config: Config) -> None:
       f"{config.aggregation!r}"
     )
   _warn_of_inert_members(config)
+
+
+def _check_advantage(config: Config) -> None:
+  """Raises ValueError if rules or members contradict each other."""
+  for key in ("advantage", "objective"):
+    names = tuple(config[key])
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+      raise ValueError(f"{key} names {twice[0]!r} twice: {names}")
+  rules = set(config.advantage)
+  if {"overlong_penalty", "overlong_filter"} <= rules:
+    raise ValueError(
+      "advantage has overlong_filter and overlong_penalty: the filter takes "
+      "away the responses that the penalty is for; choose one"
+    )
+  penalty, longest = config.overlong_penalty, config.rollout.response_length
+  free = penalty.max_length - penalty.cache_length
+  if "overlong_penalty" in rules and free >= longest:
+    raise ValueError(
+      f"overlong_penalty.max_length - cache_length = {free} tokens are free, "
+      f"and no response has more than rollout.response_length = {longest}: the "
+      "penalty never acts"
+    )
 
 
 def _check_clip_range(config: Config) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from entrojax.types import Problem, Verdict, Verifier
+from entrojax.types import Problem, Responses, Rollout, Verdict, Verifier
 
 
 def judge(
@@ -26,13 +26,47 @@ def correctness(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:
   return np.array([[v.reward for v in row] for row in verdicts], np.float32)
 
 
-def reward_metrics(rewards: np.ndarray, advantages: np.ndarray) -> dict:
-  """Returns what a batch of rewards and advantages [Q, G] looks like."""
-  metrics = {}
+def group_responses(
+  rollout: Rollout, rewards: np.ndarray, rollout_step: int
+) -> Responses:
+  """Returns what advantage rules may know of a rollout.
+
+  Args:
+    rollout: B rows, on the host.
+    rewards: f32[Q, G], raw.
+    rollout_step: rollout batches before this one.
+  """
+  mask = rollout.response_mask
+  lengths = mask.sum(axis=1)
+  log_probs = rollout.log_probs.sum(axis=1) / np.maximum(lengths, 1)
+  group = lambda x: np.asarray(x, np.float32).reshape(rewards.shape)
+  return Responses(
+    rewards=rewards,
+    correctness=rewards,
+    log_probs=group(log_probs),
+    lengths=group(lengths),
+    truncated=group(rollout.truncated),
+    entropy=np.asarray(rollout.entropy.sum() / max(mask.sum(), 1), np.float32),
+    rollout_step=np.asarray(rollout_step, np.int32),
+  )
+
+
+def reward_metrics(
+  rewards: np.ndarray, responses: Responses
+) -> dict[str, float]:
+  """Returns what a batch's raw rewards [Q, G] and its advantages look like.
+
+  Args:
+    rewards: f32[Q, G], raw.
+    responses: with advantages, on the host.
+  """
+  metrics: dict[str, float] = {}
+  advantages = np.asarray(responses.advantages)
   for name, values in (("rewards", rewards), ("advantages", advantages)):
     metrics[f"critic/{name}/mean"] = float(values.mean())
     metrics[f"critic/{name}/max"] = float(values.max())
     metrics[f"critic/{name}/min"] = float(values.min())
+  metrics["critic/shaped_rewards/mean"] = float(np.mean(responses.rewards))
   equal = rewards.max(axis=1) == rewards.min(axis=1)
   metrics["critic/groups/all_right"] = float(
     np.mean(equal & (rewards.max(axis=1) >= 1))
@@ -40,4 +74,8 @@ def reward_metrics(rewards: np.ndarray, advantages: np.ndarray) -> dict:
   metrics["critic/groups/all_wrong"] = float(
     np.mean(equal & (rewards.max(axis=1) < 1))
   )
-  return metrics
+  metrics["critic/kept"] = float(np.mean(np.asarray(responses.keep)))
+  return metrics | {
+    name: float(mean.total / mean.count)
+    for name, mean in responses.metrics.items()
+  }

@@ -17,11 +17,16 @@ import numpy as np
 
 from entrojax.build import Run, build
 from entrojax.checkpoint import Checkpoints
-from entrojax.evaluate import evaluate_policy, responses, summarize
+from entrojax.evaluate import decode_responses, evaluate_policy, summarize
 from entrojax.interrupt import Interruption
 from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
-from entrojax.rewards import correctness, judge, reward_metrics
+from entrojax.rewards import (
+  correctness,
+  group_responses,
+  judge,
+  reward_metrics,
+)
 from entrojax.sharding import by_row
 from entrojax.train_step import make_batch
 from entrojax.types import Array, Mean, TrainState
@@ -189,12 +194,14 @@ def _rollout_step(
   on_host = jax.device_get(rollout)
   generated = time.perf_counter()
 
-  texts = responses(on_host, run.data.tokenizer)
+  texts = decode_responses(on_host, run.data.tokenizer)
   rewards = correctness(judge(problems, texts, run.data.task.verify))
-  advantages = run.functions.advantage(rewards)
+  responses = run.functions.advantage(
+    group_responses(on_host, rewards, standing.rollout_step)
+  )
   verified = time.perf_counter()
 
-  batch = make_batch(rollout, advantages)
+  batch = make_batch(rollout, responses)
   state, metrics = run.functions.update(
     standing.state, run.ref_params, batch, update_key
   )
@@ -208,7 +215,7 @@ def _rollout_step(
     tokens=standing.tokens + num_tokens,
   )
   numbers = {
-    **reward_metrics(rewards, np.asarray(advantages)),
+    **reward_metrics(rewards, jax.device_get(responses)),
     "response_length/mean": float(lengths.mean()),
     "response_length/max": float(lengths.max()),
     "response_length/clip_ratio": float(on_host.truncated.mean()),

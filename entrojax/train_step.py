@@ -14,12 +14,14 @@ controller's entropy) are therefore exact for every method.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 import optax
 
+from entrojax.advantages.rules import kept, known
 from entrojax.masking import clean, masked_mean, mean_metric, scalar_metric
 from entrojax.metrics import entropy_histogram
 from entrojax.objectives.chain import policy_loss
@@ -34,6 +36,7 @@ from entrojax.types import (
   Model,
   Objective,
   Params,
+  Responses,
   Rollout,
   ScoredTokens,
   TrainState,
@@ -42,17 +45,18 @@ from entrojax.types import (
 Update = Callable[..., tuple[TrainState, Mapping[str, Mean]]]
 
 
-def make_batch(rollout: Rollout, advantages: Array) -> Batch:
-  """Returns a rollout with an advantage for each response, f32[Q, G]."""
+def make_batch(rollout: Rollout, responses: Responses) -> Batch:
+  """Returns a rollout with the advantages and keep of its responses."""
+  mask = rollout.response_mask
+  advantages = known(responses, "advantages", "an update")
   return Batch(
     tokens=rollout.tokens,
     positions=rollout.positions,
-    response_mask=rollout.response_mask,
+    response_mask=mask,
+    keep=kept(responses).reshape(-1),
     old_log_probs=rollout.log_probs,
     old_entropy=rollout.entropy,
-    advantages=jnp.broadcast_to(
-      advantages.reshape(-1, 1), rollout.response_mask.shape
-    ),
+    advantages=jnp.broadcast_to(advantages.reshape(-1, 1), mask.shape),
   )
 
 
@@ -147,9 +151,12 @@ def make_update(
     updates, opt_state = optimizer.update(
       grads, state.opt_state, state.params, entropy=mean_entropy
     )
+    counted = jnp.sum(tokens.mask) > 0
     state = TrainState(
-      params=optax.apply_updates(state.params, updates),
-      opt_state=opt_state,
+      params=_where(
+        counted, optax.apply_updates(state.params, updates), state.params
+      ),
+      opt_state=_where(counted, opt_state, state.opt_state),
       step=state.step + 1,
     )
     scalars = {
@@ -160,7 +167,7 @@ def make_update(
     }
     return state, {
       **metrics,
-      **_token_metrics(tokens),
+      **_token_metrics(tokens, batch.response_mask),
       **_sampler_difference(tokens, batch, first),
       **{name: scalar_metric(value) for name, value in scalars.items()},
     }
@@ -231,9 +238,17 @@ def _scored(
     entropy=entropy,
     old_entropy=jnp.where(first, own(entropy), batch.old_entropy),
     advantages=batch.advantages,
-    mask=batch.response_mask,
+    mask=batch.response_mask * batch.keep[:, None],
     ref_log_probs=ref_log_probs,
   )
+
+
+def _where(counted: Array, stepped: Any, before: Any) -> Any:
+  """Returns the tree `stepped`, or `before` if no token counted in the loss.
+
+  Momentum would else move the parameters on a mini-batch that says nothing.
+  """
+  return jax.tree.map(lambda s, b: jnp.where(counted, s, b), stepped, before)
 
 
 def _mean_entropy(entropy: Array, mask: Array) -> Array:
@@ -250,7 +265,7 @@ def _sampler_difference(
   Only the first update of a rollout batch can tell.
   """
   difference = clean(
-    jnp.abs(tokens.log_probs - batch.old_log_probs), tokens.mask
+    jnp.abs(tokens.log_probs - batch.old_log_probs), batch.response_mask
   )
   count = first.astype(jnp.float32)
   return {
@@ -260,13 +275,14 @@ def _sampler_difference(
   }
 
 
-def _token_metrics(tokens: ScoredTokens) -> Mapping[str, Mean]:
+def _token_metrics(tokens: ScoredTokens, sampled: Array) -> Mapping[str, Mean]:
+  """Returns what is measured over all sampled tokens, f32[B, T]."""
   log_ratio = tokens.log_probs - tokens.old_log_probs
   return {
-    "actor/entropy": mean_metric(tokens.entropy, tokens.mask),
-    "actor/ppo_kl": mean_metric(-log_ratio, tokens.mask),
+    "actor/entropy": mean_metric(tokens.entropy, sampled),
+    "actor/ppo_kl": mean_metric(-log_ratio, sampled),
     "actor/entropy_histogram": Mean(
-      total=entropy_histogram(tokens.entropy, tokens.mask),
+      total=entropy_histogram(tokens.entropy, sampled),
       count=jnp.float32(1.0),
     ),
   }

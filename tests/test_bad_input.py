@@ -36,7 +36,7 @@ WRONG = {
   "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),
   "mesh": ((3, 1, 1), r"needs 3 devices"),
   "objective": (("ppo_clop",), r"did you mean 'ppo_clip'"),
-  "advantage": ("grop", r"advantage: there is no 'grop'.*'grpo'"),
+  "advantage": (("grop",), r"advantage: there is no 'grop'.*'grpo'"),
   "aggregation": ("token_mean", r"unknown aggregation 'token_mean'"),
   "control.name": ("entropic_pi", r"control\.target is not set"),
   "task.name": ("countdwon", r"did you mean 'countdown'"),
@@ -69,6 +69,32 @@ def test_a_term_without_its_controller_is_refused(base, one_device):
   config = tiny_config(base, objective=("ppo_clip", "entropic"))
   with pytest.raises(ValueError, match=r"control\.name is 'no_control'"):
     build(config)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"advantage": ("overlong_penalty", "overlong_filter", "grpo")},
+      "overlong_filter and overlong_penalty",
+    ),
+    (
+      {"advantage": ("overlong_penalty", "grpo")},
+      r"max_length - cache_length = 768 tokens are free.*12: the penalty never",
+    ),
+    ({"advantage": ("grpo", "grpo")}, r"advantage names 'grpo' twice"),
+    ({"objective": ("ppo_clip", "erc", "erc")}, r"objective names 'erc' twice"),
+    ({"advantage": ("grpo", "w_reinforce")}, "choose one baseline"),
+    ({"advantage": ("grpo", "unlikeliness")}, "unlikeliness changes rewards"),
+    ({"advantage": ("entrocraft", "grpo")}, "entrocraft needs advantages"),
+    ({"advantage": ("overlong_filter",)}, "add a baseline"),
+  ],
+)
+def test_rules_that_contradict_each_other_are_refused(
+  changes, message, base, one_device
+):
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config(base, **changes))
 
 
 def test_gspo_under_another_aggregation_is_refused(base):

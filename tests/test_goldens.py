@@ -35,7 +35,7 @@ from entrojax.objectives import (
 )
 from entrojax.objectives.entropy_advantage import shaped_share
 from entrojax.objectives.reference_kl import k1, k2, k3
-from entrojax.types import ScoredTokens
+from entrojax.types import Responses, ScoredTokens
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens.json").read_text())
 LOSSES = GOLDENS["losses"]
@@ -351,7 +351,10 @@ def test_the_dual_clip_bounds_the_loss_and_stops_its_gradient(golden):
 def test_an_advantage_rule_has_its_golden_values(name):
   golden = GOLDENS["advantages"]
   rewards = golden["rewards"]
-  found = getattr(advantages, name)(jnp.asarray([rewards], jnp.float64))
+  rule = getattr(advantages, name)()
+  found = rule(
+    Responses(rewards=jnp.asarray([rewards], jnp.float64))
+  ).advantages
   close(found, [[golden[name][str(reward)] for reward in rewards]])
 
 

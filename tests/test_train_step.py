@@ -70,6 +70,7 @@ def make_batch(seed, dtype=np.float32, vocabulary=8) -> Batch:
       np.where(real, np.cumsum(real, axis=1) - 1, -1), jnp.int32
     ),
     response_mask=jnp.asarray(mask, jnp.float32),
+    keep=jnp.ones(rows),
     old_log_probs=jnp.asarray(old, dtype),
     old_entropy=jnp.asarray(rng.gamma(2.0, 0.5, (rows, length)), dtype),
     advantages=jnp.asarray(advantages, dtype),
