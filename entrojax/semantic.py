@@ -29,6 +29,7 @@ FORMS = {
 }
 
 _LEAST = -1e30  # nats; log 0 as a number that may be multiplied by 0
+_ROUNDING = 1e-6  # a share of log G this near to 1 is 1: focal falls off there
 
 
 def semantic_entropy(
@@ -70,15 +71,16 @@ def semantic_entropy(
       f"semantic_entropy.estimator must be one of {ESTIMATORS}, "
       f"got {estimator!r}"
     )
-  scores = jnp.zeros(clusters.shape) if estimator == "count" else log_probs
-  if scores is None:
+  if estimator == "count":
+    log_probs = jnp.zeros(clusters.shape)
+  if log_probs is None:
     raise ValueError(
       f"semantic_entropy.estimator {estimator!r} needs log_probs"
     )
-  chex.assert_equal_shape([clusters, scores])
+  chex.assert_equal_shape([clusters, log_probs])
 
   counted = clusters >= 0
-  scores = jnp.maximum(jax.lax.stop_gradient(scores), _LEAST)
+  scores = jax.lax.stop_gradient(jnp.maximum(log_probs, _LEAST))
   scores = jnp.where(counted, scores, 0.0)
   same = counted[:, :, None] & (clusters[:, :, None] == clusters[:, None, :])
   earlier = jnp.tril(jnp.ones(same.shape, bool), -1)  # [q, i, j] with j < i
@@ -91,12 +93,12 @@ def semantic_entropy(
   )  # of the cluster that response i is in
   log_p = mass if estimator == "mc_unnormalised" else mass - total
   log_p = jnp.where(counted, log_p, 0.0)
-  if estimator in ("rao", "count"):  # sum_c p_c log p_c, response by response
-    weight = jnp.where(counted, jnp.exp(scores - total), 0.0)
-    entropy = -jnp.sum(weight * log_p, axis=1)
-  else:
+  if estimator in ("mc", "mc_unnormalised"):
     total_log_p = jnp.sum(jnp.where(first, log_p, 0.0), axis=1)
     entropy = divide(-total_log_p, num_clusters)
+  else:  # sum_c p_c log p_c, response by response
+    weight = jnp.where(counted, jnp.exp(scores - total), 0.0)
+    entropy = -jnp.sum(weight * log_p, axis=1)
   if estimator == "mc_unnormalised":
     return entropy
   # rounding may leave a residue where there is nothing to be uncertain of
@@ -153,4 +155,5 @@ def modulation(
   size = jnp.asarray(group_size)
   most = jnp.log(jnp.maximum(size, 2).astype(entropy.dtype))
   s = jnp.clip(jax.lax.stop_gradient(entropy) / most, 0.0, 1.0)
+  s = jnp.where(s > 1 - _ROUNDING, 1.0, s)
   return jnp.where(size < 2, 1.0, FORMS[form](s, alpha))
