@@ -1,10 +1,10 @@
 r"""Final answers of responses in mathematics, and when two of them are equal.
 
 `normalise` undoes differences of spelling only: \frac12 and 1/2, $x^{2}$ and
-x**2, 1,000.0 and 1000. It computes nothing and is wary: two answers that it
-merges mean the same, while answers that mean the same may stay apart; telling
-those takes a verifier. Nothing here raises on a str, and all of it is linear
-in the length of a response.
+x**2, 1,000.0 and 1000. It computes nothing and is wary: answers that mean the
+same may stay apart (0.5 and 1/2; a verifier tells), answers that it merges
+read the same. It ignores case, though, so that N and n are one variable.
+Nothing here raises on a str, and all of it is linear in a response's length.
 """
 
 import re
@@ -64,27 +64,25 @@ def normalise(answer: str) -> str:
   text = re.sub(
     r"\\[A-Za-z]+|[^\\]+",
     lambda m: m[0] if m[0][0] == "\\" else m[0].casefold(),
-    text.strip().removesuffix("."),
+    re.sub(r"(?<=.)\.$", "", text.strip(), flags=re.DOTALL),
   )
   return _number(text)
 
 
 def _number(text: str) -> str:
-  """Writes +01,234.50 as 1234.5; anything but one number stays."""
-  match = re.fullmatch(
-    r"([+-]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:\.([0-9]*))?", text
-  )
+  """Writes +012.50 as 12.5; anything but one number stays."""
+  match = re.fullmatch(r"([+-]?)([0-9]*)(?:\.([0-9]*))?", text)
   if not match or not re.search("[0-9]", text):
     return text
-  whole = match[2].replace(",", "").lstrip("0") or "0"
+  whole = match[2].lstrip("0") or "0"
   part = (match[3] or "").rstrip("0")
   sign = "-" if match[1] == "-" and (whole, part) != ("0", "") else ""
   return f"{sign}{whole}.{part}" if part else f"{sign}{whole}"
 
 
 def _operand(text: str) -> str:
-  """Puts parentheses around all but a number or a single letter."""
-  plain = re.fullmatch(r"[0-9]+(?:\.[0-9]+)?|[A-Za-z]", text)
+  """Puts parentheses around all but a number, a letter or parentheses."""
+  plain = re.fullmatch(r"[0-9]+(?:\.[0-9]+)?|[A-Za-z]|\([^()]*\)", text)
   return text if plain else f"({text})"
 
 
@@ -123,6 +121,11 @@ _SPELLINGS = _compiled(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)"
     r"(?![A-Za-z])\s*\{([^{}]*)\}",
     r"\1",
+  ),
+  # thousands, told from a list by the space that is still there
+  (
+    r"\A[\s+-]*[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])",
+    lambda m: m[0].replace(",", ""),
   ),
   # a space counts between two letters or two digits only
   (r"\s+", " "),

@@ -96,6 +96,7 @@ def minilm() -> Embed:
   )
 
   def embed_one(text):
+    text = text.encode("utf-8", "replace").decode()  # no lone surrogates
     ids = np.array([tokenizer.encode(text).ids])
     inputs = {
       "input_ids": ids,

@@ -34,10 +34,12 @@ ALIKE = (
     "1,000.",
     r"\$1000",
   ],
+  ["1200m", "1,200 m", r"1{,}200\text{ m}"],
+  ["(1,200)", "(1, 200)"],
   ["0.5", ".5", "0.50", "00.5"],
   ["0", "-0", "0.0"],
   ["x^2", "x^{2}", "x**2", "$X^{2}$", r"x ^ 2"],
-  ["x^(10)", "x^{(10)}"],
+  ["x^(a+b)", "x^{a+b}", "x^{(a+b)}"],
   ["sqrt(2)", r"\sqrt{2}", r"\sqrt2", r"\sqrt 2", "√2", "√(2)"],
   ["sqrt(2)/2", r"\sqrt{2}/2"],
   [r"\frac{\sqrt{2}}{2}", r"\dfrac{\sqrt2}2", "(sqrt(2))/2"],
@@ -57,11 +59,22 @@ ALIKE = (
 
 # no two of these are the same answer
 DIFFERENT = (
-  *("12", "1 2", "1,2", "(1,2)", "[1,2]", r"\{1,2\}", "1.2", "-12", "21"),
+  *(
+    "12",
+    "1 2",
+    "1,2",
+    "1, 234",
+    "(1,2)",
+    "[1,2]",
+    r"\{1,2\}",
+    "1.2",
+    "-12",
+    "21",
+  ),
   *("1/2", "31/2", r"3\frac{1}{2}", "3 1/2", "-1/2", r"\frac{1}{2}x", "1/2x"),
   *("x^2", "x^3", "x2", "2x", "x^{10}", "x^1 0", r"\frac{1}{2}^2", "1/2^2"),
   *(r"\Delta", r"\delta", "delta", "1,23", "123", "0123.4", "1.234", "1234"),
-  *("5cm", "5m", "50%", "50", "5.0.0", ".", "", "-", "yes", "no"),
+  *("5cm", "5m", "50%", "50", "5.0.0", ".", "", "-", "true", "no"),
   *("a b", "ab", r"\frac{a}{b+c}", "a/b+c", r"\frac{a+b}{c}", "a+b/c"),
 )
 
@@ -115,18 +128,9 @@ def test_the_final_answer_is_the_last_box_or_else_the_last_tag(
 
 pieces = strategies.sampled_from(
   [
-    r"\boxed{",
-    r"\frac",
-    r"\sqrt",
-    r"\text{",
-    r"\left",
-    "\\",
-    "{",
-    "}",
-    "^",
-    "_",
+    *(r"\boxed{", r"\frac", r"\sqrt", r"\text{", r"\left", "\\", "{", "}"),
+    *"^_$ 1,.-x√½İß\x00\ud800",
   ]
-  + ["$", " ", "1", ",", ".", "-", "x", "√", "½", "İ", "ß", "\x00", "\ud800"]
 )
 
 
@@ -140,8 +144,10 @@ def test_no_text_raises(text):
 
 @pytest.mark.parametrize(
   "piece",
-  [r"\boxed{", r"\boxed ", "{", "}", "<answer>", "</answer>", r"\frac{1}{2}"]
-  + [r"\frac{", r"\sqrt", r"\text{", "^{", "1,", "1", " ", "9,999", r"\ "],
+  [
+    *(r"\boxed{", r"\boxed ", "{", "}", "<answer>", "</answer>", "1,", "1"),
+    *(r"\frac{1}{2}", r"\frac{", r"\sqrt", r"\text{", "^{", " ", "9,999"),
+  ],
 )
 def test_a_long_response_takes_no_time(piece):
   begin = time.process_time()

