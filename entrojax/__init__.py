@@ -14,8 +14,20 @@ from entrojax.aggregation import (
   token_mean,
 )
 from entrojax.control import entropic_pi, no_control
-from entrojax.covariance import token_covariance
-from entrojax.entropy_law import fit_entropy_law
+from entrojax.covariance import (
+  covariance_by_quadrant,
+  predicted_entropy_change,
+  share_by_quadrant,
+  token_covariance,
+)
+from entrojax.entropy_law import (
+  confidence,
+  fit_entropy_law,
+  forecast,
+  predict,
+  predict_with_error,
+  sensitivity,
+)
 from entrojax.objectives import (
   ce_gppo,
   chain,
@@ -48,6 +60,8 @@ __all__ = [
   "chain",
   "cispo",
   "clip_cov",
+  "confidence",
+  "covariance_by_quadrant",
   "dr_grpo",
   "entropic",
   "entropic_pi",
@@ -55,6 +69,7 @@ __all__ = [
   "entropy_bonus",
   "erc",
   "fit_entropy_law",
+  "forecast",
   "grpo",
   "gspo",
   "kl_cov",
@@ -62,12 +77,17 @@ __all__ = [
   "no_control",
   "policy_loss",
   "ppo_clip",
+  "predict",
+  "predict_with_error",
+  "predicted_entropy_change",
   "reference_kl",
   "reinforce",
   "rloo",
+  "sensitivity",
   "seq_mean_token_mean",
   "seq_mean_token_sum",
   "seq_mean_token_sum_norm",
+  "share_by_quadrant",
   "stare",
   "steer",
   "token_covariance",

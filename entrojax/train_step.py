@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import optax
 
+from entrojax.covariance import covariance_metrics
 from entrojax.masking import clean, masked_mean, mean_metric, scalar_metric
 from entrojax.metrics import entropy_histogram
 from entrojax.objectives.chain import policy_loss
@@ -262,7 +263,13 @@ def _sampler_difference(
 
 def _token_metrics(tokens: ScoredTokens) -> Mapping[str, Mean]:
   log_ratio = tokens.log_probs - tokens.old_log_probs
+  signs = {"positive": tokens.advantages > 0, "negative": tokens.advantages < 0}
   return {
+    **covariance_metrics(tokens),
+    **{
+      f"entropy/{name}": mean_metric(tokens.entropy, tokens.mask * sign)
+      for name, sign in signs.items()
+    },
     "actor/entropy": mean_metric(tokens.entropy, tokens.mask),
     "actor/ppo_kl": mean_metric(-log_ratio, tokens.mask),
     "actor/entropy_histogram": Mean(
