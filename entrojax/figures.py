@@ -183,10 +183,7 @@ def draw_entropy_changes(runs: Sequence[Run]) -> str | None:
     axes.axvline(0.0, color=GREY, lw=0.8)
     for place, (predicted, measured) in points.items():
       color, style = look(place)
-      thin = _thinned(predicted.size)
-      axes.plot(
-        predicted[thin], measured[thin], "o", color=color, ms=3, alpha=0.3
-      )
+      _dots(axes, predicted, measured, color)
       slope, *_ = line_through_origin(predicted, measured)
       ends = np.array([predicted.min(), predicted.max()])
       axes.plot(ends, slope * ends, color=color, ls=style, lw=2)
@@ -255,14 +252,14 @@ def draw_entropy_law(
     figure, axes = _figure()
     for place, (entropy, reward, _) in points.items():
       color, style = look(place)
-      u, thin = np.exp(entropy), _thinned(entropy.size)
-      axes.plot(u[thin], reward[thin], "o", color=color, ms=3, alpha=0.3)
+      u = np.exp(entropy)
+      _dots(axes, u, reward, color)
       ends = np.array([0.0, entropy.max()])
       law = fit_entropy_law(entropy, reward)
       axes.plot(np.exp(ends), predict(law, ends), color=color, ls=style, lw=2)
       early = forecast(entropy, reward, fraction=fraction)
-      first = slice(0, early.num_fitted, thin.step)
-      axes.plot(u[first], reward[first], "o", color=color, ms=5, mfc="none")
+      first = slice(0, early.num_fitted)
+      _dots(axes, u[first], reward[first], color, ms=5, alpha=1, mfc="none")
       axes.plot(
         np.exp(ends), predict(early.law, ends), color=color, ls="--", lw=1.3
       )
@@ -330,9 +327,14 @@ def _curves(
   ]
 
 
-def _thinned(count: int) -> slice:
-  """Returns which of so many dots are drawn: every one, every second, ..."""
-  return slice(0, None, -(-count // MAX_DOTS))
+def _dots(
+  axes: Any, x: np.ndarray, y: np.ndarray, color: str, **options: Any
+) -> None:
+  """Draws at most MAX_DOTS dots: all, or every second, or every third, ..."""
+  thin = slice(0, None, max(1, -(-x.size // MAX_DOTS)))
+  many = x.size > 50
+  options = {"ms": 3 if many else 4, "alpha": 0.3 if many else 0.8} | options
+  axes.plot(x[thin], y[thin], "o", color=color, **options)
 
 
 def _panels(

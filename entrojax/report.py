@@ -23,6 +23,8 @@ from entrojax.entropy_law import (
   confidence,
   fit_entropy_law,
   forecast,
+  predict,
+  sensitivity,
 )
 from entrojax.runs import (
   MIN_EVALUATIONS,
@@ -251,43 +253,37 @@ def _missing(section: Section, runs: Sequence[Run]) -> str:
 
 
 def _law_table(runs: Sequence[Run]) -> str:
-  lines = []
+  """Returns the fitted law of each run and its forecast, a column a run."""
+  columns, notes = [], []
   for run in runs:
     entropy, reward, metric = law_points(run)
     law = fit_entropy_law(entropy, reward)
     early = forecast(entropy, reward, fraction=FIRST_PART)
     intervals = confidence(law)
-    lines.append(
-      [
-        run.name,
-        metric,
-        number(reward.size),
-        with_interval(law.a, intervals.a),
-        with_interval(law.b, intervals.b),
-        with_interval(law.ceiling, intervals.ceiling),
-        with_error(law.rmse),
-        with_error(law.r_squared),
-        with_error(early.rmse),
-        with_error(early.last_error),
-        _percent(early.coverage),
-        _law_note(law, early.law),
-      ]
+    last = entropy[-1] if entropy.size else math.nan
+    columns.append(
+      {
+        "R": metric,
+        "points": number(reward.size),
+        "a": with_interval(law.a, intervals.a),
+        "b": with_interval(law.b, intervals.b),
+        "ceiling b − a": with_interval(law.ceiling, intervals.ceiling),
+        "R left, at the last entropy": with_error(
+          law.ceiling - float(predict(law, last))
+        ),
+        "dR/dH there (1/nats)": with_error(float(sensitivity(law, last))),
+        "RMSE": with_error(law.rmse),
+        "R²": with_error(law.r_squared),
+        "points of the forecast": number(early.num_fitted),
+        "RMSE over the rest": with_error(early.rmse),
+        "error at the end": with_error(early.last_error),
+        "rest in its intervals": _percent(early.coverage),
+      }
     )
-  head = [
-    "run",
-    "R",
-    "points",
-    "a",
-    "b",
-    "ceiling b − a",
-    "RMSE",
-    "R²",
-    "forecast: RMSE",
-    "error at the end",
-    "in its interval",
-    "",
-  ]
-  return _table(head, lines)
+    notes += [f"{run.name}: {note}." for note in _law_notes(law, early.law)]
+  lines = [[name, *(c[name] for c in columns)] for name in columns[0]]
+  table = _table(["", *(run.name for run in runs)], lines)
+  return table + "".join(f'<p class="note">{escape(n)}</p>' for n in notes)
 
 
 def _change_table(runs: Sequence[Run]) -> str:
@@ -306,22 +302,19 @@ def _change_table(runs: Sequence[Run]) -> str:
   return _table(["run", "steps", "correlation", "slope"], lines)
 
 
-def _law_note(law: EntropyLaw, early: EntropyLaw) -> str:
+def _law_notes(law: EntropyLaw, early: EntropyLaw) -> list[str]:
+  """Says what is wrong with a law or with the one of the run's first part."""
   if math.isnan(law.a):
-    return "fewer than 3 distinct entropies"
-  notes = []
-  if law.ill_conditioned:
-    notes.append(f"ill-conditioned: entropies span less than {MIN_SPAN} nats")
+    return ["fewer than 3 distinct entropies, no law"]
+  narrow = f"ill-conditioned, entropies span less than {MIN_SPAN} nats"
+  notes = [narrow] if law.ill_conditioned else []
   if law.a < 0:
-    notes.append("a < 0: no ceiling")
+    notes.append("a < 0, no ceiling")
   if math.isnan(early.a):
-    notes.append("no forecast: fewer than 3 distinct entropies at first")
+    notes.append("fewer than 3 distinct entropies at first, no forecast")
   elif early.ill_conditioned:
-    notes.append(
-      f"forecast ill-conditioned: the first entropies span less than "
-      f"{MIN_SPAN} nats"
-    )
-  return "; ".join(notes)
+    notes.append(f"the forecast is {narrow}")
+  return notes
 
 
 def _percent(share: float) -> str:
