@@ -28,8 +28,20 @@ from entrojax.aggregation import (
   token_mean,
 )
 from entrojax.control import entropic_pi, no_control
-from entrojax.covariance import token_covariance
-from entrojax.entropy_law import fit_entropy_law
+from entrojax.covariance import (
+  covariance_by_quadrant,
+  predicted_entropy_change,
+  share_by_quadrant,
+  token_covariance,
+)
+from entrojax.entropy_law import (
+  confidence,
+  fit_entropy_law,
+  forecast,
+  predict,
+  predict_with_error,
+  sensitivity,
+)
 from entrojax.objectives import (
   ce_gppo,
   chain,
@@ -73,6 +85,8 @@ __all__ = [
   "chain",
   "cispo",
   "clip_cov",
+  "confidence",
+  "covariance_by_quadrant",
   "dr_grpo",
   "entrocraft",
   "entropic",
@@ -81,6 +95,7 @@ __all__ = [
   "entropy_bonus",
   "erc",
   "fit_entropy_law",
+  "forecast",
   "grpo",
   "grpo_dropout",
   "gspo",
@@ -93,12 +108,17 @@ __all__ = [
   "policy_loss",
   "ppo_clip",
   "psr",
+  "predict",
+  "predict_with_error",
+  "predicted_entropy_change",
   "reference_kl",
   "reinforce",
   "rloo",
+  "sensitivity",
   "seq_mean_token_mean",
   "seq_mean_token_sum",
   "seq_mean_token_sum_norm",
+  "share_by_quadrant",
   "stare",
   "steer",
   "token_covariance",

@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 import optax
 
 from entrojax.advantages.rules import kept, known
+from entrojax.covariance import covariance_metrics
 from entrojax.masking import clean, masked_mean, mean_metric, scalar_metric
 from entrojax.metrics import entropy_histogram
 from entrojax.objectives.chain import policy_loss
@@ -278,7 +279,13 @@ def _sampler_difference(
 def _token_metrics(tokens: ScoredTokens, sampled: Array) -> Mapping[str, Mean]:
   """Returns what is measured over all sampled tokens, f32[B, T]."""
   log_ratio = tokens.log_probs - tokens.old_log_probs
+  signs = {"positive": tokens.advantages > 0, "negative": tokens.advantages < 0}
   return {
+    **covariance_metrics(tokens),
+    **{
+      f"entropy/{name}": mean_metric(tokens.entropy, tokens.mask * sign)
+      for name, sign in signs.items()
+    },
     "actor/entropy": mean_metric(tokens.entropy, sampled),
     "actor/ppo_kl": mean_metric(-log_ratio, sampled),
     "actor/entropy_histogram": Mean(
