@@ -157,12 +157,47 @@ def get_config() -> Config:
 
   config.control = Config(
     {
-      "name": "no_control",  # or entropic_pi
-      "target": config_dict.placeholder(float),  # nats per token
+      "name": "no_control",  # a function of entrojax.control
+      "target": config_dict.placeholder(float),  # nats per token; no schedule's
+    }
+  )
+  config.entropic_pi = Config(  # drives entropic
+    {
       "kp": 1.0,  # 1 / nats
       "ki": 0.01,  # 1 / nats
       "limit": 1.0,  # bound of the coefficient
       "anti_windup": False,  # hold the integral while saturated
+    }
+  )
+  config.adaptive_coefficient = Config(  # drives adaptive_entropy
+    {
+      "step": 1e-4,  # loss per nat, an update
+      "max_coefficient": 5e-3,  # loss per nat
+      "initial": 0.0,  # loss per nat
+    }
+  )
+  config.entropy_guided = Config(  # drives positive_reweighting
+    {
+      "step": 0.05,  # an update
+      "initial": 0.0,  # in [0, 1]
+    }
+  )
+  config.stage_schedule = Config(  # drives positive_reweighting
+    {
+      "num_updates": config_dict.placeholder(int),  # optimizer steps
+    }
+  )
+  config.epoch_schedule = Config(  # drives positive_reweighting
+    {
+      "num_epochs": config_dict.placeholder(int),  # passes over the problems
+      "updates_per_epoch": config_dict.placeholder(int),  # optimizer steps
+    }
+  )
+  config.stare_weights = Config(  # drives adaptive_stare
+    {
+      "step": 0.01,  # an update
+      "max_weight": 1.5,
+      "initial": 1.1,  # in [1, max_weight]
     }
   )
   config.optimizer = Config(

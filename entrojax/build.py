@@ -163,9 +163,12 @@ def _try_objective(objective: Objective) -> None:
 
 def make_controller(config: Config) -> Controller:
   """Makes the controller that config.control names."""
-  settings = dict(config.control)
-  make = member(control, settings.pop("name"), "control.name")
-  return make() if make is control.no_control else make(**settings)
+  name, target = config.control.name, config.control.target
+  make = member(control, name, "control.name")
+  settings = dict(config.get(name, {}))
+  if target is not None:
+    settings["target"] = target
+  return make(**settings)
 
 
 def _optimizer(config: Config, controller: Controller):
