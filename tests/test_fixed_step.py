@@ -1,4 +1,4 @@
-"""Controllers that move by a fixed step, and schedules, on scripted entropies."""
+"""Controllers of a fixed step, and schedules, on scripted entropies."""
 
 import jax.numpy as jnp
 import numpy as np
