@@ -17,6 +17,7 @@ from entrojax.check import check, check_divisibility, member
 from entrojax.data import PromptStream, encode_prompts
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.rollout import generate, greedy, make_sampler
 from entrojax.sharding import (
@@ -119,7 +120,7 @@ def build(config: Config) -> Run:
     learning_rate=schedule,
   )
   ref_params = None
-  if "reference_kl" in config.objective:
+  if _needs_reference(objective):
     ref_params = jax.device_put(params, shardings.params)
   return Run(mesh, sizes, data, functions, state, ref_params)
 
@@ -143,7 +144,18 @@ def make_objective(config: Config) -> Objective:
   )
 
 
-def _try_objective(objective: Objective) -> None:
+def _needs_reference(objective: Objective) -> bool:
+  """Returns whether a member of the chain reads the reference's log-probs."""
+  try:
+    _try_objective(objective, with_reference=False)
+  except MissingReferenceError:
+    return True
+  return False
+
+
+def _try_objective(
+  objective: Objective, *, with_reference: bool = True
+) -> None:
   """Traces the chain on a mini-batch of one token, so that errors come now."""
   token = jnp.zeros((1, 1), jnp.float32)
   tokens = ScoredTokens(
@@ -153,7 +165,7 @@ def _try_objective(objective: Objective) -> None:
     old_entropy=token,
     advantages=token,
     mask=token,
-    ref_log_probs=token,
+    ref_log_probs=token if with_reference else None,
   )
   jax.eval_shape(
     lambda t: objectives.policy_loss(objective, aggregation.token_mean, t)[0],

@@ -91,6 +91,7 @@ def check(config: Config) -> None:
       f"{config.evaluation.temperature}"
     )
   _check_control(config)
+  _check_stare_target(config)
   _check_clip_range(config)
   if "gspo" in config.objective and config.aggregation != "seq-mean-token-mean":
     raise ValueError(
@@ -112,11 +113,30 @@ def _check_clip_range(config: Config) -> None:
       )
 
 
+def _check_stare_target(config: Config) -> None:
+  """Raises ValueError if adaptive_stare and its controller disagree."""
+  if "adaptive_stare" not in config.objective:
+    return
+  if config.adaptive_stare.target != config.control.target:
+    raise ValueError(
+      f"adaptive_stare.target = {config.adaptive_stare.target} must be "
+      f"control.target = {config.control.target}"
+    )
+
+
 def _warn_of_inert_members(config: Config) -> None:
   """Warns of members of the chain that the schedule leaves nothing to do."""
   if config.training.updates_per_rollout > 1:
     return
-  for name in ("ppo_clip", "gspo", "cispo", "ce_gppo", "kl_cov", "erc"):
+  for name in (
+    "ppo_clip",
+    "gspo",
+    "cispo",
+    "ce_gppo",
+    "kl_cov",
+    "erc",
+    "sent_released",
+  ):
     if name in config.objective:
       warnings.warn(
         f"training.updates_per_rollout is 1: {name} compares the policy with "

@@ -14,6 +14,8 @@ import numpy as np
 
 from entrojax import aggregation
 from entrojax.objectives import (
+  adaptive_entropy,
+  adaptive_stare,
   ce_gppo,
   chain,
   cispo,
@@ -25,9 +27,12 @@ from entrojax.objectives import (
   gspo,
   kl_cov,
   policy_loss,
+  positive_reweighting,
   ppo_clip,
   reference_kl,
   reinforce,
+  sent,
+  sent_released,
   stare,
   steer,
   top_entropy,
@@ -75,6 +80,10 @@ OBJECTIVES = {
   "stare": chain(
     ppo_clip(), stare(target=9.0, fraction=0.3, negative_weight=0.9)
   ),
+  "adaptive_stare": chain(
+    ppo_clip(), adaptive_stare(target=9.0, fraction=0.3, negative_strength=1.0)
+  ),
+  "positive_reweighting": chain(ppo_clip(), positive_reweighting()),
   "entropy_advantage": chain(ppo_clip(), entropy_advantage()),
   "entropic, selected": chain(ppo_clip(), entropic()),
   "entropic, all norm": chain(ppo_clip(), entropic(norm="all")),
@@ -91,7 +100,12 @@ OBJECTIVES = {
   "reference_kl, k3": chain(
     ppo_clip(), reference_kl(kl_coef=0.1, estimator="k3")
   ),
+  "sent": chain(ppo_clip(), sent(low_fraction=0.6, cov_fraction=0.3)),
+  "sent_released": chain(
+    ppo_clip(), sent_released(low_fraction=0.6, cov_fraction=0.3)
+  ),
   "entropy_bonus": chain(ppo_clip(), entropy_bonus(entropy_coef=0.1)),
+  "adaptive_entropy": chain(ppo_clip(), adaptive_entropy()),
   "all of them": chain(
     ppo_clip(dual_clip=3.0),
     entropic(),
@@ -104,7 +118,14 @@ PPO_TYPE = [
   name
   for name in OBJECTIVES
   if not name.startswith(
-    ("kl_cov", "reference_kl", "entropy_bonus", "all of them")
+    (
+      "kl_cov",
+      "reference_kl",
+      "sent",
+      "entropy_bonus",
+      "adaptive_entropy",
+      "all of them",
+    )
   )
 ]
 # A loss whose value depends on log-probs that its gradient takes as constants
@@ -190,7 +211,12 @@ ZERO_STRENGTH = {
   "reference_kl, k1": (reference_kl(kl_coef=0.0, estimator="k1"), None),
   "reference_kl, k2": (reference_kl(kl_coef=0.0, estimator="k2"), None),
   "reference_kl, k3": (reference_kl(kl_coef=0.0, estimator="k3"), None),
+  "sent": (sent(beta_low=0.0, beta_high=0.0), None),
+  "sent, no tokens": (sent(low_fraction=0.0), None),
+  "sent_released": (sent_released(beta_low=0.0, beta_high=0.0), None),
+  "sent_released, no tokens": (sent_released(cov_fraction=0.0), None),
   "entropy_bonus": (entropy_bonus(entropy_coef=0.0), None),
+  "adaptive_entropy": (adaptive_entropy(), 0.0),
   "top_entropy": (top_entropy(fraction=1.0), None),
   "top_entropy, all norm": (top_entropy(fraction=1.0, norm="all"), None),
   "top_entropy, quantile": (
@@ -203,6 +229,8 @@ ZERO_STRENGTH = {
   "stare, weights 1": (stare(target=9.0, positive_weight=1.0), None),
   "stare, above its target": (stare(target=0.1), None),
   "stare, no tokens": (stare(target=9.0, fraction=0.0), None),
+  "adaptive_stare": (adaptive_stare(target=9.0, negative_strength=1.0), 1.0),
+  "positive_reweighting": (positive_reweighting(), 1.0),
   "entropy_advantage": (entropy_advantage(alpha=0.0), None),
 }
 

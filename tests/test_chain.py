@@ -7,12 +7,14 @@ import pytest
 
 from entrojax import aggregation
 from entrojax.objectives import (
+  adaptive_stare,
   chain,
   entropic,
   entropy_advantage,
   entropy_bonus,
   erc,
   policy_loss,
+  positive_reweighting,
   ppo_clip,
   reinforce,
   stare,
@@ -35,7 +37,16 @@ def test_a_chain_without_a_term_is_refused(random_tokens):
 
 
 @pytest.mark.parametrize(
-  "transform", [top_entropy(), steer(), erc(), stare(), entropy_advantage()]
+  "transform",
+  [
+    top_entropy(),
+    steer(),
+    erc(),
+    stare(),
+    adaptive_stare(),
+    positive_reweighting(),
+    entropy_advantage(),
+  ],
 )
 def test_a_transform_without_a_term_before_it_is_refused(
   transform, random_tokens

@@ -10,6 +10,7 @@ import pytest
 
 from entrojax import aggregation
 from entrojax.objectives import (
+  adaptive_stare,
   ce_gppo,
   chain,
   cispo,
@@ -23,6 +24,8 @@ from entrojax.objectives import (
   policy_loss,
   ppo_clip,
   reference_kl,
+  sent,
+  sent_released,
   stare,
   steer,
   top_entropy,
@@ -267,6 +270,19 @@ def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
     (stare, {"target": -0.3}, r"stare\.target .* -0\.3"),
     (stare, {"fraction": 10}, r"stare\.fraction .* 10"),
     (stare, {"negative_weight": -1.0}, r"negative_weight .* -1\.0"),
+    (adaptive_stare, {"target": -0.3}, r"adaptive_stare\.target .* -0\.3"),
+    (adaptive_stare, {"fraction": 1.5}, r"adaptive_stare\.fraction .* 1\.5"),
+    (
+      adaptive_stare,
+      {"negative_strength": 3},
+      r"negative_strength must lie in \[0, 2\], got 3",
+    ),
+    (sent, {"low_fraction": 80}, r"sent\.low_fraction .* 80"),
+    (sent, {"cov_fraction": -0.1}, r"sent\.cov_fraction .* -0\.1"),
+    (sent, {"beta_low": -0.05}, r"sent\.beta_low .* -0\.05"),
+    (sent, {"beta_high": float("nan")}, r"sent\.beta_high .* nan"),
+    (sent_released, {"low_fraction": 2.0}, r"sent_released\.low_fraction"),
+    (sent_released, {"beta_high": -1.0}, r"sent_released\.beta_high .* -1"),
     (entropy_advantage, {"alpha": -0.4}, r"alpha .* -0\.4"),
     (entropy_advantage, {"kappa": 1.0}, r"kappa .* 1\.0"),
     (top_entropy, {"fraction": 0.0}, r"top_entropy\.fraction .* 0\.0"),

@@ -1,4 +1,4 @@
-"""Terms beside the surrogate: the reference KL and the entropy bonus."""
+"""Terms beside the surrogate: the reference KL and entropy bonuses."""
 
 import dataclasses
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entrojax.objectives import entropy_bonus
+from entrojax.objectives import adaptive_entropy, entropy_bonus
 from entrojax.objectives.reference_kl import k1, k2, k3
-from tests.objective_cases import OBJECTIVES, evaluated, hand_tokens, near
+from tests.objective_cases import OBJECTIVES, evaluated, hand_tokens, near, same
 
 
 @pytest.mark.parametrize("estimator", [k1, k2, k3])
@@ -46,6 +46,15 @@ def test_reference_kl_without_a_reference_is_refused(random_tokens):
   tokens = dataclasses.replace(random_tokens(0, 5, 7), ref_log_probs=None)
   with pytest.raises(ValueError, match="needs ref_log_probs"):
     evaluated(OBJECTIVES["reference_kl, k3"], tokens)
+
+
+def test_the_adaptive_bonus_is_the_bonus_of_its_coefficient(random_tokens):
+  tokens = random_tokens(26, 5, 7)
+  (loss, _), gradients = evaluated(adaptive_entropy(), tokens, coefficient=0.25)
+  (expected, _), expected_gradients = evaluated(
+    entropy_bonus(entropy_coef=0.25), tokens
+  )
+  same((loss, gradients), (expected, expected_gradients))
 
 
 def test_the_entropy_bonus_pushes_the_entropy_of_every_token_alike():

@@ -2,14 +2,17 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from entrojax.objectives import (
+  adaptive_stare,
   chain,
   entropy_advantage,
   erc,
+  positive_reweighting,
   ppo_clip,
   reinforce,
   stare,
@@ -41,6 +44,53 @@ def test_stare_weighs_the_most_surprising_tokens_of_each_sign():
   # ceil(0.3 * 4) = 2 tokens of each sign
   expected = np.array([[-1, -1.5, -1, -1.5], [0.5, 1, 0.5, 1]]) / 8
   near(gradient, np.float32(expected))
+
+
+@pytest.mark.parametrize("negative_strength", [0.0, 1.0])
+def test_stare_s_weights_are_the_controller_s_and_its_mirror_image(
+  negative_strength, random_tokens
+):
+  tokens = random_tokens(24, 5, 7)
+  settings = {"target": 9.0, "fraction": 0.3}
+  adaptive = adaptive_stare(**settings, negative_strength=negative_strength)
+  constant = stare(
+    **settings,
+    positive_weight=1.25,
+    negative_weight=0.75 if negative_strength else 1.0,
+  )
+  same(
+    evaluated(chain(ppo_clip(), adaptive), tokens, coefficient=1.25)[1],
+    evaluated(chain(ppo_clip(), constant), tokens)[1],
+  )
+
+
+def test_positive_reweighting_weighs_right_answers_alone():
+  tokens = hand_tokens(np.zeros((3, 2)), [[2] * 2, [-1] * 2, [0] * 2])
+  (loss, metrics), (gradient, _) = evaluated(
+    chain(ppo_clip(), positive_reweighting()), tokens, coefficient=0.25
+  )
+  # (-2 * 0.25 + 1 + 0) / 3; denominators count all 6 tokens
+  near(loss, 0.5 / 3)
+  near(gradient, np.float32([[-0.5] * 2, [1] * 2, [0] * 2]) / 6)
+  assert metrics["positive_reweighting/touched"].total == 2
+  assert metrics["positive_reweighting/coefficient"].total == 0.25
+
+
+def test_at_a_weight_of_0_right_answers_alone_have_loss_and_gradients_of_0():
+  tokens = hand_tokens(np.log([[1.1, 0.9]]), [[1, 2]])
+  (loss, _), gradients = evaluated(
+    chain(ppo_clip(), positive_reweighting()), tokens, coefficient=0.0
+  )
+  same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
+
+
+def test_positive_reweighting_is_linear_in_its_coefficient(random_tokens):
+  tokens = random_tokens(25, 5, 7)
+  objective = chain(ppo_clip(), positive_reweighting())
+  at = {
+    c: evaluated(objective, tokens, coefficient=c)[1][0] for c in (0, 0.5, 1)
+  }
+  near(at[0.5], (at[0] + at[1]) / 2)
 
 
 @pytest.mark.parametrize("name", ["ppo_clip, dual", "cispo", "ce_gppo", "gspo"])
