@@ -120,7 +120,7 @@ def build(config: Config) -> Run:
     learning_rate=schedule,
   )
   ref_params = None
-  if _needs_reference(objective):
+  if needs_reference(objective):
     ref_params = jax.device_put(params, shardings.params)
   return Run(mesh, sizes, data, functions, state, ref_params)
 
@@ -144,7 +144,7 @@ def make_objective(config: Config) -> Objective:
   )
 
 
-def _needs_reference(objective: Objective) -> bool:
+def needs_reference(objective: Objective) -> bool:
   """Returns whether a member of the chain reads the reference's log-probs."""
   try:
     _try_objective(objective, with_reference=False)

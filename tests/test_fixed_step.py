@@ -52,14 +52,6 @@ def test_the_adaptive_coefficient_has_the_settings_of_its_paper():
   near(found, np.minimum(1e-4 * np.arange(61), 5e-3))
 
 
-def test_the_entropy_guided_weight_has_its_golden_sequence():
-  # golden vector of the specification, target 0.2 and step 0.05 of the paper
-  found = fed_back(
-    entropy_guided(target=0.2), [0.5, 0.4, 0.3, 0.19, 0.18, 0.25]
-  )
-  near(found, [0, 0.05, 0.10, 0.15, 0.10, 0.05, 0.10])
-
-
 @pytest.mark.parametrize(("entropy", "bound"), [(9.0, 1.0), (0.0, 0.0)])
 def test_the_entropy_guided_weight_stays_between_0_and_1(entropy, bound):
   found = fed_back(entropy_guided(target=0.2, initial=0.5), [entropy] * 30)
