@@ -181,13 +181,21 @@ def get_config() -> Config:
       "negative_weight": 1.0,  # and at A < 0; 1 = off
     }
   )
+  config.adaptive_stare = Config(  # weights of control stare_weights
+    {
+      "target": 0.3,  # nats per token; control.target is the same
+      "fraction": 0.1,  # of the tokens of one sign of advantage
+      "negative_strength": 0.0,  # 1: as much less at A < 0 as more at A > 0
+    }
+  )
+  config.positive_reweighting = Config()
   config.entropy_advantage = Config(
     {
       "alpha": 0.4,  # advantage per nat
       "kappa": 2.0,  # at most |A| / kappa is added
     }
   )
-  config.entropic = Config(
+  config.entropic = Config(  # coefficient of control entropic_pi
     {
       "min_probability": 0.95,  # acts on tokens above; 0 = on all
       "norm": "selected",  # the denominator's tokens: selected or all
@@ -199,6 +207,23 @@ def get_config() -> Config:
       "estimator": "k3",  # k1, k2, k3
     }
   )
+  config.sent = Config(
+    {
+      "low_fraction": 0.8,  # of all response tokens, of lowest entropy
+      "cov_fraction": 2e-4,  # of those, of highest covariance; no percentage
+      "beta_low": 0.05,  # loss per nat, on tokens of low entropy
+      "beta_high": 0.2,  # and on those of high covariance too
+    }
+  )
+  config.sent_released = Config(
+    {
+      "low_fraction": 0.8,  # of all response tokens, of lowest entropy
+      "cov_fraction": 2e-4,  # of those, at either end of the covariance
+      "beta_low": 0.05,  # loss per nat, on tokens of lowest covariance
+      "beta_high": 0.2,  # and of highest
+    }
+  )
+  config.adaptive_entropy = Config()
   config.entropy_bonus = Config(
     {
       "entropy_coef": 1e-3  # loss per nat
@@ -207,12 +232,47 @@ def get_config() -> Config:
 
   config.control = Config(
     {
-      "name": "no_control",  # or entropic_pi
-      "target": config_dict.placeholder(float),  # nats per token
+      "name": "no_control",  # a function of entrojax.control
+      "target": config_dict.placeholder(float),  # nats per token; no schedule's
+    }
+  )
+  config.entropic_pi = Config(  # drives entropic
+    {
       "kp": 1.0,  # 1 / nats
       "ki": 0.01,  # 1 / nats
       "limit": 1.0,  # bound of the coefficient
       "anti_windup": False,  # hold the integral while saturated
+    }
+  )
+  config.adaptive_coefficient = Config(  # drives adaptive_entropy
+    {
+      "step": 1e-4,  # loss per nat, an update
+      "max_coefficient": 5e-3,  # loss per nat
+      "initial": 0.0,  # loss per nat
+    }
+  )
+  config.entropy_guided = Config(  # drives positive_reweighting
+    {
+      "step": 0.05,  # an update
+      "initial": 0.0,  # in [0, 1]
+    }
+  )
+  config.stage_schedule = Config(  # drives positive_reweighting
+    {
+      "num_updates": config_dict.placeholder(int),  # optimizer steps
+    }
+  )
+  config.epoch_schedule = Config(  # drives positive_reweighting
+    {
+      "num_epochs": config_dict.placeholder(int),  # passes over the problems
+      "updates_per_epoch": config_dict.placeholder(int),  # optimizer steps
+    }
+  )
+  config.stare_weights = Config(  # drives adaptive_stare
+    {
+      "step": 0.01,  # an update
+      "max_weight": 1.5,
+      "initial": 1.1,  # in [1, max_weight]
     }
   )
   config.optimizer = Config(

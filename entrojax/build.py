@@ -17,6 +17,7 @@ from entrojax.check import check, check_divisibility, member
 from entrojax.data import PromptStream, encode_prompts
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.rollout import generate, greedy, make_sampler
 from entrojax.sharding import (
@@ -122,7 +123,7 @@ def build(config: Config) -> Run:
     learning_rate=schedule,
   )
   ref_params = None
-  if "reference_kl" in config.objective:
+  if needs_reference(objective):
     ref_params = jax.device_put(params, shardings.params)
   return Run(mesh, sizes, data, functions, state, ref_params)
 
@@ -172,7 +173,18 @@ def _try_advantage_rules(
   jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
 
 
-def _try_objective(objective: Objective) -> None:
+def needs_reference(objective: Objective) -> bool:
+  """Returns whether a member of the chain reads the reference's log-probs."""
+  try:
+    _try_objective(objective, with_reference=False)
+  except MissingReferenceError:
+    return True
+  return False
+
+
+def _try_objective(
+  objective: Objective, *, with_reference: bool = True
+) -> None:
   """Traces the chain on a mini-batch of one token, so that errors come now."""
   token = jnp.zeros((1, 1), jnp.float32)
   tokens = ScoredTokens(
@@ -182,7 +194,7 @@ def _try_objective(objective: Objective) -> None:
     old_entropy=token,
     advantages=token,
     mask=token,
-    ref_log_probs=token,
+    ref_log_probs=token if with_reference else None,
   )
   jax.eval_shape(
     lambda t: objectives.policy_loss(objective, aggregation.token_mean, t)[0],
@@ -192,9 +204,12 @@ def _try_objective(objective: Objective) -> None:
 
 def make_controller(config: Config) -> Controller:
   """Makes the controller that config.control names."""
-  settings = dict(config.control)
-  make = member(control, settings.pop("name"), "control.name")
-  return make() if make is control.no_control else make(**settings)
+  name, target = config.control.name, config.control.target
+  make = member(control, name, "control.name")
+  settings = dict(config.get(name, {}))
+  if target is not None:
+    settings["target"] = target
+  return make(**settings)
 
 
 def _optimizer(config: Config, controller: Controller):

@@ -33,8 +33,9 @@ def chain(*objectives: Objective) -> Objective:
     raise ValueError("chain needs at least one objective")
 
   def composed(tokens, token_loss, coefficient, key):
-    keys = jax.random.split(key, len(objectives))
-    for objective, member_key in zip(objectives, keys, strict=True):
+    for i, objective in enumerate(objectives):
+      # its place, not the chain's length: what follows does not change a draw
+      member_key = jax.random.fold_in(key, i)
       token_loss = objective(tokens, token_loss, coefficient, member_key)
     return token_loss
 
