@@ -165,6 +165,18 @@ def get_config() -> Config:
       "anti_windup": False,  # hold the integral while saturated
     }
   )
+  config.projection = Config(  # of each update, on its entropy change
+    {
+      "enabled": False,
+      "target": config_dict.placeholder(float),  # nats per token
+      "target_fraction": config_dict.placeholder(float),  # of H at the start
+      "gain": 0.02,  # wanted change of an update / error; 0 = no feedback
+      "integral_gain": 0.0,  # the same / summed error
+      "limit": 2e-3,  # nats, bound of the wanted change of an update
+      "sided": "raise",  # leaves steps above the wanted change; or both
+      "max_relative_correction": config_dict.placeholder(float),  # of |step|
+    }
+  )
   config.optimizer = Config(
     {
       "learning_rate": 1e-6,

@@ -18,6 +18,7 @@ from entrojax.data import PromptStream, encode_prompts
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
+from entrojax.projection import adam_preconditioner, entropy_projection
 from entrojax.rollout import generate, greedy, make_sampler
 from entrojax.sharding import (
   by_row,
@@ -97,6 +98,7 @@ def build(config: Config) -> Run:
     optimizer,
     group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,
+    entropy_gradient=config.projection.enabled,
     mesh=mesh,
     **config.training,
   )
@@ -176,7 +178,24 @@ def _optimizer(config: Config, controller: Controller):
     decay_steps=settings.pop("decay_steps"),
     end_fraction=settings.pop("end_fraction"),
   )
-  return make_optimizer(controller, schedule, **settings), schedule
+  optimizer = make_optimizer(
+    controller, schedule, wrap=_projection(config), **settings
+  )
+  return optimizer, schedule
+
+
+def _projection(config: Config):
+  """Returns what wraps AdamW; None if updates are not to be projected."""
+  settings = dict(config.projection)
+  if not settings.pop("enabled"):
+    return None
+  return functools.partial(
+    entropy_projection,
+    precondition=adam_preconditioner(
+      b2=config.optimizer.b2, eps=config.optimizer.eps
+    ),
+    **settings,
+  )
 
 
 def _data(config: Config) -> Data:

@@ -75,6 +75,7 @@ def check(config: Config) -> None:
       f"{config.evaluation.temperature}"
     )
   _check_control(config)
+  _check_projection(config)
   _check_clip_range(config)
   if "gspo" in config.objective and config.aggregation != "seq-mean-token-mean":
     raise ValueError(
@@ -134,6 +135,18 @@ def _check_control(config: Config) -> None:
       f"{tuple(config.objective)}: a controller needs the term it drives "
       "('entropic'), and the term needs a controller"
     )
+
+
+def _check_projection(config: Config) -> None:
+  if config.projection.enabled:
+    return  # entropy_projection checks its own arguments
+  for leaf in ("target", "target_fraction", "max_relative_correction"):
+    value = config.projection[leaf]
+    if value is not None:
+      raise ValueError(
+        f"projection.{leaf} is {value} but projection.enabled is False: no "
+        "update would be projected"
+      )
 
 
 def check_divisibility(config: Config, num_row_shards: int) -> None:

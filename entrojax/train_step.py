@@ -20,9 +20,16 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import optax
 
-from entrojax.masking import clean, masked_mean, mean_metric, scalar_metric
+from entrojax.masking import (
+  clean,
+  divide,
+  masked_mean,
+  mean_metric,
+  scalar_metric,
+)
 from entrojax.metrics import entropy_histogram
 from entrojax.objectives.chain import policy_loss
+from entrojax.projection import projection_metrics
 from entrojax.scoring import score_in_microbatches
 from entrojax.sharding import split_rows
 from entrojax.types import (
@@ -78,6 +85,7 @@ def make_update(
   num_epochs: int = 1,
   num_microbatches: int = 1,
   rematerialise: bool = True,
+  entropy_gradient: bool = False,
   mesh: Mesh | None = None,
 ) -> Update:
   """Makes update(state, ref_params, batch, key) -> (state, metrics).
@@ -95,6 +103,8 @@ def make_update(
     num_epochs: passes over the batch that those steps make together.
     num_microbatches: parts of a mini-batch whose activations exist in turn.
     rematerialise: trade a second forward pass for their memory.
+    entropy_gradient: differentiate the mini-batch's entropy as well, for an
+      optimizer with an entropy_projection in it; off, no pass for it is made.
     mesh: over whose rows mini-batches are split; None for a single device.
 
   Returns:
@@ -144,8 +154,14 @@ def make_update(
       loss_of, argnums=(0, 1), has_aux=True
     )(log_probs, entropy)
     (grads,) = transpose(cotangents)
+    signals = {"entropy": mean_entropy}
+    if entropy_gradient:
+      # one forward pass, transposed for the loss and for the entropy
+      (signals["entropy_grad"],) = transpose(
+        _entropy_cotangents(batch.response_mask, log_probs, entropy)
+      )
     updates, opt_state = optimizer.update(
-      grads, state.opt_state, state.params, entropy=mean_entropy
+      grads, state.opt_state, state.params, **signals
     )
     state = TrainState(
       params=optax.apply_updates(state.params, updates),
@@ -157,6 +173,7 @@ def make_update(
       "actor/grad_norm": optax.global_norm(grads),
       "actor/update_norm": optax.global_norm(updates),
       **controller.metrics(control_state, mean_entropy),
+      **(projection_metrics(opt_state) if entropy_gradient else {}),
     }
     return state, {
       **metrics,
@@ -240,6 +257,14 @@ def _mean_entropy(entropy: Array, mask: Array) -> Array:
   """Returns the token-mean entropy, nats; NaN if there is no token."""
   mean = masked_mean(jax.lax.stop_gradient(entropy), mask)
   return jnp.where(jnp.sum(mask) > 0, mean, jnp.nan)
+
+
+def _entropy_cotangents(
+  mask: Array, log_probs: Array, entropy: Array
+) -> tuple[Array, Array]:
+  """Returns the gradient of the token-mean entropy with respect to both."""
+  share = divide(mask, jnp.sum(mask))
+  return jnp.zeros_like(log_probs), share.astype(entropy.dtype)
 
 
 def _sampler_difference(

@@ -22,6 +22,7 @@ FLOORS = (
   {"objectives", "models", "sharding"},
   {
     "optimizer",
+    "projection",
     "rollout",
     "scoring",
     "rewards",
