@@ -45,7 +45,7 @@ class Correction(NamedTuple):
 
 class ProjectionState(NamedTuple):
   inner: Any  # the inner optimizer's
-  count: Array  # i32[], updates made
+  num_updates: Array  # i32[]
   start_entropy: Array  # f32[], the first above 0, nats; 0 = none yet
   integral: Array  # f32[], sum of past errors, nats
   last: Correction
@@ -140,13 +140,13 @@ def entropy_projection(
       return target_fraction * state.start_entropy - entropy
     if target is None:
       return jnp.zeros_like(entropy)
-    return (target(state.count) if callable(target) else target) - entropy
+    return (target(state.num_updates) if callable(target) else target) - entropy
 
   def init(params: Any) -> ProjectionState:
     zero = jnp.zeros((), jnp.float32)
     return ProjectionState(
       inner=inner.init(params),
-      count=jnp.zeros((), jnp.int32),
+      num_updates=jnp.zeros((), jnp.int32),
       start_entropy=zero,
       integral=zero,
       last=Correction(*[zero] * len(Correction._fields)),
@@ -177,7 +177,7 @@ def entropy_projection(
     )
     return step, ProjectionState(
       inner=inner_state,
-      count=optax.safe_increment(state.count),
+      num_updates=optax.safe_increment(state.num_updates),
       start_entropy=state.start_entropy,
       integral=_float32(state.integral + error),
       last=last,
