@@ -49,6 +49,7 @@ def get_config() -> Config:
       "num_epochs": 1,  # passes over it that these steps make together
       "num_microbatches": 1,  # parts of a mini-batch run one after another
       "rematerialise": True,  # hold the activations of one part at a time
+      "scope": "minibatch",  # of batch statistics; micro: of each part
     }
   )
 
@@ -273,6 +274,18 @@ def get_config() -> Config:
       "step": 0.01,  # an update
       "max_weight": 1.5,
       "initial": 1.1,  # in [1, max_weight]
+    }
+  )
+  config.projection = Config(  # of each update, on its entropy change
+    {
+      "enabled": False,
+      "target": config_dict.placeholder(float),  # nats per token
+      "target_fraction": config_dict.placeholder(float),  # of H at the start
+      "gain": 0.02,  # wanted change of an update / error; 0 = no feedback
+      "integral_gain": 0.0,  # the same / summed error
+      "limit": 2e-3,  # nats, bound of the wanted change of an update
+      "sided": "raise",  # leaves steps above the wanted change; or both
+      "max_relative_correction": config_dict.placeholder(float),  # of |step|
     }
   )
   config.optimizer = Config(

@@ -19,6 +19,7 @@ from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
+from entrojax.projection import adam_preconditioner, entropy_projection
 from entrojax.rollout import generate, greedy, make_sampler
 from entrojax.sharding import (
   by_row,
@@ -83,7 +84,8 @@ def build(config: Config) -> Run:
   check(config)
   mesh = make_mesh(config.mesh)
   check_divisibility(config, num_row_shards(mesh))
-  objective, controller = make_objective(config), make_controller(config)
+  members, controller = make_members(config), make_controller(config)
+  objective = objectives.chain(*members.values())
   _try_objective(objective)
   rules = make_advantage_rules(config)
   _try_advantage_rules(rules, config)
@@ -101,6 +103,8 @@ def build(config: Config) -> Run:
     optimizer,
     group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,
+    members=members,
+    entropy_gradient=config.projection.enabled,
     mesh=mesh,
     **config.training,
   )
@@ -137,14 +141,12 @@ def model_folder(path: str) -> Path:
   return folder
 
 
-def make_objective(config: Config) -> Objective:
-  """Makes the chain that config.objective names."""
-  return objectives.chain(
-    *(
-      member(objectives, name, "objective")(**config.get(name, {}))
-      for name in config.objective
-    )
-  )
+def make_members(config: Config) -> Mapping[str, Objective]:
+  """Makes the members of the chain that config.objective names, in order."""
+  return {
+    name: member(objectives, name, "objective")(**config.get(name, {}))
+    for name in config.objective
+  }
 
 
 def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
@@ -220,7 +222,24 @@ def _optimizer(config: Config, controller: Controller):
     decay_steps=settings.pop("decay_steps"),
     end_fraction=settings.pop("end_fraction"),
   )
-  return make_optimizer(controller, schedule, **settings), schedule
+  optimizer = make_optimizer(
+    controller, schedule, wrap=_projection(config), **settings
+  )
+  return optimizer, schedule
+
+
+def _projection(config: Config):
+  """Returns what wraps AdamW; None if updates are not to be projected."""
+  settings = dict(config.projection)
+  if not settings.pop("enabled"):
+    return None
+  return functools.partial(
+    entropy_projection,
+    precondition=adam_preconditioner(
+      b2=config.optimizer.b2, eps=config.optimizer.eps
+    ),
+    **settings,
+  )
 
 
 def _data(config: Config) -> Data:

@@ -95,6 +95,7 @@ def check(config: Config) -> None:
   _check_control(config)
   _check_advantage(config)
   _check_stare_target(config)
+  _check_projection(config)
   _check_clip_range(config)
   if "gspo" in config.objective and config.aggregation != "seq-mean-token-mean":
     raise ValueError(
@@ -210,6 +211,18 @@ def _check_control(config: Config) -> None:
     f"objective has {found[0]!r} but control.name is {name!r}: it is driven by "
     + " or ".join(repr(controller) for controller in _DRIVEN[found[0]])
   )
+
+
+def _check_projection(config: Config) -> None:
+  if config.projection.enabled:
+    return  # entropy_projection checks its own arguments
+  for leaf in ("target", "target_fraction", "max_relative_correction"):
+    value = config.projection[leaf]
+    if value is not None:
+      raise ValueError(
+        f"projection.{leaf} is {value} but projection.enabled is False: no "
+        "update would be projected"
+      )
 
 
 def check_divisibility(config: Config, num_row_shards: int) -> None:

@@ -4,8 +4,10 @@ A method's direction is what its paper says of the entropy against plain GRPO:
 +1 higher, -1 lower, 0 nothing that a few updates could show.
 """
 
+from collections.abc import Mapping
 import importlib
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict as Config
@@ -20,7 +22,7 @@ class Method(NamedTuple):
 
   direction: int  # of the entropy against plain GRPO
   # what makes a few updates show it: 'section.leaf' -> value
-  overrides: dict[str, Any] = {}
+  overrides: Mapping[str, Any] = MappingProxyType({})
   why: str = ""  # of the overrides, or of a direction of 0
 
 

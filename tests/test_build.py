@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs import default
-from entrojax.build import make_controller, make_objective, needs_reference
+from entrojax.build import make_controller, make_members, needs_reference
 from entrojax.control import PIState
 
 MEMBERS = (
@@ -24,7 +24,7 @@ MEMBERS = (
 def test_a_reference_is_needed_by_who_reads_it(name):
   config = default.get_config()
   config.objective = ("ppo_clip", name)
-  needed = needs_reference(make_objective(config))
+  needed = needs_reference(chain(*make_members(config).values()))
   assert needed == (name in ("reference_kl", "sent"))
 
 

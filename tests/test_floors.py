@@ -25,6 +25,7 @@ FLOORS = (
   {"objectives", "models", "sharding"},
   {
     "optimizer",
+    "projection",
     "rollout",
     "scoring",
     "rewards",

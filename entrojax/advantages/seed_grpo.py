@@ -8,12 +8,12 @@ sign of A stays. arXiv 2505.12346; semantic.py has SE and f.
 
 import dataclasses
 
+import jax.numpy as jnp
+
 from entrojax.advantages.rules import known
 from entrojax.masking import mean_metric
 from entrojax.semantic import modulation, semantic_entropy
 from entrojax.types import AdvantageRule, Responses
-
-import jax.numpy as jnp
 
 
 def seed_grpo(

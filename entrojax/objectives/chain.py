@@ -128,6 +128,41 @@ def policy_loss(
   return sum(losses[1:], start=losses[0]), token_loss.metrics
 
 
+def loss_by_parts(
+  objective: Objective,
+  aggregate: Aggregation,
+  tokens: ScoredTokens,
+  *,
+  coefficient: Array,
+  key: Array,
+) -> tuple[Array, Metrics]:
+  """Returns the mean of `policy_loss` over parts of a mini-batch.
+
+  One part is the mini-batch itself. Several are the statistics scope of
+  released torch code: batch statistics, selections and denominators are those
+  of a part, and a part counts by its share of the rows.
+
+  Args:
+    objective: as for `policy_loss`.
+    aggregate: likewise.
+    tokens: B rows, of which each part is a run of B / N.
+    coefficient: f32[N], of each part.
+    key: consumed; each part draws from its own.
+  """
+  num_parts = coefficient.shape[0]
+  if num_parts == 1:
+    return policy_loss(
+      objective, aggregate, tokens, coefficient=coefficient[0], key=key
+    )
+  split = lambda x: x.reshape(num_parts, -1, *x.shape[1:])
+  losses, metrics = jax.vmap(
+    lambda part, coefficient, key: policy_loss(
+      objective, aggregate, part, coefficient=coefficient, key=key
+    )
+  )(jax.tree.map(split, tokens), coefficient, jax.random.split(key, num_parts))
+  return jnp.mean(losses), jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+
 def check_tokens(tokens: ScoredTokens) -> None:
   """Raises ValueError naming the first field whose shape is not the mask's."""
   for field in dataclasses.fields(tokens):
