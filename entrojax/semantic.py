@@ -29,7 +29,7 @@ FORMS = {
 }
 
 _LEAST = -1e30  # nats; log 0 as a number that may be multiplied by 0
-_ROUNDING = 1e-6  # a share of log G this near to 1 is 1: focal falls off there
+_ROUNDING = 1e-6  # a share this near to 1 is 1: there focal falls off a cliff
 
 
 def semantic_entropy(
@@ -150,10 +150,8 @@ def modulation(
     raise ValueError(
       f"modulation.alpha must be finite and not negative, got {alpha}"
     )
-  if alpha == 0:
-    return jnp.ones_like(entropy)
   size = jnp.asarray(group_size)
   most = jnp.log(jnp.maximum(size, 2).astype(entropy.dtype))
-  s = jnp.clip(jax.lax.stop_gradient(entropy) / most, 0.0, 1.0)
+  s = jnp.maximum(jax.lax.stop_gradient(entropy) / most, 0.0)
   s = jnp.where(s > 1 - _ROUNDING, 1.0, s)
   return jnp.where(size < 2, 1.0, FORMS[form](s, alpha))
