@@ -90,6 +90,19 @@ def get_config() -> Config:
       "score": "mean",  # log-prob of a response's tokens; or their sum
     }
   )
+  config.seed_grpo = Config(  # after the baseline
+    {
+      "estimator": "rao",  # of semantic entropy; count, mc, mc_unnormalised
+      "form": "inverse",  # of the factor; linear, exp, focal
+      "alpha": 0.0417,  # its strength; takes 4 % at most. 0.5 to 1 tells
+    }
+  )
+  config.clusters = Config(  # of a group's answers, for seed_grpo
+    {
+      "equality": "exact",  # of answers; normalised, verified
+      "unparsed": "singleton",  # a cluster each; shared: one; drop: none
+    }
+  )
   config.entrocraft = Config(  # after the baseline
     {
       "low": (0.6, 0.4),  # nats, lower bound at the start and at the end

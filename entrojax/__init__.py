@@ -17,6 +17,7 @@ from entrojax.advantages import (
   overlong_penalty,
   psr,
   rloo,
+  seed_grpo,
   unlikeliness,
   uplift_rate,
   w_reinforce,
@@ -74,6 +75,7 @@ from entrojax.objectives import (
   steer,
   top_entropy,
 )
+from entrojax.semantic import modulation, semantic_entropy
 from entrojax.token_stats import log_prob_and_entropy
 from entrojax.types import (
   AdvantageRule,
@@ -119,6 +121,7 @@ __all__ = [
   "gspo",
   "kl_cov",
   "log_prob_and_entropy",
+  "modulation",
   "no_control",
   "nsr",
   "overlong_filter",
@@ -133,6 +136,8 @@ __all__ = [
   "reference_kl",
   "reinforce",
   "rloo",
+  "seed_grpo",
+  "semantic_entropy",
   "sensitivity",
   "sent",
   "sent_released",

@@ -1,6 +1,6 @@
 """From a config to the parts of a run: every error before any compilation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
 import optax
 
-from entrojax import advantages, aggregation, control, objectives
+from entrojax import (
+  advantages,
+  aggregation,
+  answers,
+  clusters,
+  control,
+  objectives,
+)
 from entrojax import tokenizer as tokenizers
 from entrojax.check import check, check_divisibility, member
 from entrojax.data import PromptStream, encode_prompts
@@ -43,6 +50,9 @@ from entrojax.types import (
   TrainState,
 )
 
+# answers of a group, None = unparsed -> cluster ids
+Clusterer = Callable[[Sequence[str | None]], list[int]]
+
 
 class Data(NamedTuple):
   """What the run reads, and how it is judged."""
@@ -51,6 +61,7 @@ class Data(NamedTuple):
   tokenizer: tokenizers.Tokenizer
   stream: PromptStream
   held_out: Sequence[Problem]
+  cluster: Clusterer | None  # of a group's answers, where a rule asks for it
 
 
 class Functions(NamedTuple):
@@ -255,7 +266,40 @@ def _data(config: Config) -> Data:
     prompt_length=config.rollout.prompt_length,
     seed=config.seed,
   )
-  return Data(task, tokenizer, stream, held_out)
+  return Data(task, tokenizer, stream, held_out, _clusterer(config, task))
+
+
+def _clusterer(config: Config, task: Task) -> Clusterer | None:
+  """Makes what sorts a group's answers by meaning; None if no rule asks."""
+  if "seed_grpo" not in config.advantage:
+    return None
+  settings = config.clusters
+  if settings.unparsed not in clusters.UNPARSED:
+    raise ValueError(
+      f"clusters.unparsed must be one of {clusters.UNPARSED}, got "
+      f"{settings.unparsed!r}"
+    )
+  equalities = {
+    "exact": answers.exact,
+    "normalised": answers.normalised,
+    "verified": task.equivalent,
+  }
+  if settings.equality not in equalities:
+    raise ValueError(
+      f"clusters.equality must be one of {sorted(equalities)}, got "
+      f"{settings.equality!r}"
+    )
+  equivalent = equalities[settings.equality]
+  if equivalent is None:
+    raise ValueError(
+      f"clusters.equality is 'verified' but task {task.name!r} cannot say when "
+      "two answers are equal"
+    )
+  return functools.partial(
+    clusters.cluster,
+    equivalent=clusters.Guarded(equivalent),
+    unparsed=settings.unparsed,
+  )
 
 
 def _model(

@@ -1,6 +1,6 @@
 """Rewards: the verifier's verdicts on the responses of a rollout."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,15 +27,21 @@ def correctness(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:
 
 
 def group_responses(
-  rollout: Rollout, rewards: np.ndarray, rollout_step: int
+  rollout: Rollout,
+  verdicts: Sequence[Sequence[Verdict]],
+  *,
+  rollout_step: int,
+  cluster: Callable[[Sequence[str | None]], list[int]] | None = None,
 ) -> Responses:
   """Returns what advantage rules may know of a rollout.
 
   Args:
     rollout: B rows, on the host.
-    rewards: f32[Q, G], raw.
+    verdicts: [Q][G].
     rollout_step: rollout batches before this one.
+    cluster: sorts a group's answers by meaning; None: nobody asks.
   """
+  rewards = correctness(verdicts)
   mask = rollout.response_mask
   lengths = mask.sum(axis=1)
   log_probs = rollout.log_probs.sum(axis=1) / np.maximum(lengths, 1)
@@ -46,21 +52,24 @@ def group_responses(
     log_probs=group(log_probs),
     lengths=group(lengths),
     truncated=group(rollout.truncated),
+    clusters=None
+    if cluster is None
+    else np.array([cluster([v.answer for v in row]) for row in verdicts]),
     entropy=np.asarray(rollout.entropy.sum() / max(mask.sum(), 1), np.float32),
     rollout_step=np.asarray(rollout_step, np.int32),
   )
 
 
-def reward_metrics(
-  rewards: np.ndarray, responses: Responses
-) -> dict[str, float]:
-  """Returns what a batch's raw rewards [Q, G] and its advantages look like.
+def reward_metrics(responses: Responses) -> dict[str, float]:
+  """Returns what a batch's rewards and advantages look like.
+
+  Rewards are the raw ones; shaping shows in critic/shaped_rewards.
 
   Args:
-    rewards: f32[Q, G], raw.
     responses: with advantages, on the host.
   """
   metrics: dict[str, float] = {}
+  rewards = np.asarray(responses.correctness)
   advantages = np.asarray(responses.advantages)
   for name, values in (("rewards", rewards), ("advantages", advantages)):
     metrics[f"critic/{name}/mean"] = float(values.mean())

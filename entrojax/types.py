@@ -56,6 +56,8 @@ class Task(NamedTuple):
   name: str
   load: Callable[[str], Any]  # split -> sequence of Problem (len, [i])
   verify: Verifier
+  # whether two normalised answers mean the same; None: nobody can say
+  equivalent: Callable[[str, str], bool] | None = None
 
 
 # -- models -------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from configs import default
 from entrojax.build import make_controller, make_members, needs_reference
 from entrojax.control import PIState
+from entrojax.objectives import chain
 
 MEMBERS = (
   "entropic",

@@ -29,6 +29,7 @@ FLOORS = (
     "rollout",
     "scoring",
     "rewards",
+    "effects",
     "tasks",
     "data",
     "tokenizer",

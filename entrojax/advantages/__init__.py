@@ -11,6 +11,7 @@ from entrojax.advantages.entrocraft import entrocraft
 from entrojax.advantages.grpo_dropout import grpo_dropout
 from entrojax.advantages.overlong import overlong_filter, overlong_penalty
 from entrojax.advantages.rules import apply_rules
+from entrojax.advantages.seed_grpo import seed_grpo
 from entrojax.advantages.unlikeliness import unlikeliness, uplift_rate
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
   "overlong_penalty",
   "psr",
   "rloo",
+  "seed_grpo",
   "unlikeliness",
   "uplift_rate",
   "w_reinforce",
