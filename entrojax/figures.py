@@ -17,11 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 import numpy as np
 
-from entrojax.entropy_law import (
-  fit_entropy_law,
-  forecast,
-  predict,
-)
+from entrojax.entropy_law import fit_entropy_law, forecast, predict
 from entrojax.metrics import ENTROPY_EDGES, ENTROPY_HISTOGRAM
 from entrojax.runs import (
   Run,
