@@ -118,7 +118,9 @@ def entropy_projection(
     limit: bound of delta, nats per update, > 0.
     sided: 'raise' leaves steps alone that raise entropy by delta or more,
       'both' brings every step to delta.
-    max_relative_correction: bound of |correction| / |step|; None = unbounded.
+    max_relative_correction: bound of |correction| / |step|; None = unbounded:
+      several steps long at Adam's first updates, where D h = h / |g|, and the
+      longer the smaller h.
 
   Raises:
     ValueError: an argument is out of its range, or there are two targets, a
