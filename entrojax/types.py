@@ -224,9 +224,10 @@ class TrainState:
 
 
 class Controller(NamedTuple):
-  """One scalar fed back from the measured entropy."""
+  """One scalar that drives a member of the chain."""
 
   # takes the keyword `entropy` f32[]; returns updates unchanged
   transform: optax.GradientTransformationExtraArgs
-  coefficient: Callable[[Any, Array], Array]  # (state, entropy) -> f32[]
+  # (state, entropy of the mini-batch at hand) -> f32[]
+  coefficient: Callable[[Any, Array], Array]
   metrics: Callable[[Any, Array], Mapping[str, Array]]  # (state, entropy)
