@@ -3,26 +3,33 @@
 import difflib
 import os
 
-from entrojax.types import Task
+from entrojax.tasks import countdown
+from entrojax.types import Family, Task
 
-NAMES = ("countdown",)
+FAMILIES: dict[str, Family] = {
+  module.FAMILY.name: module.FAMILY for module in (countdown,)
+}
+NAMES = tuple(FAMILIES)
 
 
-def make_task(name: str, data_dir: str | os.PathLike | None = None) -> Task:
+def make_task(
+  name: str, data_dir: str | os.PathLike | None = None, difficulty: int = 1
+) -> Task:
   """Makes a task.
 
   Args:
     name: one of NAMES.
-    data_dir: where data sets are kept; see the task's builder for the default.
+    data_dir: where data sets are kept; see builder.load for the default.
+    difficulty: the level, 1 = the easiest; see `levels` of the family.
 
   Raises:
-    ValueError: no such task; the message names the nearest.
+    ValueError: no such task, or level; the message names the nearest task.
   """
   if name not in NAMES:
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown task {name!r}, one of {NAMES}{hint}")
   # tensorflow-datasets takes a second to import: only where it is needed
-  from entrojax.tasks import countdown_builder
+  from entrojax.tasks import builder
 
-  return countdown_builder.task(data_dir)
+  return builder.task(FAMILIES[name], data_dir, difficulty)
