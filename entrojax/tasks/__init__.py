@@ -3,11 +3,38 @@
 import difflib
 import os
 
-from entrojax.tasks import countdown
+from entrojax.tasks import (
+  arithmetic_chain,
+  countdown,
+  dyck,
+  futoshiki,
+  game_of_24,
+  knights_and_knaves,
+  math_path,
+  n_queens,
+  number_path,
+  propositional_logic,
+  sudoku,
+  word_sorting,
+)
 from entrojax.types import Family, Task
 
 FAMILIES: dict[str, Family] = {
-  module.FAMILY.name: module.FAMILY for module in (countdown,)
+  module.FAMILY.name: module.FAMILY
+  for module in (
+    arithmetic_chain,
+    countdown,
+    dyck,
+    futoshiki,
+    game_of_24,
+    knights_and_knaves,
+    math_path,
+    n_queens,
+    number_path,
+    propositional_logic,
+    sudoku,
+    word_sorting,
+  )
 }
 NAMES = tuple(FAMILIES)
 
