@@ -8,7 +8,7 @@ Prompts are padded on the left, so that every response starts at column P and
 position t of a response array is always token P + t of its row.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 from typing import Any, NamedTuple, Protocol, dataclass_transform, overload
 
@@ -55,7 +55,7 @@ class Family(NamedTuple):
 
   name: str
   levels: Sequence[Mapping[str, int]]  # arguments of `problems`, easiest first
-  problems: Callable[..., Sequence[Problem]]  # (**level) -> distinct prompts
+  problems: Callable[..., Iterable[Problem]]  # (**level) -> distinct prompts
   verify: Verifier
   characters: str  # all that prompts and right responses contain
 

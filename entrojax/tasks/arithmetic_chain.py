@@ -75,11 +75,12 @@ def judge_steps(problem: Problem, response: str) -> list[bool]:
     One entry per step of response.split(";").
   """
   steps = problem.answer["steps"]
-  verdicts: list[bool] = []
-  prefix_is_right = True
-  for i, written in enumerate(response.split(";")):
-    prefix_is_right &= i < len(steps) and written.strip(" ") == steps[i]
-    verdicts.append(prefix_is_right)
+  verdicts = [False] * (response.count(";") + 1)
+  written = response.split(";", len(steps))[: len(steps)]
+  for i, (step, right) in enumerate(zip(written, steps, strict=False)):
+    if step.strip(" ") != right:
+      break
+    verdicts[i] = True
   return verdicts
 
 

@@ -7,7 +7,7 @@ test, validation and train, so that no prompt is in two splits and no random
 number generator's version matters.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import functools
 import hashlib
@@ -29,7 +29,7 @@ DEFAULT_DATA_DIR = "~/.cache/entrojax/data"
 NUM_HELD_OUT = 512  # prompts of test, and of validation; at most an eighth each
 
 
-def split_problems(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
+def split_problems(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
   """Cuts problems into test, validation and train by the hash of the prompt."""
   ordered = sorted(
     problems, key=lambda p: hashlib.sha256(p.prompt.encode()).digest()
@@ -53,7 +53,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   def __init__(
     self,
     name: str,
-    problems: Callable[[], Sequence[Problem]],
+    problems: Callable[[], Iterable[Problem]],
     data_dir: str | os.PathLike,
   ):
     """Makes a builder of the data set `name`, which `problems` enumerates."""

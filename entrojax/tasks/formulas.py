@@ -5,8 +5,8 @@ A formula is a variable's index or (operator, part, ...): '~' not, '&' and,
 written into prompts; nothing that a model writes is ever one.
 """
 
-from collections.abc import Sequence
-import itertools
+from collections.abc import Callable
+import functools
 
 import numpy as np
 
@@ -14,23 +14,42 @@ NAMES = "ABCDEFGH"
 
 Formula = int | tuple  # a variable | (operator, Formula, ...)
 
-OPERATORS = {
-  "&": lambda x, y: x and y,
-  "|": lambda x, y: x or y,
-  ">": lambda x, y: not x or y,
-  "=": lambda x, y: x == y,
+OPERATORS: dict[str, Callable[[int, int, int], int]] = {
+  "&": lambda x, y, true: x & y,
+  "|": lambda x, y, true: x | y,
+  ">": lambda x, y, true: (true ^ x) | y,
+  "=": lambda x, y, true: true ^ x ^ y,
 }
 
 
-def holds(formula: Formula, values: Sequence[bool]) -> bool:
-  """Evaluates a formula; values[i] is the truth of variable i."""
+def truth_table(formula: Formula, num_variables: int) -> int:
+  """Returns the assignments that make a formula true, as a set of bits.
+
+  Bit a stands for the assignment in which variable i is true where bit i of a
+  is 1; there are 2**num_variables.
+  """
+  true = (1 << (1 << num_variables)) - 1
   if isinstance(formula, int):
-    return values[formula]
+    return _variable_table(formula, num_variables)
   operator, *parts = formula
   if operator == "~":
-    return not holds(parts[0], values)
-  x, y = (holds(part, values) for part in parts)
-  return OPERATORS[operator](x, y)
+    return true ^ truth_table(parts[0], num_variables)
+  x, y = (truth_table(part, num_variables) for part in parts)
+  return OPERATORS[operator](x, y, true)
+
+
+@functools.lru_cache
+def _variable_table(variable: int, num_variables: int) -> int:
+  return sum(1 << a for a in range(1 << num_variables) if a >> variable & 1)
+
+
+def models(table: int, num_variables: int) -> list[str]:
+  """Writes every assignment of a set of bits, as `TFT`, sorted."""
+  return sorted(
+    "".join("FT"[a >> i & 1] for i in range(num_variables))
+    for a in range(1 << num_variables)
+    if table >> a & 1
+  )
 
 
 def write(formula: Formula) -> str:
@@ -51,31 +70,20 @@ def _part(formula: Formula) -> str:
 def random_formula(
   rng: np.random.Generator, num_variables: int, depth: int
 ) -> Formula:
-  """Draws a formula of at most `depth` nested operations on distinct parts."""
+  """Draws a formula that names no variable twice.
+
+  Args:
+    rng: consumed.
+    num_variables: at least 2**depth.
+    depth: of nested operations, negation aside; a part may have fewer.
+  """
+  return _grow(rng, rng.permutation(num_variables).tolist(), depth)
+
+
+def _grow(rng: np.random.Generator, pool: list[int], depth: int) -> Formula:
+  """Draws a formula whose variables it takes from the pool."""
   if depth == 0 or rng.random() < 0.25:
-    variable = int(rng.integers(num_variables))
+    variable = pool.pop()
     return variable if rng.random() < 0.5 else ("~", variable)
   operator = "&|>="[rng.integers(4)]
-  left = random_formula(rng, num_variables, depth - 1)
-  right = left
-  while _variables(left) & _variables(right):
-    right = random_formula(rng, num_variables, depth - 1)
-    if len(_variables(left)) == num_variables:
-      left = random_formula(rng, num_variables, depth - 1)
-  return operator, left, right
-
-
-def _variables(formula: Formula) -> set[int]:
-  if isinstance(formula, int):
-    return {formula}
-  return set().union(*(_variables(part) for part in formula[1:]))
-
-
-def assignments(num_variables: int) -> list[tuple[bool, ...]]:
-  """Returns every assignment of truth values."""
-  return list(itertools.product((True, False), repeat=num_variables))
-
-
-def letters(values: Sequence[bool]) -> str:
-  """Writes truth values, `TFT`."""
-  return "".join("T" if value else "F" for value in values)
+  return operator, _grow(rng, pool, depth - 1), _grow(rng, pool, depth - 1)

@@ -6,8 +6,6 @@ The right response names each person in order, T for a knight and F for a
 knave, `TFT`, and nothing else. There is exactly one solution.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from entrojax.tasks import formulas
@@ -34,38 +32,23 @@ def generate(rng: np.random.Generator, *, people: int, depth: int) -> Problem:
     people: who speak, 2 to 8.
     depth: nested operations of a statement.
   """
-  everybody = formulas.assignments(people)
-  kinds = everybody[rng.integers(len(everybody))]
   while True:
-    statements = [_statement(rng, kinds, i, depth) for i in range(people)]
-    others = (k for k in everybody if k != kinds)
-    if not any(_is_consistent(statements, k) for k in others):
+    statements = [
+      formulas.random_formula(rng, people, depth) for _ in range(people)
+    ]
+    # knights, and they alone, tell the truth
+    kinds = (1 << (1 << people)) - 1
+    for speaker, statement in enumerate(statements):
+      agrees = ("=", speaker, statement)
+      kinds &= formulas.truth_table(agrees, people)
+    if kinds.bit_count() == 1:
       break
+  [solution] = formulas.models(kinds, people)
   told = ";".join(
     f"{name}:{formulas.write(statement)}"
     for name, statement in zip(formulas.NAMES, statements, strict=False)
   )
-  return Problem(f"{told}:", {"solution": formulas.letters(kinds)})
-
-
-def _statement(
-  rng: np.random.Generator, kinds: Sequence[bool], speaker: int, depth: int
-) -> formulas.Formula:
-  """Draws what a speaker can say: the truth if a knight, else a lie."""
-  while True:
-    formula = formulas.random_formula(rng, len(kinds), depth)
-    if formulas.holds(formula, kinds) == kinds[speaker]:
-      return formula
-
-
-def _is_consistent(
-  statements: Sequence[formulas.Formula], kinds: Sequence[bool]
-) -> bool:
-  """Says whether knights alone would tell the truth."""
-  return all(
-    formulas.holds(statement, kinds) == kind
-    for statement, kind in zip(statements, kinds, strict=True)
-  )
+  return Problem(f"{told}:", {"solution": solution})
 
 
 def verify(problem: Problem, response: str) -> Verdict:

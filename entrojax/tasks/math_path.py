@@ -70,7 +70,9 @@ def verify(problem: Problem, response: str) -> Verdict:
     return Verdict(0.0, "too long", None)
   puzzle = problem.answer["puzzle"]
   text = response.strip(" ")
-  if _shape(text) != _shape(puzzle) or re.search(r"(?<![0-9])0[0-9]", text):
+  if _shape(text) != _shape(puzzle.replace("?", "0")) or re.search(
+    r"(?<![0-9])0[0-9]", text
+  ):
     return Verdict(0.0, "unparseable", None)
   if any(p not in ("?", c) for p, c in zip(puzzle, text, strict=True)):
     return Verdict(0.0, "changed a given", text)
@@ -81,8 +83,8 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 def _shape(text: str) -> str:
-  """Returns text with '0' for each digit (and '?' of a puzzle)."""
-  return re.sub("[0-9?]", "0", text)
+  """Returns text with '0' for each digit."""
+  return re.sub("[0-9]", "0", text)
 
 
 FAMILY = Family("math_path", LEVELS, sampled(generate), verify, CHARACTERS)

@@ -34,17 +34,17 @@ def generate(
     depth: nested operations of a formula.
     most_models: right responses, at most; at least 1.
   """
-  models = formulas.assignments(variables)
+  table = (1 << (1 << variables)) - 1  # no formula yet: all are models
   written: list[str] = []
-  while len(models) > most_models or not _all_named(written, variables):
+  while table.bit_count() > most_models or not _all_named(written, variables):
     formula = formulas.random_formula(rng, variables, depth)
-    left = [values for values in models if formulas.holds(formula, values)]
-    few = len(models) <= most_models  # then only variables are missing
-    if left and (few or len(left) < len(models)):
-      models = left
+    left = table & formulas.truth_table(formula, variables)
+    few = table.bit_count() <= most_models  # then only variables are missing
+    if left and (few or left != table):
+      table = left
       written.append(formulas.write(formula))
-  right = [formulas.letters(values) for values in models]
-  answer = {"models": right, "solution": right[rng.integers(len(right))]}
+  models = formulas.models(table, variables)
+  answer = {"models": models, "solution": models[rng.integers(len(models))]}
   return Problem(f"{';'.join(written)}:", answer)
 
 

@@ -1,6 +1,6 @@
 """Problems drawn one by one: a function of (seed, index) and the level."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def draw(generate: Generate, *, seed: int, index: int, **level) -> Problem:
 
 def sampled(
   generate: Generate, *, num_problems: int = NUM_PROBLEMS, seed: int = 0
-) -> Callable[..., list[Problem]]:
+) -> Callable[..., Iterator[Problem]]:
   """Makes problems(**level): draws 0, 1, 2, ... without repeated prompts.
 
   Args:
@@ -31,13 +31,14 @@ def sampled(
     seed: of all draws.
   """
 
-  def problems(**level) -> list[Problem]:
-    found: dict[str, Problem] = {}
+  def problems(**level) -> Iterator[Problem]:
+    prompts: set[str] = set()
     for index in range(_DRAWS_PER_PROBLEM * num_problems):
       problem = draw(generate, seed=seed, index=index, **level)
-      found.setdefault(problem.prompt, problem)
-      if len(found) == num_problems:
-        break
-    return list(found.values())
+      if problem.prompt not in prompts:
+        prompts.add(problem.prompt)
+        yield problem
+      if len(prompts) == num_problems:
+        return
 
   return problems

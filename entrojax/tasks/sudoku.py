@@ -1,6 +1,6 @@
 """Sudoku: fill a square so that no row, column or box repeats a digit.
 
-Prompt `1.3./..2./2.../...3:`, rows from the top, '.' = empty; a right response
+Prompt `1.3./..2./2.../...2:`, rows from the top, '.' = empty; a right response
 is the full square, `1234/3421/2143/4312`, and nothing else. A puzzle may have
 several solutions: each is right. Boxes are 2 x 2 of 4 rows, 3 x 3 of 9.
 """
