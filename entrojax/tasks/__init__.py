@@ -45,13 +45,18 @@ def make_task(
   """Makes a task.
 
   Args:
-    name: one of NAMES.
+    name: one of NAMES, or 'reasoning_gym/' and a family of that package.
     data_dir: where data sets are kept; see builder.load for the default.
     difficulty: the level, 1 = the easiest; see `levels` of the family.
 
   Raises:
     ValueError: no such task, or level; the message names the nearest task.
   """
+  if name.startswith("reasoning_gym/"):
+    from entrojax.tasks import reasoning_gym
+
+    family = name.removeprefix("reasoning_gym/")
+    return reasoning_gym.task(family, data_dir, difficulty)
   if name not in NAMES:
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
