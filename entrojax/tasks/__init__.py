@@ -45,8 +45,10 @@ def make_task(
   """Makes a task.
 
   Args:
-    name: one of NAMES, or 'reasoning_gym/' and a family of that package.
-    data_dir: where data sets are kept; see builder.load for the default.
+    name: one of NAMES, or 'reasoning_gym/' and a family of that package, or
+      'synlogic'.
+    data_dir: where data sets are kept; see builder.load for the default. Of
+      'synlogic' the folder of its files.
     difficulty: the level, 1 = the easiest; see `levels` of the family.
 
   Raises:
@@ -57,6 +59,10 @@ def make_task(
 
     family = name.removeprefix("reasoning_gym/")
     return reasoning_gym.task(family, data_dir, difficulty)
+  if name == "synlogic":
+    from entrojax.tasks import synlogic
+
+    return synlogic.task(data_dir, difficulty)
   if name not in NAMES:
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -13,7 +13,7 @@ from entrojax.tasks.sampling import sampled
 from entrojax.types import Family, Problem, Verdict
 
 CHARACTERS = "0123456789./: "
-MAX_RESPONSE_LENGTH = 256  # characters
+MAX_RESPONSE_LENGTH = 1024  # characters
 
 LEVELS = (
   {"size": 3, "empty": 4},
