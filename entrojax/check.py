@@ -132,6 +132,7 @@ def check(config: Config) -> None:
       "aggregation must be 'seq-mean-token-mean' with gspo in objective, got "
       f"{config.aggregation!r}"
     )
+  _warn_of_double_weights(config)
   _warn_of_inert_members(config)
 
 
@@ -178,6 +179,17 @@ def _check_stare_target(config: Config) -> None:
     raise ValueError(
       f"adaptive_stare.target = {config.adaptive_stare.target} must be "
       f"control.target = {config.control.target}"
+    )
+
+
+def _warn_of_double_weights(config: Config) -> None:
+  """Warns where right responses are weighed by a rule and by a member."""
+  one_sided = {"psr", "nsr", "w_reinforce"} & set(config.advantage)
+  if one_sided and "positive_reweighting" in config.objective:
+    warnings.warn(
+      f"positive_reweighting weighs right responses, and so does "
+      f"{min(one_sided)} in advantage: both weights multiply",
+      stacklevel=3,
     )
 
 
