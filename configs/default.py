@@ -299,6 +299,7 @@ def get_config() -> Config:
       "integral_gain": 0.0,  # the same / summed error
       "limit": 2e-3,  # nats, bound of the wanted change of an update
       "sided": "raise",  # leaves steps above the wanted change; or both
+      "upper": config_dict.placeholder(float),  # nats, of a step left alone
       "max_relative_correction": config_dict.placeholder(float),  # of |step|
     }
   )

@@ -258,7 +258,12 @@ def _check_control(config: Config) -> None:
 def _check_projection(config: Config) -> None:
   if config.projection.enabled:
     return  # entropy_projection checks its own arguments
-  for leaf in ("target", "target_fraction", "max_relative_correction"):
+  for leaf in (
+    "target",
+    "target_fraction",
+    "upper",
+    "max_relative_correction",
+  ):
     value = config.projection[leaf]
     if value is not None:
       raise ValueError(
