@@ -22,6 +22,7 @@ _TABLE = (
   (r"embed_tokens$|lm_head$", PartitionSpec("tensor", "fsdp")),
   (r"(q|k|v|gate|up)_proj/kernel$", PartitionSpec(None, "fsdp", "tensor")),
   (r"(o|down)_proj/kernel$", PartitionSpec(None, "tensor", "fsdp")),
+  (r"(q|k|v)_proj/bias$", PartitionSpec(None, "tensor")),
   (r"", PartitionSpec()),
 )
 

@@ -451,7 +451,7 @@ def test_a_missing_key_of_the_config_is_named_with_its_file(folder, key):
 
 
 @pytest.mark.parametrize(
-  "architectures", [["LlamaForCausalLM"], [], None, "Qwen3ForCausalLM"]
+  "architectures", [["MistralForCausalLM"], [], None, "Qwen3ForCausalLM"]
 )
 def test_another_architecture_is_refused(folder, architectures):
   edit_config(folder, architectures=architectures)
@@ -476,7 +476,13 @@ def test_a_folder_without_a_config_is_named(tmp_path):
   ("key", "value", "message"),
   [
     ("rope_scaling", {"rope_type": "yarn"}, "rope_scaling is"),
-    ("rope_parameters", {"rope_type": "llama3"}, "rope_type is 'llama3'"),
+    ("rope_parameters", {"rope_type": "linear"}, "rope_type 'linear'"),
+    ("rope_parameters", {"rope_type": "llama3"}, "rope_parameters: lacks fac"),
+    ("rope_parameters", {"rope_theta": "1e4"}, "rope_theta is '1e4'"),
+    ("rope_scaling", "llama3", "rope_scaling is 'llama3'"),
+    ("layer_types", ["sliding_attention"], "layer_types is"),
+    ("quantization_config", {"bits": 4}, "quantization_config is"),
+    ("hidden_size", 0, "hidden_size must be at least 1, got 0"),
     ("attention_bias", True, "attention_bias is True"),
     ("hidden_act", "gelu", "hidden_act is 'gelu'"),
     ("use_sliding_window", True, "use_sliding_window is True"),

@@ -1,5 +1,9 @@
 """A decoder-only transformer: RoPE, grouped-query attention, RMSNorm, SwiGLU.
 
+Qwen2 is one whose queries, keys and values have a bias; Qwen3 one that
+normalises queries and keys; Llama 3 and SmolLM2 have neither, and Llama 3.1
+stretches the rotation.
+
 The layers are flax.nnx modules; outside this package a model is plain data and
 the functions of types.Model. Activations of dense layers are flat, [N, D] with
 N = B * L: on a CPU their backward pass is 1.8 times faster than on [B, L, D].
@@ -17,6 +21,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from entrojax.models import rope as rope_lib
 from entrojax.types import Array, Cache, Model, Params
 
 _HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
@@ -35,9 +40,17 @@ class DecoderConfig:
   head_dim: int
   rope_theta: float = 10_000.0
   rms_norm_eps: float = 1e-6
+  rope_scaling: rope_lib.Llama3Scaling | None = None
   tie_word_embeddings: bool = True
+  qkv_bias: bool = False  # of the projections to queries, keys and values
+  qk_norm: bool = True  # RMSNorm of each head's queries and keys
+  max_position_embeddings: int = 4096  # tokens it was made for; not enforced
 
   def __post_init__(self):
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if field.type is int and value < 1:
+        raise ValueError(f"{field.name} must be at least 1, got {value}")
     if self.num_attention_heads % self.num_key_value_heads:
       raise ValueError(
         f"num_attention_heads = {self.num_attention_heads} is not a multiple "
@@ -48,19 +61,21 @@ class DecoderConfig:
 
 
 class Attention(nnx.Module):
-  """Grouped-query attention with normalised queries and keys (Qwen3)."""
+  """Grouped-query attention (arXiv 2305.13245)."""
 
   def __init__(self, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
     width, head = config.hidden_size, config.head_dim
     query_width = config.num_attention_heads * head
     key_width = config.num_key_value_heads * head
     self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
-    self.q_proj = _dense(width, query_width, dtype, rngs)
-    self.k_proj = _dense(width, key_width, dtype, rngs)
-    self.v_proj = _dense(width, key_width, dtype, rngs)
+    bias = config.qkv_bias
+    self.q_proj = _dense(width, query_width, dtype, rngs, use_bias=bias)
+    self.k_proj = _dense(width, key_width, dtype, rngs, use_bias=bias)
+    self.v_proj = _dense(width, key_width, dtype, rngs, use_bias=bias)
     self.o_proj = _dense(query_width, width, dtype, rngs)
-    self.q_norm = _norm(head, config, dtype, rngs)
-    self.k_norm = _norm(head, config, dtype, rngs)
+    norm = _norm if config.qk_norm else _no_norm
+    self.q_norm = norm(head, config, dtype, rngs)
+    self.k_norm = norm(head, config, dtype, rngs)
 
   def __call__(self, x_ND, rope, visible_BLS, cache, index):
     """Returns attention's output [N, D] and the layer's cache."""
@@ -69,11 +84,12 @@ class Attention(nnx.Module):
     q_BLHC = self.q_norm(self.q_proj(x_ND).reshape(batch, length, -1, head))
     k_BLKC = self.k_norm(self.k_proj(x_ND).reshape(batch, length, kv, head))
     v_BLKC = self.v_proj(x_ND).reshape(batch, length, kv, head)
-    q_BLKGC = _rotate(q_BLHC, rope).reshape(batch, length, kv, -1, head)
+    q_BLHC, k_BLKC = (rope_lib.rotate(x, rope) for x in (q_BLHC, k_BLKC))
+    q_BLKGC = q_BLHC.reshape(batch, length, kv, -1, head)
     # One matrix a key-value head: a batched matmul without singleton axes.
     q_BKXC = q_BLKGC.transpose(0, 2, 3, 1, 4).reshape(batch, kv, -1, head)
     # Keys lie transposed, so that decoding multiplies without copying them.
-    keys_BKCS = _rotate(k_BLKC, rope).transpose(0, 2, 3, 1)
+    keys_BKCS = k_BLKC.transpose(0, 2, 3, 1)
     values_BKSC = v_BLKC.transpose(0, 2, 1, 3)
     if cache is not None:
       zero = jnp.zeros((), index.dtype)
@@ -150,6 +166,10 @@ def decoder(
     )
   )
 
+  radians = rope_lib.frequencies(
+    config.head_dim, config.rope_theta, config.rope_scaling
+  )
+
   def init(key: Array) -> Params:
     embed_key, layers_key, head_key = jax.random.split(key, 3)
     shape = (config.vocab_size, config.hidden_size)
@@ -182,7 +202,7 @@ def decoder(
         cache.positions, positions, (jnp.zeros((), index.dtype), index)
       )
     visible = _visible(positions, key_positions)
-    rope = _rope(positions, config.head_dim, config.rope_theta)
+    rope = rope_lib.rotations(positions, radians)
     x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
     x_ND, layer_caches = run_layers(
       lambda p, x, c: run_layer(p, x, rope, visible, c, index),
@@ -256,12 +276,28 @@ def _unrolled(run: Callable, layers: Params, x: Array, caches: Any):
   return x, None if caches is None else tuple(written)
 
 
-def _dense(inputs: int, outputs: int, dtype: Any, rngs: nnx.Rngs):
-  return nnx.Linear(inputs, outputs, use_bias=False, dtype=dtype, rngs=rngs)
+def _dense(
+  inputs: int,
+  outputs: int,
+  dtype: Any,
+  rngs: nnx.Rngs,
+  *,
+  use_bias: bool = False,
+):
+  return nnx.Linear(inputs, outputs, use_bias=use_bias, dtype=dtype, rngs=rngs)
 
 
 def _norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
   return nnx.RMSNorm(width, epsilon=config.rms_norm_eps, dtype=dtype, rngs=rngs)
+
+
+def _no_norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+  del width, config, dtype, rngs
+  return _unchanged
+
+
+def _unchanged(x: Array) -> Array:
+  return x
 
 
 def _plain(module: nnx.Module) -> Mapping[str, Any]:
@@ -281,18 +317,3 @@ def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:
   scores = scores.reshape(batch, kv, -1, *visible_BLS.shape[1:])
   scores = jnp.where(visible_BLS[:, None, None], scores, _HIDDEN_SCORE)
   return jax.nn.softmax(scores, axis=-1).reshape(batch, kv, -1, keys)
-
-
-def _rope(positions: Array, head: int, theta: float) -> tuple[Array, Array]:
-  """Returns cosines and sines f32[B, L, head / 2] (arXiv 2104.09864)."""
-  frequencies = theta ** (-jnp.arange(0, head, 2, dtype=jnp.float32) / head)
-  angles = jnp.maximum(positions, 0)[..., None] * frequencies[None, None]
-  return jnp.cos(angles), jnp.sin(angles)
-
-
-def _rotate(x_BLHC: Array, rope: tuple[Array, Array]) -> Array:
-  cos, sin = (r[:, :, None].astype(x_BLHC.dtype) for r in rope)
-  first, second = jnp.split(x_BLHC, 2, axis=-1)
-  return jnp.concatenate(
-    [first * cos - second * sin, second * cos + first * sin], axis=-1
-  )
