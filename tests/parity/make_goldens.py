@@ -4,8 +4,9 @@
     python tests/parity/make_goldens.py
 
 Run again only if a case is added: weights are drawn by torch. Each folder has
-what `save_pretrained` wrote, and goldens.npz: tokens i32[3, 12], mask i32[3, 12]
-(0 = padding, on the left of row 1, the right of row 2), logits f32[3, 12, V].
+what `save_pretrained` wrote, and goldens.npz: tokens i32[3, 12], mask
+i32[3, 12] (0 = padding, on the left of row 1, the right of row 2) and logits
+f32[3, 12, V].
 """
 
 from pathlib import Path
