@@ -85,8 +85,11 @@ def build(config: Config) -> Run:
   _try_objective(objective)
   optimizer, schedule = _optimizer(config, controller)
   data = _data(config)
-  sizes, model, params = _model(config, data.tokenizer)
-  state, shardings = _place(mesh, params, optimizer)
+  sizes, model, params = _model(config, data.tokenizer, mesh)
+  ref_params = None
+  if "reference_kl" in config.objective:
+    ref_params = jax.tree.map(jnp.copy, params)
+  state, shardings = _first_state(mesh, params, optimizer)
   update = make_update(
     model,
     objective,
@@ -118,9 +121,6 @@ def build(config: Config) -> Run:
     ),
     learning_rate=schedule,
   )
-  ref_params = None
-  if "reference_kl" in config.objective:
-    ref_params = jax.device_put(params, shardings.params)
   return Run(mesh, sizes, data, functions, state, ref_params)
 
 
@@ -196,8 +196,9 @@ def _data(config: Config) -> Data:
 
 
 def _model(
-  config: Config, tokenizer: tokenizers.Tokenizer
+  config: Config, tokenizer: tokenizers.Tokenizer, mesh: Mesh
 ) -> tuple[DecoderConfig, Model, Params]:
+  """Returns sizes, model and parameters, which are read onto the mesh."""
   folder = model_folder(config.model.path)
   sizes = hugging_face.read_config(folder)
   if tokenizer.vocab_size > sizes.vocab_size:
@@ -211,16 +212,21 @@ def _model(
     scan_layers=config.model.scan_layers,
     rematerialise=config.model.rematerialise,
   )
-  return sizes, model, hugging_face.load_params(folder, sizes)
+  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  params = hugging_face.load_params(
+    folder, sizes, shardings=param_shardings(mesh, shapes)
+  )
+  return sizes, model, params
 
 
-def _place(
+def _first_state(
   mesh: Mesh, params: Params, optimizer: optax.GradientTransformationExtraArgs
 ) -> tuple[TrainState, TrainState]:
-  """Returns the first state, on the mesh, and the tree of its shardings."""
+  """Returns the first state and its shardings; the parameters move into it."""
   make = functools.partial(init_state, optimizer=optimizer)
   shardings = param_shardings(mesh, jax.eval_shape(make, params))
-  return jax.jit(make, out_shardings=shardings)(params), shardings
+  place = jax.jit(make, out_shardings=shardings, donate_argnums=0)
+  return place(params), shardings
 
 
 def _generator(
