@@ -49,10 +49,74 @@ def get_config() -> Config:
       "num_epochs": 1,  # passes over it that these steps make together
       "num_microbatches": 1,  # parts of a mini-batch run one after another
       "rematerialise": True,  # hold the activations of one part at a time
+      "scope": "minibatch",  # of batch statistics; micro: of each part
     }
   )
 
-  config.advantage = "grpo"  # grpo, dr_grpo, rloo
+  # rules from rewards to advantages, in order; one of them is a baseline:
+  # grpo, dr_grpo, rloo, psr, nsr, w_reinforce
+  config.advantage = ("grpo",)
+  config.grpo = Config()
+  config.dr_grpo = Config()
+  config.rloo = Config()
+  config.w_reinforce = Config(
+    {
+      "positive_weight": 0.1  # advantage of right responses; wrong ones: -1
+    }
+  )
+  config.psr = Config(
+    {
+      "denominator": "kept"  # tokens of right responses; all: every token
+    }
+  )
+  config.nsr = Config(
+    {
+      "denominator": "kept"  # tokens of wrong responses; all: every token
+    }
+  )
+  config.overlong_penalty = Config(  # before the baseline
+    {
+      "max_length": 1024,  # tokens, of the full penalty
+      "cache_length": 256,  # tokens before, over which it grows
+      "factor": 0.5,  # reward; right is worth 1. 0.5 = DAPO's, of +-1
+    }
+  )
+  config.overlong_filter = Config()
+  config.unlikeliness = Config(  # before the baseline
+    {
+      "beta": 0.25,  # largest part of a reward that is taken
+      "rank_base": 1,  # rank of the most likely response: 1 or 0
+      "rank_among": "all",  # responses of a group; or the correct ones
+      "score": "mean",  # log-prob of a response's tokens; or their sum
+    }
+  )
+  config.seed_grpo = Config(  # after the baseline
+    {
+      "estimator": "rao",  # of semantic entropy; count, mc, mc_unnormalised
+      "form": "inverse",  # of the factor; linear, exp, focal
+      "alpha": 0.0417,  # its strength; takes 4 % at most. 0.5 to 1 tells
+    }
+  )
+  config.clusters = Config(  # of a group's answers, for seed_grpo
+    {
+      "equality": "exact",  # of answers; normalised, verified
+      "unparsed": "singleton",  # a cluster each; shared: one; drop: none
+    }
+  )
+  config.entrocraft = Config(  # after the baseline
+    {
+      "low": (0.6, 0.4),  # nats, lower bound at the start and at the end
+      "high": (0.7, 0.5),  # nats, upper bound
+      "anneal_steps": 0,  # rollout steps from the first to the last; 0 = none
+      "signal": "advantage",  # outside the band; or reward, as released
+    }
+  )
+  config.grpo_dropout = Config(  # after the baseline
+    {
+      "centre": "weighted",  # by exp(log-prob); equal, none
+      "centre_whole_groups": True,  # also groups that lost no response
+    }
+  )
   config.objective = ("ppo_clip",)  # members of the chain, in order
   config.aggregation = "token-mean"  # seq-mean-token-{mean,sum,sum-norm}
   config.reinforce = Config()
@@ -131,13 +195,21 @@ def get_config() -> Config:
       "negative_weight": 1.0,  # and at A < 0; 1 = off
     }
   )
+  config.adaptive_stare = Config(  # weights of control stare_weights
+    {
+      "target": 0.3,  # nats per token; control.target is the same
+      "fraction": 0.1,  # of the tokens of one sign of advantage
+      "negative_strength": 0.0,  # 1: as much less at A < 0 as more at A > 0
+    }
+  )
+  config.positive_reweighting = Config()
   config.entropy_advantage = Config(
     {
       "alpha": 0.4,  # advantage per nat
       "kappa": 2.0,  # at most |A| / kappa is added
     }
   )
-  config.entropic = Config(
+  config.entropic = Config(  # coefficient of control entropic_pi
     {
       "min_probability": 0.95,  # acts on tokens above; 0 = on all
       "norm": "selected",  # the denominator's tokens: selected or all
@@ -149,6 +221,23 @@ def get_config() -> Config:
       "estimator": "k3",  # k1, k2, k3
     }
   )
+  config.sent = Config(
+    {
+      "low_fraction": 0.8,  # of all response tokens, of lowest entropy
+      "cov_fraction": 2e-4,  # of those, of highest covariance; no percentage
+      "beta_low": 0.05,  # loss per nat, on tokens of low entropy
+      "beta_high": 0.2,  # and on those of high covariance too
+    }
+  )
+  config.sent_released = Config(
+    {
+      "low_fraction": 0.8,  # of all response tokens, of lowest entropy
+      "cov_fraction": 2e-4,  # of those, at either end of the covariance
+      "beta_low": 0.05,  # loss per nat, on tokens of lowest covariance
+      "beta_high": 0.2,  # and of highest
+    }
+  )
+  config.adaptive_entropy = Config()
   config.entropy_bonus = Config(
     {
       "entropy_coef": 1e-3  # loss per nat
@@ -157,12 +246,59 @@ def get_config() -> Config:
 
   config.control = Config(
     {
-      "name": "no_control",  # or entropic_pi
-      "target": config_dict.placeholder(float),  # nats per token
+      "name": "no_control",  # a function of entrojax.control
+      "target": config_dict.placeholder(float),  # nats per token; no schedule's
+    }
+  )
+  config.entropic_pi = Config(  # drives entropic
+    {
       "kp": 1.0,  # 1 / nats
       "ki": 0.01,  # 1 / nats
       "limit": 1.0,  # bound of the coefficient
       "anti_windup": False,  # hold the integral while saturated
+    }
+  )
+  config.adaptive_coefficient = Config(  # drives adaptive_entropy
+    {
+      "step": 1e-4,  # loss per nat, an update
+      "max_coefficient": 5e-3,  # loss per nat
+      "initial": 0.0,  # loss per nat
+    }
+  )
+  config.entropy_guided = Config(  # drives positive_reweighting
+    {
+      "step": 0.05,  # an update
+      "initial": 0.0,  # in [0, 1]
+    }
+  )
+  config.stage_schedule = Config(  # drives positive_reweighting
+    {
+      "num_updates": config_dict.placeholder(int),  # optimizer steps
+    }
+  )
+  config.epoch_schedule = Config(  # drives positive_reweighting
+    {
+      "num_epochs": config_dict.placeholder(int),  # passes over the problems
+      "updates_per_epoch": config_dict.placeholder(int),  # optimizer steps
+    }
+  )
+  config.stare_weights = Config(  # drives adaptive_stare
+    {
+      "step": 0.01,  # an update
+      "max_weight": 1.5,
+      "initial": 1.1,  # in [1, max_weight]
+    }
+  )
+  config.projection = Config(  # of each update, on its entropy change
+    {
+      "enabled": False,
+      "target": config_dict.placeholder(float),  # nats per token
+      "target_fraction": config_dict.placeholder(float),  # of H at the start
+      "gain": 0.02,  # wanted change of an update / error; 0 = no feedback
+      "integral_gain": 0.0,  # the same / summed error
+      "limit": 2e-3,  # nats, bound of the wanted change of an update
+      "sided": "raise",  # leaves steps above the wanted change; or both
+      "max_relative_correction": config_dict.placeholder(float),  # of |step|
     }
   )
   config.optimizer = Config(

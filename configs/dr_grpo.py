@@ -13,6 +13,6 @@ from configs import countdown
 def get_config(preset: str = "") -> Config:
   """Returns the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
-  config.advantage = "dr_grpo"
+  config.advantage = ("dr_grpo",)
   config.aggregation = "seq-mean-token-sum-norm"
   return config

@@ -22,12 +22,8 @@ def get_config(preset: str = "") -> Config:
     {
       "objective": ("ppo_clip", "entropic"),
       "entropic": {"min_probability": 0.5, "norm": "all"},
-      "control": {
-        "name": "entropic_pi",
-        "target": 0.5,
-        "kp": 3.0,
-        "ki": 0.02,
-      },
+      "control": {"name": "entropic_pi", "target": 0.5},
+      "entropic_pi": {"kp": 3.0, "ki": 0.02},
     }
   )
   return config

@@ -13,7 +13,7 @@ from configs import countdown
 def get_config(preset: str = "") -> Config:
   """Returns the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
-  config.advantage = "rloo"
+  config.advantage = ("rloo",)
   config.objective = ("reinforce",)
   config.aggregation = "seq-mean-token-sum"
   config.training.updates_per_rollout = 1

@@ -1,6 +1,6 @@
 """From a config to the parts of a run: every error before any compilation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,22 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
 import optax
 
-from entrojax import advantages, aggregation, control, objectives
+from entrojax import (
+  advantages,
+  aggregation,
+  answers,
+  clusters,
+  control,
+  objectives,
+)
 from entrojax import tokenizer as tokenizers
 from entrojax.check import check, check_divisibility, member
 from entrojax.data import PromptStream, encode_prompts
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
+from entrojax.projection import adam_preconditioner, entropy_projection
 from entrojax.rollout import generate, greedy, make_sampler
 from entrojax.sharding import (
   by_row,
@@ -35,10 +44,14 @@ from entrojax.types import (
   Objective,
   Params,
   Problem,
+  Responses,
   ScoredTokens,
   Task,
   TrainState,
 )
+
+# answers of a group, None = unparsed -> cluster ids
+Clusterer = Callable[[Sequence[str | None]], list[int]]
 
 
 class Data(NamedTuple):
@@ -48,6 +61,7 @@ class Data(NamedTuple):
   tokenizer: tokenizers.Tokenizer
   stream: PromptStream
   held_out: Sequence[Problem]
+  cluster: Clusterer | None  # of a group's answers, where a rule asks for it
 
 
 class Functions(NamedTuple):
@@ -55,7 +69,7 @@ class Functions(NamedTuple):
 
   generate: Generate  # rollout.group_size samples of each prompt
   evaluate: Generate  # evaluation.num_samples samples of each prompt
-  advantage: AdvantageRule
+  advantage: AdvantageRule  # Responses -> Responses with advantages and keep
   update: Update  # donates its state
   learning_rate: optax.Schedule
 
@@ -81,13 +95,16 @@ def build(config: Config) -> Run:
   check(config)
   mesh = make_mesh(config.mesh)
   check_divisibility(config, num_row_shards(mesh))
-  objective, controller = make_objective(config), make_controller(config)
+  members, controller = make_members(config), make_controller(config)
+  objective = objectives.chain(*members.values())
   _try_objective(objective)
+  rules = make_advantage_rules(config)
+  _try_advantage_rules(rules, config)
   optimizer, schedule = _optimizer(config, controller)
   data = _data(config)
   sizes, model, params = _model(config, data.tokenizer, mesh)
   ref_params = None
-  if "reference_kl" in config.objective:
+  if needs_reference(objective):
     ref_params = jax.tree.map(jnp.copy, params)
   state, shardings = _first_state(mesh, params, optimizer)
   update = make_update(
@@ -100,6 +117,8 @@ def build(config: Config) -> Run:
     optimizer,
     group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,
+    members=members,
+    entropy_gradient=config.projection.enabled,
     mesh=mesh,
     **config.training,
   )
@@ -115,7 +134,7 @@ def build(config: Config) -> Run:
       config.evaluation,
       config.evaluation.num_samples,
     ),
-    advantage=jax.jit(member(advantages, config.advantage, "advantage")),
+    advantage=jax.jit(functools.partial(advantages.apply_rules, rules)),
     update=jax.jit(
       update, donate_argnums=0, out_shardings=(shardings, replicated(mesh))
     ),
@@ -133,17 +152,52 @@ def model_folder(path: str) -> Path:
   return folder
 
 
-def make_objective(config: Config) -> Objective:
-  """Makes the chain that config.objective names."""
-  return objectives.chain(
-    *(
-      member(objectives, name, "objective")(**config.get(name, {}))
-      for name in config.objective
-    )
+def make_members(config: Config) -> Mapping[str, Objective]:
+  """Makes the members of the chain that config.objective names, in order."""
+  return {
+    name: member(objectives, name, "objective")(**config.get(name, {}))
+    for name in config.objective
+  }
+
+
+def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
+  """Makes the rules that config.advantage names, in order."""
+  return {
+    name: member(advantages, name, "advantage")(**config.get(name, {}))
+    for name in config.advantage
+  }
+
+
+def _try_advantage_rules(
+  rules: Mapping[str, AdvantageRule], config: Config
+) -> None:
+  """Traces the rules on one group, so that errors come now."""
+  group = jnp.zeros((1, config.rollout.group_size), jnp.float32)
+  responses = Responses(
+    rewards=group,
+    correctness=group,
+    log_probs=group,
+    lengths=group,
+    truncated=group,
+    clusters=group.astype(jnp.int32),
+    entropy=jnp.float32(0.0),
+    rollout_step=jnp.int32(0),
   )
+  jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
 
 
-def _try_objective(objective: Objective) -> None:
+def needs_reference(objective: Objective) -> bool:
+  """Returns whether a member of the chain reads the reference's log-probs."""
+  try:
+    _try_objective(objective, with_reference=False)
+  except MissingReferenceError:
+    return True
+  return False
+
+
+def _try_objective(
+  objective: Objective, *, with_reference: bool = True
+) -> None:
   """Traces the chain on a mini-batch of one token, so that errors come now."""
   token = jnp.zeros((1, 1), jnp.float32)
   tokens = ScoredTokens(
@@ -153,7 +207,7 @@ def _try_objective(objective: Objective) -> None:
     old_entropy=token,
     advantages=token,
     mask=token,
-    ref_log_probs=token,
+    ref_log_probs=token if with_reference else None,
   )
   jax.eval_shape(
     lambda t: objectives.policy_loss(objective, aggregation.token_mean, t)[0],
@@ -163,9 +217,12 @@ def _try_objective(objective: Objective) -> None:
 
 def make_controller(config: Config) -> Controller:
   """Makes the controller that config.control names."""
-  settings = dict(config.control)
-  make = member(control, settings.pop("name"), "control.name")
-  return make() if make is control.no_control else make(**settings)
+  name, target = config.control.name, config.control.target
+  make = member(control, name, "control.name")
+  settings = dict(config.get(name, {}))
+  if target is not None:
+    settings["target"] = target
+  return make(**settings)
 
 
 def _optimizer(config: Config, controller: Controller):
@@ -176,7 +233,24 @@ def _optimizer(config: Config, controller: Controller):
     decay_steps=settings.pop("decay_steps"),
     end_fraction=settings.pop("end_fraction"),
   )
-  return make_optimizer(controller, schedule, **settings), schedule
+  optimizer = make_optimizer(
+    controller, schedule, wrap=_projection(config), **settings
+  )
+  return optimizer, schedule
+
+
+def _projection(config: Config):
+  """Returns what wraps AdamW; None if updates are not to be projected."""
+  settings = dict(config.projection)
+  if not settings.pop("enabled"):
+    return None
+  return functools.partial(
+    entropy_projection,
+    precondition=adam_preconditioner(
+      b2=config.optimizer.b2, eps=config.optimizer.eps
+    ),
+    **settings,
+  )
 
 
 def _data(config: Config) -> Data:
@@ -192,7 +266,40 @@ def _data(config: Config) -> Data:
     prompt_length=config.rollout.prompt_length,
     seed=config.seed,
   )
-  return Data(task, tokenizer, stream, held_out)
+  return Data(task, tokenizer, stream, held_out, _clusterer(config, task))
+
+
+def _clusterer(config: Config, task: Task) -> Clusterer | None:
+  """Makes what sorts a group's answers by meaning; None if no rule asks."""
+  if "seed_grpo" not in config.advantage:
+    return None
+  settings = config.clusters
+  if settings.unparsed not in clusters.UNPARSED:
+    raise ValueError(
+      f"clusters.unparsed must be one of {clusters.UNPARSED}, got "
+      f"{settings.unparsed!r}"
+    )
+  equalities = {
+    "exact": answers.exact,
+    "normalised": answers.normalised,
+    "verified": task.equivalent,
+  }
+  if settings.equality not in equalities:
+    raise ValueError(
+      f"clusters.equality must be one of {sorted(equalities)}, got "
+      f"{settings.equality!r}"
+    )
+  equivalent = equalities[settings.equality]
+  if equivalent is None:
+    raise ValueError(
+      f"clusters.equality is 'verified' but task {task.name!r} cannot say when "
+      "two answers are equal"
+    )
+  return functools.partial(
+    clusters.cluster,
+    equivalent=clusters.Guarded(equivalent),
+    unparsed=settings.unparsed,
+  )
 
 
 def _model(

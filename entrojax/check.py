@@ -2,11 +2,29 @@
 
 from collections.abc import Callable
 import difflib
+import inspect
 import math
 from types import ModuleType
 import warnings
 
 from ml_collections import ConfigDict as Config
+
+from entrojax import control
+
+# what objectives and advantages export beside their members
+_NO_MEMBERS = ("chain", "policy_loss", "apply_rules", "uplift_rate")
+# members of a chain that take a controller's coefficient, and the controllers
+# whose coefficient means what they take
+_DRIVEN = {
+  "entropic": ("entropic_pi",),
+  "adaptive_entropy": ("adaptive_coefficient",),
+  "positive_reweighting": (
+    "entropy_guided",
+    "stage_schedule",
+    "epoch_schedule",
+  ),
+  "adaptive_stare": ("stare_weights",),
+}
 
 
 def member(module: ModuleType, name: str, key: str) -> Callable:
@@ -22,7 +40,7 @@ def member(module: ModuleType, name: str, key: str) -> Callable:
     and not n.startswith("_")
     and getattr(value, "__module__", "").startswith(module.__name__)
     and n == n.lower()
-    and n not in ("chain", "policy_loss")
+    and n not in _NO_MEMBERS
   ]
   if name in known:
     return getattr(module, name)
@@ -75,6 +93,9 @@ def check(config: Config) -> None:
       f"{config.evaluation.temperature}"
     )
   _check_control(config)
+  _check_advantage(config)
+  _check_stare_target(config)
+  _check_projection(config)
   _check_clip_range(config)
   if "gspo" in config.objective and config.aggregation != "seq-mean-token-mean":
     raise ValueError(
@@ -82,6 +103,29 @@ def check(config: Config) -> None:
       f"{config.aggregation!r}"
     )
   _warn_of_inert_members(config)
+
+
+def _check_advantage(config: Config) -> None:
+  """Raises ValueError if rules or members contradict each other."""
+  for key in ("advantage", "objective"):
+    names = tuple(config[key])
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+      raise ValueError(f"{key} names {twice[0]!r} twice: {names}")
+  rules = set(config.advantage)
+  if {"overlong_penalty", "overlong_filter"} <= rules:
+    raise ValueError(
+      "advantage has overlong_filter and overlong_penalty: the filter takes "
+      "away the responses that the penalty is for; choose one"
+    )
+  penalty, longest = config.overlong_penalty, config.rollout.response_length
+  free = penalty.max_length - penalty.cache_length
+  if "overlong_penalty" in rules and free >= longest:
+    raise ValueError(
+      f"overlong_penalty.max_length - cache_length = {free} tokens are free, "
+      f"and no response has more than rollout.response_length = {longest}: the "
+      "penalty never acts"
+    )
 
 
 def _check_clip_range(config: Config) -> None:
@@ -96,11 +140,30 @@ def _check_clip_range(config: Config) -> None:
       )
 
 
+def _check_stare_target(config: Config) -> None:
+  """Raises ValueError if adaptive_stare and its controller disagree."""
+  if "adaptive_stare" not in config.objective:
+    return
+  if config.adaptive_stare.target != config.control.target:
+    raise ValueError(
+      f"adaptive_stare.target = {config.adaptive_stare.target} must be "
+      f"control.target = {config.control.target}"
+    )
+
+
 def _warn_of_inert_members(config: Config) -> None:
   """Warns of members of the chain that the schedule leaves nothing to do."""
   if config.training.updates_per_rollout > 1:
     return
-  for name in ("ppo_clip", "gspo", "cispo", "ce_gppo", "kl_cov", "erc"):
+  for name in (
+    "ppo_clip",
+    "gspo",
+    "cispo",
+    "ce_gppo",
+    "kl_cov",
+    "erc",
+    "sent_released",
+  ):
     if name in config.objective:
       warnings.warn(
         f"training.updates_per_rollout is 1: {name} compares the policy with "
@@ -120,20 +183,46 @@ def _check_numbers(config: Config) -> None:
 
 
 def _check_control(config: Config) -> None:
-  controlled = config.control.name != "no_control"
-  if not controlled and config.control.target is not None:
+  """Raises ValueError if the controller lacks a setting or what it drives."""
+  name, target = config.control.name, config.control.target
+  make = member(control, name, "control.name")
+  holds_entropy = "target" in inspect.signature(make).parameters
+  if target is not None and not holds_entropy:
     raise ValueError(
-      f"control.target is {config.control.target} but control.name is "
-      "'no_control': no controller would hold it"
+      f"control.target is {target} but control.name is {name!r}: nothing would "
+      "hold it"
     )
-  if controlled and config.control.target is None:
+  if target is None and holds_entropy:
     raise ValueError("control.target is not set: the entropy to hold, in nats")
-  if controlled != ("entropic" in config.objective):
+  for leaf, value in config.get(name, Config()).items():
+    if value is None:
+      raise ValueError(f"{name}.{leaf} is not set")
+  found = [m for m in config.objective if m in _DRIVEN]
+  wanted = [m for m, controllers in _DRIVEN.items() if name in controllers]
+  if found == wanted:
+    return
+  if wanted:
     raise ValueError(
-      f"control.name is {config.control.name!r} but objective is "
-      f"{tuple(config.objective)}: a controller needs the term it drives "
-      "('entropic'), and the term needs a controller"
+      f"control.name is {name!r}, which drives {wanted[0]!r}: objective must "
+      f"have {wanted[0]!r} once and no other driven member, got "
+      f"{tuple(config.objective)}"
     )
+  raise ValueError(
+    f"objective has {found[0]!r} but control.name is {name!r}: it is driven by "
+    + " or ".join(repr(controller) for controller in _DRIVEN[found[0]])
+  )
+
+
+def _check_projection(config: Config) -> None:
+  if config.projection.enabled:
+    return  # entropy_projection checks its own arguments
+  for leaf in ("target", "target_fraction", "max_relative_correction"):
+    value = config.projection[leaf]
+    if value is not None:
+      raise ValueError(
+        f"projection.{leaf} is {value} but projection.enabled is False: no "
+        "update would be projected"
+      )
 
 
 def check_divisibility(config: Config, num_row_shards: int) -> None:

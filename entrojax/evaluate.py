@@ -169,7 +169,7 @@ def evaluate_policy(
     asked = problems[start : start + prompts_per_batch]
     real = slice(0, len(asked) * group_size)
     rollout = jax.tree.map(lambda x, r=real: x[r], rollout)
-    written = responses(rollout, tokenizer)
+    written = decode_responses(rollout, tokenizer)
     verdicts += judge(asked, written, verify)
     texts += np.reshape(np.array(written, object), (-1, group_size)).tolist()
     lengths += float(rollout.response_mask.sum())
@@ -185,7 +185,7 @@ def evaluate_policy(
   )
 
 
-def responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
+def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
   """Returns the text of each response of a rollout on the host."""
   length = rollout.response_mask.shape[1]
   texts = []

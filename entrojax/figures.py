@@ -7,6 +7,7 @@ the same runs give the same bytes.
 """
 
 from collections.abc import Iterable, Sequence
+import functools
 import io
 from typing import Any, NamedTuple
 
@@ -16,16 +17,18 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 import numpy as np
 
-from entrojax.entropy_law import fit_entropy_law, predict
+from entrojax.entropy_law import fit_entropy_law, forecast, predict
 from entrojax.metrics import ENTROPY_EDGES, ENTROPY_HISTOGRAM
 from entrojax.runs import (
   Run,
+  entropy_changes,
   evaluations,
   law_points,
   pass_at_k,
   printable,
   series,
 )
+from entrojax.summary import line_through_origin
 
 OPTIMIZER_STEP = "optimizer step"
 MAX_DOTS = 300  # shown per run; a fit uses them all
@@ -103,10 +106,7 @@ def draw_metric(
     smoothing: part of a run that the running mean takes in; 0: none.
     targets: whether the entropy targets are drawn, dashed.
   """
-  curves = [
-    curve._replace(y=running_mean(curve.y, round(smoothing * curve.y.size)))
-    for curve in _curves(runs, metric)
-  ]
+  curves = _curves(runs, metric, smoothing=smoothing)
   levels = [(i, run.target) for i, run in enumerate(runs) if run.target]
   levels = levels if targets else []
   dashed = "entropy target" if levels else ""
@@ -123,6 +123,69 @@ def draw_control(runs: Sequence[Run]) -> str | None:
   ]
   panels = [panel for panel in panels if panel.curves]
   return _panels(runs, panels, x_label=OPTIMIZER_STEP)
+
+
+def draw_covariance(
+  runs: Sequence[Run], *, smoothing: float = 0.05
+) -> str | None:
+  """Draws the mean covariance and its four parts, a panel for each likelihood.
+
+  Dashed: the tokens without a positive advantage.
+  """
+  draw = functools.partial(_curves, runs, smoothing=smoothing)
+  panels = [Panel("mean (nats)", draw("covariance/mean"))] + [
+    Panel(
+      f"{likelihood} tokens (nats)",
+      draw(f"covariance/positive_{likelihood}")
+      + draw(f"covariance/negative_{likelihood}", dashed=True),
+    )
+    for likelihood in ("probable", "rare")
+  ]
+  return _panels(
+    runs,
+    [panel for panel in panels if panel.curves],
+    x_label=OPTIMIZER_STEP,
+    dashed="negative advantage (solid: positive)",
+  )
+
+
+def draw_entropy_by_sign(
+  runs: Sequence[Run], *, smoothing: float = 0.05
+) -> str | None:
+  """Draws the entropy of tokens of positive and, dashed, negative advantage."""
+  curves = _curves(runs, "entropy/positive", smoothing=smoothing) + _curves(
+    runs, "entropy/negative", smoothing=smoothing, dashed=True
+  )
+  return _panels(
+    runs,
+    [Panel("entropy (nats)", curves)],
+    x_label=OPTIMIZER_STEP,
+    dashed="negative advantage (solid: positive)",
+  )
+
+
+def draw_entropy_changes(runs: Sequence[Run]) -> str | None:
+  """Draws the measured against the predicted change of entropy, step by step.
+
+  The lines are regressions through the origin.
+  """
+  points = {place: entropy_changes(run) for place, run in enumerate(runs)}
+  points = {place: both for place, both in points.items() if both[0].size}
+  if not points:
+    return None
+  with matplotlib.rc_context(STYLE):
+    figure, axes = _figure()
+    axes.axhline(0.0, color=GREY, lw=0.8)
+    axes.axvline(0.0, color=GREY, lw=0.8)
+    for place, (predicted, measured) in points.items():
+      color, style = look(place)
+      _dots(axes, predicted, measured, color)
+      slope, *_ = line_through_origin(predicted, measured)
+      ends = np.array([predicted.min(), predicted.max()])
+      axes.plot(ends, slope * ends, color=color, ls=style, lw=2)
+    axes.set_xlabel("predicted: −mean covariance (nats per unit of step)")
+    axes.set_ylabel("measured change (nats)")
+    return _svg(figure, _legend(runs, points))
 
 
 def draw_pass_at_k(runs: Sequence[Run], *, data: str) -> str | None:
@@ -170,24 +233,36 @@ def large_k(runs: Sequence[Run], data: str) -> int:
   return max((k for k in ks if k <= 64), default=1)
 
 
-def draw_entropy_law(runs: Sequence[Run]) -> str | None:
-  """Draws reward against exp(entropy), with the fitted law as a line."""
+def draw_entropy_law(
+  runs: Sequence[Run], *, fraction: float = 0.15
+) -> str | None:
+  """Draws reward against exp(entropy) with the fitted law as a line.
+
+  Dashed, the law fitted to the first part of the run, whose points are ringed.
+  """
   points = {place: law_points(run) for place, run in enumerate(runs)}
-  points = {place: both for place, both in points.items() if both[0].size}
+  points = {place: p for place, p in points.items() if p.reward.size}
   if not points:
     return None
   with matplotlib.rc_context(STYLE):
     figure, axes = _figure()
-    for place, (entropy, reward) in points.items():
-      color, _ = look(place)
-      u, thin = np.exp(entropy), slice(0, None, -(-entropy.size // MAX_DOTS))
-      axes.plot(u[thin], reward[thin], "o", color=color, ms=3, alpha=0.3)
+    for place, (entropy, reward, _) in points.items():
+      color, style = look(place)
+      u = np.exp(entropy)
+      _dots(axes, u, reward, color)
       ends = np.array([0.0, entropy.max()])
       law = fit_entropy_law(entropy, reward)
-      axes.plot(np.exp(ends), predict(law, ends), color=color, lw=2)
+      axes.plot(np.exp(ends), predict(law, ends), color=color, ls=style, lw=2)
+      early = forecast(entropy, reward, fraction=fraction)
+      first = slice(0, early.num_fitted)
+      _dots(axes, u[first], reward[first], color, ms=5, alpha=1, mfc="none")
+      axes.plot(
+        np.exp(ends), predict(early.law, ends), color=color, ls="--", lw=1.3
+      )
     axes.set_xlabel("exp(entropy), entropy in nats; 1 = no entropy left")
-    axes.set_ylabel("mean training reward")
-    return _svg(figure, _legend(runs, points))
+    axes.set_ylabel("reward")
+    dashed = f"fitted to the first {100 * fraction:g} % (rings)"
+    return _svg(figure, _legend(runs, points, dashed))
 
 
 def draw_entropy_histograms(runs: Sequence[Run]) -> str | None:
@@ -237,9 +312,25 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
   return np.where(counts > 0.5, totals / np.maximum(counts, 1), np.nan)
 
 
-def _curves(runs: Sequence[Run], metric: str, **options: Any) -> list[Curve]:
+def _curves(
+  runs: Sequence[Run], metric: str, *, smoothing: float = 0.0, **options: Any
+) -> list[Curve]:
   found = ((place, *series(run, metric)) for place, run in enumerate(runs))
-  return [Curve(p, x, y, **options) for p, x, y in found if x.size]
+  return [
+    Curve(p, x, running_mean(y, round(smoothing * y.size)), **options)
+    for p, x, y in found
+    if x.size
+  ]
+
+
+def _dots(
+  axes: Any, x: np.ndarray, y: np.ndarray, color: str, **options: Any
+) -> None:
+  """Draws at most MAX_DOTS dots: all, or every second, or every third, ..."""
+  thin = slice(0, None, max(1, -(-x.size // MAX_DOTS)))
+  many = x.size > 50
+  options = {"ms": 3 if many else 4, "alpha": 0.3 if many else 0.8} | options
+  axes.plot(x[thin], y[thin], "o", color=color, **options)
 
 
 def _panels(

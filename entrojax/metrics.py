@@ -133,8 +133,8 @@ class JsonlSink:
 class TensorBoardSink:
   """Writes rows as TensorBoard events; the axis is the optimizer step.
 
-  Lists that are not histograms over `ENTROPY_EDGES` are left to the JSONL.
-  TensorBoard shows `pass@8` as `pass_8`.
+  Lists that are not histograms over `ENTROPY_EDGES`, and numbers that are not
+  finite, are left to the JSONL. TensorBoard shows `pass@8` as `pass_8`.
 
   Args:
     workdir: the run directory; events go to its folder `tensorboard`.
@@ -154,7 +154,8 @@ class TensorBoardSink:
       if name == "step":
         continue
       if not isinstance(value, list):
-        self._writer.add_scalar(name, value, row["step"])
+        if math.isfinite(value):
+          self._writer.add_scalar(name, value, row["step"])
       elif len(value) == len(ENTROPY_EDGES) - 1 and sum(value) > 0:
         self._add_histogram(name, np.array(value), row["step"])
     self._writer.flush()

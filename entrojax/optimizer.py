@@ -1,5 +1,6 @@
 """The optimizer: one named optax chain, the controller's state inside it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -48,11 +49,14 @@ def make_optimizer(
   eps: float,
   weight_decay: float,
   max_grad_norm: float,
+  wrap: Callable[..., optax.GradientTransformationExtraArgs] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Makes the chain: control, clip by global norm, AdamW.
 
   Its `update` takes the keyword `entropy` f32[], which the controller takes in.
-  Weight decay spares vectors (norm scales).
+  Weight decay spares vectors: norm scales and biases. `wrap` makes AdamW into
+  what takes its place, such as entropy_projection: it sees clipped gradients
+  and AdamW's finished step.
   """
   for name, value in (("b1", b1), ("b2", b2)):
     if not 0 <= value < 1:
@@ -64,15 +68,13 @@ def make_optimizer(
     raise ValueError(
       f"optimizer.weight_decay must not be negative, got {weight_decay}"
     )
+  adamw = optax.adamw(
+    schedule, b1, b2, eps, weight_decay=weight_decay, mask=_is_matrix
+  )
   return optax.named_chain(
     ("control", controller.transform),
     ("clip", optax.clip_by_global_norm(max_grad_norm)),
-    (
-      "adamw",
-      optax.adamw(
-        schedule, b1, b2, eps, weight_decay=weight_decay, mask=_is_matrix
-      ),
-    ),
+    ("adamw", wrap(adamw) if wrap else adamw),
   )
 
 
@@ -81,6 +83,7 @@ def _is_matrix(params: Any) -> Any:
 
   def matrix(path, leaf):
     del leaf
-    return "norm" not in jax.tree_util.keystr(path)
+    name = jax.tree_util.keystr(path)
+    return "norm" not in name and "bias" not in name
 
   return jax.tree_util.tree_map_with_path(matrix, params)

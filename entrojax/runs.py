@@ -15,8 +15,19 @@ import numpy as np
 from entrojax.workdir import CONFIG_FILE
 
 METRICS_FILE = "metrics.jsonl"
+ENTROPY = "actor/entropy"
+TRAINING_REWARD = "critic/rewards/mean"
+MIN_EVALUATIONS = 5  # from which on a run's law is one of validation accuracy
 
 Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
+
+
+class LawPoints(NamedTuple):
+  """What the entropy law of a run is fitted to, in the order of the run."""
+
+  entropy: np.ndarray  # [K], nats
+  reward: np.ndarray  # [K]
+  metric: str  # the reward's name in metrics.jsonl
 
 
 class Run(NamedTuple):
@@ -77,10 +88,50 @@ def series(run: Run, metric: str) -> tuple[np.ndarray, np.ndarray]:
   return steps, np.array([row[metric] for row in rows], np.float64)
 
 
-def law_points(run: Run) -> tuple[np.ndarray, np.ndarray]:
-  """Returns entropy [K] and reward [K] of the lines that have both."""
-  names = ("actor/entropy", "critic/rewards/mean")
-  pairs = [[row.get(name, np.nan) for name in names] for row in run.rows]
+def law_points(run: Run) -> LawPoints:
+  """Returns entropy and reward, of the lines that have both.
+
+  The reward is the pass@1 of the first data set, by name, that was evaluated
+  at least MIN_EVALUATIONS times, with the training entropy of the same
+  optimizer step (of the first one for an evaluation before it); without such a
+  data set the mean training reward.
+  """
+  for data in datasets([run]):
+    metric = f"val/{data}/pass@1"
+    steps, reward = _finite_series(run, metric)
+    at, entropy = _finite_series(run, ENTROPY)
+    if steps.size >= MIN_EVALUATIONS and at.size:
+      entropy = entropy[np.maximum(np.searchsorted(at, steps, "right") - 1, 0)]
+      return LawPoints(entropy, reward, metric)
+  pairs = [
+    [row.get(name, np.nan) for name in (ENTROPY, TRAINING_REWARD)]
+    for row in run.rows
+  ]
+  points = np.array(pairs, np.float64).reshape(-1, 2)
+  points = points[np.isfinite(points).all(axis=1)]
+  return LawPoints(points[:, 0], points[:, 1], TRAINING_REWARD)
+
+
+def entropy_changes(run: Run) -> tuple[np.ndarray, np.ndarray]:
+  """Returns what each rollout step should and did do to the entropy.
+
+  Returns:
+    predicted [K], nats per unit of natural gradient step, minus the mean
+    covariance of a rollout step; measured [K], nats, the entropy of the next
+    rollout step less the one of this. Steps whose next one is missing are
+    left out.
+  """
+  names = (ENTROPY, "covariance/predicted_change")
+  by_step = {
+    row["rollout_step"]: [row.get(name, np.nan) for name in names]
+    for row in run.rows
+    if ENTROPY in row and "rollout_step" in row
+  }
+  pairs = [
+    (predicted, by_step[step + 1][0] - entropy)
+    for step, (entropy, predicted) in by_step.items()
+    if step + 1 in by_step
+  ]
   points = np.array(pairs, np.float64).reshape(-1, 2)
   points = points[np.isfinite(points).all(axis=1)]
   return points[:, 0], points[:, 1]
@@ -111,6 +162,12 @@ def pass_at_k(
   values = [row[f"{prefix}{k}"] for k in ks]
   errors = [row.get(f"{prefix}{k}_stderr", 0.0) for k in ks]
   return np.array(ks), np.array(values), np.array(errors)
+
+
+def _finite_series(run: Run, metric: str) -> tuple[np.ndarray, np.ndarray]:
+  steps, values = series(run, metric)
+  finite = np.isfinite(values)
+  return steps[finite], values[finite]
 
 
 def datasets(runs: Sequence[Run]) -> list[str]:

@@ -134,6 +134,31 @@ def with_error(value: float, error: float = math.nan) -> str:
   return f"{value:.3f}±{error:.3f}" if error >= 0 else f"{value:.3f}"
 
 
+def with_interval(value: float, interval: tuple[float, float]) -> str:
+  """Formats a number of order one with its 95 % interval, if it has one."""
+  low, high = interval
+  known = math.isfinite(low) and math.isfinite(high)
+  return with_error(value) + (f" [{low:.3f}, {high:.3f}]" if known else "")
+
+
+def line_through_origin(
+  x: np.ndarray, y: np.ndarray
+) -> tuple[float, float, float]:
+  """Returns the slope of y = slope x, its standard error, the correlation.
+
+  NaN where there are too few points or nothing varies.
+  """
+  squares = x @ x
+  if x.size < 2 or squares == 0:
+    return math.nan, math.nan, math.nan
+  slope = x @ y / squares
+  rest = y - slope * x
+  error = math.sqrt(rest @ rest / (x.size - 1) / squares)
+  x, y = x - x.mean(), y - y.mean()
+  spread = math.sqrt((x @ x) * (y @ y))
+  return float(slope), error, float(x @ y / spread) if spread else math.nan
+
+
 def _mean(values: np.ndarray) -> float:
   finite = values[np.isfinite(values)]
   return float(finite.mean()) if finite.size else math.nan

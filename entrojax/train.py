@@ -4,7 +4,7 @@ One rollout step is: prompts -> generate -> text -> verdicts -> advantages ->
 update. The numbers of a step are written while the next update runs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import json
 from pathlib import Path
@@ -15,16 +15,28 @@ import jax
 from ml_collections import ConfigDict as Config
 import numpy as np
 
-from entrojax.build import Run, build
+from entrojax.build import Data, Run, build
 from entrojax.checkpoint import Checkpoints
-from entrojax.evaluate import evaluate_policy, responses, summarize
+from entrojax.effects import Effects
+from entrojax.evaluate import decode_responses, evaluate_policy, summarize
 from entrojax.interrupt import Interruption
 from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
-from entrojax.rewards import correctness, judge, reward_metrics
+from entrojax.rewards import (
+  group_responses,
+  judge,
+  reward_metrics,
+)
 from entrojax.sharding import by_row
 from entrojax.train_step import make_batch
-from entrojax.types import Array, Mean, TrainState
+from entrojax.types import (
+  Array,
+  Mean,
+  Problem,
+  Responses,
+  Rollout,
+  TrainState,
+)
 from entrojax.workdir import (
   SAMPLES_FILE,
   hold_workdir,
@@ -97,6 +109,7 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
       )
     )
 
+    effects = Effects((*config.advantage, *config.objective, "projection"))
     trim_samples(workdir, None if fresh else standing.rollout_step)
 
     def write(metrics: Mapping[str, Any], at: Standing) -> None:
@@ -109,6 +122,9 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
           "sampler and trainer differ by at most "
           f"{metrics[_MISMATCH]:.1e} nats a token"
         )
+      if "actor/loss" in metrics:  # of a rollout step, not of an evaluation
+        for note in effects.notes(metrics):
+          progress.note(note)
 
     def save(at: Standing) -> Path:
       return checkpoints.save(
@@ -189,12 +205,12 @@ def _rollout_step(
   on_host = jax.device_get(rollout)
   generated = time.perf_counter()
 
-  texts = responses(on_host, run.data.tokenizer)
-  rewards = correctness(judge(problems, texts, run.data.task.verify))
-  advantages = run.functions.advantage(rewards)
+  responses = run.functions.advantage(
+    judge_rollout(run.data, on_host, problems, standing.rollout_step)
+  )
   verified = time.perf_counter()
 
-  batch = make_batch(rollout, advantages)
+  batch = make_batch(rollout, responses)
   state, metrics = run.functions.update(
     standing.state, run.ref_params, batch, update_key
   )
@@ -208,7 +224,7 @@ def _rollout_step(
     tokens=standing.tokens + num_tokens,
   )
   numbers = {
-    **reward_metrics(rewards, np.asarray(advantages)),
+    **reward_metrics(jax.device_get(responses)),
     "response_length/mean": float(lengths.mean()),
     "response_length/max": float(lengths.max()),
     "response_length/clip_ratio": float(on_host.truncated.mean()),
@@ -217,6 +233,24 @@ def _rollout_step(
     "timing_s/verify": verified - generated,
   }
   return standing, StepRecord(standing, metrics, numbers, started)
+
+
+def judge_rollout(
+  data: Data, rollout: Rollout, problems: Sequence[Problem], rollout_step: int
+) -> Responses:
+  """Returns what the verifier and the advantage rules see of a rollout.
+
+  Args:
+    data: of the run.
+    rollout: on the host.
+    problems: Q, whose groups are neighbours in the rollout.
+    rollout_step: rollout batches before this one.
+  """
+  texts = decode_responses(rollout, data.tokenizer)
+  verdicts = judge(problems, texts, data.task.verify)
+  return group_responses(
+    rollout, verdicts, rollout_step=rollout_step, cluster=data.cluster
+  )
 
 
 def _finished(record: StepRecord) -> StepRecord:

@@ -56,6 +56,8 @@ class Task(NamedTuple):
   name: str
   load: Callable[[str], Any]  # split -> sequence of Problem (len, [i])
   verify: Verifier
+  # whether two normalised answers mean the same; None: nobody can say
+  equivalent: Callable[[str, str], bool] | None = None
 
 
 # -- models -------------------------------------------------------------------
@@ -128,12 +130,39 @@ class Rollout:
 
 
 @_pytree
+class Responses:
+  """What is known of a rollout's responses: all that an advantage rule may see.
+
+  A rule reads what it needs and returns other rewards, advantages or keep.
+  """
+
+  rewards: Array  # f32[Q, G], shaped so far
+  correctness: Array | None = None  # f32[Q, G], the raw verdicts, 0 to 1
+  log_probs: Array | None = None  # f32[Q, G], nats, mean over the response's
+  # tokens, sampling policy
+  lengths: Array | None = None  # f32[Q, G], tokens, EOS included
+  truncated: Array | None = None  # f32[Q, G], 1 = ended by the length limit
+  clusters: Array | None = None  # i32[Q, G], equal = answers that mean the
+  # same, numbered within the group; -1 = does not count
+  entropy: Array | None = None  # f32[], nats, token-mean, sampling policy
+  rollout_step: Array | None = None  # i32[], rollout batches before this one
+  advantages: Array | None = None  # f32[Q, G]; None until a baseline made them
+  keep: Array | None = None  # f32[Q, G], 1 = its tokens count; None: all do
+  metrics: Mapping[str, "Mean"] = dataclasses.field(default_factory=dict)
+
+
+# what an advantage rule does: overlong penalty, baseline, SEED's factor, ...
+AdvantageRule = Callable[[Responses], Responses]
+
+
+@_pytree
 class Batch:
   """One rollout batch, ready for the update."""
 
   tokens: Array  # i32[B, L]
   positions: Array  # i32[B, L]
-  response_mask: Array  # f32[B, T]
+  response_mask: Array  # f32[B, T], 1 = sampled token, EOS included
+  keep: Array  # f32[B], 1 = a response that the loss counts
   old_log_probs: Array  # f32[B, T], nats, under the sampling policy
   old_entropy: Array  # f32[B, T], nats, under the sampling policy
   advantages: Array  # f32[B, T]
@@ -183,8 +212,6 @@ class TokenLoss(NamedTuple):
 Objective = Callable[[ScoredTokens, TokenLoss, Array, Array], TokenLoss]
 # (loss f32[B, T], weight f32[B, T]) -> f32[]
 Aggregation = Callable[[Array, Array], Array]
-# rewards f32[Q, G] -> advantages f32[Q, G]
-AdvantageRule = Callable[[Array], Array]
 
 
 @_pytree
@@ -197,9 +224,10 @@ class TrainState:
 
 
 class Controller(NamedTuple):
-  """One scalar fed back from the measured entropy."""
+  """One scalar that drives a member of the chain."""
 
   # takes the keyword `entropy` f32[]; returns updates unchanged
   transform: optax.GradientTransformationExtraArgs
-  coefficient: Callable[[Any, Array], Array]  # (state, entropy) -> f32[]
+  # (state, entropy of the mini-batch at hand) -> f32[]
+  coefficient: Callable[[Any, Array], Array]
   metrics: Callable[[Any, Array], Mapping[str, Array]]  # (state, entropy)

@@ -22,6 +22,7 @@ import numpy as np
 from entrojax.build import build
 from entrojax.models import DecoderConfig
 from entrojax.train_step import make_batch
+from entrojax.types import Responses
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", "configs/grpo.py:demo", "the shapes to measure"
@@ -87,8 +88,8 @@ def main(argv: Sequence[str]) -> None:
   decoding = median_seconds(
     lambda: run.functions.generate(params, prompts, next(keys)), repeats
   )
-  signs = np.random.default_rng(0).choice([-1.0, 1.0], size=num_rows)
-  batch = make_batch(rollout, jnp.asarray(signs, jnp.float32))
+  signs = jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], num_rows))
+  batch = make_batch(rollout, Responses(rewards=signs, advantages=signs))
   state = run.state
 
   def update():

@@ -80,6 +80,7 @@ def batches(
       tokens=tokens,
       positions=np.asarray(prompt_positions(present)),
       response_mask=mask,
+      keep=np.ones(batch_size, np.float32),
       old_log_probs=np.zeros_like(mask),
       old_entropy=np.zeros_like(mask),
       advantages=np.ones_like(mask),

@@ -36,7 +36,7 @@ WRONG = {
   "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),
   "mesh": ((3, 1, 1), r"needs 3 devices"),
   "objective": (("ppo_clop",), r"did you mean 'ppo_clip'"),
-  "advantage": ("grop", r"advantage: there is no 'grop'.*'grpo'"),
+  "advantage": (("grop",), r"advantage: there is no 'grop'.*'grpo'"),
   "aggregation": ("token_mean", r"unknown aggregation 'token_mean'"),
   "control.name": ("entropic_pi", r"control\.target is not set"),
   "task.name": ("countdwon", r"did you mean 'countdown'"),
@@ -71,6 +71,126 @@ def test_a_term_without_its_controller_is_refused(base, one_device):
     build(config)
 
 
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"advantage": ("overlong_penalty", "overlong_filter", "grpo")},
+      "overlong_filter and overlong_penalty",
+    ),
+    (
+      {"advantage": ("overlong_penalty", "grpo")},
+      r"max_length - cache_length = 768 tokens are free.*12: the penalty never",
+    ),
+    ({"advantage": ("grpo", "grpo")}, r"advantage names 'grpo' twice"),
+    ({"objective": ("ppo_clip", "erc", "erc")}, r"objective names 'erc' twice"),
+    ({"advantage": ("grpo", "w_reinforce")}, "choose one baseline"),
+    ({"advantage": ("grpo", "unlikeliness")}, "unlikeliness changes rewards"),
+    ({"advantage": ("entrocraft", "grpo")}, "entrocraft needs advantages"),
+    ({"advantage": ("overlong_filter",)}, "add a baseline"),
+  ],
+)
+def test_rules_that_contradict_each_other_are_refused(
+  changes, message, base, one_device
+):
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config(base, **changes))
+
+
+@pytest.mark.parametrize(
+  ("name", "member"),
+  [
+    ("entropic_pi", "entropic"),
+    ("adaptive_coefficient", "adaptive_entropy"),
+    ("entropy_guided", "positive_reweighting"),
+    ("stage_schedule", "positive_reweighting"),
+    ("epoch_schedule", "positive_reweighting"),
+    ("stare_weights", "adaptive_stare"),
+  ],
+)
+def test_a_controller_drives_its_own_member_once_and_no_other(
+  name, member, base
+):
+  config = tiny_config(
+    base,
+    **{
+      "control.name": name,
+      "stage_schedule.num_updates": 8,
+      "epoch_schedule": {"num_epochs": 2, "updates_per_epoch": 4},
+    },
+  )
+  if not name.endswith("_schedule"):
+    config.control.target = 0.3
+  config.objective = ("ppo_clip", member)
+  check(config)
+  other = "entropic" if member != "entropic" else "positive_reweighting"
+  for members in ((), (other,), (member, other), (member, member)):
+    config.objective = ("ppo_clip", *members)
+    with pytest.raises(
+      ValueError, match=f"name is '{name}', which drives '{member}'.*once"
+    ):
+      check(config)
+
+
+@pytest.mark.parametrize(
+  ("name", "controllers"),
+  [
+    ("adaptive_entropy", "driven by 'adaptive_coefficient'"),
+    (
+      "positive_reweighting",
+      "by 'entropy_guided' or 'stage_schedule' or 'epoch_schedule'",
+    ),
+    ("adaptive_stare", "driven by 'stare_weights'"),
+  ],
+)
+def test_a_driven_member_without_a_controller_is_told_which(
+  name, controllers, base
+):
+  config = tiny_config(base, objective=("ppo_clip", name))
+  with pytest.raises(
+    ValueError,
+    match=f"has '{name}' but control.name is 'no_control'.*{controllers}",
+  ):
+    check(config)
+
+
+def test_a_schedule_takes_no_target(base):
+  config = tiny_config(base, **SCHEDULED, **{"control.target": 0.3})
+  with pytest.raises(
+    ValueError, match=r"control\.target is 0\.3 .* 'stage_schedule'"
+  ):
+    check(config)
+
+
+def test_a_setting_of_the_controller_that_is_not_set_is_named(base):
+  config = tiny_config(base, **SCHEDULED)
+  config.stage_schedule.num_updates = None
+  with pytest.raises(ValueError, match=r"stage_schedule\.num_updates is not"):
+    check(config)
+
+
+SCHEDULED = {
+  "objective": ("ppo_clip", "positive_reweighting"),
+  "control.name": "stage_schedule",
+  "stage_schedule.num_updates": 8,
+}
+
+
+def test_stare_beside_a_controller_of_another_target_is_refused(base):
+  config = tiny_config(
+    base,
+    **{
+      "objective": ("ppo_clip", "adaptive_stare"),
+      "control.name": "stare_weights",
+      "control.target": 0.4,
+    },
+  )
+  with pytest.raises(
+    ValueError, match=r"adaptive_stare\.target = 0\.3 must be control\.target"
+  ):
+    check(config)
+
+
 def test_gspo_under_another_aggregation_is_refused(base):
   config = tiny_config(base, objective=("gspo",))
   with pytest.raises(
@@ -87,7 +207,10 @@ def test_steer_beside_another_clip_range_is_refused(base):
     check(config)
 
 
-@pytest.mark.parametrize("objective", [("kl_cov",), ("ppo_clip", "erc")])
+@pytest.mark.parametrize(
+  "objective",
+  [("kl_cov",), ("ppo_clip", "erc"), ("reinforce", "sent_released")],
+)
 def test_a_method_that_one_update_per_rollout_makes_inert_is_warned_about(
   objective, base, recwarn
 ):

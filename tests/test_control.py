@@ -6,7 +6,16 @@ import numpy as np
 import optax
 import pytest
 
-from entrojax.control import PIState, entropic_pi, no_control
+from entrojax.control import (
+  PIState,
+  adaptive_coefficient,
+  entropic_pi,
+  entropy_guided,
+  epoch_schedule,
+  no_control,
+  stage_schedule,
+  stare_weights,
+)
 from entrojax.optimizer import make_optimizer
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0]]), "norm": jnp.array([3.0])}
@@ -100,17 +109,32 @@ def test_without_anti_windup_a_saturated_integral_advances():
   assert advanced(entropic_pi(target=1.0), state_of(9), 3.0) == 11
 
 
-def test_updates_pass_through_bitwise():
-  controller = entropic_pi(target=1.0)
-  updates, _ = controller.transform.update(
-    GRADS, state_of(0), PARAMS, entropy=jnp.float32(2)
+CONTROLLERS = {
+  "no_control": no_control(),
+  "entropic_pi": entropic_pi(target=1.0),
+  "adaptive_coefficient": adaptive_coefficient(target=1.0),
+  "entropy_guided": entropy_guided(target=1.0),
+  "stare_weights": stare_weights(target=1.0),
+  "stage_schedule": stage_schedule(num_updates=4),
+  "epoch_schedule": epoch_schedule(num_epochs=3, updates_per_epoch=1),
+}
+
+every_controller = pytest.mark.parametrize("name", CONTROLLERS)
+
+
+@every_controller
+def test_updates_pass_through_bitwise(name):
+  transform = CONTROLLERS[name].transform
+  updates, _ = transform.update(
+    GRADS, transform.init(PARAMS), PARAMS, entropy=jnp.float32(2)
   )
   jax.tree.map(np.testing.assert_array_equal, updates, GRADS)
 
 
-def test_a_controller_does_not_change_what_the_optimizer_does():
+@every_controller
+def test_a_controller_does_not_change_what_the_optimizer_does(name):
   results = []
-  for controller in (no_control(), entropic_pi(target=1.0)):
+  for controller in (no_control(), CONTROLLERS[name]):
     optimizer = optimizer_of(controller)
     state = optimizer.init(PARAMS)
     for _ in range(2):
@@ -119,6 +143,50 @@ def test_a_controller_does_not_change_what_the_optimizer_does():
       )
     results.append(updates)
   jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+@every_controller
+def test_the_optimizer_advances_a_controller_once_an_update(name):
+  controller = CONTROLLERS[name]
+  optimizer = optimizer_of(controller)
+  state, alone = optimizer.init(PARAMS), controller.transform.init(PARAMS)
+  for entropy in (1.5, 0.25, 3.0):
+    entropy = jnp.float32(entropy)
+    _, state = optimizer.update(GRADS, state, PARAMS, entropy=entropy)
+    _, alone = controller.transform.update((), alone, entropy=entropy)
+  jax.tree.map(np.testing.assert_array_equal, state["control"], alone)
+
+
+@pytest.mark.parametrize("entropy", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+  "name", [n for n in CONTROLLERS if not n.endswith("_schedule")]
+)
+def test_an_entropy_that_is_no_number_moves_nothing(name, entropy):
+  transform = CONTROLLERS[name].transform
+  state = transform.init(PARAMS)
+  for before in (0.5, 2.0):
+    _, state = transform.update((), state, entropy=jnp.float32(before))
+  _, after = transform.update((), state, entropy=jnp.float32(entropy))
+  jax.tree.map(np.testing.assert_array_equal, after, state)
+
+
+@every_controller
+def test_the_state_of_a_controller_keeps_its_types_beside_float64(
+  name, float64
+):
+  controller = CONTROLLERS[name]
+  state = controller.transform.init(PARAMS)
+  entropy = jnp.float64(0.7)
+  _, after = controller.transform.update((), state, entropy=entropy)
+  assert jax.tree.map(jnp.dtype, after) == jax.tree.map(jnp.dtype, state)
+
+
+@every_controller
+def test_a_controller_reports_the_coefficient_that_it_feeds_back(name):
+  controller = CONTROLLERS[name]
+  state, entropy = controller.transform.init(PARAMS), jnp.float32(0.7)
+  reported = controller.metrics(state, entropy).get("control/coefficient", 0)
+  assert reported == controller.coefficient(state, entropy)
 
 
 def test_the_optimizer_advances_the_integral_once_an_update():
@@ -194,9 +262,9 @@ def test_without_control_entropy_drifts_down():
     ({"target": 0.0}, r"control\.target .* 0\.0"),
     ({"target": -1}, r"control\.target .* -1"),
     ({"target": float("nan")}, r"control\.target .* nan"),
-    ({"target": 1.0, "limit": 0}, r"control\.limit .* 0"),
-    ({"target": 1.0, "kp": -2}, r"control\.kp .* -2"),
-    ({"target": 1.0, "ki": -0.5}, r"control\.ki .* -0\.5"),
+    ({"target": 1.0, "limit": 0}, r"entropic_pi\.limit .* 0"),
+    ({"target": 1.0, "kp": -2}, r"entropic_pi\.kp .* -2"),
+    ({"target": 1.0, "ki": -0.5}, r"entropic_pi\.ki .* -0\.5"),
   ],
 )
 def test_a_setting_that_cannot_work_is_named_with_its_value(settings, message):

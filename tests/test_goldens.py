@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from entrojax import advantages, aggregation
-from entrojax.control import PIState, entropic_pi
+from entrojax.control import PIState, entropic_pi, entropy_guided
 from entrojax.covariance import token_covariance
 from entrojax.evaluate import pass_at_k
 from entrojax.objectives import (
@@ -30,12 +30,13 @@ from entrojax.objectives import (
   ppo_clip,
   reference_kl,
   reinforce,
+  sent,
   steer,
   top_entropy,
 )
 from entrojax.objectives.entropy_advantage import shaped_share
 from entrojax.objectives.reference_kl import k1, k2, k3
-from entrojax.types import ScoredTokens
+from entrojax.types import Responses, ScoredTokens
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens.json").read_text())
 LOSSES = GOLDENS["losses"]
@@ -299,6 +300,55 @@ def test_entropic_acts_on_its_golden_tokens(name):
   assert acted_on == LOSSES[name]["selected"]
 
 
+def test_sent_has_its_golden_covariances_and_sets():
+  golden = GOLDENS["sent"]
+  log_probs, advantages, entropy = (
+    jnp.asarray([golden[name]], jnp.float64)
+    for name in ("log_probs", "advantages", "entropy")
+  )
+  tokens = ScoredTokens(
+    log_probs=log_probs,
+    old_log_probs=log_probs,
+    ref_log_probs=log_probs - jnp.log(2.0),  # the slope of k3 is 1/2
+    entropy=entropy,
+    old_entropy=entropy,
+    advantages=advantages,
+    mask=jnp.ones((1, 6), jnp.float32),
+  )
+  covariance = token_covariance(log_probs, advantages, tokens.mask)
+  close(covariance, [golden["covariance"]])
+  close(jnp.mean(covariance), golden["mean_covariance"])
+  # one of the three tokens of low entropy lies above the least high covariance
+  objective = sent(
+    low_fraction=golden["low_fraction"],
+    cov_fraction=0.34,
+    beta_low=1.0,
+    beta_high=3.0,
+  )
+  gradient = jax.grad(
+    lambda log_probs: policy_loss(
+      objective,
+      aggregation.token_mean,
+      ScoredTokens(**{**vars(tokens), "log_probs": log_probs}),
+    )[0]
+  )(log_probs)
+  beta = np.zeros(6)
+  beta[golden["low"]], beta[golden["high"]] = 1.0, 3.0
+  close(gradient, [beta / 2 / 6])
+
+
+def test_the_entropy_guided_weight_has_its_golden_sequence():
+  golden = GOLDENS["entropy_guided"]
+  controller = entropy_guided(
+    **{name: golden[name] for name in ("target", "step", "initial")}
+  )
+  state, found = controller.transform.init(()), []
+  for entropy in jnp.asarray(golden["entropy"], jnp.float32):
+    _, state = controller.transform.update((), state, entropy=entropy)
+    found.append(controller.coefficient(state, entropy))
+  close(found, golden["coefficients"])
+
+
 @pytest.mark.parametrize("estimator", [k1, k2, k3])
 def test_a_kl_estimator_has_its_golden_mean(estimator):
   tokens = golden_tokens()
@@ -351,7 +401,10 @@ def test_the_dual_clip_bounds_the_loss_and_stops_its_gradient(golden):
 def test_an_advantage_rule_has_its_golden_values(name):
   golden = GOLDENS["advantages"]
   rewards = golden["rewards"]
-  found = getattr(advantages, name)(jnp.asarray([rewards], jnp.float64))
+  rule = getattr(advantages, name)()
+  found = rule(
+    Responses(rewards=jnp.asarray([rewards], jnp.float64))
+  ).advantages
   close(found, [[golden[name][str(reward)] for reward in rewards]])
 
 

@@ -203,6 +203,14 @@ def test_tensorboard_gets_scalars_and_the_histogram(tmp_path):
   assert histogram.num == counts.sum()
 
 
+def test_tensorboard_gets_no_number_that_is_not_finite(tmp_path):
+  row = {"a": float("nan"), "b": -np.inf, "c": 0.5}
+  with open_writer(tmp_path) as writer:
+    writer.write(row, step=1, rollout_step=1, tokens=1)
+  tags = [v.tag for e in events(tmp_path) for v in e.summary.value]
+  assert set(tags) & row.keys() == {"c"}
+
+
 def test_resuming_hides_the_dropped_steps_in_tensorboard(tmp_path):
   with open_writer(tmp_path) as writer:
     write_steps(writer, 1, 5)

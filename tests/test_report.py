@@ -13,12 +13,18 @@ import pytest
 from entrojax import figures, report
 from entrojax.entropy_law import fit_entropy_law, predict
 from entrojax.metrics import ENTROPY_EDGES
-from entrojax.runs import METRICS_FILE, law_points, read_run
-from entrojax.summary import format_table, summarize
+from entrojax.runs import (
+  METRICS_FILE,
+  entropy_changes,
+  law_points,
+  read_run,
+)
+from entrojax.summary import format_table, line_through_origin, summarize
 
 BINS = len(ENTROPY_EDGES) - 1
 STEPS = 30
 KS = (1, 4, 64, 256)
+NUM_SECTIONS = 11  # of runs with one data set
 
 
 def evaluation(step, rate):
@@ -41,6 +47,15 @@ def training(step, target):
     "critic/rewards/mean": 0.6 - 0.15 * math.exp(entropy),
     "response_length/mean": 10.0 + step,
     "timing_s/step": 2.0,
+    "entropy/positive": entropy + 0.1,
+    "entropy/negative": entropy - 0.1,
+    # next step's entropy, 1 / (step + 1), less this one's, over .5
+    "covariance/predicted_change": -2.0 / (step * (step + 1)),
+    "covariance/mean": 2.0 / (step * (step + 1)),
+    "covariance/positive_probable": 0.4,
+    "covariance/positive_rare": -0.3,
+    "covariance/negative_probable": -0.2,
+    "covariance/negative_rare": 0.1,
   }
   if target is not None:
     row |= {
@@ -134,10 +149,10 @@ def test_a_run_without_a_target_has_no_deviation(two_runs):
 
 def test_every_section_has_its_picture_and_its_command(two_runs):
   _, text, _ = two_runs
-  assert len(pictures(text)) == 8
+  assert len(pictures(text)) == NUM_SECTIONS
   page = Page(text)
-  assert page.tags.count("pre") == page.tags.count("section") == 8
-  assert page.words.count("python -m entrojax.report") == 8
+  assert page.tags.count("pre") == page.tags.count("section") == NUM_SECTIONS
+  assert page.words.count("python -m entrojax.report") == NUM_SECTIONS
 
 
 def test_the_page_needs_nothing_from_outside(two_runs):
@@ -159,9 +174,25 @@ def test_the_same_runs_give_the_same_bytes(two_runs, tmp_path, monkeypatch):
 def test_the_fitted_law_is_in_the_page(two_runs):
   # training() follows a = .15, b = .6 exactly, so the ceiling is .45
   words = Page(two_runs[1]).words
-  assert "0.150±0.000" in words
-  assert "0.600±0.000" in words
-  assert "0.450±0.000" in words
+  assert "a 0.150 [0.150, 0.150]" in words
+  assert "b 0.600 [0.600, 0.600]" in words
+  assert "ceiling b − a 0.450 [0.450, 0.450]" in words
+  # at H = 1/30: .15 (exp(H) - 1) = .0051 left, slope -.15 exp(H) = -.1551
+  assert "R left, at the last entropy 0.005" in words
+  assert "dR/dH there (1/nats) -0.155" in words
+
+
+def test_the_forecast_of_the_law_is_in_the_page(two_runs):
+  words = Page(two_runs[1]).words
+  # 15 % of 30 points is 4.5; the law holds exactly
+  assert "points of the forecast 4 4" in words
+  assert "RMSE over the rest 0.000 0.000" in words
+
+
+def test_the_predicted_change_is_held_against_the_measured_one(two_runs):
+  # training()'s predictions are twice the changes
+  words = Page(two_runs[1]).words
+  assert "run steps correlation slope grpo 29 1.000 0.500±0.000" in words
 
 
 def test_the_last_value_of_every_metric_is_in_the_page(two_runs):
@@ -198,7 +229,10 @@ def test_a_hostile_run_is_shown_and_not_obeyed(tmp_path):
 def test_absent_metrics_leave_a_picture_out_and_are_named(tmp_path):
   bare = make_run(
     tmp_path / "bare",
-    drop=("actor/", "critic/", "response_", "val/", "timing"),
+    drop=(
+      *("actor/", "critic/", "response_", "val/", "timing"),
+      *("covariance/", "entropy/"),
+    ),
     evaluated=(),
   )
   row = report.write_report({"bare": bare}, tmp_path / "r.html")["bare"]
@@ -206,7 +240,7 @@ def test_absent_metrics_leave_a_picture_out_and_are_named(tmp_path):
   assert pictures(text) == []
   words = Page(text).words
   left_out = "This picture is left out. Not logged by any run:"
-  assert words.count(left_out) == 8
+  assert words.count(left_out) == NUM_SECTIONS
   assert f"{left_out} actor/entropy, critic/rewards/mean." in words
   assert f"{left_out} val/*/pass@1." in words
   assert math.isnan(row["entropy/last_third"])
@@ -356,7 +390,76 @@ def test_a_law_of_too_few_points_is_said_to_be_one(tmp_path):
 
 def test_the_law_is_fitted_to_the_lines_that_have_both_numbers(tmp_path):
   run = read_run("run", make_run(tmp_path / "run"))
-  entropy, reward = law_points(run)
+  entropy, reward, metric = law_points(run)
+  assert metric == "critic/rewards/mean"
   assert entropy.size == STEPS  # evaluation lines have neither
   law = fit_entropy_law(entropy, reward)
   np.testing.assert_allclose(predict(law, entropy), reward, atol=1e-12)
+
+
+def test_five_evaluations_make_a_law_of_validation_accuracy(tmp_path):
+  few = make_run(tmp_path / "few", evaluated=(0, 10, 20, 30))
+  run = make_run(tmp_path / "run", evaluated=(0, 1, 10, 20, 30))
+  assert law_points(read_run("few", few)).metric == "critic/rewards/mean"
+  entropy, reward, metric = law_points(read_run("run", run))
+  assert metric == "val/sums/pass@1"
+  np.testing.assert_allclose(reward, [0.2, 0.21, 0.3, 0.4, 0.5])
+  # of the same step; before the first step that one's
+  np.testing.assert_allclose(entropy, [1.0, 1.0, 1 / 10, 1 / 20, 1 / 30])
+  report.write_report({"few": few, "run": run}, tmp_path / "r.html")
+  words = Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
+  assert "R critic/rewards/mean val/sums/pass@1 points 30 5" in words
+  # 15 % of five evaluations is none
+  assert "run: fewer than 3 distinct entropies at first, no forecast." in words
+
+
+def test_evaluations_without_entropies_leave_the_training_reward(tmp_path):
+  path = make_run(tmp_path / "run", drop=("actor/",), evaluated=range(9))
+  assert law_points(read_run("run", path)).reward.size == 0
+
+
+def test_entropy_changes_are_between_successive_rollout_steps(tmp_path):
+  rows = [
+    {"rollout_step": 0, "val/sums/pass@1": 0.5},
+    {"rollout_step": 1, "actor/entropy": 1.0, "predicted": -0.5},
+    {"rollout_step": 2, "actor/entropy": 0.75, "predicted": -0.25},
+    {"rollout_step": 2, "val/sums/pass@1": 0.5},
+    {"rollout_step": 3, "actor/entropy": 0.875, "predicted": 0.125},
+    {"rollout_step": 5, "actor/entropy": 0.5, "predicted": 0.25},
+    {"rollout_step": 6, "actor/entropy": 0.25, "predicted": None},
+    {"rollout_step": 7, "actor/entropy": 0.0},
+  ]
+  with (tmp_path / METRICS_FILE).open("w") as file:
+    for row in rows:
+      row = {"step": 2 * row["rollout_step"], **row}
+      if "predicted" in row:
+        row["covariance/predicted_change"] = row.pop("predicted")
+      file.write(json.dumps(row) + "\n")
+  predicted, measured = entropy_changes(read_run("run", tmp_path))
+  # 3 has no next step; 6 has no prediction
+  np.testing.assert_array_equal(predicted, [-0.5, -0.25, 0.25])
+  np.testing.assert_array_equal(measured, [-0.25, 0.125, -0.25])
+
+
+def test_a_line_through_the_origin_has_its_textbook_numbers():
+  slope, error, correlation = line_through_origin(
+    np.array([1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0])
+  )
+  # x y = 16, x x = 14; rest 6/7, -9/7, 4/7: its squares are 133/49
+  assert slope == pytest.approx(16 / 14)
+  assert error == pytest.approx(math.sqrt(133 / 49 / 2 / 14))
+  # centred: x -1 0 1, y -1/3 -4/3 5/3: 2 / sqrt(2 * 42/9)
+  assert correlation == pytest.approx(2 / math.sqrt(2 * 42 / 9))
+
+
+@pytest.mark.parametrize(
+  ("x", "y"), [([], []), ([1.0], [1.0]), ([0.0, 0.0], [1.0, 2.0])]
+)
+def test_a_line_through_too_little_is_nan(x, y):
+  assert np.isnan(line_through_origin(np.array(x), np.array(y))).all()
+
+
+def test_what_does_not_vary_has_no_correlation():
+  slope, error, correlation = line_through_origin(np.ones(3), np.ones(3))
+  assert (slope, error) == (1.0, 0.0)
+  assert math.isnan(correlation)

@@ -4,7 +4,6 @@ Structure is tested on a bigram policy, numbers on the tiny decoder.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,78 +23,22 @@ from entrojax.objectives import (
   reference_kl,
 )
 from entrojax.optimizer import make_optimizer
-from entrojax.sharding import by_row, make_mesh, param_shardings, replicated
+from entrojax.sharding import by_row, make_mesh, replicated
 from entrojax.train_step import init_state, make_update
 from entrojax.types import Batch, Mean, TokenLoss
-
-# Without LLVM's passes a graph compiles in half the time; those that split it
-# over devices and decide what is summed with what are other passes.
-jit = functools.partial(
-  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+from tests.updates import (
+  GROUP_SIZE,
+  NUM_ROWS,
+  PROMPT_LENGTH,
+  Setting,
+  difference,
+  jit,
+  make_batch,
+  recording_sgd,
+  totals,
 )
 
-NUM_ROWS, PROMPT_LENGTH, RESPONSE_LENGTH = 16, 3, 5
-GROUP_SIZE = 2
 TARGET = 0.5
-
-
-def make_batch(seed, dtype=np.float32, vocabulary=8) -> Batch:
-  """Draws 8 prompts x 2 responses; prompts and responses are ragged.
-
-  The last response is empty. The old log-probs are near those of a policy
-  that knows nothing, so that ratios lie on both sides of 1.
-  """
-  rng = np.random.default_rng(seed)
-  rows, length = NUM_ROWS, RESPONSE_LENGTH
-  prompts = rng.integers(vocabulary, size=(rows // GROUP_SIZE, PROMPT_LENGTH))
-  responses = rng.integers(vocabulary, size=(rows, length))
-  before = rng.integers(PROMPT_LENGTH, size=rows // GROUP_SIZE)
-  lengths = rng.integers(1, length + 1, rows)
-  lengths[-1] = 0
-  mask = np.arange(length) < lengths[:, None]
-  real = np.concatenate(
-    [
-      (np.arange(PROMPT_LENGTH) >= before[:, None]).repeat(GROUP_SIZE, 0),
-      mask,
-    ],
-    axis=1,
-  )
-  old = rng.normal(-np.log(vocabulary), 0.3, (rows, length))
-  advantages = rng.normal(size=(rows, 1)).repeat(length, 1)
-  return Batch(
-    tokens=jnp.asarray(
-      np.concatenate([prompts.repeat(GROUP_SIZE, 0), responses], 1), jnp.int32
-    ),
-    positions=jnp.asarray(
-      np.where(real, np.cumsum(real, axis=1) - 1, -1), jnp.int32
-    ),
-    response_mask=jnp.asarray(mask, jnp.float32),
-    old_log_probs=jnp.asarray(old, dtype),
-    old_entropy=jnp.asarray(rng.gamma(2.0, 0.5, (rows, length)), dtype),
-    advantages=jnp.asarray(advantages, dtype),
-  )
-
-
-def recording_sgd(controller, learning_rate):
-  """Makes plain descent that keeps the gradients of its last step."""
-  record = optax.GradientTransformationExtraArgs(
-    lambda params: jax.tree.map(jnp.zeros_like, params),
-    lambda updates, state, params=None, **unused: (updates, updates),
-  )
-  return optax.named_chain(
-    ("control", controller.transform),
-    ("record", record),
-    ("sgd", optax.sgd(learning_rate)),
-  )
-
-
-def totals(metrics):
-  """Returns sum / count of every metric on the host."""
-  return {
-    name: np.asarray(m.total) / np.asarray(m.count)
-    for name, m in metrics.items()
-  }
-
 
 # -- any split, any mesh ------------------------------------------------------
 
@@ -106,75 +49,8 @@ EVERYTHING = chain(
   entropy_bonus(entropy_coef=0.05),
 )
 
-
-class Setting:
-  """What a comparison holds fixed: objective, controller, numbers' type."""
-
-  def __init__(self, sizes, params, objective, controller, dtype):
-    self.model = decoder(sizes, dtype=dtype)
-    self.params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
-    self.objective, self.controller = objective, controller
-    self.batch = make_batch(0, dtype, sizes.vocab_size)
-
-  def after_two_updates(
-    self, *, mesh=(1, 1, 1), group_size=GROUP_SIZE, **options
-  ):
-    """Returns metrics, the second update's gradients and new params.
-
-    Both updates see the whole batch. At the first the ratio is 1, at the
-    second it is that of the batch's old log-probs.
-    """
-    mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
-    optimizer = recording_sgd(self.controller, 0.05)
-    update = make_update(
-      self.model,
-      self.objective,
-      aggregation.token_mean,
-      self.controller,
-      optimizer,
-      group_size=group_size,
-      temperature=0.8,
-      updates_per_rollout=2,
-      num_epochs=2,
-      **options,
-    )
-    state = init_state(self.params, optimizer)
-    shardings = param_shardings(mesh, state)
-    reference = jax.tree.map(lambda x: 0.9 * x, self.params)
-    state, metrics = jit(update, out_shardings=(shardings, replicated(mesh)))(
-      jax.device_put(state, shardings),
-      jax.device_put(reference, shardings.params),
-      jax.device_put(self.batch, by_row(mesh)),
-      jax.device_put(jax.random.key(3), replicated(mesh)),
-    )
-    return jax.device_get(
-      {
-        "metrics": totals(metrics),
-        "gradients": state.opt_state["record"],
-        "params": state.params,
-      }
-    )
-
-
 # metrics that are float64 if the tokens are; the others are float32 scalars
 EXACT = ("actor/entropy", "actor/ppo_kl", "actor/pg_loss", "actor/kl_loss")
-
-
-def difference(found, expected, metrics=None):
-  """Returns the largest relative error of gradients, params and metrics."""
-  pairs = [
-    [
-      np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree[part])])
-      for tree in (found, expected)
-    ]
-    for part in ("gradients", "params")
-  ]
-  for name in metrics or expected["metrics"]:
-    pairs.append([np.atleast_1d(x["metrics"][name]) for x in (found, expected)])
-  return max(
-    np.linalg.norm(f - e) / max(np.linalg.norm(e), 1e-2) for f, e in pairs
-  )
-
 
 SPLITS = {
   "8 micro-batches": {"num_microbatches": 8},
@@ -185,9 +61,18 @@ SPLITS = {
 }
 
 
+def decoder_setting(sizes, params, objective, controller, dtype):
+  return Setting(
+    decoder(sizes, dtype=dtype),
+    jax.tree.map(lambda x: jnp.asarray(x, dtype), params),
+    objective,
+    controller,
+  )
+
+
 @pytest.fixture(scope="module")
 def setting32(sizes, tiny_model):
-  setting = Setting(
+  setting = decoder_setting(
     sizes, tiny_model[1], EVERYTHING, entropic_pi(target=TARGET), jnp.float32
   )
   return setting, setting.after_two_updates()
@@ -196,7 +81,7 @@ def setting32(sizes, tiny_model):
 @pytest.fixture(scope="module")
 def setting64(sizes, tiny_model):
   with jax.enable_x64(True):
-    setting = Setting(
+    setting = decoder_setting(
       sizes, tiny_model[1], EVERYTHING, entropic_pi(target=TARGET), jnp.float64
     )
     return setting, setting.after_two_updates()
@@ -205,7 +90,7 @@ def setting64(sizes, tiny_model):
 @pytest.fixture(scope="module")
 def ppo64(sizes, tiny_model):
   with jax.enable_x64(True):
-    setting = Setting(
+    setting = decoder_setting(
       sizes, tiny_model[1], ppo_clip(), no_control(), jnp.float64
     )
     return setting, setting.after_two_updates()

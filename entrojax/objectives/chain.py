@@ -33,8 +33,9 @@ def chain(*objectives: Objective) -> Objective:
     raise ValueError("chain needs at least one objective")
 
   def composed(tokens, token_loss, coefficient, key):
-    keys = jax.random.split(key, len(objectives))
-    for objective, member_key in zip(objectives, keys, strict=True):
+    for i, objective in enumerate(objectives):
+      # its place, not the chain's length: what follows does not change a draw
+      member_key = jax.random.fold_in(key, i)
       token_loss = objective(tokens, token_loss, coefficient, member_key)
     return token_loss
 
@@ -125,6 +126,41 @@ def policy_loss(
     raise ValueError("the objective has no term: begin the chain with one")
   losses = [aggregate(term.loss, term.weight) for term in token_loss.terms]
   return sum(losses[1:], start=losses[0]), token_loss.metrics
+
+
+def loss_by_parts(
+  objective: Objective,
+  aggregate: Aggregation,
+  tokens: ScoredTokens,
+  *,
+  coefficient: Array,
+  key: Array,
+) -> tuple[Array, Metrics]:
+  """Returns the mean of `policy_loss` over parts of a mini-batch.
+
+  One part is the mini-batch itself. Several are the statistics scope of
+  released torch code: batch statistics, selections and denominators are those
+  of a part, and a part counts by its share of the rows.
+
+  Args:
+    objective: as for `policy_loss`.
+    aggregate: likewise.
+    tokens: B rows, of which each part is a run of B / N.
+    coefficient: f32[N], of each part.
+    key: consumed; each part draws from its own.
+  """
+  num_parts = coefficient.shape[0]
+  if num_parts == 1:
+    return policy_loss(
+      objective, aggregate, tokens, coefficient=coefficient[0], key=key
+    )
+  split = lambda x: x.reshape(num_parts, -1, *x.shape[1:])
+  losses, metrics = jax.vmap(
+    lambda part, coefficient, key: policy_loss(
+      objective, aggregate, part, coefficient=coefficient, key=key
+    )
+  )(jax.tree.map(split, tokens), coefficient, jax.random.split(key, num_parts))
+  return jnp.mean(losses), jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
 
 
 def check_tokens(tokens: ScoredTokens) -> None:

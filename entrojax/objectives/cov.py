@@ -13,13 +13,12 @@ is a constant; denominators count every response token.
 from collections.abc import Callable
 import warnings
 
-import jax
 import jax.numpy as jnp
 
 from entrojax.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
-from entrojax.objectives.reference_kl import k2, k3
+from entrojax.objectives.reference_kl import absolute, k2, k3
 from entrojax.selection import floor_share, highest, random_subset
 from entrojax.surrogates import clipped_loss, probability_ratio, unclipped_loss
 from entrojax.types import Array, Objective
@@ -86,17 +85,8 @@ def clip_cov(
   return objective
 
 
-def _absolute(x: Array) -> Array:
-  """Returns |x| with gradient 0 at 0, where jnp.abs has +1.
-
-  At the first update after a rollout x is 0 everywhere: the penalty must not
-  push there.
-  """
-  return x * jax.lax.stop_gradient(jnp.sign(x))
-
-
 _KL_FORMS: dict[str, Callable[[Array], Array]] = {
-  "abs": _absolute,
+  "abs": absolute,
   "k2": k2,
   "k3": k3,
 }

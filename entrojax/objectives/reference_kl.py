@@ -8,11 +8,12 @@ kl_coef * aggregate(k) over all response tokens.
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_term
-from entrojax.types import Array, Objective
+from entrojax.types import Array, Objective, ScoredTokens
 
 
 def k1(x: Array) -> Array:
@@ -29,6 +30,32 @@ def k3(x: Array) -> Array:
   """Returns exp(-x) + x - 1 >= 0, x clipped to +-20 and the value to 10."""
   x = jnp.clip(x, -20.0, 20.0)
   return jnp.minimum(jnp.exp(-x) + x - 1.0, 10.0)
+
+
+def absolute(x: Array) -> Array:
+  """Returns |x| with gradient 0 at 0, where jnp.abs has +1.
+
+  At the first update after a rollout, current and sampling policy are the same
+  and x is 0 everywhere: a penalty must not push there.
+  """
+  return x * jax.lax.stop_gradient(jnp.sign(x))
+
+
+class MissingReferenceError(ValueError):
+  """A member of the chain needs ref_log_probs and none were given."""
+
+
+def reference_log_probs(tokens: ScoredTokens, member: str) -> Array:
+  """Returns the reference policy's log-probs, nats.
+
+  Raises:
+    MissingReferenceError: there are none; the message names the member.
+  """
+  if tokens.ref_log_probs is None:
+    raise MissingReferenceError(
+      f"{member} needs ref_log_probs: none were given"
+    )
+  return tokens.ref_log_probs
 
 
 _ESTIMATORS: dict[str, Callable[[Array], Array]] = {
@@ -49,9 +76,8 @@ def reference_kl(*, kl_coef: float, estimator: str = "k3") -> Objective:
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
-    if tokens.ref_log_probs is None:
-      raise ValueError("reference_kl needs ref_log_probs: none were given")
-    kl = _ESTIMATORS[estimator](tokens.log_probs - tokens.ref_log_probs)
+    reference = reference_log_probs(tokens, "reference_kl")
+    kl = _ESTIMATORS[estimator](tokens.log_probs - reference)
     metrics = {"actor/kl_loss": mean_metric(kl, tokens.mask)}
     return add_term(token_loss, kl_coef * kl, tokens.mask, metrics)
 

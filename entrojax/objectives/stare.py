@@ -4,8 +4,9 @@
     L <- negative_weight L   on the most surprising `fraction` of tokens, A < 0
     both only while the mini-batch's mean H_old < target
 
-STARE, arXiv 2606.19236, and its released code; surprise is -log pi. Weights are
-constants, denominators count every token.
+STARE, arXiv 2606.19236, and its released code; surprise is -log pi. The weights
+are constants of the run (stare) or follow a controller (adaptive_stare); no
+gradient flows through them. Denominators count every token.
 """
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from entrojax.masking import masked_mean, scalar_metric, share_metric
 from entrojax.objectives.chain import scale_loss
 from entrojax.selection import ceil_share, highest
-from entrojax.types import Objective
+from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
 
 
 def stare(
@@ -23,10 +24,7 @@ def stare(
   positive_weight: float = 1.1,
   negative_weight: float = 1.0,
 ) -> Objective:
-  """Makes the weighting; put it right after a surrogate.
-
-  Deviation: weights are constants of the run; the released code can move them
-  by 0.01 an update towards the target.
+  """Makes the weighting by constants; put it right after a surrogate.
 
   Args:
     target: weights are 1 while entropy is at or above it, nats, >= 0.
@@ -46,20 +44,76 @@ def stare(
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
-    low = masked_mean(tokens.old_entropy, tokens.mask) < target
-    weight = jnp.ones_like(tokens.mask)
-    for side, value in (
-      (tokens.advantages > 0, positive_weight),
-      (tokens.advantages < 0, negative_weight),
-    ):
-      candidates = tokens.mask * side
-      k = ceil_share(fraction, jnp.sum(candidates))
-      selected = highest(-tokens.log_probs, candidates, k)
-      weight = jnp.where(low & (selected > 0), value, weight)
-    metrics = {
-      "stare/touched": share_metric(weight != 1, tokens.mask),
-      "stare/active": scalar_metric(low),
-    }
-    return scale_loss(token_loss, weight, metrics)
+    return _weighted(
+      tokens,
+      token_loss,
+      target,
+      fraction,
+      ((1, positive_weight), (-1, negative_weight)),
+    )
 
   return objective
+
+
+def adaptive_stare(
+  *,
+  target: float = 0.3,
+  fraction: float = 0.1,
+  negative_strength: float = 0.0,
+) -> Objective:
+  """Makes the weighting by control.stare_weights; put it after a surrogate.
+
+      positive_weight = c;  negative_weight = 1 - negative_strength (c - 1)
+
+  The released code moves the two weights by the same steps between mirrored
+  bounds: started as mirror images, they stay so at a strength of 1.
+
+  Args:
+    target: as in stare, and the controller's.
+    fraction: as in stare.
+    negative_strength: in [0, 2]; 0 = off, 1 = the paper's second variant.
+  """
+  if target < 0:
+    raise ValueError(
+      f"adaptive_stare.target must not be negative, got {target}"
+    )
+  for name, value, most in (
+    ("fraction", fraction, 1),
+    ("negative_strength", negative_strength, 2),
+  ):
+    if not 0 <= value <= most:
+      raise ValueError(
+        f"adaptive_stare.{name} must lie in [0, {most}], got {value}"
+      )
+
+  def objective(tokens, token_loss, coefficient, key):
+    del key
+    weights = (
+      (1, coefficient),
+      (-1, 1 - negative_strength * (coefficient - 1)),
+    )
+    return _weighted(tokens, token_loss, target, fraction, weights)
+
+  return objective
+
+
+def _weighted(
+  tokens: ScoredTokens,
+  token_loss: TokenLoss,
+  target: float,
+  fraction: float,
+  weights: tuple[tuple[int, Array | float], ...],
+) -> TokenLoss:
+  """Weighs the rare tokens of each sign of advantage, while entropy is low."""
+  low = masked_mean(tokens.old_entropy, tokens.mask) < target
+  weight = jnp.ones_like(tokens.mask)
+  for sign, value in weights:
+    candidates = tokens.mask * (jnp.sign(tokens.advantages) == sign)
+    k = ceil_share(fraction, jnp.sum(candidates))
+    selected = highest(-tokens.log_probs, candidates, k)
+    weight = jnp.where(low & (selected > 0), value, weight)
+  metrics = {
+    "stare/touched": share_metric(weight != 1, tokens.mask),
+    "stare/active": scalar_metric(low),
+  }
+  return scale_loss(token_loss, weight, metrics)

@@ -1,10 +1,6 @@
-"""Controllers: one scalar fed back from the measured policy entropy.
+"""EntroPIC's PI controller on the entropy error, arXiv 2511.15248.
 
-A controller is a pair: an optax transform, which lives in the optimizer's
-chain, leaves updates unchanged and advances its state exactly once per
-optimizer step; and a function that reads the coefficient from the state and
-the entropy of the mini-batch at hand. Inside one graph the loss uses the
-coefficient before the transform takes the entropy in.
+e = H - target;  coefficient = clip(kp e + ki I, -limit, limit);  I += e
 """
 
 from collections.abc import Mapping
@@ -20,20 +16,6 @@ class PIState(NamedTuple):
   integral: Array  # f32[], sum of past errors, nats
 
 
-def no_control() -> Controller:
-  """Makes the controller that feeds nothing back: coefficient 0, no state."""
-
-  def coefficient(state: Any, entropy: Array) -> Array:
-    del state, entropy
-    return jnp.float32(0.0)
-
-  return Controller(
-    transform=optax.with_extra_args_support(optax.identity()),
-    coefficient=coefficient,
-    metrics=lambda state, entropy: {},
-  )
-
-
 def entropic_pi(
   *,
   target: float,
@@ -42,9 +24,7 @@ def entropic_pi(
   limit: float = 1.0,
   anti_windup: bool = False,
 ) -> Controller:
-  """Makes EntroPIC's PI controller (arXiv 2511.15248).
-
-      e = H - target;  coefficient = clip(kp e + ki I, -limit, limit);  I += e
+  """Makes the controller that drives objectives.entropic.
 
   I is used before this step's error is added, as in the released code.
   Positive: entropy is too high.
@@ -62,12 +42,12 @@ def entropic_pi(
     anti_windup: hold the integral while the coefficient is saturated and the
       error would push it further.
   """
-  for name, value in (("target", target), ("limit", limit)):
+  for name, value in (("control.target", target), ("entropic_pi.limit", limit)):
     if not value > 0:
-      raise ValueError(f"control.{name} must be above 0, got {value}")
+      raise ValueError(f"{name} must be above 0, got {value}")
   for name, value in (("kp", kp), ("ki", ki)):
     if not value >= 0:
-      raise ValueError(f"control.{name} must not be negative, got {value}")
+      raise ValueError(f"entropic_pi.{name} must not be negative, got {value}")
 
   def unlimited(state: PIState, entropy: Array) -> Array:
     return kp * (entropy - target) + ki * state.integral

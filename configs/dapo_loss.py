@@ -1,0 +1,20 @@
+"""DAPO's loss: Clip-Higher, token mean, dual clip 10, overlong penalty.
+
+    python -m entrojax.main --config=configs/dapo_loss.py --workdir=runs/dapo
+
+arXiv 2503.14476, without dynamic sampling. Responses here have 12 tokens: the
+penalty grows from the 11th on. Entropy: falls less than under GRPO.
+"""
+
+from ml_collections import ConfigDict as Config
+
+from configs import countdown
+
+
+def get_config(preset: str = "") -> Config:
+  """Returns the settings of a preset of configs/countdown.py."""
+  config = countdown.get_config(preset)
+  config.advantage = ("overlong_penalty", "grpo")
+  config.overlong_penalty.update({"max_length": 12, "cache_length": 2})
+  config.ppo_clip.update({"clip_high": 0.28, "dual_clip": 10.0})
+  return config

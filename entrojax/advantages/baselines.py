@@ -1,0 +1,80 @@
+"""Baselines: the advantage of a response against its group.
+
+A group whose rewards are all equal carries no signal and gets exactly 0: float
+rounding would otherwise leave a residue that the division by a tiny deviation
+blows up.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from entrojax.types import AdvantageRule, Array, Responses
+
+_EQUAL = 1e-6  # rewards closer than this are equal
+
+
+def grpo() -> AdvantageRule:
+  """Makes (R - mean) / (std + 1e-6), std over the group with ddof 1.
+
+  GRPO (DeepSeekMath, arXiv 2402.03300, sec. 4.1.2), as in verl.
+  """
+
+  def rule(responses: Responses) -> Responses:
+    deviation = jnp.std(responses.rewards, axis=1, ddof=1, keepdims=True)
+    return with_advantages(
+      responses, _centred(responses.rewards) / (deviation + 1e-6)
+    )
+
+  return rule
+
+
+def dr_grpo() -> AdvantageRule:
+  """Makes R - mean: Dr.GRPO (arXiv 2503.20783, sec. 3.2)."""
+  return lambda responses: with_advantages(
+    responses, _centred(responses.rewards)
+  )
+
+
+def rloo() -> AdvantageRule:
+  """Makes R minus the mean of the others: RLOO (arXiv 2402.14740, eq. 8).
+
+  Equals G / (G - 1) * (R - mean).
+  """
+
+  def rule(responses: Responses) -> Responses:
+    group_size = responses.rewards.shape[1]
+    centred = _centred(responses.rewards)
+    return with_advantages(responses, centred * (group_size / (group_size - 1)))
+
+  return rule
+
+
+def with_advantages(responses: Responses, advantages: Array) -> Responses:
+  """Returns `responses` with the advantages of a baseline.
+
+  Raises:
+    ValueError: they have some already.
+  """
+  if responses.advantages is not None:
+    raise ValueError(
+      "two rules make advantages of rewards: choose one baseline (grpo, "
+      "dr_grpo, rloo, psr, nsr, w_reinforce)"
+    )
+  return dataclasses.replace(responses, advantages=advantages)
+
+
+def all_equal(rewards: Array) -> Array:
+  """Returns bool[Q, 1]: whether a group's rewards are all the same."""
+  spread = jnp.max(rewards, axis=1) - jnp.min(rewards, axis=1)
+  return (spread < _EQUAL)[:, None]
+
+
+def _centred(rewards: Array) -> Array:
+  """Returns R - mean, f32[Q, G]."""
+  if rewards.shape[1] < 2:
+    raise ValueError(
+      "a group of 1 response has no baseline: group_size must be at least 2"
+    )
+  centred = rewards - jnp.mean(rewards, axis=1, keepdims=True)
+  return jnp.where(all_equal(rewards), 0.0, centred)

@@ -1,0 +1,143 @@
+r"""Final answers of responses in mathematics, and when two of them are equal.
+
+`normalise` undoes differences of spelling only: \frac12 and 1/2, $x^{2}$ and
+x**2, 1,000.0 and 1000. It computes nothing and is wary: answers that mean the
+same may stay apart (0.5 and 1/2; a verifier tells), answers that it merges
+read the same. It ignores case, though, so that N and n are one variable.
+Nothing here raises on a str, and all of it is linear in a response's length.
+"""
+
+import re
+
+MAX_LENGTH = 512  # characters; a longer answer is only stripped
+_MAX_NESTING = 16  # of braces; deeper groups stay as they are
+
+_BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+
+
+def final_answer(response: str) -> str | None:
+  r"""Returns the last balanced \boxed{...}, or else the last <answer> tag.
+
+  Stripped of white space; None where there is neither, or it is empty.
+  SEED-GRPO, arXiv 2505.12346, for answers in mathematics.
+  """
+  opened: list[tuple[int, bool]] = []  # (where it begins inside, whether boxed)
+  start, answer = -1, ""
+  for match in _BRACES.finditer(response):
+    if match[0].endswith("{") and match[0] != r"\{":
+      opened.append((match.end(), match[0] != "{"))
+    elif match[0] == "}" and opened:
+      inside, boxed = opened.pop()
+      if boxed and inside > start:
+        start, answer = inside, response[inside : match.start()]
+  if start < 0:
+    end = response.rfind("</answer>")
+    start = response.rfind("<answer>", 0, max(end, 0))
+    answer = response[start + len("<answer>") : end] if start >= 0 else ""
+  return answer.strip() or None
+
+
+def exact(a: str, b: str) -> bool:
+  """Says whether two answers are the same string, but for outer space."""
+  return a.strip() == b.strip()
+
+
+def normalised(a: str, b: str) -> bool:
+  """Says whether two answers are the same but for their spelling."""
+  return normalise(a) == normalise(b)
+
+
+def normalise(answer: str) -> str:
+  """Rewrites an answer in one spelling; see this file's head."""
+  text = answer.strip()
+  if len(text) > MAX_LENGTH:
+    return text
+  for pattern, replacement in _SPELLINGS:
+    text = pattern.sub(replacement, text)
+  for _ in range(_MAX_NESTING):  # groups from the inside out
+    before = text
+    for pattern, replace in _GROUPS:
+      text = pattern.sub(replace, text)
+    if text == before:
+      break
+  # \Delta is not \delta, but True is true
+  text = re.sub(
+    r"\\[A-Za-z]+|[^\\]+",
+    lambda m: m[0] if m[0][0] == "\\" else m[0].casefold(),
+    re.sub(r"(?<=.)\.$", "", text.strip(), flags=re.DOTALL),
+  )
+  return _number(text)
+
+
+def _number(text: str) -> str:
+  """Writes +012.50 as 12.5; anything but one number stays."""
+  match = re.fullmatch(r"([+-]?)([0-9]*)(?:\.([0-9]*))?", text)
+  if not match or not re.search("[0-9]", text):
+    return text
+  whole = match[2].lstrip("0") or "0"
+  part = (match[3] or "").rstrip("0")
+  sign = "-" if match[1] == "-" and (whole, part) != ("0", "") else ""
+  return f"{sign}{whole}.{part}" if part else f"{sign}{whole}"
+
+
+def _operand(text: str) -> str:
+  """Puts parentheses around all but a number, a letter or parentheses."""
+  plain = re.fullmatch(r"[0-9]+(?:\.[0-9]+)?|[A-Za-z]|\([^()]*\)", text)
+  return text if plain else f"({text})"
+
+
+def _fraction(match: re.Match) -> str:
+  """Writes a/b, in parentheses where a neighbour might bind a or b."""
+  fraction = f"{_operand(match[1])}/{_operand(match[2])}"
+  before = match.string[: match.start()][-1:]
+  after = match.string[match.end() :][:1]
+  free = before in ("", *"+-=<>,([{") and after in ("", *"+-=<>,)]}.")
+  return fraction if free else f"({fraction})"
+
+
+def _compiled(*rules):
+  return tuple((re.compile(pattern), new) for pattern, new in rules)
+
+
+_SPELLINGS = _compiled(
+  (r"[·×⋅]|\\(?:cdot|times)(?![A-Za-z])", "*"),
+  (r"÷|\\div(?![A-Za-z])", "/"),
+  (r"−", "-"),
+  (r"\*\*", "^"),
+  (r"√", r"\\sqrt "),
+  (r"π", r"\\pi "),
+  (r"∞", r"\\infty "),
+  (r"≤|\\leq(?![A-Za-z])", r"\\le "),
+  (r"≥|\\geq(?![A-Za-z])", r"\\ge "),
+  (r"≠|\\neq(?![A-Za-z])", r"\\ne "),
+  (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])", "°"),
+  (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+  (r"\\(?:left|right|displaystyle)(?![A-Za-z])", ""),
+  (r"\{,\}", ","),
+  (r"\\!|(?<=[0-9])\\,(?=[0-9])", ""),
+  (r"\\%", "%"),
+  (r"\\?\$|\\[()\[\],;: ]|\\q?quad(?![A-Za-z])|~", " "),
+  (
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)"
+    r"(?![A-Za-z])\s*\{([^{}]*)\}",
+    r"\1",
+  ),
+  # thousands, told from a list by the space that is still there
+  (
+    r"\A[\s+-]*[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])",
+    lambda m: m[0].replace(",", ""),
+  ),
+  # a space counts between two letters or two digits only
+  (r"\s+", " "),
+  (r"(?<=[0-9]) (?![0-9])|(?<=[^\W\d_]) (?![^\W\d_])|(?<![^\W_]) ", ""),
+)
+
+_GROUPS = _compiled(
+  (r"\\sqrt\s*([0-9A-Za-z])", r"\\sqrt{\1}"),
+  (r"\\sqrt\{([^{}]*)\}", r"sqrt(\1)"),
+  (r"\\sqrt\(", "sqrt("),
+  (r"([\^_])\{([^{}]*)\}", lambda m: m[1] + _operand(m[2])),
+  (r"\\frac\s*([0-9A-Za-z])", r"\\frac{\1}"),
+  (r"\\frac(\{[^{}]*\})\s*([0-9A-Za-z])", r"\\frac\1{\2}"),
+  (r"\\frac\{([^{}]*)\}\{([^{}]*)\}", _fraction),
+)

@@ -1,0 +1,77 @@
+"""Schedules: controllers that count updates and measure nothing.
+
+arXiv 2511.05993: the weight of positive advantages grows from 0 to 1. Both
+drive objectives.positive_reweighting; t is the number of updates done.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from entrojax.types import Array, Controller
+
+
+class ScheduleState(NamedTuple):
+  updates_done: Array  # i32[]
+
+
+def stage_schedule(*, num_updates: int) -> Controller:
+  """Makes clip(2 t / num_updates - 1, 0, 1): 0 in the first half, then linear.
+
+  Args:
+    num_updates: optimizer steps of the whole schedule, > 0.
+  """
+  _check("stage_schedule", num_updates=num_updates)
+  return _schedule(lambda t: jnp.clip(2 * t / num_updates - 1, 0, 1))
+
+
+def epoch_schedule(*, num_epochs: int, updates_per_epoch: int) -> Controller:
+  """Makes (e - 1) / (E - 1) in epoch e = 1 ... E; 1 if E is 1, and after E.
+
+  Args:
+    num_epochs: E, passes over the training problems, > 0.
+    updates_per_epoch: optimizer steps of one pass, > 0.
+  """
+  _check(
+    "epoch_schedule",
+    num_epochs=num_epochs,
+    updates_per_epoch=updates_per_epoch,
+  )
+  if num_epochs == 1:
+    return _schedule(lambda t: jnp.ones_like(t))
+  return _schedule(
+    lambda t: jnp.minimum(t // updates_per_epoch / (num_epochs - 1), 1)
+  )
+
+
+def _schedule(value: Callable[[Array], Array]) -> Controller:
+  """Makes the controller that feeds back value(t), i32[] -> a number in [0, 1].
+
+  Its count follows the optimizer's: an update without a token counts as well.
+  """
+
+  def coefficient(state: ScheduleState, entropy: Any = None) -> Array:
+    del entropy
+    return value(state.updates_done).astype(jnp.float32)
+
+  def init(params: Any) -> ScheduleState:
+    del params
+    return ScheduleState(updates_done=jnp.zeros((), jnp.int32))
+
+  def update(updates, state, params=None, **unused):
+    del params, unused
+    return updates, ScheduleState(updates_done=state.updates_done + 1)
+
+  return Controller(
+    transform=optax.GradientTransformationExtraArgs(init, update),
+    coefficient=coefficient,
+    metrics=lambda state, entropy: {"control/coefficient": coefficient(state)},
+  )
+
+
+def _check(section: str, **counts: int) -> None:
+  for name, value in counts.items():
+    if not value >= 1:
+      raise ValueError(f"{section}.{name} must be at least 1, got {value}")

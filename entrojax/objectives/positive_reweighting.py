@@ -1,0 +1,31 @@
+"""Positive-advantage reweighting: right answers pull with a controlled weight.
+
+    L <- w L,     w = coefficient where A > 0, 1 elsewhere
+
+arXiv 2511.05993: tokens of positive advantage drive the entropy down. The
+coefficient is the controller's: control.entropy_guided, control.stage_schedule
+or control.epoch_schedule. Denominators count every token.
+"""
+
+import jax.numpy as jnp
+
+from entrojax.masking import scalar_metric, share_metric
+from entrojax.objectives.chain import scale_loss
+from entrojax.types import Objective
+
+
+def positive_reweighting() -> Objective:
+  """Makes the weighting; put it right after a surrogate."""
+
+  def objective(tokens, token_loss, coefficient, key):
+    del key
+    positive = tokens.advantages > 0
+    metrics = {
+      "positive_reweighting/touched": share_metric(positive, tokens.mask),
+      "positive_reweighting/coefficient": scalar_metric(coefficient),
+    }
+    return scale_loss(
+      token_loss, jnp.where(positive, coefficient, 1.0), metrics
+    )
+
+  return objective

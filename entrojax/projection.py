@@ -1,0 +1,308 @@
+"""The entropy-projected update: a step whose first-order entropy change is set.
+
+    H      token-mean entropy of the policy over the mini-batch, nats
+    h      its gradient with respect to the parameters
+    step   the optimizer's finished step: what would be added to the parameters
+    D      a positive diagonal: 1 / (sqrt(v_hat) + eps) for Adam, 1 for SGD
+    delta  the wanted first-order change of H of this update, nats
+
+    if <h, step> < delta:
+      step += multiplier D h,  multiplier = (delta - <h, step>) / <h, D h>
+
+Of all corrections that reach delta this one is the smallest in the norm of
+D^-1. It is an entropy bonus whose coefficient is solved for at every update
+instead of tuned. Since h is one mini-batch's and first order is not all, delta
+is fed back from the measured entropy:
+
+    delta = clip(gain (target - H) + integral_gain I, -limit, limit)
+    I += target - H
+"""
+
+from collections.abc import Callable, Mapping
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from entrojax.types import Array
+
+# (state of the inner optimizer after its step, h) -> D h
+Precondition = Callable[[Any, Any], Any]
+
+
+class Correction(NamedTuple):
+  """What the last update did to its step; all f32[], changes in nats."""
+
+  wanted_change: Array  # delta
+  uncorrected_change: Array  # <h, step>
+  predicted_change: Array  # <h, corrected step>
+  multiplier: Array  # of D h; 0 = left alone
+  relative_correction: Array  # |multiplier D h| / |step|
+  touched: Array  # 1 = corrected, 0 = left alone
+
+
+class ProjectionState(NamedTuple):
+  inner: Any  # the inner optimizer's
+  num_updates: Array  # i32[]
+  start_entropy: Array  # f32[], the first above 0, nats; 0 = none yet
+  integral: Array  # f32[], sum of past errors, nats
+  last: Correction
+
+
+def identity_preconditioner(inner_state: Any, gradient: Any) -> Any:
+  """Returns D h for D = 1, the metric of plain gradient descent."""
+  del inner_state
+  return gradient
+
+
+def adam_preconditioner(*, b2: float, eps: float) -> Precondition:
+  """Makes D h for Adam's D = 1 / (sqrt(v_hat) + eps).
+
+  v_hat is the second moment after this update's gradient, bias corrected.
+
+  Deviation: D = 0 where v_hat is 0. A parameter that the loss has not moved
+  yet has no scale; 1 / eps would send all of the correction there.
+
+  Args:
+    b2: Adam's decay of the second moment.
+    eps: Adam's, added to the root.
+  """
+
+  def precondition(inner_state: Any, gradient: Any) -> Any:
+    adam = optax.tree_utils.tree_get(inner_state, "ScaleByAdamState")
+    if adam is None:
+      raise ValueError(
+        "adam_preconditioner needs an inner optimizer with Adam's moments, got "
+        f"{jax.tree.structure(inner_state)}"
+      )
+    v_hat = optax.tree_utils.tree_bias_correction(adam.nu, b2, adam.count)
+    return jax.tree.map(
+      lambda h, v: jnp.where(v > 0, h / (jnp.sqrt(v) + eps), 0.0),
+      gradient,
+      v_hat,
+    )
+
+  return precondition
+
+
+def entropy_projection(
+  inner: optax.GradientTransformation,
+  *,
+  precondition: Precondition,
+  target: optax.ScalarOrSchedule | None = None,
+  target_fraction: float | None = None,
+  gain: float = 0.0,
+  integral_gain: float = 0.0,
+  limit: float = 2e-3,
+  sided: str = "raise",
+  max_relative_correction: float | None = None,
+) -> optax.GradientTransformationExtraArgs:
+  """Makes the inner optimizer with every finished step corrected.
+
+  `update` takes the keywords `entropy` f32[], nats, and `entropy_grad`, h,
+  shaped as the parameters. The inner optimizer sees the gradient of the loss
+  alone, so its moments know nothing of corrections. Without a target delta is
+  0: the pure projection. No correction is made where it has no meaning:
+  <h, D h> = 0 (a uniform or deterministic policy), h or H not finite.
+
+  Args:
+    inner: what makes the finished step, learning rate included.
+    precondition: D, in the metric that `inner` descends in.
+    target: the entropy to hold, nats per token, > 0, or a schedule of it over
+      the updates.
+    target_fraction: the same as a fraction of the entropy at the first update.
+    gain: wanted change of an update per nat of error, >= 0.
+    integral_gain: the same per nat of summed error, >= 0.
+    limit: bound of delta, nats per update, > 0.
+    sided: 'raise' leaves steps alone that raise entropy by delta or more,
+      'both' brings every step to delta.
+    max_relative_correction: bound of |correction| / |step|; None = unbounded:
+      several steps long at Adam's first updates, where D h = h / |g|, and the
+      longer the smaller h.
+
+  Raises:
+    ValueError: an argument is out of its range, or there are two targets, a
+      gain without a target or a target without a gain.
+  """
+  _check(
+    target,
+    target_fraction,
+    gain,
+    integral_gain,
+    limit,
+    sided,
+    max_relative_correction,
+  )
+  inner = optax.with_extra_args_support(inner)
+
+  def error_of(state: ProjectionState, entropy: Array) -> Array:
+    if target_fraction is not None:
+      return target_fraction * state.start_entropy - entropy
+    if target is None:
+      return jnp.zeros_like(entropy)
+    return (target(state.num_updates) if callable(target) else target) - entropy
+
+  def init(params: Any) -> ProjectionState:
+    zero = jnp.zeros((), jnp.float32)
+    return ProjectionState(
+      inner=inner.init(params),
+      num_updates=jnp.zeros((), jnp.int32),
+      start_entropy=zero,
+      integral=zero,
+      last=Correction(*[zero] * len(Correction._fields)),
+    )
+
+  def update(
+    updates, state, params=None, *, entropy, entropy_grad, **extra_args
+  ):
+    step, inner_state = inner.update(
+      updates, state.inner, params, entropy=entropy, **extra_args
+    )
+    measured = jnp.isfinite(entropy)
+    starts = (state.start_entropy == 0) & measured
+    state = state._replace(
+      start_entropy=_float32(jnp.where(starts, entropy, state.start_entropy))
+    )
+    error = jnp.where(measured, error_of(state, entropy), 0.0)
+    wanted = jnp.clip(
+      gain * error + integral_gain * state.integral, -limit, limit
+    )
+    step, last = corrected(
+      step,
+      entropy_grad,
+      precondition(inner_state, entropy_grad),
+      jnp.where(measured, wanted, jnp.nan),
+      sided=sided,
+      max_relative_correction=max_relative_correction,
+    )
+    return step, ProjectionState(
+      inner=inner_state,
+      num_updates=optax.safe_increment(state.num_updates),
+      start_entropy=state.start_entropy,
+      integral=_float32(state.integral + error),
+      last=last,
+    )
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def corrected(
+  step: Any,
+  gradient: Any,
+  direction: Any,
+  wanted: Array,
+  *,
+  sided: str,
+  max_relative_correction: float | None,
+) -> tuple[Any, Correction]:
+  """Returns the step that changes the entropy as wanted, to first order.
+
+  Inner products are sums over all leaves, in float32 or wider. A step that is
+  left alone stays bitwise the same.
+
+  Args:
+    step: tree of arrays.
+    gradient: h, a tree shaped so.
+    direction: D h, a tree shaped so.
+    wanted: f32[], delta, nats; NaN = leave the step alone.
+    sided: as in `entropy_projection`.
+    max_relative_correction: as in `entropy_projection`.
+  """
+  change = _inner_product(gradient, step)
+  curvature = _inner_product(gradient, direction)
+  # written so that no comparison with NaN corrects
+  wrong = change < wanted
+  if sided == "both":
+    wrong |= change > wanted
+  multiplier = (wanted - change) / jnp.where(curvature > 0, curvature, 1.0)
+  step_norm = jnp.sqrt(_inner_product(step, step))
+  norm = jnp.abs(multiplier) * jnp.sqrt(_inner_product(direction, direction))
+  if max_relative_correction is not None:
+    bound = max_relative_correction * step_norm
+    shrink = jnp.where(norm > bound, bound / norm, 1.0)
+    multiplier, norm = shrink * multiplier, shrink * norm
+  touched = (
+    wrong & (curvature > 0) & jnp.isfinite(multiplier) & (multiplier != 0)
+  )
+  multiplier = jnp.where(touched, multiplier, 0.0)
+
+  def add(leaf: Array, towards: Array) -> Array:
+    moved = (leaf + multiplier * towards).astype(leaf.dtype)
+    return jnp.where(touched, moved, leaf)
+
+  last = Correction(
+    wanted_change=jnp.nan_to_num(wanted),
+    uncorrected_change=change,
+    predicted_change=jnp.where(
+      touched, change + multiplier * curvature, change
+    ),
+    multiplier=multiplier,
+    relative_correction=jnp.where(touched, norm / step_norm, 0.0),
+    touched=touched,
+  )
+  return jax.tree.map(add, step, direction), Correction(*map(_float32, last))
+
+
+def projection_metrics(opt_state: Any) -> Mapping[str, Array]:
+  """Returns what the last update did, by name, from any optimizer's state."""
+  state = optax.tree_utils.tree_get(opt_state, "ProjectionState")
+  if state is None:
+    raise ValueError("the optimizer has no entropy_projection in it")
+  return {
+    f"projection/{name}": value for name, value in state.last._asdict().items()
+  }
+
+
+def _inner_product(a: Any, b: Any) -> Array:
+  def of_leaves(x: Array, y: Array) -> Array:
+    dtype = jnp.promote_types(jnp.result_type(x, y), jnp.float32)
+    return jnp.sum(x.astype(dtype) * y.astype(dtype))
+
+  return jnp.asarray(sum(jax.tree.leaves(jax.tree.map(of_leaves, a, b))))
+
+
+def _float32(value: Array) -> Array:
+  return jnp.asarray(value, jnp.float32)
+
+
+def _check(
+  target: optax.ScalarOrSchedule | None,
+  target_fraction: float | None,
+  gain: float,
+  integral_gain: float,
+  limit: float,
+  sided: str,
+  max_relative_correction: float | None,
+) -> None:
+  """Raises ValueError naming the argument of entropy_projection to blame."""
+  above_0 = {
+    "target": None if callable(target) else target,
+    "target_fraction": target_fraction,
+    "limit": limit,
+    "max_relative_correction": max_relative_correction,
+  }
+  for name, value in above_0.items():
+    if value is not None and not 0 < value < math.inf:
+      raise ValueError(f"projection.{name} must be above 0, got {value}")
+  for name, value in (("gain", gain), ("integral_gain", integral_gain)):
+    if not 0 <= value < math.inf:
+      raise ValueError(f"projection.{name} must not be negative, got {value}")
+  if sided not in ("raise", "both"):
+    raise ValueError(
+      f"projection.sided must be 'raise' or 'both', got {sided!r}"
+    )
+  if target is not None and target_fraction is not None:
+    raise ValueError(
+      f"projection.target = {target} and projection.target_fraction = "
+      f"{target_fraction} are both set: which is to be held?"
+    )
+  has_target = target is not None or target_fraction is not None
+  if has_target != (gain > 0 or integral_gain > 0):
+    raise ValueError(
+      f"projection.gain = {gain} and projection.integral_gain = "
+      f"{integral_gain} feed back the error from projection.target = {target} "
+      f"or projection.target_fraction = {target_fraction}: set a gain and a "
+      "target, or neither for the pure projection"
+    )
