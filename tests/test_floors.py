@@ -47,7 +47,7 @@ FLOORS = (
     "workdir",
   },
   {"train_step", "evaluate"},
-  {"check", "build", "train", "main"},
+  {"check", "build", "train", "main", "export"},
 )
 
 FOREIGN = {
