@@ -8,6 +8,11 @@ entrojax.objectives.ppo_clip.
 from ml_collections import ConfigDict as Config
 from ml_collections import config_dict
 
+PROJECTIONS = (
+  *("q_proj", "k_proj", "v_proj", "o_proj"),
+  *("gate_proj", "up_proj", "down_proj"),
+)
+
 
 def get_config() -> Config:
   """Returns plain GRPO, with no data set and no model chosen."""
@@ -21,6 +26,13 @@ def get_config() -> Config:
       "dtype": "float32",  # of activations; bfloat16 on TPU
       "scan_layers": False,  # loop over one compiled layer: for deep models
       "rematerialise": False,  # keep only each layer's input for the backward
+    }
+  )
+  config.lora = Config(
+    {
+      "rank": 0,  # of the adapter that is trained; 0 = all weights are
+      "alpha": 32.0,  # its scale is alpha / rank
+      "projections": PROJECTIONS,  # of every layer
     }
   )
   config.task = Config(

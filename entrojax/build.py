@@ -23,7 +23,7 @@ from entrojax import tokenizer as tokenizers
 from entrojax.check import check, check_divisibility, member
 from entrojax.data import PromptStream, encode_prompts
 from entrojax.evaluate import Generate
-from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.projection import adam_preconditioner, entropy_projection
@@ -74,6 +74,13 @@ class Functions(NamedTuple):
   learning_rate: optax.Schedule
 
 
+class Policy(NamedTuple):
+  """The model that is trained, and what of it is frozen."""
+
+  model: Model
+  base: Params | None  # of an adapter, which then are all parameters of model
+
+
 class Run(NamedTuple):
   """Everything that the train loop needs."""
 
@@ -102,19 +109,19 @@ def build(config: Config) -> Run:
   _try_advantage_rules(rules, config)
   optimizer, schedule = _optimizer(config, controller)
   data = _data(config)
-  sizes, model, params = _model(config, data.tokenizer, mesh)
+  sizes, policy, params = _model(config, data.tokenizer, mesh)
   ref_params = None
   if needs_reference(objective):
     ref_params = jax.tree.map(jnp.copy, params)
   state, shardings = _first_state(mesh, params, optimizer)
-  update = make_update(
-    model,
-    objective,
-    aggregation.by_name(
+  update = functools.partial(
+    make_update,
+    objective=objective,
+    aggregate=aggregation.by_name(
       config.aggregation, length=config.rollout.response_length
     ),
-    controller,
-    optimizer,
+    controller=controller,
+    optimizer=optimizer,
     group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,
     members=members,
@@ -124,19 +131,22 @@ def build(config: Config) -> Run:
   )
   functions = Functions(
     generate=_generator(
-      config, model, data, mesh, config.rollout, config.rollout.group_size
+      config, policy, data, mesh, config.rollout, config.rollout.group_size
     ),
     evaluate=_generator(
       config,
-      model,
+      policy,
       data,
       mesh,
       config.evaluation,
       config.evaluation.num_samples,
     ),
     advantage=jax.jit(functools.partial(advantages.apply_rules, rules)),
-    update=jax.jit(
-      update, donate_argnums=0, out_shardings=(shardings, replicated(mesh))
+    update=_jit(
+      update,
+      policy,
+      donate_first=True,
+      out_shardings=(shardings, replicated(mesh)),
     ),
     learning_rate=schedule,
   )
@@ -302,10 +312,18 @@ def _clusterer(config: Config, task: Task) -> Clusterer | None:
   )
 
 
+def make_lora(config: Mapping[str, Any]) -> Lora | None:
+  """Makes what config.lora describes; None where all weights are trained."""
+  rank, alpha, projections = (
+    config["lora"][key] for key in ("rank", "alpha", "projections")
+  )
+  return Lora(rank, alpha, tuple(projections)) if rank else None
+
+
 def _model(
   config: Config, tokenizer: tokenizers.Tokenizer, mesh: Mesh
-) -> tuple[DecoderConfig, Model, Params]:
-  """Returns sizes, model and parameters, which are read onto the mesh."""
+) -> tuple[DecoderConfig, Policy, Params]:
+  """Returns sizes, policy and its parameters, which are read onto the mesh."""
   folder = model_folder(config.model.path)
   sizes = hugging_face.read_config(folder)
   if tokenizer.vocab_size > sizes.vocab_size:
@@ -313,17 +331,56 @@ def _model(
       f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, the "
       f"vocab_size of config.json is {sizes.vocab_size}"
     )
+  adapter, dtype = make_lora(config), jnp.dtype(config.model.dtype)
   model = decoder(
     sizes,
-    dtype=jnp.dtype(config.model.dtype),
+    dtype=dtype,
     scan_layers=config.model.scan_layers,
     rematerialise=config.model.rematerialise,
+    lora=adapter,
   )
-  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  init = lambda key: lora.split(model.init(key))
+  shapes = jax.eval_shape(init, jax.random.key(0))
+  base_places, places = param_shardings(mesh, shapes)
   params = hugging_face.load_params(
-    folder, sizes, shardings=param_shardings(mesh, shapes)
+    folder,
+    sizes,
+    # frozen weights are never added to: they need no more than the activations
+    dtype=jnp.float32 if adapter is None else dtype,
+    shardings=base_places,
   )
-  return sizes, model, params
+  if adapter is None:
+    return sizes, Policy(model, None), params
+  make = jax.jit(lambda key: init(key)[1], out_shardings=places)
+  return sizes, Policy(model, params), make(jax.random.key(config.seed))
+
+
+def _jit(
+  make: Callable[[Model], Callable],
+  policy: Policy,
+  *,
+  donate_first: bool = False,
+  **options: Any,
+) -> Callable:
+  """Jits make(model), whose first argument is the model's parameters or state.
+
+  Args:
+    make: a model to a function of arrays.
+    policy: its frozen base, if it has one, is an argument of the graph: a
+      constant would be compiled into it.
+    donate_first: donate the function's first argument.
+    **options: of jax.jit.
+  """
+  donate = {"donate_argnums": 0 if policy.base is None else 1}
+  options |= donate if donate_first else {}
+  whole = make(policy.model)  # made here, so that errors come now
+  if policy.base is None:
+    return jax.jit(whole, **options)
+
+  def run(base, *arguments):
+    return make(lora.on_base(policy.model, base))(*arguments)
+
+  return functools.partial(jax.jit(run, **options), policy.base)
 
 
 def _first_state(
@@ -338,7 +395,7 @@ def _first_state(
 
 def _generator(
   config: Config,
-  model: Model,
+  policy: Policy,
   data: Data,
   mesh: Mesh,
   sampling: Mapping[str, Any],
@@ -350,8 +407,8 @@ def _generator(
     sampler = make_sampler(top_k=sampling["top_k"], top_p=sampling["top_p"])
   else:
     temperature, sampler = 1.0, greedy
-  return jax.jit(
-    functools.partial(
+  return _jit(
+    lambda model: functools.partial(
       generate,
       model,
       group_size=group_size,
@@ -361,5 +418,6 @@ def _generator(
       temperature=temperature,
       sampler=sampler,
     ),
+    policy,
     out_shardings=by_row(mesh),
   )

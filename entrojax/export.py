@@ -16,9 +16,9 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from entrojax.build import model_folder
+from entrojax.build import make_lora, model_folder
 from entrojax.checkpoint import Checkpoints
-from entrojax.models import decoder, hugging_face
+from entrojax.models import decoder, hugging_face, lora
 from entrojax.workdir import CONFIG_FILE
 
 DTYPES = ("float32", "bfloat16")
@@ -43,12 +43,21 @@ def export(workdir: Path, output: Path, *, dtype: str = "float32") -> int:
   checkpoints_path = workdir / "checkpoints"
   if not path.is_file() or not checkpoints_path.is_dir():
     raise ValueError(f"{workdir} holds no run with checkpoints")
-  source = model_folder(json.loads(path.read_text())["model"]["path"])
-  sizes = hugging_face.read_config(source)
-  shapes = jax.eval_shape(decoder(sizes).init, jax.random.key(0))
+  config = json.loads(path.read_text())
+  source = model_folder(config["model"]["path"])
+  sizes, adapter = hugging_face.read_config(source), make_lora(config)
+  model = decoder(sizes, lora=adapter)
+  init = (
+    model.init if adapter is None else lambda k: lora.split(model.init(k))[1]
+  )
   checkpoints = Checkpoints(checkpoints_path, keep=1)
   with contextlib.closing(checkpoints):
-    step, params = checkpoints.restore_params(shapes)
+    step, params = checkpoints.restore_params(
+      jax.eval_shape(init, jax.random.key(0))
+    )
+  if adapter is not None:
+    base = hugging_face.load_params(source, sizes)
+    params = lora.merge(base, params, adapter)
   hugging_face.export_folder(output, source, params, dtype=jnp.dtype(dtype))
   return step
 

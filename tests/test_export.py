@@ -20,7 +20,8 @@ def run(tmp_path):
   base = write_base(tmp_path / "base")
   workdir, params = tmp_path / "run", random_params(SIZES)
   workdir.mkdir()
-  config = {"model": {"path": str(base)}}
+  no_adapter = {"rank": 0, "alpha": 1.0, "projections": []}
+  config = {"model": {"path": str(base)}, "lora": no_adapter}
   (workdir / "config.json").write_text(json.dumps(config))
   checkpoints = Checkpoints(workdir / "checkpoints", keep=2)
   for step, scale in ((3, 0.0), (7, 1.0)):

@@ -15,6 +15,7 @@ C head width.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 from typing import Any
 
 from flax import nnx
@@ -22,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from entrojax.models import rope as rope_lib
+from entrojax.models.lora import Lora, LowRank
 from entrojax.types import Array, Cache, Model, Params
 
 _HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
@@ -63,16 +65,16 @@ class DecoderConfig:
 class Attention(nnx.Module):
   """Grouped-query attention (arXiv 2305.13245)."""
 
-  def __init__(self, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+  def __init__(self, config: DecoderConfig, dense: Any, dtype, rngs: nnx.Rngs):
     width, head = config.hidden_size, config.head_dim
     query_width = config.num_attention_heads * head
     key_width = config.num_key_value_heads * head
     self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
     bias = config.qkv_bias
-    self.q_proj = _dense(width, query_width, dtype, rngs, use_bias=bias)
-    self.k_proj = _dense(width, key_width, dtype, rngs, use_bias=bias)
-    self.v_proj = _dense(width, key_width, dtype, rngs, use_bias=bias)
-    self.o_proj = _dense(query_width, width, dtype, rngs)
+    self.q_proj = dense("q_proj", width, query_width, use_bias=bias)
+    self.k_proj = dense("k_proj", width, key_width, use_bias=bias)
+    self.v_proj = dense("v_proj", width, key_width, use_bias=bias)
+    self.o_proj = dense("o_proj", query_width, width)
     norm = _norm if config.qk_norm else _no_norm
     self.q_norm = norm(head, config, dtype, rngs)
     self.k_norm = norm(head, config, dtype, rngs)
@@ -108,11 +110,11 @@ class Attention(nnx.Module):
 class FeedForward(nnx.Module):
   """SwiGLU: down(silu(gate x) * up x) (arXiv 2002.05202)."""
 
-  def __init__(self, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+  def __init__(self, config: DecoderConfig, dense: Any):
     width, inner = config.hidden_size, config.intermediate_size
-    self.gate_proj = _dense(width, inner, dtype, rngs)
-    self.up_proj = _dense(width, inner, dtype, rngs)
-    self.down_proj = _dense(inner, width, dtype, rngs)
+    self.gate_proj = dense("gate_proj", width, inner)
+    self.up_proj = dense("up_proj", width, inner)
+    self.down_proj = dense("down_proj", inner, width)
 
   def __call__(self, x_ND):
     return self.down_proj(nnx.silu(self.gate_proj(x_ND)) * self.up_proj(x_ND))
@@ -121,13 +123,20 @@ class FeedForward(nnx.Module):
 class Layer(nnx.Module):
   """One pre-norm residual layer."""
 
-  def __init__(self, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+  def __init__(
+    self,
+    config: DecoderConfig,
+    dtype: Any,
+    lora: Lora | None,
+    rngs: nnx.Rngs,
+  ):
+    dense = functools.partial(_dense, dtype=dtype, rngs=rngs, lora=lora)
     self.input_layernorm = _norm(config.hidden_size, config, dtype, rngs)
-    self.self_attn = Attention(config, dtype, rngs)
+    self.self_attn = Attention(config, dense, dtype, rngs)
     self.post_attention_layernorm = _norm(
       config.hidden_size, config, dtype, rngs
     )
-    self.mlp = FeedForward(config, dtype, rngs)
+    self.mlp = FeedForward(config, dense)
 
   def __call__(self, x_ND, rope, visible_BLS, cache, index):
     mixed_ND, cache = self.self_attn(
@@ -143,6 +152,7 @@ def decoder(
   dtype: Any = jnp.float32,
   scan_layers: bool = False,
   rematerialise: bool = False,
+  lora: Lora | None = None,
 ) -> Model:
   """Makes the model as functions of plain parameters.
 
@@ -156,9 +166,11 @@ def decoder(
       grow with depth. Unrolled, a small model is 1.5 to 2 times faster on a
       CPU.
     rematerialise: keep only each layer's input for the backward pass.
+    lora: adds low-rank terms to projections, and their A and B to the
+      parameters; lora.on_base freezes the rest.
   """
   layer_def = nnx.graphdef(
-    nnx.eval_shape(lambda: Layer(config, dtype, nnx.Rngs(0)))
+    nnx.eval_shape(lambda: Layer(config, dtype, lora, nnx.Rngs(0)))
   )
   norm_def = nnx.graphdef(
     nnx.eval_shape(
@@ -176,9 +188,9 @@ def decoder(
     draw = jax.nn.initializers.normal(0.02)
     params: dict[str, Any] = {
       "embed_tokens": draw(embed_key, shape),
-      "layers": jax.vmap(lambda k: _plain(Layer(config, dtype, nnx.Rngs(k))))(
-        jax.random.split(layers_key, config.num_hidden_layers)
-      ),
+      "layers": jax.vmap(
+        lambda k: _plain(Layer(config, dtype, lora, nnx.Rngs(k)))
+      )(jax.random.split(layers_key, config.num_hidden_layers)),
       "norm": _plain(_norm(config.hidden_size, config, dtype, nnx.Rngs(0))),
     }
     if not config.tie_word_embeddings:
@@ -277,14 +289,20 @@ def _unrolled(run: Callable, layers: Params, x: Array, caches: Any):
 
 
 def _dense(
+  name: str,
   inputs: int,
   outputs: int,
-  dtype: Any,
-  rngs: nnx.Rngs,
   *,
   use_bias: bool = False,
-):
-  return nnx.Linear(inputs, outputs, use_bias=use_bias, dtype=dtype, rngs=rngs)
+  dtype: Any,
+  rngs: nnx.Rngs,
+  lora: Lora | None,
+) -> nnx.Linear:
+  """Makes a projection, with a low-rank term where one is asked for."""
+  make: Callable[..., nnx.Linear] = nnx.Linear
+  if lora is not None and name in lora.projections:
+    make = functools.partial(LowRank, lora=lora)
+  return make(inputs, outputs, use_bias=use_bias, dtype=dtype, rngs=rngs)
 
 
 def _norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
