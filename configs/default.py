@@ -38,6 +38,7 @@ def get_config() -> Config:
   config.task = Config(
     {
       "name": config_dict.placeholder(str),  # a module of entrojax.tasks
+      "difficulty": 1,  # level of the task, 1 = the easiest
       "train_split": "train",
       "data_dir": config_dict.placeholder(str),  # None: the task's default
     }

@@ -266,7 +266,9 @@ def _projection(config: Config):
 def _data(config: Config) -> Data:
   """Reads tokenizer and problems, and fits every prompt to its bucket."""
   tokenizer = tokenizers.load(model_folder(config.model.path))
-  task = make_task(config.task.name, config.task.data_dir)
+  task = make_task(
+    config.task.name, config.task.data_dir, config.task.difficulty
+  )
   held_out = task.load(config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
   stream = PromptStream(

@@ -22,7 +22,10 @@ from jax.sharding import Mesh
 import optax
 
 from entrojax.advantages.rules import kept, known
-from entrojax.covariance import covariance_metrics
+from entrojax.covariance import (
+  covariance_metrics,
+  predicted_entropy_change,
+)
 from entrojax.masking import (
   clean,
   divide,
@@ -195,8 +198,13 @@ def make_update(
       opt_state=_where(counted, opt_state, state.opt_state),
       step=state.step + 1,
     )
+    # what weighs each token's log-prob, whatever the method did to A
+    weighted = -jnp.sum(tokens.mask) * cotangents[0]
     scalars = {
       "actor/loss": loss,
+      "covariance/predicted_change_weighted": predicted_entropy_change(
+        tokens.log_probs, weighted, tokens.mask
+      ),
       "actor/grad_norm": optax.global_norm(grads),
       "actor/update_norm": optax.global_norm(updates),
       **controller.metrics(control_state, mean_entropy),

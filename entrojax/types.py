@@ -8,7 +8,7 @@ Prompts are padded on the left, so that every response starts at column P and
 position t of a response array is always token P + t of its row.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 from typing import Any, NamedTuple, Protocol, dataclass_transform, overload
 
@@ -48,6 +48,16 @@ class Verdict(NamedTuple):
 
 
 Verifier = Callable[[Problem, str], Verdict]  # never raises, never hangs
+
+
+class Family(NamedTuple):
+  """Problems of one kind, at levels of difficulty, and their verifier."""
+
+  name: str
+  levels: Sequence[Mapping[str, int]]  # arguments of `problems`, easiest first
+  problems: Callable[..., Iterable[Problem]]  # (**level) -> distinct prompts
+  verify: Verifier
+  characters: str  # all that prompts and right responses contain
 
 
 class Task(NamedTuple):

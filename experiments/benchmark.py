@@ -1,11 +1,13 @@
 """How fast the parts of a rollout step are, next to what the machine can do.
 
     python -m experiments.benchmark [--config=configs/grpo.py:demo]
+    python -m experiments.benchmark --costs [--methods=kl_cov,steer]
 
 Prints medians: the matmul peak measured in the same run, decoding in tokens per
 second, the update in seconds, and the model FLOPs per second of both as a share
 of the peak. Model FLOPs count the multiplications that the mathematics asks
-for, once: rematerialisation does not raise them.
+for, once: rematerialisation does not raise them. With --costs: what an update
+of each method costs, as a ratio to plain GRPO's in the same run.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,17 +19,20 @@ from absl import app, flags, logging
 import jax
 import jax.numpy as jnp
 from ml_collections import config_flags
-import numpy as np
 
 from entrojax.build import build
 from entrojax.models import DecoderConfig
-from entrojax.train_step import make_batch
-from entrojax.types import Responses
+from experiments.costs import cost_table, random_batch, timed_update
+from experiments.methods import chosen_methods
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", "configs/grpo.py:demo", "the shapes to measure"
 )
 _REPEATS = flags.DEFINE_integer("repeats", 9, "runs of each, median taken")
+
+
+_COSTS = flags.DEFINE_bool("costs", False, "compare the methods' updates")
+_METHODS = flags.DEFINE_list("methods", [], "config names; none: all of them")
 
 
 def median_seconds(function: Callable[[], Any], repeats: int) -> float:
@@ -73,6 +78,9 @@ def forward_flops(
 
 def main(argv: Sequence[str]) -> None:
   del argv
+  if _COSTS.value:
+    cost_table(chosen_methods(_METHODS.value), _REPEATS.value)
+    return
   config, repeats = _CONFIG.value, _REPEATS.value
   run = build(config)
   prompts, _ = next(run.data.stream)
@@ -88,18 +96,8 @@ def main(argv: Sequence[str]) -> None:
   decoding = median_seconds(
     lambda: run.functions.generate(params, prompts, next(keys)), repeats
   )
-  signs = jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], num_rows))
-  batch = make_batch(rollout, Responses(rewards=signs, advantages=signs))
-  state = run.state
-
-  def update():
-    nonlocal state
-    state, metrics = run.functions.update(
-      state, run.ref_params, batch, next(keys)
-    )
-    return metrics
-
-  updating = median_seconds(update, repeats)
+  update = timed_update(run, random_batch(run))
+  updating = statistics.median(update() for _ in range(repeats))
   peak = matmul_peak(repeats)
 
   sizes, num_prompts = run.sizes, config.rollout.num_prompts

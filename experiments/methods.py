@@ -4,7 +4,8 @@ A method's direction is what its paper says of the entropy against plain GRPO:
 +1 higher, -1 lower, 0 nothing that a few updates could show.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import difflib
 import importlib
 from pathlib import Path
 from types import MappingProxyType
@@ -35,3 +36,63 @@ def config_names() -> list[str]:
 def method_config(name: str, preset: str = "demo") -> Config:
   """Returns a method's config, its overrides not applied."""
   return importlib.import_module(f"configs.{name}").get_config(preset)
+
+
+_SAME = "no claim about entropy against GRPO"
+_BELOW = "a target above the base's 0.51 nats: entropy is too low"
+
+METHODS = {
+  "adaptive_entropy": Method(
+    1,
+    {"control.target": 0.8, "adaptive_coefficient.initial": 5e-3},
+    f"{_BELOW}; the largest coefficient at once",
+  ),
+  "adaptive_stare": Method(
+    1, {"control.target": 0.8, "adaptive_stare.target": 0.8}, _BELOW
+  ),
+  "advanced": Method(1, {"control.target": 0.8}, _BELOW),
+  "ce_gppo": Method(1),
+  "cispo": Method(1),
+  "clip_cov": Method(1),
+  "clip_higher": Method(1),
+  "dapo_loss": Method(1),
+  "dr_grpo": Method(0, why=_SAME),
+  "entrocraft": Method(
+    1, {"entrocraft.low": (0.8, 0.8), "entrocraft.high": (0.9, 0.9)}, _BELOW
+  ),
+  "entropic": Method(1, {"control.target": 0.8}, _BELOW),
+  "entropy_advantage": Method(1),
+  "entropy_bonus": Method(1),
+  "erc": Method(1),
+  "grpo_dropout": Method(1),
+  "gspo": Method(0, why=_SAME),
+  "kl_cov": Method(1),
+  "nsr": Method(1),
+  "positive_reweighting": Method(1, {"control.target": 0.8}, _BELOW),
+  "projection": Method(1),
+  "psr": Method(-1),
+  "reference_kl": Method(1),
+  "rloo": Method(0, why=_SAME),
+  "seed_grpo": Method(0, why="its claim is against Dr.GRPO"),
+  "sent_token": Method(1),
+  "stare": Method(1, {"stare.target": 0.8}, _BELOW),
+  "starter": Method(1),
+  "steer": Method(1),
+  "top_entropy": Method(1),
+  "unlikeliness": Method(1),
+  "w_reinforce": Method(1),
+}
+
+
+def chosen_methods(names: Sequence[str]) -> dict[str, Method]:
+  """Returns the methods of these names, all for none.
+
+  Raises:
+    ValueError: an unknown name; the message names the nearest.
+  """
+  for name in names:
+    if name not in METHODS:
+      near = difflib.get_close_matches(name, METHODS, n=1)
+      hint = f"; did you mean {near[0]!r}?" if near else ""
+      raise ValueError(f"there is no method {name!r}{hint}")
+  return {name: METHODS[name] for name in names or METHODS}

@@ -22,7 +22,7 @@ from entrojax.metrics import finalize
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.rollout import generate, make_sampler, prompt_positions
-from entrojax.tasks import countdown, countdown_builder
+from entrojax.tasks import countdown, make_task
 from entrojax.train_step import init_state, make_update
 from entrojax.types import Batch, Problem
 
@@ -118,7 +118,7 @@ def main(argv: Sequence[str]) -> None:
     donate_argnums=0,
   )
   rng = np.random.default_rng(config.seed)
-  task = countdown_builder.task()
+  task = make_task("countdown")
   examples = solutions(task.load("train"), rng, config.solutions_per_problem)
   print(f"{len(examples)} training prompts", flush=True)
   data = batches(

@@ -40,6 +40,7 @@ WRONG = {
   "aggregation": ("token_mean", r"unknown aggregation 'token_mean'"),
   "control.name": ("entropic_pi", r"control\.target is not set"),
   "task.name": ("countdwon", r"did you mean 'countdown'"),
+  "task.difficulty": (9, r"task\.difficulty must lie in 1\.\.2 for countdown"),
   "task.train_split": ("trian", r"'trian' is not a split"),
   "evaluation.split": ("validation[:0]", r"holds no problem|empty"),
   "model.path": ("/no/such/folder", r"model\.path: /no/such/folder"),

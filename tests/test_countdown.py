@@ -2,6 +2,7 @@
 
 import ast
 from fractions import Fraction
+import hashlib
 import itertools
 import os
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from entrojax.tasks import countdown, countdown_builder
+from entrojax.tasks import builder, countdown, make_task
 
 SEED_PROBLEM = countdown.make_problem([9, 3, 7, 5], 24)
 ALL_PROBLEMS = countdown.all_problems()
@@ -316,7 +317,7 @@ def test_mutated_golds_are_judged_as_python_judges_them():
 
 def test_splits_share_no_prompt_and_hold_every_problem(data_dir):
   splits = [
-    countdown_builder.load(split, data_dir)
+    builder.load(countdown.FAMILY, split, data_dir)
     for split in ("train", "validation", "test")
   ]
   assert [len(split) for split in splits[1:]] == [512, 512]
@@ -327,45 +328,66 @@ def test_splits_share_no_prompt_and_hold_every_problem(data_dir):
 
 def test_a_loaded_problem_is_the_enumerated_one(data_dir):
   by_prompt = {problem.prompt: problem for problem in ALL_PROBLEMS}
-  for problem in countdown_builder.load("validation[:64]", data_dir):
+  for problem in builder.load(countdown.FAMILY, "validation[:64]", data_dir):
     assert problem == by_prompt[problem.prompt]
     assert type(problem.answer["target"]) is int
 
 
+def digest(problems):
+  texts = [repr((p.prompt, sorted(p.answer.items()))) for p in problems]
+  return hashlib.sha256("".join(texts).encode()).hexdigest()
+
+
+def test_the_splits_are_those_that_the_base_was_trained_on(data_dir):
+  # Digests of the splits, in order, that the base which ships was trained on:
+  # taken with the data set's first builder, before there were other tasks.
+  assert {
+    split: digest(builder.load(countdown.FAMILY, split, data_dir))
+    for split in ("train", "validation", "test")
+  } == {
+    "train": "39486fb8163e2c7cb4862c49f33a5ee738cf4d1f8333503d6e419a356d94cd88",
+    "validation": "9ec03ae1126a38b2e4db1d79e1778add"
+    "d0d5c58c4c201d5b28bb83e49653c191",
+    "test": "79b0803efe087edeb1813de6b974d3c62fdd5e3761642a31362314b90e3022c9",
+  }
+
+
 def test_a_part_of_a_split_is_its_beginning(data_dir):
-  whole = countdown_builder.load("validation", data_dir)
-  assert countdown_builder.load("validation[:256]", data_dir) == whole[:256]
+  whole = builder.load(countdown.FAMILY, "validation", data_dir)
+  assert (
+    builder.load(countdown.FAMILY, "validation[:256]", data_dir) == whole[:256]
+  )
 
 
 def test_the_splits_do_not_depend_on_the_order_of_problems():
-  splits = countdown_builder.split_problems(ALL_PROBLEMS)
-  assert splits == countdown_builder.split_problems(ALL_PROBLEMS[::-1])
+  splits = builder.split_problems(ALL_PROBLEMS)
+  assert splits == builder.split_problems(ALL_PROBLEMS[::-1])
 
 
 def test_two_builds_hold_the_same_rows_in_the_same_order(data_dir, tmp_path):
   for split in ("test", "validation"):
-    first = countdown_builder.load(split, data_dir)
-    assert countdown_builder.load(split, tmp_path) == first
+    first = builder.load(countdown.FAMILY, split, data_dir)
+    assert builder.load(countdown.FAMILY, split, tmp_path) == first
 
 
 @pytest.mark.parametrize("split", ["dev", "", "train[", "train[90000:]"])
 def test_an_unknown_split_is_refused(data_dir, split):
   with pytest.raises(ValueError, match="is not a split of countdown"):
-    countdown_builder.load(split, data_dir)
+    builder.load(countdown.FAMILY, split, data_dir)
 
 
 def test_an_empty_split_is_refused(data_dir):
   with pytest.raises(ValueError, match=r"validation\[:0\].*holds no problem"):
-    countdown_builder.load("validation[:0]", data_dir)
+    builder.load(countdown.FAMILY, "validation[:0]", data_dir)
 
 
 def test_the_environment_names_the_data_dir(data_dir, monkeypatch):
-  monkeypatch.setenv(countdown_builder.DATA_DIR_VARIABLE, str(data_dir))
-  assert len(countdown_builder.load("test")) == 512
+  monkeypatch.setenv(builder.DATA_DIR_VARIABLE, str(data_dir))
+  assert len(builder.load(countdown.FAMILY, "test")) == 512
 
 
 def test_the_task_loads_and_verifies(data_dir):
-  task = countdown_builder.task(data_dir)
+  task = make_task("countdown", data_dir)
   assert task.name == "countdown"
   problem = task.load("test[:1]")[0]
   assert task.verify(problem, "1+1").reason == "wrong numbers"
@@ -373,8 +395,8 @@ def test_the_task_loads_and_verifies(data_dir):
 
 def test_two_processes_prepare_at_once_quietly_without_tensorflow(tmp_path):
   program = (
-    "import sys; from entrojax.tasks import countdown_builder as b;"
-    f"print(len(b.load('test', {str(tmp_path)!r})));"
+    "import sys; from entrojax.tasks import make_task;"
+    f"print(len(make_task('countdown', {str(tmp_path)!r}).load('test')));"
     "print('tensorflow' in sys.modules)"
   )
   root = str(Path(__file__).parents[1])
@@ -390,4 +412,4 @@ def test_two_processes_prepare_at_once_quietly_without_tensorflow(tmp_path):
   ]
   outputs = [process.communicate(timeout=120)[0] for process in processes]
   assert outputs == ["512\nFalse\n"] * 2
-  assert [path.name for path in tmp_path.iterdir()] == ["countdown"]
+  assert [path.name for path in tmp_path.iterdir()] == ["countdown_1"]

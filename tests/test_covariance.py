@@ -263,6 +263,7 @@ def test_an_update_reports_covariance_and_entropy_by_sign(bigram):
     tokens=jnp.asarray(tokens, jnp.int32),
     positions=jnp.arange(4).repeat(3).reshape(4, 3).T,
     response_mask=jnp.asarray(mask),
+    keep=jnp.ones(3),
     old_log_probs=jnp.zeros((3, 3)),
     old_entropy=jnp.zeros((3, 3)),
     advantages=jnp.asarray(advantages, jnp.float32),

@@ -54,6 +54,8 @@ FOREIGN = {
   "flax": {"models"},
   "ml_collections": {"check", "build", "train", "main"},
   "tensorflow_datasets": {"tasks"},
+  "pyarrow": {"tasks"},
+  "reasoning_gym": {"tasks"},
   "orbax": {"checkpoint"},
   "matplotlib": {"figures", "report"},
   "rich": {"progress"},

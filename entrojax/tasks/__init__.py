@@ -3,26 +3,71 @@
 import difflib
 import os
 
-from entrojax.types import Task
+from entrojax.tasks import (
+  arithmetic_chain,
+  countdown,
+  dyck,
+  futoshiki,
+  game_of_24,
+  knights_and_knaves,
+  math_path,
+  n_queens,
+  number_path,
+  propositional_logic,
+  sudoku,
+  word_sorting,
+)
+from entrojax.types import Family, Task
 
-NAMES = ("countdown",)
+FAMILIES: dict[str, Family] = {
+  module.FAMILY.name: module.FAMILY
+  for module in (
+    arithmetic_chain,
+    countdown,
+    dyck,
+    futoshiki,
+    game_of_24,
+    knights_and_knaves,
+    math_path,
+    n_queens,
+    number_path,
+    propositional_logic,
+    sudoku,
+    word_sorting,
+  )
+}
+NAMES = tuple(FAMILIES)
 
 
-def make_task(name: str, data_dir: str | os.PathLike | None = None) -> Task:
+def make_task(
+  name: str, data_dir: str | os.PathLike | None = None, difficulty: int = 1
+) -> Task:
   """Makes a task.
 
   Args:
-    name: one of NAMES.
-    data_dir: where data sets are kept; see the task's builder for the default.
+    name: one of NAMES, or 'reasoning_gym/' and a family of that package, or
+      'synlogic'.
+    data_dir: where data sets are kept; see builder.load for the default. Of
+      'synlogic' the folder of its files.
+    difficulty: the level, 1 = the easiest; see `levels` of the family.
 
   Raises:
-    ValueError: no such task; the message names the nearest.
+    ValueError: no such task, or level; the message names the nearest task.
   """
+  if name.startswith("reasoning_gym/"):
+    from entrojax.tasks import reasoning_gym
+
+    family = name.removeprefix("reasoning_gym/")
+    return reasoning_gym.task(family, data_dir, difficulty)
+  if name == "synlogic":
+    from entrojax.tasks import synlogic
+
+    return synlogic.task(data_dir, difficulty)
   if name not in NAMES:
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown task {name!r}, one of {NAMES}{hint}")
   # tensorflow-datasets takes a second to import: only where it is needed
-  from entrojax.tasks import countdown_builder
+  from entrojax.tasks import builder
 
-  return countdown_builder.task(data_dir)
+  return builder.task(FAMILIES[name], data_dir, difficulty)

@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from entrojax.types import Problem, Verdict
+from entrojax.types import Family, Problem, Verdict
 
 MAX_RESPONSE_LENGTH = 64  # characters, spaces included
 MAX_DIGITS = 4  # of one number
@@ -334,3 +334,15 @@ def _evaluate(postfix: Sequence[Token]) -> Fraction | None:
     else:
       stack.append(x / y)
   return stack.pop()
+
+
+FAMILY = Family(
+  name="countdown",
+  levels=(
+    {"count": 4, "largest": 9},  # what the base that ships has learnt
+    {"count": 4, "largest": 13},
+  ),
+  problems=all_problems,
+  verify=verify,
+  characters=CHARACTERS,
+)

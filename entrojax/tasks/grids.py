@@ -1,0 +1,110 @@
+"""Squares of digits, written row by row: `12/21`; '.' is an empty cell."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+DIGITS = "123456789"
+
+
+def read_square(text: str, size: int) -> list[str] | None:
+  """Reads rows of the digits 1 to size; None if it is not such a square."""
+  rows = text.split("/")
+  if len(rows) != size or any(len(row) != size for row in rows):
+    return None
+  allowed = set(DIGITS[:size])
+  return rows if all(set(row) <= allowed for row in rows) else None
+
+
+def keeps_givens(puzzle: str, text: str) -> bool:
+  """Says whether text has every given of the puzzle, which is as long."""
+  return all(p in (".", t) for p, t in zip(puzzle, text, strict=True))
+
+
+def is_latin(rows: Sequence[str]) -> bool:
+  """Says whether no digit stands twice in a row or in a column."""
+  size = len(rows)
+  lines = [*rows, *zip(*rows, strict=True)]
+  return all(len(set(line)) == size for line in lines)
+
+
+def boxes(rows: Sequence[str], side: int) -> list[str]:
+  """Returns the side x side boxes of a square of side * side rows."""
+  starts = range(0, side * side, side)
+  return [
+    "".join(rows[i + k][j : j + side] for k in range(side))
+    for i in starts
+    for j in starts
+  ]
+
+
+def erased(rng: np.random.Generator, square: str, count: int) -> str:
+  """Empties `count` random cells of a written square."""
+  text = list(square)
+  cells = [i for i, character in enumerate(text) if character != "/"]
+  for i in rng.choice(len(cells), size=count, replace=False):
+    text[cells[i]] = "."
+  return "".join(text)
+
+
+def random_square(
+  rng: np.random.Generator, size: int, box_side: int | None = None
+) -> list[str]:
+  """Draws a Latin square; with box_side, one whose boxes repeat no digit.
+
+  Backtracking, cell by cell; where a cell's candidates run out too often the
+  search begins anew, so that its time has no heavy tail.
+  """
+  while True:
+    rows = _fill(rng, size, box_side, max_steps=8 * size * size)
+    if rows is not None:
+      return rows
+
+
+def _fill(
+  rng: np.random.Generator, size: int, box_side: int | None, *, max_steps: int
+) -> list[str] | None:
+  """Fills a square; None after max_steps cells."""
+  cells = size * size
+  orders = rng.permuted(np.tile(np.arange(size), (cells, 1)), axis=1).tolist()
+  units = [_units(cell, size, box_side) for cell in range(cells)]
+  used = [0] * (3 * size)  # digits of each row, column and box, as bits
+  choice = [-1] * cells  # which of its candidates a cell tries
+  cell = 0
+  for _ in range(max_steps):
+    row, column, box = units[cell]
+    order = orders[cell]
+    if choice[cell] >= 0:
+      bit = 1 << order[choice[cell]]
+      used[row] ^= bit
+      used[column] ^= bit
+      used[box] ^= bit
+    taken = used[row] | used[column] | used[box]
+    choice[cell] += 1
+    while choice[cell] < size and taken >> order[choice[cell]] & 1:
+      choice[cell] += 1
+    if choice[cell] == size:
+      choice[cell] = -1
+      cell -= 1
+      continue
+    bit = 1 << order[choice[cell]]
+    used[row] |= bit
+    used[column] |= bit
+    used[box] |= bit
+    cell += 1
+    if cell == cells:
+      text = "".join(DIGITS[o[c]] for o, c in zip(orders, choice, strict=True))
+      return [text[i : i + size] for i in range(0, cells, size)]
+  return None
+
+
+def _units(cell: int, size: int, box_side: int | None) -> tuple[int, int, int]:
+  """Returns the indices of a cell's row, column and box among all units.
+
+  Without boxes each row is a box as well, which forbids nothing more.
+  """
+  row, column = divmod(cell, size)
+  box = row
+  if box_side is not None:
+    box = row // box_side * box_side + column // box_side
+  return row, size + column, 2 * size + box

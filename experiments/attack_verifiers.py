@@ -1,0 +1,466 @@
+"""Attacks the verifier of every task and prints what it let through: nothing.
+
+    python -m experiments.attack_verifiers [--num_strings=100000]
+
+Strings are random bytes and unicode, code, deep nesting, huge integers, digits
+of other scripts, the task's own alphabet, and right responses that were changed
+a little or framed. Each is judged a second time by a slow checker of the rules
+that knows the prompt alone. The table says per task: strings, how many were
+accepted and how many of these wrongly, how many right ones were refused, errors
+raised, and the slowest verdict in milliseconds of CPU. The run fails if any of
+the last four is not as it should be.
+"""
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+import itertools
+import re
+import sys
+import time
+from typing import NamedTuple
+
+from absl import app, flags
+import numpy as np
+
+from entrojax.tasks import FAMILIES, countdown
+from entrojax.tasks.arithmetic_chain import judge_steps
+from entrojax.types import Family, Problem
+
+_NUM_STRINGS = flags.DEFINE_integer(
+  "num_strings", 100_000, "strings for each verifier"
+)
+_TASKS = flags.DEFINE_list("tasks", list(FAMILIES), "names of tasks")
+
+MAX_MILLISECONDS = 50.0
+
+# -- a second opinion ---------------------------------------------------------
+
+
+def check_sudoku(prompt: str, text: str) -> bool:
+  return _obeys_grid(prompt.rstrip(":"), text, with_boxes=True)
+
+
+def check_futoshiki(prompt: str, text: str) -> bool:
+  puzzle, rules = prompt.rstrip(":").split(";")
+  if not _obeys_grid(puzzle, text, with_boxes=False):
+    return False
+  rows = text.split("/")
+  value = {
+    f"{letter}{number}": int(rows[number - 1]["abcdefghi".index(letter)])
+    for letter in "abcdefghi"[: len(rows)]
+    for number in range(1, len(rows) + 1)
+  }
+  pairs = [rule.split("<") for rule in rules.split(",")]
+  return all(value[low] < value[high] for low, high in pairs)
+
+
+def _obeys_grid(puzzle: str, text: str, *, with_boxes: bool) -> bool:
+  if not re.fullmatch(puzzle.replace(".", "[1-9]"), text):
+    return False
+  grid = np.array([[int(c) for c in row] for row in text.split("/")])
+  size = len(grid)
+  units = [*grid, *grid.T]
+  if with_boxes:
+    side = round(size**0.5)
+    boxes = grid.reshape(side, side, side, side).swapaxes(1, 2)
+    units += list(boxes.reshape(size, size))
+  return all(sorted(unit) == list(range(1, size + 1)) for unit in units)
+
+
+def check_knights_and_knaves(prompt: str, text: str) -> bool:
+  told = prompt.rstrip(":").split(";")
+  return _names_each(text, len(told)) and all(
+    _rewrite(statement[2:], text) == kind
+    for statement, kind in zip(told, text, strict=True)
+  )
+
+
+def check_propositional_logic(prompt: str, text: str) -> bool:
+  names = sorted(set(re.findall("[A-H]", prompt)))
+  return _names_each(text, len(names)) and all(
+    _rewrite(formula, text) == "T" for formula in prompt.rstrip(":").split(";")
+  )
+
+
+def _names_each(text: str, count: int) -> bool:
+  return re.fullmatch(f"[TF]{{{count}}}", text) is not None
+
+
+def _rewrite(formula: str, values: str) -> str:
+  """Evaluates a formula by replacing text by text until T or F is left."""
+  # F is both a variable and a value: values are small letters until the end
+  for name, value in zip("ABCDEFGH", values, strict=False):
+    formula = formula.replace(name, value.lower())
+  rules = {"~t": "f", "~f": "t", "(t)": "t", "(f)": "f"}
+  for x, y in itertools.product("tf", repeat=2):
+    both, either = x == y == "t", "t" in (x, y)
+    rules[f"{x}&{y}"] = "t" if both else "f"
+    rules[f"{x}|{y}"] = "t" if either else "f"
+    rules[f"{x}>{y}"] = "f" if (x, y) == ("t", "f") else "t"
+    rules[f"{x}={y}"] = "t" if x == y else "f"
+  while len(formula) > 1:
+    negations = [rule for rule in rules if rule[0] == "~" and rule in formula]
+    rule = (negations or [rule for rule in rules if rule in formula])[0]
+    formula = formula.replace(rule, rules[rule], 1)
+  return formula.upper()
+
+
+def check_dyck(prompt: str, text: str) -> bool:
+  if not text or not set(text) <= set(")]}>"):
+    return False
+  word = prompt.rstrip(":") + text
+  while word != (shorter := re.sub(r"\(\)|\[\]|\{\}|<>", "", word)):
+    word = shorter
+  return not word
+
+
+def check_n_queens(prompt: str, text: str) -> bool:
+  puzzle = prompt.rstrip(":")
+  if not re.fullmatch(puzzle.replace(".", f"[1-{len(puzzle)}]"), text):
+    return False
+  queens = list(enumerate(int(c) for c in text))
+  return all(
+    b != d and abs(a - c) != abs(b - d)
+    for (a, b), (c, d) in itertools.combinations(queens, 2)
+  )
+
+
+def check_word_sorting(prompt: str, text: str) -> bool:
+  return text == ",".join(sorted(prompt.rstrip(":").split(",")))
+
+
+def check_number_path(prompt: str, text: str) -> bool:
+  puzzle = prompt.rstrip(":").replace(".", "[1-9][0-9]?")
+  if not re.fullmatch(puzzle, text):
+    return False
+  place = {
+    int(cell): (i, j)
+    for i, row in enumerate(text.split("/"))
+    for j, cell in enumerate(row.split(" "))
+  }
+  numbers = range(1, text.count("/") * (text.count("/") + 2) + 2)
+  return set(place) == set(numbers) and all(
+    sum(abs(a - b) for a, b in zip(place[n], place[n + 1], strict=True)) == 1
+    for n in numbers[:-1]
+  )
+
+
+def check_arithmetic_chain(prompt: str, text: str) -> bool:
+  first, *rest = re.findall(r"[+*-]?[0-9]+", prompt)
+  value, steps = int(first), []
+  for part in rest:
+    operand = int(part[1:])
+    if part[0] == "*":
+      value *= operand
+    else:
+      value += operand if part[0] == "+" else -operand
+    steps.append(value)
+  return [step.strip(" ") for step in text.split(";")] == [
+    f"{step}" for step in steps
+  ]
+
+
+def check_math_path(prompt: str, text: str) -> bool:
+  pattern = re.escape(prompt.rstrip(":")).replace(r"\?", "[0-9]")
+  if not re.fullmatch(pattern, text) or re.search(r"\b0[0-9]", text):
+    return False
+  left, right = text.split("=")
+  return _evaluate(left) == int(right)
+
+
+def check_countdown(prompt: str, text: str) -> bool:
+  numbers, target = prompt.rstrip(":").split("=")
+  if not re.fullmatch(r"[0-9+\-*/() ]*", text) or re.search(r"\b0[0-9]", text):
+    return False
+  used = sorted(int(n) for n in re.findall("[0-9]{1,9}", text))
+  given = sorted(int(n) for n in numbers.split(" "))
+  return used == given and _evaluate(text) == int(target)
+
+
+def _evaluate(text: str) -> Fraction | None:
+  """Evaluates sums and products with Python's own grammar, without eval."""
+  try:
+    return _node(ast.parse(text, mode="eval").body)
+  except (SyntaxError, ValueError, ZeroDivisionError):
+    return None
+
+
+def _node(node: ast.AST) -> Fraction:
+  if isinstance(node, ast.Constant) and type(node.value) is int:
+    return Fraction(node.value)
+  if not isinstance(node, ast.BinOp):
+    raise ValueError(node)
+  x, y = _node(node.left), _node(node.right)
+  if isinstance(node.op, ast.Add):
+    return x + y
+  if isinstance(node.op, ast.Sub):
+    return x - y
+  if isinstance(node.op, ast.Mult):
+    return x * y
+  if isinstance(node.op, ast.Div):
+    return x / y
+  raise ValueError(node.op)
+
+
+# (prompt, response without spaces at its ends) -> whether it is right
+CHECKS: dict[str, Callable[[str, str], bool]] = {
+  "arithmetic_chain": check_arithmetic_chain,
+  "countdown": check_countdown,
+  "dyck": check_dyck,
+  "futoshiki": check_futoshiki,
+  "game_of_24": check_countdown,
+  "knights_and_knaves": check_knights_and_knaves,
+  "math_path": check_math_path,
+  "n_queens": check_n_queens,
+  "number_path": check_number_path,
+  "propositional_logic": check_propositional_logic,
+  "sudoku": check_sudoku,
+  "word_sorting": check_word_sorting,
+}
+
+
+def is_right(family: Family, problem: Problem, response: str) -> bool:
+  """Judges a response from the prompt alone."""
+  return CHECKS[family.name](problem.prompt, response.strip(" "))
+
+
+# -- what is thrown at them ---------------------------------------------------
+
+FIXED = (
+  "",
+  " ",
+  "\n",
+  "\x00",
+  "9**9**9",
+  "9**9**9**9",
+  "2**999999999",
+  "1e999999999",
+  "0x" + "f" * 60,
+  "1/0",
+  "0/0",
+  "nan",
+  "inf",
+  "-inf",
+  "None",
+  "True",
+  "{}",
+  "[[]]",
+  "__import__('os').system('true')",
+  "exec('raise SystemExit')",
+  "(lambda f: f(f))(lambda f: f(f))",
+  "[x for x in ().__class__.__base__.__subclasses__()]",
+  "'a'*10**10",
+  "%s%n{0}",
+  "../../etc/passwd",
+  "<answer>1</answer>",
+  r"\boxed{1}",
+  "\ud800",
+  "\U0001f600" * 30,
+  "a\u0301" * 60,
+  "\u202e1+1",
+  *(
+    symbol * length
+    for symbol in ("9", "(", "[", "-", ";", ",", "/", " ", "~", "T", "((1+")
+    for length in (63, 64, 65, 127, 128, 255, 256, 257, 100_000)
+  ),
+  "9" * 1_000_000,
+  "1" + "0" * 4_301,
+  "(" * 50 + "1" + ")" * 50,
+  "(" * 100_000 + "1" + ")" * 100_000,
+)
+
+_SCRIPTS = (0x0660, 0x06F0, 0x0966, 0xFF10, 0x1D7CE)  # their digits zero
+
+
+def gold(
+  family: Family, problem: Problem, rng: np.random.Generator
+) -> str | None:
+  """Returns a right response; None where none is known."""
+  if "solution" in problem.answer:
+    return problem.answer["solution"]
+  try:
+    [text] = countdown.sample_solutions(**problem.answer, rng=rng, count=1)
+  except ValueError:  # only fractions on the way lead to the target
+    return None
+  return text
+
+
+def mutated(text: str, alphabet: str, rng: np.random.Generator) -> str:
+  """Changes one to three characters of a text."""
+  letters = list(text) or [" "]
+  for _ in range(rng.integers(1, 4)):
+    i, j = rng.integers(len(letters), size=2)
+    symbol = alphabet[rng.integers(len(alphabet))]
+    kind = rng.integers(4)
+    if kind == 0:
+      letters[i] = symbol
+    elif kind == 1:
+      letters.insert(i, symbol)
+    elif kind == 2:
+      letters[i], letters[j] = letters[j], letters[i]
+    elif len(letters) > 1:
+      del letters[i]
+  return "".join(letters)
+
+
+def framed(text: str, rng: np.random.Generator) -> str:
+  """Puts a right response where a strict verifier must not find it."""
+  frames = (
+    "{}\n",
+    "\n{}",
+    "\t{}",
+    "{}\x00",
+    "{} {}",
+    "{};{}",
+    "{},{}",
+    "The answer is {}",
+    "<answer>{}</answer>",
+    r"\boxed{{{}}}",
+    "```python\n{}\n```",
+    "[[{}]]",
+    "{}.",
+    "{}#",
+    "{}+0",
+    "{}*1",
+    "--{}",
+    "({})",
+    " {} ",
+    "{}" + " " * 300,
+  )
+  return frames[rng.integers(len(frames))].format(text, text)
+
+
+def in_other_digits(text: str, rng: np.random.Generator) -> str:
+  """Writes one digit of a text, or all, in another script."""
+  zero = _SCRIPTS[rng.integers(len(_SCRIPTS))]
+  only = rng.integers(len(text)) if rng.random() < 0.5 else None
+  return "".join(
+    chr(zero + int(c)) if c in "0123456789" and only in (None, i) else c
+    for i, c in enumerate(text)
+  )
+
+
+def random_text(rng: np.random.Generator) -> str:
+  """Draws bytes or code points, up to 100."""
+  length = int(rng.integers(1, 100))
+  if rng.random() < 0.5:
+    return rng.bytes(length).decode(
+      ("latin-1", "utf-16")[rng.integers(2)], "replace"
+    )
+  return "".join(chr(i) for i in rng.integers(0x110000, size=length))
+
+
+def attacks(
+  family: Family,
+  problems: Sequence[Problem],
+  rng: np.random.Generator,
+  count: int,
+) -> Iterator[tuple[Problem, str]]:
+  """Yields (problem, response) pairs, of which a few are right."""
+  yield from itertools.islice(
+    itertools.product(problems[:1], FIXED), min(count, len(FIXED))
+  )
+  golds = [(p, text) for p in problems if (text := gold(family, p, rng))]
+  for _ in range(count - len(FIXED)):
+    problem, right = golds[rng.integers(len(golds))]
+    kind = rng.random()
+    if kind < 0.4:
+      text = mutated(right, family.characters, rng)
+    elif kind < 0.55:
+      letters = rng.integers(
+        len(family.characters), size=rng.integers(1, len(right) + 3)
+      )
+      text = "".join(family.characters[i] for i in letters)
+    elif kind < 0.65:
+      text = framed(right, rng)
+    elif kind < 0.7:
+      text = in_other_digits(right, rng)
+    elif kind < 0.75:
+      text = golds[rng.integers(len(golds))][1]  # right for another problem
+    elif kind < 0.8:
+      text = mutated(problem.prompt, family.characters, rng)
+    elif kind < 0.85:
+      text = FIXED[rng.integers(31)] + right[: rng.integers(len(right) + 1)]
+    else:
+      text = random_text(rng)
+    yield problem, text
+
+
+# -- the table ----------------------------------------------------------------
+
+
+class Count(NamedTuple):
+  """What happened to a verifier."""
+
+  strings: int = 0
+  accepted: int = 0
+  wrongly_accepted: int = 0
+  wrongly_refused: int = 0
+  raised: int = 0
+  slowest: float = 0.0  # milliseconds of CPU
+
+
+def attack(
+  family: Family, problems: Sequence[Problem], count: int, seed: int = 0
+) -> Count:
+  """Attacks one verifier."""
+  result = Count()
+  rng = np.random.default_rng(seed)
+  for problem, response in attacks(family, problems, rng, count):
+    start = time.thread_time()
+    try:
+      verdict = family.verify(problem, response)
+      if family.name == "arithmetic_chain":
+        judge_steps(problem, response)
+    except Exception:
+      result = result._replace(
+        strings=result.strings + 1, raised=result.raised + 1
+      )
+      continue
+    elapsed = 1e3 * (time.thread_time() - start)
+    accepted, too_long = verdict.reward == 1.0, verdict.reason == "too long"
+    right = not too_long and is_right(family, problem, response)
+    result = Count(
+      strings=result.strings + 1,
+      accepted=result.accepted + accepted,
+      wrongly_accepted=result.wrongly_accepted + (accepted and not right),
+      wrongly_refused=result.wrongly_refused + (right and not accepted),
+      raised=result.raised,
+      slowest=max(result.slowest, elapsed),
+    )
+  return result
+
+
+def sample_problems(family: Family, count: int) -> list[Problem]:
+  """Returns `count` problems, of every level."""
+  problems: list[Problem] = []
+  share = count // len(family.levels)
+  for level in family.levels:
+    every = family.problems(**level)
+    if isinstance(every, list):  # enumerated, in an order of its own
+      every = every[:: max(1, len(every) // share)]
+    problems += itertools.islice(every, share)
+  return problems
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  heads = ("strings", "accepted", "wrongly", "refused", "raised", "slowest/ms")
+  print(f"{'task':20}" + "".join(f"{head:>12}" for head in heads), flush=True)
+  failed = False
+  for name in _TASKS.value:
+    family = FAMILIES[name]
+    count = attack(family, sample_problems(family, 300), _NUM_STRINGS.value)
+    cells = "".join(f"{value:12d}" for value in count[:-1])
+    print(f"{name:20}{cells}{count.slowest:12.3f}", flush=True)
+    failed |= bool(
+      count.wrongly_accepted or count.wrongly_refused or count.raised
+    )
+    failed |= count.slowest > MAX_MILLISECONDS
+  if failed:
+    sys.exit("a verifier failed")
+
+
+if __name__ == "__main__":
+  app.run(main)

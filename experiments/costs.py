@@ -1,0 +1,85 @@
+"""What an update of each method costs, as a ratio to plain GRPO's.
+
+Both are timed in turn in one process, on the same batch and with the same
+number of updates: A B A B ...; the ratio is the median of the pairs'.
+"""
+
+from collections.abc import Callable, Mapping
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from entrojax.build import Run, build
+from entrojax.train_step import make_batch
+from entrojax.types import Batch, Responses
+from experiments.methods import BASELINE, Method, method_config
+
+
+def cost_table(methods: Mapping[str, Method], repeats: int) -> None:
+  """Prints a line a method.
+
+  Args:
+    methods: by config name.
+    repeats: timed pairs.
+  """
+  baseline = _built(BASELINE, {})
+  batch = random_batch(baseline)
+  update = timed_update(baseline, batch)
+  print(f"{'update':<22}{'ms':>8}{'x grpo':>9}{'  min to max of pairs'}")
+  print(f"{BASELINE:<22}{1e3 * _median(update, repeats):8.1f}")
+  for name, method in methods.items():
+    run = _built(name, method.overrides)
+    other = timed_update(run, batch)
+    pairs = [(other(), update()) for _ in range(repeats)]
+    ratios = [a / b for a, b in pairs]
+    extra = "  and the reference's forward pass" if run.ref_params else ""
+    print(
+      f"{name:<22}{1e3 * statistics.median(a for a, _ in pairs):8.1f}"
+      f"{statistics.median(ratios):9.3f}  {min(ratios):.2f} to "
+      f"{max(ratios):.2f}{extra}",
+      flush=True,
+    )
+
+
+def random_batch(run: Run) -> Batch:
+  """Returns a rollout of the base with random advantages of 1 and -1."""
+  prompts, _ = next(run.data.stream)
+  rollout = run.functions.generate(
+    jax.tree.map(jnp.copy, run.state.params), prompts, jax.random.key(0)
+  )
+  num_rows = rollout.tokens.shape[0]
+  signs = jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], num_rows))
+  return make_batch(rollout, Responses(rewards=signs, advantages=signs))
+
+
+def timed_update(run: Run, batch: Batch) -> Callable[[], float]:
+  """Makes a call that updates the run's state and returns the seconds taken.
+
+  The first update, which compiles, is done already.
+  """
+  state, key = run.state, jax.random.key(1)
+
+  def update() -> float:
+    nonlocal state
+    start = time.perf_counter()
+    state, metrics = run.functions.update(state, run.ref_params, batch, key)
+    jax.block_until_ready((state, metrics))
+    return time.perf_counter() - start
+
+  update()
+  return update
+
+
+def _built(name: str, overrides: Mapping) -> Run:
+  config = method_config(name)
+  config.update_from_flattened_dict(dict(overrides))
+  config.training = method_config(BASELINE).training
+  config.evaluation.split = "validation[:1]"
+  return build(config)
+
+
+def _median(update: Callable[[], float], repeats: int) -> float:
+  return statistics.median(update() for _ in range(repeats))

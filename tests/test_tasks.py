@@ -1,0 +1,477 @@
+"""Every task: its problems, its levels, its verifier and its data set."""
+
+import functools
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from entrojax.tasks import (
+  FAMILIES,
+  arithmetic_chain,
+  builder,
+  dyck,
+  formulas,
+  futoshiki,
+  grids,
+  knights_and_knaves,
+  make_task,
+  math_path,
+  n_queens,
+  number_path,
+  propositional_logic,
+  sudoku,
+  word_sorting,
+)
+from entrojax.tasks.sampling import draw, sampled
+from entrojax.types import Problem
+from experiments import attack_verifiers
+
+SAMPLED = {
+  module.FAMILY.name: module
+  for module in (
+    arithmetic_chain,
+    dyck,
+    futoshiki,
+    knights_and_knaves,
+    math_path,
+    n_queens,
+    number_path,
+    propositional_logic,
+    sudoku,
+    word_sorting,
+  )
+}
+LEVELS = [
+  (name, level)
+  for name, module in SAMPLED.items()
+  for level in range(len(module.LEVELS))
+]
+
+
+@functools.lru_cache
+def some_problems(name):
+  return attack_verifiers.sample_problems(FAMILIES[name], 60)
+
+
+def first_problems(name, level, count, seed=0):
+  module = SAMPLED[name]
+  return [
+    draw(module.generate, seed=seed, index=i, **module.LEVELS[level])
+    for i in range(count)
+  ]
+
+
+# -- problems -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, level", LEVELS)
+def test_the_right_response_of_every_problem_is_accepted(name, level):
+  module = SAMPLED[name]
+  for problem in first_problems(name, level, 40):
+    solution = problem.answer["solution"]
+    for response in (solution, f"  {solution} "):
+      assert module.verify(problem, response) == (1.0, "correct", solution)
+    assert attack_verifiers.is_right(module.FAMILY, problem, solution)
+
+
+@pytest.mark.parametrize("name, level", LEVELS)
+def test_prompts_and_right_responses_use_the_characters_of_the_task(
+  name, level
+):
+  for problem in first_problems(name, level, 40):
+    used = set(problem.prompt + problem.answer["solution"])
+    assert used <= set(SAMPLED[name].CHARACTERS)
+    assert problem.prompt.isascii() and problem.prompt.endswith(":")
+
+
+@pytest.mark.parametrize("name, level", LEVELS)
+def test_a_problem_is_a_function_of_seed_and_index(name, level):
+  problems = first_problems(name, level, 20)
+  assert problems == first_problems(name, level, 20)
+  assert problems != first_problems(name, level, 20, seed=1)
+  assert len({problem.prompt for problem in problems}) > 10
+
+
+@pytest.mark.parametrize("name, level", LEVELS)
+def test_an_answer_survives_the_data_set(name, level):
+  for problem in first_problems(name, level, 5):
+    assert json.loads(json.dumps(problem.answer)) == problem.answer
+
+
+def test_sampled_problems_have_distinct_prompts_and_come_in_order():
+  problems = list(sampled(dyck.generate, num_problems=300)(**dyck.LEVELS[0]))
+  prompts = [problem.prompt for problem in problems]
+  assert len(set(prompts)) == len(prompts)
+  drawn = [problem.prompt for problem in first_problems("dyck", 0, 600)]
+  assert prompts == list(dict.fromkeys(drawn))[: len(prompts)]
+
+
+def test_a_level_with_few_problems_ends():
+  # eight queens with none given: one prompt
+  problems = sampled(n_queens.generate, num_problems=50)(size=8, missing=8)
+  assert [problem.prompt for problem in problems] == ["........:"]
+
+
+# -- what a level means -------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sudoku", "number_path"])
+def test_empty_is_the_number_of_empty_cells(name):
+  for level, knobs in enumerate(SAMPLED[name].LEVELS):
+    for problem in first_problems(name, level, 5):
+      assert problem.prompt.count(".") == knobs["empty"]
+      assert problem.prompt.count("/") == knobs["size"] - 1
+
+
+def test_a_futoshiki_has_its_givens_and_inequalities():
+  for level, knobs in enumerate(futoshiki.LEVELS):
+    for problem in first_problems("futoshiki", level, 5):
+      empty = knobs["size"] ** 2 - knobs["givens"]
+      assert problem.prompt.count(".") == empty
+      assert problem.prompt.count("<") == knobs["inequalities"]
+
+
+def test_missing_is_the_number_of_queens_to_place():
+  for level, knobs in enumerate(n_queens.LEVELS):
+    for problem in first_problems("n_queens", level, 5):
+      assert problem.prompt.count(".") == knobs["missing"]
+
+
+def test_the_queens_solutions_are_as_many_as_is_known():
+  counts = [len(n_queens._solutions(size)) for size in (4, 6, 8, 9)]
+  assert counts == [2, 4, 92, 352]  # OEIS A000170
+
+
+def test_no_dyck_word_opens_more_brackets_than_its_level_allows():
+  for level, knobs in enumerate(dyck.LEVELS):
+    for problem in first_problems("dyck", level, 100):
+      word = problem.prompt[:-1]
+      assert len(word) == knobs["length"]
+      depths = itertools.accumulate(1 if c in "([{<" else -1 for c in word)
+      assert max(depths) <= knobs["most_open"]
+      assert len(set(word) & set("([{<")) <= knobs["kinds"]
+
+
+def test_a_chain_stays_within_its_bound():
+  for level, knobs in enumerate(arithmetic_chain.LEVELS):
+    for problem in first_problems("arithmetic_chain", level, 100):
+      steps = [int(step) for step in problem.answer["steps"]]
+      assert len(steps) == knobs["operations"]
+      assert max(map(abs, steps)) <= knobs["bound"]
+
+
+def test_words_have_their_number_and_length():
+  for level, knobs in enumerate(word_sorting.LEVELS):
+    for problem in first_problems("word_sorting", level, 20):
+      words = problem.prompt[:-1].split(",")
+      assert len(set(words)) == len(words) == knobs["words"]
+      assert {len(word) for word in words} == {knobs["length"]}
+
+
+@pytest.mark.parametrize("level", range(len(knights_and_knaves.LEVELS)))
+def test_knights_and_knaves_have_exactly_one_solution(level):
+  people = knights_and_knaves.LEVELS[level]["people"]
+  for problem in first_problems("knights_and_knaves", level, 10):
+    right = [
+      kinds
+      for kinds in map("".join, itertools.product("TF", repeat=people))
+      if attack_verifiers.check_knights_and_knaves(problem.prompt, kinds)
+    ]
+    assert right == [problem.answer["solution"]]
+
+
+@pytest.mark.parametrize("level", range(len(propositional_logic.LEVELS)))
+def test_every_model_is_right_and_nothing_else(level):
+  knobs = propositional_logic.LEVELS[level]
+  for problem in first_problems("propositional_logic", level, 5):
+    accepted = [
+      values
+      for values in map(
+        "".join, itertools.product("TF", repeat=knobs["variables"])
+      )
+      if propositional_logic.verify(problem, values).reward
+    ]
+    assert 1 <= len(accepted) <= knobs["most_models"]
+    for values in map(
+      "".join, itertools.product("TF", repeat=knobs["variables"])
+    ):
+      right = attack_verifiers.check_propositional_logic(problem.prompt, values)
+      assert right == (values in accepted)
+
+
+@pytest.mark.parametrize("size, side", [(4, 2), (9, 3), (4, None), (7, None)])
+def test_random_squares_repeat_no_digit(size, side):
+  drawn = set()
+  for seed in range(20):
+    rows = grids.random_square(np.random.default_rng(seed), size, side)
+    lines = [*rows, *zip(*rows, strict=True)]
+    if side:
+      lines += grids.boxes(rows, side)
+    digits = sorted(grids.DIGITS[:size])
+    assert all(sorted(line) == digits for line in lines)
+    drawn.add("/".join(rows))
+  assert len(drawn) > 10
+
+
+def test_the_boxes_of_a_square_are_those_seen_by_eye():
+  assert grids.boxes(["1234", "5678", "abcd", "efgh"], 2) == [
+    "1256",
+    "3478",
+    "abef",
+    "cdgh",
+  ]
+
+
+@pytest.mark.parametrize(
+  "formula, text, models",
+  [
+    (("&", 0, ("~", 1)), "A&~B", ["TF"]),
+    (("|", 0, 1), "A|B", ["FT", "TF", "TT"]),
+    ((">", 0, 1), "A>B", ["FF", "FT", "TT"]),
+    (("=", 0, 1), "A=B", ["FF", "TT"]),
+    (("~", (">", 0, 1)), "~(A>B)", ["TF"]),
+    ((">", ("&", 0, 1), ("~", 0)), "(A&B)>~A", ["FF", "FT", "TF"]),
+  ],
+)
+def test_formulas_mean_what_logic_says(formula, text, models):
+  assert formulas.write(formula) == text
+  assert formulas.models(formulas.truth_table(formula, 2), 2) == models
+
+
+# -- verdicts worked out by hand ----------------------------------------------
+
+SUDOKU = {"puzzle": "1.3./..2./2.../...2", "solution": "1234/3421/2143/4312"}
+FUTOSHIKI = {"puzzle": "1../.../...", "orders": [[[0, 2], [0, 1]]]}  # c1<b1
+QUEENS = {"puzzle": "1......."}
+PATH = {"puzzle": "1 . ./. 5 ./7 . ."}
+CHAIN = {"steps": ["7", "14", "9"]}  # 3+4*2-5
+EQUATION = {"puzzle": "?4+3*?=29"}
+WORDS = {"solution": "abe,tof,tok"}
+
+BY_HAND = [
+  ("sudoku", SUDOKU, "1234/3421/2143/4312", "correct"),
+  ("sudoku", SUDOKU, "1432/3124/2341/4213", "changed a given"),
+  ("sudoku", SUDOKU, "1234/3421/2113/4332", "repeats a digit"),
+  # a Latin square whose boxes repeat
+  ("sudoku", {"puzzle": "..../" * 3 + "...."}, "1234/2341/3412/4123",
+   "repeats a digit"),
+  # as many solutions as there are are right
+  ("sudoku", {"puzzle": "..../" * 3 + "...."}, "1234/3412/2143/4321",
+   "correct"),
+  ("sudoku", SUDOKU, "1234/3421/2143", "unparseable"),
+  ("sudoku", SUDOKU, "1234/3421/2143/431", "unparseable"),
+  ("sudoku", SUDOKU, "1234/3421/2143/4315", "unparseable"),
+  ("sudoku", SUDOKU, "1234 3421 2143 4312", "unparseable"),
+  ("sudoku", SUDOKU, "1234/3421/2143/4312\n", "unparseable"),
+  ("sudoku", SUDOKU, "1234/3421/2143/4312/", "unparseable"),
+  ("sudoku", SUDOKU, "1.3./..2./2.../...2", "unparseable"),
+  ("sudoku", SUDOKU, "1234/3421/2143/4312" + " " * 120, "too long"),
+  ("futoshiki", FUTOSHIKI, "132/213/321", "correct"),
+  ("futoshiki", FUTOSHIKI, "132/321/213", "correct"),
+  ("futoshiki", FUTOSHIKI, "123/231/312", "breaks an inequality"),
+  ("futoshiki", FUTOSHIKI, "231/312/123", "changed a given"),
+  ("futoshiki", FUTOSHIKI, "132/132/321", "repeats a digit"),
+  ("futoshiki", FUTOSHIKI, "142/213/321", "unparseable"),
+  ("n_queens", QUEENS, "15863724", "correct"),
+  ("n_queens", QUEENS, "16837425", "correct"),
+  ("n_queens", QUEENS, "17468253", "correct"),
+  ("n_queens", QUEENS, "12345678", "attack"),
+  ("n_queens", QUEENS, "15863742", "attack"),
+  ("n_queens", QUEENS, "11111111", "attack"),
+  ("n_queens", QUEENS, "25713864", "moved a queen"),
+  ("n_queens", QUEENS, "1586372", "unparseable"),
+  ("n_queens", QUEENS, "15863729", "unparseable"),
+  ("number_path", PATH, "1 2 3/6 5 4/7 8 9", "correct"),
+  ("number_path", PATH, "1 2 3/4 5 6/7 8 9", "broken path"),
+  ("number_path", PATH, "1 2 3/6 5 4/7 8 8", "wrong numbers"),
+  ("number_path", PATH, "1 2 3/4 6 5/7 8 9", "changed a given"),
+  ("number_path", PATH, "1 2 3/6 5 4/7 8 10", "unparseable"),
+  ("number_path", PATH, "1 2 3/6 5 4/7 8  9", "unparseable"),
+  ("number_path", PATH, "1 2 3/6 5 4/7 8 09", "unparseable"),
+  ("arithmetic_chain", CHAIN, "7;14;9", "correct"),
+  ("arithmetic_chain", CHAIN, "7; 14 ;9", "correct"),
+  ("arithmetic_chain", CHAIN, "7;15;10", "wrong step"),
+  ("arithmetic_chain", CHAIN, "8;14;9", "wrong step"),
+  ("arithmetic_chain", CHAIN, "9", "wrong step"),
+  ("arithmetic_chain", CHAIN, "7;14", "too few steps"),
+  ("arithmetic_chain", CHAIN, "7;14;9;9", "too many steps"),
+  ("arithmetic_chain", CHAIN, "7;14;9;", "unparseable"),
+  ("arithmetic_chain", CHAIN, "7;14;9.0", "unparseable"),
+  ("arithmetic_chain", CHAIN, "7;1 4;9", "unparseable"),
+  ("arithmetic_chain", CHAIN, "7;014;9", "wrong step"),
+  ("arithmetic_chain", CHAIN, "", "unparseable"),
+  ("math_path", EQUATION, "14+3*5=29", "correct"),
+  ("math_path", EQUATION, "24+3*5=29", "not equal"),
+  ("math_path", EQUATION, "15+3*5=30", "changed a given"),
+  ("math_path", EQUATION, "?4+3*?=29", "unparseable"),
+  ("math_path", EQUATION, "14+3*5", "unparseable"),
+  ("math_path", EQUATION, "14+3+5=29", "unparseable"),
+  ("math_path", {"puzzle": "?4+?*5=29"}, "04+5*5=29", "unparseable"),
+  ("math_path", {"puzzle": "?-?*4=2"}, "6-1*4=2", "correct"),
+  ("math_path", {"puzzle": "9-?-?=4"}, "9-3-2=4", "correct"),
+  ("word_sorting", WORDS, "abe,tof,tok", "correct"),
+  ("word_sorting", WORDS, "abe,tok,tof", "wrong order"),
+  ("word_sorting", WORDS, "abe,tof", "wrong words"),
+  ("word_sorting", WORDS, "abe,tof,tok,", "wrong words"),
+  ("word_sorting", WORDS, "abe, tof, tok", "unparseable"),
+  ("word_sorting", WORDS, "Abe,tof,tok", "unparseable"),
+  ("dyck", {"solution": ")})"}, ")})", "correct"),
+  ("dyck", {"solution": ")})"}, "))}", "wrong"),
+  ("dyck", {"solution": ")})"}, "())})", "wrong"),
+  ("dyck", {"solution": ")})"}, ")}) x", "unparseable"),
+  ("dyck", {"solution": ")})"}, "", "unparseable"),
+  ("knights_and_knaves", {"solution": "TFT"}, "TFT", "correct"),
+  ("knights_and_knaves", {"solution": "TFT"}, "TFF", "wrong"),
+  ("knights_and_knaves", {"solution": "TFT"}, "TF", "unparseable"),
+  ("knights_and_knaves", {"solution": "TFT"}, "tft", "unparseable"),
+  ("propositional_logic", {"models": ["TF", "FT"]}, "FT", "correct"),
+  ("propositional_logic", {"models": ["TF", "FT"]}, "FF", "breaks a formula"),
+  ("propositional_logic", {"models": ["TF", "FT"]}, "FTF", "unparseable"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, answer, response, reason", BY_HAND)
+def test_a_verdict_is_the_one_worked_out_by_hand(
+  name, answer, response, reason
+):
+  verdict = SAMPLED[name].verify(Problem("", answer), response)
+  assert verdict.reason == reason
+  assert verdict.reward == float(reason == "correct")
+  votes = reason not in ("unparseable", "too long")
+  assert (verdict.answer is not None) == votes
+
+
+# -- hostile responses --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_string_is_accepted_wrongly_or_raises(name):
+  family = FAMILIES[name]
+  problems = some_problems(family.name)
+  count = attack_verifiers.attack(family, problems, 2_000)
+  assert count.strings == 2_000
+  assert count.wrongly_accepted == count.wrongly_refused == count.raised == 0
+  assert count.accepted > 10  # the strings reach both sides
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_verifier_that_accepts_too_much_is_caught(name):
+  family = FAMILIES[name]
+
+  def lenient(problem, response):
+    return family.verify(problem, response.strip().strip("#.;"))
+
+  attacked = family._replace(verify=lenient)
+  problems = some_problems(family.name)
+  assert attack_verifiers.attack(attacked, problems, 500).wrongly_accepted > 0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_changed_right_responses_are_mostly_wrong(name):
+  family, rng = FAMILIES[name], np.random.default_rng(0)
+  refused = total = 0
+  for problem in some_problems(name):
+    right = attack_verifiers.gold(family, problem, rng)
+    if right is None:
+      continue
+    text = attack_verifiers.mutated(right, family.characters, rng)
+    accepted = family.verify(problem, text).reward == 1.0
+    assert accepted == attack_verifiers.is_right(family, problem, text)
+    refused, total = refused + (not accepted), total + 1
+  assert refused > 0.7 * total
+
+
+# -- steps --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  "response, right",
+  [
+    ("7;14;9", [True, True, True]),
+    (" 7 ;14; 9", [True, True, True]),
+    ("7;15;9", [True, False, False]),  # the right value after a wrong one
+    ("7;15;10", [True, False, False]),  # follows from the wrong one
+    ("8;16;11", [False, False, False]),
+    ("7;14", [True, True]),
+    ("7;14;9;9", [True, True, True, False]),
+    ("7;14;", [True, True, False]),
+    ("07;14;9", [False, False, False]),
+    ("7;fourteen;9", [True, False, False]),
+    ("", [False]),
+    (";", [False, False]),
+  ],
+)
+def test_steps_are_judged_as_by_hand(response, right):
+  problem = Problem("3+4*2-5:", CHAIN)
+  assert arithmetic_chain.judge_steps(problem, response) == right
+
+
+def test_a_response_is_right_exactly_when_all_its_steps_are():
+  family, rng = arithmetic_chain.FAMILY, np.random.default_rng(1)
+  problems = some_problems(family.name)
+  seen = set()
+  for problem, text in attack_verifiers.attacks(family, problems, rng, 2_000):
+    steps = arithmetic_chain.judge_steps(problem, text)
+    assert len(steps) == len(text.split(";"))
+    assert steps == sorted(steps, reverse=True)  # right ones come first
+    verdict = family.verify(problem, text)
+    if verdict.reason != "too long":
+      whole = all(steps) and len(steps) == len(problem.answer["steps"])
+      assert verdict.reward == float(whole)
+    seen.add((verdict.reward, any(steps)))
+  assert seen == {(0.0, False), (0.0, True), (1.0, True)}
+
+
+# -- the data set -------------------------------------------------------------
+
+SMALL = sudoku.FAMILY._replace(
+  problems=sampled(sudoku.generate, num_problems=80)
+)
+
+
+def test_splits_share_no_prompt_and_hold_every_problem(tmp_path):
+  expected = list(SMALL.problems(**SMALL.levels[1]))
+  splits = {
+    split: builder.load(SMALL, split, tmp_path, difficulty=2)
+    for split in ("train", "validation", "test")
+  }
+  sizes = {split: len(problems) for split, problems in splits.items()}
+  assert sizes == {"train": 60, "validation": 10, "test": 10}
+  loaded = [problem for problems in splits.values() for problem in problems]
+  by_prompt = {problem.prompt: problem for problem in expected}
+  assert len({problem.prompt for problem in loaded}) == 80
+  assert all(problem == by_prompt[problem.prompt] for problem in loaded)
+
+
+def test_each_level_has_its_own_data(tmp_path):
+  empty = [
+    builder.load(SMALL, "test", tmp_path, difficulty=level)[0].prompt.count(".")
+    for level in (1, 2)
+  ]
+  assert empty == [4, 8]
+  folders = sorted(path.name for path in tmp_path.iterdir())
+  assert folders == ["sudoku_1", "sudoku_2"]
+
+
+@pytest.mark.parametrize("difficulty", [0, -1, 7])
+def test_a_level_that_is_not_there_is_named(difficulty):
+  with pytest.raises(
+    ValueError,
+    match=rf"task\.difficulty must lie in 1\.\.6 for sudoku, got {difficulty}",
+  ):
+    make_task("sudoku", difficulty=difficulty)
+
+
+def test_the_game_of_24_has_as_many_problems_as_is_known(data_dir):
+  # 404 of 495 hands of 1..9 and 1362 of 1820 of 1..13 make 24
+  family = FAMILIES["game_of_24"]
+  assert [len(family.problems(**level)) for level in family.levels] == [
+    404,
+    1362,
+  ]
+  task = make_task("game_of_24", data_dir)
+  held_out = task.load("validation")
+  assert len(held_out) == 404 // 8
+  assert all(problem.answer["target"] == 24 for problem in held_out)
