@@ -43,6 +43,12 @@ def get_config() -> Config:
       "data_dir": config_dict.placeholder(str),  # None: the task's default
     }
   )
+  config.prompt = Config(
+    {
+      "template": "none",  # of entrojax.templates, around a problem's prompt
+      "chat": False,  # and around that the chat template of model.path
+    }
+  )
   config.mesh = (-1, 1, 1)  # devices on (data, fsdp, tensor); -1 = the rest
 
   config.rollout = Config(

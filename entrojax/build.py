@@ -18,10 +18,11 @@ from entrojax import (
   clusters,
   control,
   objectives,
+  templates,
 )
 from entrojax import tokenizer as tokenizers
 from entrojax.check import check, check_divisibility, member
-from entrojax.data import PromptStream, encode_prompts
+from entrojax.data import PromptStream, Templated, encode_prompts
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
 from entrojax.objectives.reference_kl import MissingReferenceError
@@ -269,16 +270,28 @@ def _data(config: Config) -> Data:
   task = make_task(
     config.task.name, config.task.data_dir, config.task.difficulty
   )
-  held_out = task.load(config.evaluation.split)
+  load = lambda split: Templated(task.load(split), make_template(config))
+  held_out = load(config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
   stream = PromptStream(
-    task.load(config.task.train_split),
+    load(config.task.train_split),
     tokenizer=tokenizer,
     num_prompts=config.rollout.num_prompts,
     prompt_length=config.rollout.prompt_length,
     seed=config.seed,
   )
   return Data(task, tokenizer, stream, held_out, _clusterer(config, task))
+
+
+def make_template(config: Config) -> Callable[[str], str]:
+  """Makes what config.prompt describes: a problem's prompt to the model's."""
+  plain = member(templates, config.prompt.template, "prompt.template")
+  if not config.prompt.chat:
+    return plain
+  from entrojax import chat_template  # jinja2, only where a run asks for it
+
+  chat = chat_template.load(model_folder(config.model.path))
+  return lambda text: chat(plain(text))
 
 
 def _clusterer(config: Config, task: Task) -> Clusterer | None:

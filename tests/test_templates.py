@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from entrojax import chat_template, templates
+from entrojax.build import build
+from tests.system import tiny_config, write_base
 
 QUESTION = "What is {1 + 1}?\nSay it."  # braces and lines stay what they are
 
@@ -162,6 +165,32 @@ def test_a_malformed_tokenizer_config_is_named(tmp_path):
   (tmp_path / "tokenizer_config.json").write_text("{")
   with pytest.raises(ValueError, match=r"tokenizer_config\.json: not JSON"):
     chat_template.load(tmp_path)
+
+
+@pytest.mark.usefixtures("session_data", "one_device")
+def test_a_run_puts_its_prompts_into_the_chat_of_its_base(tmp_path):
+  base = write_base(tmp_path / "base")
+  write_folder(base, "({{ messages[0].content }})")
+  plain, chat = (
+    build(
+      tiny_config(base, **{"prompt.chat": chat, "rollout.prompt_length": n})
+    )
+    for chat, n in ((False, 12), (True, 14))
+  )
+  prompt = plain.data.held_out[0].prompt
+  assert chat.data.held_out[0] == plain.data.held_out[0]._replace(
+    prompt=f"({prompt})"
+  )
+  expected, _ = next(plain.data.stream)
+  found, _ = next(chat.data.stream)
+  np.testing.assert_array_equal(found.mask.sum(1), expected.mask.sum(1) + 2)
+
+
+@pytest.mark.usefixtures("session_data", "one_device")
+def test_a_template_that_does_not_exist_is_named(tmp_path):
+  base = write_base(tmp_path / "base")
+  with pytest.raises(ValueError, match=r"prompt\.template: .*'simple'"):
+    build(tiny_config(base, **{"prompt.template": "simpel"}))
 
 
 @pytest.mark.parametrize("template", [CHAT_ML, DATED])
