@@ -60,6 +60,8 @@ class Templated(Sequence[Problem]):
     return len(self._problems)
 
   def __getitem__(self, row):
+    if isinstance(row, slice):
+      return [self[i] for i in range(len(self))[row]]
     problem = self._problems[row]
     return problem._replace(prompt=self._template(problem.prompt))
 

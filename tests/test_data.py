@@ -52,6 +52,7 @@ def test_a_template_changes_what_is_read_and_nothing_else(tokenizer):
     Problem("01==", {"a": 1}),
     Problem("023==", {"a": 2}),
   ]
+  assert templated[1:] == [Problem("023==", {"a": 2})]
   found = data.encode_prompts(templated, tokenizer, 5)
   expected = data.encode_prompts(list(templated), tokenizer, 5)
   np.testing.assert_array_equal(found.tokens, expected.tokens)
