@@ -270,7 +270,8 @@ def _data(config: Config) -> Data:
   task = make_task(
     config.task.name, config.task.data_dir, config.task.difficulty
   )
-  load = lambda split: Templated(task.load(split), make_template(config))
+  cluster, template = _clusterer(config, task), make_template(config)
+  load = lambda split: Templated(task.load(split), template)
   held_out = load(config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
   stream = PromptStream(
@@ -280,7 +281,7 @@ def _data(config: Config) -> Data:
     prompt_length=config.rollout.prompt_length,
     seed=config.seed,
   )
-  return Data(task, tokenizer, stream, held_out, _clusterer(config, task))
+  return Data(task, tokenizer, stream, held_out, cluster)
 
 
 def make_template(config: Config) -> Callable[[str], str]:
@@ -317,8 +318,8 @@ def _clusterer(config: Config, task: Task) -> Clusterer | None:
   equivalent = equalities[settings.equality]
   if equivalent is None:
     raise ValueError(
-      f"clusters.equality is 'verified' but task {task.name!r} cannot say when "
-      "two answers are equal"
+      f"clusters.equality is 'verified' but task {task.name!r} knows no "
+      "equality of answers but that of their text: take 'normalised'"
     )
   return functools.partial(
     clusters.cluster,

@@ -1,6 +1,6 @@
 """What can be known to be wrong with a config before anything is loaded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import difflib
 import inspect
 import math
@@ -9,7 +9,7 @@ import warnings
 
 from ml_collections import ConfigDict as Config
 
-from entrojax import control
+from entrojax import advantages, control, objectives
 
 # what objectives and advantages export beside their members
 _NO_MEMBERS = ("chain", "policy_loss", "apply_rules", "uplift_rate")
@@ -33,7 +33,17 @@ def member(module: ModuleType, name: str, key: str) -> Callable:
   Raises:
     ValueError: there is none; the message names the nearest.
   """
-  known = [
+  known = _members(module)
+  if name in known:
+    return getattr(module, name)
+  near = difflib.get_close_matches(str(name), known, n=1)
+  hint = f"; did you mean {near[0]!r}?" if near else ""
+  raise ValueError(f"{key}: there is no {name!r} in {module.__name__}{hint}")
+
+
+def _members(module: ModuleType) -> list[str]:
+  """Returns the names of the functions that a config may ask of `module`."""
+  return [
     n
     for n, value in vars(module).items()
     if callable(value)
@@ -42,11 +52,31 @@ def member(module: ModuleType, name: str, key: str) -> Callable:
     and n == n.lower()
     and n not in _NO_MEMBERS
   ]
-  if name in known:
-    return getattr(module, name)
-  near = difflib.get_close_matches(str(name), known, n=1)
-  hint = f"; did you mean {near[0]!r}?" if near else ""
-  raise ValueError(f"{key}: there is no {name!r} in {module.__name__}{hint}")
+
+
+def check_overrides(config: Config, keys: Iterable[str]) -> None:
+  """Raises ValueError naming the first setting that would do nothing.
+
+  Args:
+    config: resolved.
+    keys: 'section.leaf' of what the command line set.
+  """
+  enabled = {*config.objective, *config.advantage, config.control.name}
+  if "seed_grpo" in enabled:
+    enabled.add("clusters")
+  if config.projection.enabled:
+    enabled.add("projection")
+  methods = {"clusters", "projection"}
+  for module in (objectives, advantages, control):
+    methods |= set(_members(module))
+  for key in keys:
+    section, _, leaf = key.partition(".")
+    if leaf and section in methods - enabled and key != "projection.enabled":
+      raise ValueError(
+        f"{key} is set and would do nothing: {section!r} is not part of "
+        f"advantage = {tuple(config.advantage)}, objective = "
+        f"{tuple(config.objective)} or control.name = {config.control.name!r}"
+      )
 
 
 def check(config: Config) -> None:

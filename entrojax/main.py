@@ -29,8 +29,12 @@ def main(argv: Sequence[str]) -> int:
   os.environ.setdefault("NO_GCE_CHECK", "true")
   workdir = Path(str(_WORKDIR.value))
   try:
+    from entrojax.check import check_overrides
     from entrojax.train import train
 
+    check_overrides(
+      _CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"])
+    )
     saved = train(_CONFIG.value, workdir, resume=_RESUME.value)
   except KeyboardInterrupt:
     print("interrupted unsaved; the same command goes on from its last save")

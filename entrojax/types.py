@@ -58,6 +58,8 @@ class Family(NamedTuple):
   problems: Callable[..., Iterable[Problem]]  # (**level) -> distinct prompts
   verify: Verifier
   characters: str  # all that prompts and right responses contain
+  # whether two normalised answers mean the same; None: if they are equal
+  equivalent: Callable[[str, str], bool] | None = None
 
 
 class Task(NamedTuple):
@@ -66,8 +68,7 @@ class Task(NamedTuple):
   name: str
   load: Callable[[str], Any]  # split -> sequence of Problem (len, [i])
   verify: Verifier
-  # whether two normalised answers mean the same; None: nobody can say
-  equivalent: Callable[[str, str], bool] | None = None
+  equivalent: Callable[[str, str], bool] | None = None  # as of a Family
 
 
 # -- models -------------------------------------------------------------------

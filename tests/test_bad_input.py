@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from entrojax.build import build
-from entrojax.check import check
+from entrojax.check import check, check_overrides
 from tests.system import tiny_config, write_base
 
 ROOT = Path(__file__).parents[1]
@@ -192,6 +192,51 @@ def test_stare_beside_a_controller_of_another_target_is_refused(base):
     check(config)
 
 
+@pytest.mark.parametrize(
+  "key", ["steer.min_weight", "seed_grpo.alpha", "entropic_pi.kp", "clusters.x"]
+)
+def test_a_setting_of_what_is_not_enabled_is_refused(key, base):
+  config = tiny_config(base)
+  with pytest.raises(ValueError, match=f"{key} is set and would do nothing"):
+    check_overrides(config, ["ppo_clip.clip_high", "seed", key])
+
+
+def test_a_setting_of_what_is_enabled_is_not_refused(base):
+  config = tiny_config(
+    base,
+    advantage=("dr_grpo", "seed_grpo"),
+    objective=("ppo_clip", "entropic"),
+    **{"control.name": "entropic_pi", "control.target": 0.5},
+  )
+  keys = ("seed_grpo.alpha", "clusters.equality", "entropic_pi.kp")
+  check_overrides(config, (*keys, "rollout.group_size", "projection.enabled"))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"clusters.equality": "equal"}, r"clusters\.equality .*'equal'"),
+    ({"clusters.unparsed": "none"}, r"clusters\.unparsed .*'none'"),
+    (
+      {"clusters.equality": "verified", "task.name": "sudoku"},
+      "'verified' but task 'sudoku'",
+    ),
+    ({"seed_grpo.form": "cubic"}, r"form .*'cubic'"),
+    ({"seed_grpo.estimator": "rae"}, r"estimator .*'rae'"),
+    ({"seed_grpo.alpha": -1.0}, r"alpha .*-1\.0"),
+    ({"training.scope": "device"}, r"training\.scope .*'device'"),
+  ],
+)
+def test_semantic_settings_that_cannot_work_are_named(
+  changes, message, base, one_device
+):
+  config = tiny_config(base, advantage=("dr_grpo", "seed_grpo"))
+  config.rollout.prompt_length = 64
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ValueError, match=message):
+    build(config)
+
+
 def test_gspo_under_another_aggregation_is_refused(base):
   config = tiny_config(base, objective=("gspo",))
   with pytest.raises(
@@ -245,6 +290,17 @@ def test_an_unknown_key_names_the_nearest(tmp_path):
   assert "learning_rat" in done.stderr
   assert "learning_rate" in done.stderr
   assert "Traceback" not in done.stderr
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_without_effect_ends_the_command(tmp_path):
+  done = run_main(
+    "--config=configs/countdown.py:test",
+    "--config.steer.min_weight=0.5",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: steer.min_weight is set and would do")
   assert not (tmp_path / "run").exists()
 
 

@@ -386,6 +386,26 @@ def test_the_environment_names_the_data_dir(data_dir, monkeypatch):
   assert len(builder.load(countdown.FAMILY, "test")) == 512
 
 
+@pytest.mark.parametrize(
+  ("a", "b", "same"),
+  [
+    ("(3+9)*2", "3*8", True),
+    ("1/3+1/3", "2/3", True),
+    ("1/3", "333/1000", False),
+    ("4", "4", True),
+    ("1/(2-2)", "1/(2-2)", False),  # no value
+    ("1+", "1+", False),
+    ("9**9", "9", False),
+    ("((((", "1", False),
+    ("1" * 100_000, "1", False),
+  ],
+)
+def test_expressions_of_one_value_are_equivalent(a, b, same):
+  assert countdown.equivalent(a, b) is same
+  assert countdown.equivalent(b, a) is same
+  assert make_task("countdown").equivalent is countdown.equivalent
+
+
 def test_the_task_loads_and_verifies(data_dir):
   task = make_task("countdown", data_dir)
   assert task.name == "countdown"

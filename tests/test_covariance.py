@@ -269,8 +269,7 @@ def test_an_update_reports_covariance_and_entropy_by_sign(bigram):
     advantages=jnp.asarray(advantages, jnp.float32),
   )
   # without LLVM's passes it compiles in half the time
-  options = {"xla_backend_optimization_level": 0}
-  _, metrics = jax.jit(update, compiler_options=options)(
+  _, metrics = jax.jit(update)(
     init_state(params, optimizer), None, batch, jax.random.key(0)
   )
   found = finalize(metrics)

@@ -32,7 +32,6 @@ from tests.test_train_step import (
   PROMPT_LENGTH,
   RESPONSE_LENGTH,
   SPLITS,
-  jit,
   log_softmax,
   make_batch,
   totals,
@@ -453,7 +452,7 @@ def test_h_is_the_gradient_of_the_token_mean_entropy(bigram):
   )
   state, batch = table_state(optimizer), make_batch(0)
   table = np.asarray(state.params["embed_tokens"])
-  state, _ = jit(updater(bigram, optimizer))(
+  state, _ = jax.jit(updater(bigram, optimizer))(
     state, None, batch, jax.random.key(0)
   )
   # at temperature 0.8, dH/dz_v = -p_v (log p_v + H) / 0.8
@@ -480,7 +479,7 @@ def test_the_entropy_changes_as_wanted_to_second_order(bigram, float64):
     optimizer = chained(
       sgd(learning_rate, target=9.0, gain=1.0, limit=wanted, sided="both")
     )
-    update = jit(updater(bigram, optimizer))
+    update = jax.jit(updater(bigram, optimizer))
     state, before = update(
       table_state(optimizer, np.float64), None, batch, jax.random.key(0)
     )
@@ -526,7 +525,9 @@ class Setting:
     )
     state = init_state(self.params, optimizer)
     shardings = param_shardings(mesh, state)
-    state, metrics = jit(update, out_shardings=(shardings, replicated(mesh)))(
+    state, metrics = jax.jit(
+      update, out_shardings=(shardings, replicated(mesh))
+    )(
       jax.device_put(state, shardings),
       None,
       jax.device_put(self.batch, by_row(mesh)),
@@ -613,7 +614,7 @@ def test_an_update_without_a_token_is_not_corrected(bigram):
   state, batch = table_state(optimizer), make_batch(0)
   mask = jnp.zeros_like(batch.response_mask)
   batch = dataclasses.replace(batch, response_mask=mask)
-  found, metrics = jit(updater(bigram, optimizer))(
+  found, metrics = jax.jit(updater(bigram, optimizer))(
     state, None, batch, jax.random.key(0)
   )
   assert bits(found.params) == bits(state.params)

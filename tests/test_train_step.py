@@ -32,7 +32,6 @@ from tests.updates import (
   PROMPT_LENGTH,
   Setting,
   difference,
-  jit,
   make_batch,
   recording_sgd,
   totals,
@@ -188,7 +187,7 @@ def log_softmax(logits):
 
 def test_the_first_update_has_the_policy_gradient_of_the_table(bigram):
   update, state, batch = simple(bigram)
-  new, metrics = jit(update)(state, None, batch, jax.random.key(0))
+  new, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
   table = np.asarray(state.params["embed_tokens"])
   p = np.exp(log_softmax(table))
   # ascent on mean(A log p): each counted token pulls the row of the token
@@ -218,7 +217,7 @@ def test_the_first_update_has_the_policy_gradient_of_the_table(bigram):
 
 def test_at_the_first_update_the_ratio_is_exactly_1(bigram):
   update, state, batch = simple(bigram)
-  _, metrics = jit(update)(state, None, batch, jax.random.key(0))
+  _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
   assert metrics["actor/ppo_kl"].total == 0
   assert metrics["actor/pg_clipfrac"].total == 0
 
@@ -227,7 +226,7 @@ def test_at_later_updates_the_old_policy_is_the_batch_s(bigram):
   update, state, batch = simple(
     bigram, learning_rate=0.0, updates_per_rollout=2, num_epochs=2
   )
-  _, metrics = jit(update)(state, None, batch, jax.random.key(0))
+  _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
   log_p = log_softmax(state.params["embed_tokens"])
   before = PROMPT_LENGTH - 1
   found = log_p[batch.tokens[:, before:-1], batch.tokens[:, before + 1 :]]
@@ -252,7 +251,7 @@ def test_the_difference_between_sampler_and_trainer_is_measured_once(bigram):
   batch = dataclasses.replace(
     batch, old_log_probs=jnp.asarray(own + shift, jnp.float32)
   )
-  _, metrics = jit(update)(state, None, batch, jax.random.key(0))
+  _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
   metric = metrics["rollout/log_prob_diff_max"]
   assert metric.count == 1
   # float32 log-probs below 8
@@ -278,7 +277,7 @@ def test_an_update_without_a_token_changes_nothing_but_the_step(bigram):
   batch = dataclasses.replace(
     batch, response_mask=jnp.zeros_like(batch.response_mask)
   )
-  new, metrics = jit(update)(state, None, batch, jax.random.key(0))
+  new, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, new.params, state.params)
   assert new.opt_state["control"].integral == 0
   assert new.step == 1
@@ -307,7 +306,7 @@ def test_the_content_of_padding_changes_no_number(bigram, garbage):
       for name in ("old_log_probs", "old_entropy", "advantages")
     },
   )
-  update = jit(update)
+  update = jax.jit(update)
   expected = update(state, None, batch, jax.random.key(0))
   found = update(state, None, dirty, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -361,7 +360,9 @@ def test_every_epoch_visits_every_row_once(
     updates_per_rollout=updates_per_rollout,
     num_epochs=num_epochs,
   )
-  state, metrics = jit(update)(state, None, numbered(batch), jax.random.key(0))
+  state, metrics = jax.jit(update)(
+    state, None, numbered(batch), jax.random.key(0)
+  )
   np.testing.assert_array_equal(
     metrics["probe/rows"].total, np.full(NUM_ROWS, num_epochs)
   )
@@ -375,7 +376,7 @@ def test_the_mini_batches_of_another_key_are_others(bigram):
   update, state, batch = simple(
     bigram, objective=probe, updates_per_rollout=4, learning_rate=0.0
   )
-  update = jit(update)
+  update = jax.jit(update)
   sums = {
     float(
       update(state, None, numbered(batch, full=False), jax.random.key(k))[1][
@@ -403,7 +404,7 @@ def test_the_integral_takes_in_the_entropy_of_each_mini_batch_once(bigram):
     controller=entropic_pi(target=TARGET),
     updates_per_rollout=4,
   )
-  state, metrics = jit(update)(
+  state, metrics = jax.jit(update)(
     state, None, numbered(batch, full=False), jax.random.key(0)
   )
   assert metrics["probe/entropy"].count == 4
@@ -426,7 +427,7 @@ def test_the_coefficient_uses_the_integral_before_its_own_update(bigram):
     updates_per_rollout=num_updates,
     num_epochs=num_updates,
   )
-  _, metrics = jit(update)(state, None, numbered(batch), jax.random.key(0))
+  _, metrics = jax.jit(update)(state, None, numbered(batch), jax.random.key(0))
   # the policy stands still and each update sees the whole batch: one error e,
   # and kp e + ki k e at update k = 0 ... 3
   error = float(totals(metrics)["probe/entropy"]) - TARGET
@@ -444,7 +445,7 @@ def test_the_integral_goes_on_where_the_last_call_ended(bigram):
     controller=entropic_pi(target=TARGET),
     learning_rate=0.0,
   )
-  update = jit(update)
+  update = jax.jit(update)
   integrals = []
   for seed in range(3):
     state, _ = update(state, None, numbered(batch), jax.random.key(seed))
@@ -469,7 +470,7 @@ def test_one_compilation_serves_all_values(bigram):
   update, state, _ = simple(
     bigram, objective=counting, controller=entropic_pi(target=TARGET)
   )
-  update = jit(update)
+  update = jax.jit(update)
   state, _ = update(state, None, make_batch(0), jax.random.key(0))
   traced = traces
   for seed in (1, 2):
@@ -481,7 +482,9 @@ def test_one_compilation_serves_all_values(bigram):
 def test_the_state_is_donated(bigram):
   update, state, batch = simple(bigram)
   state = jax.tree.map(jnp.copy, state)
-  new, _ = jit(update, donate_argnums=0)(state, None, batch, jax.random.key(0))
+  new, _ = jax.jit(update, donate_argnums=0)(
+    state, None, batch, jax.random.key(0)
+  )
   assert state.params["embed_tokens"].is_deleted()
   assert not batch.tokens.is_deleted()
   assert jnp.all(jnp.isfinite(new.params["embed_tokens"]))
@@ -493,7 +496,7 @@ def test_a_reference_adds_its_divergence_and_is_not_changed(bigram):
     objective=chain(ppo_clip(), reference_kl(kl_coef=0.5, estimator="k2")),
   )
   reference = jax.tree.map(lambda x: 0.5 * x, state.params)
-  _, metrics = jit(update)(state, reference, batch, jax.random.key(0))
+  _, metrics = jax.jit(update)(state, reference, batch, jax.random.key(0))
   at = (
     batch.tokens[:, PROMPT_LENGTH - 1 : -1],
     batch.tokens[:, PROMPT_LENGTH:],
@@ -521,7 +524,7 @@ def test_the_reference_is_met_row_by_row_in_shuffled_mini_batches(bigram):
     updates_per_rollout=4,
     num_microbatches=2,
   )
-  _, metrics = jit(update)(state, state.params, batch, jax.random.key(0))
+  _, metrics = jax.jit(update)(state, state.params, batch, jax.random.key(0))
   # policy and reference are the same: any row met by another's would show
   np.testing.assert_allclose(
     metrics["actor/kl_loss"].total, 0, rtol=0, atol=1e-10
@@ -551,7 +554,7 @@ def test_each_of_8_devices_does_an_eighth_of_the_update(bigram):
   def operations(num_devices):
     mesh = make_mesh((num_devices, 1, 1), jax.devices()[:num_devices])
     update, state, batch = simple(bigram, mesh=mesh)
-    graph = jit(update).lower(
+    graph = jax.jit(update).lower(
       jax.device_put(state, replicated(mesh)),
       None,
       jax.device_put(batch, by_row(mesh)),

@@ -1,7 +1,6 @@
 """Updates that tests compare: a batch, an optimizer that records, a setting."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +11,6 @@ from entrojax import aggregation
 from entrojax.sharding import by_row, make_mesh, param_shardings, replicated
 from entrojax.train_step import init_state, make_update
 from entrojax.types import Batch
-
-# Without LLVM's passes a graph compiles in half the time; those that split it
-# over devices and decide what is summed with what are other passes.
-jit = functools.partial(
-  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 NUM_ROWS, PROMPT_LENGTH, RESPONSE_LENGTH = 16, 3, 5
 GROUP_SIZE = 2
@@ -131,7 +124,7 @@ class Setting:
     state = init_state(self.params, optimizer)
     shardings = param_shardings(mesh, state)
     reference = jax.tree.map(lambda x: 0.9 * x, self.params)
-    update = jit(update, out_shardings=(shardings, replicated(mesh)))
+    update = jax.jit(update, out_shardings=(shardings, replicated(mesh)))
 
     def run(control=None):
       start = state

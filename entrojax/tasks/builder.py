@@ -139,6 +139,7 @@ def task(
       load, family, data_dir=data_dir, difficulty=difficulty
     ),
     verify=family.verify,
+    equivalent=family.equivalent,
   )
 
 

@@ -260,6 +260,22 @@ def verify(problem: Problem, response: str) -> Verdict:
   return Verdict(1.0, "correct", answer)
 
 
+def equivalent(a: str, b: str) -> bool:
+  """Says whether two expressions have the same value, exactly."""
+  values = [_value(text) for text in (a, b)]
+  return values[0] is not None and values[0] == values[1]
+
+
+def _value(text: str) -> Fraction | None:
+  """Returns the value of an expression; None if it has none."""
+  if len(text) > MAX_RESPONSE_LENGTH:
+    return None
+  tokens = _tokenize(text)
+  if tokens is None or (postfix := _parse(tokens)) is None:
+    return None
+  return _evaluate(postfix)
+
+
 def _tokenize(text: str) -> list[Token] | None:
   """Splits text into numbers and symbols; None at any other character."""
   tokens: list[Token] = []
@@ -345,4 +361,5 @@ FAMILY = Family(
   problems=all_problems,
   verify=verify,
   characters=CHARACTERS,
+  equivalent=equivalent,
 )
