@@ -88,6 +88,7 @@ def check(config: Config) -> None:
   _check_numbers(config)
   at_least = {
     "seed": 0,
+    "lora.rank": 0,
     "num_rollout_steps": 1,
     "rollout.num_prompts": 1,
     "rollout.prompt_length": 1,

@@ -33,6 +33,8 @@ FLOORS = (
     "tasks",
     "data",
     "tokenizer",
+    "templates",
+    "chat_template",
     "embeddings",
     "checkpoint",
     "metrics",
@@ -45,7 +47,7 @@ FLOORS = (
     "workdir",
   },
   {"train_step", "evaluate"},
-  {"check", "build", "train", "main"},
+  {"check", "build", "train", "main", "export"},
 )
 
 FOREIGN = {
@@ -61,6 +63,7 @@ FOREIGN = {
   "tokenizers": {"tokenizer", "embeddings"},
   "onnxruntime": {"embeddings"},
   "safetensors": {"models"},
+  "jinja2": {"chat_template"},
   "tensorflow": set(),
   "torch": set(),
   "configs": set(),
