@@ -42,6 +42,7 @@ FLOORS = (
     "runs",
     "figures",
     "summary",
+    "sections",
     "report",
     "interrupt",
     "workdir",
