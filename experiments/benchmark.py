@@ -22,7 +22,12 @@ from ml_collections import config_flags
 
 from entrojax.build import build
 from entrojax.models import DecoderConfig
-from experiments.costs import cost_table, random_batch, timed_update
+from experiments.costs import (
+  compiled_update,
+  cost_table,
+  random_batch,
+  timed_update,
+)
 from experiments.methods import chosen_methods
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -96,7 +101,8 @@ def main(argv: Sequence[str]) -> None:
   decoding = median_seconds(
     lambda: run.functions.generate(params, prompts, next(keys)), repeats
   )
-  update = timed_update(run, random_batch(run))
+  batch = random_batch(run)
+  update = timed_update(run, batch, compiled_update(run, batch))
   updating = statistics.median(update() for _ in range(repeats))
   peak = matmul_peak(repeats)
 
