@@ -63,7 +63,12 @@ class Worker:
     """Waits for a line, by a timer that kills the process and so ends it."""
     assert self._process.stdout is not None
     expired = threading.Event()
-    timer = threading.Timer(seconds, lambda: (expired.set(), self.stop()))
+
+    def expire():
+      expired.set()
+      self.stop()
+
+    timer = threading.Timer(seconds, expire)
     timer.daemon = True
     timer.start()
     line = self._process.stdout.readline()

@@ -35,6 +35,7 @@ from entrojax.answers import boxed
 from entrojax.tasks import files, math_answers
 from entrojax.types import Problem, Task
 
+Message = Mapping[str, str]  # role, content
 Template = Callable[[str], str]  # question -> prompt
 
 
@@ -43,9 +44,7 @@ class Row(NamedTuple):
 
   id: str
   question: str  # without instructions
-  messages: (
-    tuple[Mapping[str, str], ...] | None
-  )  # role, content, as in the file
+  messages: tuple[Message, ...] | None  # as they are in the file
   gold: tuple[str, ...]  # stripped, none empty; one of them is to be given
   source: str  # the data set
   level: int | None  # of difficulty, if the file has one
@@ -153,18 +152,16 @@ def _question(raw: Mapping[str, Any]) -> str:
     if value is None:
       continue
     if column == "prompt" and isinstance(value, list):
-      users = [
-        m["content"] for m in _messages(raw) or () if m["role"] == "user"
-      ]
-      value = "\n\n".join(users)
+      said = _messages(raw) or ()
+      value = "\n\n".join(m["content"] for m in said if m["role"] == "user")
     if not isinstance(value, str):
       raise _ColumnError(f"{column} is {value!r:.80}, not a text")
-    context = _get(raw, "context")
-    if isinstance(context, str) and column in ("problem", "question"):
-      value = f"{context.strip()}\n\n{value}"
     value = without_instruction(value).strip()
     if not value:
       raise _ColumnError(f"{column} is empty")
+    context = _get(raw, "context")  # of OlympiadBench
+    if isinstance(context, str) and column == "question":
+      value = f"{context}\n\n{value}".strip()
     return value
   raise _ColumnError("problem is missing, and so are question and prompt")
 
@@ -182,7 +179,7 @@ def without_instruction(prompt: str) -> str:
   return prompt
 
 
-def _messages(raw: Mapping[str, Any]) -> tuple[Mapping[str, str], ...] | None:
+def _messages(raw: Mapping[str, Any]) -> tuple[Message, ...] | None:
   for column in ("prompt", "source_prompt"):
     value = _get(raw, column)
     if not isinstance(value, list):
@@ -244,9 +241,10 @@ def _text(value: Any, column: str) -> str:
     if column == "answer" and "####" in value:
       return answer_of_solution(value) or ""
     return value.strip()
-  if isinstance(value, int | float) and not isinstance(value, bool):
-    if math.isfinite(value):
-      return str(int(value)) if value == int(value) else repr(value)
+  if isinstance(value, float) and math.isfinite(value):
+    return str(int(value)) if value.is_integer() else repr(value)
+  if isinstance(value, int) and not isinstance(value, bool):
+    return str(value)
   raise _ColumnError(f"{column} is {value!r:.80}, neither a text nor a number")
 
 
