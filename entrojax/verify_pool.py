@@ -47,21 +47,21 @@ class Worker:
       encoding="ascii",
       env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
-    self._answer(START_SECONDS)
-    if warm_up is not None:
-      self.call(warm_up, START_SECONDS)
+    try:
+      self._exchange("", START_SECONDS)
+      if warm_up is not None:
+        self.call(warm_up, START_SECONDS)
+    except (TimeoutError, WorkerError):
+      self.stop()
+      raise
 
   def call(self, args: tuple, seconds: float) -> Any:
     """Returns what the function does; see Pool.call."""
-    assert self._process.stdin is not None
-    with contextlib.suppress(OSError):  # dead: its silence tells
-      self._process.stdin.write(json.dumps([args, seconds]) + "\n")
-      self._process.stdin.flush()
-    return self._answer(seconds)
+    return self._exchange(json.dumps([args, seconds]) + "\n", seconds)
 
-  def _answer(self, seconds: float) -> Any:
-    """Waits for a line, by a timer that kills the process and so ends it."""
-    assert self._process.stdout is not None
+  def _exchange(self, request: str, seconds: float) -> Any:
+    """Writes, and reads a line; a timer that kills the process ends both."""
+    assert self._process.stdin is not None and self._process.stdout is not None
     expired = threading.Event()
 
     def expire():
@@ -71,18 +71,27 @@ class Worker:
     timer = threading.Timer(seconds, expire)
     timer.daemon = True
     timer.start()
+    with contextlib.suppress(OSError):  # it is dead: no line will come
+      self._process.stdin.write(request)
+      self._process.stdin.flush()
     line = self._process.stdout.readline()
     timer.cancel()
     timer.join()
     if expired.is_set():
       raise TimeoutError(f"no answer in {seconds} seconds")
-    if not line.endswith("\n"):
+    return self._read(line)
+
+  def _read(self, line: str) -> Any:
+    """Returns the value in an answer, or raises."""
+    try:
+      answer = json.loads(line)
+      failure = answer.get("error")
+    except (ValueError, AttributeError, RecursionError):  # or it is no answer
       self.stop()
-      raise WorkerError("the process died")
-    answer = json.loads(line)
-    if "error" in answer:
-      raise WorkerError(answer["error"])
-    return answer["value"]
+      raise WorkerError("the process died") from None
+    if failure is not None:
+      raise WorkerError(failure)
+    return answer.get("value")
 
   def alive(self) -> bool:
     return self._process.poll() is None
