@@ -1,4 +1,4 @@
-"""Equality of answers by the package math-verify, which is optional.
+r"""Equality of answers by the package math-verify, which is optional.
 
 `same` parses two answers as LaTeX and asks whether they are one expression. It
 runs in processes of their own (verify_pool.py), which import this file by
@@ -8,11 +8,13 @@ are made of signals, which here are off.
 
 Deviation: an answer is read as LaTeX only, after it was taken out of the
 response. The package's plain expressions would find a number in any text, so
-that "7 or 8" is 8, and go through Python's eval.
+that "7 or 8" is 8, and go through Python's eval. Dollar signs and the like go
+first: of two formulas in one box, such as \(7\) \(8\), it would take the last.
 """
 
 import functools
 import logging
+import re
 
 
 @functools.cache
@@ -40,5 +42,8 @@ def same(answer: str, gold: str) -> bool:
   May raise or hang: to be called in a pool's process.
   """
   parse, verify = _package()
-  read = [parse(rf"\boxed{{{text}}}") for text in (gold, answer)]
+  texts = [
+    re.sub(r"(?<!\\)\\[()\[\]]|\\?\$", " ", text) for text in (gold, answer)
+  ]
+  read = [parse(rf"\boxed{{{text}}}") for text in texts]
   return bool(all(read) and verify(*read))

@@ -4,6 +4,8 @@ import os
 import sys
 import time
 
+MEMORY = 4 << 30  # bytes: as in verify_pool.py
+
 
 def add(a, b):
   return a + b
@@ -32,7 +34,7 @@ def misbehave(how):
   if how == "exit":
     sys.exit()
   if how == "allocate":
-    return len(bytearray(1 << 40))
+    return len(bytearray(2 * MEMORY))
   if how == "print":
     print("noise")
     sys.stdout.flush()

@@ -6,6 +6,7 @@ rules of each grader give, worked out by hand, and why.
 
 import json
 from pathlib import Path
+import sys
 import time
 
 from hypothesis import given, settings, strategies
@@ -108,6 +109,68 @@ def test_a_comparison_without_a_verdict_has_its_own_reason(error, reason):
   assert verify(problem("7"), r"\boxed{7}") == (1.0, "correct", "7")
   # the second gold answer settles it, though the first made trouble
   assert verify(problem("8", "7"), r"\boxed{7}").reward == 1.0
+
+
+# -- with the package ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def symbolic():
+  pytest.importorskip(
+    "math_verify", reason="math-verify, an optional package, is missing"
+  )
+  return make_verifier(make_grader("math_verify"))
+
+
+@pytest.mark.parametrize(
+  "answer, gold, reason",
+  [
+    (r"\sqrt{12}", r"2\sqrt{3}", "correct"),
+    ("x^2+2x+1", "(x+1)^2", "correct"),
+    (r"\{2,1\}", r"\{1,2\}", "correct"),
+    ("x=5", "5", "correct"),
+    ("(2,1)", "(1,2)", "wrong"),
+    ("7 or 8", "8", "wrong"),
+    ("about 8", "8", "wrong"),
+    (r"\(7\) \(8\)", "8", "wrong"),
+    ("$7$ $8$", "8", "wrong"),
+    (r"\(\sqrt{12}\)", r"$2\sqrt{3}$", "correct"),
+    ("1,2,3,4,5,6,7,8", "8", "wrong"),
+    (r"8} \boxed{9", "8", "wrong"),
+    ("x^2+2x", "(x+1)^2", "wrong"),
+    (r"\frac{1}{", "1", "no answer"),
+    (r"\begin{matrix}", "1", "wrong"),
+    ("__import__('os').abort()", "1", "wrong"),
+    ("\ud800", "1", "wrong"),
+    ("9" * 513, "1", "too long"),
+  ],
+)
+def test_the_package_compares_what_spelling_cannot(
+  symbolic, answer, gold, reason
+):
+  verdict = symbolic(problem(gold), rf"\boxed{{{answer}}}")
+  assert verdict.reason == reason
+  assert verdict.reward == float(reason == "correct")
+
+
+def test_an_answer_on_which_the_package_hangs_costs_its_limit_once():
+  pytest.importorskip(
+    "math_verify", reason="math-verify, an optional package, is missing"
+  )
+  equal = math_answers.math_verify(seconds=0.5)
+  verify = make_verifier(Grader(boxed, (normalised, equal)))
+  begin = time.monotonic()
+  for _ in range(8):  # a group of responses with the same answer
+    verdict = verify(problem("1"), r"\boxed{9^{9^{9^{9}}}}")
+    assert verdict.reason == "timeout"
+  assert time.monotonic() - begin < 3
+  assert verify(problem(r"2\sqrt{3}"), r"\boxed{\sqrt{12}}").reward == 1.0
+
+
+def test_a_missing_package_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, "math_verify", None)
+  with pytest.raises(ValueError, match=r"pip install 'entrojax\[math\]'"):
+    make_grader("math_verify")
 
 
 # -- whatever a model writes --------------------------------------------------

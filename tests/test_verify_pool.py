@@ -1,12 +1,13 @@
 """Calls in processes: limits hold, crashes are survived, others go on."""
 
+import sys
 import threading
 import time
 
 from pool_functions import add, misbehave, which
 import pytest
 
-from entrojax.verify_pool import Pool, WorkerError
+from entrojax.verify_pool import Pool, Worker, WorkerError
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,6 @@ def test_a_process_that_dies_is_replaced(pool, how):
   [
     ("raise", "RuntimeError: no no"),
     ("recurse", "RecursionError"),
-    ("allocate", "MemoryError"),  # a terabyte
     ("unwritable", "TypeError"),
   ],
 )
@@ -49,6 +49,22 @@ def test_what_a_call_raises_is_told_and_the_process_stays(pool, how, what):
     pool.call(how)
   assert len(str(error.value)) <= 200
   assert pool.call("well") == "well"
+
+
+@pytest.mark.skipif(
+  sys.platform != "linux", reason="address space can be limited on Linux only"
+)
+def test_a_process_cannot_take_all_memory(pool):
+  with pytest.raises(WorkerError, match="MemoryError"):
+    pool.call("allocate")  # twice what it may have, and untouched
+
+
+def test_a_call_that_nobody_waits_for_ends_too():
+  """As if the training process had been killed while it waited."""
+  process = Worker(misbehave.__code__.co_filename, "misbehave", None)._process
+  process.stdin.write('[["hang"], 0.1]\n')
+  process.stdin.flush()
+  assert process.wait(timeout=30) != 0
 
 
 def test_what_a_function_prints_is_no_answer(pool):
