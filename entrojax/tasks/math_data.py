@@ -15,7 +15,7 @@ the columns that are there; the first that is not null counts:
     gold       reward_model.ground_truth (a text, a number, a list, or a dict
                with target), answer, final_answer, else out of solution: the
                number after ####, or the last box
-    id         unique_id, id, extra_info.index, or file and row
+    id         unique_id, id, idx, extra_info.index, or file and row
     source     data_source, source, or the file's name
     level      level: 5 or "Level 5"
 
@@ -98,7 +98,7 @@ def same_question(question: str) -> str:
 
 
 def _row(raw: Mapping[str, Any], place: str, name: str) -> Row:
-  identifier = _first(raw, "unique_id", "id", "extra_info.index")
+  identifier = _first(raw, "unique_id", "id", "idx", "extra_info.index")
   source = _first(raw, "data_source", "source")
   return Row(
     id=place if identifier is None else str(identifier),
@@ -113,7 +113,7 @@ def _row(raw: Mapping[str, Any], place: str, name: str) -> Row:
 
 _USED = frozenset(
   {
-    *("unique_id", "id", "data_source", "source", "level", "prompt"),
+    *("unique_id", "id", "idx", "data_source", "source", "level", "prompt"),
     *("problem", "question", "source_prompt", "answer", "final_answer"),
     *("reward_model", "solution"),
   }
