@@ -24,6 +24,7 @@ the template of a run puts it on again, once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import math
 import os
 from pathlib import Path
@@ -35,6 +36,7 @@ from entrojax.answers import boxed
 from entrojax.tasks import files, math_answers
 from entrojax.types import Problem, Task
 
+Cells = dict[str, Any]  # of a row, by column, as JSON or parquet has them
 Message = Mapping[str, str]  # role, content
 Template = Callable[[str], str]  # question -> prompt
 
@@ -80,15 +82,19 @@ def read(path: str | os.PathLike) -> Loaded:
   duplicates = conflicts = empty = 0
   for number, raw in files.rows(path):
     try:
-      row = _row(raw, f"{path.stem}:{number}", path.stem)
+      question, gold = _question(raw), _gold(raw)
+      same = same_question(question)
+      if gold and same not in rows:
+        where = f"{path.stem}:{number}"
+        rows[same] = _row(raw, question, gold, where, path.stem)
+        continue
     except _ColumnError as error:
       raise ValueError(f"{path}: row {number}: column {error}") from error
-    if not row.gold:
+    if gold:
+      duplicates += 1
+      conflicts += rows[same].gold != gold
+    else:
       empty += 1
-      continue
-    kept = rows.setdefault(same_question(row.question), row)
-    duplicates += kept is not row
-    conflicts += kept.gold != row.gold
   return Loaded(tuple(rows.values()), duplicates, conflicts, empty)
 
 
@@ -97,14 +103,16 @@ def same_question(question: str) -> str:
   return " ".join(question.split())
 
 
-def _row(raw: Mapping[str, Any], place: str, name: str) -> Row:
+def _row(
+  raw: Cells, question: str, gold: tuple[str, ...], where: str, name: str
+) -> Row:
   identifier = _first(raw, "unique_id", "id", "idx", "extra_info.index")
   source = _first(raw, "data_source", "source")
   return Row(
-    id=place if identifier is None else str(identifier),
-    question=_question(raw),
+    id=where if identifier is None else str(identifier),
+    question=question,
     messages=_messages(raw),
-    gold=_gold(raw),
+    gold=gold,
     source=name if source is None else str(source),
     level=_level(raw.get("level")),
     meta={k: v for k, v in raw.items() if k not in _USED and not _null(v)},
@@ -125,20 +133,20 @@ def _null(value: Any) -> bool:
   return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _get(raw: Mapping[str, Any], column: str) -> Any:
+def _get(raw: Cells, column: str) -> Any:
   """Returns a cell, 'a.b' of nested ones; None: it is not there, or empty."""
   value: Any = raw
   for key in column.split("."):
-    value = value.get(key) if isinstance(value, Mapping) else None
+    value = value.get(key) if isinstance(value, dict) else None
   return None if _null(value) else value
 
 
-def _first(raw: Mapping[str, Any], *columns: str) -> Any:
+def _first(raw: Cells, *columns: str) -> Any:
   values = (_get(raw, column) for column in columns)
   return next((value for value in values if value is not None), None)
 
 
-def _question(raw: Mapping[str, Any]) -> str:
+def _question(raw: Cells) -> str:
   columns = (
     "reward_model.ground_truth.question",
     "extra_info.raw_problem",
@@ -179,13 +187,13 @@ def without_instruction(prompt: str) -> str:
   return prompt
 
 
-def _messages(raw: Mapping[str, Any]) -> tuple[Message, ...] | None:
+def _messages(raw: Cells) -> tuple[Message, ...] | None:
   for column in ("prompt", "source_prompt"):
     value = _get(raw, column)
     if not isinstance(value, list):
       continue
     if not value or not all(
-      isinstance(message, Mapping)
+      isinstance(message, dict)
       and isinstance(message.get("role"), str)
       and isinstance(message.get("content"), str)
       for message in value
@@ -210,11 +218,11 @@ def _level(value: Any) -> int | None:
 # -- gold answers -------------------------------------------------------------
 
 
-def _gold(raw: Mapping[str, Any]) -> tuple[str, ...]:
+def _gold(raw: Cells) -> tuple[str, ...]:
   """Returns the gold answers, of which a response has to give one."""
   for column in ("reward_model.ground_truth", "answer", "final_answer"):
     value = _get(raw, column)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
       if "target" not in value:
         raise _ColumnError(f"{column} is a dict without target")
       column, value = f"{column}.target", value["target"]
@@ -281,6 +289,7 @@ class Splits:
     """Makes it of a file, or of a folder with a file for each split."""
     self._path = path
     self._template = template
+    self._read = functools.cache(_told)
     self._questions: dict[str, set[str]] = {}  # split -> its questions
 
   def __call__(self, split: str) -> tuple[Problem, ...]:
@@ -298,8 +307,8 @@ class Splits:
 
   def _rows(self, name: str) -> Sequence[Row]:
     if self._path.is_dir():
-      return _told(files.find(self._path, name))
-    rows = _told(self._path)
+      return self._read(files.find(self._path, name))
+    rows = self._read(self._path)
     if name == "all":
       return rows
     from entrojax.tasks.builder import split_problems  # takes a second
