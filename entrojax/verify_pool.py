@@ -157,8 +157,7 @@ class Pool:
         worker = self._worker()
       return worker.call(args, self._seconds)
     finally:
-      alive = worker is not None and worker.alive()
-      self._free.put(worker if alive else None)
+      self._free.put(worker)
 
   def map(self, calls: Iterable[tuple]) -> list[Any]:
     """Returns what each call does, in order; an exception in its place."""
@@ -204,7 +203,7 @@ def _serve(file: str, name: str) -> None:
   for line in sys.stdin:
     args, seconds = json.loads(line)
     # should the other side die meanwhile, nobody else ends a call that hangs
-    _limit("RLIMIT_CPU", int(os.times().user + os.times().system + seconds) + 2)
+    _limit("RLIMIT_CPU", int(os.times().user + os.times().system + seconds) + 1)
     try:
       answer = json.dumps({"value": function(*args)})
     except Exception as error:  # whatever it is, it has one meaning: failed

@@ -230,9 +230,9 @@ def test_a_question_that_only_begins_like_the_instruction_stays():
 
 
 def test_duplicates_go_in_stable_order_and_are_counted(read):
-  questions = ["b", "a", " b ", "c", "a\n", "b", "B"]
+  questions = ["b", "a a", " b ", "c", "a \n a", "b", "B"]
   loaded = read(*(dapo(question=q, gold="3") for q in questions))
-  assert [row.question for row in loaded.rows] == ["b", "a", "c", "B"]
+  assert [row.question for row in loaded.rows] == ["b", "a a", "c", "B"]
   assert loaded[1:] == (3, 0, 0)
 
 

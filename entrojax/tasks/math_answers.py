@@ -318,7 +318,7 @@ def normalise_qwen(answer: str) -> str:
 
 
 _QWEN_RULES = (
-  (r"\n|\\!|\.\Z", ""),
+  (r"\n|\\!", ""),
   (r"[dt]frac", "frac"),
   (r"\\left|\\right|\\cdot", ""),
   (r"(?<=.)\\text\s*\{[^{}]*\}\Z", ""),
