@@ -3,8 +3,8 @@ r"""Equality of answers by the package math-verify, which is optional.
 `same` parses two answers as LaTeX and asks whether they are one expression. It
 runs in processes of their own (verify_pool.py), which import this file by
 itself: it may import nothing of entrojax. sympy, on which the package stands,
-hangs on some inputs, needs any amount of memory for others, and its time limits
-are made of signals, which here are off.
+hangs on some inputs and needs any amount of memory for others; the package's
+own time limits are made of signals, and off here.
 
 Deviation: an answer is read as LaTeX only, after it was taken out of the
 response. The package's plain expressions would find a number in any text, so

@@ -157,13 +157,13 @@ def test_an_answer_on_which_the_package_hangs_costs_its_limit_once():
   pytest.importorskip(
     "math_verify", reason="math-verify, an optional package, is missing"
   )
-  equal = math_answers.math_verify(seconds=0.5)
+  equal = math_answers.math_verify(seconds=2.0)
   verify = make_verifier(Grader(boxed, (normalised, equal)))
   begin = time.monotonic()
   for _ in range(8):  # a group of responses with the same answer
     verdict = verify(problem("1"), r"\boxed{9^{9^{9^{9}}}}")
     assert verdict.reason == "timeout"
-  assert time.monotonic() - begin < 3
+  assert time.monotonic() - begin < 14  # not eight times two
   assert verify(problem(r"2\sqrt{3}"), r"\boxed{\sqrt{12}}").reward == 1.0
 
 

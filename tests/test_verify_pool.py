@@ -13,19 +13,20 @@ from entrojax.verify_pool import Pool, Worker, WorkerError
 @pytest.fixture(scope="module")
 def pool():
   """Returns one process; every test has to leave it usable."""
-  with Pool(misbehave, seconds=0.5) as made:
+  with Pool(misbehave, seconds=30) as made:
     yield made
     assert made.call("well") == "well"
 
 
 @pytest.mark.parametrize("how", ["hang", "sleep"])
-def test_a_call_that_hangs_ends_at_its_limit(pool, how):
-  pool.call("well")  # the start is not part of the limit
-  begin = time.monotonic()
-  with pytest.raises(TimeoutError, match=r"no answer in 0\.5 seconds"):
-    pool.call(how)
-  assert 0.5 <= time.monotonic() - begin < 5
-  assert pool.call("well") == "well"
+def test_a_call_that_hangs_ends_at_its_limit(how):
+  with Pool(misbehave, seconds=0.8) as pool:
+    pool.call("well")  # the start is not part of the limit
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"no answer in 0\.8 seconds"):
+      pool.call(how)
+    assert 0.8 <= time.monotonic() - begin < 10
+    assert pool.call("well") == "well"
 
 
 @pytest.mark.parametrize("how", ["die", "crash", "exit"])
