@@ -62,10 +62,13 @@ def test_a_process_cannot_take_all_memory(pool):
 
 def test_a_call_that_nobody_waits_for_ends_too():
   """As if the training process had been killed while it waited."""
-  process = Worker(misbehave.__code__.co_filename, "misbehave", None)._process
-  process.stdin.write('[["hang"], 0.1]\n')
-  process.stdin.flush()
-  assert process.wait(timeout=30) != 0
+  worker = Worker(misbehave.__code__.co_filename, "misbehave", None)
+  try:
+    worker._process.stdin.write('[["hang"], 0.1]\n')
+    worker._process.stdin.flush()
+    assert worker._process.wait(timeout=30) != 0
+  finally:
+    worker.stop()
 
 
 def test_what_a_function_prints_is_no_answer(pool):
