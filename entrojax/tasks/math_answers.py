@@ -127,7 +127,7 @@ def integer(answer: str, gold: str) -> bool:
 def numeric(*, tolerance: float = TOLERANCE, percent: bool = False) -> Equal:
   """Makes an equality of numbers: decimals, fractions, powers of ten, percents.
 
-      |answer - gold| <= tolerance * |gold|
+      |answer - gold| <= tolerance |gold|
 
   Deviation: a gold answer that is written as an integer wants that integer, for
   9,999 is not 10,000.
@@ -142,17 +142,25 @@ def numeric(*, tolerance: float = TOLERANCE, percent: bool = False) -> Equal:
   """
   if not 0 <= tolerance < 1:
     raise ValueError(f"numeric.tolerance must lie in [0, 1), got {tolerance}")
-  scales = (1, Fraction(1, 100), 100) if percent else (1,)
+  scales = _PERCENT if percent else (Fraction(1),)
 
   def equal(answer: str, gold: str) -> bool:
-    value, target = number(answer), number(gold)
-    if value is None or target is None:
-      return False
     whole = re.fullmatch("-?[0-9]+", normalise(gold))
-    bound = 0 if whole else Fraction(tolerance)
-    return any(abs(value - s * target) <= bound * abs(target) for s in scales)
+    return _near(answer, gold, 0.0 if whole else tolerance, scales)
 
   return equal
+
+
+_PERCENT = (Fraction(1), Fraction(1, 100), Fraction(100))
+
+
+def _near(answer: str, gold: str, tolerance: float, scales) -> bool:
+  """Says whether a number is near another, or near a multiple of it."""
+  value, target = number(answer), number(gold)
+  if value is None or target is None:
+    return False
+  targets = [scale * target for scale in scales]
+  return any(abs(value - t) <= Fraction(tolerance) * abs(t) for t in targets)
 
 
 def number(text: str) -> Fraction | None:
@@ -199,13 +207,7 @@ def qwen(answer: str, gold: str) -> bool:
 
 
 def _as_qwen(a: str, b: str) -> bool:
-  value, target = number(a), number(b)
-  if value is None or target is None:
-    return False
-  return any(
-    abs(value - scaled) <= Fraction(TOLERANCE) * abs(scaled)
-    for scaled in (target, target / 100, target * 100)
-  )
+  return _near(a, b, TOLERANCE, _PERCENT)
 
 
 def _members(text: str) -> list[str]:
