@@ -12,11 +12,36 @@ import re
 MAX_LENGTH = 512  # characters; a longer answer is only stripped
 _MAX_NESTING = 16  # of braces; deeper groups stay as they are
 
+_BOX = re.compile(r"\\boxed\s*\{")
 _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+
+
+def boxed(response: str) -> str | None:
+  r"""Returns the inside of the last \boxed{...}, whose braces may be nested.
+
+  Stripped of white space; None where there is no box, the last one is not
+  closed (the response was cut off), or it is empty.
+  """
+  start, depth = -1, 1
+  for box in _BOX.finditer(response):
+    start = box.end()
+  if start < 0:
+    return None
+  for match in _BRACES.finditer(response, start):
+    if match[0] == "{":
+      depth += 1
+    elif match[0] == "}":
+      depth -= 1
+      if depth == 0:
+        return response[start : match.start()].strip() or None
+  return None
 
 
 def final_answer(response: str) -> str | None:
   r"""Returns the last balanced \boxed{...}, or else the last <answer> tag.
+
+  Lenient where `boxed` is strict: behind a box that was cut off, an earlier one
+  counts. For clusters of answers, not for rewards.
 
   Stripped of white space; None where there is neither, or it is empty.
   SEED-GRPO, arXiv 2505.12346, for answers in mathematics.

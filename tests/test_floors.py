@@ -21,6 +21,8 @@ FLOORS = (
     "semantic",
     "clusters",
     "answers",
+    "symbolic",
+    "verify_pool",
   },
   {"objectives", "models", "sharding"},
   {
@@ -57,6 +59,7 @@ FOREIGN = {
   "tensorflow_datasets": {"tasks"},
   "pyarrow": {"tasks"},
   "reasoning_gym": {"tasks"},
+  "math_verify": {"symbolic"},
   "orbax": {"checkpoint"},
   "matplotlib": {"figures", "report"},
   "rich": {"progress"},

@@ -46,9 +46,10 @@ def make_task(
 
   Args:
     name: one of NAMES, or 'reasoning_gym/' and a family of that package, or
-      'synlogic'.
+      'synlogic', or 'math', with the grader's name as in 'math/dapo' if it is
+      not 'boxed'.
     data_dir: where data sets are kept; see builder.load for the default. Of
-      'synlogic' the folder of its files.
+      'synlogic' and 'math' the folder of their files, of 'math' a file too.
     difficulty: the level, 1 = the easiest; see `levels` of the family.
 
   Raises:
@@ -63,6 +64,11 @@ def make_task(
     from entrojax.tasks import synlogic
 
     return synlogic.task(data_dir, difficulty)
+  if name == "math" or name.startswith("math/"):
+    from entrojax.tasks import math_data
+
+    grader = name.partition("/")[2] or "boxed"
+    return math_data.task(data_dir, difficulty, grader=grader)
   if name not in NAMES:
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

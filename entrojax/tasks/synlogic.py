@@ -15,7 +15,7 @@ and brackets in a box may be nested.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 import functools
 import json
 import os
@@ -24,9 +24,11 @@ import re
 from typing import Any
 import warnings
 
+from entrojax.answers import boxed
 from entrojax.tasks import (
   countdown,
   dyck,
+  files,
   futoshiki,
   number_path,
   sudoku,
@@ -69,17 +71,6 @@ def bracketed(response: str) -> str | None:
   if not (closing and opening) or len(inside) > MAX_ANSWER_LENGTH:
     return None
   return f"[[{inside}]]"
-
-
-def boxed(response: str) -> str | None:
-  r"""Returns the inside of the last \boxed{...}, whose braces may be nested."""
-  _, opening, rest = response.rpartition("\\boxed{")
-  depth = 1
-  for i, character in enumerate(rest[: MAX_ANSWER_LENGTH + 1]):
-    depth += (character == "{") - (character == "}")
-    if depth == 0:
-      return rest[:i] if opening else None
-  return None
 
 
 def after_thinking(response: str) -> str:
@@ -269,47 +260,14 @@ def read(path: str | os.PathLike) -> tuple[list[Problem], Counter[str]]:
   """
   problems: list[Problem] = []
   left_out: Counter[str] = Counter()
-  for number, row in enumerate(_rows(Path(path))):
+  columns = ["data_source", "prompt", "extra_info"]
+  for number, row in files.rows(Path(path), columns):
     key = _task_key(row, f"{path}: row {number}")
     if key in _TASKS:
       problems.append(_problem(row, key, f"{path}: row {number}"))
     else:
       left_out[key] += 1
   return problems, left_out
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-  if not path.is_file():
-    raise ValueError(f"{path} is not a file")
-  if path.suffix == ".parquet":
-    yield from _parquet_rows(path)
-    return
-  with path.open(encoding="utf-8") as lines:
-    for number, line in enumerate(lines):
-      try:
-        row = json.loads(line)
-      except ValueError as error:
-        raise ValueError(
-          f"{path}: row {number} is not JSON: {error}"
-        ) from error
-      if not isinstance(row, dict):
-        raise ValueError(f"{path}: row {number} is not a JSON object")
-      yield row
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-  from pyarrow import ArrowException, parquet  # comes with the data sets
-
-  columns = ["data_source", "prompt", "extra_info"]
-  try:
-    with parquet.ParquetFile(path) as file:
-      missing = set(columns) - set(file.schema_arrow.names)
-      if missing:
-        raise ValueError(f"{path} has no column {sorted(missing)}")
-      for batch in file.iter_batches(columns=columns):
-        yield from batch.to_pylist()
-  except ArrowException as error:
-    raise ValueError(f"{path} is not parquet: {error}") from error
 
 
 def _task_key(row: dict[str, Any], where: str) -> str:
@@ -374,27 +332,20 @@ def load(split: str, folder: str | os.PathLike) -> tuple[Problem, ...]:
   Raises:
     ValueError: no such split, a malformed row, or no problem in it.
   """
-  match = re.fullmatch(r"([\w.-]+)(?:\[(-?\d*):(-?\d*)\])?", split, re.ASCII)
-  if match is None:
-    raise ValueError(f"split={split!r} is not a split nor a part of one")
-  name, start, stop = match.groups()
-  paths = [Path(folder) / f"{name}.{end}" for end in ("parquet", "jsonl")]
-  found = [path for path in paths if path.is_file()]
-  if not found:
-    raise ValueError(f"split={split!r}: there is no {paths[0]} nor {paths[1]}")
-  problems, left_out = read(found[0])
+  name, part = files.parse_split(split)
+  path = files.find(Path(folder), name, ("parquet", "jsonl"))
+  problems, left_out = read(path)
   if left_out:
     counts = ", ".join(
       f"{count} {key}" for key, count in left_out.most_common()
     )
     warnings.warn(
-      f"{found[0]}: left out rows of tasks without a verifier here: {counts}",
+      f"{path}: left out rows of tasks without a verifier here: {counts}",
       stacklevel=2,
     )
-  part = problems[int(start) if start else None : int(stop) if stop else None]
-  if not part:
+  if not problems[part]:
     raise ValueError(f"split={split!r} of {folder} holds no problem")
-  return tuple(part)
+  return tuple(problems[part])
 
 
 def task(folder: str | os.PathLike | None, difficulty: int) -> Task:
