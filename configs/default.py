@@ -44,6 +44,13 @@ def get_config() -> Config:
       "top_p": 1.0,  # 1 = off
     }
   )
+  config.dynamic_sampling = Config(  # groups all right or wrong are replaced
+    {
+      "enabled": False,
+      "max_batches": 10,  # of num_prompts, sampled for one update at most
+      "on_exhausted": "train_partial",  # if groups miss; skip_step, raise
+    }
+  )
   config.training = Config(
     {
       "updates_per_rollout": 1,  # optimizer steps on one rollout batch

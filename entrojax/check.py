@@ -10,6 +10,7 @@ import warnings
 from ml_collections import ConfigDict as Config
 
 from entrojax import advantages, control, objectives
+from entrojax.dynamic_sampling import ON_EXHAUSTED
 
 # what objectives and advantages export beside their members
 _NO_MEMBERS = ("chain", "policy_loss", "apply_rules", "uplift_rate")
@@ -64,14 +65,14 @@ def check_overrides(config: Config, keys: Iterable[str]) -> None:
   enabled = {*config.objective, *config.advantage, config.control.name}
   if "seed_grpo" in enabled:
     enabled.add("clusters")
-  if config.projection.enabled:
-    enabled.add("projection")
-  methods = {"clusters", "projection"}
+  switched = {"dynamic_sampling", "projection"}
+  enabled |= {name for name in switched if config[name].enabled}
+  methods = {"clusters", *switched}
   for module in (objectives, advantages, control):
     methods |= set(_members(module))
   for key in keys:
     section, _, leaf = key.partition(".")
-    if leaf and section in methods - enabled and key != "projection.enabled":
+    if leaf and section in methods - enabled and leaf != "enabled":
       raise ValueError(
         f"{key} is set and would do nothing: {section!r} is not part of "
         f"advantage = {tuple(config.advantage)}, objective = "
@@ -92,6 +93,7 @@ def check(config: Config) -> None:
     "rollout.num_prompts": 1,
     "rollout.prompt_length": 1,
     "rollout.response_length": 1,
+    "dynamic_sampling.max_batches": 1,
     "training.updates_per_rollout": 1,
     "training.num_epochs": 1,
     "training.num_microbatches": 1,
@@ -111,6 +113,11 @@ def check(config: Config) -> None:
     raise ValueError(
       "rollout.group_size must be at least 2, got "
       f"{config.rollout.group_size}: one response has no baseline"
+    )
+  if config.dynamic_sampling.on_exhausted not in ON_EXHAUSTED:
+    raise ValueError(
+      f"dynamic_sampling.on_exhausted must be one of {ON_EXHAUSTED}, got "
+      f"{config.dynamic_sampling.on_exhausted!r}"
     )
   if not config.rollout.temperature > 0:
     raise ValueError(

@@ -17,6 +17,7 @@ import numpy as np
 
 from entrojax.build import Data, Run, build
 from entrojax.checkpoint import Checkpoints
+from entrojax.dynamic_sampling import Sampled, refill
 from entrojax.effects import Effects
 from entrojax.evaluate import decode_responses, evaluate_policy, summarize
 from entrojax.interrupt import Interruption
@@ -122,7 +123,8 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
           "sampler and trainer differ by at most "
           f"{metrics[_MISMATCH]:.1e} nats a token"
         )
-      if "actor/loss" in metrics:  # of a rollout step, not of an evaluation
+      # of a rollout step that had tokens, not of an evaluation
+      if np.isfinite(metrics.get("actor/entropy", np.nan)):
         for note in effects.notes(metrics):
           progress.note(note)
 
@@ -199,39 +201,48 @@ def _rollout_step(
   generate_key, update_key = jax.random.split(
     jax.random.fold_in(standing.key, standing.rollout_step)
   )
-  prompts, problems = next(run.data.stream)
-  prompts = jax.device_put(prompts, by_row(run.mesh))
-  rollout = run.functions.generate(standing.state.params, prompts, generate_key)
-  on_host = jax.device_get(rollout)
-  generated = time.perf_counter()
+  seconds = {"gen": 0.0, "verify": 0.0}
 
-  responses = run.functions.advantage(
-    judge_rollout(run.data, on_host, problems, standing.rollout_step)
-  )
-  verified = time.perf_counter()
+  def sample(key: Array) -> tuple[Rollout, Sampled]:
+    """Takes the next prompts; the rollout also as it is on the device."""
+    begun = time.perf_counter()
+    prompts, problems = next(run.data.stream)
+    prompts = jax.device_put(prompts, by_row(run.mesh))
+    rollout = run.functions.generate(standing.state.params, prompts, key)
+    on_host = jax.device_get(rollout)
+    generated = time.perf_counter()
+    responses = judge_rollout(
+      run.data, on_host, problems, standing.rollout_step
+    )
+    seconds["gen"] += generated - begun
+    seconds["verify"] += time.perf_counter() - generated
+    return rollout, Sampled(on_host, responses)
 
-  batch = make_batch(rollout, responses)
+  numbers: dict[str, Any] = {}
+  settings = dict(config.dynamic_sampling)
+  if settings.pop("enabled"):
+    batch, everything, numbers = refill(
+      lambda i: sample(jax.random.fold_in(generate_key, i))[1],
+      config.rollout.num_prompts,
+      **settings,
+    )
+    rollout = jax.device_put(batch.rollout, by_row(run.mesh))
+  else:
+    rollout, batch = sample(generate_key)
+    everything = batch.responses
+  responses = run.functions.advantage(batch.responses)
   state, metrics = run.functions.update(
-    standing.state, run.ref_params, batch, update_key
+    standing.state, run.ref_params, make_batch(rollout, responses), update_key
   )
-  lengths = on_host.response_mask.sum(axis=1)
-  num_tokens = int(lengths.sum())
+  numbers |= reward_metrics(everything, jax.device_get(responses))
+  numbers |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
   standing = Standing(
     state=state,
     key=standing.key,
     rollout_step=standing.rollout_step + 1,
     step=standing.step + config.training.updates_per_rollout,
-    tokens=standing.tokens + num_tokens,
+    tokens=standing.tokens + int(numbers["rollout/tokens"]),
   )
-  numbers = {
-    **reward_metrics(jax.device_get(responses)),
-    "response_length/mean": float(lengths.mean()),
-    "response_length/max": float(lengths.max()),
-    "response_length/clip_ratio": float(on_host.truncated.mean()),
-    "rollout/tokens": float(num_tokens),
-    "timing_s/gen": generated - started,
-    "timing_s/verify": verified - generated,
-  }
   return standing, StepRecord(standing, metrics, numbers, started)
 
 

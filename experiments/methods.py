@@ -55,7 +55,9 @@ METHODS = {
   "cispo": Method(1),
   "clip_cov": Method(1),
   "clip_higher": Method(1),
-  "dapo_loss": Method(1),
+  "dapo": Method(
+    1, why="without its dynamic sampling: all methods get the same batches"
+  ),
   "dr_grpo": Method(0, why=_SAME),
   "entrocraft": Method(
     1, {"entrocraft.low": (0.8, 0.8), "entrocraft.high": (0.9, 0.9)}, _BELOW

@@ -32,6 +32,7 @@ FLOORS = (
     "effects",
     "tasks",
     "data",
+    "dynamic_sampling",
     "tokenizer",
     "embeddings",
     "checkpoint",
