@@ -19,6 +19,7 @@ import pytest
 from entrojax import build as build_module
 from entrojax import train as train_module
 from entrojax.build import build
+from entrojax.sharding import by_row
 from entrojax.train import train
 from entrojax.types import Verdict
 from tests.first_step import FILE as FIRST_STEP
@@ -198,6 +199,40 @@ def test_no_step_trains_on_an_empty_batch(on_exhausted, base, tmp_path):
   before = build(config).state.params
   jax.tree.map(np.testing.assert_array_equal, state["params"], before)
   assert float(state["opt_state"]["control"]["integral"]) == 0
+
+
+def test_a_refilled_batch_lies_on_the_mesh_as_a_sampled_one(
+  base, monkeypatch, data_dir
+):
+  monkeypatch.undo()  # eight devices again
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+  placed, keys = [], []
+  for settings in (controlled, resampled):
+    config = settings(
+      base, **{"mesh": (2, 2, 2), "training.updates_per_rollout": 1}
+    )
+    run = build(config)
+    inner = run.functions.generate
+
+    def generate(params, prompts, key, inner=inner):
+      keys.append(jax.random.key_data(key).tolist())
+      return inner(params, prompts, key)
+
+    def update(state, ref_params, batch, key):
+      placed.append(jax.tree.map(lambda x: (x.sharding, x.dtype), batch))
+      return state, {}
+
+    functions = run.functions._replace(generate=generate, update=update)
+    standing = train_module.Standing(run.state, jax.random.key(0), 0, 0, 0)
+    train_module._rollout_step(
+      config, run._replace(functions=functions), standing
+    )
+  sampled, refilled = placed
+  assert sampled.tokens[0].is_equivalent_to(by_row(run.mesh), 2)
+  for field in ("tokens", "positions", "response_mask", "old_log_probs"):
+    assert getattr(refilled, field) == getattr(sampled, field), field
+  # one batch, and as many as were allowed, each with its own randomness
+  assert len({str(key) for key in keys}) == 3
 
 
 def test_a_run_that_is_to_end_where_groups_are_missing_ends(base, tmp_path):
