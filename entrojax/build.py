@@ -259,7 +259,8 @@ def _data(config: Config) -> Data:
   task = make_task(
     config.task.name, config.task.data_dir, config.task.difficulty
   )
-  cluster = _clusterer(config, task)
+  asked = "seed_grpo" in config.advantage
+  cluster = make_clusterer(config, task) if asked else None
   held_out = task.load(config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
   stream = PromptStream(
@@ -272,10 +273,8 @@ def _data(config: Config) -> Data:
   return Data(task, tokenizer, stream, held_out, cluster)
 
 
-def _clusterer(config: Config, task: Task) -> Clusterer | None:
-  """Makes what sorts a group's answers by meaning; None if no rule asks."""
-  if "seed_grpo" not in config.advantage:
-    return None
+def make_clusterer(config: Config, task: Task) -> Clusterer:
+  """Makes what sorts a group's answers by meaning, as config.clusters says."""
   settings = config.clusters
   if settings.unparsed not in clusters.UNPARSED:
     raise ValueError(

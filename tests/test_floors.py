@@ -33,6 +33,7 @@ FLOORS = (
     "tasks",
     "data",
     "dynamic_sampling",
+    "prompt_table",
     "tokenizer",
     "embeddings",
     "checkpoint",
@@ -46,12 +47,19 @@ FLOORS = (
     "workdir",
   },
   {"train_step", "evaluate"},
-  {"check", "build", "train", "main"},
+  {"check", "build", "train", "prompt_entropy", "main", "command"},
 )
 
 FOREIGN = {
   "flax": {"models"},
-  "ml_collections": {"check", "build", "train", "main"},
+  "ml_collections": {
+    "check",
+    "build",
+    "train",
+    "prompt_entropy",
+    "main",
+    "command",
+  },
   "tensorflow_datasets": {"tasks"},
   "pyarrow": {"tasks"},
   "reasoning_gym": {"tasks"},
