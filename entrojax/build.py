@@ -21,6 +21,7 @@ from entrojax import (
 )
 from entrojax import tokenizer as tokenizers
 from entrojax.check import check, check_divisibility, member
+from entrojax.curriculum import Stages, read_entropies, stage_rows
 from entrojax.data import PromptStream, encode_prompts
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, decoder, hugging_face
@@ -36,7 +37,7 @@ from entrojax.sharding import (
   replicated,
 )
 from entrojax.tasks import make_task
-from entrojax.train_step import Update, init_state, make_update
+from entrojax.train_step import Update, init_state, make_update, restart
 from entrojax.types import (
   AdvantageRule,
   Controller,
@@ -59,9 +60,14 @@ class Data(NamedTuple):
 
   task: Task
   tokenizer: tokenizers.Tokenizer
-  stream: PromptStream
+  stages: Stages
   held_out: Sequence[Problem]
   cluster: Clusterer | None  # of a group's answers, where a rule asks for it
+
+  @property
+  def stream(self) -> PromptStream:
+    """The prompts of the first stage, mostly the only one."""
+    return self.stages.streams[0]
 
 
 class Functions(NamedTuple):
@@ -71,6 +77,7 @@ class Functions(NamedTuple):
   evaluate: Generate  # evaluation.num_samples samples of each prompt
   advantage: AdvantageRule  # Responses -> Responses with advantages and keep
   update: Update  # donates its state
+  restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
 
 
@@ -134,6 +141,9 @@ def build(config: Config) -> Run:
     advantage=jax.jit(functools.partial(advantages.apply_rules, rules)),
     update=jax.jit(
       update, donate_argnums=0, out_shardings=(shardings, replicated(mesh))
+    ),
+    restart=jax.jit(
+      functools.partial(restart, optimizer=optimizer), out_shardings=shardings
     ),
     learning_rate=schedule,
   )
@@ -263,14 +273,32 @@ def _data(config: Config) -> Data:
   cluster = make_clusterer(config, task) if asked else None
   held_out = task.load(config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
-  stream = PromptStream(
-    task.load(config.task.train_split),
+  stages = _stages(config, task.load(config.task.train_split), tokenizer)
+  return Data(task, tokenizer, stages, held_out, cluster)
+
+
+def _stages(
+  config: Config,
+  problems: Sequence[Problem],
+  tokenizer: tokenizers.Tokenizer,
+) -> Stages:
+  """Makes the stream of prompts, or one for each stage of the curriculum."""
+  stream = functools.partial(
+    PromptStream,
     tokenizer=tokenizer,
     num_prompts=config.rollout.num_prompts,
     prompt_length=config.rollout.prompt_length,
     seed=config.seed,
   )
-  return Data(task, tokenizer, stream, held_out, cluster)
+  settings = config.curriculum
+  if not settings.table:
+    return Stages((stream(problems),), length=1)
+  entropies = read_entropies(Path(settings.table), config.task, problems)
+  rows = stage_rows(entropies, settings.num_stages)
+  return Stages(
+    tuple(stream([problems[r] for r in stage]) for stage in rows),
+    length=settings.steps_per_stage,
+  )
 
 
 def make_clusterer(config: Config, task: Task) -> Clusterer:

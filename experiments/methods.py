@@ -76,6 +76,11 @@ METHODS = {
   "reference_kl": Method(1),
   "rloo": Method(0, why=_SAME),
   "seed_grpo": Method(0, why="its claim is against Dr.GRPO"),
+  "sent": Method(
+    1,
+    {"curriculum.table": None},
+    "without its curriculum: all methods get the same batches",
+  ),
   "sent_token": Method(1),
   "stare": Method(1, {"stare.target": 0.8}, _BELOW),
   "starter": Method(1),

@@ -34,6 +34,7 @@ FLOORS = (
     "data",
     "dynamic_sampling",
     "prompt_table",
+    "curriculum",
     "tokenizer",
     "embeddings",
     "checkpoint",

@@ -223,7 +223,9 @@ def test_a_refilled_batch_lies_on_the_mesh_as_a_sampled_one(
       return state, {}
 
     functions = run.functions._replace(generate=generate, update=update)
-    standing = train_module.Standing(run.state, jax.random.key(0), 0, 0, 0)
+    standing = train_module.Standing(
+      run.state, None, jax.random.key(0), 0, 0, 0
+    )
     train_module._rollout_step(
       config, run._replace(functions=functions), standing
     )
