@@ -8,6 +8,11 @@ entrojax.objectives.ppo_clip.
 from ml_collections import ConfigDict as Config
 from ml_collections import config_dict
 
+PROJECTIONS = (
+  *("q_proj", "k_proj", "v_proj", "o_proj"),
+  *("gate_proj", "up_proj", "down_proj"),
+)
+
 
 def get_config() -> Config:
   """Returns plain GRPO, with no data set and no model chosen."""
@@ -23,12 +28,25 @@ def get_config() -> Config:
       "rematerialise": False,  # keep only each layer's input for the backward
     }
   )
+  config.lora = Config(
+    {
+      "rank": 0,  # of the adapter that is trained; 0 = all weights are
+      "alpha": 32.0,  # its scale is alpha / rank
+      "projections": PROJECTIONS,  # of every layer
+    }
+  )
   config.task = Config(
     {
       "name": config_dict.placeholder(str),  # a module of entrojax.tasks
       "difficulty": 1,  # level of the task, 1 = the easiest
       "train_split": "train",
       "data_dir": config_dict.placeholder(str),  # None: the task's default
+    }
+  )
+  config.prompt = Config(
+    {
+      "template": "none",  # of entrojax.templates, around a problem's prompt
+      "chat": False,  # and around that the chat template of model.path
     }
   )
   config.mesh = (-1, 1, 1)  # devices on (data, fsdp, tensor); -1 = the rest
@@ -313,6 +331,7 @@ def get_config() -> Config:
       "integral_gain": 0.0,  # the same / summed error
       "limit": 2e-3,  # nats, bound of the wanted change of an update
       "sided": "raise",  # leaves steps above the wanted change; or both
+      "upper": config_dict.placeholder(float),  # nats, of a step left alone
       "max_relative_correction": config_dict.placeholder(float),  # of |step|
     }
   )

@@ -75,6 +75,11 @@ from entrojax.objectives import (
   steer,
   top_entropy,
 )
+from entrojax.projection import (
+  adam_preconditioner,
+  entropy_projection,
+  identity_preconditioner,
+)
 from entrojax.semantic import modulation, semantic_entropy
 from entrojax.token_stats import log_prob_and_entropy
 from entrojax.types import (
@@ -95,6 +100,7 @@ __all__ = [
   "Responses",
   "ScoredTokens",
   "TokenLoss",
+  "adam_preconditioner",
   "adaptive_coefficient",
   "adaptive_entropy",
   "adaptive_stare",
@@ -112,6 +118,7 @@ __all__ = [
   "entropy_advantage",
   "entropy_bonus",
   "entropy_guided",
+  "entropy_projection",
   "epoch_schedule",
   "erc",
   "fit_entropy_law",
@@ -119,6 +126,7 @@ __all__ = [
   "grpo",
   "grpo_dropout",
   "gspo",
+  "identity_preconditioner",
   "kl_cov",
   "log_prob_and_entropy",
   "modulation",

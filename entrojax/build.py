@@ -18,13 +18,14 @@ from entrojax import (
   clusters,
   control,
   objectives,
+  templates,
 )
 from entrojax import tokenizer as tokenizers
 from entrojax.check import check, check_divisibility, member
 from entrojax.curriculum import Stages, read_entropies, stage_rows
-from entrojax.data import PromptStream, encode_prompts
+from entrojax.data import PromptStream, Templated, encode_prompts
 from entrojax.evaluate import Generate
-from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.projection import adam_preconditioner, entropy_projection
@@ -81,6 +82,13 @@ class Functions(NamedTuple):
   learning_rate: optax.Schedule
 
 
+class Policy(NamedTuple):
+  """The model that is trained, and what of it is frozen."""
+
+  model: Model
+  base: Params | None  # of an adapter, which then are all parameters of model
+
+
 class Run(NamedTuple):
   """Everything that the train loop needs."""
 
@@ -109,16 +117,19 @@ def build(config: Config) -> Run:
   _try_advantage_rules(rules, config)
   optimizer, schedule = _optimizer(config, controller)
   data = _data(config)
-  sizes, model, params = _model(config, data.tokenizer)
-  state, shardings = _place(mesh, params, optimizer)
-  update = make_update(
-    model,
-    objective,
-    aggregation.by_name(
+  sizes, policy, params = _model(config, data.tokenizer, mesh)
+  ref_params = None
+  if needs_reference(objective):
+    ref_params = jax.tree.map(jnp.copy, params)
+  state, shardings = _first_state(mesh, params, optimizer)
+  update = functools.partial(
+    make_update,
+    objective=objective,
+    aggregate=aggregation.by_name(
       config.aggregation, length=config.rollout.response_length
     ),
-    controller,
-    optimizer,
+    controller=controller,
+    optimizer=optimizer,
     group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,
     members=members,
@@ -128,28 +139,28 @@ def build(config: Config) -> Run:
   )
   functions = Functions(
     generate=_generator(
-      config, model, data, mesh, config.rollout, config.rollout.group_size
+      config, policy, data, mesh, config.rollout, config.rollout.group_size
     ),
     evaluate=_generator(
       config,
-      model,
+      policy,
       data,
       mesh,
       config.evaluation,
       config.evaluation.num_samples,
     ),
     advantage=jax.jit(functools.partial(advantages.apply_rules, rules)),
-    update=jax.jit(
-      update, donate_argnums=0, out_shardings=(shardings, replicated(mesh))
+    update=_jit(
+      update,
+      policy,
+      donate_first=True,
+      out_shardings=(shardings, replicated(mesh)),
     ),
     restart=jax.jit(
       functools.partial(restart, optimizer=optimizer), out_shardings=shardings
     ),
     learning_rate=schedule,
   )
-  ref_params = None
-  if needs_reference(objective):
-    ref_params = jax.device_put(params, shardings.params)
   return Run(mesh, sizes, data, functions, state, ref_params)
 
 
@@ -271,10 +282,17 @@ def _data(config: Config) -> Data:
   )
   asked = "seed_grpo" in config.advantage
   cluster = make_clusterer(config, task) if asked else None
-  held_out = task.load(config.evaluation.split)
+  held_out = load_problems(config, task, config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
-  stages = _stages(config, task.load(config.task.train_split), tokenizer)
+  stages = _stages(
+    config, load_problems(config, task, config.task.train_split), tokenizer
+  )
   return Data(task, tokenizer, stages, held_out, cluster)
+
+
+def load_problems(config: Config, task: Task, split: str) -> Sequence[Problem]:
+  """Returns a split of the task, its prompts as the model is to read them."""
+  return Templated(task.load(split), make_template(config))
 
 
 def _stages(
@@ -299,6 +317,17 @@ def _stages(
     tuple(stream([problems[r] for r in stage]) for stage in rows),
     length=settings.steps_per_stage,
   )
+
+
+def make_template(config: Config) -> Callable[[str], str]:
+  """Makes what config.prompt describes: a problem's prompt to the model's."""
+  plain = member(templates, config.prompt.template, "prompt.template")
+  if not config.prompt.chat:
+    return plain
+  from entrojax import chat_template  # jinja2, only where a run asks for it
+
+  chat = chat_template.load(model_folder(config.model.path))
+  return lambda text: chat(plain(text))
 
 
 def make_clusterer(config: Config, task: Task) -> Clusterer:
@@ -332,9 +361,18 @@ def make_clusterer(config: Config, task: Task) -> Clusterer:
   )
 
 
+def make_lora(config: Mapping[str, Any]) -> Lora | None:
+  """Makes what config.lora describes; None where all weights are trained."""
+  rank, alpha, projections = (
+    config["lora"][key] for key in ("rank", "alpha", "projections")
+  )
+  return Lora(rank, alpha, tuple(projections)) if rank else None
+
+
 def _model(
-  config: Config, tokenizer: tokenizers.Tokenizer
-) -> tuple[DecoderConfig, Model, Params]:
+  config: Config, tokenizer: tokenizers.Tokenizer, mesh: Mesh
+) -> tuple[DecoderConfig, Policy, Params]:
+  """Returns sizes, policy and its parameters, which are read onto the mesh."""
   folder = model_folder(config.model.path)
   sizes = hugging_face.read_config(folder)
   if tokenizer.vocab_size > sizes.vocab_size:
@@ -342,27 +380,71 @@ def _model(
       f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, the "
       f"vocab_size of config.json is {sizes.vocab_size}"
     )
+  adapter, dtype = make_lora(config), jnp.dtype(config.model.dtype)
   model = decoder(
     sizes,
-    dtype=jnp.dtype(config.model.dtype),
+    dtype=dtype,
     scan_layers=config.model.scan_layers,
     rematerialise=config.model.rematerialise,
+    lora=adapter,
   )
-  return sizes, model, hugging_face.load_params(folder, sizes)
+  init = lambda key: lora.split(model.init(key))
+  shapes = jax.eval_shape(init, jax.random.key(0))
+  base_places, places = param_shardings(mesh, shapes)
+  params = hugging_face.load_params(
+    folder,
+    sizes,
+    # frozen weights are never added to: they need no more than the activations
+    dtype=jnp.float32 if adapter is None else dtype,
+    shardings=base_places,
+  )
+  if adapter is None:
+    return sizes, Policy(model, None), params
+  make = jax.jit(lambda key: init(key)[1], out_shardings=places)
+  return sizes, Policy(model, params), make(jax.random.key(config.seed))
 
 
-def _place(
+def _jit(
+  make: Callable[[Model], Callable],
+  policy: Policy,
+  *,
+  donate_first: bool = False,
+  **options: Any,
+) -> Callable:
+  """Jits make(model), whose first argument is the model's parameters or state.
+
+  Args:
+    make: a model to a function of arrays.
+    policy: its frozen base, if it has one, is an argument of the graph: a
+      constant would be compiled into it.
+    donate_first: donate the function's first argument.
+    **options: of jax.jit.
+  """
+  donate = {"donate_argnums": 0 if policy.base is None else 1}
+  options |= donate if donate_first else {}
+  whole = make(policy.model)  # made here, so that errors come now
+  if policy.base is None:
+    return jax.jit(whole, **options)
+
+  def run(base, *arguments):
+    return make(lora.on_base(policy.model, base))(*arguments)
+
+  return functools.partial(jax.jit(run, **options), policy.base)
+
+
+def _first_state(
   mesh: Mesh, params: Params, optimizer: optax.GradientTransformationExtraArgs
 ) -> tuple[TrainState, TrainState]:
-  """Returns the first state, on the mesh, and the tree of its shardings."""
+  """Returns the first state and its shardings; the parameters move into it."""
   make = functools.partial(init_state, optimizer=optimizer)
   shardings = param_shardings(mesh, jax.eval_shape(make, params))
-  return jax.jit(make, out_shardings=shardings)(params), shardings
+  place = jax.jit(make, out_shardings=shardings, donate_argnums=0)
+  return place(params), shardings
 
 
 def _generator(
   config: Config,
-  model: Model,
+  policy: Policy,
   data: Data,
   mesh: Mesh,
   sampling: Mapping[str, Any],
@@ -374,8 +456,8 @@ def _generator(
     sampler = make_sampler(top_k=sampling["top_k"], top_p=sampling["top_p"])
   else:
     temperature, sampler = 1.0, greedy
-  return jax.jit(
-    functools.partial(
+  return _jit(
+    lambda model: functools.partial(
       generate,
       model,
       group_size=group_size,
@@ -385,5 +467,6 @@ def _generator(
       temperature=temperature,
       sampler=sampler,
     ),
+    policy,
     out_shardings=by_row(mesh),
   )

@@ -94,6 +94,7 @@ def check(config: Config) -> None:
   _check_numbers(config)
   at_least = {
     "seed": 0,
+    "lora.rank": 0,
     "num_rollout_steps": 1,
     "rollout.num_prompts": 1,
     "rollout.prompt_length": 1,
@@ -145,6 +146,7 @@ def check(config: Config) -> None:
       "aggregation must be 'seq-mean-token-mean' with gspo in objective, got "
       f"{config.aggregation!r}"
     )
+  _warn_of_double_weights(config)
   _warn_of_inert_members(config)
 
 
@@ -191,6 +193,17 @@ def _check_stare_target(config: Config) -> None:
     raise ValueError(
       f"adaptive_stare.target = {config.adaptive_stare.target} must be "
       f"control.target = {config.control.target}"
+    )
+
+
+def _warn_of_double_weights(config: Config) -> None:
+  """Warns where right responses are weighed by a rule and by a member."""
+  one_sided = {"psr", "nsr", "w_reinforce"} & set(config.advantage)
+  if one_sided and "positive_reweighting" in config.objective:
+    warnings.warn(
+      f"positive_reweighting weighs right responses, and so does "
+      f"{min(one_sided)} in advantage: both weights multiply",
+      stacklevel=3,
     )
 
 
@@ -259,7 +272,12 @@ def _check_control(config: Config) -> None:
 def _check_projection(config: Config) -> None:
   if config.projection.enabled:
     return  # entropy_projection checks its own arguments
-  for leaf in ("target", "target_fraction", "max_relative_correction"):
+  for leaf in (
+    "target",
+    "target_fraction",
+    "upper",
+    "max_relative_correction",
+  ):
     value = config.projection[leaf]
     if value is not None:
       raise ValueError(

@@ -105,6 +105,41 @@ class Checkpoints:
     host = dict(restored["host"])
     return state, tree["key"], host, tree.get("ref_params")
 
+  def restore_params(self, params: Params) -> tuple[int, Params]:
+    """Returns the newest checkpoint's step and parameters, on one device.
+
+    Args:
+      params: their tree of shapes and dtypes.
+
+    Raises:
+      ValueError: there is no checkpoint, or it has other parameters.
+    """
+    step = self.latest()
+    if step is None:
+      raise ValueError(f"{self._folder} holds no checkpoint")
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params
+    )
+    try:
+      restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.PyTreeRestore(
+            {"params": target},
+            restore_args=ocp.checkpoint_utils.construct_restore_args(
+              {"params": target}
+            ),
+            partial_restore=True,
+          )
+        ),
+      )
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+      raise ValueError(
+        f"{self._folder / str(step)}: cannot read these parameters: {error}"
+      ) from error
+    return step, restored["state"]["params"]
+
   def wait(self) -> None:
     """Returns when everything that was saved is on disk."""
     self._manager.wait_until_finished()

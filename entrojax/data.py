@@ -7,7 +7,7 @@ A batch may cross the border of two epochs, and may then hold a row twice.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -46,6 +46,24 @@ def encode_prompts(
     tokens[row, prompt_length - len(ids) :] = ids
     mask[row, prompt_length - len(ids) :] = 1
   return Prompts(tokens, mask, np.arange(len(problems), dtype=np.int32))
+
+
+class Templated(Sequence[Problem]):
+  """Problems whose prompts are put into a template; made as they are read."""
+
+  def __init__(
+    self, problems: Sequence[Problem], template: Callable[[str], str]
+  ):
+    self._problems, self._template = problems, template
+
+  def __len__(self) -> int:
+    return len(self._problems)
+
+  def __getitem__(self, row):
+    if isinstance(row, slice):
+      return [self[i] for i in range(len(self))[row]]
+    problem = self._problems[row]
+    return problem._replace(prompt=self._template(problem.prompt))
 
 
 class PromptStream:

@@ -54,9 +54,9 @@ def make_optimizer(
   """Makes the chain: control, clip by global norm, AdamW.
 
   Its `update` takes the keyword `entropy` f32[], which the controller takes in.
-  Weight decay spares vectors (norm scales). `wrap` makes AdamW into what takes
-  its place, such as entropy_projection: it sees clipped gradients and AdamW's
-  finished step.
+  Weight decay spares vectors: norm scales and biases. `wrap` makes AdamW into
+  what takes its place, such as entropy_projection: it sees clipped gradients
+  and AdamW's finished step.
   """
   for name, value in (("b1", b1), ("b2", b2)):
     if not 0 <= value < 1:
@@ -83,6 +83,7 @@ def _is_matrix(params: Any) -> Any:
 
   def matrix(path, leaf):
     del leaf
-    return "norm" not in jax.tree_util.keystr(path)
+    name = jax.tree_util.keystr(path)
+    return "norm" not in name and "bias" not in name
 
   return jax.tree_util.tree_map_with_path(matrix, params)

@@ -97,6 +97,7 @@ def entropy_projection(
   integral_gain: float = 0.0,
   limit: float = 2e-3,
   sided: str = "raise",
+  upper: float | None = None,
   max_relative_correction: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Makes the inner optimizer with every finished step corrected.
@@ -118,6 +119,8 @@ def entropy_projection(
     limit: bound of delta, nats per update, > 0.
     sided: 'raise' leaves steps alone that raise entropy by delta or more,
       'both' brings every step to delta.
+    upper: nats per update, at least `limit`: a step that raises entropy by
+      more is brought down to it; None = unbounded. For sided='raise' alone.
     max_relative_correction: bound of |correction| / |step|; None = unbounded:
       several steps long at Adam's first updates, where D h = h / |g|, and the
       longer the smaller h.
@@ -133,6 +136,7 @@ def entropy_projection(
     integral_gain,
     limit,
     sided,
+    upper,
     max_relative_correction,
   )
   inner = optax.with_extra_args_support(inner)
@@ -169,12 +173,14 @@ def entropy_projection(
     wanted = jnp.clip(
       gain * error + integral_gain * state.integral, -limit, limit
     )
+    wanted = jnp.where(measured, wanted, jnp.nan)
+    most = wanted if sided == "both" else _float32(upper or math.inf)
     step, last = corrected(
       step,
       entropy_grad,
       precondition(inner_state, entropy_grad),
-      jnp.where(measured, wanted, jnp.nan),
-      sided=sided,
+      wanted,
+      most,
       max_relative_correction=max_relative_correction,
     )
     return step, ProjectionState(
@@ -193,8 +199,8 @@ def corrected(
   gradient: Any,
   direction: Any,
   wanted: Array,
+  most: Array,
   *,
-  sided: str,
   max_relative_correction: float | None,
 ) -> tuple[Any, Correction]:
   """Returns the step that changes the entropy as wanted, to first order.
@@ -206,17 +212,16 @@ def corrected(
     step: tree of arrays.
     gradient: h, a tree shaped so.
     direction: D h, a tree shaped so.
-    wanted: f32[], delta, nats; NaN = leave the step alone.
-    sided: as in `entropy_projection`.
+    wanted: f32[], delta, nats: the least change; NaN = leave the step alone.
+    most: f32[], nats, at least delta: the largest change.
     max_relative_correction: as in `entropy_projection`.
   """
   change = _inner_product(gradient, step)
   curvature = _inner_product(gradient, direction)
   # written so that no comparison with NaN corrects
-  wrong = change < wanted
-  if sided == "both":
-    wrong |= change > wanted
-  multiplier = (wanted - change) / jnp.where(curvature > 0, curvature, 1.0)
+  wrong = (change < wanted) | ((change > most) & (wanted <= most))
+  goal = jnp.where(change < wanted, wanted, most)
+  multiplier = (goal - change) / jnp.where(curvature > 0, curvature, 1.0)
   step_norm = jnp.sqrt(_inner_product(step, step))
   norm = jnp.abs(multiplier) * jnp.sqrt(_inner_product(direction, direction))
   if max_relative_correction is not None:
@@ -274,6 +279,7 @@ def _check(
   integral_gain: float,
   limit: float,
   sided: str,
+  upper: float | None,
   max_relative_correction: float | None,
 ) -> None:
   """Raises ValueError naming the argument of entropy_projection to blame."""
@@ -281,6 +287,7 @@ def _check(
     "target": None if callable(target) else target,
     "target_fraction": target_fraction,
     "limit": limit,
+    "upper": upper,
     "max_relative_correction": max_relative_correction,
   }
   for name, value in above_0.items():
@@ -292,6 +299,11 @@ def _check(
   if sided not in ("raise", "both"):
     raise ValueError(
       f"projection.sided must be 'raise' or 'both', got {sided!r}"
+    )
+  if upper is not None and (sided == "both" or upper < limit):
+    raise ValueError(
+      f"projection.upper = {upper} bounds steps that sided = 'raise' leaves "
+      f"alone, from limit = {limit} on: got sided = {sided!r}"
     )
   if target is not None and target_fraction is not None:
     raise ValueError(

@@ -25,20 +25,13 @@ from ml_collections import config_flags
 import numpy as np
 
 from entrojax import prompt_table
-from entrojax.build import build, make_clusterer
+from entrojax.build import build, load_problems, make_clusterer
 from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.semantic import semantic_entropy
 from entrojax.sharding import by_row
 from entrojax.train import judge_rollout
 from entrojax.types import Rollout
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "of the run")
-_OUTPUT = flags.DEFINE_string("output", None, "the table, a JSONL file")
-_SAMPLES = flags.DEFINE_integer("samples", 8, "answers to each prompt")
-_ESTIMATOR = flags.DEFINE_string(
-  "estimator", "rao", "of semantic entropy: rao, count, mc, mc_unnormalised"
-)
 
 _KEY = 2**32 - 2  # no rollout step has this number
 
@@ -70,7 +63,7 @@ def write_table(
   entropy_of(nothing, np.zeros(nothing.shape, np.float32))  # knows its names
   run = build(config)
   data = run.data._replace(cluster=make_clusterer(config, run.data.task))
-  problems = data.task.load(config.task.train_split)
+  problems = load_problems(config, data.task, config.task.train_split)
   prompts = encode_prompts(
     problems, data.tokenizer, config.rollout.prompt_length
   )
@@ -115,7 +108,7 @@ def settings_of(config: Config, estimator: str) -> dict[str, Any]:
   """Returns what the numbers of a table depend on."""
   sections = {
     name: dict(config[name])
-    for name in ("model", "task", "rollout", "clusters")
+    for name in ("model", "task", "prompt", "rollout", "clusters")
   }
   return {"seed": config.seed, "estimator": estimator, **sections}
 
@@ -142,19 +135,31 @@ def summary(columns: Mapping[str, np.ndarray]) -> str:
   )
 
 
+def define_flags() -> None:
+  """Defines what the command takes; importing this file defines nothing."""
+  config_flags.DEFINE_config_file("config", None, "of the run")
+  flags.DEFINE_string("output", None, "the table, a JSONL file")
+  flags.DEFINE_integer("samples", 8, "answers to each prompt")
+  flags.DEFINE_string(
+    "estimator", "rao", "of semantic entropy: rao, count, mc, mc_unnormalised"
+  )
+  flags.mark_flags_as_required(["config", "output"])
+
+
 def main(argv: Sequence[str]) -> int:
   """Writes the table; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
   # tensorflow-datasets would ask a cloud's metadata server where it runs
   os.environ.setdefault("NO_GCE_CHECK", "true")
-  path, said = Path(str(_OUTPUT.value)), 0
+  given = flags.FLAGS
+  path, said = Path(given.output), 0
   try:
     for done, num_rows in write_table(
-      _CONFIG.value,
+      given.config,
       path,
-      num_samples=_SAMPLES.value,
-      estimator=_ESTIMATOR.value,
+      num_samples=given.samples,
+      estimator=given.estimator,
     ):
       if done == num_rows or done - said >= num_rows / 20:
         print(f"{done}/{num_rows} prompts", flush=True)
@@ -172,5 +177,5 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
   logging.set_verbosity(logging.ERROR)
-  flags.mark_flags_as_required(["config", "output"])
+  define_flags()
   app.run(main, flags_parser=parse_flags)

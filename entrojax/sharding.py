@@ -22,6 +22,11 @@ _TABLE = (
   (r"embed_tokens$|lm_head$", PartitionSpec("tensor", "fsdp")),
   (r"(q|k|v|gate|up)_proj/kernel$", PartitionSpec(None, "fsdp", "tensor")),
   (r"(o|down)_proj/kernel$", PartitionSpec(None, "tensor", "fsdp")),
+  (r"(q|k|v)_proj/bias$", PartitionSpec(None, "tensor")),
+  (r"(q|k|v|gate|up)_proj/lora_a$", PartitionSpec(None, "fsdp")),
+  (r"(q|k|v|gate|up)_proj/lora_b$", PartitionSpec(None, None, "tensor")),
+  (r"(o|down)_proj/lora_a$", PartitionSpec(None, "tensor")),
+  (r"(o|down)_proj/lora_b$", PartitionSpec(None, None, "fsdp")),
   (r"", PartitionSpec()),
 )
 

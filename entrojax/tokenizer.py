@@ -2,13 +2,16 @@
 
 A folder of a model holds `tokenizer.json`, the tokenizer itself, and
 `config.json`, whose `eos_token_id` and `pad_token_id` say which tokens end and
-pad a row.
+pad a row. What `generation_config.json` says of them comes first: a chat model
+often ends its turn with another token than its base ended a document.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+import itertools
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 
@@ -46,16 +49,23 @@ class Tokenizer:
 
   def encode(self, text: str) -> list[int]:
     """Returns the ids of text alone: no BOS, no EOS."""
-    return self._encode(text, special_tokens=False)
+    return self._encode(text, special_tokens=False).ids
 
   def encode_prompt(self, text: str) -> list[int]:
     """Returns the ids of a prompt, after the BOS of a tokenizer that has one.
 
     That is whatever the tokenizer's own post-processor puts before the text;
     an EOS that it puts behind is left out, as the policy continues the text.
+    A text that begins with the BOS, as many chat templates write it, gets no
+    second one.
     """
-    ids = self._encode(text, special_tokens=True)
-    return ids[:-1] if ids and ids[-1] in self.eos_ids else ids
+    encoding = self._encode(text, special_tokens=True)
+    added = encoding.special_tokens_mask  # 1 = put there by the post-processor
+    pairs = list(zip(encoding.ids, added, strict=True))
+    plain = [i for i, is_added in pairs if not is_added]
+    before = [i for i, _ in itertools.takewhile(lambda pair: pair[1], pairs)]
+    before = [i for i in before if i not in self.eos_ids]
+    return plain if plain[: len(before)] == before else before + plain
 
   def decode(self, ids: Iterable[int]) -> str:
     """Returns the text before the first EOS, without special tokens."""
@@ -67,14 +77,14 @@ class Tokenizer:
         kept.append(int(i))
     return self._backend.decode(kept, skip_special_tokens=True)
 
-  def _encode(self, text: str, *, special_tokens: bool) -> list[int]:
+  def _encode(self, text: str, *, special_tokens: bool) -> tokenizers.Encoding:
     try:
-      ids = self._backend.encode(text, add_special_tokens=special_tokens).ids
+      encoding = self._backend.encode(text, add_special_tokens=special_tokens)
     except Exception as error:  # the package raises bare Exception
       raise self._unknown_text(text) from error
-    if self._unknown_id is not None and self._unknown_id in ids:
+    if self._unknown_id is not None and self._unknown_id in encoding.ids:
       raise self._unknown_text(text)
-    return ids
+    return encoding
 
   def _unknown_text(self, text: str) -> ValueError:
     """Names the first character that the vocabulary has no token for."""
@@ -92,10 +102,10 @@ class Tokenizer:
 
 
 def load(folder: str | os.PathLike) -> Tokenizer:
-  """Reads a tokenizer from `tokenizer.json` and `config.json` of a folder.
+  """Reads a tokenizer from `tokenizer.json` and the configs of a folder.
 
-  Without a pad_token_id in the config, rows are padded with the first EOS:
-  masks say which tokens count.
+  Without a pad_token_id in either, rows are padded with the first EOS: masks
+  say which tokens count.
 
   Raises:
     FileNotFoundError: a file is missing.
@@ -110,11 +120,13 @@ def load(folder: str | os.PathLike) -> Tokenizer:
     backend = tokenizers.Tokenizer.from_file(str(tokenizer_path))
   except Exception as error:  # the package raises bare Exception
     raise ValueError(f"{tokenizer_path} is not a tokenizer: {error}") from error
-  eos_ids, pad_id = _special_ids(config_path)
+  backend.no_truncation()  # a folder may ask for either; buckets are ours
+  backend.no_padding()
+  source, eos_ids, pad_id = _special_ids(config_path)
   try:
     return Tokenizer(backend, eos_ids=eos_ids, pad_id=pad_id)
   except ValueError as error:
-    raise ValueError(f"{config_path}: {error}") from error
+    raise ValueError(f"{source}: {error} of {tokenizer_path}") from error
 
 
 def character_tokenizer(characters: Iterable[str]) -> tokenizers.Tokenizer:
@@ -140,23 +152,40 @@ def character_tokenizer(characters: Iterable[str]) -> tokenizers.Tokenizer:
   return tokenizer
 
 
-def _special_ids(config_path: Path) -> tuple[tuple[int, ...], int]:
-  """Reads (eos_ids, pad_id) of a model's config."""
-  try:
-    config = json.loads(config_path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(f"{config_path} is not valid json: {error}") from error
-  eos = config.get("eos_token_id") if isinstance(config, dict) else None
+def _special_ids(config_path: Path) -> tuple[Path, tuple[int, ...], int]:
+  """Reads (the file that names the EOS, eos_ids, pad_id) of a model."""
+  generation_path = config_path.with_name("generation_config.json")
+  paths = [p for p in (generation_path, config_path) if p.is_file()]
+  configs = {path: _read_object(path) for path in paths}
+  source, eos = _first(configs, "eos_token_id")
   eos_ids = tuple(eos) if isinstance(eos, list) else (eos,)
   if not eos_ids or not all(type(i) is int for i in eos_ids):
     raise ValueError(
-      f"{config_path}: eos_token_id={eos!r} is not an id or a list of ids"
+      f"{source}: eos_token_id={eos!r} is not an id or a list of ids"
     )
-  pad_id = config.get("pad_token_id")
+  pad_source, pad_id = _first(configs, "pad_token_id")
   pad_id = eos_ids[0] if pad_id is None else pad_id
   if type(pad_id) is not int:
-    raise ValueError(f"{config_path}: pad_token_id={pad_id!r} is not an id")
-  return eos_ids, pad_id
+    raise ValueError(f"{pad_source}: pad_token_id={pad_id!r} is not an id")
+  return source, eos_ids, pad_id
+
+
+def _first(configs: Mapping[Path, Any], key: str) -> tuple[Path, Any]:
+  """Returns (file, value) of the first file that sets a key, or its last."""
+  for path, config in configs.items():
+    if config.get(key) is not None:
+      return path, config[key]
+  return path, None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+  try:
+    raw = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is not valid json: {error}") from error
+  if not isinstance(raw, dict):
+    raise ValueError(f"{path} is not a json object")
+  return raw
 
 
 def _vocab_size(backend: tokenizers.Tokenizer) -> int:

@@ -13,6 +13,10 @@ token, mean and standard error over the batches:
 
 The verdict is on the same tokens: a method does as its paper claims if the
 difference has that sign and is at least two standard errors from 0.
+
+A second table has the uplift rates: of the right responses of a batch, the
+share whose log-prob rose, by their likelihood rank in the group ("Rewarding the
+Unlikely", arXiv 2506.02355).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from entrojax.advantages import uplift_rate
 from entrojax.build import Run, build
 from entrojax.models import decoder
 from entrojax.scoring import score
@@ -49,14 +54,16 @@ class Saved(NamedTuple):
   prompts: Prompts
   problems: list[Problem]
   rollout: Rollout
+  correct: Array  # f32[Q, G], 1 = right
   key: Array  # of the updates and of the new samples
 
 
-class Entropies(NamedTuple):
-  """Token-mean entropies after the updates on each batch, nats, [batches]."""
+class Measured(NamedTuple):
+  """A policy on each batch, [batches, ...]."""
 
-  same_tokens: np.ndarray
-  new_samples: np.ndarray
+  same_tokens: np.ndarray  # token-mean entropy of the batch's tokens, nats
+  new_samples: np.ndarray  # token-mean entropy of new samples, nats
+  log_probs: np.ndarray  # [batches, Q, G], nats, sums of the batch's responses
 
 
 def built(name: str, overrides: Mapping = {}) -> Run:
@@ -75,12 +82,13 @@ def save_batches(run: Run, count: int) -> list[Saved]:
     key, sample_key = jax.random.split(jax.random.fold_in(jax.random.key(7), i))
     prompts, problems = next(run.data.stream)
     rollout = run.functions.generate(run.state.params, prompts, sample_key)
-    batches.append(Saved(prompts, problems, rollout, key))
+    judged = judge_rollout(run.data, jax.device_get(rollout), problems, 0)
+    batches.append(Saved(prompts, problems, rollout, judged.rewards, key))
   return batches
 
 
-def measure(run: Run, batches: Sequence[Saved], entropies_of) -> Entropies:
-  """Returns the entropies after a method's updates on each batch."""
+def measure(run: Run, batches: Sequence[Saved], policy_on) -> Measured:
+  """Measures a method's policy after its updates on each batch."""
   found = []
   for saved in batches:
     responses = run.functions.advantage(
@@ -92,32 +100,40 @@ def measure(run: Run, batches: Sequence[Saved], entropies_of) -> Entropies:
       make_batch(saved.rollout, responses),
       saved.key,
     )
-    found.append(entropies_of(state.params, saved))
-  return Entropies(*np.array(found).T)
+    found.append(policy_on(state.params, saved))
+  return stacked(found)
 
 
-def make_entropies_of(run: Run):
-  """Makes (params, saved) -> entropy on its tokens and on new samples."""
+def stacked(found: Sequence[Measured]) -> Measured:
+  """Returns one Measured of several, over a new first axis."""
+  return Measured(*(np.stack(field) for field in zip(*found, strict=True)))
+
+
+def make_policy_on(run: Run):
+  """Makes (params, saved) -> Measured of one batch."""
   model = decoder(run.sizes)
 
   @jax.jit
-  def on_same_tokens(params: Params, rollout: Rollout) -> Array:
+  def on_same_tokens(params: Params, rollout: Rollout) -> tuple[Array, Array]:
     mask = rollout.response_mask
-    _, entropy = score(
+    log_probs, entropy = score(
       model,
       params,
       rollout.tokens,
       rollout.positions,
       response_length=mask.shape[1],
     )
-    return jnp.sum(entropy * mask) / jnp.sum(mask)
+    mean = jnp.sum(entropy * mask) / jnp.sum(mask)
+    return mean, jnp.sum(log_probs * mask, axis=1)
 
-  def entropies_of(params: Params, saved: Saved) -> tuple[float, float]:
+  def policy_on(params: Params, saved: Saved) -> Measured:
+    same, log_probs = on_same_tokens(params, saved.rollout)
     new = run.functions.evaluate(params, saved.prompts, saved.key)
     total = jnp.sum(new.entropy) / jnp.sum(new.response_mask)
-    return float(on_same_tokens(params, saved.rollout)), float(total)
+    log_probs = log_probs.reshape(saved.correct.shape)
+    return Measured(*map(np.asarray, (same, total, log_probs)))
 
-  return entropies_of
+  return policy_on
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -137,8 +153,19 @@ def verdict(mean: float, error: float, direction: int) -> str:
   return "as claimed" if mean * direction > 0 else "THE OTHER WAY"
 
 
+def uplift(batches: Sequence[Saved], before: Measured, found: Measured) -> str:
+  """Returns the uplift rates by rank as text, the likeliest response first."""
+  merged = lambda x: jnp.asarray(np.concatenate(x))
+  rates = uplift_rate(
+    merged(before.log_probs),
+    merged(found.log_probs),
+    merged([saved.correct for saved in batches]),
+  )
+  return " ".join(f"{rate:5.2f}" for rate in rates.tolist())
+
+
 def line(
-  name: str, method: Method, found: Entropies, base: Entropies
+  name: str, method: Method, found: Measured, base: Measured
 ) -> tuple[str, str]:
   """Returns a method's line of the table and its verdict."""
   same = mean_and_error(found.same_tokens - base.same_tokens)
@@ -156,30 +183,28 @@ def main(argv: Sequence[str]) -> None:
   methods = chosen_methods(_METHODS.value)
   baseline = built(BASELINE)
   batches = save_batches(baseline, _BATCHES.value)
-  entropies_of = make_entropies_of(baseline)
-  measured = functools.partial(
-    measure, batches=batches, entropies_of=entropies_of
-  )
-  before = np.array([entropies_of(baseline.state.params, b) for b in batches])
+  policy_on = make_policy_on(baseline)
+  measured = functools.partial(measure, batches=batches, policy_on=policy_on)
+  before = stacked([policy_on(baseline.state.params, b) for b in batches])
   base = measured(baseline)
   change = [
     mean_and_error(after - start)
-    for after, start in zip(base, before.T, strict=True)
+    for after, start in zip(base[:2], before[:2], strict=True)
   ]
   print(
-    f"entropy of the base {before[:, 0].mean():.4f} nats a token; "
+    f"entropy of the base {before.same_tokens.mean():.4f} nats a token; "
     f"{len(batches)} batches; {jax.devices()[0].device_kind}"
   )
   head = "".join(f"{title:>20}" for title in ("same tokens", "new samples"))
   print(f"{'millinats a token':<22}{'claim':>7}{head}   verdict")
   columns = [f"{mean:+9.3f} ± {error:6.3f}" for mean, error in change]
   print(f"{'grpo, its own change':<22}{'lower':>7}  {'  '.join(columns)}")
-  verdicts = []
+  verdicts, uplifts = [], {BASELINE: uplift(batches, before, base)}
   for name, method in methods.items():
-    text, said = line(
-      name, method, measured(built(name, method.overrides)), base
-    )
+    found = measured(built(name, method.overrides))
+    text, said = line(name, method, found, base)
     verdicts.append(said)
+    uplifts[name] = uplift(batches, before, found)
     print(text, flush=True)
   counts = {said: verdicts.count(said) for said in sorted(set(verdicts))}
   print("; ".join(f"{said}: {count}" for said, count in counts.items()))
@@ -187,6 +212,9 @@ def main(argv: Sequence[str]) -> None:
     if method.overrides or method.why:
       settings = ", ".join(f"{k}={v}" for k, v in method.overrides.items())
       print(f"  {name}: {' '.join(filter(None, (settings, method.why)))}")
+  print("\nuplift rate of right responses, by rank, the likeliest first")
+  for name, rates in uplifts.items():
+    print(f"{name:<22}{rates}")
 
 
 if __name__ == "__main__":

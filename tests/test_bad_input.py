@@ -239,6 +239,17 @@ def test_semantic_settings_that_cannot_work_are_named(
     build(config)
 
 
+def test_two_weights_of_right_responses_are_warned_about(base):
+  config = tiny_config(
+    base,
+    advantage=("w_reinforce",),
+    objective=("ppo_clip", "positive_reweighting"),
+    **{"control.name": "entropy_guided", "control.target": 0.4},
+  )
+  with pytest.warns(UserWarning, match="w_reinforce in advantage: both"):
+    check(config)
+
+
 def test_gspo_under_another_aggregation_is_refused(base):
   config = tiny_config(base, objective=("gspo",))
   with pytest.raises(

@@ -45,6 +45,19 @@ def test_prompts_are_padded_on_the_left(tokenizer):
   assert dtypes == [np.int32, np.float32, np.int32]
 
 
+def test_a_template_changes_what_is_read_and_nothing_else(tokenizer):
+  problems = [Problem("1=", {"a": 1}), Problem("23=", {"a": 2})]
+  templated = data.Templated(problems, lambda prompt: f"0{prompt}=")
+  assert list(templated) == [
+    Problem("01==", {"a": 1}),
+    Problem("023==", {"a": 2}),
+  ]
+  assert templated[1:] == [Problem("023==", {"a": 2})]
+  found = data.encode_prompts(templated, tokenizer, 5)
+  expected = data.encode_prompts(list(templated), tokenizer, 5)
+  np.testing.assert_array_equal(found.tokens, expected.tokens)
+
+
 def test_no_problems_make_an_empty_array(tokenizer):
   assert data.encode_prompts([], tokenizer, 4).tokens.shape == (0, 4)
 

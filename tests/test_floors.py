@@ -36,6 +36,8 @@ FLOORS = (
     "prompt_table",
     "curriculum",
     "tokenizer",
+    "templates",
+    "chat_template",
     "embeddings",
     "checkpoint",
     "metrics",
@@ -43,12 +45,13 @@ FLOORS = (
     "runs",
     "figures",
     "summary",
+    "sections",
     "report",
     "interrupt",
     "workdir",
   },
   {"train_step", "evaluate"},
-  {"check", "build", "train", "prompt_entropy", "main", "command"},
+  {"check", "build", "train", "prompt_entropy", "main", "command", "export"},
 )
 
 FOREIGN = {
@@ -71,6 +74,7 @@ FOREIGN = {
   "tokenizers": {"tokenizer", "embeddings"},
   "onnxruntime": {"embeddings"},
   "safetensors": {"models"},
+  "jinja2": {"chat_template"},
   "tensorflow": set(),
   "torch": set(),
   "configs": set(),

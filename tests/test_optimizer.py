@@ -47,12 +47,16 @@ def test_the_first_update_of_adam_is_the_learning_rate():
   np.testing.assert_allclose(updates["kernel"], -0.1, rtol=1e-5)
 
 
-def test_weight_decay_spares_norms():
-  params = {"norm": {"scale": jnp.ones(2)}, "q_proj": jnp.ones((2, 2))}
+def test_weight_decay_spares_norms_and_biases():
+  params = {
+    "norm": {"scale": jnp.ones(2)},
+    "q_proj": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones((2, 2))},
+  }
   grads = jax.tree.map(jnp.zeros_like, params)
   updates = step(optimizer(weight_decay=0.5), params, grads)
   np.testing.assert_array_equal(updates["norm"]["scale"], 0.0)
-  np.testing.assert_allclose(updates["q_proj"], -0.05, rtol=1e-6)
+  np.testing.assert_array_equal(updates["q_proj"]["bias"], 0.0)
+  np.testing.assert_allclose(updates["q_proj"]["kernel"], -0.05, rtol=1e-6)
 
 
 def test_the_state_is_named():

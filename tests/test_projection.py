@@ -27,7 +27,7 @@ from entrojax.sharding import by_row, make_mesh, param_shardings, replicated
 from entrojax.train_step import init_state, make_update
 from entrojax.types import TrainState
 from tests.system import tiny_config
-from tests.test_train_step import (
+from tests.updates import (
   GROUP_SIZE,
   PROMPT_LENGTH,
   RESPONSE_LENGTH,
@@ -193,6 +193,19 @@ def test_a_step_that_raises_entropy_is_lowered_by_the_two_sided_form_alone(
   assert metrics["projection/touched"] == touched
 
 
+@pytest.mark.parametrize(
+  ("upper", "change", "touched"), [(0.5, 0.5, 1.0), (2.0, 1.0, 0.0)]
+)
+def test_a_step_that_raises_entropy_too_far_is_brought_down_to_upper(
+  upper, change, touched
+):
+  _, metrics = one_step(
+    ONE, {"w": jnp.array([-2.0, 0.0])}, **RAISE, upper=upper
+  )
+  assert metrics["projection/predicted_change"] == change
+  assert metrics["projection/touched"] == touched
+
+
 def test_the_correction_is_bounded_relative_to_the_step():
   # unbounded it is 1.125 times the step, see above
   step, metrics = one_step(
@@ -321,6 +334,8 @@ def test_without_a_target_every_update_is_to_keep_its_entropy():
     ({"limit": 0.0}, r"projection\.limit must be above 0, got 0"),
     ({"target": 1.0, "gain": -0.5}, r"projection\.gain must not .* -0\.5"),
     ({"integral_gain": -2}, r"projection\.integral_gain must not .* -2"),
+    ({"upper": 1e-9}, r"projection\.upper = 1e-09 .* limit"),
+    ({"upper": 1.0, "sided": "both"}, r"projection\.upper = 1\.0 .*'both'"),
     ({"sided": "lower"}, r"projection\.sided must be .* 'lower'"),
     ({"max_relative_correction": 0}, r"max_relative_correction must be above"),
     (

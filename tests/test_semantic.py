@@ -5,7 +5,9 @@ and rounded to the digits that stand here.
 """
 
 import functools
+import json
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,25 +18,21 @@ from entrojax.semantic import ESTIMATORS, FORMS, modulation, semantic_entropy
 
 NORMALISED = ("rao", "count", "mc")
 
-# groups of 8 by the sizes of their clusters; all masses are counts
-SIZES = ([8], [7, 1], [4, 4], [5, 2, 1], [4, 2, 1, 1], [2] * 4, [1] * 8)
-ENTROPY = [0, 0.37677, 0.69315, 0.90026, 1.21301, 1.38629, 2.07944]
-MC = [0, 1.10649, 0.69315, 1.31191, 1.55958, 1.38629, 2.07944]
-SHARE = [0, 0.18119, 0.33333, 0.43293, 0.58333, 0.66667, 1]  # of log 8
+GOLDENS = json.loads((Path(__file__).parent / "goldens.json").read_text())
+GOLDEN = GOLDENS["semantic_entropy"]
+SIZES = GOLDEN["sizes"]  # of the clusters of groups of 8
+ENTROPY, MC, SHARE = (GOLDEN[name] for name in ("entropy", "mc", "share"))
 FACTORS = {
-  ("inverse", 0.0417): [1, 0.9925, 0.98629, 0.98227, 0.97625, 0.97295, 0.95997],
-  ("inverse", 1.0): [1, 0.84661, 0.75, 0.69787, 0.63158, 0.6, 0.5],
-  ("linear", 0.5): [1, 0.90941, 0.83333, 0.78353, 0.70833, 0.66667, 0.5],
-  ("exp", 0.5): [1, 0.91339, 0.84648, 0.80536, 0.74702, 0.71653, 0.60653],
-  ("focal", 1.0): [1, 0.81881, 0.66667, 0.56707, 0.41667, 0.33333, 0],
+  (golden["form"], golden["alpha"]): golden["values"]
+  for golden in GOLDEN["factors"]
 }
 CLUSTERS = np.array([np.repeat(range(len(n)), n) for n in SIZES])
 FIVE_DIGITS = 6e-6  # half a unit of the fifth, and float32's rounding
 SIX_DIGITS = 2e-6  # half a unit of the sixth, and float32's rounding
 
 # the worked example: four answers, the first two alike
-ELL = np.array([[-0.2, -0.3, -0.5, -1.0]], np.float32)
-ALIKE = np.array([[0, 0, 1, 2]])
+ELL = np.array([GOLDEN["mean_log_probs"]], np.float32)
+ALIKE = np.array([GOLDEN["clusters"]])
 
 
 @functools.cache
@@ -111,7 +109,11 @@ def test_cluster_sizes_have_their_shares_of_log_g():
 
 @pytest.mark.parametrize(
   ("estimator", "expected"),
-  [("rao", 0.921135), ("mc", 1.281651), ("count", 1.039721)],
+  [
+    ("rao", GOLDEN["rao"]),
+    ("mc", GOLDEN["mc_of_masses"]),
+    ("count", GOLDEN["count"]),
+  ],
 )
 def test_the_worked_example_has_its_entropies(estimator, expected):
   found = estimate(estimator, ALIKE, ELL)
@@ -121,13 +123,16 @@ def test_the_worked_example_has_its_entropies(estimator, expected):
 def test_the_twin_has_the_masses_of_the_worked_example():
   found = np.array(list(masses(ALIKE[0], ELL[0]).values()))
   np.testing.assert_allclose(found, [1.55955, 0.60653, 0.36788], atol=5e-6)
-  expected = [0.615459, 0.239361, 0.145180]
-  np.testing.assert_allclose(found / found.sum(), expected, atol=SIX_DIGITS)
+  np.testing.assert_allclose(
+    found / found.sum(), GOLDEN["masses"], atol=SIX_DIGITS
+  )
 
 
 def test_the_literal_mc_falls_below_log_k_where_the_normalised_one_cannot():
   found = estimate("mc_unnormalised", ALIKE, ELL)
-  np.testing.assert_allclose(found, 0.35187, rtol=0, atol=FIVE_DIGITS)
+  np.testing.assert_allclose(
+    found, GOLDEN["mc_unnormalised"], rtol=0, atol=FIVE_DIGITS
+  )
   assert found < math.log(3) < estimate("mc", ALIKE, ELL)
 
 

@@ -119,3 +119,68 @@ def test_the_characters_of_countdown_encode_its_prompts_and_solutions():
   wrapped = tokenizer_lib.Tokenizer(backend, eos_ids=[EOS], pad_id=0)
   for text in ("3 5 7 9=24:", "(3+9)*(7-5)", "8/(2-1)*0+46"):
     assert wrapped.decode(wrapped.encode(text)) == text
+
+
+def write_generation_config(folder, **config):
+  (folder / "generation_config.json").write_text(json.dumps(config))
+
+
+def test_what_the_generation_config_says_of_eos_and_pad_comes_first(tmp_path):
+  write_folder(tmp_path, {"eos_token_id": EOS, "pad_token_id": 0})
+  write_generation_config(tmp_path, eos_token_id=[5, EOS], pad_token_id=6)
+  tokenizer = tokenizer_lib.load(tmp_path)
+  assert (tokenizer.eos_ids, tokenizer.pad_id) == ((5, EOS), 6)
+
+
+def test_a_generation_config_that_names_no_eos_leaves_it_to_the_config(
+  tmp_path,
+):
+  write_folder(tmp_path, {"eos_token_id": EOS, "pad_token_id": 0})
+  write_generation_config(tmp_path, temperature=0.6, eos_token_id=None)
+  tokenizer = tokenizer_lib.load(tmp_path)
+  assert (tokenizer.eos_ids, tokenizer.pad_id) == ((EOS,), 0)
+
+
+def test_an_eos_of_the_generation_config_that_is_no_token_is_named(tmp_path):
+  write_folder(tmp_path, {"eos_token_id": EOS, "pad_token_id": 0})
+  write_generation_config(tmp_path, eos_token_id=[EOS, 99])
+  with pytest.raises(
+    ValueError,
+    match=r"generation_config\.json: EOS token 99 .* of .*tokenizer\.json",
+  ):
+    tokenizer_lib.load(tmp_path)
+
+
+def test_a_malformed_generation_config_is_named(tmp_path):
+  write_folder(tmp_path, {"eos_token_id": EOS})
+  (tmp_path / "generation_config.json").write_text("{bad")
+  with pytest.raises(ValueError, match=r"generation_config\.json"):
+    tokenizer_lib.load(tmp_path)
+
+
+def with_bos(text="<bos> $A <eos>"):
+  backend = tokenizer_lib.character_tokenizer("ab")
+  backend.post_processor = tokenizers.processors.TemplateProcessing(
+    single=text, special_tokens=[("<bos>", BOS), ("<eos>", EOS)]
+  )
+  return tokenizer_lib.Tokenizer(backend, eos_ids=[EOS], pad_id=0)
+
+
+def test_a_prompt_that_begins_with_the_bos_gets_no_second_one():
+  assert with_bos().encode_prompt("<bos>ab") == [BOS, 3, 4]
+  assert with_bos().encode_prompt("") == [BOS]
+
+
+def test_an_eos_that_the_text_itself_ends_with_stays():
+  assert with_bos().encode_prompt("a<eos>") == [BOS, 3, EOS]
+  assert with_bos("<bos> $A").encode_prompt("a<eos>") == [BOS, 3, EOS]
+
+
+def test_a_folder_s_own_padding_and_truncation_are_ignored(tmp_path):
+  write_folder(tmp_path, {"eos_token_id": EOS, "pad_token_id": 0})
+  path = str(tmp_path / "tokenizer.json")
+  backend = tokenizers.Tokenizer.from_file(path)
+  backend.enable_truncation(2)
+  backend.enable_padding(length=9)
+  backend.save(path)
+  assert tokenizer_lib.load(tmp_path).encode("aaaa") == [3, 3, 3, 3]

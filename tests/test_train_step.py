@@ -30,8 +30,10 @@ from tests.updates import (
   GROUP_SIZE,
   NUM_ROWS,
   PROMPT_LENGTH,
+  SPLITS,
   Setting,
   difference,
+  log_softmax,
   make_batch,
   recording_sgd,
   totals,
@@ -50,14 +52,6 @@ EVERYTHING = chain(
 
 # metrics that are float64 if the tokens are; the others are float32 scalars
 EXACT = ("actor/entropy", "actor/ppo_kl", "actor/pg_loss", "actor/kl_loss")
-
-SPLITS = {
-  "8 micro-batches": {"num_microbatches": 8},
-  "8 x 1 x 1": {"mesh": (8, 1, 1)},
-  "1 x 8 x 1": {"mesh": (1, 8, 1)},
-  "1 x 1 x 8": {"mesh": (1, 1, 8)},
-  "2 x 2 x 2": {"mesh": (2, 2, 2)},
-}
 
 
 def decoder_setting(sizes, params, objective, controller, dtype):
@@ -178,11 +172,6 @@ def simple(
   table = np.random.default_rng(seed).normal(size=(8, 8))
   params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
   return update, init_state(params, optimizer), make_batch(seed)
-
-
-def log_softmax(logits):
-  logits = np.asarray(logits, np.float64)
-  return logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
 
 
 def test_the_first_update_has_the_policy_gradient_of_the_table(bigram):

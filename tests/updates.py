@@ -14,6 +14,13 @@ from entrojax.types import Batch
 
 NUM_ROWS, PROMPT_LENGTH, RESPONSE_LENGTH = 16, 3, 5
 GROUP_SIZE = 2
+SPLITS = {
+  "8 micro-batches": {"num_microbatches": 8},
+  "8 x 1 x 1": {"mesh": (8, 1, 1)},
+  "1 x 8 x 1": {"mesh": (1, 8, 1)},
+  "1 x 1 x 8": {"mesh": (1, 1, 8)},
+  "2 x 2 x 2": {"mesh": (2, 2, 2)},
+}
 
 
 def make_batch(seed, dtype=np.float32, vocabulary=8) -> Batch:
@@ -73,6 +80,11 @@ def totals(metrics):
     name: np.asarray(m.total) / np.asarray(m.count)
     for name, m in metrics.items()
   }
+
+
+def log_softmax(logits):
+  logits = np.asarray(logits, np.float64)
+  return logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
 
 
 class Setting:

@@ -1,181 +1,43 @@
-"""Model folders in Hugging Face's format: config.json, model.safetensors.
+"""Model folders in Hugging Face's format: config.json, safetensors."""
 
-Names and shapes on disk are Hugging Face's: a linear weight is [out, in] and
-each layer has its own; ours is [in, out] with all layers stacked. A tensor is
-read, checked and placed one at a time. Only safetensors: nothing is executed.
-"""
-
-from collections.abc import Iterator, Mapping
-import dataclasses
+from collections.abc import Mapping
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from entrojax.models.config_json import read_config, read_json, write_config
 from entrojax.models.decoder import DecoderConfig, decoder
+from entrojax.models.read_weights import load_params
+from entrojax.models.write_weights import save_params
 from entrojax.types import Params
 
-_ARCHITECTURE = "Qwen3ForCausalLM"
-_WEIGHTS = "model.safetensors"
-_ONLY = {  # what the decoder computes; anything else would load and be wrong
-  "hidden_act": "silu",
-  "attention_bias": False,
-  "use_sliding_window": False,
-  "rope_scaling": None,
-}
+__all__ = [
+  "export_folder",
+  "load",
+  "load_params",
+  "read_config",
+  "save_params",
+  "write_config",
+  "write_folder",
+]
 
-
-def read_config(folder: Path) -> DecoderConfig:
-  """Returns the decoder's sizes from `folder`/config.json.
-
-  Raises:
-    ValueError: the file is missing, is not JSON, lacks a key or describes
-      another architecture; the message names the file and the key.
-  """
-  path = Path(folder) / "config.json"
-  try:
-    raw = json.loads(path.read_text())
-  except FileNotFoundError:
-    raise ValueError(f"{path}: no such file; is this a model folder?") from None
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{path}: not JSON: {error}") from None
-  if not isinstance(raw, dict):
-    raise ValueError(f"{path}: not a JSON object")
-  architectures = raw.get("architectures")
-  if architectures != [_ARCHITECTURE]:
-    raise ValueError(
-      f"{path}: architectures is {architectures}; only [{_ARCHITECTURE!r}] can "
-      "be read"
-    )
-  for key, value in _ONLY.items():
-    if raw.get(key, value) not in (value, None):
-      raise ValueError(
-        f"{path}: {key} is {raw[key]!r}; only {value!r} can be read"
-      )
-  # transformers 5 keeps the base of the rotation in a section of its own
-  rope = raw.get("rope_parameters") or {}
-  if rope.get("rope_type", "default") != "default":
-    raise ValueError(f"{path}: rope_type is {rope['rope_type']!r}, not default")
-  merged = {"rope_theta": rope.get("rope_theta", 10_000.0), **raw}
-  fields = [f.name for f in dataclasses.fields(DecoderConfig)]
-  missing = [name for name in fields if name not in merged]
-  if missing:
-    raise ValueError(f"{path}: lacks {', '.join(missing)}")
-  for field in dataclasses.fields(DecoderConfig):
-    value = merged[field.name]
-    kinds = (int, float) if field.type is float else (field.type,)
-    if type(value) not in kinds:
-      raise ValueError(f"{path}: {field.name} is {value!r}, not a {kinds[-1]}")
-  return DecoderConfig(**{name: merged[name] for name in fields})
-
-
-def write_config(
-  folder: Path, config: DecoderConfig, *, eos_token_id: int, pad_token_id: int
-) -> None:
-  """Writes `folder`/config.json."""
-  raw = {
-    "architectures": [_ARCHITECTURE],
-    "model_type": "qwen3",
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "max_position_embeddings": 4096,
-    "torch_dtype": "float32",
-    "eos_token_id": eos_token_id,
-    "pad_token_id": pad_token_id,
-    **dataclasses.asdict(config),
-  }
-  path = Path(folder) / "config.json"
-  path.write_text(json.dumps(raw, indent=2, sort_keys=True) + "\n")
-
-
-def load_params(
-  folder: Path, config: DecoderConfig, *, dtype: Any = jnp.float32
-) -> Params:
-  """Returns the parameters in `folder`/model.safetensors, on the host.
-
-  Raises:
-    ValueError: a tensor is missing, has another shape or the file is broken;
-      the message names file and tensor.
-  """
-  path = Path(folder) / _WEIGHTS
-  shapes = jax.eval_shape(decoder(config).init, jax.random.key(0))
-  leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-  try:
-    with safetensors.safe_open(path, framework="numpy") as tensors:
-      names = set(tensors.keys())
-      loaded = [
-        _read_leaf(path, tensors, names, _path_name(where), leaf.shape)
-        for where, leaf in leaves
-      ]
-  except FileNotFoundError:
-    raise ValueError(f"{path}: no such file") from None
-  except safetensors.SafetensorError as error:
-    raise ValueError(f"{path}: not a whole safetensors file: {error}") from None
-  return jax.tree.unflatten(structure, [x.astype(dtype) for x in loaded])
-
-
-def save_params(folder: Path, params: Params) -> None:
-  """Writes `folder`/model.safetensors under Hugging Face's names."""
-  tensors: dict[str, np.ndarray] = {}
-  for where, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-    array = np.asarray(leaf)
-    for name, index in _tensor_names(_path_name(where), array.shape):
-      tensors[name] = np.ascontiguousarray(_transposed(name, array[index]))
-  folder = Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  safetensors.numpy.save_file(tensors, folder / _WEIGHTS, {"format": "pt"})
-
-
-def _path_name(path: Any) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _tensor_names(
-  path: str, shape: tuple[int, ...]
-) -> Iterator[tuple[str, Any]]:
-  """Yields (name on disk, index into our leaf) for each tensor of a leaf."""
-  if path == "lm_head":
-    yield "lm_head.weight", ...
-  elif not path.startswith("layers/"):
-    yield f"model.{path.removesuffix('/scale')}.weight", ...
-  else:
-    module = path.removeprefix("layers/").rsplit("/", 1)[0].replace("/", ".")
-    for layer in range(shape[0]):
-      yield f"model.layers.{layer}.{module}.weight", layer
-
-
-def _transposed(name: str, array: np.ndarray) -> np.ndarray:
-  """Turns a projection's [in, out] into [out, in], or back."""
-  return array.T if "_proj." in name else array
-
-
-def _read_leaf(
-  path: Path,
-  tensors: Any,
-  names: set[str],
-  leaf_path: str,
-  shape: tuple[int, ...],
-) -> np.ndarray:
-  """Returns one of our leaves, gathered from its tensors on disk."""
-  leaf = np.empty(shape, np.float32)
-  for name, index in _tensor_names(leaf_path, shape):
-    if name not in names:
-      raise ValueError(f"{path}: tensor {name!r} is missing")
-    array = _transposed(name, tensors.get_tensor(name))
-    wanted = leaf[index].shape
-    if array.shape != wanted:
-      raise ValueError(
-        f"{path}: tensor {name!r} has shape "
-        f"{tuple(tensors.get_slice(name).get_shape())}, config.json asks for "
-        f"{_transposed(name, np.empty(wanted)).shape}"
-      )
-    leaf[index] = array.astype(np.float32)
-  return leaf
+# all that a folder may hold besides weights and what we write
+_COMPANIONS = (
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "chat_template.jinja",
+  "LICENSE",
+)
 
 
 def load(folder: Path, **options: Any) -> tuple[DecoderConfig, Params]:
@@ -188,9 +50,9 @@ def write_folder(
   folder: Path,
   config: DecoderConfig,
   params: Params,
-  special_ids: Mapping[str, int],
+  special_ids: Mapping[str, Any],
 ) -> None:
-  """Writes config.json and model.safetensors; the tokenizer is the caller's.
+  """Writes config.json and the weights; the tokenizer is the caller's.
 
   Args:
     folder: made if missing.
@@ -199,4 +61,46 @@ def write_folder(
     special_ids: eos_token_id and pad_token_id.
   """
   save_params(folder, params)
-  write_config(folder, config, **special_ids)
+  dtype = str(params["embed_tokens"].dtype)
+  write_config(folder, config, **special_ids, torch_dtype=dtype)
+
+
+def export_folder(
+  folder: Path,
+  source: Path,
+  params: Params,
+  *,
+  dtype: Any = None,
+  max_shard_bytes: int = 4 * 2**30,
+) -> None:
+  """Writes a folder that differs from `source` in its weights alone.
+
+  config.json keeps every key but the one that names the weights' type;
+  tokenizer, chat template and generation settings are copied.
+
+  Args:
+    folder: made if missing; not `source`.
+    source: the model folder that the run began with.
+    params: trained.
+    dtype: of the files; None: the parameters' own.
+    max_shard_bytes: of a file of weights.
+
+  Raises:
+    ValueError: `folder` is `source`, or the parameters are of another model.
+  """
+  folder, source = Path(folder), Path(source)
+  if folder.resolve() == source.resolve():
+    raise ValueError(f"{folder}: would overwrite the model it is made from")
+  shapes = jax.eval_shape(decoder(read_config(source)).init, jax.random.key(0))
+  if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, shapes):
+    raise ValueError(f"{source}: config.json describes other parameters")
+  save_params(folder, params, dtype=dtype, max_shard_bytes=max_shard_bytes)
+  for name in _COMPANIONS:
+    if (source / name).is_file():
+      shutil.copyfile(source / name, folder / name)
+  raw = read_json(source / "config.json")
+  key = "dtype" if "dtype" in raw else "torch_dtype"
+  raw[key] = str(
+    np.dtype(params["embed_tokens"].dtype if dtype is None else dtype)
+  )
+  (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n")

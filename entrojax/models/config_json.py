@@ -1,0 +1,211 @@
+"""A model folder's config.json to a DecoderConfig, and back.
+
+Two spellings of the rotation are read: `rope_theta` beside `rope_scaling`, as
+in released checkpoints, and `rope_parameters`, as transformers 5 writes. The
+first is written: every version reads it. A key whose value would make another
+model than the decoder computes is refused, never ignored.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from entrojax.models.decoder import DecoderConfig
+from entrojax.models.rope import Llama3Scaling
+
+
+class _Architecture(NamedTuple):
+  """What an architecture's name says that no key of config.json does."""
+
+  model_type: str
+  qkv_bias: bool
+  qk_norm: bool
+  needs_head_dim: bool  # False: hidden_size / num_attention_heads by default
+
+
+_ARCHITECTURES = {
+  "LlamaForCausalLM": _Architecture("llama", False, False, False),
+  "Qwen2ForCausalLM": _Architecture("qwen2", True, False, False),
+  "Qwen3ForCausalLM": _Architecture("qwen3", False, True, True),
+}
+_ONLY = {  # what the decoder computes; anything else would load and be wrong
+  "hidden_act": "silu",
+  "attention_bias": False,
+  "mlp_bias": False,
+  "use_sliding_window": False,
+  "use_mrope": False,
+  "rope_interleaved": False,
+  "partial_rotary_factor": 1.0,
+  "quantization_config": None,
+}
+
+
+def read_config(folder: Path) -> DecoderConfig:
+  """Returns the decoder's sizes from `folder`/config.json.
+
+  Raises:
+    ValueError: the file is missing, is not JSON, lacks a key or describes
+      another architecture; the message names the file and the key.
+  """
+  path = Path(folder) / "config.json"
+  raw = read_json(path)
+  architecture = _architecture(path, raw)
+  _refuse_variants(path, raw)
+  if not architecture.needs_head_dim and raw.get("head_dim") is None:
+    raw["head_dim"] = _default_head_dim(path, raw)
+  theta, scaling = _rotation(path, raw)
+  # as transformers does; released configs leave out what is the default
+  raw = {"tie_word_embeddings": False, "max_position_embeddings": 4096, **raw}
+  computed = {
+    "rope_theta": theta,
+    "rope_scaling": scaling,
+    "qkv_bias": architecture.qkv_bias,
+    "qk_norm": architecture.qk_norm,
+  }
+  read = _typed(path, raw, DecoderConfig, leave_out=computed)
+  return _made(path, DecoderConfig, **read, **computed)
+
+
+def write_config(
+  folder: Path,
+  config: DecoderConfig,
+  *,
+  eos_token_id: int | list[int],
+  pad_token_id: int | None,
+  torch_dtype: str = "float32",
+) -> None:
+  """Writes `folder`/config.json under the architecture's own name."""
+  name, architecture = _named(config)
+  raw = dataclasses.asdict(config)
+  del raw["qkv_bias"], raw["qk_norm"]
+  if config.rope_scaling is not None:
+    raw["rope_scaling"]["rope_type"] = "llama3"
+  raw |= {
+    "architectures": [name],
+    "model_type": architecture.model_type,
+    "hidden_act": "silu",
+    "torch_dtype": torch_dtype,
+    "eos_token_id": eos_token_id,
+    "pad_token_id": pad_token_id,
+  }
+  path = Path(folder) / "config.json"
+  path.write_text(json.dumps(raw, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+  """Returns the JSON object in a file.
+
+  Raises:
+    ValueError: there is none; the message names the file.
+  """
+  try:
+    raw = json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError:
+    raise ValueError(f"{path}: no such file; is this a model folder?") from None
+  except ValueError as error:  # also bytes that are not UTF-8
+    raise ValueError(f"{path}: not JSON: {error}") from None
+  if not isinstance(raw, dict):
+    raise ValueError(f"{path}: not a JSON object")
+  return raw
+
+
+def _architecture(path: Path, raw: Mapping[str, Any]) -> _Architecture:
+  names = raw.get("architectures")
+  if isinstance(names, list) and len(names) == 1 and names[0] in _ARCHITECTURES:
+    return _ARCHITECTURES[names[0]]
+  raise ValueError(
+    f"{path}: architectures is {names}; only one of {sorted(_ARCHITECTURES)} "
+    "can be read"
+  )
+
+
+def _named(config: DecoderConfig) -> tuple[str, _Architecture]:
+  for name, architecture in _ARCHITECTURES.items():
+    if (config.qkv_bias, config.qk_norm) == architecture[1:3]:
+      return name, architecture
+  raise ValueError(
+    f"qkv_bias = {config.qkv_bias} with qk_norm = {config.qk_norm} is none of "
+    f"{sorted(_ARCHITECTURES)}"
+  )
+
+
+def _refuse_variants(path: Path, raw: Mapping[str, Any]) -> None:
+  for key, value in _ONLY.items():
+    if raw.get(key, value) not in (value, None):
+      raise ValueError(
+        f"{path}: {key} is {raw[key]!r}; only {value!r} can be read"
+      )
+  layer_types = raw.get("layer_types") or []
+  if any(kind != "full_attention" for kind in layer_types):
+    raise ValueError(
+      f"{path}: layer_types is {layer_types}; only 'full_attention' can be read"
+    )
+
+
+def _default_head_dim(path: Path, raw: Mapping[str, Any]) -> int:
+  sizes = ("hidden_size", "num_attention_heads")
+  _require(path, raw, sizes)
+  width, heads = (_number(path, name, raw[name], int) for name in sizes)
+  if heads < 1 or width % heads:
+    raise ValueError(
+      f"{path}: hidden_size = {width} is not a multiple of num_attention_heads "
+      f"= {heads}, and head_dim is missing"
+    )
+  return width // heads
+
+
+def _rotation(
+  path: Path, raw: Mapping[str, Any]
+) -> tuple[float, Llama3Scaling | None]:
+  """Returns the base of the rotation and how it is stretched."""
+  sections = [k for k in ("rope_scaling", "rope_parameters") if raw.get(k)]
+  if len(sections) > 1:
+    raise ValueError(f"{path}: has both {' and '.join(sections)}")
+  section = raw[sections[0]] if sections else {}
+  if not isinstance(section, dict):
+    raise ValueError(f"{path}: {sections[0]} is {section!r}, not an object")
+  theta = section.get("rope_theta", raw.get("rope_theta", 10_000.0))
+  theta = _number(path, "rope_theta", theta, float)
+  kind = section.get("rope_type", section.get("type", "default"))
+  if kind == "default":
+    return theta, None
+  if kind != "llama3":
+    raise ValueError(
+      f"{path}: {sections[0]} is {section}: the rope_type {kind!r} is neither "
+      "'default' nor 'llama3'"
+    )
+  where = f"{path}: {sections[0]}"
+  return theta, _made(
+    where, Llama3Scaling, **_typed(where, section, Llama3Scaling)
+  )
+
+
+def _typed(
+  where: Any, raw: Mapping[str, Any], kind: Any, leave_out: Any = ()
+) -> dict[str, Any]:
+  """Returns the fields of a dataclass found in an object of the file."""
+  fields = [f for f in dataclasses.fields(kind) if f.name not in leave_out]
+  _require(where, raw, [f.name for f in fields])
+  return {f.name: _number(where, f.name, raw[f.name], f.type) for f in fields}
+
+
+def _require(where: Any, raw: Mapping[str, Any], names: Any) -> None:
+  missing = [name for name in names if name not in raw]
+  if missing:
+    raise ValueError(f"{where}: lacks {', '.join(missing)}")
+
+
+def _number(where: Any, name: str, value: Any, kind: Any) -> Any:
+  kinds = (int, float) if kind is float else (kind,)
+  if type(value) not in kinds:
+    raise ValueError(f"{where}: {name} is {value!r}, not a {kinds[-1]}")
+  return value
+
+
+def _made(where: Any, kind: Any, **fields: Any) -> Any:
+  try:
+    return kind(**fields)
+  except ValueError as error:
+    raise ValueError(f"{where}: {error}") from None

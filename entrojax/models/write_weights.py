@@ -1,0 +1,100 @@
+"""Parameters to model.safetensors, or to shards and their index."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+
+from entrojax.models.tensor_names import (
+  INDEX,
+  WEIGHTS,
+  is_transposed,
+  path_name,
+  tensor_names,
+)
+from entrojax.types import Array, Params
+
+
+def save_params(
+  folder: Path,
+  params: Params,
+  *,
+  dtype: Any = None,
+  max_shard_bytes: int = 4 * 2**30,
+) -> None:
+  """Writes the weights under Hugging Face's names.
+
+  One file, model.safetensors, or shards and their index if they are larger
+  than a shard may be. The host holds one shard at a time.
+
+  Args:
+    folder: made if missing; weights that lie there are replaced.
+    params: of a decoder, every part of them on devices of this process.
+    dtype: in the files; None: the parameters' own.
+    max_shard_bytes: of a file, unless one tensor is larger.
+  """
+  folder = Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  for stale in (folder / INDEX, *folder.glob("model*.safetensors")):
+    stale.unlink(missing_ok=True)
+  entries = [
+    (name, leaf, layer)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+    for name, layer in tensor_names(path_name(path), leaf.shape)
+  ]
+  shards = _split(entries, dtype, max_shard_bytes)
+  names = (
+    [WEIGHTS]
+    if len(shards) == 1
+    else [
+      f"model-{i:05d}-of-{len(shards):05d}.safetensors"
+      for i in range(1, len(shards) + 1)
+    ]
+  )
+  for file, shard in zip(names, shards, strict=True):
+    safetensors.numpy.save_file(
+      {name: _on_disk(name, leaf, at, dtype) for name, leaf, at in shard},
+      folder / file,
+      {"format": "pt"},
+    )
+  if len(shards) > 1:
+    total = sum(_num_bytes(leaf, layer, dtype) for _, leaf, layer in entries)
+    places = {
+      name: file
+      for file, shard in zip(names, shards, strict=True)
+      for name, *_ in shard
+    }
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    (folder / INDEX).write_text(
+      json.dumps(index, indent=2, sort_keys=True) + "\n"
+    )
+
+
+def _split(entries: list[Any], dtype: Any, limit: int) -> list[list[Any]]:
+  """Cuts the list of (name, leaf, layer) where a shard would grow too large."""
+  shards: list[list[Any]] = [[]]
+  size = 0
+  for name, leaf, layer in entries:
+    more = _num_bytes(leaf, layer, dtype)
+    if shards[-1] and size + more > limit:
+      shards.append([])
+      size = 0
+    shards[-1].append((name, leaf, layer))
+    size += more
+  return shards
+
+
+def _num_bytes(leaf: Array, layer: int | None, dtype: Any) -> int:
+  size = leaf.size if layer is None else leaf.size // leaf.shape[0]
+  return size * np.dtype(leaf.dtype if dtype is None else dtype).itemsize
+
+
+def _on_disk(
+  name: str, leaf: Array, layer: int | None, dtype: Any
+) -> np.ndarray:
+  array = np.asarray(leaf if layer is None else leaf[layer])
+  array = array.T if is_transposed(name) else array
+  return np.ascontiguousarray(array, dtype)

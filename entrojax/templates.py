@@ -1,0 +1,88 @@
+"""Plain prompt templates: how a question becomes the text that a model reads.
+
+Functions from text to text, so they compose with each other and with the chat
+template of a model folder (chat_template.py): `chat(dapo(question))`. The
+choice of template alone moves a Qwen2.5-Math base by tens of points (arXiv
+2503.20783): a result without its template's name means little.
+"""
+
+_BOXED = (
+  "Please reason step by step, and put your final answer within \\boxed{}."
+)
+
+
+def none(question: str) -> str:
+  """Returns the question itself."""
+  return question
+
+
+def qwen_math(question: str) -> str:
+  """Returns a turn of Qwen's chat that asks for a boxed answer.
+
+  As in RLVR-Decomposed (arXiv 2506.01347).
+  """
+  return _chat_ml("You are a helpful assistant.", f"{question}\n{_BOXED}")
+
+
+def qwen_math_without_thinking(question: str) -> str:
+  """Returns qwen_math for Qwen3, its block of thoughts already closed, empty.
+
+  As in RLVR-Decomposed (arXiv 2506.01347).
+  """
+  return qwen_math(question) + "<think>\n\n</think>\n\n"
+
+
+def qwen_math_drgrpo(question: str) -> str:
+  """Returns a turn of Qwen's chat whose system prompt asks for a boxed answer.
+
+  As in Dr. GRPO (arXiv 2503.20783).
+  """
+  return _chat_ml(_BOXED, question)
+
+
+def r1(question: str) -> str:
+  """Returns a conversation in plain text, for a base model (arXiv 2501.12948).
+
+  In the words of Dr. GRPO (arXiv 2503.20783). The response ends with its
+  closing answer tag.
+  """
+  return (
+    "A conversation between User and Assistant. The User asks a question, and "
+    "the Assistant solves it. The Assistant first thinks about the reasoning "
+    "process in the mind and then provides the User with the answer. The "
+    "reasoning process is enclosed within <think> </think> and answer is "
+    "enclosed within <answer> </answer> tags, respectively, i.e., <think> "
+    "reasoning process here </think> <answer> answer here </answer>.\n"
+    f"User: {question}\n"
+    "Assistant: <think>"
+  )
+
+
+def dapo(question: str) -> str:
+  """Returns the user's turn that asks for a last line "Answer: ..." .
+
+  As in DAPO (arXiv 2503.14476); prompts of DAPO-Math-17k have it already.
+  """
+  return (
+    "Solve the following math problem step by step. The last line of your "
+    "response should be of the form Answer: $Answer (without quotes) where "
+    "$Answer is the answer to the problem.\n\n"
+    f"{question}\n\n"
+    'Remember to put your answer on its own line after "Answer:".'
+  )
+
+
+def simple(question: str) -> str:
+  """Returns question and answer in plain text, for a base model.
+
+  As in RLVR-Decomposed (arXiv 2506.01347).
+  """
+  return f"Question:\n{question}\nAnswer:\nLet's think step by step.\n"
+
+
+def _chat_ml(system: str, user: str) -> str:
+  return (
+    f"<|im_start|>system\n{system}<|im_end|>\n"
+    f"<|im_start|>user\n{user}<|im_end|>\n"
+    "<|im_start|>assistant\n"
+  )

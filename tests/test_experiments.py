@@ -1,0 +1,59 @@
+"""The list of methods that experiments compare, and what they say of them."""
+
+import numpy as np
+import pytest
+
+from entrojax.check import check, check_overrides
+from experiments.directions import mean_and_error, verdict
+from experiments.methods import (
+  BASELINE,
+  METHODS,
+  chosen_methods,
+  config_names,
+  method_config,
+)
+
+
+def test_every_method_config_is_compared_with_the_baseline():
+  assert sorted([*METHODS, BASELINE]) == config_names()
+
+
+@pytest.mark.filterwarnings("ignore:training.updates_per_rollout")
+@pytest.mark.parametrize("name", METHODS)
+def test_the_overrides_of_a_method_are_settings_that_act(name):
+  method, config = METHODS[name], method_config(name)
+  before = config.to_json()
+  config.update_from_flattened_dict(dict(method.overrides))
+  check(config)
+  check_overrides(config, method.overrides)
+  assert (config.to_json() != before) == bool(method.overrides)
+  assert method.direction in (-1, 0, 1)
+  assert method.why or (method.direction != 0 and not method.overrides)
+
+
+def test_no_name_means_all_methods_and_an_unknown_one_names_the_nearest():
+  assert chosen_methods([]) == METHODS
+  assert list(chosen_methods(["steer"])) == ["steer"]
+  with pytest.raises(ValueError, match="did you mean 'kl_cov'"):
+    chosen_methods(["kl_cof"])
+
+
+@pytest.mark.parametrize(
+  ("mean", "error", "direction", "said"),
+  [
+    (3.0, 1.0, 1, "as claimed"),
+    (-3.0, 1.0, 1, "THE OTHER WAY"),
+    (-3.0, 1.0, -1, "as claimed"),
+    (1.9, 1.0, 1, "no difference seen"),
+    (0.0, 0.0, 1, "no difference seen"),
+    (9.0, 1.0, 0, "no claim"),
+  ],
+)
+def test_a_verdict_takes_sign_and_error(mean, error, direction, said):
+  assert verdict(mean, error, direction) == said
+
+
+def test_differences_are_in_thousandths_with_the_error_of_their_mean():
+  mean, error = mean_and_error(np.array([0.001, 0.003, 0.005]))
+  # deviation 2e-3 (ddof 1) over the root of 3
+  np.testing.assert_allclose((mean, error), (3.0, 2 / np.sqrt(3)), rtol=1e-12)
