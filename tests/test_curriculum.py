@@ -107,9 +107,15 @@ def test_each_stage_of_a_run_has_the_prompts_of_its_part(base, tmp_path):
       )
 
 
-def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(base, tmp_path):
-  table = tmp_path / "table"
+def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(
+  base, tmp_path, monkeypatch
+):
+  table, runs = tmp_path / "table", []
+  monkeypatch.setattr(
+    train_module, "build", lambda c: runs.append(build(c)) or runs[-1]
+  )
   train(staged(base, table), tmp_path / "whole")
+  assert runs[0].functions.update._cache_size() == 1  # compiled once
   for last in (2, 3, 4):  # at the border, amid the second stage, to the end
     config = staged(base, table, num_rollout_steps=last)
     train(config, tmp_path / "parts")
