@@ -62,6 +62,20 @@ def get_config() -> Config:
       "top_p": 1.0,  # 1 = off
     }
   )
+  config.dynamic_sampling = Config(  # groups all right or wrong are replaced
+    {
+      "enabled": False,
+      "max_batches": 10,  # of num_prompts, sampled for one update at most
+      "on_exhausted": "train_partial",  # if groups miss; skip_step, raise
+    }
+  )
+  config.curriculum = Config(  # of prompts, by semantic entropy
+    {
+      "table": config_dict.placeholder(str),  # of prompt_entropy; None: off
+      "num_stages": 2,
+      "steps_per_stage": config_dict.placeholder(int),  # rollout steps
+    }
+  )
   config.training = Config(
     {
       "updates_per_rollout": 1,  # optimizer steps on one rollout batch

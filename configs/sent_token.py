@@ -1,9 +1,9 @@
 """SENT's token level: a KL penalty on tokens of low entropy (arXiv 2512.04359).
 
-    python -m entrojax.main --config=configs/sent_token.py --workdir=runs/sent
+    python -m entrojax.main --config=configs/sent_token.py --workdir=runs/token
 
 Entropy: falls less than under GRPO. The paper's other half, training on prompts
-from low to high semantic entropy, is not part of it.
+from low to high semantic entropy, is in configs/sent.py.
 
 Deviation: of the tokens of low entropy, the released code takes 0.02% for those
 of high covariance. A mini-batch has some 560 of them here: 2% are 11.

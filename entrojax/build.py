@@ -22,6 +22,7 @@ from entrojax import (
 )
 from entrojax import tokenizer as tokenizers
 from entrojax.check import check, check_divisibility, member
+from entrojax.curriculum import Stages, read_entropies, stage_rows
 from entrojax.data import PromptStream, Templated, encode_prompts
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
@@ -37,7 +38,7 @@ from entrojax.sharding import (
   replicated,
 )
 from entrojax.tasks import make_task
-from entrojax.train_step import Update, init_state, make_update
+from entrojax.train_step import Update, init_state, make_update, restart
 from entrojax.types import (
   AdvantageRule,
   Controller,
@@ -60,9 +61,14 @@ class Data(NamedTuple):
 
   task: Task
   tokenizer: tokenizers.Tokenizer
-  stream: PromptStream
+  stages: Stages
   held_out: Sequence[Problem]
   cluster: Clusterer | None  # of a group's answers, where a rule asks for it
+
+  @property
+  def stream(self) -> PromptStream:
+    """The prompts of the first stage, mostly the only one."""
+    return self.stages.streams[0]
 
 
 class Functions(NamedTuple):
@@ -72,6 +78,7 @@ class Functions(NamedTuple):
   evaluate: Generate  # evaluation.num_samples samples of each prompt
   advantage: AdvantageRule  # Responses -> Responses with advantages and keep
   update: Update  # donates its state
+  restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
 
 
@@ -148,6 +155,9 @@ def build(config: Config) -> Run:
       policy,
       donate_first=True,
       out_shardings=(shardings, replicated(mesh)),
+    ),
+    restart=jax.jit(
+      functools.partial(restart, optimizer=optimizer), out_shardings=shardings
     ),
     learning_rate=schedule,
   )
@@ -270,18 +280,43 @@ def _data(config: Config) -> Data:
   task = make_task(
     config.task.name, config.task.data_dir, config.task.difficulty
   )
-  cluster, template = _clusterer(config, task), make_template(config)
-  load = lambda split: Templated(task.load(split), template)
-  held_out = load(config.evaluation.split)
+  asked = "seed_grpo" in config.advantage
+  cluster = make_clusterer(config, task) if asked else None
+  held_out = load_problems(config, task, config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
-  stream = PromptStream(
-    load(config.task.train_split),
+  stages = _stages(
+    config, load_problems(config, task, config.task.train_split), tokenizer
+  )
+  return Data(task, tokenizer, stages, held_out, cluster)
+
+
+def load_problems(config: Config, task: Task, split: str) -> Sequence[Problem]:
+  """Returns a split of the task, its prompts as the model is to read them."""
+  return Templated(task.load(split), make_template(config))
+
+
+def _stages(
+  config: Config,
+  problems: Sequence[Problem],
+  tokenizer: tokenizers.Tokenizer,
+) -> Stages:
+  """Makes the stream of prompts, or one for each stage of the curriculum."""
+  stream = functools.partial(
+    PromptStream,
     tokenizer=tokenizer,
     num_prompts=config.rollout.num_prompts,
     prompt_length=config.rollout.prompt_length,
     seed=config.seed,
   )
-  return Data(task, tokenizer, stream, held_out, cluster)
+  settings = config.curriculum
+  if not settings.table:
+    return Stages((stream(problems),), length=1)
+  entropies = read_entropies(Path(settings.table), config.task, problems)
+  rows = stage_rows(entropies, settings.num_stages)
+  return Stages(
+    tuple(stream([problems[r] for r in stage]) for stage in rows),
+    length=settings.steps_per_stage,
+  )
 
 
 def make_template(config: Config) -> Callable[[str], str]:
@@ -295,10 +330,8 @@ def make_template(config: Config) -> Callable[[str], str]:
   return lambda text: chat(plain(text))
 
 
-def _clusterer(config: Config, task: Task) -> Clusterer | None:
-  """Makes what sorts a group's answers by meaning; None if no rule asks."""
-  if "seed_grpo" not in config.advantage:
-    return None
+def make_clusterer(config: Config, task: Task) -> Clusterer:
+  """Makes what sorts a group's answers by meaning, as config.clusters says."""
   settings = config.clusters
   if settings.unparsed not in clusters.UNPARSED:
     raise ValueError(

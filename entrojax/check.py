@@ -10,6 +10,7 @@ import warnings
 from ml_collections import ConfigDict as Config
 
 from entrojax import advantages, control, objectives
+from entrojax.dynamic_sampling import ON_EXHAUSTED
 
 # what objectives and advantages export beside their members
 _NO_MEMBERS = ("chain", "policy_loss", "apply_rules", "uplift_rate")
@@ -64,14 +65,19 @@ def check_overrides(config: Config, keys: Iterable[str]) -> None:
   enabled = {*config.objective, *config.advantage, config.control.name}
   if "seed_grpo" in enabled:
     enabled.add("clusters")
-  if config.projection.enabled:
-    enabled.add("projection")
-  methods = {"clusters", "projection"}
+  switches = {
+    "dynamic_sampling.enabled": config.dynamic_sampling.enabled,
+    "projection.enabled": config.projection.enabled,
+    "curriculum.table": config.curriculum.table,
+  }
+  sections = {key: key.partition(".")[0] for key in switches}
+  enabled |= {sections[key] for key, on in switches.items() if on}
+  methods = {"clusters", *sections.values()}
   for module in (objectives, advantages, control):
     methods |= set(_members(module))
   for key in keys:
     section, _, leaf = key.partition(".")
-    if leaf and section in methods - enabled and key != "projection.enabled":
+    if leaf and section in methods - enabled and key not in switches:
       raise ValueError(
         f"{key} is set and would do nothing: {section!r} is not part of "
         f"advantage = {tuple(config.advantage)}, objective = "
@@ -93,6 +99,7 @@ def check(config: Config) -> None:
     "rollout.num_prompts": 1,
     "rollout.prompt_length": 1,
     "rollout.response_length": 1,
+    "dynamic_sampling.max_batches": 1,
     "training.updates_per_rollout": 1,
     "training.num_epochs": 1,
     "training.num_microbatches": 1,
@@ -113,6 +120,11 @@ def check(config: Config) -> None:
       "rollout.group_size must be at least 2, got "
       f"{config.rollout.group_size}: one response has no baseline"
     )
+  if config.dynamic_sampling.on_exhausted not in ON_EXHAUSTED:
+    raise ValueError(
+      f"dynamic_sampling.on_exhausted must be one of {ON_EXHAUSTED}, got "
+      f"{config.dynamic_sampling.on_exhausted!r}"
+    )
   if not config.rollout.temperature > 0:
     raise ValueError(
       "rollout.temperature must be above 0, got "
@@ -127,6 +139,7 @@ def check(config: Config) -> None:
   _check_advantage(config)
   _check_stare_target(config)
   _check_projection(config)
+  _check_curriculum(config)
   _check_clip_range(config)
   if "gspo" in config.objective and config.aggregation != "seq-mean-token-mean":
     raise ValueError(
@@ -271,6 +284,26 @@ def _check_projection(config: Config) -> None:
         f"projection.{leaf} is {value} but projection.enabled is False: no "
         "update would be projected"
       )
+
+
+def _check_curriculum(config: Config) -> None:
+  """Raises ValueError if stages have no length; warns of those never begun."""
+  settings = config.curriculum
+  if not settings.table:
+    return
+  if not settings.steps_per_stage or settings.steps_per_stage < 1:
+    raise ValueError(
+      "curriculum.steps_per_stage must be at least 1, got "
+      f"{settings.steps_per_stage}: the rollout steps of a stage"
+    )
+  last = (settings.num_stages - 1) * settings.steps_per_stage
+  if last >= config.num_rollout_steps:
+    warnings.warn(
+      f"stage {settings.num_stages} of curriculum begins after {last} rollout "
+      f"steps, the run ends after num_rollout_steps = "
+      f"{config.num_rollout_steps}",
+      stacklevel=3,
+    )
 
 
 def check_divisibility(config: Config, num_row_shards: int) -> None:

@@ -3,7 +3,8 @@
 A checkpoint holds everything that a run needs to go on bit for bit as if it
 had not stopped: parameters, optimizer state with the controller's inside, the
 root key, the position in the data and the counters. The reference model is not
-in it: it is the base model of the config.
+in it where it is the base model of the config; that of a later stage of a
+curriculum is.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,12 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def save(
-    self, step: int, state: TrainState, key: Array, host: Mapping[str, Any]
+    self,
+    step: int,
+    state: TrainState,
+    key: Array,
+    host: Mapping[str, Any],
+    ref_params: Params | None = None,
   ) -> Path:
     """Starts writing a checkpoint and returns where it will be.
 
@@ -51,31 +57,35 @@ class Checkpoints:
       state: on the device; copied before this returns, so it may be donated.
       key: the root key of the run.
       host: what JSON can hold: data position, counters.
+      ref_params: the reference's; None: it is not to be saved.
     """
     if step != self.latest():
       self._manager.save(
         step,
         args=ocp.args.Composite(
-          state=ocp.args.StandardSave(_tree(state, key)),
+          state=ocp.args.StandardSave(_tree(state, key, ref_params)),
           host=ocp.args.JsonSave(dict(host)),
         ),
       )
     return self._folder / str(step)
 
   def restore(
-    self, state: TrainState, key: Array
-  ) -> tuple[TrainState, jax.Array, dict[str, Any]]:
+    self, state: TrainState, key: Array, ref_params: Params | None = None
+  ) -> tuple[TrainState, jax.Array, dict[str, Any], Params | None]:
     """Returns the newest checkpoint, placed as `state` is placed.
 
     Args:
       state: as a fresh run makes it; gives shapes, dtypes and placement.
       key: likewise.
+      ref_params: likewise; None: the checkpoint has no reference.
 
     Raises:
       ValueError: the checkpoint lacks a tensor or has one of another shape.
     """
     step = self.latest()
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state, key))
+    target = jax.tree.map(
+      ocp.utils.to_shape_dtype_struct, _tree(state, key, ref_params)
+    )
     try:
       restored = self._manager.restore(
         step,
@@ -92,7 +102,8 @@ class Checkpoints:
     state = TrainState(
       params=tree["params"], opt_state=tree["opt_state"], step=tree["step"]
     )
-    return state, tree["key"], dict(restored["host"])
+    host = dict(restored["host"])
+    return state, tree["key"], host, tree.get("ref_params")
 
   def restore_params(self, params: Params) -> tuple[int, Params]:
     """Returns the newest checkpoint's step and parameters, on one device.
@@ -138,10 +149,13 @@ class Checkpoints:
     self._manager.close()
 
 
-def _tree(state: TrainState, key: Array) -> dict[str, Any]:
-  return {
+def _tree(
+  state: TrainState, key: Array, ref_params: Params | None
+) -> dict[str, Any]:
+  tree = {
     "params": state.params,
     "opt_state": state.opt_state,
     "step": state.step,
     "key": key,
   }
+  return tree if ref_params is None else {**tree, "ref_params": ref_params}

@@ -12,13 +12,13 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from entrojax.command import EXIT_INTERRUPTED, parse_flags
+
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's settings")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run directory")
 _RESUME = flags.DEFINE_bool(
   "resume", True, "go on from the newest checkpoint of the work directory"
 )
-
-EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,24 +47,6 @@ def main(argv: Sequence[str]) -> int:
     return EXIT_INTERRUPTED
   print(f"done: {workdir / 'metrics.jsonl'}")
   return 0
-
-
-def parse_flags(argv: Sequence[str]) -> list[str]:
-  """Parses the command line; a wrong setting ends it with one line.
-
-  ml-collections raises from the depth of a config where the key is unknown or
-  the type is wrong, and suggests the nearest key.
-  """
-  try:
-    return app.parse_flags_with_usage(list(argv))
-  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    text = str(error.args[0] if error.args else error)
-    message = " ".join(text.replace("\\n", " ").split()).replace("\\'", "'")
-    message = message.strip("'\"").replace("' Did you", "; did you")
-    unknown = isinstance(error, AttributeError | KeyError)
-    kind = "unknown setting" if unknown else "wrong setting"
-    print(f"error: {kind}: {message}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

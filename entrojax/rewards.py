@@ -1,9 +1,12 @@
 """Rewards: the verifier's verdicts on the responses of a rollout."""
 
 from collections.abc import Callable, Sequence
+import math
+from typing import Any
 
 import numpy as np
 
+from entrojax.metrics import finalize
 from entrojax.types import Problem, Responses, Rollout, Verdict, Verifier
 
 
@@ -60,31 +63,45 @@ def group_responses(
   )
 
 
-def reward_metrics(responses: Responses) -> dict[str, float]:
-  """Returns what a batch's rewards and advantages look like.
+def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
+  """Returns what the policy's responses and the batch to train on look like.
 
-  Rewards are the raw ones; shaping shows in critic/shaped_rewards.
+  Rewards are the raw ones; shaping shows in critic/shaped_rewards. What the
+  policy does is read from all its samples, whichever of them train.
 
   Args:
-    responses: with advantages, on the host.
+    sampled: every response that was judged, on the host.
+    trained: those of the batch, with advantages, on the host; the ones
+      without a token only fill it up.
   """
-  metrics: dict[str, float] = {}
-  rewards = np.asarray(responses.correctness)
-  advantages = np.asarray(responses.advantages)
-  for name, values in (("rewards", rewards), ("advantages", advantages)):
-    metrics[f"critic/{name}/mean"] = float(values.mean())
-    metrics[f"critic/{name}/max"] = float(values.max())
-    metrics[f"critic/{name}/min"] = float(values.min())
-  metrics["critic/shaped_rewards/mean"] = float(np.mean(responses.rewards))
+  rewards, lengths = map(np.asarray, (sampled.correctness, sampled.lengths))
+  trains = np.asarray(trained.lengths) > 0
   equal = rewards.max(axis=1) == rewards.min(axis=1)
-  metrics["critic/groups/all_right"] = float(
-    np.mean(equal & (rewards.max(axis=1) >= 1))
-  )
-  metrics["critic/groups/all_wrong"] = float(
-    np.mean(equal & (rewards.max(axis=1) < 1))
-  )
-  metrics["critic/kept"] = float(np.mean(np.asarray(responses.keep)))
-  return metrics | {
-    name: float(mean.total / mean.count)
-    for name, mean in responses.metrics.items()
+  right = rewards.max(axis=1) >= 1
+  return {
+    **_spread("critic/rewards", rewards),
+    **_spread("critic/advantages", np.asarray(trained.advantages)[trains]),
+    "critic/shaped_rewards/mean": _mean(np.asarray(trained.rewards)[trains]),
+    "critic/groups/all_right": float(np.mean(equal & right)),
+    "critic/groups/all_wrong": float(np.mean(equal & ~right)),
+    "critic/kept": float(np.mean(np.asarray(trained.keep))),
+    "response_length/mean": float(lengths.mean()),
+    "response_length/max": float(lengths.max()),
+    "response_length/clip_ratio": float(np.mean(np.asarray(sampled.truncated))),
+    "rollout/tokens": float(lengths.sum(dtype=np.float64)),
+    **finalize(trained.metrics),
   }
+
+
+def _spread(name: str, values: np.ndarray) -> dict[str, float]:
+  """Returns mean and extremes; NaN of nothing."""
+  some = values.size > 0
+  return {
+    f"{name}/mean": _mean(values),
+    f"{name}/max": float(values.max()) if some else math.nan,
+    f"{name}/min": float(values.min()) if some else math.nan,
+  }
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(values.mean()) if values.size else math.nan

@@ -12,11 +12,13 @@ import time
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.build import Data, Run, build
 from entrojax.checkpoint import Checkpoints
+from entrojax.dynamic_sampling import Sampled, refill
 from entrojax.effects import Effects
 from entrojax.evaluate import decode_responses, evaluate_policy, summarize
 from entrojax.interrupt import Interruption
@@ -32,6 +34,7 @@ from entrojax.train_step import make_batch
 from entrojax.types import (
   Array,
   Mean,
+  Params,
   Problem,
   Responses,
   Rollout,
@@ -52,6 +55,7 @@ class Standing(NamedTuple):
   """Where a run stands between two rollout steps."""
 
   state: TrainState
+  ref_params: Params | None  # of the reference model
   key: Array  # the root key; step i uses fold_in(key, i)
   rollout_step: int  # rollout batches done
   step: int  # optimizer steps done
@@ -62,8 +66,9 @@ class StepRecord(NamedTuple):
   """The numbers of a rollout step, its update still running."""
 
   standing: Standing
+  optimizer_step: int  # as the learning rate counts them
   metrics: Mapping[str, Mean]  # on the device
-  host: dict[str, float]
+  host: dict[str, Any]
   started: float  # time.perf_counter at its start
 
 
@@ -122,16 +127,19 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
           "sampler and trainer differ by at most "
           f"{metrics[_MISMATCH]:.1e} nats a token"
         )
-      if "actor/loss" in metrics:  # of a rollout step, not of an evaluation
+      # of a rollout step that had tokens, not of an evaluation
+      if np.isfinite(metrics.get("actor/entropy", np.nan)):
         for note in effects.notes(metrics):
           progress.note(note)
 
     def save(at: Standing) -> Path:
+      stream = run.data.stages.stream(at.rollout_step)
       return checkpoints.save(
         at.rollout_step,
         at.state,
         at.key,
-        {"data": run.data.stream.state(), "step": at.step, "tokens": at.tokens},
+        {"data": stream.state(), "step": at.step, "tokens": at.tokens},
+        at.ref_params if _has_own_reference(run, at.rollout_step) else None,
       )
 
     def evaluate(at: Standing) -> None:
@@ -144,13 +152,29 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
 
 def _standing(config: Config, run: Run, checkpoints: Checkpoints) -> Standing:
   """Returns the start, or where the newest checkpoint stands."""
-  key = jax.random.key(config.seed)
+  key, ref_params = jax.random.key(config.seed), run.ref_params
   rollout_step = checkpoints.latest()
   if rollout_step is None:
-    return Standing(run.state, key, rollout_step=0, step=0, tokens=0)
-  state, key, host = checkpoints.restore(run.state, key)
-  run.data.stream.restore(host["data"])
-  return Standing(state, key, rollout_step, host["step"], host["tokens"])
+    return Standing(run.state, ref_params, key, 0, step=0, tokens=0)
+  own = _has_own_reference(run, rollout_step)
+  state, key, host, saved = checkpoints.restore(
+    run.state, key, ref_params if own else None
+  )
+  run.data.stages.stream(rollout_step).restore(host["data"])
+  return Standing(
+    state,
+    saved if own else ref_params,
+    key,
+    rollout_step,
+    host["step"],
+    host["tokens"],
+  )
+
+
+def _has_own_reference(run: Run, rollout_step: int) -> bool:
+  """Returns whether a run that stands there has a reference but the base."""
+  later = run.data.stages.number(max(rollout_step - 1, 0)) > 0
+  return later and run.ref_params is not None
 
 
 def _loop(
@@ -196,43 +220,72 @@ def _rollout_step(
 ) -> tuple[Standing, StepRecord]:
   """Samples, judges and starts the update."""
   started = time.perf_counter()
+  stages = run.data.stages
+  if stages.restarts(standing.rollout_step):
+    standing = _restarted(run, standing)
   generate_key, update_key = jax.random.split(
     jax.random.fold_in(standing.key, standing.rollout_step)
   )
-  prompts, problems = next(run.data.stream)
-  prompts = jax.device_put(prompts, by_row(run.mesh))
-  rollout = run.functions.generate(standing.state.params, prompts, generate_key)
-  on_host = jax.device_get(rollout)
-  generated = time.perf_counter()
+  seconds = {"gen": 0.0, "verify": 0.0}
 
-  responses = run.functions.advantage(
-    judge_rollout(run.data, on_host, problems, standing.rollout_step)
-  )
-  verified = time.perf_counter()
+  def sample(key: Array) -> tuple[Rollout, Sampled]:
+    """Takes the next prompts; the rollout also as it is on the device."""
+    begun = time.perf_counter()
+    prompts, problems = next(stages.stream(standing.rollout_step))
+    prompts = jax.device_put(prompts, by_row(run.mesh))
+    rollout = run.functions.generate(standing.state.params, prompts, key)
+    on_host = jax.device_get(rollout)
+    generated = time.perf_counter()
+    responses = judge_rollout(
+      run.data, on_host, problems, standing.rollout_step
+    )
+    seconds["gen"] += generated - begun
+    seconds["verify"] += time.perf_counter() - generated
+    return rollout, Sampled(on_host, responses)
 
-  batch = make_batch(rollout, responses)
+  numbers: dict[str, Any] = {}
+  settings = dict(config.dynamic_sampling)
+  if settings.pop("enabled"):
+    batch, everything, numbers = refill(
+      lambda i: sample(jax.random.fold_in(generate_key, i))[1],
+      config.rollout.num_prompts,
+      **settings,
+    )
+    rollout = jax.device_put(batch.rollout, by_row(run.mesh))
+  else:
+    rollout, batch = sample(generate_key)
+    everything = batch.responses
+  responses = run.functions.advantage(batch.responses)
   state, metrics = run.functions.update(
-    standing.state, run.ref_params, batch, update_key
+    standing.state,
+    standing.ref_params,
+    make_batch(rollout, responses),
+    update_key,
   )
-  lengths = on_host.response_mask.sum(axis=1)
-  num_tokens = int(lengths.sum())
-  standing = Standing(
+  numbers |= reward_metrics(everything, jax.device_get(responses))
+  numbers |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
+  if len(stages.streams) > 1:
+    numbers["curriculum/stage"] = stages.number(standing.rollout_step) + 1
+  of_stage = standing.rollout_step - stages.first_step(standing.rollout_step)
+  updates = config.training.updates_per_rollout
+  standing = standing._replace(
     state=state,
-    key=standing.key,
     rollout_step=standing.rollout_step + 1,
-    step=standing.step + config.training.updates_per_rollout,
-    tokens=standing.tokens + num_tokens,
+    step=standing.step + updates,
+    tokens=standing.tokens + int(numbers["rollout/tokens"]),
   )
-  numbers = {
-    **reward_metrics(jax.device_get(responses)),
-    "response_length/mean": float(lengths.mean()),
-    "response_length/max": float(lengths.max()),
-    "response_length/clip_ratio": float(on_host.truncated.mean()),
-    "rollout/tokens": float(num_tokens),
-    "timing_s/gen": generated - started,
-    "timing_s/verify": verified - generated,
-  }
-  return standing, StepRecord(standing, metrics, numbers, started)
+  last = (of_stage + 1) * updates - 1
+  return standing, StepRecord(standing, last, metrics, numbers, started)
+
+
+def _restarted(run: Run, standing: Standing) -> Standing:
+  """Begins a stage: its reference is the policy, its optimizer is fresh."""
+  ref_params = None
+  if run.ref_params is not None:  # a copy: updates take the policy's own
+    ref_params = jax.tree.map(jnp.copy, standing.state.params)
+  return standing._replace(
+    state=run.functions.restart(standing.state), ref_params=ref_params
+  )
 
 
 def judge_rollout(
@@ -270,7 +323,7 @@ def _finished(record: StepRecord) -> StepRecord:
 
 def _numbers(run: Run, record: StepRecord) -> dict[str, Any]:
   """Returns everything that is written of a rollout step."""
-  learning_rate = run.functions.learning_rate(record.standing.step - 1)
+  learning_rate = run.functions.learning_rate(record.optimizer_step)
   numbers = finalize(record.metrics)
   if not np.isfinite(numbers["actor/grad_norm"]):
     raise ValueError(

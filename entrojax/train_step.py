@@ -81,6 +81,13 @@ def init_state(
   )
 
 
+def restart(
+  state: TrainState, optimizer: optax.GradientTransformationExtraArgs
+) -> TrainState:
+  """Returns the state with a fresh optimizer, controller included."""
+  return dataclasses.replace(state, opt_state=optimizer.init(state.params))
+
+
 def make_update(
   model: Model,
   objective: Objective,

@@ -71,14 +71,10 @@ def write_config(
       raise ValueError(
         f"workdir {workdir} holds a run: resume it, or choose another workdir"
       )
-    before, now = (
-      _leaves(json.loads(path.read_text())),
-      _leaves(json.loads(text)),
-    )
     changed = [
-      f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-      for key in sorted(before.keys() | now.keys())
-      if before.get(key) != now.get(key) and not key.startswith(_MAY_CHANGE)
+      difference
+      for difference in differences(json.loads(path.read_text()), config)
+      if not difference.startswith(_MAY_CHANGE)
     ]
     if changed:
       raise ValueError(
@@ -100,6 +96,21 @@ def trim_samples(workdir: Path, rollout_step: int | None) -> None:
     and json.loads(line)["rollout_step"] <= rollout_step
   ]
   path.write_text("".join(kept))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+  """Returns 'section.key was 1, is 2' of nested settings that differ.
+
+  Args:
+    before: as read from JSON.
+    now: what JSON can hold.
+  """
+  then, now = _leaves(before), _leaves(json.loads(json.dumps(now)))
+  return [
+    f"{key} was {then.get(key)!r}, is {now.get(key)!r}"
+    for key in sorted(then.keys() | now.keys())
+    if then.get(key) != now.get(key)
+  ]
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -55,7 +55,9 @@ METHODS = {
   "cispo": Method(1),
   "clip_cov": Method(1),
   "clip_higher": Method(1),
-  "dapo_loss": Method(1),
+  "dapo": Method(
+    1, why="without its dynamic sampling: all methods get the same batches"
+  ),
   "dr_grpo": Method(0, why=_SAME),
   "entrocraft": Method(
     1, {"entrocraft.low": (0.8, 0.8), "entrocraft.high": (0.9, 0.9)}, _BELOW
@@ -74,6 +76,11 @@ METHODS = {
   "reference_kl": Method(1),
   "rloo": Method(0, why=_SAME),
   "seed_grpo": Method(0, why="its claim is against Dr.GRPO"),
+  "sent": Method(
+    1,
+    {"curriculum.table": None},
+    "without its curriculum: all methods get the same batches",
+  ),
   "sent_token": Method(1),
   "stare": Method(1, {"stare.target": 0.8}, _BELOW),
   "starter": Method(1),

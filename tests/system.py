@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from configs import countdown as countdown_config
-from entrojax import tokenizer
+from entrojax import prompt_table, tokenizer
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.tasks import countdown
 
@@ -42,6 +42,20 @@ def tiny_config(base: Path, **overrides):
   config.mesh = (1, 1, 1)
   config.update_from_flattened_dict(overrides)
   return config
+
+
+def write_prompt_table(path: Path, config, entropies) -> None:
+  """Writes a table of prompts for a config, of these semantic entropies."""
+  settings = {"task": dict(config.task)}
+  count = len(entropies)
+  prompt_table.begin(path, settings, num_rows=count, batch_size=count)
+  prompt_table.append(
+    path,
+    [
+      {"row": row, "semantic_entropy": e, "entropy": 0.5, "accuracy": 0.5}
+      for row, e in enumerate(entropies)
+    ],
+  )
 
 
 def numbers(workdir: Path) -> list[dict]:

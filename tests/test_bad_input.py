@@ -31,6 +31,8 @@ WRONG = {
   "ppo_clip.clip_low": (1.5, r"clip_low must lie in \[0, 1\], got 1\.5"),
   "ppo_clip.clip_high": (-0.1, r"clip_high must not be negative, got -0\.1"),
   "ppo_clip.dual_clip": (1.1, r"dual_clip must be above 1 \+ clip_high"),
+  "dynamic_sampling.max_batches": (0, r"max_batches must be at least 1, got 0"),
+  "dynamic_sampling.on_exhausted": ("stop", r"on_exhausted must be one of"),
   "training.num_microbatches": (3, r"num_prompts = 8 .*num_microbatches"),
   "training.updates_per_rollout": (3, r"num_prompts = 8 do not divide"),
   "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),

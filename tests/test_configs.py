@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from entrojax.train import train
-from tests.system import numbers, write_base
+from tests.system import numbers, write_base, write_prompt_table
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 METHODS = sorted(
@@ -25,6 +25,10 @@ def base(tmp_path_factory):
 def test_a_config_runs(name, base, tmp_path, one_device, session_data):
   config = importlib.import_module(f"configs.{name}").get_config("test")
   config.model.path = str(base)
+  if config.curriculum.table:
+    config.task.train_split = "train[:16]"
+    config.curriculum.table = str(tmp_path / "table.jsonl")
+    write_prompt_table(tmp_path / "table.jsonl", config, range(16))
   train(config, tmp_path / "run")
   rows = numbers(tmp_path / "run")
   assert [row["rollout_step"] for row in rows] == [0, 1, 2, 2]

@@ -34,6 +34,9 @@ FLOORS = (
     "effects",
     "tasks",
     "data",
+    "dynamic_sampling",
+    "prompt_table",
+    "curriculum",
     "tokenizer",
     "templates",
     "chat_template",
@@ -50,12 +53,19 @@ FLOORS = (
     "workdir",
   },
   {"train_step", "evaluate"},
-  {"check", "build", "train", "main", "export"},
+  {"check", "build", "train", "prompt_entropy", "main", "command", "export"},
 )
 
 FOREIGN = {
   "flax": {"models"},
-  "ml_collections": {"check", "build", "train", "main"},
+  "ml_collections": {
+    "check",
+    "build",
+    "train",
+    "prompt_entropy",
+    "main",
+    "command",
+  },
   "tensorflow_datasets": {"tasks"},
   "pyarrow": {"tasks"},
   "reasoning_gym": {"tasks"},

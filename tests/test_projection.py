@@ -695,7 +695,7 @@ def test_the_state_survives_a_checkpoint(tmp_path):
   checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
   checkpoints.save(1, state, key, {})
   checkpoints.wait()
-  restored, _, _ = checkpoints.restore(init_state(PARAMS, optimizer), key)
+  restored, *_ = checkpoints.restore(init_state(PARAMS, optimizer), key)
   checkpoints.close()
   assert restored.opt_state["adamw"].start_entropy == 0.25
   following = [

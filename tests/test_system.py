@@ -9,14 +9,19 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from entrojax import build as build_module
 from entrojax import train as train_module
+from entrojax.build import build
+from entrojax.sharding import by_row
 from entrojax.train import train
+from entrojax.types import Verdict
 from tests.first_step import FILE as FIRST_STEP
 from tests.first_step import first_step
 from tests.system import numbers, tiny_config, write_base
@@ -128,8 +133,119 @@ def test_a_run_in_two_parts_is_the_run_in_one(base, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, *states)
 
 
+@pytest.fixture
+def coin(monkeypatch):
+  """Judges by a hash of the response: one in seven is right.
+
+  So a group of four has right and wrong responses with probability 0.46.
+  """
+  make_task = build_module.make_task
+
+  def verify(problem, response):
+    right = zlib.crc32((problem.prompt + response).encode()) % 7 == 0
+    return Verdict(float(right), "", response)
+
+  monkeypatch.setattr(
+    build_module,
+    "make_task",
+    lambda *args: make_task(*args)._replace(verify=verify),
+  )
+
+
+def resampled(base, **overrides):
+  """Returns a run with dynamic sampling, which one batch seldom ends."""
+  return controlled(
+    base,
+    **{
+      "dynamic_sampling.enabled": True,
+      "dynamic_sampling.max_batches": 2,
+      **overrides,
+    },
+  )
+
+
+def test_a_run_with_dynamic_sampling_in_two_parts_is_the_run_in_one(
+  coin, base, tmp_path
+):
+  train(resampled(base), tmp_path / "whole")
+  train(resampled(base, num_rollout_steps=2), tmp_path / "parts")
+  train(resampled(base), tmp_path / "parts")
+  whole, parts = (
+    [r for r in numbers(tmp_path / name) if "actor/loss" in r]
+    for name in ("whole", "parts")
+  )
+  assert parts == whole
+  states = [final_params(tmp_path / name) for name in ("whole", "parts")]
+  jax.tree.map(np.testing.assert_array_equal, *states)
+  batches = [row["dynamic_sampling/batches"] for row in whole]
+  assert 2 in batches
+  # tokens counts all that were sampled: 8 prompts x 4 a batch
+  for row, count in zip(whole, batches, strict=True):
+    rows = row["rollout/tokens"] / row["response_length/mean"]
+    assert rows == pytest.approx(32 * count)
+
+
+@pytest.mark.parametrize("on_exhausted", ["train_partial", "skip_step"])
+def test_no_step_trains_on_an_empty_batch(on_exhausted, base, tmp_path):
+  config = resampled(base, **{"dynamic_sampling.on_exhausted": on_exhausted})
+  config.optimizer.weight_decay = 0.1  # would act without a gradient
+  train(config, tmp_path / "run")  # the tiny base solves nothing
+  rows = [r for r in numbers(tmp_path / "run") if "actor/loss" in r]
+  for row in rows:
+    assert row["dynamic_sampling/filled"] == 0
+    assert row["critic/groups/all_wrong"] == 1
+    assert row["actor/entropy"] is None
+  state = final_params(tmp_path / "run")
+  before = build(config).state.params
+  jax.tree.map(np.testing.assert_array_equal, state["params"], before)
+  assert float(state["opt_state"]["control"]["integral"]) == 0
+
+
+def test_a_refilled_batch_lies_on_the_mesh_as_a_sampled_one(
+  base, monkeypatch, data_dir
+):
+  monkeypatch.undo()  # eight devices again
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+  placed, keys = [], []
+  for settings in (controlled, resampled):
+    config = settings(
+      base, **{"mesh": (2, 2, 2), "training.updates_per_rollout": 1}
+    )
+    run = build(config)
+    inner = run.functions.generate
+
+    def generate(params, prompts, key, inner=inner):
+      keys.append(jax.random.key_data(key).tolist())
+      return inner(params, prompts, key)
+
+    def update(state, ref_params, batch, key):
+      placed.append(jax.tree.map(lambda x: (x.sharding, x.dtype), batch))
+      return state, {}
+
+    functions = run.functions._replace(generate=generate, update=update)
+    standing = train_module.Standing(
+      run.state, None, jax.random.key(0), 0, 0, 0
+    )
+    train_module._rollout_step(
+      config, run._replace(functions=functions), standing
+    )
+  sampled, refilled = placed
+  assert sampled.tokens[0].is_equivalent_to(by_row(run.mesh), 2)
+  for field in ("tokens", "positions", "response_mask", "old_log_probs"):
+    assert getattr(refilled, field) == getattr(sampled, field), field
+  # one batch, and as many as were allowed, each with its own randomness
+  assert len({str(key) for key in keys}) == 3
+
+
+def test_a_run_that_is_to_end_where_groups_are_missing_ends(base, tmp_path):
+  config = resampled(base, **{"dynamic_sampling.on_exhausted": "raise"})
+  with pytest.raises(ValueError, match="0 of 16 groups had right and wrong"):
+    train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("settings", [controlled, resampled])
 def test_nothing_is_compiled_after_the_second_rollout_step(
-  base, tmp_path, monkeypatch
+  settings, coin, base, tmp_path, monkeypatch
 ):
   compilations, after_step = [], []
   jax.monitoring.register_event_duration_secs_listener(
@@ -145,9 +261,16 @@ def test_nothing_is_compiled_after_the_second_rollout_step(
     return record
 
   monkeypatch.setattr(train_module, "_finished", counted)
-  train(controlled(base, num_rollout_steps=6), tmp_path / "run")
+  train(settings(base, num_rollout_steps=6), tmp_path / "run")
   assert after_step[1] > 0, "the listener hears nothing"
   assert after_step[2:] == [after_step[1]] * 4
+  filled = {
+    row["dynamic_sampling/filled"]
+    for row in numbers(tmp_path / "run")
+    if "dynamic_sampling/filled" in row
+  }
+  # whatever share of the batch was filled
+  assert len(filled) > 1 or settings is controlled
 
 
 def command(workdir, base, *extra):

@@ -10,7 +10,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from entrojax.advantages.rules import known
+from entrojax.advantages.rules import kept, known
 from entrojax.masking import mean_metric
 from entrojax.semantic import modulation, semantic_entropy
 from entrojax.types import AdvantageRule, Responses
@@ -45,14 +45,14 @@ def seed_grpo(
     log_probs = known(responses, "log_probs", "seed_grpo")
     entropy = semantic_entropy(clusters, log_probs, estimator=estimator)
     factor = modulation(entropy, clusters.shape[1], form=form, alpha=alpha)
-    every = jnp.ones_like(factor)
+    counted = jnp.max(kept(responses), axis=1)
     return dataclasses.replace(
       responses,
       advantages=advantages * factor[:, None],
       metrics={
         **responses.metrics,
-        "seed_grpo/semantic_entropy": mean_metric(entropy, every),
-        "seed_grpo/factor": mean_metric(factor, every),
+        "seed_grpo/semantic_entropy": mean_metric(entropy, counted),
+        "seed_grpo/factor": mean_metric(factor, counted),
       },
     )
 
