@@ -140,7 +140,7 @@ def get_config() -> Config:
     {
       "low": (0.6, 0.4),  # nats, lower bound at the start and at the end
       "high": (0.7, 0.5),  # nats, upper bound
-      "anneal_steps": 0,  # rollout steps from the first to the last; 0 = none
+      "anneal_steps": 0,  # rollout steps from first to last; 0 = last at once
       "signal": "advantage",  # outside the band; or reward, as released
     }
   )
@@ -157,7 +157,7 @@ def get_config() -> Config:
     {
       "clip_low": 0.2,
       "clip_high": 0.2,
-      "dual_clip": 3.0,  # bound of the loss / |A| at A < 0; None = off
+      "dual_clip": 3.0,  # bound of loss / |A| at A < 0; None (in a file) = off
     }
   )
   config.gspo = Config(  # with aggregation seq-mean-token-mean alone
@@ -178,7 +178,7 @@ def get_config() -> Config:
       "clip_high": 0.28,
       "beta_low": 0.75,  # of clipped tokens at A < 0; 0 = no gradient
       "beta_high": 1.0,  # of clipped tokens at A > 0
-      "dual_clip": 3.0,  # bound of the loss / |A| at A < 0; None = off
+      "dual_clip": 3.0,  # bound of loss / |A| at A < 0; None (in a file) = off
     }
   )
   config.clip_cov = Config(

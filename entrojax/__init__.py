@@ -28,6 +28,7 @@ from entrojax.aggregation import (
   seq_mean_token_sum_norm,
   token_mean,
 )
+from entrojax.clusters import cluster, entailment_equivalence
 from entrojax.control import (
   adaptive_coefficient,
   entropic_pi,
@@ -109,9 +110,11 @@ __all__ = [
   "chain",
   "cispo",
   "clip_cov",
+  "cluster",
   "confidence",
   "covariance_by_quadrant",
   "dr_grpo",
+  "entailment_equivalence",
   "entrocraft",
   "entropic",
   "entropic_pi",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
+import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -230,10 +231,17 @@ def _try_objective(
     mask=token,
     ref_log_probs=token if with_reference else None,
   )
-  jax.eval_shape(
-    lambda t: objectives.policy_loss(objective, aggregation.token_mean, t)[0],
+  _, metrics = jax.eval_shape(
+    lambda t: objectives.policy_loss(
+      objective, aggregation.token_mean, t, coefficient=0.0
+    ),
     tokens,
   )
+  if "actor/pg_loss" not in metrics:
+    raise ValueError(
+      "objective has no surrogate, so no reward would be learned from: begin "
+      "it with one, as 'ppo_clip'"
+    )
 
 
 def make_controller(config: Config) -> Controller:
@@ -241,7 +249,7 @@ def make_controller(config: Config) -> Controller:
   name, target = config.control.name, config.control.target
   make = member(control, name, "control.name")
   settings = dict(config.get(name, {}))
-  if target is not None:
+  if "target" in inspect.signature(make).parameters:
     settings["target"] = target
   return make(**settings)
 

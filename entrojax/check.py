@@ -1,6 +1,6 @@
 """What can be known to be wrong with a config before anything is loaded."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 import difflib
 import inspect
 import math
@@ -55,7 +55,7 @@ def _members(module: ModuleType) -> list[str]:
   ]
 
 
-def check_overrides(config: Config, keys: Iterable[str]) -> None:
+def check_overrides(config: Config, keys: Collection[str]) -> None:
   """Raises ValueError naming the first setting that would do nothing.
 
   Args:
@@ -72,6 +72,11 @@ def check_overrides(config: Config, keys: Iterable[str]) -> None:
   }
   sections = {key: key.partition(".")[0] for key in switches}
   enabled |= {sections[key] for key, on in switches.items() if on}
+  if "control.target" in keys and not _holds_entropy(config):
+    raise ValueError(
+      f"control.target is set and would do nothing: control.name = "
+      f"{config.control.name!r} holds no entropy"
+    )
   methods = {"clusters", *sections.values()}
   for module in (objectives, advantages, control):
     methods |= set(_members(module))
@@ -146,7 +151,7 @@ def check(config: Config) -> None:
       "aggregation must be 'seq-mean-token-mean' with gspo in objective, got "
       f"{config.aggregation!r}"
     )
-  _warn_of_double_weights(config)
+  _warn_of_settings(config)
   _warn_of_inert_members(config)
 
 
@@ -163,6 +168,23 @@ def _check_advantage(config: Config) -> None:
       "advantage has overlong_filter and overlong_penalty: the filter takes "
       "away the responses that the penalty is for; choose one"
     )
+  signed = sorted({"psr", "nsr", "w_reinforce"} & rules)
+  for rule in ("overlong_penalty", "unlikeliness"):
+    if signed and rule in rules:
+      raise ValueError(
+        f"advantage has {rule}, which shapes rewards, and {signed[0]}, which "
+        "reads the raw verdicts: the shaping would do nothing"
+      )
+  if signed and "grpo_dropout" in rules:
+    raise ValueError(
+      f"advantage has grpo_dropout, which centres advantages, and {signed[0]}, "
+      "whose signal that would remove: take grpo, dr_grpo or rloo"
+    )
+  if {"psr", "nsr"} & rules and "entrocraft" in rules:
+    raise ValueError(
+      f"advantage has entrocraft, which keeps one sign, and {signed[0]}, which "
+      "has one sign only: outside the band nothing would be left"
+    )
   penalty, longest = config.overlong_penalty, config.rollout.response_length
   free = penalty.max_length - penalty.cache_length
   if "overlong_penalty" in rules and free >= longest:
@@ -174,15 +196,16 @@ def _check_advantage(config: Config) -> None:
 
 
 def _check_clip_range(config: Config) -> None:
-  """Raises ValueError if steer and ppo_clip disagree on what is clipped."""
-  if not {"steer", "ppo_clip"} <= set(config.objective):
+  """Raises ValueError if steer and its surrogate clip differently."""
+  if "steer" not in config.objective or config.steer.form != "theorem":
     return
-  for leaf in ("clip_low", "clip_high"):
-    if config.steer[leaf] != config.ppo_clip[leaf]:
-      raise ValueError(
-        f"steer.{leaf} = {config.steer[leaf]} must be ppo_clip.{leaf} = "
-        f"{config.ppo_clip[leaf]}"
-      )
+  for name in {"ppo_clip", "ce_gppo"} & set(config.objective):
+    for leaf in ("clip_low", "clip_high"):
+      if config.steer[leaf] != config[name][leaf]:
+        raise ValueError(
+          f"steer.{leaf} = {config.steer[leaf]} must be {name}.{leaf} = "
+          f"{config[name][leaf]}"
+        )
 
 
 def _check_stare_target(config: Config) -> None:
@@ -196,8 +219,21 @@ def _check_stare_target(config: Config) -> None:
     )
 
 
-def _warn_of_double_weights(config: Config) -> None:
-  """Warns where right responses are weighed by a rule and by a member."""
+def _warn_of_settings(config: Config) -> None:
+  """Warns of settings that hardly mean what they do."""
+  if config.training.scope == "micro" and config.training.num_microbatches == 1:
+    warnings.warn(
+      "training.scope is 'micro' but training.num_microbatches is 1: the one "
+      "part is the mini-batch",
+      stacklevel=3,
+    )
+  for leaf, off in (("top_k", 0), ("top_p", 1.0)):
+    if config.rollout[leaf] != off:
+      warnings.warn(
+        f"rollout.{leaf} is {config.rollout[leaf]}: samples are not the "
+        "policy's, and log-probs are still those of the whole distribution",
+        stacklevel=3,
+      )
   one_sided = {"psr", "nsr", "w_reinforce"} & set(config.advantage)
   if one_sided and "positive_reweighting" in config.objective:
     warnings.warn(
@@ -238,12 +274,17 @@ def _check_numbers(config: Config) -> None:
     raise ValueError(f"mesh sizes are -1 or positive, got {tuple(config.mesh)}")
 
 
+def _holds_entropy(config: Config) -> bool:
+  """Returns whether the controller has a target."""
+  make = member(control, config.control.name, "control.name")
+  return "target" in inspect.signature(make).parameters
+
+
 def _check_control(config: Config) -> None:
   """Raises ValueError if the controller lacks a setting or what it drives."""
   name, target = config.control.name, config.control.target
-  make = member(control, name, "control.name")
-  holds_entropy = "target" in inspect.signature(make).parameters
-  if target is not None and not holds_entropy:
+  holds_entropy = _holds_entropy(config)
+  if target is not None and name == "no_control":
     raise ValueError(
       f"control.target is {target} but control.name is {name!r}: nothing would "
       "hold it"

@@ -57,8 +57,8 @@ def _change(name: str, metrics: Mapping[str, Any]) -> float | None:
 def _line(name: str, metrics: Mapping[str, Any], change: float) -> str:
   if name == "projection":
     return f"{name} corrects the step by {change:.2%} of its size"
-  touched = float(metrics[f"{name}/touched"])
+  touched = float(metrics[f"{name}/gradient_touched"])
   return (
-    f"{name} touches {touched:.2%} of tokens and changes the gradient by "
-    f"{change:.2%}"
+    f"{name} changes the gradient of {touched:.2%} of tokens, by {change:.2%} "
+    "of its norm"
   )

@@ -355,6 +355,8 @@ def _panels(
       rows[-1].set_xscale("log", base=2)
       rows[-1].set_xticks(log_ticks, [str(tick) for tick in log_ticks])
       rows[-1].minorticks_off()
+    if x_label == OPTIMIZER_STEP:
+      rows[-1].xaxis.get_major_locator().set_params(integer=True)
     rows[-1].set_xlabel(x_label)
     return _svg(figure, _legend(runs, places, dashed))
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from entrojax.types import Array
 
+_LEAST = -1e30  # nats below the largest; finite, and its exponential is 0
+
 
 def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
   """Returns log softmax(logits)[target] and the entropy of softmax(logits).
@@ -20,7 +22,8 @@ def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
   H = logsumexp(z) - sum_v softmax(z)_v z_v.
 
   Args:
-    logits: f[..., V], already divided by the temperature.
+    logits: f[..., V], already divided by the temperature; -inf = a token that
+      cannot be.
     targets: i32[...], the sampled tokens.
 
   Returns:
@@ -29,6 +32,8 @@ def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
   logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   # Centred: entropy is then no difference of two large numbers.
   logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+  # A token that cannot be has a probability of 0, and 0 times -inf is NaN.
+  logits = jnp.maximum(logits, _LEAST)
   log_normaliser = jax.nn.logsumexp(logits, axis=-1)
   chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
   probabilities = jnp.exp(logits - log_normaliser[..., None])

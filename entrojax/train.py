@@ -102,7 +102,7 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
       open_writer(
         workdir,
         resumed_rollout_step=-1 if fresh else standing.rollout_step,
-        wandb_project=config.log.wandb_project,
+        wandb_project=config.log.wandb_project or None,
         config=config.to_dict(),
       )
     )

@@ -213,14 +213,16 @@ class Term:
 
 
 class TokenLoss(NamedTuple):
-  """A composed objective before aggregation: the aggregates of terms add."""
+  """A composed objective before aggregation: all aggregates add."""
 
-  terms: tuple[Term, ...]
+  terms: tuple[Term, ...]  # of the policy gradient: later members weigh them
   metrics: Metrics
+  penalties: tuple[Term, ...] = ()  # KL, entropy: nobody weighs them
 
 
-# (tokens, token_loss so far, coefficient f32[], key) -> token_loss
-Objective = Callable[[ScoredTokens, TokenLoss, Array, Array], TokenLoss]
+# (tokens, token_loss so far, coefficient f32[] of a controller if there is one,
+# key) -> token_loss
+Objective = Callable[[ScoredTokens, TokenLoss, Any, Array], TokenLoss]
 # (loss f32[B, T], weight f32[B, T]) -> f32[]
 Aggregation = Callable[[Array, Array], Array]
 

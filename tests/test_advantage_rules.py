@@ -123,7 +123,7 @@ def test_what_a_rule_changed_is_counted_in_tokens():
     truncated=jnp.array([[0.0, 0.0, 1.0, 0.0]]),
   )
   metrics = after(responses, "overlong_filter", "dr_grpo").metrics
-  touched = metrics["overlong_filter/touched"]
+  touched = metrics["overlong_filter/gradient_touched"]
   assert (touched.total, touched.count) == (3, 10)
   # weights A / 10 tokens become A / 7, and 0 for the third response
   before = np.repeat([0.5, -0.5, -0.5, 0.5], [1, 2, 3, 4]) / 10
@@ -138,7 +138,7 @@ def test_a_rule_that_changes_nothing_says_so():
   metrics = after(
     drawn(0), "unlikeliness", "grpo", unlikeliness={"beta": 0.0}
   ).metrics
-  assert metrics["unlikeliness/touched"].total == 0
+  assert metrics["unlikeliness/gradient_touched"].total == 0
   assert metrics["unlikeliness/gradient_change"].total == 0
 
 
@@ -413,6 +413,35 @@ def test_the_uplift_rate_counts_right_responses_by_rank():
   correct = jnp.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
   # rank 0: one right, rose; rank 1: two, neither rose; rank 2: two, both rose
   same(advantages.uplift_rate(before, after_, correct), [1.0, 0.0, 1.0])
+
+
+def test_a_penalty_before_it_does_not_excuse_wrong_answers():
+  wrong = Responses(
+    rewards=jnp.zeros((1, 4)),
+    correctness=jnp.zeros((1, 4)),
+    log_probs=jnp.array([[-0.1, -0.2, -0.3, -0.4]]),
+    lengths=jnp.array([[6.0, 9.0, 11.0, 12.0]]),
+  )
+  settings = {"overlong_penalty": {"max_length": 12, "cache_length": 6}}
+  names = ("overlong_penalty", "grpo")
+  expected = after(wrong, *names, **settings).advantages
+  found = after(wrong, names[0], "unlikeliness", names[1], **settings)
+  same(found.advantages, expected)
+  right = dataclasses.replace(
+    wrong, rewards=jnp.ones((1, 4)), correctness=jnp.ones((1, 4))
+  )
+  expected = after(right, *names, **settings).advantages
+  found = after(right, names[0], "unlikeliness", names[1], **settings)
+  same(found.advantages, expected)
+
+
+@pytest.mark.parametrize("name", ["w_reinforce", "psr", "nsr"])
+def test_shaped_rewards_do_not_make_right_answers_wrong(name):
+  responses = drawn(7)
+  shaped = dataclasses.replace(responses, rewards=responses.rewards - 0.75)
+  found, expected = (after(r, name) for r in (shaped, responses))
+  same(found.advantages, expected.advantages)
+  same(found.keep, expected.keep)
 
 
 # -- Entrocraft ---------------------------------------------------------------

@@ -160,9 +160,10 @@ def test_a_driven_member_without_a_controller_is_told_which(
 def test_a_schedule_takes_no_target(base):
   config = tiny_config(base, **SCHEDULED, **{"control.target": 0.3})
   with pytest.raises(
-    ValueError, match=r"control\.target is 0\.3 .* 'stage_schedule'"
+    ValueError, match=r"control\.target is set .*'stage_schedule' holds no"
   ):
-    check(config)
+    check_overrides(config, ["control.target"])
+  check(config)  # a method's config may have one, for its other controllers
 
 
 def test_a_setting_of_the_controller_that_is_not_set_is_named(base):
@@ -248,6 +249,45 @@ def test_two_weights_of_right_responses_are_warned_about(base):
   )
   with pytest.warns(UserWarning, match="w_reinforce in advantage: both"):
     check(config)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"advantage": ("unlikeliness", "w_reinforce")}, "shaping would do noth"),
+    ({"advantage": ("overlong_penalty", "psr")}, "shaping would do nothing"),
+    ({"advantage": ("nsr", "grpo_dropout")}, "whose signal that would remove"),
+    ({"advantage": ("psr", "entrocraft")}, "nothing would be left"),
+    ({"objective": ("entropy_bonus",)}, "objective has no surrogate"),
+    ({"objective": ("reference_kl",)}, "objective has no surrogate"),
+    ({"sent.beta_high": 0.01}, r"sent\.beta_high = 0\.01"),
+    (
+      {"objective": ("ce_gppo", "steer"), "ce_gppo.clip_high": 0.5},
+      r"steer\.clip_high = 0\.2 must be ce_gppo\.clip_high = 0\.5",
+    ),
+  ],
+)
+def test_what_would_undo_itself_is_refused(changes, message, base, one_device):
+  config = tiny_config(base, objective=("ppo_clip", "sent"))
+  config.overlong_penalty.update({"max_length": 12, "cache_length": 2})
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ValueError, match=message):
+    build(config)
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("training.scope", "micro", "the one part is the mini-batch"),
+    ("rollout.top_p", 0.9, r"rollout\.top_p is 0\.9: samples are not"),
+    ("rollout.top_k", 5, r"rollout\.top_k is 5: samples are not"),
+  ],
+)
+def test_a_setting_that_hardly_means_what_it_does_is_warned_about(
+  key, value, message, base
+):
+  with pytest.warns(UserWarning, match=message):
+    check(tiny_config(base, **{key: value}))
 
 
 def test_gspo_under_another_aggregation_is_refused(base):

@@ -3,16 +3,19 @@
 import dataclasses
 
 import jax
+import numpy as np
 import pytest
 
 from entrojax import aggregation
 from entrojax.objectives import (
+  adaptive_entropy,
   adaptive_stare,
   chain,
   entropic,
   entropy_advantage,
   entropy_bonus,
   erc,
+  kl_cov,
   policy_loss,
   positive_reweighting,
   ppo_clip,
@@ -22,7 +25,7 @@ from entrojax.objectives import (
   top_entropy,
 )
 from entrojax.types import ScoredTokens, TokenLoss
-from tests.objective_cases import evaluated, near
+from tests.objective_cases import evaluated, few_tokens, near
 
 
 def test_a_chain_of_nothing_is_refused():
@@ -90,7 +93,10 @@ def test_a_member_s_draw_does_not_depend_on_what_follows_it(random_tokens):
   member = drawing_member(drawn)
   for followers in ((), (member,), (entropic(), reinforce())):
     policy_loss(
-      chain(member, *followers), aggregation.token_mean, random_tokens(0, 5, 7)
+      chain(member, *followers),
+      aggregation.token_mean,
+      random_tokens(0, 5, 7),
+      coefficient=0.0,
     )
   assert drawn[0] == drawn[1] == drawn[3]
 
@@ -104,3 +110,52 @@ def test_a_field_of_another_shape_is_named(field, random_tokens):
   narrow = dataclasses.replace(tokens, **{field: getattr(tokens, field)[:, :1]})
   with pytest.raises(ValueError, match=rf"^{field} has shape \(5, 1\)"):
     policy_loss(ppo_clip(), aggregation.token_mean, narrow)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_no_member_weighs_a_penalty_wherever_it_stands(first, random_tokens):
+  tokens = random_tokens(3, 5, 7)
+  bonus, weight = entropy_bonus(entropy_coef=0.1), top_entropy(fraction=0.4)
+  members = (bonus, weight) if first else (weight, bonus)
+  loss_of = lambda objective: policy_loss(
+    objective, aggregation.token_mean, tokens
+  )[0]
+  together = loss_of(chain(ppo_clip(), *members))
+  # the two aggregates, added in either order
+  np.testing.assert_allclose(
+    together, loss_of(chain(ppo_clip(), weight)) + loss_of(bonus), rtol=1e-6
+  )
+
+
+def test_selection_leaves_the_pull_of_kl_cov_whole(random_tokens):
+  tokens = random_tokens(4, 5, 7)
+  loss_of = lambda *members: policy_loss(
+    chain(*members), aggregation.token_mean, tokens
+  )[0]
+  pull = few_tokens(kl_cov, fraction=0.2), few_tokens(kl_cov, kl_coef=0.0)
+  weight = top_entropy(fraction=0.4)
+  np.testing.assert_allclose(
+    loss_of(pull[0], weight) - loss_of(pull[1], weight),
+    loss_of(pull[0]) - loss_of(pull[1]),
+    # differences of numbers of order 1
+    atol=1e-6,
+  )
+  assert loss_of(pull[0]) - loss_of(pull[1]) > 1e-3
+
+
+@pytest.mark.parametrize(
+  ("name", "member"),
+  [
+    ("entropic", entropic()),
+    ("positive_reweighting", positive_reweighting()),
+    ("adaptive_entropy", adaptive_entropy()),
+    ("adaptive_stare", adaptive_stare()),
+  ],
+)
+def test_a_driven_member_without_a_controller_is_refused(
+  name, member, random_tokens
+):
+  with pytest.raises(ValueError, match=f"{name} needs the coefficient"):
+    policy_loss(
+      chain(ppo_clip(), member), aggregation.token_mean, random_tokens(0, 5, 7)
+    )

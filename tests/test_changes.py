@@ -38,14 +38,19 @@ def changes_of(members, tokens):
 def test_a_clip_that_binds_nowhere_changes_nothing():
   tokens = hand_tokens(np.zeros((2, 3)), [[1] * 3, [-1] * 3])
   found = changes_of({"ppo_clip": ppo_clip()}, tokens)
-  assert found == {"ppo_clip/touched": 0, "ppo_clip/gradient_change": 0}
+  assert found == {
+    "ppo_clip/gradient_touched": 0,
+    "ppo_clip/gradient_change": 0,
+  }
 
 
 def test_a_clip_is_measured_against_the_plain_policy_gradient():
   # -A r has the gradients -r / 3; the first token is clipped away
   tokens = hand_tokens(np.log([[2.0, 1.0, 0.5]]), [[1, 1, 1]])
   found = changes_of({"ppo_clip": ppo_clip()}, tokens)
-  np.testing.assert_allclose(found["ppo_clip/touched"], 1 / 3, rtol=1e-6)
+  np.testing.assert_allclose(
+    found["ppo_clip/gradient_touched"], 1 / 3, rtol=1e-6
+  )
   np.testing.assert_allclose(
     found["ppo_clip/gradient_change"],
     2 / np.linalg.norm([2, 1, 0.5]),
@@ -68,7 +73,7 @@ def test_a_member_is_measured_against_the_chain_before_it():
   )
   assert found["reinforce/gradient_change"] == 0
   np.testing.assert_allclose(found["top_entropy/gradient_change"], 1.0)
-  assert found["top_entropy/touched"] == 1
+  assert found["top_entropy/gradient_touched"] == 1
   np.testing.assert_allclose(
     found["entropy_bonus/gradient_change"],
     np.linalg.norm([0.125] * 4) / np.linalg.norm([0.5, 0.5]),
@@ -79,7 +84,7 @@ def test_a_member_is_measured_against_the_chain_before_it():
 def test_padding_is_no_token_that_was_touched(random_tokens):
   tokens = random_tokens(0, 5, 7)
   found = changes_of({"erc": chain(ppo_clip(), erc(low=0.5, high=2.0))}, tokens)
-  assert 0 < found["erc/touched"] < 1
+  assert 0 < found["erc/gradient_touched"] < 1
   assert all(np.isfinite(value) for value in found.values())
 
 
@@ -93,7 +98,7 @@ def test_an_update_reports_every_member(bigram):
   setting = Setting(bigram, params, chain(*members.values()), no_control())
   metrics = setting.after_two_updates(members=members)["metrics"]
   # at the first update nothing is off-policy, at the second the batch is
-  assert 0 < metrics["ppo_clip/touched"] < 0.5
+  assert 0 < metrics["ppo_clip/gradient_touched"] < 0.5
   assert 0 < metrics["ppo_clip/gradient_change"] < 1
   assert metrics["erc/gradient_change"] > 0
 
@@ -107,7 +112,7 @@ def measured(**changes):
     for name, change in changes.items()
     for key, value in (
       (f"{name}/gradient_change", change),
-      (f"{name}/touched", change / 2),
+      (f"{name}/gradient_touched", change / 2),
     )
   }
 
@@ -116,8 +121,9 @@ def test_the_first_rollout_step_says_what_each_control_does():
   effects = Effects(("grpo", "ppo_clip", "top_entropy"))
   first = measured(ppo_clip=0.0, top_entropy=0.5)
   assert effects.notes(first) == [
-    "ppo_clip touches 0.00% of tokens and changes the gradient by 0.00%",
-    "top_entropy touches 25.00% of tokens and changes the gradient by 50.00%",
+    "ppo_clip changes the gradient of 0.00% of tokens, by 0.00% of its norm",
+    "top_entropy changes the gradient of 25.00% of tokens, by 50.00% of its "
+    "norm",
   ]
   assert effects.notes(first) == []
 

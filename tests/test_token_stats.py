@@ -205,3 +205,18 @@ def test_targets_of_another_shape_are_refused():
   hidden, table, targets = random_problem(7)
   with pytest.raises(AssertionError, match="shape"):
     stats_of(hidden, table, targets[:, 1:])
+
+
+def test_a_token_that_cannot_be_counts_for_nothing():
+  logits = jnp.array([[0.5, -jnp.inf, 1.5, -jnp.inf]])
+  allowed = jnp.array([[0.5, 1.5]])
+  target, place = jnp.array([2]), jnp.array([1])
+  found = log_prob_and_entropy(logits, target)
+  expected = log_prob_and_entropy(allowed, place)
+  np.testing.assert_array_equal(found, expected)
+  gradient = jax.grad(lambda x: log_prob_and_entropy(x, target)[1].sum())
+  short = jax.grad(lambda x: log_prob_and_entropy(x, place)[1].sum())
+  np.testing.assert_allclose(
+    gradient(logits)[0, jnp.array([0, 2])], short(allowed)[0], rtol=1e-6
+  )
+  assert not gradient(logits)[0, jnp.array([1, 3])].any()

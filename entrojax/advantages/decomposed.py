@@ -3,16 +3,16 @@
     A = positive_weight where the response is right, -1 where it is wrong
 
 "The Surprising Effectiveness of Negative Reinforcement", arXiv 2506.01347, and
-its released code. A response is right if its reward is above 1/2. Nothing is
-subtracted and nothing normalised: with one sign only, that would remove the
-signal.
+its released code. The raw verdict says who is right: what shapes rewards does
+nothing here. Nothing is subtracted and nothing normalised: with one sign only,
+that would remove the signal.
 """
 
 import jax.numpy as jnp
 
 from entrojax.advantages.baselines import with_advantages
-from entrojax.advantages.rules import leave_out
-from entrojax.types import AdvantageRule, Array, Responses
+from entrojax.advantages.rules import leave_out, right
+from entrojax.types import AdvantageRule, Responses
 
 
 def w_reinforce(*, positive_weight: float = 0.1) -> AdvantageRule:
@@ -27,7 +27,7 @@ def w_reinforce(*, positive_weight: float = 0.1) -> AdvantageRule:
       f"w_reinforce.positive_weight must not be negative, got {positive_weight}"
     )
   return lambda responses: with_advantages(
-    responses, jnp.where(_right(responses), positive_weight, -1.0)
+    responses, jnp.where(right(responses), positive_weight, -1.0)
   )
 
 
@@ -57,16 +57,12 @@ def _one_sided(name: str, denominator: str, chosen) -> AdvantageRule:
     )
 
   def rule(responses: Responses) -> Responses:
-    right = _right(responses)
-    side = chosen(right)
-    signs = jnp.where(right, 1.0, -1.0)
+    is_right = right(responses)
+    side = chosen(is_right)
+    signs = jnp.where(is_right, 1.0, -1.0)
     responses = with_advantages(responses, jnp.where(side, signs, 0.0))
     if denominator == "all":
       return responses
     return leave_out(responses, ~side)
 
   return rule
-
-
-def _right(responses: Responses) -> Array:
-  return responses.rewards > 0.5

@@ -11,7 +11,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from entrojax.advantages.rules import known, leave_out
+from entrojax.advantages.rules import known, leave_out, right
 from entrojax.types import AdvantageRule, Responses
 
 
@@ -61,7 +61,7 @@ def entrocraft(
     wanted = jnp.where(entropy > upper, 1.0, 0.0) - (entropy < lower)
     rejected = wanted * advantages < 0
     if signal == "reward":
-      signs = jnp.where(responses.rewards > 0.5, 1.0, -1.0)
+      signs = jnp.where(right(responses), 1.0, -1.0)
       has_signal = (wanted != 0) & (advantages != 0)
       advantages = jnp.where(has_signal, signs, advantages)
     responses = dataclasses.replace(responses, advantages=advantages)

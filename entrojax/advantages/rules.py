@@ -28,9 +28,9 @@ def apply_rules(
 
   Returns:
     The responses. Their metrics say of each rule but the baseline, against the
-    same rules without it: `<name>/touched`, the share of tokens (of responses,
-    where lengths are unknown) whose weight in the loss it changed, and
-    `<name>/gradient_change`, the relative change of those weights, A keep /
+    same rules without it: `<name>/gradient_touched`, the share of tokens (of
+    responses, where lengths are unknown) whose weight in the loss it changed,
+    and `<name>/gradient_change`, the relative change of those weights, A keep /
     sum(keep), as a vector over tokens.
 
   Raises:
@@ -88,7 +88,7 @@ def _changes(
   touched = _counted(done) != _counted(without)
   norm = lambda x: jnp.sqrt(jnp.sum(lengths * jnp.square(x)))
   return {
-    f"{name}/touched": Mean(
+    f"{name}/gradient_touched": Mean(
       total=jnp.sum(lengths * touched), count=jnp.sum(lengths)
     ),
     f"{name}/gradient_change": Mean(
@@ -101,6 +101,15 @@ def _changes(
 def _counted(responses: Responses) -> Array:
   """Returns the advantages of responses, 0 of those that are left out."""
   return known(responses, "advantages", "the loss") * kept(responses)
+
+
+def right(responses: Responses) -> Array:
+  """Returns bool[Q, G]: which responses are right, by their raw verdicts.
+
+  By their rewards, where the verdicts are unknown. Above 1/2 is right.
+  """
+  raw = responses.correctness
+  return (responses.rewards if raw is None else raw) > 0.5
 
 
 def kept(responses: Responses) -> Array:

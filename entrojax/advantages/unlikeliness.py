@@ -3,15 +3,15 @@
     R <- R (1 - beta a / G),     a = 0 (least likely) ... G - 1 in the group
 
 "Rewarding the Unlikely", arXiv 2506.02355, and its released code, whose rank
-counts from 1 at the most likely. A group whose rewards are all equal is left
-alone: the factor would give it advantages out of nothing.
+counts from 1 at the most likely. A group of right answers alone is left alone:
+the factor would give it advantages out of nothing.
 """
 
 import chex
 import jax.numpy as jnp
 
 from entrojax.advantages.baselines import all_equal
-from entrojax.advantages.rules import kept, known, shaped
+from entrojax.advantages.rules import kept, known, right, shaped
 from entrojax.masking import divide
 from entrojax.types import AdvantageRule, Array, Responses
 
@@ -23,7 +23,7 @@ def unlikeliness(
   rank_among: str = "all",
   score: str = "mean",
 ) -> AdvantageRule:
-  """Makes the factor; put it before the baseline, on rewards of 0 and 1.
+  """Makes the factor; put it before the baseline.
 
   It needs several updates per rollout batch to reach the unlikely responses:
   the paper takes two epochs.
@@ -54,10 +54,13 @@ def unlikeliness(
       scores = scores * known(responses, "lengths", "unlikeliness")
     ranked = kept(responses)
     if rank_among == "correct":
-      ranked = ranked * (responses.rewards > 0.5)
+      ranked = ranked * right(responses)
     below = num_less_likely(scores, ranked) + (1 - rank_base)
     factor = 1.0 - beta * below / scores.shape[1]
-    factor = jnp.where(all_equal(responses.rewards), 1.0, factor)
+    # right answers alone, and none of a group without wrong ones
+    is_right = right(responses)
+    mixed = ~all_equal(is_right.astype(jnp.float32))
+    factor = jnp.where(is_right & mixed, factor, 1.0)
     return shaped(responses, responses.rewards * factor, "unlikeliness")
 
   return rule

@@ -7,7 +7,9 @@ mini-batch lies; the next update uses the result, the first one the initial
 value. An entropy that is no number (no token, a failed step) moves nothing.
 
 Deviation: the entropy is exact, of the whole distribution, and one state serves
-the mini-batch over all devices; it is part of the checkpoint.
+the mini-batch over all devices; it is part of the checkpoint. It moves once per
+optimizer update, where the papers move it once per rollout batch: with several
+updates per rollout, divide `step` by their number to keep the papers' pace.
 """
 
 from collections.abc import Callable, Mapping

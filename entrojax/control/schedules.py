@@ -1,7 +1,8 @@
 """Schedules: controllers that count updates and measure nothing.
 
 arXiv 2511.05993: the weight of positive advantages grows from 0 to 1. Both
-drive objectives.positive_reweighting; t is the number of updates done.
+drive objectives.positive_reweighting; t is the number of updates done. The
+trainer does not count an update whose loss has no token.
 """
 
 from collections.abc import Callable
@@ -47,10 +48,7 @@ def epoch_schedule(*, num_epochs: int, updates_per_epoch: int) -> Controller:
 
 
 def _schedule(value: Callable[[Array], Array]) -> Controller:
-  """Makes the controller that feeds back value(t), i32[] -> a number in [0, 1].
-
-  Its count follows the optimizer's: an update without a token counts as well.
-  """
+  """Makes the controller that feeds back value(t), i32[] -> [0, 1]."""
 
   def coefficient(state: ScheduleState, entropy: Any = None) -> Array:
     del entropy

@@ -5,7 +5,7 @@ H is exact, in nats; the gradient flows through it.
 """
 
 from entrojax.masking import scalar_metric
-from entrojax.objectives.chain import add_term
+from entrojax.objectives.chain import add_penalty, driven
 from entrojax.types import Objective
 
 
@@ -14,8 +14,9 @@ def adaptive_entropy() -> Objective:
 
   def objective(tokens, token_loss, coefficient, key):
     del key
+    coefficient = driven(coefficient, "adaptive_entropy")
     metrics = {"adaptive_entropy/coefficient": scalar_metric(coefficient)}
-    return add_term(
+    return add_penalty(
       token_loss, -coefficient * tokens.entropy, tokens.mask, metrics
     )
 

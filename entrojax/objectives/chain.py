@@ -3,7 +3,8 @@
 An objective is a function (tokens, token_loss, coefficient, key) ->
 token_loss. A surrogate adds the first term; later members reweight the terms
 before them or add terms of their own, in the order given, as optax composes
-gradient transforms:
+gradient transforms. Penalties (KL, entropy) are kept apart: no member weighs
+them, wherever it stands.
 
     objective = chain(ppo_clip(clip_high=0.28), reference_kl(kl_coef=1e-3))
 """
@@ -51,14 +52,28 @@ def add_term(
     ValueError: a member before reports one of the metrics, as a second
       surrogate would: a chain has one.
   """
+  return token_loss._replace(
+    terms=(*token_loss.terms, Term(loss=loss, weight=weight)),
+    metrics=_merged(token_loss, metrics),
+  )
+
+
+def add_penalty(
+  token_loss: TokenLoss, loss: Array, weight: Array, metrics: Metrics
+) -> TokenLoss:
+  """Returns `token_loss` with one more penalty, likewise."""
+  return token_loss._replace(
+    penalties=(*token_loss.penalties, Term(loss=loss, weight=weight)),
+    metrics=_merged(token_loss, metrics),
+  )
+
+
+def _merged(token_loss: TokenLoss, metrics: Metrics) -> Metrics:
   if clash := set(token_loss.metrics) & set(metrics):
     raise ValueError(
       f"two members of the chain report {sorted(clash)}: it takes one surrogate"
     )
-  return TokenLoss(
-    terms=(*token_loss.terms, Term(loss=loss, weight=weight)),
-    metrics={**token_loss.metrics, **metrics},
-  )
+  return {**token_loss.metrics, **metrics}
 
 
 def map_terms(
@@ -73,7 +88,7 @@ def map_terms(
     raise ValueError(
       "no term to change: put this member of the chain after a surrogate"
     )
-  return TokenLoss(
+  return token_loss._replace(
     terms=tuple(change(term) for term in token_loss.terms),
     metrics={**token_loss.metrics, **metrics},
   )
@@ -99,7 +114,7 @@ def policy_loss(
   aggregate: Aggregation,
   tokens: ScoredTokens,
   *,
-  coefficient: Array | float = 0.0,
+  coefficient: Array | float | None = None,
   key: Array | None = None,
 ) -> tuple[Array, Metrics]:
   """Returns the loss of a mini-batch, differentiable in log_probs and entropy.
@@ -108,24 +123,43 @@ def policy_loss(
     objective: what to minimise.
     aggregate: how token losses become one number.
     tokens: the mini-batch, all of it: batch statistics are taken over it.
-    coefficient: the controller's signal, f32[].
+    coefficient: the controller's signal, f32[]; None: there is no controller.
     key: consumed by objectives that draw; a constant when omitted.
 
   Returns:
     (loss f32[], metrics as sums and counts).
+
+  Raises:
+    ValueError: a field has another shape than the mask, the objective has no
+      term, two surrogates, or a member that lacks its coefficient or the
+      reference's log-probs.
   """
   check_tokens(tokens)
   key = jax.random.key(0) if key is None else key
   token_loss = objective(
     _only_counted(tokens),
     TokenLoss(terms=(), metrics={}),
-    jnp.asarray(coefficient, jnp.float32),
+    None if coefficient is None else jnp.asarray(coefficient, jnp.float32),
     key,
   )
-  if not token_loss.terms:
+  terms = (*token_loss.terms, *token_loss.penalties)
+  if not terms:
     raise ValueError("the objective has no term: begin the chain with one")
-  losses = [aggregate(term.loss, term.weight) for term in token_loss.terms]
+  losses = [aggregate(term.loss, term.weight) for term in terms]
   return sum(losses[1:], start=losses[0]), token_loss.metrics
+
+
+def driven(coefficient: Array | None, member: str) -> Array:
+  """Returns the coefficient that a controller drives `member` with.
+
+  Raises:
+    ValueError: there is none.
+  """
+  if coefficient is None:
+    raise ValueError(
+      f"{member} needs the coefficient of a controller: none was given"
+    )
+  return coefficient
 
 
 def loss_by_parts(

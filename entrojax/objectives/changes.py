@@ -35,7 +35,7 @@ def gradient_changes(
 
   Returns:
     For each member `<name>/gradient_change`, |g - g_before| / |g_before|, and
-    `<name>/touched`, the share of tokens whose gradient it changed.
+    `<name>/gradient_touched`, the share of tokens whose gradient it changed.
   """
   gradient_of = lambda objective: jax.grad(
     lambda log_probs, entropy: loss_of(objective, log_probs, entropy)[0],
@@ -53,7 +53,7 @@ def gradient_changes(
     metrics[f"{name}/gradient_change"] = scalar_metric(
       divide(_norm(difference), _norm(before))
     )
-    metrics[f"{name}/touched"] = mean_metric(
+    metrics[f"{name}/gradient_touched"] = mean_metric(
       touched.astype(jnp.float32), tokens.mask
     )
     before = after

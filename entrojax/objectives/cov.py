@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from entrojax.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
-from entrojax.objectives.chain import add_term
+from entrojax.objectives.chain import add_penalty, add_term
 from entrojax.objectives.reference_kl import absolute, k2, k3
 from entrojax.selection import floor_share, highest, random_subset
 from entrojax.surrogates import clipped_loss, probability_ratio, unclipped_loss
@@ -124,7 +124,8 @@ def kl_cov(
     k = floor_share(fraction, jnp.sum(tokens.mask))
     pulled = highest(covariance, tokens.mask, k)
     kl = pulled * _KL_FORMS[kl_form](tokens.old_log_probs - tokens.log_probs)
-    loss = unclipped_loss(ratio, tokens.advantages) + kl_coef * kl
+    loss = unclipped_loss(ratio, tokens.advantages)
+    token_loss = add_penalty(token_loss, kl_coef * kl, tokens.mask, {})
     metrics = {
       "actor/pg_loss": mean_metric(loss, tokens.mask),
       "kl_cov/touched": share_metric(pulled, tokens.mask),

@@ -12,7 +12,7 @@ import math
 import jax.numpy as jnp
 
 from entrojax.masking import scalar_metric, share_metric
-from entrojax.objectives.chain import add_term
+from entrojax.objectives.chain import add_term, driven
 from entrojax.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import Objective
 
@@ -42,6 +42,7 @@ def entropic(
 
   def objective(tokens, token_loss, coefficient, key):
     del key
+    coefficient = driven(coefficient, "entropic")
     selected = tokens.mask * (tokens.log_probs > threshold)
     ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
     loss = coefficient * unclipped_loss(ratio, jnp.abs(tokens.advantages))

@@ -3,7 +3,7 @@
 The term's gradient flows through the entropies (A3C, arXiv 1602.01783, sec. 4).
 """
 
-from entrojax.objectives.chain import add_term
+from entrojax.objectives.chain import add_penalty
 from entrojax.types import Objective
 
 
@@ -14,6 +14,8 @@ def entropy_bonus(*, entropy_coef: float) -> Objective:
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
-    return add_term(token_loss, -entropy_coef * tokens.entropy, tokens.mask, {})
+    return add_penalty(
+      token_loss, -entropy_coef * tokens.entropy, tokens.mask, {}
+    )
 
   return objective

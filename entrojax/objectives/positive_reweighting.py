@@ -10,7 +10,7 @@ or control.epoch_schedule. Denominators count every token.
 import jax.numpy as jnp
 
 from entrojax.masking import scalar_metric, share_metric
-from entrojax.objectives.chain import scale_loss
+from entrojax.objectives.chain import driven, scale_loss
 from entrojax.types import Objective
 
 
@@ -19,6 +19,7 @@ def positive_reweighting() -> Objective:
 
   def objective(tokens, token_loss, coefficient, key):
     del key
+    coefficient = driven(coefficient, "positive_reweighting")
     positive = tokens.advantages > 0
     metrics = {
       "positive_reweighting/touched": share_metric(positive, tokens.mask),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from entrojax.masking import mean_metric
-from entrojax.objectives.chain import add_term
+from entrojax.objectives.chain import add_penalty
 from entrojax.types import Array, Objective, ScoredTokens
 
 
@@ -79,6 +79,6 @@ def reference_kl(*, kl_coef: float, estimator: str = "k3") -> Objective:
     reference = reference_log_probs(tokens, "reference_kl")
     kl = _ESTIMATORS[estimator](tokens.log_probs - reference)
     metrics = {"actor/kl_loss": mean_metric(kl, tokens.mask)}
-    return add_term(token_loss, kl_coef * kl, tokens.mask, metrics)
+    return add_penalty(token_loss, kl_coef * kl, tokens.mask, metrics)
 
   return objective

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from entrojax.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
-from entrojax.objectives.chain import add_term
+from entrojax.objectives.chain import add_penalty
 from entrojax.objectives.reference_kl import (
   absolute,
   k3,
@@ -48,6 +48,10 @@ def sent(
     beta_high: loss per nat, >= 0; above beta_low in the paper.
   """
   _check("sent", low_fraction, cov_fraction, beta_low, beta_high)
+  if beta_high < beta_low:
+    raise ValueError(
+      f"sent.beta_high = {beta_high} must not be below beta_low = {beta_low}"
+    )
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
@@ -59,7 +63,7 @@ def sent(
     beta = jnp.where(high > 0, beta_high, beta_low * low)
     kl = k3(tokens.log_probs - reference)
     metrics = _metrics("sent", tokens, low, high, kl)
-    return add_term(token_loss, beta * kl, tokens.mask, metrics)
+    return add_penalty(token_loss, beta * kl, tokens.mask, metrics)
 
   return objective
 
@@ -103,7 +107,7 @@ def sent_released(
     kl = absolute(tokens.log_probs - tokens.old_log_probs)
     touched = jnp.maximum(top, bottom)
     metrics = _metrics("sent_released", tokens, touched, top, kl)
-    return add_term(token_loss, beta * kl, tokens.mask, metrics)
+    return add_penalty(token_loss, beta * kl, tokens.mask, metrics)
 
   return objective
 

@@ -12,7 +12,7 @@ gradient flows through them. Denominators count every token.
 import jax.numpy as jnp
 
 from entrojax.masking import masked_mean, scalar_metric, share_metric
-from entrojax.objectives.chain import scale_loss
+from entrojax.objectives.chain import driven, scale_loss
 from entrojax.selection import ceil_share, highest
 from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
 
@@ -88,6 +88,7 @@ def adaptive_stare(
 
   def objective(tokens, token_loss, coefficient, key):
     del key
+    coefficient = driven(coefficient, "adaptive_stare")
     weights = (
       (1, coefficient),
       (-1, 1 - negative_strength * (coefficient - 1)),
