@@ -140,7 +140,6 @@ def make_update(
       f"updates_per_rollout = {updates_per_rollout} is not a multiple of "
       f"num_epochs = {num_epochs}"
     )
-
   if scope not in ("minibatch", "micro"):
     raise ValueError(
       f"training.scope must be 'minibatch' or 'micro', got {scope!r}"

@@ -55,7 +55,7 @@ def apply_rules(
       "as 'grpo'"
     )
   changes: dict[str, Mean] = {}
-  for name in rules.keys() - {baseline}:
+  for name in (name for name in rules if name != baseline):
     rest = {n: rule for n, rule in rules.items() if n != name}
     changes.update(_changes(name, done, _applied(rest, responses)[0]))
   return jax.tree.map(
