@@ -16,13 +16,15 @@ samples.jsonl    every response: task, row, sample, prompt, response, reward,
 task by task; an interrupted command leaves the tasks that were finished.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 import copy
+import itertools
 import json
 import os
 from pathlib import Path
 import re
 import sys
+import time
 from typing import Any, NamedTuple
 
 from absl import app, flags, logging
@@ -37,6 +39,7 @@ from entrojax.data import encode_prompts
 from entrojax.evaluate import (
   EVALUATION_KEY,
   Evaluation,
+  Generate,
   evaluate_policy,
   measure,
 )
@@ -44,7 +47,7 @@ from entrojax.runs import printable
 from entrojax.summary import align, number, with_error
 from entrojax.tasks import make_task
 from entrojax.tokenizer import Tokenizer, load
-from entrojax.types import Problem, Task
+from entrojax.types import Array, Params, Problem, Prompts, Rollout, Task
 from entrojax.workdir import SAMPLES_FILE
 
 EVALUATION_FILE = "evaluation.json"
@@ -66,6 +69,9 @@ _READ = {
   *("task.name", "task.difficulty", "task.data_dir"),
   *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
 }
+_SECONDS = 10  # between lines of progress
+Tell = Callable[[str, int, int], None]  # see evaluate_model
+
 _SPEC = re.compile(r"([^#:@]+)(?:#(\d+))?(?::([^@]+))?(?:@(.+))?")
 
 
@@ -88,7 +94,11 @@ class Questions(NamedTuple):
 
 
 def evaluate_model(
-  config: Config, labels: Sequence[str], output: Path
+  config: Config,
+  labels: Sequence[str],
+  output: Path,
+  *,
+  tell: Tell = lambda label, done, count: None,
 ) -> Iterator[tuple[str, dict[str, float]]]:
   """Evaluates a model on tasks; all share one compiled sampler.
 
@@ -97,6 +107,8 @@ def evaluate_model(
       left as it is.
     labels: NAME[#LEVEL][:SPLIT][@FOLDER]; none: the config's task and split.
     output: the folder to write, made if absent.
+    tell: called before each batch with the label, the prompts done and their
+      number.
 
   Yields:
     (label, metrics by name), once the task's numbers are written.
@@ -110,31 +122,31 @@ def evaluate_model(
   check_evaluation(config)
   if output.exists() and (not output.is_dir() or any(output.iterdir())):
     raise ValueError(f"{output} holds something: choose another output folder")
-  tokenizer = load(model_folder(config.model.path))
-  asked = [_read(config, label, tokenizer) for label in _labels(config, labels)]
+  tokenizer = load(_model_folder(config.model.path))
+  read = [_read(config, label, tokenizer) for label in _labels(config, labels)]
   generate, params = build_evaluation(config, tokenizer)
   output.mkdir(parents=True, exist_ok=True)
   found: dict[str, Any] = {}
-  for label, spec, task, problems in asked:
+  batch_size = config.evaluation.prompts_per_batch
+  for asked in read:
     evaluation = evaluate_policy(
-      generate,
+      _telling(generate, tell, asked, batch_size),
       params,
-      problems,
-      task.verify,
+      asked.problems,
+      asked.task.verify,
       tokenizer,
       jax.random.fold_in(jax.random.key(config.seed), EVALUATION_KEY),
       prompt_length=config.rollout.prompt_length,
-      prompts_per_batch=config.evaluation.prompts_per_batch,
+      prompts_per_batch=batch_size,
     )
-    metrics = measure(evaluation)
-    found[label] = {
-      **spec._asdict(),
-      "num_problems": len(problems),
-      "metrics": metrics,
+    found[asked.label] = {
+      **asked.spec._asdict(),
+      "num_problems": len(asked.problems),
+      "metrics": measure(evaluation),
     }
-    _append_samples(output / SAMPLES_FILE, label, problems, evaluation)
+    _append_samples(output / SAMPLES_FILE, asked, evaluation)
     _write(output / EVALUATION_FILE, settings_of(config) | {"tasks": found})
-    yield label, metrics
+    yield asked.label, found[asked.label]["metrics"]
 
 
 def parse_spec(label: str, config: Config) -> Spec:
@@ -219,6 +231,19 @@ def _labels(config: Config, labels: Sequence[str]) -> Sequence[str]:
   return labels or [f"{config.task.name}:{config.evaluation.split}"]
 
 
+def _model_folder(path: str) -> Path:
+  """Returns the folder of a model; a run's own is none."""
+  folder = model_folder(path)
+  if (folder / "checkpoints").is_dir() and not (
+    folder / "tokenizer.json"
+  ).exists():
+    raise ValueError(
+      f"model.path: {path} is a run directory: entrojax.export writes its "
+      "policy as a model folder"
+    )
+  return folder
+
+
 def _read(config: Config, label: str, tokenizer: Tokenizer) -> Questions:
   """Reads a split and fits its prompts to their bucket."""
   spec = parse_spec(label, config)
@@ -233,16 +258,29 @@ def _read(config: Config, label: str, tokenizer: Tokenizer) -> Questions:
   return Questions(label, spec, task, problems)
 
 
+def _telling(
+  generate: Generate, tell: Tell, asked: Questions, batch_size: int
+) -> Generate:
+  """Wraps `generate` so that it tells how many prompts are behind it."""
+  done = itertools.count(0, batch_size)
+
+  def run(params: Params, prompts: Prompts, key: Array) -> Rollout:
+    tell(asked.label, next(done), len(asked.problems))
+    return generate(params, prompts, key)
+
+  return run
+
+
 def _append_samples(
-  path: Path, label: str, problems: Sequence[Problem], evaluation: Evaluation
+  path: Path, asked: Questions, evaluation: Evaluation
 ) -> None:
   """Writes a line for every response, in the order of rows and samples."""
   with path.open("a") as file:
-    for row, problem in enumerate(problems):
+    for row, problem in enumerate(asked.problems):
       judged = zip(evaluation.texts[row], evaluation.verdicts[row], strict=True)
       for sample, (text, verdict) in enumerate(judged):
         line = {
-          "task": label,
+          "task": asked.label,
           "row": row,
           "sample": sample,
           "prompt": problem.prompt,
@@ -269,6 +307,19 @@ def define_flags() -> None:
   flags.mark_flags_as_required(["config", "output"])
 
 
+def _progress() -> Tell:
+  """Makes what prints a line of progress now and then."""
+  said = time.monotonic()
+
+  def tell(label: str, done: int, count: int) -> None:
+    nonlocal said
+    if time.monotonic() - said >= _SECONDS:
+      said = time.monotonic()
+      print(f"{label}: {done}/{count} prompts", flush=True)
+
+  return tell
+
+
 def main(argv: Sequence[str]) -> int:
   """Evaluates and prints the table; returns the exit status."""
   if len(argv) > 1:
@@ -279,7 +330,9 @@ def main(argv: Sequence[str]) -> int:
   output = Path(given.output)
   try:
     check_overrides(config_flags.get_override_values(given["config"]))
-    for label, metrics in evaluate_model(given.config, given.task, output):
+    for label, metrics in evaluate_model(
+      given.config, given.task, output, tell=_progress()
+    ):
       found[label] = metrics
       print(f"evaluated {label}", flush=True)
   except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from entrojax import build as build_module
 from entrojax import evaluate_model as module
 from entrojax.evaluate_model import (
   EVALUATION_FILE,
@@ -129,8 +130,15 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
 
 
 def test_stopped_after_a_task_that_task_is_kept(base, tmp_path):
-  steps = evaluate_model(tiny_config(base), TWO, tmp_path / "out")
+  told = []
+  steps = evaluate_model(
+    tiny_config(base),
+    TWO,
+    tmp_path / "out",
+    tell=lambda label, done, count: told.append((label, done, count)),
+  )
   next(steps)
+  assert told == [(TWO[0], 0, 11), (TWO[0], 8, 11)]  # batches of eight
   steps.close()
   content, samples = read(tmp_path / "out")
   assert list(content["tasks"]) == [TWO[0]]
@@ -214,6 +222,23 @@ def test_a_folder_that_holds_something_is_left_alone(base, tmp_path):
   assert (tmp_path / EVALUATION_FILE).read_text() == "mine"
 
 
+def test_a_batch_that_does_not_divide_over_the_devices_is_named(
+  base, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(build_module, "num_row_shards", lambda mesh: 3)
+  with pytest.raises(
+    ValueError, match=r"prompts_per_batch = 8 does not divide"
+  ):
+    next(evaluate_model(tiny_config(base), [], tmp_path / "out"))
+
+
+def test_a_run_directory_is_sent_to_the_export(base, tmp_path):
+  (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+  config = tiny_config(base, **{"model.path": str(tmp_path / "run")})
+  with pytest.raises(ValueError, match=r"run directory: entrojax\.export"):
+    next(evaluate_model(config, [], tmp_path / "out"))
+
+
 @pytest.mark.parametrize(
   ("key", "message"),
   [
@@ -268,7 +293,6 @@ def test_the_command_prints_its_table(base, tmp_path):
   assert done.returncode == 0, done.stderr
   assert f"model {base}, template none" in done.stdout
   content, _ = read(tmp_path / "out")
-  assert f"{'pass@4':20}" not in done.stderr
   rows = [line.split() for line in done.stdout.splitlines()]
   assert list(TWO) in rows
   (cells,) = [row[1:] for row in rows if row[:1] == ["pass@4"]]
