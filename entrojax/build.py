@@ -22,7 +22,13 @@ from entrojax import (
   templates,
 )
 from entrojax import tokenizer as tokenizers
-from entrojax.check import check, check_divisibility, member
+from entrojax.check import (
+  check,
+  check_divisibility,
+  check_evaluation,
+  check_rows,
+  member,
+)
 from entrojax.curriculum import Stages, read_entropies, stage_rows
 from entrojax.data import PromptStream, Templated, encode_prompts
 from entrojax.evaluate import Generate
@@ -140,12 +146,17 @@ def build(config: Config) -> Run:
   )
   functions = Functions(
     generate=_generator(
-      config, policy, data, mesh, config.rollout, config.rollout.group_size
+      config,
+      policy,
+      data.tokenizer,
+      mesh,
+      config.rollout,
+      config.rollout.group_size,
     ),
     evaluate=_generator(
       config,
       policy,
-      data,
+      data.tokenizer,
       mesh,
       config.evaluation,
       config.evaluation.num_samples,
@@ -163,6 +174,29 @@ def build(config: Config) -> Run:
     learning_rate=schedule,
   )
   return Run(mesh, sizes, data, functions, state, ref_params)
+
+
+def build_evaluation(
+  config: Config, tokenizer: tokenizers.Tokenizer
+) -> tuple[Generate, Params]:
+  """Builds what evaluates a model, without anything that trains it.
+
+  Returns:
+    (params, prompts, key) -> evaluation.num_samples samples of each prompt,
+    jitted, and the parameters of config.model.path on the mesh.
+
+  Raises:
+    ValueError: a setting cannot work, or the model's folder; see `build`.
+  """
+  check_evaluation(config)
+  mesh = make_mesh(config.mesh)
+  check_rows(config, "evaluation.prompts_per_batch", num_row_shards(mesh))
+  _, policy, params = _model(config, tokenizer, mesh)
+  settings = config.evaluation
+  generate = _generator(
+    config, policy, tokenizer, mesh, settings, settings.num_samples
+  )
+  return generate, params
 
 
 def model_folder(path: str) -> Path:
@@ -453,7 +487,7 @@ def _first_state(
 def _generator(
   config: Config,
   policy: Policy,
-  data: Data,
+  tokenizer: tokenizers.Tokenizer,
   mesh: Mesh,
   sampling: Mapping[str, Any],
   group_size: int,
@@ -470,8 +504,8 @@ def _generator(
       model,
       group_size=group_size,
       response_length=config.rollout.response_length,
-      eos_ids=data.tokenizer.eos_ids,
-      pad_id=data.tokenizer.pad_id,
+      eos_ids=tokenizer.eos_ids,
+      pad_id=tokenizer.pad_id,
       temperature=temperature,
       sampler=sampler,
     ),

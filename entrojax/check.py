@@ -1,6 +1,6 @@
 """What can be known to be wrong with a config before anything is loaded."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 import difflib
 import inspect
 import math
@@ -92,34 +92,26 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
 
 def check(config: Config) -> None:
   """Raises ValueError naming the first key whose value cannot work."""
-  for key in ("model.path", "task.name"):
-    section, leaf = key.split(".")
-    if not config[section][leaf]:
-      raise ValueError(f"{key} is not set")
-  _check_numbers(config)
-  at_least = {
-    "seed": 0,
-    "lora.rank": 0,
-    "num_rollout_steps": 1,
-    "rollout.num_prompts": 1,
-    "rollout.prompt_length": 1,
-    "rollout.response_length": 1,
-    "dynamic_sampling.max_batches": 1,
-    "training.updates_per_rollout": 1,
-    "training.num_epochs": 1,
-    "training.num_microbatches": 1,
-    "evaluation.every": 0,
-    "evaluation.num_samples": 1,
-    "evaluation.prompts_per_batch": 1,
-    "checkpoint.every": 0,
-    "checkpoint.keep": 1,
-    "log.every": 1,
-    "log.samples": 0,
-  }
-  for key, least in at_least.items():
-    value = _get(config, key)
-    if value < least:
-      raise ValueError(f"{key} must be at least {least}, got {value}")
+  check_evaluation(config)
+  if not config.task.name:
+    raise ValueError("task.name is not set")
+  _check_at_least(
+    config,
+    {
+      "lora.rank": 0,
+      "num_rollout_steps": 1,
+      "rollout.num_prompts": 1,
+      "dynamic_sampling.max_batches": 1,
+      "training.updates_per_rollout": 1,
+      "training.num_epochs": 1,
+      "training.num_microbatches": 1,
+      "evaluation.every": 0,
+      "checkpoint.every": 0,
+      "checkpoint.keep": 1,
+      "log.every": 1,
+      "log.samples": 0,
+    },
+  )
   if config.rollout.group_size < 2:
     raise ValueError(
       "rollout.group_size must be at least 2, got "
@@ -135,11 +127,6 @@ def check(config: Config) -> None:
       "rollout.temperature must be above 0, got "
       f"{config.rollout.temperature}: training samples cannot be greedy"
     )
-  if config.evaluation.temperature < 0:
-    raise ValueError(
-      "evaluation.temperature must not be negative, got "
-      f"{config.evaluation.temperature}"
-    )
   _check_control(config)
   _check_advantage(config)
   _check_stare_target(config)
@@ -153,6 +140,36 @@ def check(config: Config) -> None:
     )
   _warn_of_settings(config)
   _warn_of_inert_members(config)
+
+
+def check_evaluation(config: Config) -> None:
+  """Raises ValueError naming the first key that no model can be judged by."""
+  if not config.model.path:
+    raise ValueError("model.path is not set")
+  _check_numbers(config)
+  _check_at_least(
+    config,
+    {
+      "seed": 0,
+      "rollout.prompt_length": 1,
+      "rollout.response_length": 1,
+      "evaluation.num_samples": 1,
+      "evaluation.prompts_per_batch": 1,
+    },
+  )
+  if config.evaluation.temperature < 0:
+    raise ValueError(
+      "evaluation.temperature must not be negative, got "
+      f"{config.evaluation.temperature}"
+    )
+
+
+def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:
+  """Raises ValueError if a setting, 'section.leaf', is below its least."""
+  for key, least in at_least.items():
+    value = _get(config, key)
+    if value < least:
+      raise ValueError(f"{key} must be at least {least}, got {value}")
 
 
 def _check_advantage(config: Config) -> None:
@@ -371,11 +388,16 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
       f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
     )
   for key in ("rollout.num_prompts", "evaluation.prompts_per_batch"):
-    if _get(config, key) % num_row_shards:
-      raise ValueError(
-        f"{key} = {_get(config, key)} does not divide over {num_row_shards} "
-        f"devices of mesh = {tuple(config.mesh)}"
-      )
+    check_rows(config, key, num_row_shards)
+
+
+def check_rows(config: Config, key: str, num_row_shards: int) -> None:
+  """Raises ValueError if the prompts of `key` do not divide over the mesh."""
+  if _get(config, key) % num_row_shards:
+    raise ValueError(
+      f"{key} = {_get(config, key)} does not divide over {num_row_shards} "
+      f"devices of mesh = {tuple(config.mesh)}"
+    )
 
 
 def _get(config: Config, key: str):

@@ -32,6 +32,8 @@ _BOOTSTRAP_DRAWS = 1000
 _MAJORITY_DRAWS = 16
 _SEED = 0  # of the host's draws alone: bootstrap and majority subsets
 
+EVALUATION_KEY = 2**32 - 1  # no rollout step has this number
+
 Generate = Callable[[Params, Prompts, Array], Rollout]
 
 
@@ -106,7 +108,12 @@ def standard_error(values: np.ndarray) -> float:
 
 
 def summarize(evaluation: Evaluation, name: str) -> dict[str, float]:
-  """Returns metrics 'val/<name>/...': k runs over the powers of 2 up to n."""
+  """Returns the metrics of an evaluation as 'val/<name>/...'."""
+  return {f"val/{name}/{key}": x for key, x in measure(evaluation).items()}
+
+
+def measure(evaluation: Evaluation) -> dict[str, float]:
+  """Returns the metrics by name: k runs over the powers of 2 up to n."""
   correct, answers = evaluation.correct(), evaluation.answers()
   num_samples = correct.shape[1]
   num_correct = correct.sum(axis=1)
@@ -128,7 +135,7 @@ def summarize(evaluation: Evaluation, name: str) -> dict[str, float]:
   metrics["entropy"] = evaluation.entropy
   metrics["response_length"] = evaluation.response_length
   metrics["truncated"] = evaluation.truncated
-  return {f"val/{name}/{key}": value for key, value in metrics.items()}
+  return metrics
 
 
 def evaluate_policy(

@@ -1,6 +1,6 @@
 """The summary of runs: a line a quantity, a column a run; numbers and text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import math
 
 import numpy as np
@@ -102,8 +102,20 @@ def table_cells(rows: SummaryRows) -> list[list[str]]:
 
 def format_table(rows: SummaryRows, width: int = 100) -> str:
   """Formats the summary for a terminal; runs that do not fit follow below."""
-  head = ["", *(printable(name, 24) for name in rows)]
-  columns = list(zip(head, *table_cells(rows), strict=True))
+  return align([printable(n, 24) for n in rows], table_cells(rows), width)
+
+
+def align(
+  names: Sequence[str], cells: Sequence[Sequence[str]], width: int = 100
+) -> str:
+  """Formats a table of text; columns that do not fit follow below.
+
+  Args:
+    names: of the columns, without that of the labels.
+    cells: of each line, its label first.
+    width: characters of a terminal's line.
+  """
+  columns = list(zip(["", *names], *cells, strict=True))
   sizes = [max(map(len, column)) for column in columns]
   labels = [printable(c).ljust(sizes[0]) for c in columns[0]]
   blocks = [[labels]]

@@ -20,7 +20,12 @@ from entrojax.build import Data, Run, build
 from entrojax.checkpoint import Checkpoints
 from entrojax.dynamic_sampling import Sampled, refill
 from entrojax.effects import Effects
-from entrojax.evaluate import decode_responses, evaluate_policy, summarize
+from entrojax.evaluate import (
+  EVALUATION_KEY,
+  decode_responses,
+  evaluate_policy,
+  summarize,
+)
 from entrojax.interrupt import Interruption
 from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
@@ -48,7 +53,6 @@ from entrojax.workdir import (
 )
 
 _MISMATCH = "rollout/log_prob_diff_max"
-_EVALUATION_KEY = 2**32 - 1  # no rollout step has this number
 
 
 class Standing(NamedTuple):
@@ -348,7 +352,7 @@ def _evaluate(
     run.data.held_out,
     run.data.task.verify,
     run.data.tokenizer,
-    jax.random.fold_in(standing.key, _EVALUATION_KEY),
+    jax.random.fold_in(standing.key, EVALUATION_KEY),
     prompt_length=config.rollout.prompt_length,
     prompts_per_batch=settings.prompts_per_batch,
   )

@@ -53,7 +53,16 @@ FLOORS = (
     "workdir",
   },
   {"train_step", "evaluate"},
-  {"check", "build", "train", "prompt_entropy", "main", "command", "export"},
+  {
+    "check",
+    "build",
+    "train",
+    "prompt_entropy",
+    "evaluate_model",
+    "main",
+    "command",
+    "export",
+  },
 )
 
 FOREIGN = {
@@ -63,6 +72,7 @@ FOREIGN = {
     "build",
     "train",
     "prompt_entropy",
+    "evaluate_model",
     "main",
     "command",
   },

@@ -1,0 +1,355 @@
+r"""The command that judges a model folder: pass@k, maj@k and what it wrote.
+
+    python -m entrojax.evaluate_model --config=configs/grpo.py \
+        --config.model.path=my_model --output=evaluations/mine \
+        --task='countdown:test' --task='math/gsm8k:test@data/gsm8k'
+
+A task is NAME[#LEVEL][:SPLIT][@FOLDER]; what is left out is the config's, and
+without any the config's own task is taken. Sampling is config.evaluation's.
+A task's samples depend on the seed and on its rows alone: the first evaluation
+of a run that begins with the model has the same numbers. The folder gets
+
+evaluation.json  the settings, the template's name, metrics by task
+samples.jsonl    every response: task, row, sample, prompt, response, reward,
+                 reason, answer (null: could not be read)
+
+task by task; an interrupted command leaves the tasks that were finished.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+import copy
+import itertools
+import json
+import os
+from pathlib import Path
+import re
+import sys
+import time
+from typing import Any, NamedTuple
+
+from absl import app, flags, logging
+import jax
+from ml_collections import ConfigDict as Config
+from ml_collections import config_flags
+
+from entrojax.build import build_evaluation, load_problems, model_folder
+from entrojax.check import check_evaluation
+from entrojax.command import EXIT_INTERRUPTED, parse_flags
+from entrojax.data import encode_prompts
+from entrojax.evaluate import (
+  EVALUATION_KEY,
+  Evaluation,
+  Generate,
+  evaluate_policy,
+  measure,
+)
+from entrojax.runs import printable
+from entrojax.summary import align, number, with_error
+from entrojax.tasks import make_task
+from entrojax.tokenizer import Tokenizer, load
+from entrojax.types import Array, Params, Problem, Prompts, Rollout, Task
+from entrojax.workdir import SAMPLES_FILE
+
+EVALUATION_FILE = "evaluation.json"
+
+# what the numbers depend on, beside the tasks
+_SETTINGS = {
+  "model": ("path", "dtype", "scan_layers"),
+  "prompt": ("template", "chat"),
+  "rollout": ("prompt_length", "response_length"),
+  "evaluation": (
+    *("num_samples", "temperature", "top_k", "top_p"),
+    "prompts_per_batch",
+  ),
+}
+_READ = {
+  "seed",
+  "mesh",
+  "evaluation.split",
+  *("task.name", "task.difficulty", "task.data_dir"),
+  *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
+}
+_SECONDS = 10  # between lines of progress
+Tell = Callable[[str, int, int], None]  # see evaluate_model
+
+_SPEC = re.compile(r"([^#:@]+)(?:#(\d+))?(?::([^@]+))?(?:@(.+))?")
+
+
+class Spec(NamedTuple):
+  """A split of a task: what is to be evaluated on."""
+
+  task: str
+  difficulty: int
+  split: str
+  data_dir: str | None  # None: the task's default
+
+
+class Questions(NamedTuple):
+  """A split that has been read."""
+
+  label: str  # as the command line names it
+  spec: Spec
+  task: Task
+  problems: Sequence[Problem]  # their prompts as the model reads them
+
+
+def evaluate_model(
+  config: Config,
+  labels: Sequence[str],
+  output: Path,
+  *,
+  tell: Tell = lambda label, done, count: None,
+) -> Iterator[tuple[str, dict[str, float]]]:
+  """Evaluates a model on tasks; all share one compiled sampler.
+
+  Args:
+    config: read as far as its model, prompt, mesh, lengths and evaluation go;
+      left as it is.
+    labels: NAME[#LEVEL][:SPLIT][@FOLDER]; none: the config's task and split.
+    output: the folder to write, made if absent.
+    tell: called before each batch with the label, the prompts done and their
+      number.
+
+  Yields:
+    (label, metrics by name), once the task's numbers are written.
+
+  Raises:
+    ValueError: a setting or a task cannot work, a split is empty, a prompt does
+      not fit, or the folder holds something: before anything is sampled.
+  """
+  config = copy.deepcopy(config)
+  config.lora.rank = 0  # the folder's own weights are judged
+  check_evaluation(config)
+  if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    raise ValueError(f"{output} holds something: choose another output folder")
+  tokenizer = load(_model_folder(config.model.path))
+  read = [_read(config, label, tokenizer) for label in _labels(config, labels)]
+  generate, params = build_evaluation(config, tokenizer)
+  output.mkdir(parents=True, exist_ok=True)
+  found: dict[str, Any] = {}
+  batch_size = config.evaluation.prompts_per_batch
+  for asked in read:
+    evaluation = evaluate_policy(
+      _telling(generate, tell, asked, batch_size),
+      params,
+      asked.problems,
+      asked.task.verify,
+      tokenizer,
+      jax.random.fold_in(jax.random.key(config.seed), EVALUATION_KEY),
+      prompt_length=config.rollout.prompt_length,
+      prompts_per_batch=batch_size,
+    )
+    found[asked.label] = {
+      **asked.spec._asdict(),
+      "num_problems": len(asked.problems),
+      "metrics": measure(evaluation),
+    }
+    _append_samples(output / SAMPLES_FILE, asked, evaluation)
+    _write(output / EVALUATION_FILE, settings_of(config) | {"tasks": found})
+    yield asked.label, found[asked.label]["metrics"]
+
+
+def parse_spec(label: str, config: Config) -> Spec:
+  """Reads NAME[#LEVEL][:SPLIT][@FOLDER]; the rest is the config's."""
+  match = _SPEC.fullmatch(label)
+  if match is None:
+    raise ValueError(
+      f"--task={label!r} is not of the form NAME[#LEVEL][:SPLIT][@FOLDER]"
+    )
+  name, level, split, folder = match.groups()
+  return Spec(
+    task=name,
+    difficulty=int(level) if level else config.task.difficulty,
+    split=split or config.evaluation.split,
+    data_dir=folder or config.task.data_dir,
+  )
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+  """Returns what the numbers depend on, and the name of the template."""
+  plain = config.prompt.template
+  return {
+    "seed": config.seed,
+    "template": f"chat({plain})" if config.prompt.chat else plain,
+    **{
+      name: {leaf: config[name][leaf] for leaf in leaves}
+      for name, leaves in _SETTINGS.items()
+    },
+  }
+
+
+def check_overrides(keys: Collection[str]) -> None:
+  """Raises ValueError naming the first setting that would do nothing.
+
+  Args:
+    keys: 'section.leaf' of what the command line set.
+  """
+  for key in keys:
+    if key in _READ:
+      continue
+    section, _, leaf = key.partition(".")
+    twin = f"evaluation.{leaf}"
+    hint = f"; did you mean {twin}?" if twin in _READ else ""
+    if section == "lora":
+      hint = "; entrojax.export merges an adapter into a model folder"
+    raise ValueError(
+      f"{key} is set and would do nothing: an evaluation does not read it{hint}"
+    )
+
+
+def format_metrics(found: dict[str, dict[str, float]]) -> str:
+  """Formats label -> metrics: a line a metric, a column a task."""
+  names = next(iter(found.values()))
+  cells = []
+  for name in names:
+    if name.endswith("_stderr"):
+      continue
+    error = f"{name}_stderr"
+    show = with_error if "@" in name else number
+    unit = {"entropy": " (nats)", "response_length": " (tokens)"}.get(name, "")
+    cells.append(
+      [
+        name + unit,
+        *(
+          with_error(metrics[name], metrics[error])
+          if error in metrics
+          else show(metrics[name])
+          for metrics in found.values()
+        ),
+      ]
+    )
+  return align([printable(label) for label in found], cells)
+
+
+def _labels(config: Config, labels: Sequence[str]) -> Sequence[str]:
+  """Returns the labels to read: the config's own task where there are none."""
+  if not labels and not config.task.name:
+    raise ValueError("task.name is not set, and there is no --task")
+  twice = [label for label in labels if labels.count(label) > 1]
+  if twice:
+    raise ValueError(f"--task={twice[0]!r} is given twice")
+  return labels or [f"{config.task.name}:{config.evaluation.split}"]
+
+
+def _model_folder(path: str) -> Path:
+  """Returns the folder of a model; a run's own is none."""
+  folder = model_folder(path)
+  if (folder / "checkpoints").is_dir() and not (
+    folder / "tokenizer.json"
+  ).exists():
+    raise ValueError(
+      f"model.path: {path} is a run directory: entrojax.export writes its "
+      "policy as a model folder"
+    )
+  return folder
+
+
+def _read(config: Config, label: str, tokenizer: Tokenizer) -> Questions:
+  """Reads a split and fits its prompts to their bucket."""
+  spec = parse_spec(label, config)
+  try:
+    task = make_task(spec.task, spec.data_dir, spec.difficulty)
+    problems = load_problems(config, task, spec.split)
+    if not len(problems):
+      raise ValueError(f"split={spec.split!r} holds no problem")
+    encode_prompts(problems, tokenizer, config.rollout.prompt_length)
+  except ValueError as error:
+    raise ValueError(f"{label}: {error}") from error
+  return Questions(label, spec, task, problems)
+
+
+def _telling(
+  generate: Generate, tell: Tell, asked: Questions, batch_size: int
+) -> Generate:
+  """Wraps `generate` so that it tells how many prompts are behind it."""
+  done = itertools.count(0, batch_size)
+
+  def run(params: Params, prompts: Prompts, key: Array) -> Rollout:
+    tell(asked.label, next(done), len(asked.problems))
+    return generate(params, prompts, key)
+
+  return run
+
+
+def _append_samples(
+  path: Path, asked: Questions, evaluation: Evaluation
+) -> None:
+  """Writes a line for every response, in the order of rows and samples."""
+  with path.open("a") as file:
+    for row, problem in enumerate(asked.problems):
+      judged = zip(evaluation.texts[row], evaluation.verdicts[row], strict=True)
+      for sample, (text, verdict) in enumerate(judged):
+        line = {
+          "task": asked.label,
+          "row": row,
+          "sample": sample,
+          "prompt": problem.prompt,
+          "response": text,
+          **verdict._asdict(),
+        }
+        file.write(json.dumps(line) + "\n")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+  """Writes JSON, whole or not at all."""
+  part = path.with_suffix(".part")
+  part.write_text(json.dumps(content, indent=2) + "\n")
+  part.replace(path)
+
+
+def define_flags() -> None:
+  """Defines what the command takes; importing this file defines nothing."""
+  config_flags.DEFINE_config_file("config", None, "the model and the sampling")
+  flags.DEFINE_multi_string(
+    "task", [], "NAME[#LEVEL][:SPLIT][@FOLDER], as often as there are tasks"
+  )
+  flags.DEFINE_string("output", None, "the folder to write")
+  flags.mark_flags_as_required(["config", "output"])
+
+
+def _progress() -> Tell:
+  """Makes what prints a line of progress now and then."""
+  said = time.monotonic()
+
+  def tell(label: str, done: int, count: int) -> None:
+    nonlocal said
+    if time.monotonic() - said >= _SECONDS:
+      said = time.monotonic()
+      print(f"{label}: {done}/{count} prompts", flush=True)
+
+  return tell
+
+
+def main(argv: Sequence[str]) -> int:
+  """Evaluates and prints the table; returns the exit status."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  # tensorflow-datasets would ask a cloud's metadata server where it runs
+  os.environ.setdefault("NO_GCE_CHECK", "true")
+  given, found = flags.FLAGS, {}
+  output = Path(given.output)
+  try:
+    check_overrides(config_flags.get_override_values(given["config"]))
+    for label, metrics in evaluate_model(
+      given.config, given.task, output, tell=_progress()
+    ):
+      found[label] = metrics
+      print(f"evaluated {label}", flush=True)
+  except KeyboardInterrupt:
+    kept = f"; {output} holds {', '.join(found)}" if found else ""
+    print(f"interrupted{kept}")
+    return EXIT_INTERRUPTED
+  except (ValueError, OSError, RuntimeError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  print(f"model {given.config.model.path}, template ", end="")
+  print(settings_of(given.config)["template"])
+  print(format_metrics(found))
+  print(f"done: {output / EVALUATION_FILE}")
+  return 0
+
+
+if __name__ == "__main__":
+  logging.set_verbosity(logging.ERROR)
+  define_flags()
+  app.run(main, flags_parser=parse_flags)
