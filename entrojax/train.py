@@ -27,6 +27,7 @@ from entrojax.evaluate import (
   summarize,
 )
 from entrojax.interrupt import Interruption
+from entrojax.live_law import LiveLaw
 from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
 from entrojax.rewards import (
@@ -121,7 +122,11 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
     effects = Effects((*config.advantage, *config.objective, "projection"))
     trim_samples(workdir, None if fresh else standing.rollout_step)
 
+    law = LiveLaw(workdir)
+
     def write(metrics: Mapping[str, Any], at: Standing) -> None:
+      if "actor/loss" in metrics:  # of a rollout step, not of an evaluation
+        metrics = {**metrics, **law.metrics(metrics)}
       writer.write(
         metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
       )

@@ -32,6 +32,7 @@ FLOORS = (
     "scoring",
     "rewards",
     "effects",
+    "live_law",
     "tasks",
     "data",
     "dynamic_sampling",
