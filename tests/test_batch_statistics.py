@@ -91,7 +91,8 @@ def any_method(tokens, token_loss, coefficient, key) -> TokenLoss:
   nothing = Term(jnp.zeros_like(tokens.log_probs), jnp.zeros_like(tokens.mask))
 
   def branch(method, tokens, key):
-    terms, metrics = method(tokens, token_loss, coefficient[1], key)
+    terms, metrics, penalties = method(tokens, token_loss, coefficient[1], key)
+    terms = (*terms, *penalties)
     assert len(terms) <= 2
     touched = [m for name, m in metrics.items() if name.endswith("/touched")]
     return (*terms, nothing)[:2], {

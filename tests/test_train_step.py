@@ -321,9 +321,10 @@ def probe(tokens, token_loss, coefficient, key):
     "probe/entropy": scalar_metric(entropy),
     "probe/coefficient": scalar_metric(coefficient),
   }
-  ((term,), seen) = ppo_clip()(tokens, token_loss, coefficient, None)
+  found = ppo_clip()(tokens, token_loss, coefficient, None)
+  (term,) = found.terms
   term = dataclasses.replace(term, loss=0 * term.loss)
-  return TokenLoss((term,), {**seen, **metrics})
+  return TokenLoss((term,), {**found.metrics, **metrics})
 
 
 def numbered(batch, full=True) -> Batch:
