@@ -32,7 +32,7 @@ import jax
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax.build import build_evaluation, load_problems, model_folder
+from entrojax.build import build_evaluation
 from entrojax.check import check_evaluation
 from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.data import encode_prompts
@@ -43,6 +43,8 @@ from entrojax.evaluate import (
   evaluate_policy,
   measure,
 )
+from entrojax.inputs import load_problems
+from entrojax.policy import model_folder
 from entrojax.runs import printable
 from entrojax.summary import align, number, with_error
 from entrojax.tasks import make_task

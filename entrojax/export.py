@@ -16,9 +16,9 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from entrojax.build import make_lora, model_folder
 from entrojax.checkpoint import Checkpoints
 from entrojax.models import decoder, hugging_face, lora
+from entrojax.policy import make_lora, model_folder
 from entrojax.workdir import CONFIG_FILE
 
 DTYPES = ("float32", "bfloat16")

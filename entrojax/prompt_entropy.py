@@ -25,9 +25,10 @@ from ml_collections import config_flags
 import numpy as np
 
 from entrojax import prompt_table
-from entrojax.build import build, load_problems, make_clusterer
+from entrojax.build import build
 from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.data import encode_prompts
+from entrojax.inputs import load_problems, make_clusterer
 from entrojax.semantic import semantic_entropy
 from entrojax.sharding import by_row
 from entrojax.train import judge_rollout

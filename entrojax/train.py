@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict as Config
 import numpy as np
 
-from entrojax.build import Data, Run, build
+from entrojax.build import Run, build
 from entrojax.checkpoint import Checkpoints
 from entrojax.dynamic_sampling import Sampled, refill
 from entrojax.effects import Effects
@@ -26,6 +26,7 @@ from entrojax.evaluate import (
   evaluate_policy,
   summarize,
 )
+from entrojax.inputs import Data
 from entrojax.interrupt import Interruption
 from entrojax.live_law import LiveLaw
 from entrojax.metrics import finalize, open_writer

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import pytest
 
 from configs import default
-from entrojax.build import make_controller, make_members, needs_reference
 from entrojax.control import PIState
 from entrojax.objectives import chain
+from entrojax.recipe import make_controller, make_members, needs_reference
 
 MEMBERS = (
   "entropic",

@@ -56,6 +56,9 @@ FLOORS = (
   {"train_step", "evaluate"},
   {
     "check",
+    "recipe",
+    "policy",
+    "inputs",
     "build",
     "train",
     "prompt_entropy",
@@ -70,6 +73,9 @@ FOREIGN = {
   "flax": {"models"},
   "ml_collections": {
     "check",
+    "recipe",
+    "policy",
+    "inputs",
     "build",
     "train",
     "prompt_entropy",

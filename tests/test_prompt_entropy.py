@@ -9,8 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from entrojax import build as build_module
-from entrojax import prompt_entropy, prompt_table
+from entrojax import inputs, prompt_entropy, prompt_table
 from entrojax.prompt_entropy import write_table
 from entrojax.types import Verdict
 from tests.system import tiny_config, write_base
@@ -27,7 +26,7 @@ def base(tmp_path_factory):
 def verdicts(monkeypatch, one_device, session_data):
   """Makes an answer one of three letters and keeps verdicts by prompt."""
   kept: dict[str, list[Verdict]] = {}
-  make_task = build_module.make_task
+  make_task = inputs.make_task
 
   def verify(problem, response):
     answer = "abc"[zlib.crc32(response.encode()) % 3]
@@ -36,7 +35,7 @@ def verdicts(monkeypatch, one_device, session_data):
     return verdict
 
   monkeypatch.setattr(
-    build_module,
+    inputs,
     "make_task",
     lambda *args: make_task(*args)._replace(verify=verify),
   )

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from entrojax import build as build_module
+from entrojax import inputs
 from entrojax import train as train_module
 from entrojax.build import build
 from entrojax.sharding import by_row
@@ -139,14 +139,14 @@ def coin(monkeypatch):
 
   So a group of four has right and wrong responses with probability 0.46.
   """
-  make_task = build_module.make_task
+  make_task = inputs.make_task
 
   def verify(problem, response):
     right = zlib.crc32((problem.prompt + response).encode()) % 7 == 0
     return Verdict(float(right), "", response)
 
   monkeypatch.setattr(
-    build_module,
+    inputs,
     "make_task",
     lambda *args: make_task(*args)._replace(verify=verify),
   )

@@ -1,0 +1,122 @@
+"""What a run reads, as its config says: tokenizer, problems, prompts."""
+
+from collections.abc import Callable, Sequence
+import functools
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict as Config
+
+from entrojax import answers, clusters, templates
+from entrojax import tokenizer as tokenizers
+from entrojax.check import member
+from entrojax.curriculum import Stages, read_entropies, stage_rows
+from entrojax.data import PromptStream, Templated, encode_prompts
+from entrojax.policy import model_folder
+from entrojax.tasks import make_task
+from entrojax.types import Problem, Task
+
+# answers of a group, None = unparsed -> cluster ids
+Clusterer = Callable[[Sequence[str | None]], list[int]]
+
+
+class Data(NamedTuple):
+  """What the run reads, and how it is judged."""
+
+  task: Task
+  tokenizer: tokenizers.Tokenizer
+  stages: Stages
+  held_out: Sequence[Problem]
+  cluster: Clusterer | None  # of a group's answers, where a rule asks for it
+
+  @property
+  def stream(self) -> PromptStream:
+    """The prompts of the first stage, mostly the only one."""
+    return self.stages.streams[0]
+
+
+def read_data(config: Config) -> Data:
+  """Reads tokenizer and problems, and fits every prompt to its bucket."""
+  tokenizer = tokenizers.load(model_folder(config.model.path))
+  task = make_task(
+    config.task.name, config.task.data_dir, config.task.difficulty
+  )
+  asked = "seed_grpo" in config.advantage
+  cluster = make_clusterer(config, task) if asked else None
+  held_out = load_problems(config, task, config.evaluation.split)
+  encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
+  stages = _stages(
+    config, load_problems(config, task, config.task.train_split), tokenizer
+  )
+  return Data(task, tokenizer, stages, held_out, cluster)
+
+
+def load_problems(config: Config, task: Task, split: str) -> Sequence[Problem]:
+  """Returns a split of the task, its prompts as the model is to read them."""
+  return Templated(task.load(split), make_template(config))
+
+
+def _stages(
+  config: Config,
+  problems: Sequence[Problem],
+  tokenizer: tokenizers.Tokenizer,
+) -> Stages:
+  """Makes the stream of prompts, or one for each stage of the curriculum."""
+  stream = functools.partial(
+    PromptStream,
+    tokenizer=tokenizer,
+    num_prompts=config.rollout.num_prompts,
+    prompt_length=config.rollout.prompt_length,
+    seed=config.seed,
+  )
+  settings = config.curriculum
+  if not settings.table:
+    return Stages((stream(problems),), length=1)
+  entropies = read_entropies(Path(settings.table), config.task, problems)
+  rows = stage_rows(entropies, settings.num_stages)
+  return Stages(
+    tuple(stream([problems[r] for r in stage]) for stage in rows),
+    length=settings.steps_per_stage,
+  )
+
+
+def make_template(config: Config) -> Callable[[str], str]:
+  """Makes what config.prompt describes: a problem's prompt to the model's."""
+  plain = member(templates, config.prompt.template, "prompt.template")
+  if not config.prompt.chat:
+    return plain
+  from entrojax import chat_template  # jinja2, only where a run asks for it
+
+  chat = chat_template.load(model_folder(config.model.path))
+  return lambda text: chat(plain(text))
+
+
+def make_clusterer(config: Config, task: Task) -> Clusterer:
+  """Makes what sorts a group's answers by meaning, as config.clusters says."""
+  settings = config.clusters
+  if settings.unparsed not in clusters.UNPARSED:
+    raise ValueError(
+      f"clusters.unparsed must be one of {clusters.UNPARSED}, got "
+      f"{settings.unparsed!r}"
+    )
+  equalities = {
+    "exact": answers.exact,
+    "normalised": answers.normalised,
+    "verified": task.equivalent,
+  }
+  if settings.equality not in equalities:
+    raise ValueError(
+      f"clusters.equality must be one of {sorted(equalities)}, got "
+      f"{settings.equality!r}"
+    )
+  equivalent = equalities[settings.equality]
+  if equivalent is None:
+    raise ValueError(
+      f"clusters.equality is 'verified' but task {task.name!r} knows no "
+      "equality of answers but that of their text: take 'normalised'"
+    )
+  return functools.partial(
+    clusters.cluster,
+    equivalent=clusters.Guarded(equivalent),
+    unparsed=settings.unparsed,
+  )

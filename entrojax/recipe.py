@@ -1,0 +1,132 @@
+"""What a config chooses: rules, objective, controller, optimizer."""
+
+from collections.abc import Mapping
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict as Config
+import optax
+
+from entrojax import advantages, aggregation, control, objectives
+from entrojax.check import member
+from entrojax.objectives.reference_kl import MissingReferenceError
+from entrojax.optimizer import learning_rate_schedule, make_optimizer
+from entrojax.projection import adam_preconditioner, entropy_projection
+from entrojax.types import (
+  AdvantageRule,
+  Controller,
+  Objective,
+  Responses,
+  ScoredTokens,
+)
+
+
+def make_members(config: Config) -> Mapping[str, Objective]:
+  """Makes the members of the chain that config.objective names, in order."""
+  return {
+    name: member(objectives, name, "objective")(**config.get(name, {}))
+    for name in config.objective
+  }
+
+
+def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
+  """Makes the rules that config.advantage names, in order."""
+  return {
+    name: member(advantages, name, "advantage")(**config.get(name, {}))
+    for name in config.advantage
+  }
+
+
+def try_advantage_rules(
+  rules: Mapping[str, AdvantageRule], config: Config
+) -> None:
+  """Traces the rules on one group, so that errors come now."""
+  group = jnp.zeros((1, config.rollout.group_size), jnp.float32)
+  responses = Responses(
+    rewards=group,
+    correctness=group,
+    log_probs=group,
+    lengths=group,
+    truncated=group,
+    clusters=group.astype(jnp.int32),
+    entropy=jnp.float32(0.0),
+    rollout_step=jnp.int32(0),
+  )
+  jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
+
+
+def needs_reference(objective: Objective) -> bool:
+  """Returns whether a member of the chain reads the reference's log-probs."""
+  try:
+    try_objective(objective, with_reference=False)
+  except MissingReferenceError:
+    return True
+  return False
+
+
+def try_objective(objective: Objective, *, with_reference: bool = True) -> None:
+  """Traces the chain on a mini-batch of one token, so that errors come now."""
+  token = jnp.zeros((1, 1), jnp.float32)
+  tokens = ScoredTokens(
+    log_probs=token,
+    old_log_probs=token,
+    entropy=token,
+    old_entropy=token,
+    advantages=token,
+    mask=token,
+    ref_log_probs=token if with_reference else None,
+  )
+  _, metrics = jax.eval_shape(
+    lambda t: objectives.policy_loss(
+      objective, aggregation.token_mean, t, coefficient=0.0
+    ),
+    tokens,
+  )
+  if "actor/pg_loss" not in metrics:
+    raise ValueError(
+      "objective has no surrogate, so no reward would be learned from: begin "
+      "it with one, as 'ppo_clip'"
+    )
+
+
+def make_controller(config: Config) -> Controller:
+  """Makes the controller that config.control names."""
+  name, target = config.control.name, config.control.target
+  make = member(control, name, "control.name")
+  settings = dict(config.get(name, {}))
+  if "target" in inspect.signature(make).parameters:
+    settings["target"] = target
+  return make(**settings)
+
+
+def make_scheduled_optimizer(
+  config: Config, controller: Controller
+) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
+  """Makes the optimizer, and the learning rate that it follows."""
+  settings = dict(config.optimizer)
+  schedule = learning_rate_schedule(
+    peak=settings.pop("learning_rate"),
+    warmup_steps=settings.pop("warmup_steps"),
+    decay_steps=settings.pop("decay_steps"),
+    end_fraction=settings.pop("end_fraction"),
+  )
+  optimizer = make_optimizer(
+    controller, schedule, wrap=_projection(config), **settings
+  )
+  return optimizer, schedule
+
+
+def _projection(config: Config):
+  """Returns what wraps AdamW; None if updates are not to be projected."""
+  settings = dict(config.projection)
+  if not settings.pop("enabled"):
+    return None
+  return functools.partial(
+    entropy_projection,
+    precondition=adam_preconditioner(
+      b2=config.optimizer.b2, eps=config.optimizer.eps
+    ),
+    **settings,
+  )
