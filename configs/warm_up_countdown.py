@@ -28,8 +28,8 @@ def get_config() -> Config:
       "new_model": {"characters": countdown.CHARACTERS},
       "sft": {
         "tasks": ("countdown",),
-        "row_length": 64,
-        "num_rows": 88,  # some 256 examples
+        "row_length": 92,
+        "num_rows": 64,  # some 256 examples
       },
       "training": {"num_microbatches": 4, "rematerialise": False},
       "optimizer": {

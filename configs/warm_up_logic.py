@@ -1,6 +1,6 @@
 """The supervised warm-up that made entrojax/bases/logic.
 
-    python -m entrojax.sft --config=configs/warm_up_logic.py --output=runs/logic
+python -m entrojax.sft --config=configs/warm_up_logic.py --output=runs/logic
 """
 
 from ml_collections import ConfigDict as Config

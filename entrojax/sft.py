@@ -107,7 +107,8 @@ def sft(config: Config, output: Path) -> Path | None:
   """
   check_sft(config)
   workdir = output / TRAINING_FOLDER
-  if output.exists() and not workdir.is_dir() and any(output.iterdir()):
+  strange = output.exists() and not workdir.is_dir()
+  if strange and (not output.is_dir() or any(output.iterdir())):
     raise ValueError(f"{output} holds something: choose another output folder")
   with contextlib.ExitStack() as stack:
     stack.enter_context(hold_workdir(workdir))

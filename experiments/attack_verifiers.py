@@ -278,7 +278,7 @@ def gold(
 ) -> str | None:
   """Returns a right response; None where none is known."""
   texts = family.solutions(problem)
-  return texts[rng.integers(len(texts))] if len(texts) else None
+  return texts[int(rng.integers(len(texts)))] if len(texts) else None
 
 
 def mutated(text: str, alphabet: str, rng: np.random.Generator) -> str:

@@ -35,6 +35,7 @@ FLOORS = (
     "live_law",
     "tasks",
     "data",
+    "packing",
     "dynamic_sampling",
     "prompt_table",
     "curriculum",
@@ -53,7 +54,7 @@ FLOORS = (
     "interrupt",
     "workdir",
   },
-  {"train_step", "evaluate"},
+  {"train_step", "evaluate", "examples"},
   {
     "check",
     "recipe",
@@ -66,6 +67,7 @@ FLOORS = (
     "main",
     "command",
     "export",
+    "sft",
   },
 )
 
@@ -82,6 +84,7 @@ FOREIGN = {
     "evaluate_model",
     "main",
     "command",
+    "sft",
   },
   "tensorflow_datasets": {"tasks"},
   "pyarrow": {"tasks"},
