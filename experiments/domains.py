@@ -45,7 +45,7 @@ class Domain(NamedTuple):
 
 DOMAINS = {
   "arithmetic_chain#2": Domain("arithmetic_chain", 2, "math", 8, 14),
-  "countdown#1": Domain("countdown", 1, "math", 11, 12),
+  "arithmetic_chain#3": Domain("arithmetic_chain", 3, "math", 12, 22),
   "sudoku#3": Domain("sudoku", 3, "puzzle", 20, 20),
   "knights_and_knaves#1": Domain("knights_and_knaves", 1, "puzzle", 23, 6),
 }

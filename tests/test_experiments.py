@@ -76,7 +76,7 @@ def test_a_course_is_a_line_through_the_entropies_of_the_updates():
 
 def test_kinds_are_apart_if_all_their_tasks_are_in_one_direction():
   low, high = np.array([1.0, 1.1, 0.9]), np.array([2.0, 2.1, 1.9])
-  math = ("arithmetic_chain#2", "countdown#1")
+  math = ("arithmetic_chain#2", "arithmetic_chain#3")
   puzzle = ("sudoku#3", "knights_and_knaves#1")
   apart = dict.fromkeys(math, high) | dict.fromkeys(puzzle, low)
   said = domains.verdict(apart, "x")
