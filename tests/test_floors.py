@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "entrojax"
 
 FLOORS = (
-  {"types", "masking"},
+  {"types", "masking", "sharding"},
   {
     "token_stats",
     "advantages",
@@ -24,7 +24,7 @@ FLOORS = (
     "symbolic",
     "verify_pool",
   },
-  {"objectives", "models", "sharding"},
+  {"objectives", "models"},
   {
     "optimizer",
     "projection",
