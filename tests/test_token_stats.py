@@ -262,7 +262,9 @@ def test_a_rematerialised_pass_does_not_make_the_logits_a_third_time():
       )
       return sum(x.sum() for x in stats(hidden, table))
 
-    graph = jax.jit(jax.grad(total, argnums=(0, 1))).lower(hidden, table)
+    graph = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).lower(
+      hidden, table
+    )
     return graph.as_text().count("dot_general")
 
   saved = jax.checkpoint_policies.save_only_these_names(SAVED)
