@@ -29,6 +29,7 @@ FLOORS = (
     "optimizer",
     "projection",
     "rollout",
+    "slots",
     "scoring",
     "rewards",
     "effects",
