@@ -63,7 +63,7 @@ def generate_in_slots(
   temperature: float = 1.0,
   sampler: Sampler,
   num_slots: int,
-  refill_every: int = 16,
+  refill_every: int = 8,
   num_shards: int = 1,
 ) -> Rollout:
   """Returns what `rollout.generate` returns, decoded `num_slots` at a time.
