@@ -1,6 +1,34 @@
 """The supervised warm-up that made entrojax/bases/logic.
 
-python -m entrojax.sft --config=configs/warm_up_logic.py --output=runs/logic
+    python -m entrojax.sft --config=configs/warm_up_logic.py --output=runs/logic
+
+448 k parameters, some 8 minutes of one core; 2 epochs of 83,715 examples, packed
+into 33,357 rows of 64 tokens, 94.9 % filled. On 256 held-out prompts (209 of
+dyck) at temperature 1, 64 samples each, mean and standard error over prompts,
+entropy in nats a token:
+
+    task#level                  pass@1          pass@64    entropy
+    arithmetic_chain#1   0.809 (0.015)    0.992 (0.005)      0.087
+    arithmetic_chain#2   0.696 (0.019)    0.984 (0.008)      0.111
+    arithmetic_chain#3   0.385 (0.020)    0.859 (0.022)      0.157
+    sudoku#1             0.963 (0.007)    1.000 (0.000)      0.006
+    sudoku#2             0.759 (0.017)    0.992 (0.005)      0.040
+    sudoku#3             0.529 (0.017)    0.996 (0.004)      0.105
+    n_queens#1           0.385 (0.016)    0.977 (0.009)      0.215
+    n_queens#2           0.067 (0.005)    0.723 (0.027)      0.513
+    knights_and_knaves#1 0.307 (0.017)    0.957 (0.013)      0.355
+    propositional_logic#1 0.476 (0.021)   0.977 (0.009)      0.303
+    dyck#1               0.262 (0.021)    0.794 (0.029)      0.261
+    word_sorting#1       0.155 (0.012)    0.711 (0.028)      0.383
+
+by entrojax.evaluate_model with configs/grpo.py, rollout.prompt_length 32 and
+rollout.response_length 24. sudoku#3 and n_queens#2 were never shown; of the
+levels above the others nearly nothing is right. Much of a sudoku's entropy is 0:
+its givens are copied.
+
+The steps end before the learning rate has fallen: a base that is not sure. After
+1,800 steps with the rate down to its end (and Countdown among the tasks) pass@1
+of arithmetic_chain#2 was 0.97 at 0.015 nats: nothing left to lose.
 """
 
 from ml_collections import ConfigDict as Config
@@ -11,7 +39,7 @@ from configs import sft
 CHARACTERS = (
   " ()*+,-./0123456789:;<=>?ABCDEFGHT[]abcdefghijklmnopqrstuvwxyz{|}~&"
 )
-# 8,192 problems each, of arithmetic_chain#1 fewer; the longer chains twice
+# 8,192 problems each, of three fewer: there are no more; longer chains twice
 TASKS = (
   *("arithmetic_chain#1", "arithmetic_chain#2", "arithmetic_chain#2"),
   *("arithmetic_chain#3", "arithmetic_chain#3"),

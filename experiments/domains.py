@@ -1,6 +1,6 @@
 """Does the entropy of math-like tasks fall as that of puzzle-like ones does?
 
-    python -m experiments.domains [--steps=30] [--seeds=3]
+    python -m experiments.domains [--steps=20] [--seeds=3]
 
 From entrojax/bases/logic, which has learnt all of them in the same way, plain
 GRPO takes the same number of updates on each task, for each seed. The table
@@ -29,7 +29,7 @@ import numpy as np
 
 from configs import grpo
 
-_STEPS = flags.DEFINE_integer("steps", 30, "rollout steps of a run")
+_STEPS = flags.DEFINE_integer("steps", 20, "rollout steps of a run")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "runs on each task, at least 3")
 
 
@@ -47,7 +47,7 @@ DOMAINS = {
   "arithmetic_chain#2": Domain("arithmetic_chain", 2, "math", 8, 14),
   "arithmetic_chain#3": Domain("arithmetic_chain", 3, "math", 12, 22),
   "sudoku#3": Domain("sudoku", 3, "puzzle", 20, 20),
-  "knights_and_knaves#1": Domain("knights_and_knaves", 1, "puzzle", 23, 6),
+  "knights_and_knaves#1": Domain("knights_and_knaves", 1, "puzzle", 24, 6),
 }
 
 

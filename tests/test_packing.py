@@ -45,7 +45,7 @@ def alone(model, rows):
   def log_probs(params, prompt, response):
     tokens = jnp.concatenate([prompt, response])[None]
     hidden, _ = model.apply(params, tokens, jnp.arange(tokens.size)[None])
-    logits = model.unembed(params, hidden)[0, len(prompt) - 1 : -1]
+    logits = (hidden @ model.unembedding(params).T)[0, len(prompt) - 1 : -1]
     every = jax.nn.log_softmax(logits)
     return jnp.take_along_axis(every, response[:, None], axis=1)
 
