@@ -3,9 +3,9 @@
     python -m entrojax.sft --config=configs/warm_up_logic.py --output=runs/logic
 
 448 k parameters, some 8 minutes of one core; 2 epochs of 83,715 examples,
-which are 33,357 rows of 64 tokens, 94.9 % filled. On 256 held-out prompts (209 of
-dyck) at temperature 1, 64 samples each, mean and standard error over prompts,
-entropy in nats a token:
+which are 33,357 rows of 64 tokens, 94.9 % filled. On 256 held-out prompts (209
+of dyck) at temperature 1, 64 samples each, mean and standard error over
+prompts, entropy in nats a token:
 
     task#level                  pass@1          pass@64    entropy
     arithmetic_chain#1   0.809 (0.015)    0.992 (0.005)      0.087
@@ -23,8 +23,8 @@ entropy in nats a token:
 
 by entrojax.evaluate_model with configs/grpo.py, rollout.prompt_length 32 and
 rollout.response_length 24. sudoku#3 and n_queens#2 were never shown; on
-knights_and_knaves#2 it gets nothing right, on dyck#2 3.5 % (64 prompts). Much of
-a sudoku's entropy is 0: its givens are copied.
+knights_and_knaves#2 it gets nothing right, on dyck#2 3.5 % (64 prompts). Much
+of a sudoku's entropy is 0: its givens are copied.
 
 The steps end before the learning rate has fallen, for a base that is not sure.
 After 1,800 steps with the rate down to its end (and Countdown among the tasks)
