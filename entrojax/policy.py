@@ -60,6 +60,7 @@ def load_policy(
     dtype=dtype,
     scan_layers=config.model.scan_layers,
     rematerialise=config.model.rematerialise,
+    query_chunk=config.model.query_chunk,
     lora=adapter,
   )
   init = lambda key: lora.split(model.init(key))
