@@ -55,14 +55,7 @@ def load_policy(
       f"vocab_size of config.json is {sizes.vocab_size}"
     )
   adapter, dtype = make_lora(config), jnp.dtype(config.model.dtype)
-  model = decoder(
-    sizes,
-    dtype=dtype,
-    scan_layers=config.model.scan_layers,
-    rematerialise=config.model.rematerialise,
-    query_chunk=config.model.query_chunk,
-    lora=adapter,
-  )
+  model = make_model(config, sizes)
   init = lambda key: lora.split(model.init(key))
   shapes = jax.eval_shape(init, jax.random.key(0))
   base_places, places = param_shardings(mesh, shapes)
@@ -77,6 +70,18 @@ def load_policy(
     return sizes, Policy(model, None), params
   make = jax.jit(lambda key: init(key)[1], out_shardings=places)
   return sizes, Policy(model, params), make(jax.random.key(config.seed))
+
+
+def make_model(config: Config, sizes: DecoderConfig) -> Model:
+  """Makes a decoder of these sizes, as config.model and config.lora say."""
+  return decoder(
+    sizes,
+    dtype=jnp.dtype(config.model.dtype),
+    scan_layers=config.model.scan_layers,
+    rematerialise=config.model.rematerialise,
+    query_chunk=config.model.query_chunk,
+    lora=make_lora(config),
+  )
 
 
 def jit(
