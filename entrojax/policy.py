@@ -55,7 +55,7 @@ def load_policy(
       f"vocab_size of config.json is {sizes.vocab_size}"
     )
   adapter, dtype = make_lora(config), jnp.dtype(config.model.dtype)
-  model = make_model(config, sizes)
+  model = make_model(config, sizes, mesh)
   init = lambda key: lora.split(model.init(key))
   shapes = jax.eval_shape(init, jax.random.key(0))
   base_places, places = param_shardings(mesh, shapes)
@@ -72,7 +72,7 @@ def load_policy(
   return sizes, Policy(model, params), make(jax.random.key(config.seed))
 
 
-def make_model(config: Config, sizes: DecoderConfig) -> Model:
+def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
   """Makes a decoder of these sizes, as config.model and config.lora say."""
   return decoder(
     sizes,
@@ -81,6 +81,7 @@ def make_model(config: Config, sizes: DecoderConfig) -> Model:
     rematerialise=config.model.rematerialise,
     query_chunk=config.model.query_chunk,
     lora=make_lora(config),
+    mesh=mesh,
   )
 
 

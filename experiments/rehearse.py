@@ -282,7 +282,7 @@ def main(argv: Sequence[str]) -> None:
   devices, chip = topology_devices(_TOPOLOGY.value)
   mesh = make_mesh(config.mesh, devices)
   check_divisibility(config, num_row_shards(mesh))
-  recipe, model = make_recipe(config), make_model(config, sizes)
+  recipe, model = make_recipe(config), make_model(config, sizes, mesh)
   rollout = config.rollout
   print(
     f"{Path(config.model.path).name} on {_TOPOLOGY.value}, mesh "

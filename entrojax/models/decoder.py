@@ -21,9 +21,11 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from entrojax.models import rope as rope_lib
 from entrojax.models.lora import Lora, LowRank
+from entrojax.sharding import num_row_shards, split_rows
 from entrojax.types import Array, Cache, Model, Params
 
 _HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
@@ -161,6 +163,7 @@ def decoder(
   rematerialise: bool = False,
   query_chunk: int = 0,
   lora: Lora | None = None,
+  mesh: Mesh | None = None,
 ) -> Model:
   """Makes the model as functions of plain parameters.
 
@@ -178,6 +181,9 @@ def decoder(
       chunk, S], 0 = all; for responses of many thousand tokens.
     lora: adds low-rank terms to projections, and their A and B to the
       parameters; lora.on_base freezes the rest.
+    mesh: over whose rows activations are split wherever several tokens of a
+      row are read; None for a single device. Without it the compiler may
+      split parameters instead, and hold the activations of all rows.
   """
   make_layer = functools.partial(Layer, config, dtype, lora, query_chunk)
   layer_def = nnx.graphdef(nnx.eval_shape(lambda: make_layer(nnx.Rngs(0))))
@@ -224,9 +230,11 @@ def decoder(
       )
     visible = _visible(positions, key_positions)
     rope = rope_lib.rotations(positions, radians)
-    x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
+    many = mesh if length > 1 and _divides(batch, mesh) else None
+    split = functools.partial(split_rows, mesh=many)
+    x_ND = split(params["embed_tokens"][tokens.reshape(-1)].astype(dtype))
     x_ND, layer_caches = run_layers(
-      lambda p, x, c: run_layer(p, x, rope, visible, c, index),
+      lambda p, x, c: run_layer(p, split(x), rope, visible, c, index),
       params["layers"],
       x_ND,
       layer_caches,
@@ -378,6 +386,10 @@ def _no_norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
 
 def _unchanged(x: Array) -> Array:
   return x
+
+
+def _divides(batch: int, mesh: Mesh | None) -> bool:
+  return mesh is not None and batch % num_row_shards(mesh) == 0
 
 
 def _plain(module: nnx.Module) -> Mapping[str, Any]:
