@@ -71,7 +71,7 @@ def build(config: Config) -> Run:
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
-  state, shardings = _first_state(mesh, params, recipe.optimizer)
+  state, shardings = first_state(mesh, params, recipe.optimizer)
   functions = Functions(
     generate=make_generate(
       config,
@@ -149,7 +149,7 @@ def make_update_of(
   )
 
 
-def _first_state(
+def first_state(
   mesh: Mesh, params: Params, optimizer: optax.GradientTransformationExtraArgs
 ) -> tuple[TrainState, TrainState]:
   """Returns the first state and its shardings; the parameters move into it."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 import functools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,16 @@ class Policy(NamedTuple):
 
   model: Model
   base: Params | None  # of an adapter, which then are all parameters of model
+
+
+class SpecialTokens(Protocol):
+  """What decoding asks of a tokenizer."""
+
+  @property
+  def eos_ids(self) -> tuple[int, ...]: ...
+
+  @property
+  def pad_id(self) -> int: ...
 
 
 def model_folder(path: str) -> Path:
@@ -116,7 +126,7 @@ def jit(
 def make_generate(
   config: Config,
   policy: Policy,
-  tokenizer: tokenizers.Tokenizer,
+  tokens: SpecialTokens,
   mesh: Mesh,
   sampling: Mapping[str, Any],
   group_size: int,
@@ -141,8 +151,8 @@ def make_generate(
       model,
       group_size=group_size,
       response_length=config.rollout.response_length,
-      eos_ids=tokenizer.eos_ids,
-      pad_id=tokenizer.pad_id,
+      eos_ids=tokens.eos_ids,
+      pad_id=tokens.pad_id,
       temperature=temperature,
       sampler=sampler,
     ),

@@ -1,9 +1,9 @@
 """What a config chooses: rules, objective, controller, optimizer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import functools
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,9 @@ def make_recipe(config: Config) -> Recipe:
   _try_objective(objective)
   rules = make_advantage_rules(config)
   _try_advantage_rules(rules, config)
-  optimizer, schedule = _scheduled_optimizer(config, controller)
+  optimizer, schedule = make_scheduled_optimizer(
+    config.optimizer, controller, _make_projection(config)
+  )
   return Recipe(members, objective, rules, controller, optimizer, schedule)
 
 
@@ -134,24 +136,29 @@ def make_controller(config: Config) -> Controller:
   return make(**settings)
 
 
-def _scheduled_optimizer(
-  config: Config, controller: Controller
+def make_scheduled_optimizer(
+  settings: Mapping[str, Any],
+  controller: Controller,
+  wrap: Callable[..., optax.GradientTransformationExtraArgs] | None = None,
 ) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
-  """Makes the optimizer, and the learning rate that it follows."""
-  settings = dict(config.optimizer)
+  """Makes the optimizer, and the learning rate that it follows.
+
+  Args:
+    settings: config.optimizer.
+    controller: that the run has.
+    wrap: of AdamW, see make_optimizer.
+  """
+  settings = dict(settings)
   schedule = learning_rate_schedule(
     peak=settings.pop("learning_rate"),
     warmup_steps=settings.pop("warmup_steps"),
     decay_steps=settings.pop("decay_steps"),
     end_fraction=settings.pop("end_fraction"),
   )
-  optimizer = make_optimizer(
-    controller, schedule, wrap=_projection(config), **settings
-  )
-  return optimizer, schedule
+  return make_optimizer(controller, schedule, wrap=wrap, **settings), schedule
 
 
-def _projection(config: Config):
+def _make_projection(config: Config):
   """Returns what wraps AdamW; None if updates are not to be projected."""
   settings = dict(config.projection)
   if not settings.pop("enabled"):

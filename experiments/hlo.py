@@ -122,7 +122,8 @@ def _multiplicities(bodies: Mapping[str, list[str]], entry: str):
   def _called(line: str) -> list[str]:
     names = re.findall(r"(?:body|calls|to_apply)=%?([\w.-]+)", line)
     names += re.findall(
-      r"%?([\w.-]+)", " ".join(re.findall(r"branch_computations=\{(.*?)\}", line))
+      r"%?([\w.-]+)",
+      " ".join(re.findall(r"branch_computations=\{(.*?)\}", line)),
     )
     return [n for n in names if n in bodies]
 

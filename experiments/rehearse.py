@@ -17,6 +17,7 @@ os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from collections.abc import Mapping, Sequence
+import functools
 from pathlib import Path
 import time
 from typing import Any, NamedTuple
@@ -55,30 +56,29 @@ _PARTS = flags.DEFINE_list(
   "parts", ["update", "decode"], "what to compile: update, decode"
 )
 
-_QWEN25 = {
-  "vocab_size": 152064,
-  "head_dim": 128,
-  "rope_theta": 1e6,
-  "tie_word_embeddings": False,
-  "qkv_bias": True,
-  "qk_norm": False,
-}
+_QWEN25 = functools.partial(
+  DecoderConfig,
+  vocab_size=152064,
+  head_dim=128,
+  rope_theta=1e6,
+  tie_word_embeddings=False,
+  qkv_bias=True,
+  qk_norm=False,
+)
 SIZES = {
-  "Qwen2.5-7B": DecoderConfig(
+  "Qwen2.5-7B": _QWEN25(
     hidden_size=3584,
     intermediate_size=18944,
     num_hidden_layers=28,
     num_attention_heads=28,
     num_key_value_heads=4,
-    **_QWEN25,
   ),
-  "Qwen2.5-32B": DecoderConfig(
+  "Qwen2.5-32B": _QWEN25(
     hidden_size=5120,
     intermediate_size=27648,
     num_hidden_layers=64,
     num_attention_heads=40,
     num_key_value_heads=8,
-    **_QWEN25,
   ),
 }
 
@@ -172,7 +172,7 @@ def lowered_decoding(
   generate = make_generate(
     config, Policy(model, None), _Ends(), mesh, rollout, rollout.group_size
   )
-  traced = generate.trace(
+  traced = jax.jit(generate, out_shardings=by_row(mesh)).trace(
     _placed(params, param_shardings(mesh, params)), prompts, _key(mesh)
   )
   return traced.lower(lowering_platforms=("tpu",)), hlo.flops(traced.jaxpr)

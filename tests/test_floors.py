@@ -36,6 +36,7 @@ FLOORS = (
     "live_law",
     "tasks",
     "data",
+    "packing",
     "dynamic_sampling",
     "prompt_table",
     "curriculum",
@@ -54,7 +55,7 @@ FLOORS = (
     "interrupt",
     "workdir",
   },
-  {"train_step", "evaluate"},
+  {"train_step", "evaluate", "examples"},
   {
     "check",
     "recipe",
@@ -67,6 +68,7 @@ FLOORS = (
     "main",
     "command",
     "export",
+    "sft",
   },
 )
 
@@ -83,6 +85,7 @@ FOREIGN = {
     "evaluate_model",
     "main",
     "command",
+    "sft",
   },
   "tensorflow_datasets": {"tasks"},
   "pyarrow": {"tasks"},

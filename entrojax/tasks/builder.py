@@ -140,6 +140,7 @@ def task(
     ),
     verify=family.verify,
     equivalent=family.equivalent,
+    solutions=family.solutions,
   )
 
 
