@@ -3,6 +3,8 @@
 from pathlib import Path
 import re
 
+from experiments.methods import config_names
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
