@@ -401,10 +401,12 @@ def _visible(positions: Array, key_positions: Array, index: Array) -> Array:
 
   Padding is seen by none, and an example by no other: position 0 begins one.
   """
-  examples = jnp.cumsum(key_positions == 0, axis=1)
-  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   keys = key_positions[:, None, :]
   before = (keys >= 0) & (keys <= positions[:, :, None])
+  if positions.shape[1] == 1:
+    return before  # token by token, a row is one example
+  examples = jnp.cumsum(key_positions == 0, axis=1)
+  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   return before & (examples[:, None, :] == own[:, :, None])
 
 
