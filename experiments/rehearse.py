@@ -134,7 +134,11 @@ def topology_devices(name: str) -> tuple[Sequence[Any], Chip]:
 
 
 def lowered_update(
-  config: Config, recipe: Recipe, model: Model, mesh: Mesh
+  config: Config,
+  recipe: Recipe,
+  model: Model,
+  mesh: Mesh,
+  platform: str = "tpu",
 ) -> tuple[Any, int]:
   """Returns the update, lowered for the mesh, and its FLOPs on all devices."""
   params = jax.eval_shape(model.init, jax.random.key(0))
@@ -155,11 +159,11 @@ def lowered_update(
     _batch(config, mesh),
     _key(mesh),
   )
-  return traced.lower(lowering_platforms=("tpu",)), hlo.flops(traced.jaxpr)
+  return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
 
 
 def lowered_decoding(
-  config: Config, model: Model, mesh: Mesh
+  config: Config, model: Model, mesh: Mesh, platform: str = "tpu"
 ) -> tuple[Any, int]:
   """Returns the rollout, lowered for the mesh, and its FLOPs a step."""
   params = jax.eval_shape(model.init, jax.random.key(0))
@@ -175,7 +179,7 @@ def lowered_decoding(
   traced = jax.jit(generate, out_shardings=by_row(mesh)).trace(
     _placed(params, param_shardings(mesh, params)), prompts, _key(mesh)
   )
-  return traced.lower(lowering_platforms=("tpu",)), hlo.flops(traced.jaxpr)
+  return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
 
 
 def _batch(config: Config, mesh: Mesh) -> Batch:
