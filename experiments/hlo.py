@@ -106,7 +106,9 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
   return bodies, entry
 
 
-def _multiplicities(bodies: Mapping[str, list[str]], entry: str):
+def _multiplicities(
+  bodies: Mapping[str, list[str]], entry: str
+) -> Mapping[str, int]:
   """Returns how often each computation runs."""
   times: Counter[str] = Counter()
 
@@ -115,20 +117,37 @@ def _multiplicities(bodies: Mapping[str, list[str]], entry: str):
     for line in bodies[name]:
       if " fusion(" in line:
         continue  # its own line says all of it
-      length = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
       for called in _called(line):
-        visit(called, count * (int(length[1]) if length else 1))
-
-  def _called(line: str) -> list[str]:
-    names = re.findall(r"(?:body|calls|to_apply)=%?([\w.-]+)", line)
-    names += re.findall(
-      r"%?([\w.-]+)",
-      " ".join(re.findall(r"branch_computations=\{(.*?)\}", line)),
-    )
-    return [n for n in names if n in bodies]
+        if called in bodies:
+          visit(called, count * _turns(line, bodies))
 
   visit(entry, 1)
   return times
+
+
+def _called(line: str) -> list[str]:
+  """Returns the computations that an operation runs."""
+  names = re.findall(r"(?:body|calls|to_apply)=%?([\w.-]+)", line)
+  for branches in re.findall(r"branch_computations=\{(.*?)\}", line):
+    names += re.findall(r"%?([\w.-]+)", branches)
+  return names
+
+
+def _turns(line: str, bodies: Mapping[str, list[str]]) -> int:
+  """Returns how often a loop turns; 1 where it is not known, and for others.
+
+  A loop that counts from 0 compares its counter with one constant.
+  """
+  known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
+  if known:
+    return int(known[1])
+  condition = re.search(r" while\(.*condition=%?([\w.-]+)", line)
+  if not condition or condition[1] not in bodies:
+    return 1
+  test = "\n".join(bodies[condition[1]])
+  bounds = re.findall(r"constant\((\d+)\)", test)
+  counts = test.count("direction=") == test.count("direction=LT") == 1
+  return int(bounds[0]) if counts and len(bounds) == 1 else 1
 
 
 def _size(dtype: str, shape: str) -> int:

@@ -14,6 +14,7 @@ is made and nothing runs; model.path need not be here if its sizes are known
 import os
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # it only compiles
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from collections.abc import Mapping, Sequence
