@@ -104,11 +104,9 @@ class Attention(nnx.Module):
     keys_BKCS = k_BLKC.transpose(0, 2, 3, 1)
     values_BKSC = v_BLKC.transpose(0, 2, 1, 3)
     if cache is not None:
-      zero = jnp.zeros((), index.dtype)
-      write = jax.lax.dynamic_update_slice
-      keys_BKCS = write(cache[0], keys_BKCS, (zero, zero, zero, index))
-      values_BKSC = write(cache[1], values_BKSC, (zero, zero, index, zero))
-      cache = (keys_BKCS, values_BKSC)
+      keys_BKCS, values_BKSC, cache = _extended(
+        cache, keys_BKCS, values_BKSC, index
+      )
     mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
     mixed_BKGLC = mixed_BKXC.reshape(batch, kv, -1, length, head)
     mixed_ND = mixed_BKGLC.transpose(0, 3, 1, 2, 4).reshape(batch * length, -1)
@@ -217,9 +215,8 @@ def decoder(
 
   if rematerialise:
     run_layer = jax.checkpoint(run_layer)
-  run_layers = _scanned if scan_layers else _unrolled
 
-  def apply(params, tokens, positions, cache=None):
+  def apply(params, tokens, positions, cache=None, *, in_place=False):
     batch, length = tokens.shape
     if cache is None:
       key_positions, layer_caches, index = positions, None, jnp.int32(0)
@@ -233,6 +230,9 @@ def decoder(
     many = mesh if length > 1 and _divides(batch, mesh) else None
     split = functools.partial(split_rows, mesh=many)
     x_ND = split(params["embed_tokens"][tokens.reshape(-1)].astype(dtype))
+    run_layers = _unrolled
+    if scan_layers:
+      run_layers = _scanned_in_place if in_place else _scanned
     x_ND, layer_caches = run_layers(
       lambda p, x, c: run_layer(p, split(x), rope, visible, c, index),
       params["layers"],
@@ -348,6 +348,22 @@ def _scanned(run: Callable, layers: Params, x: Array, caches: Any):
   return jax.lax.scan(lambda x, pc: run(pc[0], x, pc[1]), x, (layers, caches))
 
 
+def _scanned_in_place(run: Callable, layers: Params, x: Array, caches: Any):
+  """Writes into the stacked cache, of which _scanned makes a second one."""
+
+  def one(carry, numbered):
+    x, (keys, values) = carry
+    params, layer = numbered
+    x, (keys, values, _) = run(params, x, (keys, values, layer))
+    return (x, (keys, values)), None
+
+  depth = caches[0].shape[0]
+  (x, caches), _ = jax.lax.scan(
+    one, (x, caches), (layers, jnp.arange(depth, dtype=jnp.int32))
+  )
+  return x, caches
+
+
 def _unrolled(run: Callable, layers: Params, x: Array, caches: Any):
   depth = jax.tree.leaves(layers)[0].shape[0]
   written = []
@@ -408,6 +424,37 @@ def _visible(positions: Array, key_positions: Array, index: Array) -> Array:
   examples = jnp.cumsum(key_positions == 0, axis=1)
   own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   return before & (examples[:, None, :] == own[:, :, None])
+
+
+def _extended(cache, keys_BKCS, values_BKSC, index):
+  """Writes new keys and values at slot `index` of a layer's cache.
+
+  Args:
+    cache: (keys, values) of the layer, or (keys, values, layer) of all.
+    keys_BKCS: the new keys.
+    values_BKSC: the new values.
+    index: i32[].
+
+  Returns:
+    All keys and values of the layer, and the cache.
+  """
+  zero = jnp.zeros((), index.dtype)
+  places = (zero, zero, zero, index), (zero, zero, index, zero)
+  write = jax.lax.dynamic_update_slice
+  if len(cache) == 2:
+    keys, values = map(write, cache, (keys_BKCS, values_BKSC), places)
+    return keys, values, (keys, values)
+  *stacked, layer = cache
+  keys, values = (
+    write(old, new[None], (layer.astype(index.dtype), *place))
+    for old, new, place in zip(
+      stacked, (keys_BKCS, values_BKSC), places, strict=True
+    )
+  )
+  own = [
+    jax.lax.dynamic_index_in_dim(x, layer, 0, False) for x in (keys, values)
+  ]
+  return *own, (keys, values, layer)
 
 
 def _attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS):
