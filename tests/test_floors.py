@@ -66,6 +66,7 @@ FLOORS = (
     "main",
     "command",
     "export",
+    "prepare_data",
   },
 )
 
