@@ -170,9 +170,10 @@ def task(
 class Stored(Sequence[Problem]):
   """A split of a prepared data set; a problem is read when it is asked for."""
 
-  def __init__(self, source: Any):
-    """Makes it of a TFDS data source."""
+  def __init__(self, source: Any, folder: Path):
+    """Makes it of a TFDS data source whose files lie in a folder."""
     self._source = source
+    self._folder = folder
 
   def __len__(self) -> int:
     return len(self._source)
@@ -180,7 +181,11 @@ class Stored(Sequence[Problem]):
   def __getitem__(self, row):
     if isinstance(row, slice):
       return [self[i] for i in range(len(self))[row]]
-    return _problem(self._source[range(len(self))[row]])
+    index = range(len(self))[row]
+    try:
+      return _problem(self._source[index])
+    except RuntimeError as error:  # of array_record, mostly without a name
+      raise ValueError(f"{self._folder}: row {index}: {error}") from error
 
 
 def load_stored(split: str, folder: Path, of_task: str) -> Stored:
@@ -204,7 +209,7 @@ def load_stored(split: str, folder: Path, of_task: str) -> Stored:
     raise ValueError(
       f"{folder} is a data set of {found!r}, the task is {of_task!r}"
     )
-  return Stored(_source(builder, split, str(folder)))
+  return Stored(_source(builder, split, str(folder)), folder)
 
 
 def store(
