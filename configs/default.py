@@ -40,6 +40,7 @@ def get_config() -> Config:
       "name": config_dict.placeholder(str),  # a module of entrojax.tasks
       "difficulty": 1,  # level of the task, 1 = the easiest
       "train_split": "train",
+      "subset": config_dict.placeholder(str),  # of choose_prompts; None: all
       "data_dir": config_dict.placeholder(str),  # None: the task's default
     }
   )

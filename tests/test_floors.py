@@ -19,6 +19,7 @@ FLOORS = (
     "control",
     "entropy_law",
     "semantic",
+    "diversity",
     "clusters",
     "answers",
     "symbolic",
@@ -37,6 +38,7 @@ FLOORS = (
     "data",
     "dynamic_sampling",
     "prompt_table",
+    "prompt_subset",
     "curriculum",
     "tokenizer",
     "templates",
@@ -67,6 +69,7 @@ FLOORS = (
     "command",
     "export",
     "prepare_data",
+    "choose_prompts",
   },
 )
 
@@ -80,6 +83,7 @@ FOREIGN = {
     "build",
     "train",
     "prompt_entropy",
+    "choose_prompts",
     "evaluate_model",
     "main",
     "command",
