@@ -59,7 +59,7 @@ def get_config(preset: str = "") -> Config:
         "evaluation": {
           "num_samples": 4,
           "temperature": 0.7,
-          "prompts_per_batch": 5,
+          "prompts_per_batch": 2,
         },
         "log": {"every": 1},
       }

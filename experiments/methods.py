@@ -15,7 +15,10 @@ from ml_collections import ConfigDict as Config
 
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
-_NO_METHODS = ("__init__", "default", "countdown", "warm_up_countdown")
+_NO_METHODS = (
+  *("__init__", "default"),
+  *("countdown", "gsm8k", "warm_up_countdown"),
+)
 
 
 class Method(NamedTuple):
