@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import sys
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict as Config
@@ -73,7 +74,7 @@ def choose(
     return _random_rows(len(problems), size, config.seed)
   if by == "embedding":
     embed = EMBEDDINGS[embedding]()
-    points = embed([problem.prompt for problem in problems])
+    points = np.asarray(embed([problem.prompt for problem in problems]))
     return diversity.spread_rows(points, size, seed=config.seed)
   if table is None:
     raise ValueError("--by=answers needs --table, which prompt_entropy makes")
@@ -125,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
   os.environ.setdefault("NO_GCE_CHECK", "true")
   given = flags.FLAGS
   config, task = given.config, given.config.task
-  how = {name: given[name].value for name in ("size", "by")}
+  how: dict[str, Any] = {"size": given.size, "by": given.by}
   if given.by == "embedding":
     how["embedding"] = given.embedding
   if given.by == "answers":

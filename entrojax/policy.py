@@ -13,6 +13,7 @@ from ml_collections import ConfigDict as Config
 from entrojax import tokenizer as tokenizers
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
+from entrojax.models.fused_attention import Attend, fused_attention
 from entrojax.rollout import generate, greedy, make_sampler
 from entrojax.sharding import by_row, param_shardings
 from entrojax.types import Model, Params
@@ -60,6 +61,7 @@ def load_policy(
     scan_layers=config.model.scan_layers,
     rematerialise=config.model.rematerialise,
     lora=adapter,
+    attend=_make_attend(config.model.attention, dtype),
   )
   init = lambda key: lora.split(model.init(key))
   shapes = jax.eval_shape(init, jax.random.key(0))
@@ -75,6 +77,23 @@ def load_policy(
     return sizes, Policy(model, None), params
   make = jax.jit(lambda key: init(key)[1], out_shardings=places)
   return sizes, Policy(model, params), make(jax.random.key(config.seed))
+
+
+def _make_attend(name: str, dtype: Any) -> Attend | None:
+  """Returns what config.model.attention names."""
+  if name == "einsum":
+    return None
+  if name != "cudnn":
+    raise ValueError(
+      f"model.attention must be 'einsum' or 'cudnn', got {name!r}"
+    )
+  backend = jax.default_backend()
+  if backend != "gpu" or dtype == jnp.float32:
+    raise ValueError(
+      "model.attention is 'cudnn', which needs a GPU and model.dtype = "
+      f"bfloat16; this is a {backend} and {dtype}"
+    )
+  return fused_attention("cudnn")
 
 
 def jit(

@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 
 def read_math(source: Path, say: Say) -> Problems:
   """Reads every split of a folder, or of a file, and says what is left out."""
+  rows: Mapping[str, Sequence[math_data.Row]]
   if source.is_dir():
     paths = files.split_files(source)
     rows = {name: _read_rows(path, say) for name, path in paths.items()}

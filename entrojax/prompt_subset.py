@@ -63,7 +63,7 @@ def read(path: Path, problems: Sequence[Problem]) -> np.ndarray:
     )
   if not 0 < size == len(lines):
     raise ValueError(f"task.subset {path} holds {len(lines)} of {size} prompts")
-  rows = []
+  rows: list[int] = []
   for number, line in enumerate(lines, start=2):
     row = _row(line, f"task.subset {path}:{number}", problems)
     if rows and row <= rows[-1]:

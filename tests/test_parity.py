@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from entrojax.models import decoder, hugging_face
+from entrojax.models.fused_attention import fused_attention
 from entrojax.models.rope import Llama3Scaling, frequencies
 from entrojax.rollout import generate, make_sampler
 from entrojax.scoring import score
@@ -45,9 +46,9 @@ def positions_of(mask):
   return np.where(mask > 0, np.cumsum(mask, axis=1) - 1, -1).astype(np.int32)
 
 
-def logits_of(sizes, params, tokens, mask, *, prompt_length=None):
+def logits_of(sizes, params, tokens, mask, *, prompt_length=None, **options):
   """Returns f32[B, L, V]: at once, or a prefill and then token by token."""
-  model, positions = model_of(sizes), positions_of(mask)
+  model, positions = model_of(sizes, **options), positions_of(mask)
   if prompt_length is None:
     return apply(model, params, tokens, positions)[0]
   cache, parts = model.init_cache(*tokens.shape), []
@@ -72,6 +73,16 @@ def test_logits_of_padded_rows_are_those_of_transformers(name):
   for prompt_length in (None, 6):
     found = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
     assert largest_difference(found, golden["logits"], mask) < TOLERANCE
+
+
+def test_so_are_those_of_fused_attention():
+  golden = np.load(GOLDENS / "qwen3" / "goldens.npz")
+  sizes, params = hugging_face.load(GOLDENS / "qwen3")
+  assert sizes.num_attention_heads > sizes.num_key_value_heads > 1
+  tokens, mask = golden["tokens"], golden["mask"]
+  fused = fused_attention("xla")
+  found = logits_of(sizes, params, tokens, mask, attend=fused)
+  assert largest_difference(found, golden["logits"], mask) < TOLERANCE
 
 
 def test_llama_3_scales_each_wave_as_its_definition_says():

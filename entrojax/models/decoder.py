@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from entrojax.models import rope as rope_lib
+from entrojax.models.fused_attention import Attend
 from entrojax.models.lora import Lora, LowRank
 from entrojax.types import Array, Cache, Model, Params
 
@@ -65,11 +66,19 @@ class DecoderConfig:
 class Attention(nnx.Module):
   """Grouped-query attention (arXiv 2305.13245)."""
 
-  def __init__(self, config: DecoderConfig, dense: Any, dtype, rngs: nnx.Rngs):
+  def __init__(
+    self,
+    config: DecoderConfig,
+    dense: Any,
+    dtype: Any,
+    attend: Attend | None,
+    rngs: nnx.Rngs,
+  ):
     width, head = config.hidden_size, config.head_dim
     query_width = config.num_attention_heads * head
     key_width = config.num_key_value_heads * head
     self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
+    self.attend = attend
     bias = config.qkv_bias
     self.q_proj = dense("q_proj", width, query_width, use_bias=bias)
     self.k_proj = dense("k_proj", width, key_width, use_bias=bias)
@@ -87,6 +96,9 @@ class Attention(nnx.Module):
     k_BLKC = self.k_norm(self.k_proj(x_ND).reshape(batch, length, kv, head))
     v_BLKC = self.v_proj(x_ND).reshape(batch, length, kv, head)
     q_BLHC, k_BLKC = (rope_lib.rotate(x, rope) for x in (q_BLHC, k_BLKC))
+    if cache is None and self.attend is not None:
+      mixed_BLHC = self.attend(q_BLHC, k_BLKC, v_BLKC, visible_BLS)
+      return self.o_proj(mixed_BLHC.reshape(batch * length, -1)), None
     q_BLKGC = q_BLHC.reshape(batch, length, kv, -1, head)
     # One matrix a key-value head: a batched matmul without singleton axes.
     q_BKXC = q_BLKGC.transpose(0, 2, 3, 1, 4).reshape(batch, kv, -1, head)
@@ -128,11 +140,12 @@ class Layer(nnx.Module):
     config: DecoderConfig,
     dtype: Any,
     lora: Lora | None,
+    attend: Attend | None,
     rngs: nnx.Rngs,
   ):
     dense = functools.partial(_dense, dtype=dtype, rngs=rngs, lora=lora)
     self.input_layernorm = _norm(config.hidden_size, config, dtype, rngs)
-    self.self_attn = Attention(config, dense, dtype, rngs)
+    self.self_attn = Attention(config, dense, dtype, attend, rngs)
     self.post_attention_layernorm = _norm(
       config.hidden_size, config, dtype, rngs
     )
@@ -153,6 +166,7 @@ def decoder(
   scan_layers: bool = False,
   rematerialise: bool = False,
   lora: Lora | None = None,
+  attend: Attend | None = None,
 ) -> Model:
   """Makes the model as functions of plain parameters.
 
@@ -168,9 +182,11 @@ def decoder(
     rematerialise: keep only each layer's input for the backward pass.
     lora: adds low-rank terms to projections, and their A and B to the
       parameters; lora.on_base freezes the rest.
+    attend: attention where there is no cache; see fused_attention.py. None:
+      products as with a cache, the fastest on a CPU.
   """
   layer_def = nnx.graphdef(
-    nnx.eval_shape(lambda: Layer(config, dtype, lora, nnx.Rngs(0)))
+    nnx.eval_shape(lambda: Layer(config, dtype, lora, attend, nnx.Rngs(0)))
   )
   norm_def = nnx.graphdef(
     nnx.eval_shape(
@@ -189,7 +205,7 @@ def decoder(
     params: dict[str, Any] = {
       "embed_tokens": draw(embed_key, shape),
       "layers": jax.vmap(
-        lambda k: _plain(Layer(config, dtype, lora, nnx.Rngs(k)))
+        lambda k: _plain(Layer(config, dtype, lora, attend, nnx.Rngs(k)))
       )(jax.random.split(layers_key, config.num_hidden_layers)),
       "norm": _plain(_norm(config.hidden_size, config, dtype, nnx.Rngs(0))),
     }
