@@ -67,7 +67,7 @@ def _stages(
     problems: the whole training split, their prompts as the task has them.
     tokenizer: of the policy.
   """
-  templated = Templated(problems, make_template(config))
+  templated = Templated(list(problems), make_template(config))
 
   def stream(rows: np.ndarray) -> PromptStream:
     return PromptStream(
