@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from entrojax.token_stats import log_prob_and_entropy
+from entrojax.token_stats import log_prob_and_entropy, unembed
 from entrojax.types import Array, Cache, Model, Params, Prompts, Rollout
 
 # (key, logits f32[V] at the sampling temperature) -> i32[]
@@ -115,7 +115,7 @@ def generate(
     )
     return _State(
       step=state.step + 1,
-      logits=model.unembed(params, hidden[:, 0]),
+      logits=unembed(hidden[:, 0], model.unembedding(params)),
       cache=cache,
       position=state.position + 1,
       done=state.done | is_eos(drawn),
@@ -151,7 +151,7 @@ def _prefill(
   cache = model.init_cache(num_prompts, prompt_length + response_length)
   positions = prompt_positions(prompts.mask)
   hidden, cache = model.apply(params, prompts.tokens, positions, cache)
-  logits = model.unembed(params, hidden[:, -1])
+  logits = unembed(hidden[:, -1], model.unembedding(params))
   share = lambda x: jnp.repeat(x, group_size, axis=0)
   num_rows = num_prompts * group_size
   zeros = jnp.zeros((response_length, num_rows), jnp.float32)

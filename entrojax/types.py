@@ -109,9 +109,9 @@ class Model(NamedTuple):
 
   init: Callable[..., Params]  # (key) -> params
   apply: Apply
-  unembed: Callable[
-    ..., Array
-  ]  # (params, hidden [..., D]) -> logits f32[..., V]
+  unembedding: Callable[
+    [Params], Array
+  ]  # the table f[V, D]: logits = hidden @ its transpose
   init_cache: Callable[..., Cache]  # (batch_size, length) -> empty Cache
   share_cache: Callable[..., Cache]  # (cache, times) -> each row, times over
 

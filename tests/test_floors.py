@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "entrojax"
 
 FLOORS = (
-  {"types", "masking"},
+  {"types", "masking", "sharding"},
   {
     "token_stats",
     "advantages",
@@ -25,7 +25,7 @@ FLOORS = (
     "symbolic",
     "verify_pool",
   },
-  {"objectives", "models", "sharding"},
+  {"objectives", "models"},
   {
     "optimizer",
     "projection",

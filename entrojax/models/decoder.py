@@ -245,14 +245,8 @@ def decoder(
       )
     return hidden.reshape(batch, length, -1), cache
 
-  def unembed(params, hidden):
-    table = params.get("lm_head", params["embed_tokens"])
-    return jnp.einsum(
-      "...d,vd->...v",
-      hidden,
-      table.astype(hidden.dtype),
-      preferred_element_type=jnp.promote_types(hidden.dtype, jnp.float32),
-    )
+  def unembedding(params):
+    return params.get("lm_head", params["embed_tokens"])
 
   def init_cache(batch_size: int, length: int) -> Cache:
     heads, head = config.num_key_value_heads, config.head_dim
@@ -284,7 +278,7 @@ def decoder(
   return Model(
     init=init,
     apply=apply,
-    unembed=unembed,
+    unembedding=unembedding,
     init_cache=init_cache,
     share_cache=share_cache,
   )
