@@ -2,7 +2,8 @@
 
 Qwen2 is one whose queries, keys and values have a bias; Qwen3 one that
 normalises queries and keys; Llama 3 and SmolLM2 have neither, and Llama 3.1
-stretches the rotation.
+stretches the rotation. Gemma 3 is one like Qwen3 with more norms, and most of
+its layers see a window.
 
 The layers are flax.nnx modules; outside this package a model is plain data and
 the functions of types.Model. Activations of dense layers are flat, [N, D] with
@@ -21,6 +22,7 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from entrojax.models import rope as rope_lib
 from entrojax.models.fused_attention import Attend
@@ -28,6 +30,34 @@ from entrojax.models.lora import Lora, LowRank
 from entrojax.types import Array, Cache, Model, Params
 
 _HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
+
+
+@dataclasses.dataclass(frozen=True)
+class Gemma3:
+  """What makes a Gemma 3 (arXiv 2503.19786); names as in config.json.
+
+  Embeddings are scaled by sqrt(hidden_size); each half of a layer is
+  normalised behind as well as before; a norm's weight is its distance from 1;
+  the gate is a GELU.
+  """
+
+  query_pre_attn_scalar: int  # scores are divided by its root
+  sliding_window: int  # tokens that a sliding layer sees, the query's included
+  rope_local_base_freq: float  # theta of sliding layers
+  layer_types: tuple[str, ...]  # "full_attention" or "sliding_attention"
+
+  def __post_init__(self):
+    for name in ("query_pre_attn_scalar", "sliding_window"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+    for kind in self.layer_types:
+      if kind not in _LAYER_TYPES:
+        raise ValueError(f"layer_types has {kind!r}, not one of {_LAYER_TYPES}")
+
+
+_LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +78,15 @@ class DecoderConfig:
   qkv_bias: bool = False  # of the projections to queries, keys and values
   qk_norm: bool = True  # RMSNorm of each head's queries and keys
   max_position_embeddings: int = 4096  # tokens it was made for; not enforced
+  gemma3: Gemma3 | None = None
 
   def __post_init__(self):
+    kinds = self.gemma3 and self.gemma3.layer_types
+    if kinds is not None and len(kinds) != self.num_hidden_layers:
+      raise ValueError(
+        f"layer_types has {len(kinds)} layers, num_hidden_layers is "
+        f"{self.num_hidden_layers}"
+      )
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
       if field.type is int and value < 1:
@@ -78,6 +115,8 @@ class Attention(nnx.Module):
     query_width = config.num_attention_heads * head
     key_width = config.num_key_value_heads * head
     self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
+    divisor = config.gemma3.query_pre_attn_scalar if config.gemma3 else head
+    self.scale = divisor**-0.5
     self.attend = attend
     bias = config.qkv_bias
     self.q_proj = dense("q_proj", width, query_width, use_bias=bias)
@@ -97,7 +136,9 @@ class Attention(nnx.Module):
     v_BLKC = self.v_proj(x_ND).reshape(batch, length, kv, head)
     q_BLHC, k_BLKC = (rope_lib.rotate(x, rope) for x in (q_BLHC, k_BLKC))
     if cache is None and self.attend is not None:
-      mixed_BLHC = self.attend(q_BLHC, k_BLKC, v_BLKC, visible_BLS)
+      mixed_BLHC = self.attend(
+        q_BLHC, k_BLKC, v_BLKC, visible_BLS, scale=self.scale
+      )
       return self.o_proj(mixed_BLHC.reshape(batch * length, -1)), None
     q_BLKGC = q_BLHC.reshape(batch, length, kv, -1, head)
     # One matrix a key-value head: a batched matmul without singleton axes.
@@ -111,7 +152,7 @@ class Attention(nnx.Module):
       keys_BKCS = write(cache[0], keys_BKCS, (zero, zero, zero, index))
       values_BKSC = write(cache[1], values_BKSC, (zero, zero, index, zero))
       cache = (keys_BKCS, values_BKSC)
-    scores = jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS) * head**-0.5
+    scores = jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS) * self.scale
     weights = _masked_softmax(scores, visible_BLS).astype(values_BKSC.dtype)
     mixed_BKXC = jnp.einsum("bkxs,bksc->bkxc", weights, values_BKSC)
     mixed_BKGLC = mixed_BKXC.reshape(batch, kv, -1, length, head)
@@ -120,16 +161,35 @@ class Attention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-  """SwiGLU: down(silu(gate x) * up x) (arXiv 2002.05202)."""
+  """SwiGLU: down(silu(gate x) * up x), or GEGLU (arXiv 2002.05202)."""
 
   def __init__(self, config: DecoderConfig, dense: Any):
     width, inner = config.hidden_size, config.intermediate_size
+    self.activation = nnx.gelu if config.gemma3 else nnx.silu
     self.gate_proj = dense("gate_proj", width, inner)
     self.up_proj = dense("up_proj", width, inner)
     self.down_proj = dense("down_proj", inner, width)
 
   def __call__(self, x_ND):
-    return self.down_proj(nnx.silu(self.gate_proj(x_ND)) * self.up_proj(x_ND))
+    gate_NF = self.activation(self.gate_proj(x_ND))
+    return self.down_proj(gate_NF * self.up_proj(x_ND))
+
+
+class CentredNorm(nnx.Module):
+  """RMSNorm whose scale is stored as its distance from 1, in float32."""
+
+  def __init__(self, width: int, epsilon: float, dtype: Any):
+    self.epsilon, self.dtype = epsilon, dtype
+    self.scale = nnx.Param(jnp.zeros(width))
+
+  def __call__(self, x):
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    square = jnp.mean(wide * wide, axis=-1, keepdims=True)
+    scale = 1 + self.scale.get_value().astype(wide.dtype)
+    normed = wide * jax.lax.rsqrt(square + self.epsilon)
+    return (normed * jnp.expand_dims(scale, range(x.ndim - 1))).astype(
+      self.dtype
+    )
 
 
 class Layer(nnx.Module):
@@ -159,6 +219,35 @@ class Layer(nnx.Module):
     return x_ND + self.mlp(self.post_attention_layernorm(x_ND)), cache
 
 
+class Gemma3Layer(Layer):
+  """One residual layer with norms before and behind each half.
+
+  What Llama calls post_attention_layernorm, before the feed-forward half, is
+  pre_feedforward_layernorm here.
+  """
+
+  def __init__(
+    self,
+    config: DecoderConfig,
+    dtype: Any,
+    lora: Lora | None,
+    attend: Attend | None,
+    rngs: nnx.Rngs,
+  ):
+    super().__init__(config, dtype, lora, attend, rngs)
+    norm = functools.partial(_norm, config.hidden_size, config, dtype, rngs)
+    self.pre_feedforward_layernorm = norm()
+    self.post_feedforward_layernorm = norm()
+
+  def __call__(self, x_ND, rope, visible_BLS, cache, index):
+    mixed_ND, cache = self.self_attn(
+      self.input_layernorm(x_ND), rope, visible_BLS, cache, index
+    )
+    x_ND = x_ND + self.post_attention_layernorm(mixed_ND)
+    fed_ND = self.mlp(self.pre_feedforward_layernorm(x_ND))
+    return x_ND + self.post_feedforward_layernorm(fed_ND), cache
+
+
 def decoder(
   config: DecoderConfig,
   *,
@@ -185,18 +274,26 @@ def decoder(
     attend: attention where there is no cache; see fused_attention.py. None:
       products as with a cache, the fastest on a CPU.
   """
-  layer_def = nnx.graphdef(
-    nnx.eval_shape(lambda: Layer(config, dtype, lora, attend, nnx.Rngs(0)))
+  gemma3, depth = config.gemma3, config.num_hidden_layers
+  make_layer = functools.partial(
+    Gemma3Layer if gemma3 else Layer, config, dtype, lora, attend
   )
+  layer_def = nnx.graphdef(nnx.eval_shape(lambda: make_layer(nnx.Rngs(0))))
   norm_def = nnx.graphdef(
     nnx.eval_shape(
       lambda: _norm(config.hidden_size, config, dtype, nnx.Rngs(0))
     )
   )
 
-  radians = rope_lib.frequencies(
+  full = rope_lib.frequencies(
     config.head_dim, config.rope_theta, config.rope_scaling
   )
+  kinds = np.zeros(depth, np.int32)  # of each layer, a row of `views`
+  views: list[tuple[np.ndarray, int | None]] = [(full, None)]
+  if gemma3 is not None:
+    kinds += [kind == "sliding_attention" for kind in gemma3.layer_types]
+    local = rope_lib.frequencies(config.head_dim, gemma3.rope_local_base_freq)
+    views.append((local, gemma3.sliding_window))
 
   def init(key: Array) -> Params:
     embed_key, layers_key, head_key = jax.random.split(key, 3)
@@ -204,9 +301,9 @@ def decoder(
     draw = jax.nn.initializers.normal(0.02)
     params: dict[str, Any] = {
       "embed_tokens": draw(embed_key, shape),
-      "layers": jax.vmap(
-        lambda k: _plain(Layer(config, dtype, lora, attend, nnx.Rngs(k)))
-      )(jax.random.split(layers_key, config.num_hidden_layers)),
+      "layers": jax.vmap(lambda k: _plain(make_layer(nnx.Rngs(k))))(
+        jax.random.split(layers_key, config.num_hidden_layers)
+      ),
       "norm": _plain(_norm(config.hidden_size, config, dtype, nnx.Rngs(0))),
     }
     if not config.tie_word_embeddings:
@@ -229,12 +326,20 @@ def decoder(
       key_positions = jax.lax.dynamic_update_slice(
         cache.positions, positions, (jnp.zeros((), index.dtype), index)
       )
-    visible = _visible(positions, key_positions)
-    rope = rope_lib.rotations(positions, radians)
+    seen = [
+      (
+        rope_lib.rotations(positions, radians),
+        _visible(positions, key_positions, window),
+      )
+      for radians, window in views
+    ]
     x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
+    if gemma3 is not None:
+      x_ND = x_ND * jnp.asarray(config.hidden_size**0.5, dtype)
     x_ND, layer_caches = run_layers(
-      lambda p, x, c: run_layer(p, x, rope, visible, c, index),
+      lambda p, kind, x, c: run_layer(p, x, *_chosen(seen, kind), c, index),
       params["layers"],
+      kinds,
       x_ND,
       layer_caches,
     )
@@ -250,7 +355,6 @@ def decoder(
 
   def init_cache(batch_size: int, length: int) -> Cache:
     heads, head = config.num_key_value_heads, config.head_dim
-    depth = config.num_hidden_layers
     pair = (
       jnp.zeros((batch_size, heads, head, length), dtype),
       jnp.zeros((batch_size, heads, length, head), dtype),
@@ -284,18 +388,30 @@ def decoder(
   )
 
 
-def _scanned(run: Callable, layers: Params, x: Array, caches: Any):
-  return jax.lax.scan(lambda x, pc: run(pc[0], x, pc[1]), x, (layers, caches))
+def _scanned(
+  run: Callable, layers: Params, kinds: np.ndarray, x: Array, caches: Any
+):
+  return jax.lax.scan(
+    lambda x, of: run(of[0], of[1], x, of[2]), x, (layers, kinds, caches)
+  )
 
 
-def _unrolled(run: Callable, layers: Params, x: Array, caches: Any):
-  depth = jax.tree.leaves(layers)[0].shape[0]
+def _unrolled(
+  run: Callable, layers: Params, kinds: np.ndarray, x: Array, caches: Any
+):
   written = []
-  for i in range(depth):
+  for i, kind in enumerate(kinds):
     params = jax.tree.map(lambda leaf, i=i: leaf[i], layers)
-    x, cache = run(params, x, None if caches is None else caches[i])
+    x, cache = run(params, kind, x, None if caches is None else caches[i])
     written.append(cache)
   return x, None if caches is None else tuple(written)
+
+
+def _chosen(seen: list, kind: Any):
+  """Returns what a layer of a kind sees; in a scan the kind is traced."""
+  if len(seen) == 1:
+    return seen[0]
+  return jax.tree.map(lambda *x: jax.lax.select_n(kind, *x), *seen)
 
 
 def _dense(
@@ -316,6 +432,8 @@ def _dense(
 
 
 def _norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+  if config.gemma3:
+    return CentredNorm(width, config.rms_norm_eps, dtype)
   return nnx.RMSNorm(width, epsilon=config.rms_norm_eps, dtype=dtype, rngs=rngs)
 
 
@@ -332,10 +450,13 @@ def _plain(module: nnx.Module) -> Mapping[str, Any]:
   return nnx.to_pure_dict(nnx.state(module))
 
 
-def _visible(positions: Array, key_positions: Array) -> Array:
+def _visible(
+  positions: Array, key_positions: Array, window: int | None
+) -> Array:
   """Returns bool[B, L, S]: may query l see key s? Padding is seen by none."""
-  keys = key_positions[:, None, :]
-  return (keys >= 0) & (keys <= positions[:, :, None])
+  keys, queries = key_positions[:, None, :], positions[:, :, None]
+  visible = (keys >= 0) & (keys <= queries)
+  return visible if window is None else visible & (keys > queries - window)
 
 
 def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:
