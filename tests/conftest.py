@@ -84,6 +84,7 @@ def bigram() -> Model:
     unembedding=lambda params: jnp.eye(8, dtype=params["embed_tokens"].dtype),
     init_cache=lambda batch_size, length: nothing,
     share_cache=lambda cache, times: cache,
+    refill_cache=lambda cache, prompts, numbers, marked: cache,
   )
 
 

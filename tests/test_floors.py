@@ -30,6 +30,7 @@ FLOORS = (
     "optimizer",
     "projection",
     "rollout",
+    "slots",
     "scoring",
     "rewards",
     "effects",
