@@ -9,7 +9,7 @@ answer with its number after ####.
 
 Presets, as `--config=configs/gsm8k.py:NAME`:
   sample  3 rollout steps on the 20 problems of tests/gsm8k_sample.jsonl, for
-          SmolLM2-135M and 2 cores: some 4 minutes, 4 GB
+          SmolLM2-135M and 2 cores: some 5 minutes
 """
 
 from ml_collections import ConfigDict as Config

@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from entrojax import data, tokenizer
 from entrojax.prepare_data import main, prepare
-from entrojax.tasks import make_task
+from entrojax.tasks import files, make_task
 from tests.test_math_data import LAYOUTS, ROWS, write
 from tests.test_synlogic import row as synlogic_row
 
@@ -179,5 +179,7 @@ def test_another_tasks_set_or_a_broken_one_is_refused(prepared, tmp_path):
   with pytest.raises(ValueError, match=r"b/1\.0\.0: ArrayRecord file"):
     load("train")[0]
   (tmp_path / "dataset_info.json").write_text("{")
+  assert files.prepared_folder(tmp_path) is None
+  (tmp_path / "features.json").write_text("{")
   with pytest.raises(ValueError, match=f"{tmp_path} is no whole data set"):
     make_task("math", tmp_path).load("train")

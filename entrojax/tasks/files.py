@@ -157,6 +157,8 @@ def prepared_folder(path: Path) -> Path | None:
     versions, key=lambda p: [int(n) for n in p.name.split(".")], reverse=True
   )
   for folder in (path, *newest_first):
-    if (folder / "dataset_info.json").is_file():
+    # the first alone is in folders of other libraries too
+    heads = ("dataset_info.json", "features.json")
+    if all((folder / name).is_file() for name in heads):
       return folder
   return None
