@@ -26,6 +26,7 @@ from entrojax.recipe import (
   make_advantage_rules,
   make_controller,
   make_members,
+  make_projection,
   make_scheduled_optimizer,
   needs_reference,
   try_advantage_rules,
@@ -78,13 +79,15 @@ def build(config: Config) -> Run:
   try_objective(objective)
   rules = make_advantage_rules(config)
   try_advantage_rules(rules, config)
-  optimizer, schedule = make_scheduled_optimizer(config, controller)
+  optimizer, schedule = make_scheduled_optimizer(
+    config.optimizer, controller, make_projection(config)
+  )
   data = read_data(config)
   sizes, policy, params = load_policy(config, data.tokenizer, mesh)
   ref_params = None
   if needs_reference(objective):
     ref_params = jax.tree.map(jnp.copy, params)
-  state, shardings = _first_state(mesh, params, optimizer)
+  state, shardings = first_state(mesh, params, optimizer)
   update = functools.partial(
     make_update,
     objective=objective,
@@ -155,7 +158,7 @@ def build_evaluation(
   return generate, params
 
 
-def _first_state(
+def first_state(
   mesh: Mesh, params: Params, optimizer: optax.GradientTransformationExtraArgs
 ) -> tuple[TrainState, TrainState]:
   """Returns the first state and its shardings; the parameters move into it."""

@@ -50,6 +50,11 @@ class Verdict(NamedTuple):
 Verifier = Callable[[Problem, str], Verdict]  # never raises, never hangs
 
 
+# the distinct right responses to a problem that a learner may be shown: all
+# that there are where they can be listed, else one; () where none is known
+Solutions = Callable[[Problem], Sequence[str]]
+
+
 class Family(NamedTuple):
   """Problems of one kind, at levels of difficulty, and their verifier."""
 
@@ -60,6 +65,7 @@ class Family(NamedTuple):
   characters: str  # all that prompts and right responses contain
   # whether two normalised answers mean the same; None: if they are equal
   equivalent: Callable[[str, str], bool] | None = None
+  solutions: Solutions = lambda problem: (problem.answer["solution"],)
 
 
 class Task(NamedTuple):
@@ -69,6 +75,7 @@ class Task(NamedTuple):
   load: Callable[[str], Any]  # split -> sequence of Problem (len, [i])
   verify: Verifier
   equivalent: Callable[[str, str], bool] | None = None  # as of a Family
+  solutions: Solutions | None = None  # None: it knows no right response
 
 
 # -- models -------------------------------------------------------------------
@@ -104,7 +111,8 @@ class Apply(Protocol):
 class Model(NamedTuple):
   """A language model as functions of plain parameters.
 
-  A position below 0 marks padding: no token attends to it.
+  A position below 0 marks padding: no token attends to it. A position of 0
+  begins an example: no token attends to what stands before its own.
   """
 
   init: Callable[..., Params]  # (key) -> params

@@ -19,7 +19,10 @@ CONFIG_FILE = "config.json"
 SAMPLES_FILE = "samples.jsonl"
 
 # What a resumed run may change: nothing here moves a number of the training.
-_MAY_CHANGE = ("num_rollout_steps", "evaluation", "checkpoint", "log", "mesh")
+_MAY_CHANGE = (
+  *("num_rollout_steps", "num_steps"),
+  *("evaluation", "checkpoint", "log", "mesh"),
+)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 NAMES = sorted(
   p.stem
   for p in CONFIGS.glob("*.py")
-  if p.stem not in ("__init__", "default") and not p.stem.startswith("warm_up")
+  if p.stem not in ("__init__", "default", "sft")
+  and not p.stem.startswith("warm_up")
 )
 # gsm8k runs in test_gsm8k.py: its texts need a real tokenizer
 METHODS = [name for name in NAMES if name != "gsm8k"]

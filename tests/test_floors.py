@@ -37,6 +37,7 @@ FLOORS = (
     "live_law",
     "tasks",
     "data",
+    "packing",
     "dynamic_sampling",
     "prompt_table",
     "prompt_subset",
@@ -56,7 +57,7 @@ FLOORS = (
     "interrupt",
     "workdir",
   },
-  {"train_step", "evaluate"},
+  {"train_step", "evaluate", "examples"},
   {
     "check",
     "recipe",
@@ -71,6 +72,7 @@ FLOORS = (
     "export",
     "prepare_data",
     "choose_prompts",
+    "sft",
   },
 )
 
@@ -88,6 +90,7 @@ FOREIGN = {
     "evaluate_model",
     "main",
     "command",
+    "sft",
   },
   "tensorflow_datasets": {"tasks"},
   "pyarrow": {"tasks"},

@@ -329,7 +329,7 @@ def decoder(
     seen = [
       (
         rope_lib.rotations(positions, radians),
-        _visible(positions, key_positions, window),
+        _visible(positions, key_positions, index, window),
       )
       for radians, window in views
     ]
@@ -510,12 +510,20 @@ def _plain(module: nnx.Module) -> Mapping[str, Any]:
 
 
 def _visible(
-  positions: Array, key_positions: Array, window: int | None
+  positions: Array, key_positions: Array, index: Array, window: int | None
 ) -> Array:
-  """Returns bool[B, L, S]: may query l see key s? Padding is seen by none."""
+  """Returns bool[B, L, S]: may query l, in slot index + l, see key s?
+
+  Padding is seen by none, and an example by no other: position 0 begins one.
+  A window is the number of tokens seen, the query's included.
+  """
+  examples = jnp.cumsum(key_positions == 0, axis=1)
+  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   keys, queries = key_positions[:, None, :], positions[:, :, None]
-  visible = (keys >= 0) & (keys <= queries)
-  return visible if window is None else visible & (keys > queries - window)
+  before = (keys >= 0) & (keys <= queries)
+  if window is not None:
+    before &= keys > queries - window
+  return before & (examples[:, None, :] == own[:, :, None])
 
 
 def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:

@@ -164,6 +164,7 @@ def task(
     ),
     verify=family.verify,
     equivalent=family.equivalent,
+    solutions=family.solutions,
   )
 
 
