@@ -83,7 +83,7 @@ def test_so_are_those_of_fused_attention(name):
   assert sizes.num_attention_heads > sizes.num_key_value_heads > 1
   tokens, mask = golden["tokens"], golden["mask"]
   fused = fused_attention("xla")
-  found = logits_of(sizes, params, tokens, mask, attend=fused)
+  found = logits_of(sizes, params, tokens, mask, fused=fused)
   assert largest_difference(found, golden["logits"], mask) < TOLERANCE
 
 

@@ -22,11 +22,13 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import numpy as np
 
 from entrojax.models import rope as rope_lib
 from entrojax.models.fused_attention import Attend
 from entrojax.models.lora import Lora, LowRank
+from entrojax.sharding import num_row_shards, split_rows
 from entrojax.types import Array, Cache, Model, Params
 
 _HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
@@ -108,16 +110,18 @@ class Attention(nnx.Module):
     config: DecoderConfig,
     dense: Any,
     dtype: Any,
-    attend: Attend | None,
+    query_chunk: int,
+    fused: Attend | None,
     rngs: nnx.Rngs,
   ):
     width, head = config.hidden_size, config.head_dim
+    self.attend = functools.partial(_attend_in_chunks, query_chunk)
     query_width = config.num_attention_heads * head
     key_width = config.num_key_value_heads * head
     self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
+    self.fused = fused
     divisor = config.gemma3.query_pre_attn_scalar if config.gemma3 else head
-    self.scale = divisor**-0.5
-    self.attend = attend
+    self.query_scale = (head / divisor) ** 0.5  # beside 1 / sqrt(C)
     bias = config.qkv_bias
     self.q_proj = dense("q_proj", width, query_width, use_bias=bias)
     self.k_proj = dense("k_proj", width, key_width, use_bias=bias)
@@ -135,10 +139,10 @@ class Attention(nnx.Module):
     k_BLKC = self.k_norm(self.k_proj(x_ND).reshape(batch, length, kv, head))
     v_BLKC = self.v_proj(x_ND).reshape(batch, length, kv, head)
     q_BLHC, k_BLKC = (rope_lib.rotate(x, rope) for x in (q_BLHC, k_BLKC))
-    if cache is None and self.attend is not None:
-      mixed_BLHC = self.attend(
-        q_BLHC, k_BLKC, v_BLKC, visible_BLS, scale=self.scale
-      )
+    if self.query_scale != 1:
+      q_BLHC = q_BLHC * self.query_scale
+    if cache is None and self.fused is not None:
+      mixed_BLHC = self.fused(q_BLHC, k_BLKC, v_BLKC, visible_BLS)
       return self.o_proj(mixed_BLHC.reshape(batch * length, -1)), None
     q_BLKGC = q_BLHC.reshape(batch, length, kv, -1, head)
     # One matrix a key-value head: a batched matmul without singleton axes.
@@ -147,14 +151,10 @@ class Attention(nnx.Module):
     keys_BKCS = k_BLKC.transpose(0, 2, 3, 1)
     values_BKSC = v_BLKC.transpose(0, 2, 1, 3)
     if cache is not None:
-      zero = jnp.zeros((), index.dtype)
-      write = jax.lax.dynamic_update_slice
-      keys_BKCS = write(cache[0], keys_BKCS, (zero, zero, zero, index))
-      values_BKSC = write(cache[1], values_BKSC, (zero, zero, index, zero))
-      cache = (keys_BKCS, values_BKSC)
-    scores = jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS) * self.scale
-    weights = _masked_softmax(scores, visible_BLS).astype(values_BKSC.dtype)
-    mixed_BKXC = jnp.einsum("bkxs,bksc->bkxc", weights, values_BKSC)
+      keys_BKCS, values_BKSC, cache = _extended(
+        cache, keys_BKCS, values_BKSC, index
+      )
+    mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
     mixed_BKGLC = mixed_BKXC.reshape(batch, kv, -1, length, head)
     mixed_ND = mixed_BKGLC.transpose(0, 3, 1, 2, 4).reshape(batch * length, -1)
     return self.o_proj(mixed_ND), cache
@@ -200,12 +200,13 @@ class Layer(nnx.Module):
     config: DecoderConfig,
     dtype: Any,
     lora: Lora | None,
-    attend: Attend | None,
+    query_chunk: int,
+    fused: Attend | None,
     rngs: nnx.Rngs,
   ):
     dense = functools.partial(_dense, dtype=dtype, rngs=rngs, lora=lora)
     self.input_layernorm = _norm(config.hidden_size, config, dtype, rngs)
-    self.self_attn = Attention(config, dense, dtype, attend, rngs)
+    self.self_attn = Attention(config, dense, dtype, query_chunk, fused, rngs)
     self.post_attention_layernorm = _norm(
       config.hidden_size, config, dtype, rngs
     )
@@ -231,10 +232,11 @@ class Gemma3Layer(Layer):
     config: DecoderConfig,
     dtype: Any,
     lora: Lora | None,
-    attend: Attend | None,
+    query_chunk: int,
+    fused: Attend | None,
     rngs: nnx.Rngs,
   ):
-    super().__init__(config, dtype, lora, attend, rngs)
+    super().__init__(config, dtype, lora, query_chunk, fused, rngs)
     norm = functools.partial(_norm, config.hidden_size, config, dtype, rngs)
     self.pre_feedforward_layernorm = norm()
     self.post_feedforward_layernorm = norm()
@@ -254,8 +256,10 @@ def decoder(
   dtype: Any = jnp.float32,
   scan_layers: bool = False,
   rematerialise: bool = False,
+  query_chunk: int = 0,
   lora: Lora | None = None,
-  attend: Attend | None = None,
+  fused: Attend | None = None,
+  mesh: Mesh | None = None,
 ) -> Model:
   """Makes the model as functions of plain parameters.
 
@@ -269,14 +273,19 @@ def decoder(
       grow with depth. Unrolled, a small model is 1.5 to 2 times faster on a
       CPU.
     rematerialise: keep only each layer's input for the backward pass.
+    query_chunk: queries whose attention weights exist at one time, [B, H,
+      chunk, S], 0 = all; for responses of many thousand tokens.
     lora: adds low-rank terms to projections, and their A and B to the
       parameters; lora.on_base freezes the rest.
-    attend: attention where there is no cache; see fused_attention.py. None:
+    fused: attention where there is no cache; see fused_attention.py. None:
       products as with a cache, the fastest on a CPU.
+    mesh: over whose rows activations are split wherever several tokens of a
+      row are read; None for a single device. Without it the compiler may
+      split parameters instead, and hold the activations of all rows.
   """
   gemma3, depth = config.gemma3, config.num_hidden_layers
   make_layer = functools.partial(
-    Gemma3Layer if gemma3 else Layer, config, dtype, lora, attend
+    Gemma3Layer if gemma3 else Layer, config, dtype, lora, query_chunk, fused
   )
   layer_def = nnx.graphdef(nnx.eval_shape(lambda: make_layer(nnx.Rngs(0))))
   norm_def = nnx.graphdef(
@@ -315,9 +324,8 @@ def decoder(
 
   if rematerialise:
     run_layer = jax.checkpoint(run_layer)
-  run_layers = _scanned if scan_layers else _unrolled
 
-  def apply(params, tokens, positions, cache=None):
+  def apply(params, tokens, positions, cache=None, *, in_place=False):
     batch, length = tokens.shape
     if cache is None:
       key_positions, layer_caches, index = positions, None, jnp.int32(0)
@@ -333,11 +341,18 @@ def decoder(
       )
       for radians, window in views
     ]
-    x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
+    many = mesh if length > 1 and _divides(batch, mesh) else None
+    split = functools.partial(split_rows, mesh=many)
+    x_ND = split(params["embed_tokens"][tokens.reshape(-1)].astype(dtype))
     if gemma3 is not None:
       x_ND = x_ND * jnp.asarray(config.hidden_size**0.5, dtype)
+    run_layers = _unrolled
+    if scan_layers:
+      run_layers = _scanned_in_place if in_place else _scanned
     x_ND, layer_caches = run_layers(
-      lambda p, kind, x, c: run_layer(p, x, *_chosen(seen, kind), c, index),
+      lambda p, kind, x, c: run_layer(
+        p, split(x), *_chosen(seen, kind), c, index
+      ),
       params["layers"],
       kinds,
       x_ND,
@@ -455,6 +470,24 @@ def _scanned(
   )
 
 
+def _scanned_in_place(
+  run: Callable, layers: Params, kinds: np.ndarray, x: Array, caches: Any
+):
+  """Writes into the stacked cache, of which _scanned makes a second one."""
+
+  def one(carry, of):
+    x, (keys, values) = carry
+    params, kind, layer = of
+    x, (keys, values, _) = run(params, kind, x, (keys, values, layer))
+    return (x, (keys, values)), None
+
+  depth = caches[0].shape[0]
+  (x, caches), _ = jax.lax.scan(
+    one, (x, caches), (layers, kinds, jnp.arange(depth, dtype=jnp.int32))
+  )
+  return x, caches
+
+
 def _unrolled(
   run: Callable, layers: Params, kinds: np.ndarray, x: Array, caches: Any
 ):
@@ -505,6 +538,10 @@ def _unchanged(x: Array) -> Array:
   return x
 
 
+def _divides(batch: int, mesh: Mesh | None) -> bool:
+  return mesh is not None and batch % num_row_shards(mesh) == 0
+
+
 def _plain(module: nnx.Module) -> Mapping[str, Any]:
   return nnx.to_pure_dict(nnx.state(module))
 
@@ -517,13 +554,94 @@ def _visible(
   Padding is seen by none, and an example by no other: position 0 begins one.
   A window is the number of tokens seen, the query's included.
   """
-  examples = jnp.cumsum(key_positions == 0, axis=1)
-  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   keys, queries = key_positions[:, None, :], positions[:, :, None]
   before = (keys >= 0) & (keys <= queries)
   if window is not None:
     before &= keys > queries - window
+  if positions.shape[1] == 1:
+    return before  # token by token, a row is one example
+  examples = jnp.cumsum(key_positions == 0, axis=1)
+  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   return before & (examples[:, None, :] == own[:, :, None])
+
+
+def _extended(cache, keys_BKCS, values_BKSC, index):
+  """Writes new keys and values at slot `index` of a layer's cache.
+
+  Args:
+    cache: (keys, values) of the layer, or (keys, values, layer) of all.
+    keys_BKCS: the new keys.
+    values_BKSC: the new values.
+    index: i32[].
+
+  Returns:
+    All keys and values of the layer, and the cache.
+  """
+  zero = jnp.zeros((), index.dtype)
+  places = (zero, zero, zero, index), (zero, zero, index, zero)
+  write = jax.lax.dynamic_update_slice
+  if len(cache) == 2:
+    keys, values = map(write, cache, (keys_BKCS, values_BKSC), places)
+    return keys, values, (keys, values)
+  *stacked, layer = cache
+  keys, values = (
+    write(old, new[None], (layer.astype(index.dtype), *place))
+    for old, new, place in zip(
+      stacked, (keys_BKCS, values_BKSC), places, strict=True
+    )
+  )
+  own = [
+    jax.lax.dynamic_index_in_dim(x, layer, 0, False) for x in (keys, values)
+  ]
+  return *own, (keys, values, layer)
+
+
+def _attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS):
+  """Returns the mean of the values that each query attends to."""
+  scale = q_BKXC.shape[-1] ** -0.5
+  scores = jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS) * scale
+  weights = _masked_softmax(scores, visible_BLS).astype(values_BKSC.dtype)
+  return jnp.einsum("bkxs,bksc->bkxc", weights, values_BKSC)
+
+
+def _attend_in_chunks(size, q_BKXC, keys_BKCS, values_BKSC, visible_BLS):
+  """Returns what _attend does, `size` queries at a time where size > 0.
+
+  The backward pass makes each chunk's weights again, and sums the gradients of
+  keys and values over chunks in float32.
+  """
+  length = visible_BLS.shape[1]
+  if not 0 < size < length:
+    return _attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
+  batch, kv, _, head = q_BKXC.shape
+  count = -(-length // size)
+  padding = count * size - length
+  q_BKGLC = jnp.pad(
+    q_BKXC.reshape(batch, kv, -1, length, head),
+    ((0, 0), (0, 0), (0, 0), (0, padding), (0, 0)),
+  )
+  visible_BLS = jnp.pad(visible_BLS, ((0, 0), (0, padding), (0, 0)))
+  dtype = keys_BKCS.dtype
+  wide = jnp.promote_types(dtype, jnp.float32)
+  keys_BKCS, values_BKSC = (x.astype(wide) for x in (keys_BKCS, values_BKSC))
+
+  @jax.checkpoint
+  def chunk(i):
+    part = functools.partial(
+      jax.lax.dynamic_slice_in_dim, start_index=i * size, slice_size=size
+    )
+    mixed_BKXC = _attend(
+      part(q_BKGLC, axis=3).reshape(batch, kv, -1, head),
+      keys_BKCS.astype(dtype),
+      values_BKSC.astype(dtype),
+      part(visible_BLS, axis=1),
+    )
+    return mixed_BKXC.reshape(batch, kv, -1, size, head)
+
+  mixed_ZBKGLC = jax.lax.map(chunk, jnp.arange(count))
+  mixed_BKGZLC = jnp.moveaxis(mixed_ZBKGLC, 0, 3)
+  mixed_BKGLC = mixed_BKGZLC.reshape(batch, kv, -1, count * size, head)
+  return mixed_BKGLC[:, :, :, :length].reshape(q_BKXC.shape)
 
 
 def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:

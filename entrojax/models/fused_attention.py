@@ -18,13 +18,12 @@ import jax
 
 from entrojax.types import Array
 
-# q [B, L, H, C], k and v [B, S, K, C], visible bool[B, L, S], scale= of the
-# scores -> [B, L, H, C]
-Attend = Callable[..., Array]
+# q [B, L, H, C], k and v [B, S, K, C], visible bool[B, L, S] -> [B, L, H, C]
+Attend = Callable[[Array, Array, Array, Array], Array]
 
 
 def fused_attention(implementation: Literal["cudnn", "xla"]) -> Attend:
-  """Makes softmax(scale q k) v over the keys that a query may see.
+  """Makes softmax(q k / sqrt(C)) v over the keys that a query may see.
 
   Heads are in the order of their key-value heads. A query that sees no key
   gets some finite mean of the values.
@@ -34,13 +33,12 @@ def fused_attention(implementation: Literal["cudnn", "xla"]) -> Attend:
       bfloat16 or float16; "xla" anywhere, which holds the scores.
   """
 
-  def attend(q_BLHC, k_BSKC, v_BSKC, visible_BLS, *, scale) -> Array:
+  def attend(q_BLHC, k_BSKC, v_BSKC, visible_BLS) -> Array:
     return jax.nn.dot_product_attention(
       q_BLHC,
       k_BSKC,
       v_BSKC,
       mask=visible_BLS[:, None],
-      scale=scale,
       implementation=implementation,
     )
 
