@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
 import optax
 
-from entrojax import advantages, aggregation, objectives
+from entrojax import advantages, aggregation
 from entrojax import tokenizer as tokenizers
 from entrojax.check import (
   check,
@@ -22,16 +22,7 @@ from entrojax.evaluate import Generate
 from entrojax.inputs import Data, read_data
 from entrojax.models import DecoderConfig
 from entrojax.policy import jit, load_policy, make_generate
-from entrojax.recipe import (
-  make_advantage_rules,
-  make_controller,
-  make_members,
-  make_projection,
-  make_scheduled_optimizer,
-  needs_reference,
-  try_advantage_rules,
-  try_objective,
-)
+from entrojax.recipe import Recipe, make_recipe
 from entrojax.sharding import (
   make_mesh,
   num_row_shards,
@@ -39,7 +30,7 @@ from entrojax.sharding import (
   replicated,
 )
 from entrojax.train_step import Update, init_state, make_update, restart
-from entrojax.types import AdvantageRule, Params, TrainState
+from entrojax.types import AdvantageRule, Model, Params, TrainState
 
 
 class Functions(NamedTuple):
@@ -74,35 +65,13 @@ def build(config: Config) -> Run:
   check(config)
   mesh = make_mesh(config.mesh)
   check_divisibility(config, num_row_shards(mesh))
-  members, controller = make_members(config), make_controller(config)
-  objective = objectives.chain(*members.values())
-  try_objective(objective)
-  rules = make_advantage_rules(config)
-  try_advantage_rules(rules, config)
-  optimizer, schedule = make_scheduled_optimizer(
-    config.optimizer, controller, make_projection(config)
-  )
+  recipe = make_recipe(config)
   data = read_data(config)
   sizes, policy, params = load_policy(config, data.tokenizer, mesh)
   ref_params = None
-  if needs_reference(objective):
+  if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
-  state, shardings = first_state(mesh, params, optimizer)
-  update = functools.partial(
-    make_update,
-    objective=objective,
-    aggregate=aggregation.by_name(
-      config.aggregation, length=config.rollout.response_length
-    ),
-    controller=controller,
-    optimizer=optimizer,
-    group_size=config.rollout.group_size,
-    temperature=config.rollout.temperature,
-    members=members,
-    entropy_gradient=config.projection.enabled,
-    mesh=mesh,
-    **config.training,
-  )
+  state, shardings = first_state(mesh, params, recipe.optimizer)
   functions = Functions(
     generate=make_generate(
       config,
@@ -120,17 +89,18 @@ def build(config: Config) -> Run:
       config.evaluation,
       config.evaluation.num_samples,
     ),
-    advantage=jax.jit(functools.partial(advantages.apply_rules, rules)),
+    advantage=jax.jit(functools.partial(advantages.apply_rules, recipe.rules)),
     update=jit(
-      update,
+      make_update_of(config, recipe, mesh),
       policy,
       donate_first=True,
       out_shardings=(shardings, replicated(mesh)),
     ),
     restart=jax.jit(
-      functools.partial(restart, optimizer=optimizer), out_shardings=shardings
+      functools.partial(restart, optimizer=recipe.optimizer),
+      out_shardings=shardings,
     ),
-    learning_rate=schedule,
+    learning_rate=recipe.learning_rate,
   )
   return Run(mesh, sizes, data, functions, state, ref_params)
 
@@ -156,6 +126,27 @@ def build_evaluation(
     config, policy, tokenizer, mesh, settings, settings.num_samples
   )
   return generate, params
+
+
+def make_update_of(
+  config: Config, recipe: Recipe, mesh: Mesh
+) -> Callable[[Model], Update]:
+  """Returns what makes a model's update, as the config's training says."""
+  return functools.partial(
+    make_update,
+    objective=recipe.objective,
+    aggregate=aggregation.by_name(
+      config.aggregation, length=config.rollout.response_length
+    ),
+    controller=recipe.controller,
+    optimizer=recipe.optimizer,
+    group_size=config.rollout.group_size,
+    temperature=config.rollout.temperature,
+    members=recipe.members,
+    entropy_gradient=config.projection.enabled,
+    mesh=mesh,
+    **config.training,
+  )
 
 
 def first_state(

@@ -205,6 +205,7 @@ def check_evaluation(config: Config) -> None:
       "seed": 0,
       "rollout.prompt_length": 1,
       "rollout.response_length": 1,
+      "model.query_chunk": 0,
       "rollout.num_slots": 0,
       "rollout.refill_every": 1,
       "evaluation.num_samples": 1,
@@ -305,6 +306,7 @@ def _warn_of_settings(config: Config) -> None:
         "policy's, and log-probs are still those of the whole distribution",
         stacklevel=3,
       )
+  _warn_of_dropped_groups(config)
   one_sided = {"psr", "nsr", "w_reinforce"} & set(config.advantage)
   if one_sided and "positive_reweighting" in config.objective:
     warnings.warn(
@@ -312,6 +314,24 @@ def _warn_of_settings(config: Config) -> None:
       f"{min(one_sided)} in advantage: both weights multiply",
       stacklevel=3,
     )
+
+
+def _warn_of_dropped_groups(config: Config) -> None:
+  """Warns of rules that learn from the groups that dynamic sampling drops."""
+  if not config.dynamic_sampling.enabled:
+    return
+  learns_from = {
+    "nsr": "all wrong",
+    "psr": "all right",
+    "w_reinforce": "all right or all wrong",
+  }
+  for rule, groups in learns_from.items():
+    if rule in config.advantage:
+      warnings.warn(
+        f"dynamic_sampling drops groups that are {groups}: without a baseline "
+        f"they carry a signal, which {rule} in advantage would learn from",
+        stacklevel=4,
+      )
 
 
 def _warn_of_inert_members(config: Config) -> None:
@@ -432,13 +452,19 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
       f"multiple of training.num_epochs = {training.num_epochs}"
     )
   num_minibatches = training.updates_per_rollout // training.num_epochs
-  num_prompts = config.rollout.num_prompts
-  parts = num_minibatches * training.num_microbatches * num_row_shards
-  if num_prompts % parts:
+  rollout = config.rollout
+  if rollout.num_prompts % num_minibatches:
     raise ValueError(
-      f"rollout.num_prompts = {num_prompts} do not divide "
-      f"over {num_minibatches} mini-batches (training.updates_per_rollout / "
-      f"num_epochs) x {training.num_microbatches} training.num_microbatches x "
+      f"rollout.num_prompts = {rollout.num_prompts} do not divide over "
+      f"{num_minibatches} mini-batches (training.updates_per_rollout / "
+      "num_epochs)"
+    )
+  rows = rollout.num_prompts // num_minibatches * rollout.group_size
+  if rows % (training.num_microbatches * num_row_shards):
+    raise ValueError(
+      f"{rows} responses of a mini-batch (rollout.num_prompts x group_size / "
+      f"{num_minibatches} mini-batches) do not divide over "
+      f"{training.num_microbatches} training.num_microbatches x "
       f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
     )
   _check_rows(config, "rollout.num_prompts", num_row_shards)

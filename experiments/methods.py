@@ -15,10 +15,8 @@ from ml_collections import ConfigDict as Config
 
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
-_NO_METHODS = {
-  *("__init__", "default", "countdown", "sft"),
-  *("warm_up_countdown", "warm_up_logic"),
-}
+_NO_METHODS = {"__init__", "default", "countdown", "gsm8k", "sft"}
+_NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # recipes for bases and for pods
 
 
 class Method(NamedTuple):
@@ -33,7 +31,11 @@ class Method(NamedTuple):
 def config_names() -> list[str]:
   """Returns the names of all method configs, sorted."""
   names = {path.stem for path in CONFIGS.glob("*.py")}
-  return sorted(names - _NO_METHODS)
+  return sorted(
+    name
+    for name in names - _NO_METHODS
+    if not name.startswith(_NO_METHODS_BEGIN)
+  )
 
 
 def method_config(name: str, preset: str = "demo") -> Config:

@@ -3,6 +3,7 @@
 from pathlib import Path
 import subprocess
 import sys
+import warnings
 
 import jax
 import pytest
@@ -33,7 +34,10 @@ WRONG = {
   "ppo_clip.dual_clip": (1.1, r"dual_clip must be above 1 \+ clip_high"),
   "dynamic_sampling.max_batches": (0, r"max_batches must be at least 1, got 0"),
   "dynamic_sampling.on_exhausted": ("stop", r"on_exhausted must be one of"),
-  "training.num_microbatches": (3, r"num_prompts = 8 .*num_microbatches"),
+  "training.num_microbatches": (
+    3,
+    r"responses of a mini-batch .* 3 training.num_microbatches",
+  ),
   "training.updates_per_rollout": (3, r"num_prompts = 8 do not divide"),
   "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),
   "mesh": ((3, 1, 1), r"needs 3 devices"),
@@ -288,6 +292,35 @@ def test_a_setting_that_hardly_means_what_it_does_is_warned_about(
 ):
   with pytest.warns(UserWarning, match=message):
     check(tiny_config(base, **{key: value}))
+
+
+@pytest.mark.parametrize(
+  ("rule", "groups"),
+  [
+    ("nsr", "all wrong:"),
+    ("psr", "all right:"),
+    ("w_reinforce", "all right or all wrong:"),
+    ("grpo", None),
+  ],
+)
+def test_dynamic_sampling_that_drops_a_rules_signal_is_warned_about(
+  rule, groups, base
+):
+  config = tiny_config(
+    base, **{"advantage": (rule,), "dynamic_sampling.enabled": True}
+  )
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    check(config)
+    config.dynamic_sampling.enabled = False
+    check(config)
+  told = [
+    str(w.message) for w in caught if "dynamic_sampling" in str(w.message)
+  ]
+  assert len(told) == (groups is not None)
+  assert all(
+    f"groups that are {groups}" in text and rule in text for text in told
+  )
 
 
 def test_gspo_under_another_aggregation_is_refused(base):

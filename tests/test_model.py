@@ -241,21 +241,47 @@ def test_a_row_of_padding_is_finite_with_finite_gradients(tiny_model):
     {"scan_layers": True, "rematerialise": True},
   ],
 )
-def test_scanning_and_rematerialising_change_no_value_and_no_gradient(
+def test_how_it_is_computed_changes_no_value_and_no_gradient(
   sizes, tiny_model, options
 ):
   plain, params = tiny_model
-  tokens, positions = random_rows(8)
+  tokens, positions = pad_left(*random_rows(8), 2)
+  seen = positions >= 0
 
   def value_and_gradients(model):
     def total(params):
       logits = logits_of(model, params, tokens, positions)
+      logits = jnp.where(seen[..., None], logits, 0)
       return jnp.mean(jax.nn.log_softmax(logits)[..., 3]), logits
 
     return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
 
   close(
     value_and_gradients(model_of(sizes, **options)), value_and_gradients(plain)
+  )
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_attending_in_chunks_changes_no_value_and_no_gradient(
+  size, float64, sizes, tiny_model
+):
+  params = jax.tree.map(lambda x: x.astype(jnp.float64), tiny_model[1])
+  tokens, positions = pad_left(*random_rows(8), 2)
+  weights = jnp.asarray(np.random.default_rng(9).normal(size=(3, 10, 11)))
+
+  def run(**options):
+    model = decoder(sizes, dtype=jnp.float64, **options)
+
+    def total(params):
+      logits = logits_of(model, params, tokens, positions)
+      return jnp.sum(jnp.where(positions[..., None] >= 0, logits * weights, 0))
+
+    return jax.value_and_grad(total)(params)
+
+  jax.tree.map(
+    lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-10),
+    run(query_chunk=size),
+    run(),
   )
 
 
