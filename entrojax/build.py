@@ -1,13 +1,16 @@
 """From a config to the parts of a run: every error before any compilation."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
+import numpy as np
 import optax
 
 from entrojax import advantages, aggregation, objectives
@@ -19,9 +22,9 @@ from entrojax.check import (
   check_rows,
 )
 from entrojax.evaluate import Generate
-from entrojax.inputs import Data, read_data
+from entrojax.inputs import Data, one_stage, read_data, settings_of
 from entrojax.models import DecoderConfig
-from entrojax.policy import jit, load_policy, make_generate
+from entrojax.policy import Policy, jit, load_policy, make_generate
 from entrojax.recipe import (
   make_advantage_rules,
   make_controller,
@@ -31,7 +34,10 @@ from entrojax.recipe import (
   try_advantage_rules,
   try_objective,
 )
+from entrojax.recorded import Recorded, record
+from entrojax.scoring import score_in_microbatches
 from entrojax.sharding import (
+  by_row,
   make_mesh,
   num_row_shards,
   param_shardings,
@@ -61,10 +67,15 @@ class Run(NamedTuple):
   functions: Functions
   state: TrainState
   ref_params: Params | None
+  recorded: Recorded | None = None  # what an offline run trains on
 
 
-def build(config: Config) -> Run:
+def build(config: Config, rollouts: Path | None = None) -> Run:
   """Builds a run.
+
+  Args:
+    config: of the run.
+    rollouts: the file that an offline run trains on.
 
   Raises:
     ValueError: a setting cannot work, a file is missing or malformed; the
@@ -79,7 +90,12 @@ def build(config: Config) -> Run:
   rules = make_advantage_rules(config)
   try_advantage_rules(rules, config)
   optimizer, schedule = make_scheduled_optimizer(config, controller)
-  data = read_data(config)
+  data, recorded = read_data(config), None
+  if rollouts is not None:
+    recorded = record(
+      rollouts, settings_of(config), config.judges, data.tokenizer
+    )
+    data = data._replace(stages=one_stage(config, recorded.problems, data))
   sizes, policy, params = load_policy(config, data.tokenizer, mesh)
   ref_params = None
   if needs_reference(objective):
@@ -97,6 +113,7 @@ def build(config: Config) -> Run:
     temperature=config.rollout.temperature,
     members=members,
     entropy_gradient=config.projection.enabled,
+    on_policy=recorded is None,
     mesh=mesh,
     **config.training,
   )
@@ -129,7 +146,9 @@ def build(config: Config) -> Run:
     ),
     learning_rate=schedule,
   )
-  return Run(mesh, sizes, data, functions, state, ref_params)
+  if recorded is not None:
+    recorded = _with_behaviour(config, policy, state.params, mesh, recorded)
+  return Run(mesh, sizes, data, functions, state, ref_params, recorded)
 
 
 def build_evaluation(
@@ -153,6 +172,71 @@ def build_evaluation(
     config, policy, tokenizer, mesh, settings, settings.num_samples
   )
   return generate, params
+
+
+def build_sampler(
+  config: Config, tokenizer: tokenizers.Tokenizer
+) -> tuple[Generate, Params]:
+  """Builds what samples as a run does, without anything that trains.
+
+  Returns:
+    (params, prompts, key) -> rollout.group_size samples of each prompt,
+    jitted, and the parameters of config.model.path on the mesh.
+
+  Raises:
+    ValueError: a setting cannot work, or the model's folder; see `build`.
+  """
+  check_evaluation(config)
+  mesh = make_mesh(config.mesh)
+  check_rows(config, "rollout.num_prompts", num_row_shards(mesh))
+  _, policy, params = load_policy(config, tokenizer, mesh)
+  settings = config.rollout
+  generate = make_generate(
+    config, policy, tokenizer, mesh, settings, settings.group_size
+  )
+  return generate, params
+
+
+def _with_behaviour(
+  config: Config,
+  policy: Policy,
+  params: Params,
+  mesh: Mesh,
+  recorded: Recorded,
+) -> Recorded:
+  """Returns recorded rollouts with log-probs and entropies of their policy.
+
+  The training code computes them, from the parameters that a fresh run begins
+  with: log pi - log pi_old then begins at 0.
+  """
+  scores = jit(
+    lambda model: functools.partial(
+      score_in_microbatches,
+      model,
+      response_length=config.rollout.response_length,
+      group_size=config.rollout.group_size,
+      temperature=config.rollout.temperature,
+      num_microbatches=config.training.num_microbatches,
+      rematerialise=False,
+      mesh=mesh,
+    ),
+    policy,
+    out_shardings=by_row(mesh),
+  )
+  batch_size, number = config.rollout.num_prompts, len(recorded.problems)
+  log_probs: list[np.ndarray] = []
+  entropy: list[np.ndarray] = []
+  for start in range(0, number, batch_size):
+    # the last batch is filled up with repeats, so that shapes never change
+    groups = np.arange(start, start + batch_size) % number
+    rollout = jax.device_put(recorded.rollout(groups), by_row(mesh))
+    stats = scores(params, rollout.tokens, rollout.positions)
+    for values, rows in zip(stats, (log_probs, entropy), strict=True):
+      rows += recorded.unpadded(values, groups)
+  rows_read = len(recorded.responses)
+  return dataclasses.replace(
+    recorded, log_probs=log_probs[:rows_read], entropy=entropy[:rows_read]
+  )
 
 
 def _first_state(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict as Config
 
@@ -12,6 +12,7 @@ from entrojax import tokenizer as tokenizers
 from entrojax.check import member
 from entrojax.curriculum import Stages, read_entropies, stage_rows
 from entrojax.data import PromptStream, Templated, encode_prompts
+from entrojax.models import hugging_face
 from entrojax.policy import model_folder
 from entrojax.tasks import make_task
 from entrojax.types import Problem, Task
@@ -56,19 +57,49 @@ def load_problems(config: Config, task: Task, split: str) -> Sequence[Problem]:
   return Templated(task.load(split), make_template(config))
 
 
+def one_stage(
+  config: Config, problems: Sequence[Problem], data: Data
+) -> Stages:
+  """Makes the stream of these prompts, without a curriculum."""
+  return Stages((_stream(config, problems, data.tokenizer),), length=1)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+  """Returns what recorded rollouts depend on."""
+  names = ("model", "task", "prompt", "rollout", "segmentation")
+  sections = {name: config[name].to_dict() for name in names}
+  weights = hugging_face.digest(model_folder(config.model.path))
+  return {
+    **sections,
+    "seed": config.seed,
+    "num_prompts": config.offline.num_prompts,
+    "model": {**sections["model"], "weights": weights},
+    config.segmentation.name: config[config.segmentation.name].to_dict(),
+    "judges": {name: config[name].to_dict() for name in config.judges},
+  }
+
+
+def _stream(
+  config: Config,
+  problems: Sequence[Problem],
+  tokenizer: tokenizers.Tokenizer,
+) -> PromptStream:
+  return PromptStream(
+    problems,
+    tokenizer=tokenizer,
+    num_prompts=config.rollout.num_prompts,
+    prompt_length=config.rollout.prompt_length,
+    seed=config.seed,
+  )
+
+
 def _stages(
   config: Config,
   problems: Sequence[Problem],
   tokenizer: tokenizers.Tokenizer,
 ) -> Stages:
   """Makes the stream of prompts, or one for each stage of the curriculum."""
-  stream = functools.partial(
-    PromptStream,
-    tokenizer=tokenizer,
-    num_prompts=config.rollout.num_prompts,
-    prompt_length=config.rollout.prompt_length,
-    seed=config.seed,
-  )
+  stream = functools.partial(_stream, config, tokenizer=tokenizer)
   settings = config.curriculum
   if not settings.table:
     return Stages((stream(problems),), length=1)
