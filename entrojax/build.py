@@ -176,12 +176,12 @@ def build_evaluation(
 
 def build_sampler(
   config: Config, tokenizer: tokenizers.Tokenizer
-) -> tuple[Generate, Params]:
+) -> tuple[Generate, Params, Mesh]:
   """Builds what samples as a run does, without anything that trains.
 
   Returns:
     (params, prompts, key) -> rollout.group_size samples of each prompt,
-    jitted, and the parameters of config.model.path on the mesh.
+    jitted, the parameters of config.model.path on the mesh, and the mesh.
 
   Raises:
     ValueError: a setting cannot work, or the model's folder; see `build`.
@@ -194,7 +194,7 @@ def build_sampler(
   generate = make_generate(
     config, policy, tokenizer, mesh, settings, settings.group_size
   )
-  return generate, params
+  return generate, params, mesh
 
 
 def _with_behaviour(

@@ -36,7 +36,7 @@ from entrojax.policy import model_folder
 from entrojax.recipe import make_judges, make_segmenter
 from entrojax.rewards import judge
 from entrojax.segmentation import Segmenter
-from entrojax.sharding import by_row, make_mesh
+from entrojax.sharding import by_row
 from entrojax.tasks import make_task
 from entrojax.types import Problem, Reasoning, Rollout, StepJudge, Task
 
@@ -74,9 +74,8 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
   prompts = encode_prompts(
     [problems[row] for row in chosen], tokenizer, config.rollout.prompt_length
   )
-  generate, params = build_sampler(config, tokenizer)
+  generate, params, mesh = build_sampler(config, tokenizer)
   key = jax.random.fold_in(jax.random.key(config.seed), _KEY)
-  mesh = make_mesh(config.mesh)
   batch_size, group_size = config.rollout.num_prompts, config.rollout.group_size
   done = recorded.begin(
     path,
@@ -96,7 +95,7 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
     batch = jax.device_put(dataclasses.replace(batch, ids=ids), by_row(mesh))
     rollout = jax.device_get(generate(params, batch, key))
     written = _verified(
-      jax.tree.map(lambda x, n=len(rows) * group_size: x[:n], rollout),
+      jax.tree.map(lambda x, r=rows: x[: len(r) * group_size], rollout),
       {int(row): problems[row] for row in rows},
       tokenizer,
       task,

@@ -1,7 +1,7 @@
 """Recorded rollouts: responses that one policy sampled once, on disk.
 
     {"settings": {"seed": 0, "model": {...}, ...}, "num_rows": 8192}
-    {"problem": 17, "prompt": "3+4*2:", "response": "7;15", "tokens": [...], ...}
+    {"problem": 17, "prompt": "3+4*2:", "response": "7;15", ...}
     ...
 
 One JSON object a line, written by collect.py. The first says how the rollouts
@@ -153,7 +153,9 @@ class Recorded:
       response_mask=mask,
       log_probs=self._padded([self.log_probs[r] for r in rows]),
       entropy=self._padded([self.entropy[r] for r in rows]),
-      truncated=np.float32([self.responses[r].truncated for r in rows]),
+      truncated=np.array(
+        [self.responses[r].truncated for r in rows], np.float32
+      ),
     )
 
   def judged(

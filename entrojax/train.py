@@ -33,12 +33,12 @@ from entrojax.interrupt import Interruption
 from entrojax.live_law import LiveLaw
 from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
+from entrojax.recorded import Recorded
 from entrojax.rewards import (
   group_responses,
   judge,
   reward_metrics,
 )
-from entrojax.recorded import Recorded
 from entrojax.sharding import by_row
 from entrojax.train_step import make_batch
 from entrojax.types import (

@@ -15,7 +15,10 @@ from ml_collections import ConfigDict as Config
 
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
-_NO_METHODS = ("__init__", "default", "countdown", "warm_up_countdown")
+_NO_METHODS = (
+  *("__init__", "default", "countdown", "warm_up_countdown"),
+  *("bcpg", "bcpg_nsa"),  # offline, see negative_samples.py
+)
 
 
 class Method(NamedTuple):

@@ -102,16 +102,16 @@ def chat_model(
   known = _Cache(None if cache is None else Path(cache))
 
   def ask(body: bytes) -> bytes:
+    failure = ""
     for attempt in range(max_tries):
       if attempt:
         sleep(min(first_pause * 2 ** (attempt - 1), _LONGEST_PAUSE))
-      failure, reply = _post(endpoint, headers, body, timeout)
-      if failure is None:
-        return reply
-      if failure.final:
-        raise JudgeError(f"chat_model.url {endpoint}: {failure.what}")
+      try:
+        return _post(endpoint, headers, body, timeout)
+      except _TryAgainError as error:
+        failure = str(error)
     raise JudgeError(
-      f"chat_model.url {endpoint}: {failure.what}, {max_tries} times; the same "
+      f"chat_model.url {endpoint}: {failure}, {max_tries} times; the same "
       "command goes on from here"
     )
 
@@ -135,8 +135,8 @@ def chat_model(
     malformed = sum(not understood for _, understood in answers)
     if malformed:
       warnings.warn(
-        f"chat_model: {malformed} of {len(answers)} replies are no list of verdicts: "
-        "their steps count as wrong",
+        f"chat_model: {malformed} of {len(answers)} replies are no list of "
+        "verdicts: their steps count as wrong",
         stacklevel=2,
       )
     return [verdicts for verdicts, _ in answers]
@@ -179,17 +179,19 @@ def _request(model: str, reasoning: Reasoning) -> bytes:
   return json.dumps(request).encode()
 
 
-class _Failure:
-  """What went wrong on the way; never more of the reply than its number."""
-
-  def __init__(self, what: str, *, final: bool):
-    self.what, self.final = what, final
+class _TryAgainError(Exception):
+  """A try failed on the way."""
 
 
 def _post(
   endpoint: str, headers: Mapping[str, str], body: bytes, timeout: float
-) -> tuple[_Failure | None, bytes]:
-  """Posts once; what the server says is never part of a failure."""
+) -> bytes:
+  """Posts once; no error has more of the reply than its number.
+
+  Raises:
+    _TryAgainError: another try may do better.
+    JudgeError: none will.
+  """
   deadline = time.monotonic() + timeout
   request = urllib.request.Request(endpoint, body, dict(headers))
   try:
@@ -200,16 +202,19 @@ def _post(
         reply += chunk
         if time.monotonic() > deadline:
           raise TimeoutError
-    return None, bytes(reply)
+    return bytes(reply)
   except urllib.error.HTTPError as error:
-    final = error.code < 500 and error.code not in _AGAIN
     error.close()
-    return _Failure(f"status {error.code}", final=final), b""
-  except (TimeoutError, OSError, http.client.HTTPException) as error:
+    if error.code >= 500 or error.code in _AGAIN:
+      raise _TryAgainError(f"status {error.code}") from None
+    raise JudgeError(
+      f"chat_model.url {endpoint}: status {error.code}"
+    ) from None
+  except (OSError, http.client.HTTPException) as error:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     late = isinstance(cause, TimeoutError)
     what = f"no answer in {timeout:g} s" if late else type(cause).__name__
-    return _Failure(what, final=False), b""
+    raise _TryAgainError(what) from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -236,8 +241,9 @@ def _endpoint(url: str | None) -> str:
     good, secret = False, False
   if not good or secret:
     raise ValueError(
-      "chat_model.url must be http(s)://HOST/PATH without user, query or fragment; "
-      "the key belongs in the variable that chat_model.key_variable names"
+      "chat_model.url must be http(s)://HOST/PATH without user, query or "
+      "fragment; the key belongs in the variable that chat_model.key_variable "
+      "names"
     )
   return str(url).rstrip("/") + "/chat/completions"
 
@@ -249,7 +255,8 @@ def _headers(key_variable: str) -> dict[str, str]:
   key = os.environ.get(key_variable, "").strip()
   if not key:
     raise ValueError(
-      f"chat_model.key_variable: the environment variable {key_variable} is not set"
+      f"chat_model.key_variable: the environment variable {key_variable} is "
+      "not set"
     )
   if not (key.isascii() and key.isprintable()):
     raise ValueError(
