@@ -70,11 +70,11 @@ def run_seed(
     if train(config, workdir) is not None:
       raise KeyboardInterrupt
     found[beta] = evaluations(workdir)
+    accuracy = found[beta][-1]["pass@1"]
     print(
-      f"seed {config.seed} beta {beta:g}: pass@1 "
-      f"{found[beta][-1]['pass@1']:.4f} after {config.num_rollout_steps} updates",
-      flush=True,
+      f"seed {config.seed} beta {beta:g}: pass@1 {accuracy:.4f}", flush=True
     )
+  print(f"updates of each: {config.num_rollout_steps}")
   return found
 
 
