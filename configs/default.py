@@ -57,6 +57,8 @@ def get_config() -> Config:
       "group_size": 8,  # G, responses to each prompt
       "prompt_length": 256,  # P, tokens
       "response_length": 1024,  # T, tokens, EOS included
+      "num_slots": 0,  # rows decoded at one time, refilled; 0 = all of them
+      "refill_every": 8,  # tokens between two looks for ended rows
       "temperature": 1.0,
       "top_k": 0,  # 0 = off
       "top_p": 1.0,  # 1 = off

@@ -19,7 +19,7 @@ from entrojax.check import (
   check,
   check_divisibility,
   check_evaluation,
-  check_rows,
+  check_evaluation_rows,
 )
 from entrojax.evaluate import Generate
 from entrojax.inputs import Data, one_stage, read_data, settings_of
@@ -165,7 +165,7 @@ def build_evaluation(
   """
   check_evaluation(config)
   mesh = make_mesh(config.mesh)
-  check_rows(config, "evaluation.prompts_per_batch", num_row_shards(mesh))
+  check_evaluation_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, tokenizer, mesh)
   settings = config.evaluation
   generate = make_generate(

@@ -177,6 +177,8 @@ def check_evaluation(config: Config) -> None:
       "seed": 0,
       "rollout.prompt_length": 1,
       "rollout.response_length": 1,
+      "rollout.num_slots": 0,
+      "rollout.refill_every": 1,
       "evaluation.num_samples": 1,
       "evaluation.prompts_per_batch": 1,
     },
@@ -428,12 +430,18 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
       f"num_epochs) x {training.num_microbatches} training.num_microbatches x "
       f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
     )
-  for key in ("rollout.num_prompts", "evaluation.prompts_per_batch"):
-    check_rows(config, key, num_row_shards)
+  _check_rows(config, "rollout.num_prompts", num_row_shards)
+  check_evaluation_rows(config, num_row_shards)
 
 
-def check_rows(config: Config, key: str, num_row_shards: int) -> None:
-  """Raises ValueError if the prompts of `key` do not divide over the mesh."""
+def check_evaluation_rows(config: Config, num_row_shards: int) -> None:
+  """Raises ValueError if rows of an evaluation do not divide over the mesh."""
+  for key in ("evaluation.prompts_per_batch", "rollout.num_slots"):
+    _check_rows(config, key, num_row_shards)
+
+
+def _check_rows(config: Config, key: str, num_row_shards: int) -> None:
+  """Raises ValueError if the rows of `key` do not divide over the mesh."""
   if _get(config, key) % num_row_shards:
     raise ValueError(
       f"{key} = {_get(config, key)} does not divide over {num_row_shards} "

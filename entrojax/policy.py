@@ -14,8 +14,9 @@ from entrojax import tokenizer as tokenizers
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
 from entrojax.rollout import generate, greedy, make_sampler
-from entrojax.sharding import by_row, param_shardings
-from entrojax.types import Model, Params
+from entrojax.sharding import by_row, num_row_shards, param_shardings
+from entrojax.slots import generate_in_slots
+from entrojax.types import Model, Params, Rollout
 
 
 class Policy(NamedTuple):
@@ -119,9 +120,17 @@ def make_generate(
     sampler = make_sampler(top_k=sampling["top_k"], top_p=sampling["top_p"])
   else:
     temperature, sampler = 1.0, greedy
+  decode: Callable[..., Rollout] = generate
+  if config.rollout.num_slots:
+    decode = functools.partial(
+      generate_in_slots,
+      num_slots=config.rollout.num_slots,
+      refill_every=config.rollout.refill_every,
+      num_shards=num_row_shards(mesh),
+    )
   return jit(
     lambda model: functools.partial(
-      generate,
+      decode,
       model,
       group_size=group_size,
       response_length=config.rollout.response_length,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from entrojax.token_stats import log_prob_and_entropy
+from entrojax.token_stats import log_prob_and_entropy, unembed
 from entrojax.types import Array, Cache, Model, Params, Prompts, Rollout
 
 # (key, logits f32[V] at the sampling temperature) -> i32[]
@@ -94,12 +94,12 @@ def generate(
     sampler: draws a token.
   """
   state = _prefill(model, params, prompts, group_size, response_length)
-  row_keys = _row_keys(key, prompts.ids, group_size)
+  keys_of_rows = row_keys(key, prompts.ids, group_size)
   is_eos = lambda token: jnp.isin(token, jnp.asarray(eos_ids))
 
   def step(state: _State) -> _State:
     logits = state.logits / temperature
-    keys = jax.vmap(jax.random.fold_in, (0, None))(row_keys, state.step)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_rows, state.step)
     drawn = jax.vmap(sampler)(keys, logits).astype(jnp.int32)
     log_probs, entropy = log_prob_and_entropy(logits, drawn)
     alive = ~state.done
@@ -115,7 +115,7 @@ def generate(
     )
     return _State(
       step=state.step + 1,
-      logits=model.unembed(params, hidden[:, 0]),
+      logits=unembed(hidden[:, 0], model.unembedding(params)),
       cache=cache,
       position=state.position + 1,
       done=state.done | is_eos(drawn),
@@ -131,7 +131,7 @@ def generate(
     tokens=jnp.concatenate(
       [jnp.repeat(prompts.tokens, group_size, axis=0), response], axis=1
     ),
-    positions=_positions(prompts, mask, group_size),
+    positions=all_positions(prompts, mask, group_size),
     response_mask=mask,
     log_probs=log_probs * mask,
     entropy=entropy * mask,
@@ -151,7 +151,7 @@ def _prefill(
   cache = model.init_cache(num_prompts, prompt_length + response_length)
   positions = prompt_positions(prompts.mask)
   hidden, cache = model.apply(params, prompts.tokens, positions, cache)
-  logits = model.unembed(params, hidden[:, -1])
+  logits = unembed(hidden[:, -1], model.unembedding(params))
   share = lambda x: jnp.repeat(x, group_size, axis=0)
   num_rows = num_prompts * group_size
   zeros = jnp.zeros((response_length, num_rows), jnp.float32)
@@ -171,14 +171,14 @@ def prompt_positions(mask: Array) -> Array:
   return jnp.where(mask > 0, positions, -1)
 
 
-def _positions(prompts: Prompts, mask: Array, group_size: int) -> Array:
+def all_positions(prompts: Prompts, mask: Array, group_size: int) -> Array:
   """Returns i32[B, L], positions of prompt and response."""
   before = jnp.repeat(prompt_positions(prompts.mask), group_size, axis=0)
   after = before[:, -1:] + jnp.cumsum(mask, axis=1).astype(jnp.int32)
   return jnp.concatenate([before, jnp.where(mask > 0, after, -1)], axis=1)
 
 
-def _row_keys(key: Array, ids: Array, group_size: int) -> Array:
+def row_keys(key: Array, ids: Array, group_size: int) -> Array:
   """Returns a key for each row: (prompt's id, number in the group)."""
   fold = jax.vmap(jax.random.fold_in, (None, 0))
   prompt_keys = fold(key, ids)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from entrojax.sharding import split_rows
-from entrojax.token_stats import token_stats
+from entrojax.token_stats import SAVED, token_stats
 from entrojax.types import Array, Model, Params
 
 
@@ -22,6 +22,7 @@ def score(
   response_length: int,
   group_size: int = 1,
   temperature: float = 1.0,
+  mesh: Mesh | None = None,
 ) -> tuple[Array, Array]:
   """Returns log-probs and entropies of the last `response_length` tokens.
 
@@ -33,6 +34,7 @@ def score(
     response_length: T < L.
     group_size: G; each run of G rows has one prompt.
     temperature: the sampling temperature.
+    mesh: over which the rows are split; None for a single device.
 
   Returns:
     (log_probs f32[B, T], entropy f32[B, T]), nats. Values at padding are
@@ -56,9 +58,10 @@ def score(
   )
   return token_stats(
     jnp.concatenate([first, rest], axis=1),
+    model.unembedding(params),
     response,
-    lambda hidden: model.unembed(params, hidden),
     temperature=temperature,
+    mesh=mesh,
   )
 
 
@@ -92,12 +95,15 @@ def score_in_microbatches(
       response_length=response_length,
       group_size=group_size,
       temperature=temperature,
+      mesh=mesh,
     )
 
   if num_microbatches == 1:
     return score_rows((tokens, positions))
   if rematerialise:
-    score_rows = jax.checkpoint(score_rows)
+    score_rows = jax.checkpoint(
+      score_rows, policy=jax.checkpoint_policies.save_only_these_names(SAVED)
+    )
   rows = jax.tree.map(
     lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), (tokens, positions)
   )

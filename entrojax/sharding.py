@@ -76,15 +76,14 @@ def param_shardings(mesh: Mesh, params: Any) -> Any:
 
   def place(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator="/")
-    spec = next(s for pattern, s in _TABLE if re.search(pattern, name))
-    return NamedSharding(mesh, _fitting(spec, np.shape(leaf), mesh))
+    return NamedSharding(mesh, spec_of(name, np.shape(leaf), mesh))
 
   return jax.tree_util.tree_map_with_path(place, params)
 
 
-def _fitting(
-  spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh
-) -> PartitionSpec:
+def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+  """Returns how the parameter of this path and shape is split."""
+  spec = next(s for pattern, s in _TABLE if re.search(pattern, name))
   if len(spec) > len(shape):
     return PartitionSpec()
   return PartitionSpec(

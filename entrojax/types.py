@@ -126,11 +126,14 @@ class Model(NamedTuple):
 
   init: Callable[..., Params]  # (key) -> params
   apply: Apply
-  unembed: Callable[
-    ..., Array
-  ]  # (params, hidden [..., D]) -> logits f32[..., V]
+  unembedding: Callable[
+    [Params], Array
+  ]  # the table f[V, D]: logits = hidden @ its transpose
   init_cache: Callable[..., Cache]  # (batch_size, length) -> empty Cache
   share_cache: Callable[..., Cache]  # (cache, times) -> each row, times over
+  # (cache of S rows, prompts' cache, i32[N, s], bool[N, s]) -> the cache, whose
+  # marked rows have read the prompt of that number among the device's, no more
+  refill_cache: Callable[..., Cache]
 
 
 # -- the journey of a batch ---------------------------------------------------

@@ -81,9 +81,10 @@ def bigram() -> Model:
   return Model(
     init=lambda key: {"embed_tokens": jnp.zeros((8, 8))},
     apply=apply,
-    unembed=lambda params, hidden: hidden,
+    unembedding=lambda params: jnp.eye(8, dtype=params["embed_tokens"].dtype),
     init_cache=lambda batch_size, length: nothing,
     share_cache=lambda cache, times: cache,
+    refill_cache=lambda cache, prompts, numbers, marked: cache,
   )
 
 

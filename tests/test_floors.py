@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "entrojax"
 
 FLOORS = (
-  {"types", "masking"},
+  {"types", "masking", "sharding"},
   {
     "token_stats",
     "advantages",
@@ -24,11 +24,12 @@ FLOORS = (
     "symbolic",
     "verify_pool",
   },
-  {"objectives", "models", "sharding"},
+  {"objectives", "models"},
   {
     "optimizer",
     "projection",
     "rollout",
+    "slots",
     "scoring",
     "rewards",
     "effects",

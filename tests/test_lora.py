@@ -12,6 +12,7 @@ from entrojax.build import build
 from entrojax.export import export
 from entrojax.models import Lora, decoder, hugging_face, lora
 from entrojax.sharding import make_mesh, param_shardings
+from entrojax.token_stats import unembed
 from entrojax.train import train
 from tests.system import SIZES, numbers, tiny_config, write_base
 
@@ -28,7 +29,7 @@ def logits_of(model, params):
   """Returns the logits of one row of tokens."""
   tokens = jnp.arange(3, 11)[None]
   hidden, _ = model.apply(params, tokens, jnp.arange(8)[None])
-  return model.unembed(params, hidden)
+  return unembed(hidden, model.unembedding(params))
 
 
 def moved(adapter):

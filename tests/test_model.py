@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 
 from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.token_stats import unembed
 from tests.tiny_models import random_params
 
 # Logits are of size 1 to 5 and sums of some 100 float32 products, each rounded
@@ -46,7 +47,7 @@ model_of = functools.cache(decoder)
 def apply(model, params, tokens, positions, cache=None):
   """Returns (logits, cache)."""
   hidden, cache = model.apply(params, tokens, positions, cache)
-  return model.unembed(params, hidden), cache
+  return unembed(hidden, model.unembedding(params)), cache
 
 
 def logits_of(model, params, tokens, positions):

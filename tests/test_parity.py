@@ -20,6 +20,7 @@ from entrojax.models import decoder, hugging_face
 from entrojax.models.rope import Llama3Scaling, frequencies
 from entrojax.rollout import generate, make_sampler
 from entrojax.scoring import score
+from entrojax.token_stats import unembed
 from entrojax.types import Prompts
 from tests.tiny_models import random_params
 
@@ -37,7 +38,7 @@ model_of = functools.cache(decoder)
 @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
 def apply(model, params, tokens, positions, cache=None):
   hidden, cache = model.apply(params, tokens, positions, cache)
-  return model.unembed(params, hidden), cache
+  return unembed(hidden, model.unembedding(params)), cache
 
 
 def positions_of(mask):

@@ -1,11 +1,21 @@
 """Log-probs and entropies against closed forms and a float64 twin."""
 
+import functools
+import math
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entrojax.token_stats import log_prob_and_entropy, token_stats
+from entrojax.sharding import by_row, make_mesh, param_shardings
+from entrojax.token_stats import (
+  SAVED,
+  log_prob_and_entropy,
+  token_stats,
+  unembed,
+)
 
 VOCABULARY = 97
 
@@ -38,7 +48,7 @@ def random_problem(seed, num_rows=3, num_tokens=10, width=8):
 
 
 def stats_of(hidden, table, targets, **settings):
-  return token_stats(hidden, targets, lambda h: h @ table.T, **settings)
+  return token_stats(hidden, table, targets, **settings)
 
 
 @pytest.mark.parametrize("level", [0.0, -7.0, 3e4, -1e30])
@@ -162,61 +172,101 @@ def test_the_temperature_divides_the_logits(temperature):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("chunk_size", [1, 7, 15, 29, 30])
-def test_chunks_change_no_value_and_no_gradient(chunk_size):
-  hidden, table, targets = random_problem(5)
-  weights = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 10)))
+LARGE, WIDTH = 1000, 8  # chunks of 128 do not divide 1000
 
-  def weighted(hidden, table, chunk_size):
-    log_probs, entropy = stats_of(hidden, table, targets, chunk_size=chunk_size)
-    total = jnp.sum(weights[0] * log_probs + weights[1] * entropy)
-    return total, (log_probs, entropy)
 
-  grad = jax.grad(weighted, argnums=(0, 1), has_aux=True)
-  expected = grad(hidden, table, 1000)
-  found = grad(hidden, table, chunk_size)
-  # float32: the table's gradient sums 30 tokens, numbers up to 10, in another
-  # order; products of another shape round differently
-  jax.tree.map(
-    lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5),
-    found,
-    expected,
+def large_problem(seed, dtype=jnp.float64):
+  """Returns hidden [8, 2, D], table [1000, D], targets and two cotangents."""
+  rng = np.random.default_rng(seed)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)
+  targets = jnp.asarray(rng.integers(LARGE, size=(8, 2)), jnp.int32)
+  return draw(8, 2, WIDTH), draw(LARGE, WIDTH), targets, draw(2, 8, 2)
+
+
+def naive_stats(hidden, table, targets, temperature=1.0):
+  return log_prob_and_entropy(unembed(hidden, table) / temperature, targets)
+
+
+def with_gradients(stats, hidden, table, targets, cotangents, **settings):
+  """Returns log-probs, entropies, and gradients of hidden and table."""
+  values, transpose = jax.vjp(
+    lambda h, t: stats(h, t, targets, **settings), hidden, table
   )
+  return (*values, *transpose(tuple(cotangents)))
 
 
-def test_logits_exist_for_one_chunk_at_a_time():
-  hidden, table, targets = random_problem(6)
+@pytest.mark.parametrize("chunk_elements", [1, 16 * 128, 16 * 300, 2**24])
+def test_chunks_change_no_value_and_no_gradient(float64, chunk_elements):
+  problem = large_problem(5)
+  expected = with_gradients(naive_stats, *problem, temperature=0.7)
+  found = with_gradients(
+    token_stats, *problem, temperature=0.7, chunk_elements=chunk_elements
+  )
+  for actual, wanted in zip(found, expected, strict=True):
+    np.testing.assert_allclose(actual, wanted, rtol=0, atol=1e-12)
+
+
+def test_gradients_are_float32_exact_to_1e_5():
+  problem = large_problem(6, jnp.float32)
+  expected = with_gradients(naive_stats, *problem)
+  found = with_gradients(token_stats, *problem, chunk_elements=16 * 128)
+  for actual, wanted in zip(found[2:], expected[2:], strict=True):
+    error = jnp.linalg.norm(actual - wanted) / jnp.linalg.norm(wanted)
+    assert error < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)])
+def test_a_mesh_changes_no_value_and_no_gradient(float64, shape):
+  hidden, table, targets, cotangents = large_problem(7)
+  mesh = make_mesh(shape)
+  places = param_shardings(mesh, {"embed_tokens": table})
+  found = jax.jit(
+    functools.partial(
+      with_gradients, token_stats, mesh=mesh, chunk_elements=128
+    )
+  )(
+    jax.device_put(hidden, by_row(mesh)),
+    jax.device_put(table, places["embed_tokens"]),
+    targets,
+    cotangents,
+  )
+  expected = with_gradients(naive_stats, hidden, table, targets, cotangents)
+  for actual, wanted in zip(found, expected, strict=True):
+    np.testing.assert_allclose(actual, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [None, (1, 1, 8), (2, 2, 2)])
+def test_logits_exist_for_one_chunk_at_a_time(shape):
+  hidden, table, targets, _ = large_problem(8, jnp.float32)
+  mesh = None if shape is None else make_mesh(shape)
 
   def total(hidden, table):
-    return sum(x.sum() for x in stats_of(hidden, table, targets, chunk_size=5))
+    found = token_stats(hidden, table, targets, chunk_elements=1, mesh=mesh)
+    return sum(x.sum() for x in found)
 
   graph = jax.jit(jax.grad(total, argnums=(0, 1))).lower(hidden, table)
-  text = graph.as_text()
-  assert f"tensor<5x{VOCABULARY}x" in text
-  for larger in (
-    f"30x{VOCABULARY}x",
-    f"6x5x{VOCABULARY}x",
-    f"10x{VOCABULARY}x",
-  ):
-    assert f"tensor<{larger}" not in text
-
-
-def test_targets_of_another_shape_are_refused():
-  hidden, table, targets = random_problem(7)
-  with pytest.raises(AssertionError, match="shape"):
-    stats_of(hidden, table, targets[:, 1:])
-
-
-def test_a_token_that_cannot_be_counts_for_nothing():
-  logits = jnp.array([[0.5, -jnp.inf, 1.5, -jnp.inf]])
-  allowed = jnp.array([[0.5, 1.5]])
-  target, place = jnp.array([2]), jnp.array([1])
-  found = log_prob_and_entropy(logits, target)
-  expected = log_prob_and_entropy(allowed, place)
-  np.testing.assert_array_equal(found, expected)
-  gradient = jax.grad(lambda x: log_prob_and_entropy(x, target)[1].sum())
-  short = jax.grad(lambda x: log_prob_and_entropy(x, place)[1].sum())
-  np.testing.assert_allclose(
-    gradient(logits)[0, jnp.array([0, 2])], short(allowed)[0], rtol=1e-6
+  largest = max(
+    math.prod(map(int, sizes.split("x")[:-1]))
+    for sizes in re.findall(r"tensor<((?:\d+x)+)f32>", graph.as_text())
   )
-  assert not gradient(logits)[0, jnp.array([1, 3])].any()
+  assert largest == LARGE * WIDTH  # the table; all logits would be 16,000
+
+
+def test_a_rematerialised_pass_does_not_make_the_logits_a_third_time():
+  hidden, table, targets, _ = large_problem(9, jnp.float32)
+
+  def products(policy):
+    def total(hidden, table):
+      stats = jax.checkpoint(
+        lambda h, t: token_stats(h, t, targets), policy=policy
+      )
+      return sum(x.sum() for x in stats(hidden, table))
+
+    graph = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).lower(
+      hidden, table
+    )
+    return graph.as_text().count("dot_general")
+
+  saved = jax.checkpoint_policies.save_only_these_names(SAVED)
+  assert products(None) == 5  # logits three times, and two gradients
+  assert products(saved) == 4

@@ -229,14 +229,8 @@ def decoder(
       )
     return hidden.reshape(batch, length, -1), cache
 
-  def unembed(params, hidden):
-    table = params.get("lm_head", params["embed_tokens"])
-    return jnp.einsum(
-      "...d,vd->...v",
-      hidden,
-      table.astype(hidden.dtype),
-      preferred_element_type=jnp.promote_types(hidden.dtype, jnp.float32),
-    )
+  def unembedding(params):
+    return params.get("lm_head", params["embed_tokens"])
 
   def init_cache(batch_size: int, length: int) -> Cache:
     heads, head = config.num_key_value_heads, config.head_dim
@@ -265,13 +259,72 @@ def decoder(
       index=cache.index,
     )
 
+  def refill_cache(
+    cache: Cache, prompts: Cache, numbers: Array, marked: Array
+  ) -> Cache:
+    rows_axis = 1 if scan_layers else 0
+    refill = functools.partial(_refill, numbers=numbers, marked=marked)
+    keys, values = (
+      functools.partial(refill, rows=rows_axis, places=places)
+      for places in (rows_axis + 3, rows_axis + 2)
+    )
+    pairs = zip(*map(_pairs, (cache.layers, prompts.layers)), strict=True)
+    layers = [
+      (keys(new[0], old[0]), values(new[1], old[1])) for old, new in pairs
+    ]
+    empty = jnp.full_like(cache.positions, -1)
+    positions = jnp.where(marked.reshape(-1, 1), empty, cache.positions)
+    return Cache(
+      layers=layers[0] if scan_layers else tuple(layers),
+      positions=refill(prompts.positions, positions, rows=0, places=1),
+      index=cache.index,
+    )
+
   return Model(
     init=init,
     apply=apply,
-    unembed=unembed,
+    unembedding=unembedding,
     init_cache=init_cache,
     share_cache=share_cache,
+    refill_cache=refill_cache,
   )
+
+
+def _pairs(layers: Any) -> list[tuple[Array, Array]]:
+  """Returns keys and values of each layer, or of all of them, stacked."""
+  return [layers] if isinstance(layers[0], Array) else list(layers)
+
+
+def _refill(
+  source: Array,
+  target: Array,
+  *,
+  numbers: Array,
+  marked: Array,
+  rows: int,
+  places: int,
+) -> Array:
+  """Returns `target` with rows of `source` in the first places of some rows.
+
+  Args:
+    source: f[..., N * m, ..., P, ...].
+    target: f[..., N * s, ..., S, ...].
+    numbers: i32[N, s], of a row of the device's part of source.
+    marked: bool[N, s], the rows of target to write.
+    rows: the axis of rows.
+    places: the axis of places.
+  """
+  split = lambda x: x.reshape(
+    *x.shape[:rows], numbers.shape[0], -1, *x.shape[rows + 1 :]
+  )
+  take = jax.vmap(lambda part, n: jnp.take(part, n, axis=rows), (rows, 0), rows)
+  chosen = take(split(source), numbers)
+  chosen = chosen.reshape(*source.shape[:rows], -1, *source.shape[rows + 1 :])
+  before = jax.lax.slice_in_dim(target, 0, source.shape[places], axis=places)
+  shape = [1] * target.ndim
+  shape[rows] = -1
+  written = jnp.where(marked.reshape(shape), chosen, before)
+  return jax.lax.dynamic_update_slice_in_dim(target, written, 0, axis=places)
 
 
 def _scanned(run: Callable, layers: Params, x: Array, caches: Any):

@@ -106,7 +106,7 @@ def on_base(model: Model, base: Params) -> Model:
   return model._replace(
     init=lambda key: split(model.init(key))[1],
     apply=apply,
-    unembed=lambda params, hidden: model.unembed(base, hidden),
+    unembedding=lambda params: model.unembedding(base),
   )
 
 
