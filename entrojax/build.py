@@ -20,6 +20,7 @@ from entrojax.check import (
   check_divisibility,
   check_evaluation,
   check_evaluation_rows,
+  check_rollout_rows,
 )
 from entrojax.evaluate import Generate
 from entrojax.inputs import Data, one_stage, read_data, settings_of
@@ -188,7 +189,7 @@ def build_sampler(
   """
   check_evaluation(config)
   mesh = make_mesh(config.mesh)
-  check_rows(config, "rollout.num_prompts", num_row_shards(mesh))
+  check_rollout_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, tokenizer, mesh)
   settings = config.rollout
   generate = make_generate(

@@ -430,8 +430,14 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
       f"num_epochs) x {training.num_microbatches} training.num_microbatches x "
       f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
     )
-  _check_rows(config, "rollout.num_prompts", num_row_shards)
+  check_rollout_rows(config, num_row_shards)
   check_evaluation_rows(config, num_row_shards)
+
+
+def check_rollout_rows(config: Config, num_row_shards: int) -> None:
+  """Raises ValueError if rows of a rollout do not divide over the mesh."""
+  for key in ("rollout.num_prompts", "rollout.num_slots"):
+    _check_rows(config, key, num_row_shards)
 
 
 def check_evaluation_rows(config: Config, num_row_shards: int) -> None:

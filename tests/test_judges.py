@@ -349,9 +349,9 @@ def expected_scores(folder, steps):
     text = PROBLEM.prompt + "".join(step + "~" for step in steps[:k])
     ids = jnp.asarray([words.encode(text)])
     hidden, _ = model.apply(params, ids, jnp.arange(ids.shape[1])[None])
-    good, bad = np.asarray(model.unembed(params, hidden))[
-      0, -1, [words.encode(mark)[0] for mark in "YN"]
-    ].astype(np.float64)
+    marks = [words.encode(mark)[0] for mark in "YN"]
+    table = np.asarray(params.get("lm_head", params["embed_tokens"]))[marks]
+    good, bad = table.astype(np.float64) @ np.asarray(hidden)[0, -1]
     scores.append(1 / (1 + np.exp(bad - good)))
   return scores
 

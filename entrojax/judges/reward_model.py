@@ -22,6 +22,7 @@ import numpy as np
 
 from entrojax import tokenizer as tokenizers
 from entrojax.models import decoder, hugging_face
+from entrojax.token_stats import unembed
 from entrojax.types import Array, Model, Params, Reasoning, StepJudge
 
 
@@ -130,9 +131,8 @@ def make_step_scores(
   def scores(params: Params, tokens: Array, positions: Array) -> Array:
     hidden, _ = model.apply(params, tokens, positions)
     # the logits of two tokens: never [B, L, V]
-    table = params.get("lm_head", params["embed_tokens"])
-    logits = model.unembed({"embed_tokens": table[jnp.asarray(marks)]}, hidden)
-    return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)[..., 0]
+    logits = unembed(hidden, model.unembedding(params)[jnp.asarray(marks)])
+    return jax.nn.softmax(logits, axis=-1)[..., 0]
 
   return scores
 
