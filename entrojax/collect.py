@@ -209,7 +209,7 @@ def main(argv: Sequence[str]) -> int:
   except KeyboardInterrupt:
     print("interrupted; the same command goes on from its last batch")
     return EXIT_INTERRUPTED
-  except (ValueError, OSError, RuntimeError, ImportError) as error:
+  except (ValueError, OSError, RuntimeError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   print(f"done: {path}")

@@ -58,12 +58,12 @@ def sat(*, model: str = "sat-3l-sm") -> Segmenter:
     model: a folder, or a name that wtpsplit-lite downloads.
 
   Raises:
-    ImportError: the package is missing; the message says how to install it.
+    ValueError: the package is missing; the message says how to install it.
   """
   try:
     from wtpsplit_lite import SaT
   except ImportError as error:
-    raise ImportError(
+    raise ValueError(
       "segmentation.name = 'sat' needs the package wtpsplit-lite: "
       "pip install -e '.[segmentation]'"
     ) from error

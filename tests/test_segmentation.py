@@ -130,7 +130,7 @@ def test_sat_splits_with_the_model_that_was_asked_for(monkeypatch):
 
 def test_sat_without_its_package_says_how_to_get_it(monkeypatch):
   monkeypatch.setitem(sys.modules, "wtpsplit_lite", None)
-  with pytest.raises(ImportError, match=r"wtpsplit-lite: pip install"):
+  with pytest.raises(ValueError, match=r"wtpsplit-lite: pip install"):
     sat()
 
 
