@@ -30,6 +30,7 @@ from entrojax.recipe import (
   make_advantage_rules,
   make_controller,
   make_members,
+  make_projection,
   make_scheduled_optimizer,
   needs_reference,
   try_advantage_rules,
@@ -90,7 +91,9 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
   try_objective(objective)
   rules = make_advantage_rules(config)
   try_advantage_rules(rules, config)
-  optimizer, schedule = make_scheduled_optimizer(config, controller)
+  optimizer, schedule = make_scheduled_optimizer(
+    config.optimizer, controller, make_projection(config)
+  )
   data, recorded = read_data(config), None
   if rollouts is not None:
     recorded = record(
@@ -101,7 +104,7 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
   ref_params = None
   if needs_reference(objective):
     ref_params = jax.tree.map(jnp.copy, params)
-  state, shardings = _first_state(mesh, params, optimizer)
+  state, shardings = first_state(mesh, params, optimizer)
   update = functools.partial(
     make_update,
     objective=objective,
@@ -240,7 +243,7 @@ def _with_behaviour(
   )
 
 
-def _first_state(
+def first_state(
   mesh: Mesh, params: Params, optimizer: optax.GradientTransformationExtraArgs
 ) -> tuple[TrainState, TrainState]:
   """Returns the first state and its shardings; the parameters move into it."""

@@ -166,6 +166,58 @@ def check_offline(config: Config) -> None:
       )
 
 
+def check_sft(config: Config) -> None:
+  """Raises ValueError naming the first key that cannot work in `sft`."""
+  _check_numbers(config)
+  _check_at_least(
+    config,
+    {
+      "seed": 0,
+      "num_steps": 1,
+      "lora.rank": 0,
+      "sft.max_responses": 1,
+      "sft.row_length": 2,
+      "sft.num_rows": 1,
+      "training.num_microbatches": 1,
+      "checkpoint.every": 0,
+      "checkpoint.keep": 1,
+      "log.every": 1,
+    },
+  )
+  path, characters = config.model.path, config.new_model.characters
+  if not path and not characters:
+    raise ValueError(
+      "model.path is not set, nor is new_model.characters, of a new model"
+    )
+  if path and characters:
+    raise ValueError(
+      f"model.path = {path!r} and new_model.characters are both set: is the "
+      "model to be a new one?"
+    )
+  if characters and config.lora.rank:
+    raise ValueError(
+      "lora.rank is set, and the model is a new one: its weights would stay "
+      "random"
+    )
+  if not config.sft.tasks and not config.sft.files:
+    raise ValueError("sft.tasks and sft.files are empty: no example to learn")
+  if config.sft.dtype not in ("float32", "bfloat16"):
+    raise ValueError(
+      f"sft.dtype must be 'float32' or 'bfloat16', got {config.sft.dtype!r}"
+    )
+
+
+def check_sft_rows(config: Config, num_row_shards: int) -> None:
+  """Raises ValueError if the rows of a batch do not split evenly."""
+  parts = config.training.num_microbatches * num_row_shards
+  if config.sft.num_rows % parts:
+    raise ValueError(
+      f"sft.num_rows = {config.sft.num_rows} do not divide over "
+      f"{config.training.num_microbatches} training.num_microbatches x "
+      f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
+    )
+
+
 def check_evaluation(config: Config) -> None:
   """Raises ValueError naming the first key that no model can be judged by."""
   if not config.model.path:

@@ -22,7 +22,6 @@ import itertools
 import json
 import os
 from pathlib import Path
-import re
 import sys
 import time
 from typing import Any, NamedTuple
@@ -43,7 +42,7 @@ from entrojax.evaluate import (
   evaluate_policy,
   measure,
 )
-from entrojax.inputs import load_problems
+from entrojax.inputs import Spec, load_problems, parse_spec
 from entrojax.policy import model_folder
 from entrojax.runs import printable
 from entrojax.summary import align, number, with_error
@@ -73,17 +72,6 @@ _READ = {
 }
 _SECONDS = 10  # between lines of progress
 Tell = Callable[[str, int, int], None]  # see evaluate_model
-
-_SPEC = re.compile(r"([^#:@]+)(?:#(\d+))?(?::([^@]+))?(?:@(.+))?")
-
-
-class Spec(NamedTuple):
-  """A split of a task: what is to be evaluated on."""
-
-  task: str
-  difficulty: int
-  split: str
-  data_dir: str | None  # None: the task's default
 
 
 class Questions(NamedTuple):
@@ -151,20 +139,16 @@ def evaluate_model(
     yield asked.label, found[asked.label]["metrics"]
 
 
-def parse_spec(label: str, config: Config) -> Spec:
+def spec_of(label: str, config: Config) -> Spec:
   """Reads NAME[#LEVEL][:SPLIT][@FOLDER]; the rest is the config's."""
-  match = _SPEC.fullmatch(label)
-  if match is None:
-    raise ValueError(
-      f"--task={label!r} is not of the form NAME[#LEVEL][:SPLIT][@FOLDER]"
-    )
-  name, level, split, folder = match.groups()
-  return Spec(
-    task=name,
-    difficulty=int(level) if level else config.task.difficulty,
-    split=split or config.evaluation.split,
-    data_dir=folder or config.task.data_dir,
+  task = config.task
+  default = Spec(
+    task.name, task.difficulty, config.evaluation.split, task.data_dir
   )
+  try:
+    return parse_spec(label, default)
+  except ValueError as error:
+    raise ValueError(f"--task={error}") from None
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -248,7 +232,7 @@ def _model_folder(path: str) -> Path:
 
 def _read(config: Config, label: str, tokenizer: Tokenizer) -> Questions:
   """Reads a split and fits its prompts to their bucket."""
-  spec = parse_spec(label, config)
+  spec = spec_of(label, config)
   try:
     task = make_task(spec.task, spec.data_dir, spec.difficulty)
     problems = load_problems(config, task, spec.split)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import functools
 from pathlib import Path
+import re
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict as Config
@@ -16,6 +17,9 @@ from entrojax.models import hugging_face
 from entrojax.policy import model_folder
 from entrojax.tasks import make_task
 from entrojax.types import Problem, Task
+
+SPEC_FORM = "NAME[#LEVEL][:SPLIT][@FOLDER]"
+_SPEC = re.compile(r"([^#:@]+)(?:#(\d+))?(?::([^@]+))?(?:@(.+))?")
 
 # answers of a group, None = unparsed -> cluster ids
 Clusterer = Callable[[Sequence[str | None]], list[int]]
@@ -34,6 +38,33 @@ class Data(NamedTuple):
   def stream(self) -> PromptStream:
     """The prompts of the first stage, mostly the only one."""
     return self.stages.streams[0]
+
+
+class Spec(NamedTuple):
+  """A split of a task."""
+
+  task: str
+  difficulty: int
+  split: str
+  data_dir: str | None  # None: the task's default
+
+
+def parse_spec(label: str, default: Spec) -> Spec:
+  """Reads NAME[#LEVEL][:SPLIT][@FOLDER]; what is left out is the default's.
+
+  Raises:
+    ValueError: it has another form.
+  """
+  match = _SPEC.fullmatch(label)
+  if match is None:
+    raise ValueError(f"{label!r} is not of the form {SPEC_FORM}")
+  name, level, split, folder = match.groups()
+  return Spec(
+    task=name,
+    difficulty=int(level) if level else default.difficulty,
+    split=split or default.split,
+    data_dir=folder or default.data_dir,
+  )
 
 
 def read_data(config: Config) -> Data:

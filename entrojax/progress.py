@@ -35,6 +35,8 @@ class Progress:
     num_rollout_steps: rollout steps of the whole run.
     first_rollout_step: rollout steps that were done before; a resumed run's.
     every: rollout steps between two plain lines; a terminal shows them all.
+    unit: what a step is called.
+    scalars: label -> name of the metric, * for any data set.
     console: where to write; None: standard output.
     clock: seconds, for the rate and the time left.
   """
@@ -45,6 +47,8 @@ class Progress:
     *,
     first_rollout_step: int = 0,
     every: int = 1,
+    unit: str = "rollout",
+    scalars: Mapping[str, str] = KEY_SCALARS,
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
   ):
@@ -53,6 +57,7 @@ class Progress:
     self._total = num_rollout_steps
     self._first = self._done = first_rollout_step
     self._every = every
+    self._unit, self._labels = unit, scalars
     self._console = console or Console()
     self._clock = clock
     self._started = self._updated = clock()
@@ -81,7 +86,7 @@ class Progress:
     self._updated = self._clock()
     current = {
       label: float(value)
-      for label, pattern in KEY_SCALARS.items()
+      for label, pattern in self._labels.items()
       for name, value in metrics.items()
       if fnmatchcase(name, pattern)
     }
@@ -117,7 +122,7 @@ class Progress:
   def _scalars(self) -> str:
     return "  ".join(
       f"{label} {_number(self._latest[label])}"
-      for label in KEY_SCALARS
+      for label in self._labels
       if label in self._latest
     )
 
@@ -131,7 +136,7 @@ class Progress:
 
   def _line(self) -> str:
     return (
-      f"rollout {self._done}/{self._total}  {self._scalars()}  "
+      f"{self._unit} {self._done}/{self._total}  {self._scalars()}  "
       f"left {self._left()}"
     )
 
@@ -139,7 +144,8 @@ class Progress:
     width = max(1, self._console.width)
     elapsed = duration(self._clock() - self._started)
     head = (
-      f"rollout {self._done}/{self._total}  {elapsed} gone, {self._left()} left"
+      f"{self._unit} {self._done}/{self._total}  {elapsed} gone, "
+      f"{self._left()} left"
     )
     bar = ProgressBar(
       total=max(1, self._total), completed=self._done, width=min(width, 60)

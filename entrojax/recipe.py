@@ -1,9 +1,10 @@
 """What a config chooses: rules, objective, controller, optimizer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import functools
 import inspect
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -141,23 +142,28 @@ def make_controller(config: Config) -> Controller:
 
 
 def make_scheduled_optimizer(
-  config: Config, controller: Controller
+  settings: Mapping[str, Any],
+  controller: Controller,
+  wrap: Callable[..., optax.GradientTransformationExtraArgs] | None = None,
 ) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
-  """Makes the optimizer, and the learning rate that it follows."""
-  settings = dict(config.optimizer)
+  """Makes the optimizer, and the learning rate that it follows.
+
+  Args:
+    settings: config.optimizer.
+    controller: that the run has.
+    wrap: of AdamW, see make_optimizer.
+  """
+  settings = dict(settings)
   schedule = learning_rate_schedule(
     peak=settings.pop("learning_rate"),
     warmup_steps=settings.pop("warmup_steps"),
     decay_steps=settings.pop("decay_steps"),
     end_fraction=settings.pop("end_fraction"),
   )
-  optimizer = make_optimizer(
-    controller, schedule, wrap=_projection(config), **settings
-  )
-  return optimizer, schedule
+  return make_optimizer(controller, schedule, wrap=wrap, **settings), schedule
 
 
-def _projection(config: Config):
+def make_projection(config: Config):
   """Returns what wraps AdamW; None if updates are not to be projected."""
   settings = dict(config.projection)
   if not settings.pop("enabled"):

@@ -65,6 +65,11 @@ class Reasoning(NamedTuple):
 StepJudge = Callable[[Sequence[Reasoning]], list[list[bool]]]
 
 
+# the distinct right responses to a problem that a learner may be shown: all
+# that there are where they can be listed, else one; () where none is known
+Solutions = Callable[[Problem], Sequence[str]]
+
+
 class Family(NamedTuple):
   """Problems of one kind, at levels of difficulty, and their verifier."""
 
@@ -76,6 +81,7 @@ class Family(NamedTuple):
   # whether two normalised answers mean the same; None: if they are equal
   equivalent: Callable[[str, str], bool] | None = None
   judge_steps: StepOracle | None = None  # None: it knows right answers alone
+  solutions: Solutions = lambda problem: (problem.answer["solution"],)
 
 
 class Task(NamedTuple):
@@ -86,6 +92,7 @@ class Task(NamedTuple):
   verify: Verifier
   equivalent: Callable[[str, str], bool] | None = None  # as of a Family
   judge_steps: StepOracle | None = None  # likewise
+  solutions: Solutions | None = None  # None: it knows no right response
 
 
 # -- models -------------------------------------------------------------------
@@ -121,7 +128,8 @@ class Apply(Protocol):
 class Model(NamedTuple):
   """A language model as functions of plain parameters.
 
-  A position below 0 marks padding: no token attends to it.
+  A position below 0 marks padding: no token attends to it. A position of 0
+  begins an example: no token attends to what stands before its own.
   """
 
   init: Callable[..., Params]  # (key) -> params

@@ -21,7 +21,10 @@ SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS_FILE = "rollouts.jsonl"
 
 # What a resumed run may change: nothing here moves a number of the training.
-_MAY_CHANGE = ("num_rollout_steps", "evaluation", "checkpoint", "log", "mesh")
+_MAY_CHANGE = (
+  *("num_rollout_steps", "num_steps"),
+  *("evaluation", "checkpoint", "log", "mesh"),
+)
 
 
 @contextlib.contextmanager

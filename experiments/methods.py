@@ -15,10 +15,11 @@ from ml_collections import ConfigDict as Config
 
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
-_NO_METHODS = (
-  *("__init__", "default", "countdown", "warm_up_countdown"),
+_NO_METHODS = {
+  *("__init__", "default", "countdown", "sft"),
+  *("warm_up_countdown", "warm_up_logic"),
   *("bcpg", "bcpg_nsa"),  # offline, see negative_samples.py
-)
+}
 
 
 class Method(NamedTuple):
@@ -33,7 +34,7 @@ class Method(NamedTuple):
 def config_names() -> list[str]:
   """Returns the names of all method configs, sorted."""
   names = {path.stem for path in CONFIGS.glob("*.py")}
-  return sorted(names - set(_NO_METHODS))
+  return sorted(names - _NO_METHODS)
 
 
 def method_config(name: str, preset: str = "demo") -> Config:

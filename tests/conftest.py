@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from entrojax import build as build_module
+from entrojax import sft as sft_module
 from entrojax.models import DecoderConfig, decoder
 from entrojax.sharding import make_mesh
 from entrojax.types import Cache, Model, Params, ScoredTokens
@@ -148,9 +149,10 @@ def session_data(monkeypatch, data_dir):
 def one_device(monkeypatch):
   """Lets a run see the first of the fake devices alone."""
   first = jax.devices()[:1]
-  monkeypatch.setattr(
-    build_module, "make_mesh", lambda shape: make_mesh(shape, first)
-  )
+  for module in (build_module, sft_module):
+    monkeypatch.setattr(
+      module, "make_mesh", lambda shape: make_mesh(shape, first)
+    )
 
 
 @pytest.fixture

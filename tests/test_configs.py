@@ -12,7 +12,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 METHODS = sorted(
   p.stem
   for p in CONFIGS.glob("*.py")
-  if p.stem not in ("__init__", "default") and not p.stem.startswith("warm_up")
+  if p.stem not in ("__init__", "default", "sft")
+  and not p.stem.startswith("warm_up")
 )
 
 

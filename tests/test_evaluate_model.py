@@ -17,8 +17,8 @@ from entrojax.evaluate_model import (
   check_overrides,
   evaluate_model,
   format_metrics,
-  parse_spec,
   settings_of,
+  spec_of,
 )
 from entrojax.tasks import countdown, make_task
 from entrojax.train import train
@@ -168,7 +168,7 @@ def test_the_file_says_what_the_numbers_depend_on(base):
 )
 def test_what_a_task_leaves_out_is_the_config_s(label, expected, base):
   config = tiny_config(base, **{"task.difficulty": 2, "task.data_dir": "data"})
-  assert parse_spec(label, config) == expected
+  assert spec_of(label, config) == expected
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_what_a_task_leaves_out_is_the_config_s(label, expected, base):
 )
 def test_a_task_of_another_form_is_named(label, base):
   with pytest.raises(ValueError, match="is not of the form NAME"):
-    parse_spec(label, tiny_config(base))
+    spec_of(label, tiny_config(base))
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ FLOORS = (
     "segmentation",
     "tasks",
     "data",
+    "packing",
     "dynamic_sampling",
     "prompt_table",
     "curriculum",
@@ -57,7 +58,7 @@ FLOORS = (
     "interrupt",
     "workdir",
   },
-  {"train_step", "evaluate", "recorded"},
+  {"train_step", "evaluate", "examples", "recorded"},
   {
     "check",
     "recipe",
@@ -71,6 +72,7 @@ FLOORS = (
     "main",
     "command",
     "export",
+    "sft",
   },
 )
 
@@ -88,6 +90,7 @@ FOREIGN = {
     "evaluate_model",
     "main",
     "command",
+    "sft",
   },
   "tensorflow_datasets": {"tasks"},
   "pyarrow": {"tasks"},

@@ -369,6 +369,52 @@ def test_a_verifier_that_accepts_too_much_is_caught(name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_solutions_are_right_and_distinct(name):
+  family = FAMILIES[name]
+  for problem in some_problems(name):
+    texts = family.solutions(problem)
+    assert len(set(texts)) == len(texts)
+    for text in texts[:20]:
+      assert family.verify(problem, text).reward == 1.0
+    assert problem.answer.get("solution", texts[:1]) in (*texts, texts[:1])
+
+
+@pytest.mark.parametrize(
+  ("name", "answer", "expected"),
+  [
+    (
+      "sudoku",
+      {"puzzle": "12../3412/2143/43..", "solution": "1234/3412/2143/4321"},
+      ["1234/3412/2143/4321"],
+    ),
+    (
+      "sudoku",
+      # the third row ends in 3, so the first in 34; 1 and 2 are free
+      {"puzzle": "12../34../214./43..", "solution": "1234/3412/2143/4321"},
+      ["1234/3412/2143/4321", "1234/3421/2143/4312"],
+    ),
+    (
+      "n_queens",
+      {"puzzle": "1.......", "solution": "15863724"},
+      ["15863724", "16837425", "17468253", "17582463"],
+    ),
+    (
+      "math_path",
+      {"puzzle": "?+?=3", "solution": "1+2=3"},
+      ["0+3=3", "1+2=3", "2+1=3", "3+0=3"],
+    ),
+    (
+      "number_path",
+      {"puzzle": "1 2 ./. . ./. . 9", "solution": "1 2 3/6 5 4/7 8 9"},
+      ["1 2 3/6 5 4/7 8 9"],
+    ),
+  ],
+)
+def test_solutions_are_all_that_there_are(name, answer, expected):
+  assert FAMILIES[name].solutions(Problem("", answer)) == expected
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_changed_right_responses_are_mostly_wrong(name):
   family, rng = FAMILIES[name], np.random.default_rng(0)
   refused = total = 0

@@ -213,7 +213,7 @@ def decoder(
       key_positions = jax.lax.dynamic_update_slice(
         cache.positions, positions, (jnp.zeros((), index.dtype), index)
       )
-    visible = _visible(positions, key_positions)
+    visible = _visible(positions, key_positions, index)
     rope = rope_lib.rotations(positions, radians)
     x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
     x_ND, layer_caches = run_layers(
@@ -375,10 +375,16 @@ def _plain(module: nnx.Module) -> Mapping[str, Any]:
   return nnx.to_pure_dict(nnx.state(module))
 
 
-def _visible(positions: Array, key_positions: Array) -> Array:
-  """Returns bool[B, L, S]: may query l see key s? Padding is seen by none."""
+def _visible(positions: Array, key_positions: Array, index: Array) -> Array:
+  """Returns bool[B, L, S]: may query l, in slot index + l, see key s?
+
+  Padding is seen by none, and an example by no other: position 0 begins one.
+  """
+  examples = jnp.cumsum(key_positions == 0, axis=1)
+  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   keys = key_positions[:, None, :]
-  return (keys >= 0) & (keys <= positions[:, :, None])
+  before = (keys >= 0) & (keys <= positions[:, :, None])
+  return before & (examples[:, None, :] == own[:, :, None])
 
 
 def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:

@@ -19,8 +19,6 @@ import functools
 import itertools
 import math
 
-import numpy as np
-
 from entrojax.types import Family, Problem, Verdict
 
 MAX_RESPONSE_LENGTH = 64  # characters, spaces included
@@ -214,23 +212,15 @@ def _cached_solutions(
   )
 
 
-def sample_solutions(
-  numbers: Iterable[int], target: int, rng: np.random.Generator, count: int
-) -> list[str]:
-  """Draws `count` solutions, uniform over distinct texts, with replacement.
+def solutions(problem: Problem) -> Sequence[str]:
+  """Returns all right responses whose intermediate results are integers.
 
-  Raises:
-    ValueError: no solution has integer intermediate results throughout.
+  Distinct and sorted; none for a problem that needs a fraction.
   """
-  numbers = tuple(sorted(int(n) for n in numbers))
+  numbers, target = problem.answer["numbers"], problem.answer["target"]
   lowest, highest = min(10, target), max(99, target)
-  texts = _cached_solutions(numbers, lowest, highest).get(target)
-  if not texts:
-    raise ValueError(
-      f"{format_prompt(numbers, target)} has no solution whose intermediate "
-      "results are all integers"
-    )
-  return [texts[i] for i in rng.integers(len(texts), size=count)]
+  found = _cached_solutions(tuple(sorted(numbers)), lowest, highest)
+  return found.get(target, ())
 
 
 # -- verification -------------------------------------------------------------
@@ -362,4 +352,5 @@ FAMILY = Family(
   verify=verify,
   characters=CHARACTERS,
   equivalent=equivalent,
+  solutions=solutions,
 )

@@ -83,10 +83,30 @@ def verify(problem: Problem, response: str) -> Verdict:
     return Verdict(0.0, "changed a given", text)
   if not grids.is_latin(rows):
     return Verdict(0.0, "repeats a digit", text)
-  for (i, j), (k, l) in problem.answer["orders"]:
-    if not rows[i][j] < rows[k][l]:
-      return Verdict(0.0, "breaks an inequality", text)
+  if not _keeps_orders(rows, problem.answer["orders"]):
+    return Verdict(0.0, "breaks an inequality", text)
   return Verdict(1.0, "correct", text)
 
 
-FAMILY = Family("futoshiki", LEVELS, sampled(generate), verify, CHARACTERS)
+def solutions(problem: Problem) -> list[str]:
+  """Returns all right responses of 4 rows; of more the one it was made from."""
+  puzzle, solution = problem.answer["puzzle"], problem.answer["solution"]
+  return [
+    text
+    for text in grids.completions(puzzle, solution)
+    if _keeps_orders(text.split("/"), problem.answer["orders"])
+  ]
+
+
+def _keeps_orders(rows: list[str], orders: list[list[list[int]]]) -> bool:
+  return all(rows[i][j] < rows[k][l] for (i, j), (k, l) in orders)
+
+
+FAMILY = Family(
+  "futoshiki",
+  LEVELS,
+  sampled(generate),
+  verify,
+  CHARACTERS,
+  solutions=solutions,
+)

@@ -21,4 +21,5 @@ FAMILY = Family(
   ),
   verify=countdown.verify,
   characters=countdown.CHARACTERS,
+  solutions=countdown.solutions,
 )

@@ -1,6 +1,8 @@
 """Squares of digits, written row by row: `12/21`; '.' is an empty cell."""
 
 from collections.abc import Sequence
+import functools
+import itertools
 
 import numpy as np
 
@@ -59,6 +61,40 @@ def random_square(
     rows = _fill(rng, size, box_side, max_steps=8 * size * size)
     if rows is not None:
       return rows
+
+
+def completions(
+  puzzle: str, solution: str, box_side: int | None = None
+) -> list[str]:
+  """Returns the squares that keep the givens of a puzzle.
+
+  Args:
+    puzzle: a written square; '.' is an empty cell.
+    solution: one of them.
+    box_side: of the boxes that may repeat no digit either; None: no boxes.
+
+  Returns:
+    All of them of 4 rows, sorted; `solution` alone of more.
+  """
+  if puzzle.index("/") > 4:
+    return [solution]
+  squares = _all_squares(puzzle.index("/"), box_side)
+  return [square for square in squares if keeps_givens(puzzle, square)]
+
+
+@functools.cache
+def _all_squares(size: int, box_side: int | None) -> list[str]:
+  """Writes every Latin square (4 rows: 576, with boxes 288), sorted."""
+  lines = ["".join(line) for line in itertools.permutations(DIGITS[:size])]
+  return [
+    "/".join(rows)
+    for rows in itertools.product(lines, repeat=size)
+    if is_latin(rows)
+    and (
+      box_side is None
+      or all(len(set(box)) == size for box in boxes(rows, box_side))
+    )
+  ]
 
 
 def _fill(

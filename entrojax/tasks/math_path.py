@@ -5,6 +5,7 @@ nothing else; any digits that make it true will do, but no number of several
 digits may begin with 0. Products go before sums.
 """
 
+import itertools
 import math
 import re
 
@@ -87,4 +88,23 @@ def _shape(text: str) -> str:
   return re.sub("[0-9]", "0", text)
 
 
-FAMILY = Family("math_path", LEVELS, sampled(generate), verify, CHARACTERS)
+def solutions(problem: Problem) -> list[str]:
+  """Returns all right responses, sorted; beyond 2 hidden digits one alone."""
+  puzzle, solution = problem.answer["puzzle"], problem.answer["solution"]
+  hidden = puzzle.count("?")
+  if hidden > 2:
+    return [solution]
+  form = puzzle.replace("?", "{}")
+  digits = itertools.product("0123456789", repeat=hidden)
+  texts = [form.format(*chosen) for chosen in digits]
+  return [text for text in texts if verify(problem, text).reward == 1.0]
+
+
+FAMILY = Family(
+  "math_path",
+  LEVELS,
+  sampled(generate),
+  verify,
+  CHARACTERS,
+  solutions=solutions,
+)

@@ -83,4 +83,17 @@ def verify(problem: Problem, response: str) -> Verdict:
   return Verdict(1.0, "correct", text)
 
 
-FAMILY = Family("n_queens", LEVELS, sampled(generate), verify, CHARACTERS)
+def solutions(problem: Problem) -> list[str]:
+  """Returns all right responses, sorted."""
+  puzzle = problem.answer["puzzle"]
+  return [s for s in _solutions(len(puzzle)) if keeps_givens(puzzle, s)]
+
+
+FAMILY = Family(
+  "n_queens",
+  LEVELS,
+  sampled(generate),
+  verify,
+  CHARACTERS,
+  solutions=solutions,
+)

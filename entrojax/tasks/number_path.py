@@ -5,6 +5,7 @@ each number shares a side with the next. A right response is the full square,
 `1 2 3/6 5 4/7 8 9`, and nothing else; any that obeys the rules will do.
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -107,4 +108,34 @@ def _is_path(cells: list[str], size: int) -> bool:
   )
 
 
-FAMILY = Family("number_path", LEVELS, sampled(generate), verify, CHARACTERS)
+def solutions(problem: Problem) -> list[str]:
+  """Returns all right responses of 3 rows; of more the one it was made from."""
+  puzzle = problem.answer["puzzle"].replace("/", " ").split(" ")
+  if len(puzzle) > 9:
+    return [problem.answer["solution"]]
+  return [
+    _written(cells)
+    for cells in _all_paths(round(len(puzzle) ** 0.5))
+    if all(g in (".", c) for g, c in zip(puzzle, cells, strict=True))
+  ]
+
+
+@functools.cache
+def _all_paths(size: int) -> list[list[str]]:
+  """Returns the cells of every full square, rows from the top."""
+  numbers = [str(i + 1) for i in range(size * size)]
+  return [
+    list(cells)
+    for cells in itertools.permutations(numbers)
+    if _is_path(list(cells), size)
+  ]
+
+
+FAMILY = Family(
+  "number_path",
+  LEVELS,
+  sampled(generate),
+  verify,
+  CHARACTERS,
+  solutions=solutions,
+)

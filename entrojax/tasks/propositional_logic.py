@@ -71,5 +71,10 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 FAMILY = Family(
-  "propositional_logic", LEVELS, sampled(generate), verify, CHARACTERS
+  "propositional_logic",
+  LEVELS,
+  sampled(generate),
+  verify,
+  CHARACTERS,
+  solutions=lambda problem: problem.answer["models"],
 )

@@ -110,6 +110,7 @@ def task(name: str, data_dir, difficulty: int) -> Task:
     problems=functools.partial(_problems, dataset, verify),
     verify=verify,
     characters="",
+    solutions=lambda problem: (problem.answer["answer"],),
   )
   return builder.task(family, data_dir, difficulty)
 

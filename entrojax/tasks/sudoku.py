@@ -63,4 +63,12 @@ def verify(problem: Problem, response: str) -> Verdict:
   return Verdict(1.0, "correct", text)
 
 
-FAMILY = Family("sudoku", LEVELS, sampled(generate), verify, CHARACTERS)
+def solutions(problem: Problem) -> list[str]:
+  """Returns all right responses of 4 rows; of 9 the one it was made from."""
+  puzzle, solution = problem.answer["puzzle"], problem.answer["solution"]
+  return grids.completions(puzzle, solution, math.isqrt(puzzle.index("/")))
+
+
+FAMILY = Family(
+  "sudoku", LEVELS, sampled(generate), verify, CHARACTERS, solutions=solutions
+)
