@@ -21,10 +21,10 @@ def get_config(preset: str = "") -> Config:
   config = default.get_config()
   config.update(
     {
-      "num_rollout_steps": 160,  # some 8 epochs, if two thirds are kept
+      "num_rollout_steps": 160,  # some 8 epochs, if a third is kept
       "model": {"path": "bases/logic"},
       "task": {"name": "arithmetic_chain", "difficulty": 3},
-      "offline": {"enabled": True, "num_prompts": 1024},
+      "offline": {"enabled": True, "num_prompts": 2048},
       "rollout": {
         "num_prompts": 32,
         "group_size": 8,
@@ -54,7 +54,7 @@ def get_config(preset: str = "") -> Config:
     config.update(
       {
         "num_rollout_steps": 2,
-        "offline": {"num_prompts": 16},
+        "offline": {"num_prompts": 32},
         "rollout": {"num_prompts": 8, "group_size": 4},
         "evaluation": {
           "split": "validation[:8]",
