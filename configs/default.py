@@ -26,6 +26,7 @@ def get_config() -> Config:
       "dtype": "float32",  # of activations; bfloat16 on TPU
       "scan_layers": False,  # loop over one compiled layer: for deep models
       "rematerialise": False,  # keep only each layer's input for the backward
+      "query_chunk": 0,  # queries attended at one time; 0 = all: for long ones
     }
   )
   config.lora = Config(

@@ -14,10 +14,9 @@ CHARACTERS = (
 # 8,192 problems each, of arithmetic_chain#1 fewer; the longer chains twice
 TASKS = (
   *("arithmetic_chain#1", "arithmetic_chain#2", "arithmetic_chain#2"),
-  *("arithmetic_chain#3", "arithmetic_chain#3", "countdown:train[:8192]"),
-  *("sudoku#2", "sudoku#3", "n_queens#1", "n_queens#2"),
-  *("knights_and_knaves#1", "propositional_logic#1"),
-  *("dyck#1", "word_sorting#1"),
+  *("arithmetic_chain#3", "arithmetic_chain#3"),
+  *("sudoku#1", "sudoku#2", "knights_and_knaves#1", "propositional_logic#1"),
+  *("dyck#1", "word_sorting#1", "n_queens#1"),
 )
 
 
@@ -26,7 +25,7 @@ def get_config() -> Config:
   config = sft.get_config()
   config.update(
     {
-      "num_steps": 1800,  # 3 epochs: enough to know, not to be sure
+      "num_steps": 1000,  # 2 epochs
       "new_model": {
         "characters": CHARACTERS,
         "hidden_size": 96,
@@ -45,13 +44,13 @@ def get_config() -> Config:
       "training": {"num_microbatches": 1, "rematerialise": False},
       "optimizer": {
         "learning_rate": 3e-3,
-        "warmup_steps": 100,
-        "decay_steps": 1800,
+        "warmup_steps": 200,
+        "decay_steps": 3500,  # the end comes first: a base that is not sure
         "end_fraction": 0.02,
         "b2": 0.98,
         "weight_decay": 0.01,
       },
-      "checkpoint": {"every": 300},
+      "checkpoint": {"every": 500},
       "log": {"every": 100},
     }
   )

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 import optax
 
-from entrojax import advantages, aggregation, objectives
+from entrojax import advantages, aggregation
 from entrojax import tokenizer as tokenizers
 from entrojax.check import (
   check,
@@ -26,16 +26,7 @@ from entrojax.evaluate import Generate
 from entrojax.inputs import Data, one_stage, read_data, settings_of
 from entrojax.models import DecoderConfig
 from entrojax.policy import Policy, jit, load_policy, make_generate
-from entrojax.recipe import (
-  make_advantage_rules,
-  make_controller,
-  make_members,
-  make_projection,
-  make_scheduled_optimizer,
-  needs_reference,
-  try_advantage_rules,
-  try_objective,
-)
+from entrojax.recipe import Recipe, make_recipe
 from entrojax.recorded import Recorded, record
 from entrojax.scoring import score_in_microbatches
 from entrojax.sharding import (
@@ -46,7 +37,7 @@ from entrojax.sharding import (
   replicated,
 )
 from entrojax.train_step import Update, init_state, make_update, restart
-from entrojax.types import AdvantageRule, Params, TrainState
+from entrojax.types import AdvantageRule, Model, Params, TrainState
 
 
 class Functions(NamedTuple):
@@ -86,14 +77,7 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
   check(config)
   mesh = make_mesh(config.mesh)
   check_divisibility(config, num_row_shards(mesh))
-  members, controller = make_members(config), make_controller(config)
-  objective = objectives.chain(*members.values())
-  try_objective(objective)
-  rules = make_advantage_rules(config)
-  try_advantage_rules(rules, config)
-  optimizer, schedule = make_scheduled_optimizer(
-    config.optimizer, controller, make_projection(config)
-  )
+  recipe = make_recipe(config)
   data, recorded = read_data(config), None
   if rollouts is not None:
     recorded = record(
@@ -102,25 +86,9 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
     data = data._replace(stages=one_stage(config, recorded.problems, data))
   sizes, policy, params = load_policy(config, data.tokenizer, mesh)
   ref_params = None
-  if needs_reference(objective):
+  if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
-  state, shardings = first_state(mesh, params, optimizer)
-  update = functools.partial(
-    make_update,
-    objective=objective,
-    aggregate=aggregation.by_name(
-      config.aggregation, length=config.rollout.response_length
-    ),
-    controller=controller,
-    optimizer=optimizer,
-    group_size=config.rollout.group_size,
-    temperature=config.rollout.temperature,
-    members=members,
-    entropy_gradient=config.projection.enabled,
-    on_policy=recorded is None,
-    mesh=mesh,
-    **config.training,
-  )
+  state, shardings = first_state(mesh, params, recipe.optimizer)
   functions = Functions(
     generate=make_generate(
       config,
@@ -138,17 +106,18 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
       config.evaluation,
       config.evaluation.num_samples,
     ),
-    advantage=jax.jit(functools.partial(advantages.apply_rules, rules)),
+    advantage=jax.jit(functools.partial(advantages.apply_rules, recipe.rules)),
     update=jit(
-      update,
+      make_update_of(config, recipe, mesh),
       policy,
       donate_first=True,
       out_shardings=(shardings, replicated(mesh)),
     ),
     restart=jax.jit(
-      functools.partial(restart, optimizer=optimizer), out_shardings=shardings
+      functools.partial(restart, optimizer=recipe.optimizer),
+      out_shardings=shardings,
     ),
-    learning_rate=schedule,
+    learning_rate=recipe.learning_rate,
   )
   if recorded is not None:
     recorded = _with_behaviour(config, policy, state.params, mesh, recorded)
@@ -240,6 +209,28 @@ def _with_behaviour(
   rows_read = len(recorded.responses)
   return dataclasses.replace(
     recorded, log_probs=log_probs[:rows_read], entropy=entropy[:rows_read]
+  )
+
+
+def make_update_of(
+  config: Config, recipe: Recipe, mesh: Mesh
+) -> Callable[[Model], Update]:
+  """Returns what makes a model's update, as the config's training says."""
+  return functools.partial(
+    make_update,
+    objective=recipe.objective,
+    aggregate=aggregation.by_name(
+      config.aggregation, length=config.rollout.response_length
+    ),
+    controller=recipe.controller,
+    optimizer=recipe.optimizer,
+    group_size=config.rollout.group_size,
+    temperature=config.rollout.temperature,
+    members=recipe.members,
+    entropy_gradient=config.projection.enabled,
+    on_policy=not config.offline.enabled,
+    mesh=mesh,
+    **config.training,
   )
 
 

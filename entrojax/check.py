@@ -229,6 +229,7 @@ def check_evaluation(config: Config) -> None:
       "seed": 0,
       "rollout.prompt_length": 1,
       "rollout.response_length": 1,
+      "model.query_chunk": 0,
       "rollout.num_slots": 0,
       "rollout.refill_every": 1,
       "evaluation.num_samples": 1,
@@ -473,13 +474,19 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
       f"multiple of training.num_epochs = {training.num_epochs}"
     )
   num_minibatches = training.updates_per_rollout // training.num_epochs
-  num_prompts = config.rollout.num_prompts
-  parts = num_minibatches * training.num_microbatches * num_row_shards
-  if num_prompts % parts:
+  rollout = config.rollout
+  if rollout.num_prompts % num_minibatches:
     raise ValueError(
-      f"rollout.num_prompts = {num_prompts} do not divide "
-      f"over {num_minibatches} mini-batches (training.updates_per_rollout / "
-      f"num_epochs) x {training.num_microbatches} training.num_microbatches x "
+      f"rollout.num_prompts = {rollout.num_prompts} do not divide over "
+      f"{num_minibatches} mini-batches (training.updates_per_rollout / "
+      "num_epochs)"
+    )
+  rows = rollout.num_prompts // num_minibatches * rollout.group_size
+  if rows % (training.num_microbatches * num_row_shards):
+    raise ValueError(
+      f"{rows} responses of a mini-batch (rollout.num_prompts x group_size / "
+      f"{num_minibatches} mini-batches) do not divide over "
+      f"{training.num_microbatches} training.num_microbatches x "
       f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
     )
   check_rollout_rows(config, num_row_shards)

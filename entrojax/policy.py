@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 import functools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,16 @@ class Policy(NamedTuple):
 
   model: Model
   base: Params | None  # of an adapter, which then are all parameters of model
+
+
+class SpecialTokens(Protocol):
+  """What decoding asks of a tokenizer."""
+
+  @property
+  def eos_ids(self) -> tuple[int, ...]: ...
+
+  @property
+  def pad_id(self) -> int: ...
 
 
 def model_folder(path: str) -> Path:
@@ -55,13 +65,7 @@ def load_policy(
       f"vocab_size of config.json is {sizes.vocab_size}"
     )
   adapter, dtype = make_lora(config), jnp.dtype(config.model.dtype)
-  model = decoder(
-    sizes,
-    dtype=dtype,
-    scan_layers=config.model.scan_layers,
-    rematerialise=config.model.rematerialise,
-    lora=adapter,
-  )
+  model = make_model(config, sizes, mesh)
   init = lambda key: lora.split(model.init(key))
   shapes = jax.eval_shape(init, jax.random.key(0))
   base_places, places = param_shardings(mesh, shapes)
@@ -76,6 +80,19 @@ def load_policy(
     return sizes, Policy(model, None), params
   make = jax.jit(lambda key: init(key)[1], out_shardings=places)
   return sizes, Policy(model, params), make(jax.random.key(config.seed))
+
+
+def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
+  """Makes a decoder of these sizes, as config.model and config.lora say."""
+  return decoder(
+    sizes,
+    dtype=jnp.dtype(config.model.dtype),
+    scan_layers=config.model.scan_layers,
+    rematerialise=config.model.rematerialise,
+    query_chunk=config.model.query_chunk,
+    lora=make_lora(config),
+    mesh=mesh,
+  )
 
 
 def jit(
@@ -109,7 +126,7 @@ def jit(
 def make_generate(
   config: Config,
   policy: Policy,
-  tokenizer: tokenizers.Tokenizer,
+  tokens: SpecialTokens,
   mesh: Mesh,
   sampling: Mapping[str, Any],
   group_size: int,
@@ -134,8 +151,8 @@ def make_generate(
       model,
       group_size=group_size,
       response_length=config.rollout.response_length,
-      eos_ids=tokenizer.eos_ids,
-      pad_id=tokenizer.pad_id,
+      eos_ids=tokens.eos_ids,
+      pad_id=tokens.pad_id,
       temperature=temperature,
       sampler=sampler,
     ),

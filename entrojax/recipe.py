@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 import functools
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,38 @@ from entrojax.types import (
 )
 
 
+class Recipe(NamedTuple):
+  """The methods of a run."""
+
+  members: Mapping[str, Objective]  # of the chain, in order
+  objective: Objective  # the chain
+  rules: Mapping[str, AdvantageRule]  # in order
+  controller: Controller
+  optimizer: optax.GradientTransformationExtraArgs
+  learning_rate: optax.Schedule
+
+  @property
+  def needs_reference(self) -> bool:
+    return needs_reference(self.objective)
+
+
+def make_recipe(config: Config) -> Recipe:
+  """Makes the methods that the config names.
+
+  Raises:
+    ValueError: a name is unknown, or a setting cannot work.
+  """
+  members, controller = make_members(config), make_controller(config)
+  objective = objectives.chain(*members.values())
+  _try_objective(objective)
+  rules = make_advantage_rules(config)
+  _try_advantage_rules(rules, config)
+  optimizer, schedule = make_scheduled_optimizer(
+    config.optimizer, controller, _make_projection(config)
+  )
+  return Recipe(members, objective, rules, controller, optimizer, schedule)
+
+
 def make_members(config: Config) -> Mapping[str, Objective]:
   """Makes the members of the chain that config.objective names, in order."""
   return {
@@ -51,7 +83,7 @@ def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
   }
 
 
-def try_advantage_rules(
+def _try_advantage_rules(
   rules: Mapping[str, AdvantageRule], config: Config
 ) -> None:
   """Traces the rules on one group, so that errors come now."""
@@ -99,13 +131,15 @@ def make_judges(
 def needs_reference(objective: Objective) -> bool:
   """Returns whether a member of the chain reads the reference's log-probs."""
   try:
-    try_objective(objective, with_reference=False)
+    _try_objective(objective, with_reference=False)
   except MissingReferenceError:
     return True
   return False
 
 
-def try_objective(objective: Objective, *, with_reference: bool = True) -> None:
+def _try_objective(
+  objective: Objective, *, with_reference: bool = True
+) -> None:
   """Traces the chain on a mini-batch of one token, so that errors come now."""
   token = jnp.zeros((1, 1), jnp.float32)
   tokens = ScoredTokens(
@@ -163,7 +197,7 @@ def make_scheduled_optimizer(
   return make_optimizer(controller, schedule, wrap=wrap, **settings), schedule
 
 
-def make_projection(config: Config):
+def _make_projection(config: Config):
   """Returns what wraps AdamW; None if updates are not to be projected."""
   settings = dict(config.projection)
   if not settings.pop("enabled"):

@@ -111,7 +111,7 @@ def generate(
     )
     position = jnp.where(alive, state.position, -1)
     hidden, cache = model.apply(
-      params, token[:, None], position[:, None], state.cache
+      params, token[:, None], position[:, None], state.cache, in_place=True
     )
     return _State(
       step=state.step + 1,
@@ -150,7 +150,9 @@ def _prefill(
   num_prompts, prompt_length = prompts.tokens.shape
   cache = model.init_cache(num_prompts, prompt_length + response_length)
   positions = prompt_positions(prompts.mask)
-  hidden, cache = model.apply(params, prompts.tokens, positions, cache)
+  hidden, cache = model.apply(
+    params, prompts.tokens, positions, cache, in_place=True
+  )
   logits = unembed(hidden[:, -1], model.unembedding(params))
   share = lambda x: jnp.repeat(x, group_size, axis=0)
   num_rows = num_prompts * group_size

@@ -4,11 +4,13 @@ As in a rollout, the prompt of a group is read once and its G responses share
 what was read: P + G T tokens pass through the layers instead of G (P + T).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from entrojax.sharding import split_rows
+from entrojax.sharding import num_row_shards, split_rows
 from entrojax.token_stats import SAVED, token_stats
 from entrojax.types import Array, Model, Params
 
@@ -32,7 +34,7 @@ def score(
     tokens: i32[B, L].
     positions: i32[B, L], -1 = padding.
     response_length: T < L.
-    group_size: G; each run of G rows has one prompt.
+    group_size: G; each run of G rows has one prompt, which is read once.
     temperature: the sampling temperature.
     mesh: over which the rows are split; None for a single device.
 
@@ -84,8 +86,12 @@ def score_in_microbatches(
   see the log-probs of the whole mini-batch whatever its split. With
   `rematerialise` the backward pass runs the forward pass of each micro-batch
   again and the activations of only one exist at a time. Each micro-batch is
-  split over the rows of `mesh`.
+  split over the rows of `mesh`. A part that one device holds of it may be less
+  than a group: its rows then read their prompt again.
   """
+  shards = num_row_shards(mesh) if mesh is not None else 1
+  rows_at_once = tokens.shape[0] // num_microbatches // shards
+  shared = math.gcd(group_size, rows_at_once)
 
   def score_rows(rows):
     return score(
@@ -93,7 +99,7 @@ def score_in_microbatches(
       params,
       *rows,
       response_length=response_length,
-      group_size=group_size,
+      group_size=shared,
       temperature=temperature,
       mesh=mesh,
     )

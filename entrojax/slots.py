@@ -131,6 +131,7 @@ def generate_in_slots(
       jnp.where(rows, drawn, pad_id)[:, None],
       position[:, None],
       dataclasses.replace(slots.cache, index=at),
+      in_place=True,
     )
     ended = jnp.isin(drawn, jnp.asarray(eos_ids)).reshape(shape)
     ended |= slots.step + 1 == response_length
@@ -194,7 +195,9 @@ class _Read(NamedTuple):
 def _read(model: Model, params: Params, prompts: Prompts) -> _Read:
   cache = model.init_cache(*prompts.tokens.shape)
   positions = prompt_positions(prompts.mask)
-  hidden, cache = model.apply(params, prompts.tokens, positions, cache)
+  hidden, cache = model.apply(
+    params, prompts.tokens, positions, cache, in_place=True
+  )
   return _Read(hidden[:, -1], positions[:, -1] + 1, cache)
 
 

@@ -111,17 +111,30 @@ class Apply(Protocol):
   """Runs a model on tokens i32[B, L] at positions i32[B, L].
 
   Returns hidden f[B, L, D] and, if there was a cache, the cache that has read
-  the tokens as well.
+  the tokens as well. With in_place, which must not be differentiated, no second
+  cache is made where the compiler can write into the first.
   """
 
   @overload
   def __call__(
-    self, params: Params, tokens: Array, positions: Array, cache: None = None
+    self,
+    params: Params,
+    tokens: Array,
+    positions: Array,
+    cache: None = None,
+    *,
+    in_place: bool = False,
   ) -> tuple[Array, None]: ...
 
   @overload
   def __call__(
-    self, params: Params, tokens: Array, positions: Array, cache: Cache
+    self,
+    params: Params,
+    tokens: Array,
+    positions: Array,
+    cache: Cache,
+    *,
+    in_place: bool = False,
   ) -> tuple[Array, Cache]: ...
 
 

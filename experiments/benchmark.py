@@ -2,12 +2,16 @@
 
     python -m experiments.benchmark [--config=configs/grpo.py:demo]
     python -m experiments.benchmark --costs [--methods=kl_cov,steer]
+    python -m experiments.benchmark --statistics=8192 --repeats=3
+    python -m experiments.benchmark --slots --repeats=5
 
 Prints medians: the matmul peak measured in the same run, decoding in tokens per
 second, the update in seconds, and the model FLOPs per second of both as a share
 of the peak. Model FLOPs count the multiplications that the mathematics asks
 for, once: rematerialisation does not raise them. With --costs: what an update
-of each method costs, as a ratio to plain GRPO's in the same run.
+of each method costs, as a ratio to plain GRPO's in the same run. With
+--statistics: token statistics against logits in memory; with --slots: decoding
+in refilled slots against static batches.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,14 +33,18 @@ from experiments.costs import (
   timed_update,
 )
 from experiments.methods import chosen_methods
+from experiments.scale import slots_table, statistics_table
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", "configs/grpo.py:demo", "the shapes to measure"
 )
 _REPEATS = flags.DEFINE_integer("repeats", 9, "runs of each, median taken")
 
-
 _COSTS = flags.DEFINE_bool("costs", False, "compare the methods' updates")
+_STATISTICS = flags.DEFINE_integer(
+  "statistics", 0, "compare token statistics of so many tokens"
+)
+_SLOTS = flags.DEFINE_bool("slots", False, "compare ways of decoding")
 _METHODS = flags.DEFINE_list("methods", [], "config names; none: all of them")
 
 
@@ -85,6 +93,12 @@ def main(argv: Sequence[str]) -> None:
   del argv
   if _COSTS.value:
     cost_table(chosen_methods(_METHODS.value), _REPEATS.value)
+    return
+  if _STATISTICS.value or _SLOTS.value:
+    if _STATISTICS.value:
+      statistics_table(_STATISTICS.value, _REPEATS.value)
+    if _SLOTS.value:
+      slots_table(_REPEATS.value)
     return
   config, repeats = _CONFIG.value, _REPEATS.value
   run = build(config)

@@ -15,11 +15,9 @@ from ml_collections import ConfigDict as Config
 
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
-_NO_METHODS = {
-  *("__init__", "default", "countdown", "sft"),
-  *("warm_up_countdown", "warm_up_logic"),
-  *("bcpg", "bcpg_nsa"),  # offline, see negative_samples.py
-}
+OFFLINE = ("bcpg", "bcpg_nsa")  # of another task: see negative_samples.py
+_NO_METHODS = {"__init__", "default", "countdown", "sft", *OFFLINE}
+_NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # recipes for bases and for pods
 
 
 class Method(NamedTuple):
@@ -34,7 +32,11 @@ class Method(NamedTuple):
 def config_names() -> list[str]:
   """Returns the names of all method configs, sorted."""
   names = {path.stem for path in CONFIGS.glob("*.py")}
-  return sorted(names - _NO_METHODS)
+  return sorted(
+    name
+    for name in names - _NO_METHODS
+    if not name.startswith(_NO_METHODS_BEGIN)
+  )
 
 
 def method_config(name: str, preset: str = "demo") -> Config:

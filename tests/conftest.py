@@ -75,8 +75,8 @@ def bigram() -> Model:
   zero = np.zeros((), np.int32)
   nothing = Cache(layers=(), positions=zero, index=zero)
 
-  def apply(params, tokens, positions, cache=None):
-    del positions
+  def apply(params, tokens, positions, cache=None, *, in_place=False):
+    del positions, in_place
     return params["embed_tokens"][tokens], cache
 
   return Model(

@@ -33,7 +33,10 @@ WRONG = {
   "ppo_clip.dual_clip": (1.1, r"dual_clip must be above 1 \+ clip_high"),
   "dynamic_sampling.max_batches": (0, r"max_batches must be at least 1, got 0"),
   "dynamic_sampling.on_exhausted": ("stop", r"on_exhausted must be one of"),
-  "training.num_microbatches": (3, r"num_prompts = 8 .*num_microbatches"),
+  "training.num_microbatches": (
+    3,
+    r"responses of a mini-batch .* 3 training.num_microbatches",
+  ),
   "training.updates_per_rollout": (3, r"num_prompts = 8 do not divide"),
   "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),
   "mesh": ((3, 1, 1), r"needs 3 devices"),

@@ -1,20 +1,14 @@
 """Every config runs and says in its header how."""
 
 import importlib
-from pathlib import Path
 
 import pytest
 
 from entrojax.train import train
+from experiments.methods import OFFLINE, config_names
 from tests.system import is_shipped, numbers, write_base, write_prompt_table
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-METHODS = sorted(
-  p.stem
-  for p in CONFIGS.glob("*.py")
-  if p.stem not in ("__init__", "default", "sft")
-  and not p.stem.startswith("warm_up")
-)
+METHODS = [*config_names(), *OFFLINE, "countdown"]
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from entrojax.check import check, check_overrides
+from experiments import domains
 from experiments.directions import mean_and_error, verdict
 from experiments.methods import (
   BASELINE,
@@ -57,3 +58,29 @@ def test_differences_are_in_thousandths_with_the_error_of_their_mean():
   mean, error = mean_and_error(np.array([0.001, 0.003, 0.005]))
   # deviation 2e-3 (ddof 1) over the root of 3
   np.testing.assert_allclose((mean, error), (3.0, 2 / np.sqrt(3)), rtol=1e-12)
+
+
+def rows_of(entropies, rewards):
+  return [
+    {"step": 4 * (i + 1), "actor/entropy": e, "critic/rewards/mean": r}
+    for i, (e, r) in enumerate(zip(entropies, rewards, strict=True))
+  ]
+
+
+def test_a_course_is_a_line_through_the_entropies_of_the_updates():
+  rows = rows_of([0.5, 0.46, 0.42, 0.38, 0.34], [0.1, 0.2, 0.3, 0.4, 0.5])
+  course = domains.course_of([{"step": 0, "val/x/pass@1": 0.1}, *rows])
+  # 0.04 nats in 4 updates
+  assert course == pytest.approx((0.5, 0.01, 0.02, 0.1, 0.5))
+
+
+def test_kinds_are_apart_if_all_their_tasks_are_in_one_direction():
+  low, high = np.array([1.0, 1.1, 0.9]), np.array([2.0, 2.1, 1.9])
+  math = ("arithmetic_chain#2", "arithmetic_chain#3")
+  puzzle = ("sudoku#3", "knights_and_knaves#1")
+  apart = dict.fromkeys(math, high) | dict.fromkeys(puzzle, low)
+  said = domains.verdict(apart, "x")
+  assert said == "x: higher in every math-like task"
+  mixed = {**apart, "sudoku#3": high}
+  assert domains.verdict(mixed, "x") == "x: does not part the kinds"
+  assert set(domains.DOMAINS) == {*math, *puzzle}

@@ -259,6 +259,30 @@ def test_scanning_and_rematerialising_change_no_value_and_no_gradient(
   )
 
 
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_attending_in_chunks_changes_no_value_and_no_gradient(
+  size, float64, sizes, tiny_model
+):
+  params = jax.tree.map(lambda x: x.astype(jnp.float64), tiny_model[1])
+  tokens, positions = pad_left(*random_rows(8), 2)
+  weights = jnp.asarray(np.random.default_rng(9).normal(size=(3, 10, 11)))
+
+  def run(**options):
+    model = decoder(sizes, dtype=jnp.float64, **options)
+
+    def total(params):
+      logits = logits_of(model, params, tokens, positions)
+      return jnp.sum(jnp.where(positions[..., None] >= 0, logits * weights, 0))
+
+    return jax.value_and_grad(total)(params)
+
+  jax.tree.map(
+    lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-10),
+    run(query_chunk=size),
+    run(),
+  )
+
+
 def test_bfloat16_activations_give_float32_logits(sizes, tiny_model):
   plain, params = tiny_model
   rows = random_rows(9)

@@ -132,7 +132,7 @@ def test_idle_slots_cost_no_step(bigram):
   """Rows of 2 and of 8 tokens, in turn: 4 slots need 5 T / 4 steps, not 2 T."""
   steps = []
   model = bigram._replace(
-    apply=lambda params, tokens, positions, cache=None: (
+    apply=lambda params, tokens, positions, cache=None, in_place=False: (
       _counted(params, tokens, steps),
       cache,
     )

@@ -20,6 +20,7 @@ SPLITS = {
   "1 x 8 x 1": {"mesh": (1, 8, 1)},
   "1 x 1 x 8": {"mesh": (1, 1, 8)},
   "2 x 2 x 2": {"mesh": (2, 2, 2)},
+  "half a group a part": {"num_microbatches": 2, "mesh": (8, 1, 1)},
 }
 
 

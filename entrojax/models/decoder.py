@@ -21,9 +21,11 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from entrojax.models import rope as rope_lib
 from entrojax.models.lora import Lora, LowRank
+from entrojax.sharding import num_row_shards, split_rows
 from entrojax.types import Array, Cache, Model, Params
 
 _HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
@@ -65,8 +67,16 @@ class DecoderConfig:
 class Attention(nnx.Module):
   """Grouped-query attention (arXiv 2305.13245)."""
 
-  def __init__(self, config: DecoderConfig, dense: Any, dtype, rngs: nnx.Rngs):
+  def __init__(
+    self,
+    config: DecoderConfig,
+    dense: Any,
+    dtype: Any,
+    query_chunk: int,
+    rngs: nnx.Rngs,
+  ):
     width, head = config.hidden_size, config.head_dim
+    self.attend = functools.partial(_attend_in_chunks, query_chunk)
     query_width = config.num_attention_heads * head
     key_width = config.num_key_value_heads * head
     self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
@@ -94,14 +104,10 @@ class Attention(nnx.Module):
     keys_BKCS = k_BLKC.transpose(0, 2, 3, 1)
     values_BKSC = v_BLKC.transpose(0, 2, 1, 3)
     if cache is not None:
-      zero = jnp.zeros((), index.dtype)
-      write = jax.lax.dynamic_update_slice
-      keys_BKCS = write(cache[0], keys_BKCS, (zero, zero, zero, index))
-      values_BKSC = write(cache[1], values_BKSC, (zero, zero, index, zero))
-      cache = (keys_BKCS, values_BKSC)
-    scores = jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS) * head**-0.5
-    weights = _masked_softmax(scores, visible_BLS).astype(values_BKSC.dtype)
-    mixed_BKXC = jnp.einsum("bkxs,bksc->bkxc", weights, values_BKSC)
+      keys_BKCS, values_BKSC, cache = _extended(
+        cache, keys_BKCS, values_BKSC, index
+      )
+    mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
     mixed_BKGLC = mixed_BKXC.reshape(batch, kv, -1, length, head)
     mixed_ND = mixed_BKGLC.transpose(0, 3, 1, 2, 4).reshape(batch * length, -1)
     return self.o_proj(mixed_ND), cache
@@ -128,11 +134,12 @@ class Layer(nnx.Module):
     config: DecoderConfig,
     dtype: Any,
     lora: Lora | None,
+    query_chunk: int,
     rngs: nnx.Rngs,
   ):
     dense = functools.partial(_dense, dtype=dtype, rngs=rngs, lora=lora)
     self.input_layernorm = _norm(config.hidden_size, config, dtype, rngs)
-    self.self_attn = Attention(config, dense, dtype, rngs)
+    self.self_attn = Attention(config, dense, dtype, query_chunk, rngs)
     self.post_attention_layernorm = _norm(
       config.hidden_size, config, dtype, rngs
     )
@@ -152,7 +159,9 @@ def decoder(
   dtype: Any = jnp.float32,
   scan_layers: bool = False,
   rematerialise: bool = False,
+  query_chunk: int = 0,
   lora: Lora | None = None,
+  mesh: Mesh | None = None,
 ) -> Model:
   """Makes the model as functions of plain parameters.
 
@@ -166,12 +175,16 @@ def decoder(
       grow with depth. Unrolled, a small model is 1.5 to 2 times faster on a
       CPU.
     rematerialise: keep only each layer's input for the backward pass.
+    query_chunk: queries whose attention weights exist at one time, [B, H,
+      chunk, S], 0 = all; for responses of many thousand tokens.
     lora: adds low-rank terms to projections, and their A and B to the
       parameters; lora.on_base freezes the rest.
+    mesh: over whose rows activations are split wherever several tokens of a
+      row are read; None for a single device. Without it the compiler may
+      split parameters instead, and hold the activations of all rows.
   """
-  layer_def = nnx.graphdef(
-    nnx.eval_shape(lambda: Layer(config, dtype, lora, nnx.Rngs(0)))
-  )
+  make_layer = functools.partial(Layer, config, dtype, lora, query_chunk)
+  layer_def = nnx.graphdef(nnx.eval_shape(lambda: make_layer(nnx.Rngs(0))))
   norm_def = nnx.graphdef(
     nnx.eval_shape(
       lambda: _norm(config.hidden_size, config, dtype, nnx.Rngs(0))
@@ -188,9 +201,9 @@ def decoder(
     draw = jax.nn.initializers.normal(0.02)
     params: dict[str, Any] = {
       "embed_tokens": draw(embed_key, shape),
-      "layers": jax.vmap(
-        lambda k: _plain(Layer(config, dtype, lora, nnx.Rngs(k)))
-      )(jax.random.split(layers_key, config.num_hidden_layers)),
+      "layers": jax.vmap(lambda k: _plain(make_layer(nnx.Rngs(k))))(
+        jax.random.split(layers_key, config.num_hidden_layers)
+      ),
       "norm": _plain(_norm(config.hidden_size, config, dtype, nnx.Rngs(0))),
     }
     if not config.tie_word_embeddings:
@@ -202,9 +215,8 @@ def decoder(
 
   if rematerialise:
     run_layer = jax.checkpoint(run_layer)
-  run_layers = _scanned if scan_layers else _unrolled
 
-  def apply(params, tokens, positions, cache=None):
+  def apply(params, tokens, positions, cache=None, *, in_place=False):
     batch, length = tokens.shape
     if cache is None:
       key_positions, layer_caches, index = positions, None, jnp.int32(0)
@@ -215,9 +227,14 @@ def decoder(
       )
     visible = _visible(positions, key_positions, index)
     rope = rope_lib.rotations(positions, radians)
-    x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
+    many = mesh if length > 1 and _divides(batch, mesh) else None
+    split = functools.partial(split_rows, mesh=many)
+    x_ND = split(params["embed_tokens"][tokens.reshape(-1)].astype(dtype))
+    run_layers = _unrolled
+    if scan_layers:
+      run_layers = _scanned_in_place if in_place else _scanned
     x_ND, layer_caches = run_layers(
-      lambda p, x, c: run_layer(p, x, rope, visible, c, index),
+      lambda p, x, c: run_layer(p, split(x), rope, visible, c, index),
       params["layers"],
       x_ND,
       layer_caches,
@@ -331,6 +348,22 @@ def _scanned(run: Callable, layers: Params, x: Array, caches: Any):
   return jax.lax.scan(lambda x, pc: run(pc[0], x, pc[1]), x, (layers, caches))
 
 
+def _scanned_in_place(run: Callable, layers: Params, x: Array, caches: Any):
+  """Writes into the stacked cache, of which _scanned makes a second one."""
+
+  def one(carry, numbered):
+    x, (keys, values) = carry
+    params, layer = numbered
+    x, (keys, values, _) = run(params, x, (keys, values, layer))
+    return (x, (keys, values)), None
+
+  depth = caches[0].shape[0]
+  (x, caches), _ = jax.lax.scan(
+    one, (x, caches), (layers, jnp.arange(depth, dtype=jnp.int32))
+  )
+  return x, caches
+
+
 def _unrolled(run: Callable, layers: Params, x: Array, caches: Any):
   depth = jax.tree.leaves(layers)[0].shape[0]
   written = []
@@ -371,6 +404,10 @@ def _unchanged(x: Array) -> Array:
   return x
 
 
+def _divides(batch: int, mesh: Mesh | None) -> bool:
+  return mesh is not None and batch % num_row_shards(mesh) == 0
+
+
 def _plain(module: nnx.Module) -> Mapping[str, Any]:
   return nnx.to_pure_dict(nnx.state(module))
 
@@ -380,11 +417,92 @@ def _visible(positions: Array, key_positions: Array, index: Array) -> Array:
 
   Padding is seen by none, and an example by no other: position 0 begins one.
   """
-  examples = jnp.cumsum(key_positions == 0, axis=1)
-  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   keys = key_positions[:, None, :]
   before = (keys >= 0) & (keys <= positions[:, :, None])
+  if positions.shape[1] == 1:
+    return before  # token by token, a row is one example
+  examples = jnp.cumsum(key_positions == 0, axis=1)
+  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   return before & (examples[:, None, :] == own[:, :, None])
+
+
+def _extended(cache, keys_BKCS, values_BKSC, index):
+  """Writes new keys and values at slot `index` of a layer's cache.
+
+  Args:
+    cache: (keys, values) of the layer, or (keys, values, layer) of all.
+    keys_BKCS: the new keys.
+    values_BKSC: the new values.
+    index: i32[].
+
+  Returns:
+    All keys and values of the layer, and the cache.
+  """
+  zero = jnp.zeros((), index.dtype)
+  places = (zero, zero, zero, index), (zero, zero, index, zero)
+  write = jax.lax.dynamic_update_slice
+  if len(cache) == 2:
+    keys, values = map(write, cache, (keys_BKCS, values_BKSC), places)
+    return keys, values, (keys, values)
+  *stacked, layer = cache
+  keys, values = (
+    write(old, new[None], (layer.astype(index.dtype), *place))
+    for old, new, place in zip(
+      stacked, (keys_BKCS, values_BKSC), places, strict=True
+    )
+  )
+  own = [
+    jax.lax.dynamic_index_in_dim(x, layer, 0, False) for x in (keys, values)
+  ]
+  return *own, (keys, values, layer)
+
+
+def _attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS):
+  """Returns the mean of the values that each query attends to."""
+  scale = q_BKXC.shape[-1] ** -0.5
+  scores = jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS) * scale
+  weights = _masked_softmax(scores, visible_BLS).astype(values_BKSC.dtype)
+  return jnp.einsum("bkxs,bksc->bkxc", weights, values_BKSC)
+
+
+def _attend_in_chunks(size, q_BKXC, keys_BKCS, values_BKSC, visible_BLS):
+  """Returns what _attend does, `size` queries at a time where size > 0.
+
+  The backward pass makes each chunk's weights again, and sums the gradients of
+  keys and values over chunks in float32.
+  """
+  length = visible_BLS.shape[1]
+  if not 0 < size < length:
+    return _attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
+  batch, kv, _, head = q_BKXC.shape
+  count = -(-length // size)
+  padding = count * size - length
+  q_BKGLC = jnp.pad(
+    q_BKXC.reshape(batch, kv, -1, length, head),
+    ((0, 0), (0, 0), (0, 0), (0, padding), (0, 0)),
+  )
+  visible_BLS = jnp.pad(visible_BLS, ((0, 0), (0, padding), (0, 0)))
+  dtype = keys_BKCS.dtype
+  wide = jnp.promote_types(dtype, jnp.float32)
+  keys_BKCS, values_BKSC = (x.astype(wide) for x in (keys_BKCS, values_BKSC))
+
+  @jax.checkpoint
+  def chunk(i):
+    part = functools.partial(
+      jax.lax.dynamic_slice_in_dim, start_index=i * size, slice_size=size
+    )
+    mixed_BKXC = _attend(
+      part(q_BKGLC, axis=3).reshape(batch, kv, -1, head),
+      keys_BKCS.astype(dtype),
+      values_BKSC.astype(dtype),
+      part(visible_BLS, axis=1),
+    )
+    return mixed_BKXC.reshape(batch, kv, -1, size, head)
+
+  mixed_ZBKGLC = jax.lax.map(chunk, jnp.arange(count))
+  mixed_BKGZLC = jnp.moveaxis(mixed_ZBKGLC, 0, 3)
+  mixed_BKGLC = mixed_BKGZLC.reshape(batch, kv, -1, count * size, head)
+  return mixed_BKGLC[:, :, :, :length].reshape(q_BKXC.shape)
 
 
 def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:

@@ -100,8 +100,10 @@ def join(base: Params, adapter: Params) -> dict[str, Any]:
 def on_base(model: Model, base: Params) -> Model:
   """Returns the model whose parameters are an adapter of `base` alone."""
 
-  def apply(params, tokens, positions, cache=None):
-    return model.apply(join(base, params), tokens, positions, cache)
+  def apply(params, tokens, positions, cache=None, *, in_place=False):
+    return model.apply(
+      join(base, params), tokens, positions, cache, in_place=in_place
+    )
 
   return model._replace(
     init=lambda key: split(model.init(key))[1],

@@ -1,0 +1,52 @@
+"""DAPO on Qwen2.5-7B, at the paper's shapes, for a TPU slice.
+
+    python -m experiments.rehearse --config=configs/qwen25_7b_dapo.py \
+        --topology=v5p:4x4x4
+    python -m entrojax.main --config=configs/qwen25_7b_dapo.py \
+        --config.model.path=Qwen2.5-7B --config.task.data_dir=data
+
+arXiv 2503.14476: 512 prompts x 16 responses of up to 20,480 tokens a rollout,
+16 updates on it, learning rate 1e-6 after 20 steps, Clip-Higher, dynamic
+sampling, token mean, overlong penalty over the last 4,096 tokens.
+"""
+
+from ml_collections import ConfigDict as Config
+
+from configs import default
+
+
+def get_config() -> Config:
+  """Returns the settings of the paper's run."""
+  config = default.get_config()
+  config.num_rollout_steps = 300
+  config.model.update(
+    {
+      "path": "Qwen2.5-7B",
+      "dtype": "bfloat16",
+      "scan_layers": True,
+      "rematerialise": True,
+      "query_chunk": 256,
+    }
+  )
+  config.task.name = "math/dapo"
+  config.prompt.template = "dapo"
+  config.mesh = (1, -1, 1)
+  config.rollout.update(
+    {
+      "num_prompts": 512,
+      "group_size": 16,
+      "prompt_length": 2048,
+      "response_length": 20480,
+      "num_slots": 2048,
+    }
+  )
+  config.advantage = ("overlong_penalty", "grpo")
+  config.overlong_penalty.update({"max_length": 20480, "cache_length": 4096})
+  config.dynamic_sampling.enabled = True
+  config.ppo_clip.update({"clip_high": 0.28, "dual_clip": 10.0})
+  config.training.update({"updates_per_rollout": 16, "num_microbatches": 8})
+  config.optimizer.update(
+    {"learning_rate": 1e-6, "warmup_steps": 20, "weight_decay": 0.1}
+  )
+  config.evaluation.update({"num_samples": 32, "prompts_per_batch": 64})
+  return config

@@ -1,0 +1,159 @@
+"""Reads compiled programs: collectives, cycles and arrays, loops counted."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+import dataclasses
+import math
+import re
+from typing import Any
+
+_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
+_BYTES |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
+_ARRAY = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\]")
+_OP = re.compile(r"^\s*(?:ROOT )?%?[\w.-]+ = (\(.*?\)|\S+) ([\w-]+)\(")
+_COLLECTIVES = (
+  "all-gather",
+  "all-reduce",
+  "reduce-scatter",
+  "all-to-all",
+  "collective-permute",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """What one device does in a call; loops whose length is unknown count once.
+
+  Attributes:
+    collectives: bytes that come out of collectives, by their kind.
+    cycles: the compiler's estimate, 0 where it makes none.
+    largest: dtype and shape of the largest array, and its bytes.
+  """
+
+  collectives: Mapping[str, int]
+  cycles: int
+  largest: tuple[str, int]
+
+
+def read(text: str) -> Program:
+  """Reads the text of a compiled program (jax's compiled.as_text())."""
+  bodies, entry = _computations(text)
+  collectives: Counter[str] = Counter()
+  cycles = 0
+  for name, times in _multiplicities(bodies, entry).items():
+    for line in bodies[name]:
+      found = re.search(r'"estimated_cycles":"(\d+)"', line)
+      cycles += times * int(found[1]) if found else 0
+      op = _OP.match(line)
+      kind = op[2].removesuffix("-start") if op else ""
+      if op and kind in _COLLECTIVES:
+        # a started collective carries its operands along: the last is new
+        arrays = _ARRAY.findall(op[1])
+        arrays = arrays[-1:] if op[2].endswith("-start") else arrays
+        collectives[kind] += times * sum(_size(*a) for a in arrays)
+  return Program(dict(collectives), cycles, _largest(text))
+
+
+def flops(jaxpr: Any) -> int:
+  """Returns the FLOPs of all matrix products of a traced function.
+
+  A loop counts as often as it runs, where that is known, else once; what runs
+  on every device of a mesh counts on each.
+  """
+  total = 0
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "dot_general":
+      total += _product_flops(equation)
+    times = equation.params.get("length", 1)
+    if equation.primitive.name == "shard_map":
+      times = equation.params["mesh"].size
+    total += times * sum(flops(inner) for inner in _inner(equation))
+  return total
+
+
+def _inner(equation: Any) -> Iterator[Any]:
+  """Yields the functions inside an equation; of a choice, the dearest."""
+  values = list(equation.params.values())
+  if equation.primitive.name == "cond":
+    yield max((b.jaxpr for b in equation.params["branches"]), key=flops)
+    return
+  for value in values:
+    if hasattr(value, "jaxpr"):
+      yield value.jaxpr
+    elif hasattr(value, "eqns"):
+      yield value
+
+
+def _product_flops(equation: Any) -> int:
+  (contracted, _), _ = equation.params["dimension_numbers"]
+  left = equation.invars[0].aval.shape
+  depth = math.prod(left[axis] for axis in contracted)
+  return 2 * depth * math.prod(equation.outvars[0].aval.shape)
+
+
+def _computations(text: str) -> tuple[dict[str, list[str]], str]:
+  """Returns the lines of each computation, and the name of the first run."""
+  bodies: dict[str, list[str]] = {}
+  entry, name = "", ""
+  for line in text.splitlines():
+    head = re.match(r"^(ENTRY )?%?([\w.-]+) .*\{$", line)
+    if head and not line.startswith(" "):
+      name = head[2]
+      bodies[name] = []
+      entry = name if head[1] else entry
+    elif name:
+      bodies[name].append(line)
+  return bodies, entry
+
+
+def _multiplicities(
+  bodies: Mapping[str, list[str]], entry: str
+) -> Mapping[str, int]:
+  """Returns how often each computation runs."""
+  times: Counter[str] = Counter()
+
+  def visit(name: str, count: int) -> None:
+    times[name] += count
+    for line in bodies[name]:
+      if " fusion(" in line:
+        continue  # its own line says all of it
+      for called in _called(line):
+        if called in bodies:
+          visit(called, count * _turns(line, bodies))
+
+  visit(entry, 1)
+  return times
+
+
+def _called(line: str) -> list[str]:
+  """Returns the computations that an operation runs."""
+  names = re.findall(r"(?:body|calls|to_apply)=%?([\w.-]+)", line)
+  for branches in re.findall(r"branch_computations=\{(.*?)\}", line):
+    names += re.findall(r"%?([\w.-]+)", branches)
+  return names
+
+
+def _turns(line: str, bodies: Mapping[str, list[str]]) -> int:
+  """Returns how often a loop turns; 1 where it is not known, and for others.
+
+  A loop that counts from 0 compares its counter with one constant.
+  """
+  known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
+  if known:
+    return int(known[1])
+  condition = re.search(r" while\(.*condition=%?([\w.-]+)", line)
+  if not condition or condition[1] not in bodies:
+    return 1
+  test = "\n".join(bodies[condition[1]])
+  bounds = re.findall(r"constant\((\d+)\)", test)
+  counts = test.count("direction=") == test.count("direction=LT") == 1
+  return int(bounds[0]) if counts and len(bounds) == 1 else 1
+
+
+def _size(dtype: str, shape: str) -> int:
+  return _BYTES.get(dtype, 4) * math.prod(int(n) for n in shape.split(",") if n)
+
+
+def _largest(text: str) -> tuple[str, int]:
+  dtype, shape = max(set(_ARRAY.findall(text)), key=lambda a: _size(*a))
+  return f"{dtype}[{shape}]", _size(dtype, shape)

@@ -1,0 +1,311 @@
+"""Compiles a run for a TPU slice on a machine without TPUs.
+
+    pip install "jax[tpu]"
+    python -m experiments.rehearse --config=configs/qwen25_7b_dapo.py \
+        --topology=v5p:4x4x4
+
+Prints, for the update and for decoding, what one device needs: arguments,
+temporaries and their peak against the chip's memory, FLOPs, collectives, the
+least time that these take, and what to change where it does not fit. No array
+is made and nothing runs; model.path need not be here if its sizes are known
+(see SIZES). The compiler is a pod's own, so what it says of memory holds there.
+"""
+
+import os
+
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # it only compiles
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from collections.abc import Mapping, Sequence
+import functools
+from pathlib import Path
+import time
+from typing import Any, NamedTuple
+
+from absl import app, flags, logging
+import jax
+from jax.experimental import topologies
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict as Config
+from ml_collections import config_flags
+
+from entrojax.build import make_update_of
+from entrojax.check import check, check_divisibility
+from entrojax.models import DecoderConfig, hugging_face
+from entrojax.policy import Policy, make_generate, make_model
+from entrojax.recipe import Recipe, make_recipe
+from entrojax.sharding import (
+  by_row,
+  make_mesh,
+  num_row_shards,
+  param_shardings,
+  replicated,
+)
+from entrojax.train_step import init_state
+from entrojax.types import Batch, Model, Prompts
+from experiments import hlo
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", "configs/qwen25_7b_dapo.py", "the run to rehearse"
+)
+_TOPOLOGY = flags.DEFINE_string(
+  "topology", "v5p:4x4x4", "a TPU slice: v4, v5e, v5p or v6e, and its shape"
+)
+_PARTS = flags.DEFINE_list(
+  "parts", ["update", "decode"], "what to compile: update, decode"
+)
+
+_QWEN25 = functools.partial(
+  DecoderConfig,
+  vocab_size=152064,
+  head_dim=128,
+  rope_theta=1e6,
+  tie_word_embeddings=False,
+  qkv_bias=True,
+  qk_norm=False,
+)
+SIZES = {
+  "Qwen2.5-7B": _QWEN25(
+    hidden_size=3584,
+    intermediate_size=18944,
+    num_hidden_layers=28,
+    num_attention_heads=28,
+    num_key_value_heads=4,
+  ),
+  "Qwen2.5-32B": _QWEN25(
+    hidden_size=5120,
+    intermediate_size=27648,
+    num_hidden_layers=64,
+    num_attention_heads=40,
+    num_key_value_heads=8,
+  ),
+}
+
+
+class Chip(NamedTuple):
+  """What the maker says of a chip."""
+
+  memory: float  # bytes
+  flops: float  # bfloat16, a second
+  bandwidth: float  # bytes a second, of its memory
+  links: float  # bytes a second, of all its links to other chips
+
+
+CHIPS = {
+  "v4": Chip(32 * 2**30, 275e12, 1.2e12, 300e9),
+  "v5e": Chip(16 * 2**30, 197e12, 0.82e12, 200e9),
+  "v5p": Chip(95 * 2**30, 459e12, 2.77e12, 600e9),
+  "v6e": Chip(32 * 2**30, 918e12, 1.64e12, 448e9),
+}
+
+
+class _Ends(NamedTuple):
+  """What decoding asks of a tokenizer."""
+
+  eos_ids: tuple[int, ...] = (1,)
+  pad_id: int = 0
+
+
+def sizes_of(path: str) -> DecoderConfig:
+  """Returns the sizes of a model folder, or of a known model of that name."""
+  if Path(path).is_dir():
+    return hugging_face.read_config(Path(path))
+  name = Path(path).name
+  if name not in SIZES:
+    raise ValueError(
+      f"model.path: {path} is not a folder, and none of {sorted(SIZES)}"
+    )
+  return SIZES[name]
+
+
+def topology_devices(name: str) -> tuple[Sequence[Any], Chip]:
+  """Returns the devices of a slice, which only a compiler can use."""
+  kind = name.partition(":")[0]
+  if kind not in CHIPS:
+    raise ValueError(f"--topology={name}: the chip is one of {sorted(CHIPS)}")
+  try:
+    topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
+  except Exception as error:
+    raise ValueError(
+      f"--topology={name}: {error}. Is libtpu here (pip install jax[tpu])?"
+    ) from error
+  return topology.devices, CHIPS[kind]
+
+
+def lowered_update(
+  config: Config,
+  recipe: Recipe,
+  model: Model,
+  mesh: Mesh,
+  platform: str = "tpu",
+) -> tuple[Any, int]:
+  """Returns the update, lowered for the mesh, and its FLOPs on all devices."""
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  state = jax.eval_shape(
+    lambda p: init_state(p, optimizer=recipe.optimizer), params
+  )
+  shardings = param_shardings(mesh, state)
+  dtype = jnp.dtype(config.model.dtype)
+  frozen = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
+  reference = _placed(frozen, param_shardings(mesh, frozen))
+  traced = jax.jit(
+    make_update_of(config, recipe, mesh)(model),
+    donate_argnums=0,
+    out_shardings=(shardings, replicated(mesh)),
+  ).trace(
+    _placed(state, shardings),
+    reference if recipe.needs_reference else None,
+    _batch(config, mesh),
+    _key(mesh),
+  )
+  return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
+
+
+def lowered_decoding(
+  config: Config, model: Model, mesh: Mesh, platform: str = "tpu"
+) -> tuple[Any, int]:
+  """Returns the rollout, lowered for the mesh, and its FLOPs a step."""
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  rollout = config.rollout
+  prompts = Prompts(
+    tokens=_rows(mesh, (rollout.num_prompts, rollout.prompt_length), "int32"),
+    mask=_rows(mesh, (rollout.num_prompts, rollout.prompt_length), "float32"),
+    ids=_rows(mesh, (rollout.num_prompts,), "int32"),
+  )
+  generate = make_generate(
+    config, Policy(model, None), _Ends(), mesh, rollout, rollout.group_size
+  )
+  traced = jax.jit(generate, out_shardings=by_row(mesh)).trace(
+    _placed(params, param_shardings(mesh, params)), prompts, _key(mesh)
+  )
+  return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
+
+
+def _batch(config: Config, mesh: Mesh) -> Batch:
+  rollout = config.rollout
+  num_rows = rollout.num_prompts * rollout.group_size
+  length = rollout.prompt_length + rollout.response_length
+  tokens = _rows(mesh, (num_rows, length), "int32")
+  number = _rows(mesh, (num_rows, rollout.response_length), "float32")
+  return Batch(
+    tokens=tokens,
+    positions=tokens,
+    response_mask=number,
+    keep=_rows(mesh, (num_rows,), "float32"),
+    old_log_probs=number,
+    old_entropy=number,
+    advantages=number,
+  )
+
+
+def _rows(mesh: Mesh, shape: tuple[int, ...], dtype: str):
+  return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=by_row(mesh))
+
+
+def _key(mesh: Mesh):
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
+
+
+def _placed(shapes: Any, shardings: Any) -> Any:
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    shapes,
+    shardings,
+  )
+
+
+def describe(
+  name: str, lowered: Any, flops: int, chip: Chip, num_devices: int, advice: str
+) -> None:
+  """Compiles and prints what a device needs; `advice` where it has not."""
+  start = time.perf_counter()
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    print(f"{name}: does not fit.\n{str(error)[:800]}\nTry: {advice}")
+    return
+  seconds = time.perf_counter() - start
+  memory = compiled.memory_analysis()
+  peak = (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+    + memory.temp_size_in_bytes
+  )
+  program = hlo.read(compiled.as_text())
+  moved = sum(program.collectives.values())
+  share = peak / chip.memory
+  giga = lambda x: f"{x / 1e9:,.2f} GB"
+  print(f"{name}: compiled in {seconds:.0f} s, a device of {num_devices} has")
+  print(f"  arguments     {giga(memory.argument_size_in_bytes)}")
+  print(f"  temporaries   {giga(memory.temp_size_in_bytes)}")
+  print(f"  peak          {giga(peak)}, {share:.1%} of {giga(chip.memory)}")
+  print(f"  largest array {program.largest[0]}, {giga(program.largest[1])}")
+  print(f"  FLOPs         {flops / num_devices / 1e12:,.3f} T")
+  for kind, size in sorted(program.collectives.items()):
+    print(f"  {kind:13} {giga(size)}")
+  print(
+    f"  at least      {flops / num_devices / chip.flops:.3f} s of products, "
+    f"{moved / chip.links:.3f} s of links, "
+    f"{memory.argument_size_in_bytes / chip.bandwidth:.3f} s to read the "
+    "arguments once"
+  )
+  if program.cycles:
+    print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles")
+  if share > 0.9:
+    print(f"  less than 10 % of the memory is free. Try: {advice}")
+
+
+def _advice(config: Config) -> Mapping[str, str]:
+  """Returns what takes less memory, for each part."""
+  return {
+    "update": (
+      "more training.num_microbatches (now "
+      f"{config.training.num_microbatches}), a smaller model.query_chunk (now "
+      f"{config.model.query_chunk}), model.rematerialise and scan_layers, or a "
+      "longer fsdp or tensor axis of the mesh"
+    ),
+    "decode": (
+      f"fewer rollout.num_slots (now {config.rollout.num_slots}), or a longer "
+      "tensor axis of the mesh, up to the number of key-value heads"
+    ),
+  }
+
+
+def main(argv: Sequence[str]) -> None:
+  del argv
+  config = _CONFIG.value
+  check(config)
+  if config.lora.rank:
+    raise ValueError("lora.rank: adapters cannot be rehearsed yet")
+  sizes = sizes_of(config.model.path)
+  devices, chip = topology_devices(_TOPOLOGY.value)
+  mesh = make_mesh(config.mesh, devices)
+  check_divisibility(config, num_row_shards(mesh))
+  recipe, model = make_recipe(config), make_model(config, sizes, mesh)
+  rollout = config.rollout
+  print(
+    f"{Path(config.model.path).name} on {_TOPOLOGY.value}, mesh "
+    f"{dict(mesh.shape)}; {rollout.num_prompts} x {rollout.group_size} rows of "
+    f"{rollout.prompt_length} + {rollout.response_length} tokens"
+  )
+  makers = {
+    "update": lambda: lowered_update(config, recipe, model, mesh),
+    "decode": lambda: lowered_decoding(config, model, mesh),
+  }
+  unit = {"update": "update, of one rollout batch", "decode": "decode, a step"}
+  for part in _PARTS.value:
+    lowered, flops = makers[part]()
+    describe(
+      unit[part], lowered, flops, chip, len(devices), _advice(config)[part]
+    )
+
+
+if __name__ == "__main__":
+  logging.set_verbosity(logging.ERROR)
+  app.run(main)

@@ -1,0 +1,113 @@
+"""What a rehearsal reads off programs, and what it refuses.
+
+Compiling for a TPU needs libtpu, which is an extra; what is tested here runs on
+programs for the CPU.
+"""
+
+import functools
+
+import jax
+from jax import P
+import jax.numpy as jnp
+import pytest
+
+from configs import qwen25_7b_dapo
+from entrojax.check import check
+from entrojax.policy import make_model
+from entrojax.recipe import make_recipe
+from entrojax.sharding import make_mesh
+from experiments import hlo, rehearse
+from tests.system import SIZES
+
+
+def gather_in_a_loop(mesh, times):
+  """Returns a compiled loop that gathers f32[8, 4] in each turn."""
+
+  @functools.partial(
+    jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P("data")
+  )
+  def run(x):
+    def turn(i, x):
+      whole = jax.lax.all_gather(x * i, "data", tiled=True)
+      return x + jnp.sum(whole)
+
+    return jax.lax.fori_loop(0, times, turn, x)
+
+  return jax.jit(run).lower(jnp.ones((8, 4))).compile()
+
+
+def test_a_collective_counts_as_often_as_its_loop_runs():
+  mesh = make_mesh((8, 1, 1))
+  program = hlo.read(gather_in_a_loop(mesh, 5).as_text())
+  assert program.collectives["all-gather"] == 5 * 8 * 4 * 4
+
+
+def test_the_largest_array_is_found():
+  compiled = jax.jit(lambda x: jnp.sum(jnp.sort(x.T, axis=0), axis=1))
+  text = compiled.lower(jnp.ones((30, 50))).compile().as_text()
+  name, size = hlo.read(text).largest
+  assert name in ("f32[30,50]", "f32[50,30]")
+  assert size == 30 * 50 * 4
+
+
+def test_products_count_as_often_as_they_run():
+  def run(x, w):
+    x, _ = jax.lax.scan(lambda x, w: (x @ w, None), x, w)
+    return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x.T, lambda x: x @ x.T, x)
+
+  jaxpr = jax.make_jaxpr(run)(jnp.ones((2, 3)), jnp.ones((7, 3, 3))).jaxpr
+  assert hlo.flops(jaxpr) == 7 * 2 * (2 * 3 * 3) + 2 * (2 * 3 * 2)
+
+
+def test_products_on_a_mesh_count_on_every_device():
+  mesh = make_mesh((8, 1, 1))
+  run = jax.shard_map(
+    lambda x, w: x @ w,
+    mesh=mesh,
+    in_specs=(P("data"), P()),
+    out_specs=P("data"),
+  )
+  jaxpr = jax.make_jaxpr(run)(jnp.ones((16, 3)), jnp.ones((3, 5))).jaxpr
+  assert hlo.flops(jaxpr) == 2 * 16 * 3 * 5
+
+
+@pytest.fixture(scope="module")
+def config():
+  """Returns the paper's run, with little of everything."""
+  config = qwen25_7b_dapo.get_config()
+  check(config)
+  config.model.dtype = "float32"
+  config.rollout.update(
+    {
+      "num_prompts": 16,
+      "group_size": 2,
+      "prompt_length": 4,
+      "response_length": 8,
+      "num_slots": 16,
+    }
+  )
+  config.training.update({"updates_per_rollout": 2, "num_microbatches": 2})
+  config.advantage = ("grpo",)
+  return config
+
+
+def test_both_parts_compile_from_shapes_alone(config, capsys):
+  mesh = make_mesh((2, 2, 2))
+  model, recipe = make_model(config, SIZES, mesh), make_recipe(config)
+  chip = rehearse.CHIPS["v5p"]
+  for lowered, flops in (
+    rehearse.lowered_update(config, recipe, model, mesh, platform="cpu"),
+    rehearse.lowered_decoding(config, model, mesh, platform="cpu"),
+  ):
+    assert flops > 0
+    rehearse.describe("part", lowered, flops, chip, 8, "nothing")
+  told = capsys.readouterr().out
+  assert told.count("% of 102.01 GB") == 2
+  assert "all-gather" in told
+
+
+def test_an_unknown_model_or_chip_is_named():
+  with pytest.raises(ValueError, match=r"Qwen9-1T is not a folder"):
+    rehearse.sizes_of("models/Qwen9-1T")
+  with pytest.raises(ValueError, match=r"--topology=v99:2x2.*v5p"):
+    rehearse.topology_devices("v99:2x2")
