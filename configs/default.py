@@ -24,6 +24,7 @@ def get_config() -> Config:
     {
       "path": config_dict.placeholder(str),  # a folder; bases/... ship with us
       "dtype": "float32",  # of activations; bfloat16 on TPU
+      "attention": "einsum",  # of updates; cudnn: on a GPU, in bfloat16
       "scan_layers": False,  # loop over one compiled layer: for deep models
       "rematerialise": False,  # keep only each layer's input for the backward
       "query_chunk": 0,  # queries attended at one time; 0 = all: for long ones
@@ -41,6 +42,7 @@ def get_config() -> Config:
       "name": config_dict.placeholder(str),  # a module of entrojax.tasks
       "difficulty": 1,  # level of the task, 1 = the easiest
       "train_split": "train",
+      "subset": config_dict.placeholder(str),  # of choose_prompts; None: all
       "data_dir": config_dict.placeholder(str),  # None: the task's default
     }
   )

@@ -346,6 +346,7 @@ def _warn_of_settings(config: Config) -> None:
         "policy's, and log-probs are still those of the whole distribution",
         stacklevel=3,
       )
+  _warn_of_dropped_groups(config)
   one_sided = {"psr", "nsr", "w_reinforce"} & set(config.advantage)
   if one_sided and "positive_reweighting" in config.objective:
     warnings.warn(
@@ -353,6 +354,24 @@ def _warn_of_settings(config: Config) -> None:
       f"{min(one_sided)} in advantage: both weights multiply",
       stacklevel=3,
     )
+
+
+def _warn_of_dropped_groups(config: Config) -> None:
+  """Warns of rules that learn from the groups that dynamic sampling drops."""
+  if not config.dynamic_sampling.enabled:
+    return
+  learns_from = {
+    "nsr": "all wrong",
+    "psr": "all right",
+    "w_reinforce": "all right or all wrong",
+  }
+  for rule, groups in learns_from.items():
+    if rule in config.advantage:
+      warnings.warn(
+        f"dynamic_sampling drops groups that are {groups}: without a baseline "
+        f"they carry a signal, which {rule} in advantage would learn from",
+        stacklevel=4,
+      )
 
 
 def _warn_of_inert_members(config: Config) -> None:

@@ -31,7 +31,7 @@ from entrojax.check import check_offline
 from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.evaluate import decode_responses
-from entrojax.inputs import load_problems, settings_of
+from entrojax.inputs import load_problems, settings_of, training_rows
 from entrojax.policy import model_folder
 from entrojax.recipe import make_judges, make_segmenter
 from entrojax.rewards import judge
@@ -69,7 +69,8 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
   tokenizer = tokenizers.load(model_folder(config.model.path))
   problems = load_problems(config, task, config.task.train_split)
   plain = task.load(config.task.train_split)  # for the judges
-  chosen = np.random.default_rng(config.seed).permutation(len(problems))
+  rows = training_rows(config, plain)
+  chosen = np.random.default_rng(config.seed).permutation(rows)
   chosen = chosen[: config.offline.num_prompts]
   prompts = encode_prompts(
     [problems[row] for row in chosen], tokenizer, config.rollout.prompt_length

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from entrojax.data import encode_prompts
+from entrojax.diversity import distinct_n
 from entrojax.rewards import correctness, judge
 from entrojax.tokenizer import Tokenizer
 from entrojax.types import (
@@ -132,6 +133,9 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
     for row, right in zip(answers, correct, strict=True)
   ]
   metrics["distinct_correct"] = float(np.mean(distinct))
+  metrics["distinct_2"] = float(
+    np.mean([distinct_n(texts, 2) for texts in evaluation.texts])
+  )
   metrics["entropy"] = evaluation.entropy
   metrics["response_length"] = evaluation.response_length
   metrics["truncated"] = evaluation.truncated

@@ -7,8 +7,9 @@ import re
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict as Config
+import numpy as np
 
-from entrojax import answers, clusters, templates
+from entrojax import answers, clusters, prompt_subset, templates
 from entrojax import tokenizer as tokenizers
 from entrojax.check import member
 from entrojax.curriculum import Stages, read_entropies, stage_rows
@@ -77,15 +78,20 @@ def read_data(config: Config) -> Data:
   cluster = make_clusterer(config, task) if asked else None
   held_out = load_problems(config, task, config.evaluation.split)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
-  stages = _stages(
-    config, load_problems(config, task, config.task.train_split), tokenizer
-  )
+  stages = _stages(config, task.load(config.task.train_split), tokenizer)
   return Data(task, tokenizer, stages, held_out, cluster)
 
 
 def load_problems(config: Config, task: Task, split: str) -> Sequence[Problem]:
   """Returns a split of the task, its prompts as the model is to read them."""
   return Templated(task.load(split), make_template(config))
+
+
+def training_rows(config: Config, problems: Sequence[Problem]) -> np.ndarray:
+  """Returns the rows of the training split that are trained on, i64[N]."""
+  if config.task.subset:
+    return prompt_subset.read(Path(config.task.subset), problems)
+  return np.arange(len(problems))
 
 
 def one_stage(
@@ -129,15 +135,26 @@ def _stages(
   problems: Sequence[Problem],
   tokenizer: tokenizers.Tokenizer,
 ) -> Stages:
-  """Makes the stream of prompts, or one for each stage of the curriculum."""
-  stream = functools.partial(_stream, config, tokenizer=tokenizer)
+  """Makes the stream of prompts, or one for each stage of the curriculum.
+
+  Args:
+    config: of the run.
+    problems: the whole training split, their prompts as the task has them.
+    tokenizer: of the policy.
+  """
+  templated = Templated(list(problems), make_template(config))
+
+  def stream(rows: np.ndarray) -> PromptStream:
+    return _stream(config, [templated[row] for row in rows], tokenizer)
+
+  rows = training_rows(config, problems)
   settings = config.curriculum
   if not settings.table:
-    return Stages((stream(problems),), length=1)
+    return Stages((stream(rows),), length=1)
   entropies = read_entropies(Path(settings.table), config.task, problems)
-  rows = stage_rows(entropies, settings.num_stages)
+  stages = stage_rows(entropies[rows], settings.num_stages)
   return Stages(
-    tuple(stream([problems[r] for r in stage]) for stage in rows),
+    tuple(stream(rows[stage]) for stage in stages),
     length=settings.steps_per_stage,
   )
 

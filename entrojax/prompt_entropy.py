@@ -59,6 +59,7 @@ def write_table(
   config = copy.deepcopy(config)
   config.rollout.group_size = num_samples
   config.curriculum.table = None  # which this one is to be
+  config.task.subset = None  # a table is of all prompts
   entropy_of = jax.jit(functools.partial(semantic_entropy, estimator=estimator))
   nothing = np.zeros((1, num_samples), np.int32)
   entropy_of(nothing, np.zeros(nothing.shape, np.float32))  # knows its names

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict as Config
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
 OFFLINE = ("bcpg", "bcpg_nsa")  # of another task: see negative_samples.py
-_NO_METHODS = {"__init__", "default", "countdown", "sft", *OFFLINE}
+_NO_METHODS = {"__init__", "default", "countdown", "gsm8k", "sft", *OFFLINE}
 _NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # recipes for bases and for pods
 
 

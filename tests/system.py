@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 
 from configs import countdown as countdown_config
-import entrojax
 from entrojax import prompt_table, tokenizer
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.tasks import countdown
@@ -34,11 +33,6 @@ def write_base(folder: Path) -> Path:
     folder, SIZES, params, {"eos_token_id": 2, "pad_token_id": 0}
   )
   return folder
-
-
-def is_shipped(path: str) -> bool:
-  """Returns whether a base, 'bases/NAME', is in the package."""
-  return (Path(entrojax.__file__).parent / path).is_dir()
 
 
 def tiny_config(base: Path, **overrides):

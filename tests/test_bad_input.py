@@ -3,6 +3,7 @@
 from pathlib import Path
 import subprocess
 import sys
+import warnings
 
 import jax
 import pytest
@@ -48,6 +49,7 @@ WRONG = {
   "task.difficulty": (9, r"task\.difficulty must lie in 1\.\.2 for countdown"),
   "task.train_split": ("trian", r"'trian' is not a split"),
   "evaluation.split": ("validation[:0]", r"holds no problem|empty"),
+  "model.attention": ("cudnn", r"needs a GPU and model\.dtype .* is a cpu"),
   "model.path": ("/no/such/folder", r"model\.path: /no/such/folder"),
   "optimizer.learning_rate": (0.0, r"optimizer\.learning_rate must be above 0"),
   "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
@@ -291,6 +293,35 @@ def test_a_setting_that_hardly_means_what_it_does_is_warned_about(
 ):
   with pytest.warns(UserWarning, match=message):
     check(tiny_config(base, **{key: value}))
+
+
+@pytest.mark.parametrize(
+  ("rule", "groups"),
+  [
+    ("nsr", "all wrong:"),
+    ("psr", "all right:"),
+    ("w_reinforce", "all right or all wrong:"),
+    ("grpo", None),
+  ],
+)
+def test_dynamic_sampling_that_drops_a_rules_signal_is_warned_about(
+  rule, groups, base
+):
+  config = tiny_config(
+    base, **{"advantage": (rule,), "dynamic_sampling.enabled": True}
+  )
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    check(config)
+    config.dynamic_sampling.enabled = False
+    check(config)
+  told = [
+    str(w.message) for w in caught if "dynamic_sampling" in str(w.message)
+  ]
+  assert len(told) == (groups is not None)
+  assert all(
+    f"groups that are {groups}" in text and rule in text for text in told
+  )
 
 
 def test_gspo_under_another_aggregation_is_refused(base):

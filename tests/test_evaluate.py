@@ -111,3 +111,9 @@ def test_a_summary_has_every_power_of_two():
   }.items():
     assert summary[f"val/toy/{name}"] == pytest.approx(value)
   assert summary["val/toy/pass@1_stderr"] == 0  # one prompt
+
+
+def test_distinct_2_is_the_mean_over_prompts_of_their_responses():
+  texts = [["a b", "b a", "a b"], ["c d", "c d", "c d"]]
+  found = summarize(evaluation(texts, set()), "toy")["val/toy/distinct_2"]
+  assert found == pytest.approx((2 / 3 + 1 / 3) / 2)

@@ -206,6 +206,40 @@ def test_a_config_that_would_compute_something_else_is_refused(
   assert str(path) in str(raised.value)
 
 
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("hidden_activation", "gelu", "hidden_activation is 'gelu'"),
+    ("attn_logit_softcapping", 50.0, r"attn_logit_softcapping is 50\.0"),
+    ("use_bidirectional_attention", True, "use_bidirectional_attention is"),
+    ("rope_parameters", {"rope_theta": 1.0}, "rope_parameters is"),
+    ("rope_parameters", None, "lacks rope_theta"),
+    ("layer_types", ["full_attention"], "layer_types has 1 layers, num_hid"),
+    ("layer_types", ["mamba"] * 2, "layer_types has 'mamba', not one of"),
+    ("layer_types", 2, "layer_types is 2, not a list"),
+    ("num_hidden_layers", "2", "num_hidden_layers is '2'"),
+    ("sliding_window", None, "lacks sliding_window"),
+    ("query_pre_attn_scalar", 0, "query_pre_attn_scalar must be at least 1"),
+  ],
+)
+def test_a_gemma_3_that_would_compute_something_else_is_refused(
+  key, value, message, tmp_path
+):
+  shutil.copy(GOLDENS / "gemma3" / "config.json", tmp_path)
+  edit_config(tmp_path, **{key: value})
+  with pytest.raises(ValueError, match=message) as raised:
+    hugging_face.read_config(tmp_path)
+  assert str(tmp_path / "config.json") in str(raised.value)
+
+
+@pytest.mark.parametrize("pattern", [0, "6", 2.0])
+def test_a_pattern_of_windows_that_is_none_is_refused(pattern, tmp_path):
+  shutil.copy(GOLDENS / "gemma3" / "config.json", tmp_path)
+  edit_config(tmp_path, layer_types=None, sliding_window_pattern=pattern)
+  with pytest.raises(ValueError, match="sliding_window_pattern is"):
+    hugging_face.read_config(tmp_path)
+
+
 # -- shards, types, meshes ----------------------------------------------------
 
 GOLDENS = Path(__file__).parent / "parity"

@@ -11,6 +11,7 @@ import pyarrow
 from pyarrow import parquet
 import pytest
 
+from entrojax import templates
 from entrojax.tasks import make_task, math_data
 from entrojax.tasks.math_answers import make_grader, make_verifier
 
@@ -213,12 +214,10 @@ def test_messages_stay_as_they_were_and_other_columns_are_kept(read):
   assert row.meta["answer_type"] == "Expression" and "unit" not in row.meta
 
 
-def test_dapos_instruction_goes_and_a_template_puts_it_on_once(read):
+def test_dapos_instruction_goes_and_its_template_puts_it_on_once(read):
   row = read(dapo(question="One.\n\nTwo?")).rows[0]
-  assert row.question == "One.\n\nTwo?"
-  wrap = lambda question: f"{INSTRUCTION}\n\n{question}\n\n{REMINDER}"
-  assert math_data.problem(row, wrap).prompt == row.messages[0]["content"]
-  assert math_data.problem(row).prompt == row.question
+  assert math_data.problem(row).prompt == row.question == "One.\n\nTwo?"
+  assert templates.dapo(row.question) == row.messages[0]["content"]
 
 
 def test_a_question_that_only_begins_like_the_instruction_stays():

@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 
 from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.models.fused_attention import fused_attention
 from entrojax.token_stats import unembed
 from tests.tiny_models import random_params
 
@@ -239,17 +240,21 @@ def test_a_row_of_padding_is_finite_with_finite_gradients(tiny_model):
     {"scan_layers": True},
     {"rematerialise": True},
     {"scan_layers": True, "rematerialise": True},
+    {"fused": fused_attention("xla")},
+    {"fused": fused_attention("xla"), "scan_layers": True},
   ],
 )
-def test_scanning_and_rematerialising_change_no_value_and_no_gradient(
+def test_how_it_is_computed_changes_no_value_and_no_gradient(
   sizes, tiny_model, options
 ):
   plain, params = tiny_model
-  tokens, positions = random_rows(8)
+  tokens, positions = pad_left(*random_rows(8), 2)
+  seen = positions >= 0
 
   def value_and_gradients(model):
     def total(params):
       logits = logits_of(model, params, tokens, positions)
+      logits = jnp.where(seen[..., None], logits, 0)
       return jnp.mean(jax.nn.log_softmax(logits)[..., 3]), logits
 
     return jax.jit(jax.value_and_grad(total, has_aux=True))(params)

@@ -18,7 +18,7 @@ from entrojax.collect import collect
 from entrojax.inputs import settings_of
 from entrojax.train import train
 from entrojax.types import Verdict
-from tests.system import is_shipped, numbers, tiny_config, write_base
+from tests.system import numbers, tiny_config, write_base
 from tests.test_system import ROOT, environment
 
 pytestmark = pytest.mark.usefixtures("one_device", "session_data")
@@ -370,9 +370,6 @@ def test_settings_of_judges_that_are_not_asked_do_nothing(base):
     check_overrides(config, ["reward_model.path"])
 
 
-@pytest.mark.skipif(
-  not is_shipped("bases/logic"), reason="bases/logic is not here"
-)
 def test_the_command_runs_on_the_base_that_ships(tmp_path, data_dir):
   done = subprocess.run(
     [

@@ -14,6 +14,7 @@ from entrojax.models import decoder
 from entrojax.objectives import reinforce
 from entrojax.packing import Example, PackedStream, make_batch, pack
 from entrojax.sharding import by_row, make_mesh, param_shardings, replicated
+from entrojax.token_stats import unembed
 from entrojax.train_step import init_state, make_update
 from tests.updates import SPLITS, recording_sgd, totals
 
@@ -45,7 +46,7 @@ def alone(model, rows):
   def log_probs(params, prompt, response):
     tokens = jnp.concatenate([prompt, response])[None]
     hidden, _ = model.apply(params, tokens, jnp.arange(tokens.size)[None])
-    logits = model.unembed(params, hidden)[0, len(prompt) - 1 : -1]
+    logits = unembed(hidden, model.unembedding(params))[0, len(prompt) - 1 : -1]
     every = jax.nn.log_softmax(logits)
     return jnp.take_along_axis(every, response[:, None], axis=1)
 

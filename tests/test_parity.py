@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from entrojax.models import decoder, hugging_face
+from entrojax.models.fused_attention import fused_attention
 from entrojax.models.rope import Llama3Scaling, frequencies
 from entrojax.rollout import generate, make_sampler
 from entrojax.scoring import score
@@ -25,7 +26,7 @@ from entrojax.types import Prompts
 from tests.tiny_models import random_params
 
 GOLDENS = Path(__file__).parent / "parity"
-NAMES = ("qwen2", "qwen3", "llama3", "smollm2")
+NAMES = ("qwen2", "qwen3", "llama3", "smollm2", "gemma3")
 # Logits are of size 2, and sums of some 100 float32 products, each rounded by
 # 1e-7 of its size.
 TOLERANCE = 2e-5
@@ -46,9 +47,9 @@ def positions_of(mask):
   return np.where(mask > 0, np.cumsum(mask, axis=1) - 1, -1).astype(np.int32)
 
 
-def logits_of(sizes, params, tokens, mask, *, prompt_length=None):
+def logits_of(sizes, params, tokens, mask, *, prompt_length=None, **options):
   """Returns f32[B, L, V]: at once, or a prefill and then token by token."""
-  model, positions = model_of(sizes), positions_of(mask)
+  model, positions = model_of(sizes, **options), positions_of(mask)
   if prompt_length is None:
     return apply(model, params, tokens, positions)[0]
   cache, parts = model.init_cache(*tokens.shape), []
@@ -72,6 +73,33 @@ def test_logits_of_padded_rows_are_those_of_transformers(name):
   assert np.std(golden["logits"][mask > 0]) > 0.4
   for prompt_length in (None, 6):
     found = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
+    assert largest_difference(found, golden["logits"], mask) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma3"])
+def test_so_are_those_of_fused_attention(name):
+  golden = np.load(GOLDENS / name / "goldens.npz")
+  sizes, params = hugging_face.load(GOLDENS / name)
+  assert sizes.num_attention_heads > sizes.num_key_value_heads > 1
+  tokens, mask = golden["tokens"], golden["mask"]
+  fused = fused_attention("xla")
+  found = logits_of(sizes, params, tokens, mask, fused=fused)
+  assert largest_difference(found, golden["logits"], mask) < TOLERANCE
+
+
+def test_layers_of_both_types_are_told_apart_in_a_scan():
+  golden = np.load(GOLDENS / "gemma3" / "goldens.npz")
+  sizes, params = hugging_face.load(GOLDENS / "gemma3")
+  tokens, mask = golden["tokens"], golden["mask"]
+  for prompt_length in (None, 6):  # behind it the window leaves tokens behind
+    found = logits_of(
+      sizes,
+      params,
+      tokens,
+      mask,
+      prompt_length=prompt_length,
+      scan_layers=True,
+    )
     assert largest_difference(found, golden["logits"], mask) < TOLERANCE
 
 
@@ -104,6 +132,11 @@ def test_both_spellings_of_the_rotation_are_one_config(name, tmp_path):
   expected = hugging_face.read_config(GOLDENS / name)
   raw = json.loads((GOLDENS / name / "config.json").read_text())
   rope = raw.pop("rope_parameters")
+  if name == "gemma3":  # a theta for each type of layer
+    raw["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+    rope = rope["full_attention"]
+    del raw["layer_types"], raw["tie_word_embeddings"]
+    raw["sliding_window_pattern"] = 2
   raw["rope_theta"] = rope.pop("rope_theta")
   raw["rope_scaling"] = rope if rope["rope_type"] == "llama3" else None
   (tmp_path / "config.json").write_text(json.dumps(raw))
@@ -154,6 +187,31 @@ RELEASED = {
       "tie_word_embeddings": True,
       "use_sliding_window": False,
       "vocab_size": 151936,
+    },
+  ),
+  "gemma-3-1b": (
+    999_885_952,
+    {
+      "architectures": ["Gemma3ForCausalLM"],
+      "attention_bias": False,
+      "attn_logit_softcapping": None,
+      "final_logit_softcapping": None,
+      "head_dim": 256,
+      "hidden_activation": "gelu_pytorch_tanh",
+      "hidden_size": 1152,
+      "intermediate_size": 6912,
+      "max_position_embeddings": 32768,
+      "num_attention_heads": 4,
+      "num_hidden_layers": 26,
+      "num_key_value_heads": 1,
+      "query_pre_attn_scalar": 256,
+      "rms_norm_eps": 1e-06,
+      "rope_local_base_freq": 10000,
+      "rope_scaling": None,
+      "rope_theta": 1000000,
+      "sliding_window": 512,
+      "sliding_window_pattern": 6,
+      "vocab_size": 262144,
     },
   ),
   "Llama-3.2-1B": (
@@ -301,8 +359,14 @@ def live_logits(transformers, folder, tokens, mask):
 
 def live_sizes(name):
   """Returns other sizes than the goldens': 3 layers, 3 heads for each key."""
+  sizes = hugging_face.read_config(GOLDENS / name)
+  gemma3 = sizes.gemma3
+  if gemma3 is not None:
+    types = ("sliding_attention", "full_attention", "sliding_attention")
+    gemma3 = dataclasses.replace(gemma3, layer_types=types, sliding_window=7)
   return dataclasses.replace(
-    hugging_face.read_config(GOLDENS / name),
+    sizes,
+    gemma3=gemma3,
     vocab_size=90,
     hidden_size=48,
     intermediate_size=64,

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from entrojax.models.decoder import DecoderConfig
+from entrojax.models.decoder import DecoderConfig, Gemma3
 from entrojax.models.rope import Llama3Scaling
 
 
@@ -23,9 +23,11 @@ class _Architecture(NamedTuple):
   qkv_bias: bool
   qk_norm: bool
   needs_head_dim: bool  # False: hidden_size / num_attention_heads by default
+  is_gemma3: bool = False
 
 
 _ARCHITECTURES = {
+  "Gemma3ForCausalLM": _Architecture("gemma3_text", False, True, True, True),
   "LlamaForCausalLM": _Architecture("llama", False, False, False),
   "Qwen2ForCausalLM": _Architecture("qwen2", True, False, False),
   "Qwen3ForCausalLM": _Architecture("qwen3", False, True, True),
@@ -40,6 +42,12 @@ _ONLY = {  # what the decoder computes; anything else would load and be wrong
   "partial_rotary_factor": 1.0,
   "quantization_config": None,
 }
+_ONLY_GEMMA3 = {
+  "hidden_activation": "gelu_pytorch_tanh",
+  "attn_logit_softcapping": None,
+  "final_logit_softcapping": None,
+  "use_bidirectional_attention": False,
+}
 
 
 def read_config(folder: Path) -> DecoderConfig:
@@ -52,7 +60,12 @@ def read_config(folder: Path) -> DecoderConfig:
   path = Path(folder) / "config.json"
   raw = read_json(path)
   architecture = _architecture(path, raw)
-  _refuse_variants(path, raw)
+  _refuse_variants(path, raw, _ONLY)
+  gemma3 = None
+  if architecture.is_gemma3:
+    raw, gemma3 = _gemma3(path, raw)
+  else:
+    _refuse_layer_types(path, raw)
   if not architecture.needs_head_dim and raw.get("head_dim") is None:
     raw["head_dim"] = _default_head_dim(path, raw)
   theta, scaling = _rotation(path, raw)
@@ -63,6 +76,7 @@ def read_config(folder: Path) -> DecoderConfig:
     "rope_scaling": scaling,
     "qkv_bias": architecture.qkv_bias,
     "qk_norm": architecture.qk_norm,
+    "gemma3": gemma3,
   }
   read = _typed(path, raw, DecoderConfig, leave_out=computed)
   return _made(path, DecoderConfig, **read, **computed)
@@ -79,7 +93,10 @@ def write_config(
   """Writes `folder`/config.json under the architecture's own name."""
   name, architecture = _named(config)
   raw = dataclasses.asdict(config)
-  del raw["qkv_bias"], raw["qk_norm"]
+  del raw["qkv_bias"], raw["qk_norm"], raw["gemma3"]
+  if config.gemma3 is not None:
+    raw |= dataclasses.asdict(config.gemma3)
+    raw["hidden_activation"] = _ONLY_GEMMA3["hidden_activation"]
   if config.rope_scaling is not None:
     raw["rope_scaling"]["rope_type"] = "llama3"
   raw |= {
@@ -123,7 +140,9 @@ def _architecture(path: Path, raw: Mapping[str, Any]) -> _Architecture:
 
 def _named(config: DecoderConfig) -> tuple[str, _Architecture]:
   for name, architecture in _ARCHITECTURES.items():
-    if (config.qkv_bias, config.qk_norm) == architecture[1:3]:
+    is_gemma3 = config.gemma3 is not None
+    found = (config.qkv_bias, config.qk_norm, is_gemma3)
+    if found == (*architecture[1:3], architecture.is_gemma3):
       return name, architecture
   raise ValueError(
     f"qkv_bias = {config.qkv_bias} with qk_norm = {config.qk_norm} is none of "
@@ -131,17 +150,72 @@ def _named(config: DecoderConfig) -> tuple[str, _Architecture]:
   )
 
 
-def _refuse_variants(path: Path, raw: Mapping[str, Any]) -> None:
-  for key, value in _ONLY.items():
+def _refuse_variants(
+  path: Path, raw: Mapping[str, Any], only: Mapping[str, Any]
+) -> None:
+  for key, value in only.items():
     if raw.get(key, value) not in (value, None):
       raise ValueError(
         f"{path}: {key} is {raw[key]!r}; only {value!r} can be read"
       )
+
+
+def _refuse_layer_types(path: Path, raw: Mapping[str, Any]) -> None:
   layer_types = raw.get("layer_types") or []
   if any(kind != "full_attention" for kind in layer_types):
     raise ValueError(
       f"{path}: layer_types is {layer_types}; only 'full_attention' can be read"
     )
+
+
+def _gemma3(
+  path: Path, raw: Mapping[str, Any]
+) -> tuple[dict[str, Any], Gemma3]:
+  """Returns the object as other architectures write it, and what is its own.
+
+  transformers 5 writes rope_parameters for each type of layer.
+  """
+  _refuse_variants(path, raw, _ONLY_GEMMA3)
+  raw = {"tie_word_embeddings": True, **raw}
+  both = raw.get("rope_parameters")
+  if both is not None:
+    try:
+      raw["rope_parameters"] = both["full_attention"]
+      local = both["sliding_attention"]
+      raw["rope_local_base_freq"] = local["rope_theta"]
+      scaled = local["rope_type"] != "default"
+    except (KeyError, TypeError):
+      scaled = True
+    if scaled:
+      raise ValueError(
+        f"{path}: rope_parameters is {both}, not a theta for full_attention "
+        "and one for sliding_attention"
+      )
+  elif "rope_theta" not in raw:
+    raise ValueError(f"{path}: lacks rope_theta")
+  own = _typed(path, raw, Gemma3, leave_out=("layer_types",))
+  own["layer_types"] = _layer_types(path, raw)
+  return raw, _made(path, Gemma3, **own)
+
+
+def _layer_types(path: Path, raw: Mapping[str, Any]) -> tuple[str, ...]:
+  """Returns the type of each layer; older files say that each n-th is full."""
+  kinds = raw.get("layer_types")
+  if isinstance(kinds, list):
+    return tuple(kinds)
+  if kinds is not None:
+    raise ValueError(f"{path}: layer_types is {kinds!r}, not a list")
+  pattern = raw.get("sliding_window_pattern", 6)
+  if type(pattern) is not int or pattern < 1:
+    raise ValueError(
+      f"{path}: sliding_window_pattern is {pattern!r}, not a number of layers"
+    )
+  _require(path, raw, ["num_hidden_layers"])
+  depth = _number(path, "num_hidden_layers", raw["num_hidden_layers"], int)
+  return tuple(
+    "sliding_attention" if i % pattern else "full_attention"
+    for i in range(1, depth + 1)
+  )
 
 
 def _default_head_dim(path: Path, raw: Mapping[str, Any]) -> int:

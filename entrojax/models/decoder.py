@@ -2,7 +2,8 @@
 
 Qwen2 is one whose queries, keys and values have a bias; Qwen3 one that
 normalises queries and keys; Llama 3 and SmolLM2 have neither, and Llama 3.1
-stretches the rotation.
+stretches the rotation. Gemma 3 is one like Qwen3 with more norms, and most of
+its layers see a window.
 
 The layers are flax.nnx modules; outside this package a model is plain data and
 the functions of types.Model. Activations of dense layers are flat, [N, D] with
@@ -22,13 +23,43 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+import numpy as np
 
 from entrojax.models import rope as rope_lib
+from entrojax.models.fused_attention import Attend
 from entrojax.models.lora import Lora, LowRank
 from entrojax.sharding import num_row_shards, split_rows
 from entrojax.types import Array, Cache, Model, Params
 
 _HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
+
+
+@dataclasses.dataclass(frozen=True)
+class Gemma3:
+  """What makes a Gemma 3 (arXiv 2503.19786); names as in config.json.
+
+  Embeddings are scaled by sqrt(hidden_size); each half of a layer is
+  normalised behind as well as before; a norm's weight is its distance from 1;
+  the gate is a GELU.
+  """
+
+  query_pre_attn_scalar: int  # scores are divided by its root
+  sliding_window: int  # tokens that a sliding layer sees, the query's included
+  rope_local_base_freq: float  # theta of sliding layers
+  layer_types: tuple[str, ...]  # "full_attention" or "sliding_attention"
+
+  def __post_init__(self):
+    for name in ("query_pre_attn_scalar", "sliding_window"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+    for kind in self.layer_types:
+      if kind not in _LAYER_TYPES:
+        raise ValueError(f"layer_types has {kind!r}, not one of {_LAYER_TYPES}")
+
+
+_LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +80,15 @@ class DecoderConfig:
   qkv_bias: bool = False  # of the projections to queries, keys and values
   qk_norm: bool = True  # RMSNorm of each head's queries and keys
   max_position_embeddings: int = 4096  # tokens it was made for; not enforced
+  gemma3: Gemma3 | None = None
 
   def __post_init__(self):
+    kinds = self.gemma3 and self.gemma3.layer_types
+    if kinds is not None and len(kinds) != self.num_hidden_layers:
+      raise ValueError(
+        f"layer_types has {len(kinds)} layers, num_hidden_layers is "
+        f"{self.num_hidden_layers}"
+      )
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
       if field.type is int and value < 1:
@@ -73,6 +111,7 @@ class Attention(nnx.Module):
     dense: Any,
     dtype: Any,
     query_chunk: int,
+    fused: Attend | None,
     rngs: nnx.Rngs,
   ):
     width, head = config.hidden_size, config.head_dim
@@ -80,6 +119,9 @@ class Attention(nnx.Module):
     query_width = config.num_attention_heads * head
     key_width = config.num_key_value_heads * head
     self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
+    self.fused = fused
+    divisor = config.gemma3.query_pre_attn_scalar if config.gemma3 else head
+    self.query_scale = (head / divisor) ** 0.5  # beside 1 / sqrt(C)
     bias = config.qkv_bias
     self.q_proj = dense("q_proj", width, query_width, use_bias=bias)
     self.k_proj = dense("k_proj", width, key_width, use_bias=bias)
@@ -97,6 +139,11 @@ class Attention(nnx.Module):
     k_BLKC = self.k_norm(self.k_proj(x_ND).reshape(batch, length, kv, head))
     v_BLKC = self.v_proj(x_ND).reshape(batch, length, kv, head)
     q_BLHC, k_BLKC = (rope_lib.rotate(x, rope) for x in (q_BLHC, k_BLKC))
+    if self.query_scale != 1:
+      q_BLHC = q_BLHC * self.query_scale
+    if cache is None and self.fused is not None:
+      mixed_BLHC = self.fused(q_BLHC, k_BLKC, v_BLKC, visible_BLS)
+      return self.o_proj(mixed_BLHC.reshape(batch * length, -1)), None
     q_BLKGC = q_BLHC.reshape(batch, length, kv, -1, head)
     # One matrix a key-value head: a batched matmul without singleton axes.
     q_BKXC = q_BLKGC.transpose(0, 2, 3, 1, 4).reshape(batch, kv, -1, head)
@@ -114,16 +161,35 @@ class Attention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-  """SwiGLU: down(silu(gate x) * up x) (arXiv 2002.05202)."""
+  """SwiGLU: down(silu(gate x) * up x), or GEGLU (arXiv 2002.05202)."""
 
   def __init__(self, config: DecoderConfig, dense: Any):
     width, inner = config.hidden_size, config.intermediate_size
+    self.activation = nnx.gelu if config.gemma3 else nnx.silu
     self.gate_proj = dense("gate_proj", width, inner)
     self.up_proj = dense("up_proj", width, inner)
     self.down_proj = dense("down_proj", inner, width)
 
   def __call__(self, x_ND):
-    return self.down_proj(nnx.silu(self.gate_proj(x_ND)) * self.up_proj(x_ND))
+    gate_NF = self.activation(self.gate_proj(x_ND))
+    return self.down_proj(gate_NF * self.up_proj(x_ND))
+
+
+class CentredNorm(nnx.Module):
+  """RMSNorm whose scale is stored as its distance from 1, in float32."""
+
+  def __init__(self, width: int, epsilon: float, dtype: Any):
+    self.epsilon, self.dtype = epsilon, dtype
+    self.scale = nnx.Param(jnp.zeros(width))
+
+  def __call__(self, x):
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    square = jnp.mean(wide * wide, axis=-1, keepdims=True)
+    scale = 1 + self.scale.get_value().astype(wide.dtype)
+    normed = wide * jax.lax.rsqrt(square + self.epsilon)
+    return (normed * jnp.expand_dims(scale, range(x.ndim - 1))).astype(
+      self.dtype
+    )
 
 
 class Layer(nnx.Module):
@@ -135,11 +201,12 @@ class Layer(nnx.Module):
     dtype: Any,
     lora: Lora | None,
     query_chunk: int,
+    fused: Attend | None,
     rngs: nnx.Rngs,
   ):
     dense = functools.partial(_dense, dtype=dtype, rngs=rngs, lora=lora)
     self.input_layernorm = _norm(config.hidden_size, config, dtype, rngs)
-    self.self_attn = Attention(config, dense, dtype, query_chunk, rngs)
+    self.self_attn = Attention(config, dense, dtype, query_chunk, fused, rngs)
     self.post_attention_layernorm = _norm(
       config.hidden_size, config, dtype, rngs
     )
@@ -153,6 +220,36 @@ class Layer(nnx.Module):
     return x_ND + self.mlp(self.post_attention_layernorm(x_ND)), cache
 
 
+class Gemma3Layer(Layer):
+  """One residual layer with norms before and behind each half.
+
+  What Llama calls post_attention_layernorm, before the feed-forward half, is
+  pre_feedforward_layernorm here.
+  """
+
+  def __init__(
+    self,
+    config: DecoderConfig,
+    dtype: Any,
+    lora: Lora | None,
+    query_chunk: int,
+    fused: Attend | None,
+    rngs: nnx.Rngs,
+  ):
+    super().__init__(config, dtype, lora, query_chunk, fused, rngs)
+    norm = functools.partial(_norm, config.hidden_size, config, dtype, rngs)
+    self.pre_feedforward_layernorm = norm()
+    self.post_feedforward_layernorm = norm()
+
+  def __call__(self, x_ND, rope, visible_BLS, cache, index):
+    mixed_ND, cache = self.self_attn(
+      self.input_layernorm(x_ND), rope, visible_BLS, cache, index
+    )
+    x_ND = x_ND + self.post_attention_layernorm(mixed_ND)
+    fed_ND = self.mlp(self.pre_feedforward_layernorm(x_ND))
+    return x_ND + self.post_feedforward_layernorm(fed_ND), cache
+
+
 def decoder(
   config: DecoderConfig,
   *,
@@ -161,6 +258,7 @@ def decoder(
   rematerialise: bool = False,
   query_chunk: int = 0,
   lora: Lora | None = None,
+  fused: Attend | None = None,
   mesh: Mesh | None = None,
 ) -> Model:
   """Makes the model as functions of plain parameters.
@@ -179,11 +277,16 @@ def decoder(
       chunk, S], 0 = all; for responses of many thousand tokens.
     lora: adds low-rank terms to projections, and their A and B to the
       parameters; lora.on_base freezes the rest.
+    fused: attention where there is no cache; see fused_attention.py. None:
+      products as with a cache, the fastest on a CPU.
     mesh: over whose rows activations are split wherever several tokens of a
       row are read; None for a single device. Without it the compiler may
       split parameters instead, and hold the activations of all rows.
   """
-  make_layer = functools.partial(Layer, config, dtype, lora, query_chunk)
+  gemma3, depth = config.gemma3, config.num_hidden_layers
+  make_layer = functools.partial(
+    Gemma3Layer if gemma3 else Layer, config, dtype, lora, query_chunk, fused
+  )
   layer_def = nnx.graphdef(nnx.eval_shape(lambda: make_layer(nnx.Rngs(0))))
   norm_def = nnx.graphdef(
     nnx.eval_shape(
@@ -191,9 +294,15 @@ def decoder(
     )
   )
 
-  radians = rope_lib.frequencies(
+  full = rope_lib.frequencies(
     config.head_dim, config.rope_theta, config.rope_scaling
   )
+  kinds = np.zeros(depth, np.int32)  # of each layer, a row of `views`
+  views: list[tuple[np.ndarray, int | None]] = [(full, None)]
+  if gemma3 is not None:
+    kinds += [kind == "sliding_attention" for kind in gemma3.layer_types]
+    local = rope_lib.frequencies(config.head_dim, gemma3.rope_local_base_freq)
+    views.append((local, gemma3.sliding_window))
 
   def init(key: Array) -> Params:
     embed_key, layers_key, head_key = jax.random.split(key, 3)
@@ -225,17 +334,27 @@ def decoder(
       key_positions = jax.lax.dynamic_update_slice(
         cache.positions, positions, (jnp.zeros((), index.dtype), index)
       )
-    visible = _visible(positions, key_positions, index)
-    rope = rope_lib.rotations(positions, radians)
+    seen = [
+      (
+        rope_lib.rotations(positions, radians),
+        _visible(positions, key_positions, index, window),
+      )
+      for radians, window in views
+    ]
     many = mesh if length > 1 and _divides(batch, mesh) else None
     split = functools.partial(split_rows, mesh=many)
     x_ND = split(params["embed_tokens"][tokens.reshape(-1)].astype(dtype))
+    if gemma3 is not None:
+      x_ND = x_ND * jnp.asarray(config.hidden_size**0.5, dtype)
     run_layers = _unrolled
     if scan_layers:
       run_layers = _scanned_in_place if in_place else _scanned
     x_ND, layer_caches = run_layers(
-      lambda p, x, c: run_layer(p, split(x), rope, visible, c, index),
+      lambda p, kind, x, c: run_layer(
+        p, split(x), *_chosen(seen, kind), c, index
+      ),
       params["layers"],
+      kinds,
       x_ND,
       layer_caches,
     )
@@ -251,7 +370,6 @@ def decoder(
 
   def init_cache(batch_size: int, length: int) -> Cache:
     heads, head = config.num_key_value_heads, config.head_dim
-    depth = config.num_hidden_layers
     pair = (
       jnp.zeros((batch_size, heads, head, length), dtype),
       jnp.zeros((batch_size, heads, length, head), dtype),
@@ -344,34 +462,48 @@ def _refill(
   return jax.lax.dynamic_update_slice_in_dim(target, written, 0, axis=places)
 
 
-def _scanned(run: Callable, layers: Params, x: Array, caches: Any):
-  return jax.lax.scan(lambda x, pc: run(pc[0], x, pc[1]), x, (layers, caches))
+def _scanned(
+  run: Callable, layers: Params, kinds: np.ndarray, x: Array, caches: Any
+):
+  return jax.lax.scan(
+    lambda x, of: run(of[0], of[1], x, of[2]), x, (layers, kinds, caches)
+  )
 
 
-def _scanned_in_place(run: Callable, layers: Params, x: Array, caches: Any):
+def _scanned_in_place(
+  run: Callable, layers: Params, kinds: np.ndarray, x: Array, caches: Any
+):
   """Writes into the stacked cache, of which _scanned makes a second one."""
 
-  def one(carry, numbered):
+  def one(carry, of):
     x, (keys, values) = carry
-    params, layer = numbered
-    x, (keys, values, _) = run(params, x, (keys, values, layer))
+    params, kind, layer = of
+    x, (keys, values, _) = run(params, kind, x, (keys, values, layer))
     return (x, (keys, values)), None
 
   depth = caches[0].shape[0]
   (x, caches), _ = jax.lax.scan(
-    one, (x, caches), (layers, jnp.arange(depth, dtype=jnp.int32))
+    one, (x, caches), (layers, kinds, jnp.arange(depth, dtype=jnp.int32))
   )
   return x, caches
 
 
-def _unrolled(run: Callable, layers: Params, x: Array, caches: Any):
-  depth = jax.tree.leaves(layers)[0].shape[0]
+def _unrolled(
+  run: Callable, layers: Params, kinds: np.ndarray, x: Array, caches: Any
+):
   written = []
-  for i in range(depth):
+  for i, kind in enumerate(kinds):
     params = jax.tree.map(lambda leaf, i=i: leaf[i], layers)
-    x, cache = run(params, x, None if caches is None else caches[i])
+    x, cache = run(params, kind, x, None if caches is None else caches[i])
     written.append(cache)
   return x, None if caches is None else tuple(written)
+
+
+def _chosen(seen: list, kind: Any):
+  """Returns what a layer of a kind sees; in a scan the kind is traced."""
+  if len(seen) == 1:
+    return seen[0]
+  return jax.tree.map(lambda *x: jax.lax.select_n(kind, *x), *seen)
 
 
 def _dense(
@@ -392,6 +524,8 @@ def _dense(
 
 
 def _norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
+  if config.gemma3:
+    return CentredNorm(width, config.rms_norm_eps, dtype)
   return nnx.RMSNorm(width, epsilon=config.rms_norm_eps, dtype=dtype, rngs=rngs)
 
 
@@ -412,13 +546,18 @@ def _plain(module: nnx.Module) -> Mapping[str, Any]:
   return nnx.to_pure_dict(nnx.state(module))
 
 
-def _visible(positions: Array, key_positions: Array, index: Array) -> Array:
+def _visible(
+  positions: Array, key_positions: Array, index: Array, window: int | None
+) -> Array:
   """Returns bool[B, L, S]: may query l, in slot index + l, see key s?
 
   Padding is seen by none, and an example by no other: position 0 begins one.
+  A window is the number of tokens seen, the query's included.
   """
-  keys = key_positions[:, None, :]
-  before = (keys >= 0) & (keys <= positions[:, :, None])
+  keys, queries = key_positions[:, None, :], positions[:, :, None]
+  before = (keys >= 0) & (keys <= queries)
+  if window is not None:
+    before &= keys > queries - window
   if positions.shape[1] == 1:
     return before  # token by token, a row is one example
   examples = jnp.cumsum(key_positions == 0, axis=1)

@@ -1,13 +1,14 @@
-"""Data sets of tasks on disk: one TFDS builder for every family and level.
+"""Data sets of tasks on disk: one TFDS builder for all of them.
 
 Written as array_record and read as a data source, so tensorflow is never
-imported. A row is a prompt and its answer in JSON. The splits are a pure
-function of the problems: their order by the SHA-256 of the prompt is cut into
-test, validation and train, so that no prompt is in two splits and no random
-number generator's version matters.
+imported. A row is a prompt and its answer in JSON. A family's splits, at each
+level, are a pure function of its problems: their order by the SHA-256 of the
+prompt is cut into test, validation and train, so that no prompt is in two
+splits and no random number generator's version matters. Those of local files
+(prepare_data.py) are the files, in their order.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import functools
 import hashlib
@@ -15,7 +16,9 @@ import io
 import json
 import os
 from pathlib import Path
+import re
 import tempfile
+from typing import Any
 
 os.environ.setdefault("NO_GCE_CHECK", "true")  # no look-ups on the network
 
@@ -25,6 +28,8 @@ from entrojax.types import Family, Problem, Task
 
 DATA_DIR_VARIABLE = "ENTROJAX_DATA_DIR"
 DEFAULT_DATA_DIR = "~/.cache/entrojax/data"
+
+_OF_TASK = "of_task"  # in a data set's metadata
 
 NUM_HELD_OUT = 512  # prompts of test, and of validation; at most an eighth each
 
@@ -53,12 +58,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   def __init__(
     self,
     name: str,
-    problems: Callable[[], Iterable[Problem]],
+    splits: Callable[[], Mapping[str, Iterable[Problem]]],
     data_dir: str | os.PathLike,
+    *,
+    of_task: str | None = None,
   ):
-    """Makes a builder of the data set `name`, which `problems` enumerates."""
+    """Makes a builder.
+
+    Args:
+      name: of the data set.
+      splits: makes its problems, by split.
+      data_dir: the folder of data sets.
+      of_task: the task whose local files these problems are, which keep their
+        order; None: of a family, in the order of the prompts' hashes.
+    """
     self.name = name
-    self._problems = problems
+    self._splits = splits
+    self._of_task = of_task
     super().__init__(data_dir=data_dir, file_format="array_record")
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -70,20 +86,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       builder=self,
       description=self.__doc__,
       features=tfds.features.FeaturesDict(features),
+      disable_shuffling=self._of_task is not None,
+      metadata=tfds.core.MetadataDict({_OF_TASK: self._of_task})
+      if self._of_task
+      else None,
     )
 
   def _split_generators(self, dl_manager):
     del dl_manager  # nothing is downloaded
-    splits = split_problems(self._problems())
     return {
       name: self._generate_examples(problems)
-      for name, problems in splits.items()
+      for name, problems in self._splits().items()
     }
 
-  def _generate_examples(self, problems) -> Iterator[tuple[str, dict]]:
-    for problem in problems:
+  def _generate_examples(self, problems) -> Iterator[tuple[str | int, dict]]:
+    for number, problem in enumerate(problems):
       row = {"prompt": problem.prompt, "answer": json.dumps(problem.answer)}
-      yield problem.prompt, row
+      yield problem.prompt if self._of_task is None else number, row
 
 
 def load(
@@ -108,22 +127,27 @@ def load(
   make = functools.partial(
     Builder,
     f"{family.name}_{difficulty}",
-    functools.partial(family.problems, **family.levels[difficulty - 1]),
+    lambda: split_problems(family.problems(**family.levels[difficulty - 1])),
   )
-  builder = _prepared(make, _data_dir(data_dir))
+  source = _source(_prepared(make, _data_dir(data_dir)), split, family.name)
+  return tuple(map(_problem, source.__getitems__(range(len(source)))))
+
+
+def _source(builder: tfds.core.DatasetBuilder, split: str, name: str):
+  """Returns the data source of a split, which holds a problem."""
   try:
     size = builder.info.splits[split].num_examples
   except (ValueError, KeyError) as error:
     raise ValueError(
-      f"split={split!r} is not a split of {family.name}, nor a part of one: "
-      f"{error}"
+      f"split={split!r} is not a split of {name}, nor a part of one: {error}"
     ) from error
   if size == 0:
-    raise ValueError(f"split={split!r} of {family.name} holds no problem")
-  rows = builder.as_data_source(split=split).__getitems__(range(size))
-  return tuple(
-    Problem(row["prompt"].decode(), json.loads(row["answer"])) for row in rows
-  )
+    raise ValueError(f"split={split!r} of {name} holds no problem")
+  return builder.as_data_source(split=split)
+
+
+def _problem(row: Mapping[str, bytes]) -> Problem:
+  return Problem(row["prompt"].decode(), json.loads(row["answer"]))
 
 
 def task(
@@ -143,6 +167,86 @@ def task(
     judge_steps=family.judge_steps,
     solutions=family.solutions,
   )
+
+
+class Stored(Sequence[Problem]):
+  """A split of a prepared data set; a problem is read when it is asked for."""
+
+  def __init__(self, source: Any, folder: Path):
+    """Makes it of a TFDS data source whose files lie in a folder."""
+    self._source = source
+    self._folder = folder
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __iter__(self) -> Iterator[Problem]:
+    return iter(self[:])  # at once: an eighth of the time
+
+  def __getitem__(self, row):
+    index = range(len(self))[row]
+    if isinstance(row, slice):
+      return self._read(index)
+    return self._read([index])[0]
+
+  def _read(self, rows: Sequence[int]) -> list[Problem]:
+    try:
+      return [_problem(row) for row in self._source.__getitems__(rows)]
+    except RuntimeError as error:  # of array_record, mostly without a name
+      raise ValueError(f"{self._folder}: {error}") from error
+
+
+def load_stored(split: str, folder: Path, of_task: str) -> Stored:
+  """Opens a split, or a part of one, of a data set that `store` wrote.
+
+  Args:
+    split: 'train', 'train[:100]' or whatever TFDS reads.
+    folder: of the data set, files.prepared_folder.
+    of_task: the task whose problems it has to hold.
+
+  Raises:
+    ValueError: the split is unknown or empty, the data set is broken or of
+      another task.
+  """
+  try:
+    builder = tfds.builder_from_directory(folder)
+    found = (builder.info.metadata or {}).get(_OF_TASK)
+  except Exception as error:  # whatever the parsers of its files raise
+    raise ValueError(f"{folder} is no whole data set: {error}") from error
+  if found != of_task:
+    raise ValueError(
+      f"{folder} is a data set of {found!r}, the task is {of_task!r}"
+    )
+  return Stored(_source(builder, split, str(folder)), folder)
+
+
+def store(
+  splits: Mapping[str, Iterable[Problem]], output: Path, of_task: str
+) -> Path:
+  """Writes the problems of local files as a data set.
+
+  Args:
+    splits: in their order.
+    output: the data set's folder; its name is the data set's.
+    of_task: the task that verifies them.
+
+  Returns:
+    The folder below `output` that holds the files, named by a version.
+
+  Raises:
+    ValueError: there is such a data set, or its name is none.
+  """
+  if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", output.name):
+    raise ValueError(
+      f"{output}: {output.name!r} is no name of a data set: small letters, "
+      "digits and single underscores, beginning with a letter"
+    )
+  if output.exists():
+    raise ValueError(f"{output} exists already")
+  make = functools.partial(
+    Builder, output.name, lambda: splits, of_task=of_task
+  )
+  return Path(_prepared(make, output.parent).data_dir)
 
 
 def _check_difficulty(family: Family, difficulty: int) -> None:

@@ -1,10 +1,13 @@
 """Rows of local files, and parts of splits: what file-based tasks share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import functools
 import json
 from pathlib import Path
 import re
 from typing import Any
+
+from entrojax.types import Problem
 
 ENDINGS = ("parquet", "jsonl", "json")
 
@@ -106,3 +109,56 @@ def find(folder: Path, name: str, endings: Sequence[str] = ENDINGS) -> Path:
       return path
   tried = " nor ".join(map(str, paths))
   raise ValueError(f"split={name!r}: there is no {tried}")
+
+
+def split_files(
+  folder: Path, endings: Sequence[str] = ENDINGS
+) -> dict[str, Path]:
+  """Returns the file of each split in a folder, by the split's name.
+
+  Raises:
+    ValueError: there is none, or there are two of one split.
+  """
+  found: dict[str, Path] = {}
+  for path in sorted(folder.iterdir()):
+    if path.suffix.removeprefix(".") not in endings:
+      continue
+    if path.stem in found:
+      raise ValueError(f"{found[path.stem]} and {path} are one split")
+    found[path.stem] = path
+  if not found:
+    raise ValueError(f"{folder} holds no file of {', '.join(endings)}")
+  return found
+
+
+def stored_loader(
+  path: Path, of_task: str
+) -> Callable[[str], Sequence[Problem]] | None:
+  """Returns what loads a split of a prepared data set; None: it is none."""
+  folder = prepared_folder(path)
+  if folder is None:
+    return None
+  from entrojax.tasks import builder  # takes a second
+
+  return functools.partial(builder.load_stored, folder=folder, of_task=of_task)
+
+
+def prepared_folder(path: Path) -> Path | None:
+  """Returns the folder of a TFDS data set: `path`, or its newest version.
+
+  None: `path` is something else.
+  """
+  if not path.is_dir():
+    return None
+  versions = [
+    p for p in path.iterdir() if re.fullmatch(r"\d+(\.\d+){2}", p.name)
+  ]
+  newest_first = sorted(
+    versions, key=lambda p: [int(n) for n in p.name.split(".")], reverse=True
+  )
+  for folder in (path, *newest_first):
+    # the first alone is in folders of other libraries too
+    heads = ("dataset_info.json", "features.json")
+    if all((folder / name).is_file() for name in heads):
+      return folder
+  return None

@@ -3,7 +3,8 @@ r"""Local files of mathematics as a task: parquet, JSON lines or a JSON list.
 `make_task("math", folder)` reads `folder/train.parquet` (.jsonl, .json) for the
 split 'train'; of a single file, `make_task("math", "math500.jsonl")`, the
 splits are 'all', and 'train', 'validation' and 'test' cut by a hash of the
-question. "math/dapo" is the same task with another grader: see math_answers.py.
+question. `entrojax.prepare_data` makes a TFDS data set of either, which is a
+folder too. "math/dapo" is the same task with another grader: math_answers.py.
 
 The layouts of GSM8K, MATH, MATH-500, DAPO-Math-17k, DeepScaleR, AIME, AMC,
 Minerva, OlympiadBench, RLVR-Decomposed and rllm are told apart row by row, by
@@ -23,7 +24,7 @@ A question loses DAPO's instruction, which its data set repeats in every prompt:
 the template of a run puts it on again, once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import functools
 import math
 import os
@@ -38,7 +39,6 @@ from entrojax.types import Problem, Task
 
 Cells = dict[str, Any]  # of a row, by column, as JSON or parquet has them
 Message = Mapping[str, str]  # role, content
-Template = Callable[[str], str]  # question -> prompt
 
 
 class Row(NamedTuple):
@@ -271,11 +271,10 @@ def answer_of_solution(solution: str) -> str | None:
 # -- the task -----------------------------------------------------------------
 
 
-def problem(row: Row, template: Template | None = None) -> Problem:
-  """Makes the problem of a row; its prompt is the question in the template."""
-  prompt = template(row.question) if template else row.question
+def problem(row: Row) -> Problem:
+  """Makes the problem of a row; its prompt is the question."""
   answer = {"gold": list(row.gold), "id": row.id, "source": row.source}
-  return Problem(prompt, answer | {"level": row.level})
+  return Problem(row.question, answer | {"level": row.level})
 
 
 class Splits:
@@ -285,10 +284,9 @@ class Splits:
   that was read before: a training set that contains the test set.
   """
 
-  def __init__(self, path: Path, template: Template | None):
+  def __init__(self, path: Path):
     """Makes it of a file, or of a folder with a file for each split."""
     self._path = path
-    self._template = template
     self._read = functools.cache(_told)
     self._questions: dict[str, set[str]] = {}  # split -> its questions
 
@@ -303,7 +301,7 @@ class Splits:
     if not rows:
       raise ValueError(f"split={split!r} of {self._path} holds no problem")
     self._tell_shared(split, {same_question(row.question) for row in rows})
-    return tuple(problem(row, self._template) for row in rows)
+    return tuple(map(problem, rows))
 
   def _rows(self, name: str) -> Sequence[Row]:
     if self._path.is_dir():
@@ -311,16 +309,12 @@ class Splits:
     rows = self._read(self._path)
     if name == "all":
       return rows
-    from entrojax.tasks.builder import split_problems  # takes a second
-
-    splits = split_problems(
-      [Problem(row.question, {"row": row}) for row in rows]
-    )
+    splits = split_rows(rows)
     if name not in splits:
       raise ValueError(
         f"split={name!r} of a file must be one of {('all', *splits)}"
       )
-    return [part.answer["row"] for part in splits[name]]
+    return splits[name]
 
   def _tell_shared(self, split: str, questions: set[str]) -> None:
     for other, others in self._questions.items():
@@ -334,18 +328,35 @@ class Splits:
     self._questions[split] = questions
 
 
-def _told(path: Path) -> tuple[Row, ...]:
-  """Reads a file and tells what was left out."""
-  rows, duplicates, conflicts, empty = read(path)
+def split_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
+  """Cuts the rows of a file into splits by the hash of the question."""
+  from entrojax.tasks.builder import split_problems  # takes a second
+
+  splits = split_problems(Problem(row.question, {"row": row}) for row in rows)
+  return {
+    name: [part.answer["row"] for part in problems]
+    for name, problems in splits.items()
+  }
+
+
+def left_out(loaded: Loaded) -> str:
+  """Says how many rows of a file were left out and why; '' for none."""
+  _, duplicates, conflicts, empty = loaded
   counts = {
     f"{duplicates} with the question of an earlier one ({conflicts} of them "
     "with another answer)": duplicates,
     f"{empty} without an answer": empty,
   }
-  told = ", ".join(text for text, count in counts.items() if count)
+  return ", ".join(text for text, count in counts.items() if count)
+
+
+def _told(path: Path) -> tuple[Row, ...]:
+  """Reads a file and tells what was left out."""
+  loaded = read(path)
+  told = left_out(loaded)
   if told:
     warnings.warn(f"{path}: left out rows: {told}", stacklevel=4)
-  return rows
+  return loaded.rows
 
 
 def task(
@@ -353,15 +364,13 @@ def task(
   difficulty: int = 1,
   *,
   grader: str = "boxed",
-  template: Template | None = None,
 ) -> Task:
-  """Makes the task of a file, or of a folder of files.
+  """Makes the task of a file, a folder of files or a prepared data set.
 
   Args:
     path: of it.
     difficulty: 1, for a file holds problems of the difficulty it was made with.
     grader: one of math_answers.GRADERS.
-    template: makes a prompt of a question; None: the question is the prompt.
 
   Raises:
     ValueError: there is no such file, or grader, or a difficulty is given.
@@ -373,12 +382,13 @@ def task(
       f"task.difficulty must be 1 for math, got {difficulty}: its files hold "
       "problems of the difficulty they were made with"
     )
-  if not Path(path).expanduser().exists():
+  path = Path(path).expanduser()
+  if not path.exists():
     raise ValueError(f"task.data_dir={str(path)!r} does not exist")
   made = math_answers.make_grader(grader)
   return Task(
     name="math",
-    load=Splits(Path(path).expanduser(), template),
+    load=files.stored_loader(path, "math") or Splits(path),
     verify=math_answers.make_verifier(made),
     equivalent=math_answers.equivalent(made),
   )

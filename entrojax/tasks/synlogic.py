@@ -349,7 +349,7 @@ def load(split: str, folder: str | os.PathLike) -> tuple[Problem, ...]:
 
 
 def task(folder: str | os.PathLike | None, difficulty: int) -> Task:
-  """Makes the task of a folder of SynLogic's files.
+  """Makes the task of a folder of SynLogic's files, or of a prepared data set.
 
   Raises:
     ValueError: no folder is given, or a difficulty is.
@@ -361,4 +361,8 @@ def task(folder: str | os.PathLike | None, difficulty: int) -> Task:
       f"task.difficulty must be 1 for synlogic, got {difficulty}: its files "
       "hold problems of the difficulty they were made with"
     )
-  return Task("synlogic", functools.partial(load, folder=folder), verify)
+  folder = Path(folder).expanduser()
+  stored = files.stored_loader(folder, "synlogic")
+  return Task(
+    "synlogic", stored or functools.partial(load, folder=folder), verify
+  )

@@ -1,7 +1,7 @@
 """Writes tiny model folders and their logits, all made by transformers.
 
     pip install torch==2.13.0 transformers==5.23.0
-    python tests/parity/make_goldens.py
+    python tests/parity/make_goldens.py [CASE ...]
 
 Run again only if a case is added: weights are drawn by torch. Each folder has
 what `save_pretrained` wrote, and goldens.npz: tokens i32[3, 12], mask
@@ -10,10 +10,13 @@ f32[3, 12, V].
 """
 
 from pathlib import Path
+import sys
 
 import numpy as np
 import torch
 from transformers import (
+  Gemma3ForCausalLM,
+  Gemma3TextConfig,
   LlamaConfig,
   LlamaForCausalLM,
   Qwen2Config,
@@ -48,6 +51,15 @@ LLAMA3 = {
   "original_max_position_embeddings": 64,
 }
 CASES = {
+  "llama3": (
+    LlamaForCausalLM,
+    LlamaConfig(
+      **{**SIZES, "eos_token_id": [2, 5]},
+      head_dim=8,
+      tie_word_embeddings=False,
+      rope_parameters=LLAMA3,
+    ),
+  ),
   "qwen2": (
     Qwen2ForCausalLM,
     Qwen2Config(
@@ -65,21 +77,26 @@ CASES = {
       rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
     ),
   ),
-  "llama3": (
-    LlamaForCausalLM,
-    LlamaConfig(
-      **{**SIZES, "eos_token_id": [2, 5]},
-      head_dim=8,
-      tie_word_embeddings=False,
-      rope_parameters=LLAMA3,
-    ),
-  ),
   "smollm2": (
     LlamaForCausalLM,
     LlamaConfig(
       **SIZES,
       tie_word_embeddings=True,
       rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+    ),
+  ),
+  "gemma3": (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig(
+      **SIZES,
+      head_dim=8,
+      query_pre_attn_scalar=5,
+      sliding_window=4,
+      layer_types=["sliding_attention", "full_attention"],
+      rope_parameters={
+        "full_attention": {"rope_type": "default", "rope_theta": 1000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+      },
     ),
   ),
 }
@@ -91,7 +108,7 @@ def make_model(name: str) -> torch.nn.Module:
   Those of SmolLM2, whose released files are bfloat16, are numbers of that type.
   """
   make, config = CASES[name]
-  torch.manual_seed(sorted(CASES).index(name))
+  torch.manual_seed(list(CASES).index(name))
   config._attn_implementation = "eager"
   model = make(config).eval()
   with torch.no_grad():
@@ -124,7 +141,7 @@ def logits_of(model: torch.nn.Module, tokens, mask) -> np.ndarray:
 
 def main() -> None:
   tokens, mask = make_rows()
-  for name in CASES:
+  for name in sys.argv[1:] or CASES:
     folder = FOLDER / name
     model = make_model(name)
     folder.mkdir(exist_ok=True)
