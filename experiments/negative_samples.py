@@ -28,14 +28,6 @@ from entrojax import recorded
 from entrojax.collect import report
 from entrojax.train import train
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/bcpg_nsa.py", "of all runs"
-)
-_OUTPUT = flags.DEFINE_string("output", None, "folder of all runs")
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "of rollouts and updates")
-_BETAS = flags.DEFINE_list("betas", ["1", "0.5", "0", "-0.5"], "1 = BCPG")
-_EPOCHS = flags.DEFINE_float("epochs", 8.0, "passes over the rollouts")
-
 BCPG = 1.0
 
 
@@ -126,22 +118,35 @@ def table(found: Sequence[Mapping[float, list[dict[str, float]]]]) -> list[str]:
   return lines
 
 
+def define_flags() -> None:
+  """Defines what the command takes; importing this file defines nothing."""
+  config_flags.DEFINE_config_file(
+    "config", "configs/bcpg_nsa.py", "of all runs"
+  )
+  flags.DEFINE_string("output", None, "folder of all runs")
+  flags.DEFINE_list("seeds", ["0", "1", "2"], "of rollouts and updates")
+  flags.DEFINE_list("betas", ["1", "0.5", "-0.5"], "1 = BCPG")
+  flags.DEFINE_float("epochs", 8.0, "passes over the rollouts")
+  flags.mark_flag_as_required("output")
+
+
 def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  betas = [float(beta) for beta in _BETAS.value]
+  given = flags.FLAGS
+  betas = [float(beta) for beta in given.betas]
   if BCPG not in betas:
     raise app.UsageError("--betas needs 1, BCPG")
   found = []
-  for seed in _SEEDS.value:
-    config = copy.deepcopy(_CONFIG.value)
+  for seed in given.seeds:
+    config = copy.deepcopy(given.config)
     config.seed = int(seed)
-    folder = Path(str(_OUTPUT.value)) / f"seed={seed}"
-    found.append(run_seed(config, folder, betas, _EPOCHS.value))
+    folder = Path(given.output) / f"seed={seed}"
+    found.append(run_seed(config, folder, betas, given.epochs))
   print("\n".join(table(found)))
 
 
 if __name__ == "__main__":
   logging.set_verbosity(logging.ERROR)
-  flags.mark_flag_as_required("output")
+  define_flags()
   app.run(main)
