@@ -24,7 +24,6 @@ def get_config() -> Config:
     {
       "path": config_dict.placeholder(str),  # a folder; bases/... ship with us
       "dtype": "float32",  # of activations; bfloat16 on TPU
-      "attention": "einsum",  # of updates; cudnn: on a GPU, in bfloat16
       "scan_layers": False,  # loop over one compiled layer: for deep models
       "rematerialise": False,  # keep only each layer's input for the backward
       "query_chunk": 0,  # queries attended at one time; 0 = all: for long ones

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict as Config
 from entrojax import tokenizer as tokenizers
 from entrojax.evaluate import Generate
 from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
-from entrojax.models.fused_attention import Attend, fused_attention
 from entrojax.rollout import generate, greedy, make_sampler
 from entrojax.sharding import by_row, num_row_shards, param_shardings
 from entrojax.slots import generate_in_slots
@@ -93,26 +92,8 @@ def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
     rematerialise=config.model.rematerialise,
     query_chunk=config.model.query_chunk,
     lora=make_lora(config),
-    fused=_make_fused(config.model.attention, dtype),
     mesh=mesh,
   )
-
-
-def _make_fused(name: str, dtype: Any) -> Attend | None:
-  """Returns what config.model.attention names."""
-  if name == "einsum":
-    return None
-  if name != "cudnn":
-    raise ValueError(
-      f"model.attention must be 'einsum' or 'cudnn', got {name!r}"
-    )
-  backend = jax.default_backend()
-  if backend != "gpu" or dtype == jnp.float32:
-    raise ValueError(
-      "model.attention is 'cudnn', which needs a GPU and model.dtype = "
-      f"bfloat16; this is a {backend} and {dtype}"
-    )
-  return fused_attention("cudnn")
 
 
 def jit(

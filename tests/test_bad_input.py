@@ -49,7 +49,6 @@ WRONG = {
   "task.difficulty": (9, r"task\.difficulty must lie in 1\.\.2 for countdown"),
   "task.train_split": ("trian", r"'trian' is not a split"),
   "evaluation.split": ("validation[:0]", r"holds no problem|empty"),
-  "model.attention": ("cudnn", r"needs a GPU and model\.dtype .* is a cpu"),
   "model.path": ("/no/such/folder", r"model\.path: /no/such/folder"),
   "optimizer.learning_rate": (0.0, r"optimizer\.learning_rate must be above 0"),
   "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),

@@ -10,7 +10,6 @@ import pytest
 import safetensors.numpy
 
 from entrojax.models import DecoderConfig, decoder, hugging_face
-from entrojax.models.fused_attention import fused_attention
 from entrojax.token_stats import unembed
 from tests.tiny_models import random_params
 
@@ -240,8 +239,6 @@ def test_a_row_of_padding_is_finite_with_finite_gradients(tiny_model):
     {"scan_layers": True},
     {"rematerialise": True},
     {"scan_layers": True, "rematerialise": True},
-    {"fused": fused_attention("xla")},
-    {"fused": fused_attention("xla"), "scan_layers": True},
   ],
 )
 def test_how_it_is_computed_changes_no_value_and_no_gradient(

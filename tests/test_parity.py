@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from entrojax.models import decoder, hugging_face
-from entrojax.models.fused_attention import fused_attention
 from entrojax.models.rope import Llama3Scaling, frequencies
 from entrojax.rollout import generate, make_sampler
 from entrojax.scoring import score
@@ -74,17 +73,6 @@ def test_logits_of_padded_rows_are_those_of_transformers(name):
   for prompt_length in (None, 6):
     found = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
     assert largest_difference(found, golden["logits"], mask) < TOLERANCE
-
-
-@pytest.mark.parametrize("name", ["qwen3", "gemma3"])
-def test_so_are_those_of_fused_attention(name):
-  golden = np.load(GOLDENS / name / "goldens.npz")
-  sizes, params = hugging_face.load(GOLDENS / name)
-  assert sizes.num_attention_heads > sizes.num_key_value_heads > 1
-  tokens, mask = golden["tokens"], golden["mask"]
-  fused = fused_attention("xla")
-  found = logits_of(sizes, params, tokens, mask, fused=fused)
-  assert largest_difference(found, golden["logits"], mask) < TOLERANCE
 
 
 def test_layers_of_both_types_are_told_apart_in_a_scan():
