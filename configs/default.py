@@ -73,6 +73,52 @@ def get_config() -> Config:
       "on_exhausted": "train_partial",  # if groups miss; skip_step, raise
     }
   )
+  config.offline = Config(  # trains on rollouts that model.path sampled once
+    {
+      "enabled": False,
+      "rollouts": config_dict.placeholder(str),  # of collect; None: made first
+      "num_prompts": 2048,  # to make them of; each gets rollout.group_size
+    }
+  )
+  config.segmentation = Config({"name": "rules"})  # of responses into steps
+  config.rules = Config(
+    {
+      "min_length": 40,  # characters of a step
+      "separators": (),  # texts to cut after, beside lines and sentences
+    }
+  )
+  config.sat = Config(
+    {
+      "model": "sat-3l-sm"  # a folder, or a name on the Hugging Face hub
+    }
+  )
+  # of the steps of wrong responses: oracle, chat_model, reward_model; a step is
+  # right if all of them say so
+  config.judges = ()
+  config.oracle = Config()
+  config.chat_model = Config(  # behind an OpenAI-compatible HTTP service
+    {
+      "url": config_dict.placeholder(str),  # without /chat/completions
+      "model": config_dict.placeholder(str),  # its name there
+      "key_variable": "OPENAI_API_KEY",  # of the environment; "" = no key
+      "timeout": 60.0,  # seconds of one try
+      "max_tries": 5,
+      "first_pause": 1.0,  # seconds before the second try, then doubled
+      "concurrency": 8,  # requests at once
+    }
+  )
+  config.reward_model = Config(  # of steps: a language model that marks them
+    {
+      "path": config_dict.placeholder(str),  # its folder
+      "separator": config_dict.placeholder(str),  # text behind each step
+      "good": config_dict.placeholder(str),  # token of a right step
+      "bad": config_dict.placeholder(str),  # token of a wrong one
+      "threshold": 0.5,  # score above which a step is right
+      "max_length": 2048,  # tokens of problem and steps
+      "batch_size": 8,  # responses at once
+      "dtype": "float32",  # of activations
+    }
+  )
   config.curriculum = Config(  # of prompts, by semantic entropy
     {
       "table": config_dict.placeholder(str),  # of prompt_entropy; None: off
@@ -157,6 +203,16 @@ def get_config() -> Config:
   config.objective = ("ppo_clip",)  # members of the chain, in order
   config.aggregation = "token-mean"  # seq-mean-token-{mean,sum,sum-norm}
   config.reinforce = Config()
+  config.bcpg = Config(  # with aggregation seq-mean-token-mean alone
+    {
+      "tau": 1e-3  # reward per nat of a response's log-prob, a sum over tokens
+    }
+  )
+  config.negative_sample_augmentation = Config(  # needs offline and judges
+    {
+      "beta": 0.5  # times A on right steps of wrong responses; 1 = off
+    }
+  )
   config.ppo_clip = Config(
     {
       "clip_low": 0.2,

@@ -1,13 +1,16 @@
 """From a config to the parts of a run: every error before any compilation."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
+import numpy as np
 import optax
 
 from entrojax import advantages, aggregation
@@ -17,13 +20,17 @@ from entrojax.check import (
   check_divisibility,
   check_evaluation,
   check_evaluation_rows,
+  check_rollout_rows,
 )
 from entrojax.evaluate import Generate
-from entrojax.inputs import Data, read_data
+from entrojax.inputs import Data, one_stage, read_data, settings_of
 from entrojax.models import DecoderConfig
-from entrojax.policy import jit, load_policy, make_generate
+from entrojax.policy import Policy, jit, load_policy, make_generate
 from entrojax.recipe import Recipe, make_recipe
+from entrojax.recorded import Recorded, record
+from entrojax.scoring import score_in_microbatches
 from entrojax.sharding import (
+  by_row,
   make_mesh,
   num_row_shards,
   param_shardings,
@@ -53,10 +60,15 @@ class Run(NamedTuple):
   functions: Functions
   state: TrainState
   ref_params: Params | None
+  recorded: Recorded | None = None  # what an offline run trains on
 
 
-def build(config: Config) -> Run:
+def build(config: Config, rollouts: Path | None = None) -> Run:
   """Builds a run.
+
+  Args:
+    config: of the run.
+    rollouts: the file that an offline run trains on.
 
   Raises:
     ValueError: a setting cannot work, a file is missing or malformed; the
@@ -66,7 +78,12 @@ def build(config: Config) -> Run:
   mesh = make_mesh(config.mesh)
   check_divisibility(config, num_row_shards(mesh))
   recipe = make_recipe(config)
-  data = read_data(config)
+  data, recorded = read_data(config), None
+  if rollouts is not None:
+    recorded = record(
+      rollouts, settings_of(config), config.judges, data.tokenizer
+    )
+    data = data._replace(stages=one_stage(config, recorded.problems, data))
   sizes, policy, params = load_policy(config, data.tokenizer, mesh)
   ref_params = None
   if recipe.needs_reference:
@@ -102,7 +119,9 @@ def build(config: Config) -> Run:
     ),
     learning_rate=recipe.learning_rate,
   )
-  return Run(mesh, sizes, data, functions, state, ref_params)
+  if recorded is not None:
+    recorded = _with_behaviour(config, policy, state.params, mesh, recorded)
+  return Run(mesh, sizes, data, functions, state, ref_params, recorded)
 
 
 def build_evaluation(
@@ -128,6 +147,71 @@ def build_evaluation(
   return generate, params
 
 
+def build_sampler(
+  config: Config, tokenizer: tokenizers.Tokenizer
+) -> tuple[Generate, Params, Mesh]:
+  """Builds what samples as a run does, without anything that trains.
+
+  Returns:
+    (params, prompts, key) -> rollout.group_size samples of each prompt,
+    jitted, the parameters of config.model.path on the mesh, and the mesh.
+
+  Raises:
+    ValueError: a setting cannot work, or the model's folder; see `build`.
+  """
+  check_evaluation(config)
+  mesh = make_mesh(config.mesh)
+  check_rollout_rows(config, num_row_shards(mesh))
+  _, policy, params = load_policy(config, tokenizer, mesh)
+  settings = config.rollout
+  generate = make_generate(
+    config, policy, tokenizer, mesh, settings, settings.group_size
+  )
+  return generate, params, mesh
+
+
+def _with_behaviour(
+  config: Config,
+  policy: Policy,
+  params: Params,
+  mesh: Mesh,
+  recorded: Recorded,
+) -> Recorded:
+  """Returns recorded rollouts with log-probs and entropies of their policy.
+
+  The training code computes them, from the parameters that a fresh run begins
+  with: log pi - log pi_old then begins at 0.
+  """
+  scores = jit(
+    lambda model: functools.partial(
+      score_in_microbatches,
+      model,
+      response_length=config.rollout.response_length,
+      group_size=config.rollout.group_size,
+      temperature=config.rollout.temperature,
+      num_microbatches=config.training.num_microbatches,
+      rematerialise=False,
+      mesh=mesh,
+    ),
+    policy,
+    out_shardings=by_row(mesh),
+  )
+  batch_size, number = config.rollout.num_prompts, len(recorded.problems)
+  log_probs: list[np.ndarray] = []
+  entropy: list[np.ndarray] = []
+  for start in range(0, number, batch_size):
+    # the last batch is filled up with repeats, so that shapes never change
+    groups = np.arange(start, start + batch_size) % number
+    rollout = jax.device_put(recorded.rollout(groups), by_row(mesh))
+    stats = scores(params, rollout.tokens, rollout.positions)
+    for values, rows in zip(stats, (log_probs, entropy), strict=True):
+      rows += recorded.unpadded(values, groups)
+  rows_read = len(recorded.responses)
+  return dataclasses.replace(
+    recorded, log_probs=log_probs[:rows_read], entropy=entropy[:rows_read]
+  )
+
+
 def make_update_of(
   config: Config, recipe: Recipe, mesh: Mesh
 ) -> Callable[[Model], Update]:
@@ -144,6 +228,7 @@ def make_update_of(
     temperature=config.rollout.temperature,
     members=recipe.members,
     entropy_gradient=config.projection.enabled,
+    on_policy=not config.offline.enabled,
     mesh=mesh,
     **config.training,
   )

@@ -9,11 +9,14 @@ import warnings
 
 from ml_collections import ConfigDict as Config
 
-from entrojax import advantages, control, objectives
+from entrojax import advantages, control, judges, objectives, segmentation
 from entrojax.dynamic_sampling import ON_EXHAUSTED
 
-# what objectives and advantages export beside their members
-_NO_MEMBERS = ("chain", "policy_loss", "apply_rules", "uplift_rate")
+# what these modules export beside their members
+_NO_MEMBERS = (
+  *("chain", "policy_loss", "apply_rules", "uplift_rate"),
+  *("consensus", "by_pieces", "token_steps"),
+)
 # members of a chain that take a controller's coefficient, and the controllers
 # whose coefficient means what they take
 _DRIVEN = {
@@ -65,10 +68,13 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
   enabled = {*config.objective, *config.advantage, config.control.name}
   if "seed_grpo" in enabled:
     enabled.add("clusters")
+  if config.offline.enabled:
+    enabled |= {*config.judges, config.segmentation.name}
   switches = {
     "dynamic_sampling.enabled": config.dynamic_sampling.enabled,
     "projection.enabled": config.projection.enabled,
     "curriculum.table": config.curriculum.table,
+    "offline.enabled": config.offline.enabled,
   }
   sections = {key: key.partition(".")[0] for key in switches}
   enabled |= {sections[key] for key, on in switches.items() if on}
@@ -78,7 +84,7 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
       f"{config.control.name!r} holds no entropy"
     )
   methods = {"clusters", *sections.values()}
-  for module in (objectives, advantages, control):
+  for module in (objectives, advantages, control, judges, segmentation):
     methods |= set(_members(module))
   for key in keys:
     section, _, leaf = key.partition(".")
@@ -132,14 +138,32 @@ def check(config: Config) -> None:
   _check_stare_target(config)
   _check_projection(config)
   _check_curriculum(config)
+  _check_steps(config)
+  if config.offline.enabled:
+    check_offline(config)
   _check_clip_range(config)
-  if "gspo" in config.objective and config.aggregation != "seq-mean-token-mean":
+  of_sequences = {"gspo", "bcpg"} & set(config.objective)
+  if of_sequences and config.aggregation != "seq-mean-token-mean":
     raise ValueError(
-      "aggregation must be 'seq-mean-token-mean' with gspo in objective, got "
-      f"{config.aggregation!r}"
+      f"aggregation must be 'seq-mean-token-mean' with {min(of_sequences)} in "
+      f"objective, got {config.aggregation!r}"
     )
   _warn_of_settings(config)
   _warn_of_inert_members(config)
+
+
+def check_offline(config: Config) -> None:
+  """Raises ValueError naming the first key that forbids recorded rollouts."""
+  check_evaluation(config)
+  if not config.task.name:
+    raise ValueError("task.name is not set")
+  _check_at_least(config, {"rollout.num_prompts": 1, "offline.num_prompts": 1})
+  for key in ("dynamic_sampling.enabled", "curriculum.table"):
+    if _get(config, key):
+      raise ValueError(
+        f"{key} is {_get(config, key)} and offline.enabled is True: rollouts "
+        "are sampled once, from all prompts alike"
+      )
 
 
 def check_sft(config: Config) -> None:
@@ -267,6 +291,22 @@ def _check_advantage(config: Config) -> None:
     )
 
 
+def _check_steps(config: Config) -> None:
+  """Raises ValueError if steps are needed and nobody judges them."""
+  name = "negative_sample_augmentation"
+  if name not in config.objective:
+    return
+  if not config.offline.enabled:
+    raise ValueError(
+      f"objective has {name}, but offline.enabled is False: only recorded "
+      "rollouts have judged steps"
+    )
+  if not config.judges:
+    raise ValueError(
+      f"objective has {name}, but judges is empty: no step would be marked"
+    )
+
+
 def _check_clip_range(config: Config) -> None:
   """Raises ValueError if steer and its surrogate clip differently."""
   if "steer" not in config.objective or config.steer.form != "theorem":
@@ -336,10 +376,11 @@ def _warn_of_dropped_groups(config: Config) -> None:
 
 def _warn_of_inert_members(config: Config) -> None:
   """Warns of members of the chain that the schedule leaves nothing to do."""
-  if config.training.updates_per_rollout > 1:
+  if config.training.updates_per_rollout > 1 or config.offline.enabled:
     return
   for name in (
     "ppo_clip",
+    "bcpg",
     "gspo",
     "cispo",
     "ce_gppo",
@@ -467,8 +508,14 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
       f"{training.num_microbatches} training.num_microbatches x "
       f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
     )
-  _check_rows(config, "rollout.num_prompts", num_row_shards)
+  check_rollout_rows(config, num_row_shards)
   check_evaluation_rows(config, num_row_shards)
+
+
+def check_rollout_rows(config: Config, num_row_shards: int) -> None:
+  """Raises ValueError if rows of a rollout do not divide over the mesh."""
+  for key in ("rollout.num_prompts", "rollout.num_slots"):
+    _check_rows(config, key, num_row_shards)
 
 
 def check_evaluation_rows(config: Config, num_row_shards: int) -> None:

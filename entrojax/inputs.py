@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 import functools
 from pathlib import Path
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict as Config
 import numpy as np
@@ -14,6 +14,7 @@ from entrojax import tokenizer as tokenizers
 from entrojax.check import member
 from entrojax.curriculum import Stages, read_entropies, stage_rows
 from entrojax.data import PromptStream, Templated, encode_prompts
+from entrojax.models import hugging_face
 from entrojax.policy import model_folder
 from entrojax.tasks import make_task
 from entrojax.types import Problem, Task
@@ -86,6 +87,49 @@ def load_problems(config: Config, task: Task, split: str) -> Sequence[Problem]:
   return Templated(task.load(split), make_template(config))
 
 
+def training_rows(config: Config, problems: Sequence[Problem]) -> np.ndarray:
+  """Returns the rows of the training split that are trained on, i64[N]."""
+  if config.task.subset:
+    return prompt_subset.read(Path(config.task.subset), problems)
+  return np.arange(len(problems))
+
+
+def one_stage(
+  config: Config, problems: Sequence[Problem], data: Data
+) -> Stages:
+  """Makes the stream of these prompts, without a curriculum."""
+  return Stages((_stream(config, problems, data.tokenizer),), length=1)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+  """Returns what recorded rollouts depend on."""
+  names = ("model", "task", "prompt", "rollout", "segmentation")
+  sections = {name: config[name].to_dict() for name in names}
+  weights = hugging_face.digest(model_folder(config.model.path))
+  return {
+    **sections,
+    "seed": config.seed,
+    "num_prompts": config.offline.num_prompts,
+    "model": {**sections["model"], "weights": weights},
+    config.segmentation.name: config[config.segmentation.name].to_dict(),
+    "judges": {name: config[name].to_dict() for name in config.judges},
+  }
+
+
+def _stream(
+  config: Config,
+  problems: Sequence[Problem],
+  tokenizer: tokenizers.Tokenizer,
+) -> PromptStream:
+  return PromptStream(
+    problems,
+    tokenizer=tokenizer,
+    num_prompts=config.rollout.num_prompts,
+    prompt_length=config.rollout.prompt_length,
+    seed=config.seed,
+  )
+
+
 def _stages(
   config: Config,
   problems: Sequence[Problem],
@@ -101,17 +145,9 @@ def _stages(
   templated = Templated(list(problems), make_template(config))
 
   def stream(rows: np.ndarray) -> PromptStream:
-    return PromptStream(
-      [templated[row] for row in rows],
-      tokenizer=tokenizer,
-      num_prompts=config.rollout.num_prompts,
-      prompt_length=config.rollout.prompt_length,
-      seed=config.seed,
-    )
+    return _stream(config, [templated[row] for row in rows], tokenizer)
 
-  rows = np.arange(len(problems))
-  if config.task.subset:
-    rows = prompt_subset.read(Path(config.task.subset), problems)
+  rows = training_rows(config, problems)
   settings = config.curriculum
   if not settings.table:
     return Stages((stream(rows),), length=1)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import functools
 import inspect
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,17 +11,27 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict as Config
 import optax
 
-from entrojax import advantages, aggregation, control, objectives
+from entrojax import (
+  advantages,
+  aggregation,
+  control,
+  judges,
+  objectives,
+  segmentation,
+)
 from entrojax.check import member
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.projection import adam_preconditioner, entropy_projection
+from entrojax.segmentation import Segmenter
 from entrojax.types import (
   AdvantageRule,
   Controller,
   Objective,
   Responses,
   ScoredTokens,
+  StepJudge,
+  Task,
 )
 
 
@@ -90,6 +101,33 @@ def _try_advantage_rules(
   jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
 
 
+def make_segmenter(config: Config) -> Segmenter:
+  """Makes what cuts responses into steps, as config.segmentation says."""
+  name = config.segmentation.name
+  make = member(segmentation, name, "segmentation.name")
+  return make(**config.get(name, {}))
+
+
+def make_judges(
+  config: Config, task: Task, *, cache: Path
+) -> Mapping[str, StepJudge]:
+  """Makes the judges of steps that config.judges names.
+
+  Args:
+    config: of the run.
+    task: has the oracle.
+    cache: file of a chat_model's verdicts.
+  """
+  made = {}
+  for name in config.judges:
+    make = member(judges, name, "judges")
+    settings = dict(config.get(name, {}))
+    given = {"task": task, "cache": cache}
+    wanted = inspect.signature(make).parameters.keys() & given.keys()
+    made[name] = make(**settings, **{key: given[key] for key in wanted})
+  return made
+
+
 def needs_reference(objective: Objective) -> bool:
   """Returns whether a member of the chain reads the reference's log-probs."""
   try:
@@ -112,6 +150,7 @@ def _try_objective(
     advantages=token,
     mask=token,
     ref_log_probs=token if with_reference else None,
+    step_ok=token,
   )
   _, metrics = jax.eval_shape(
     lambda t: objectives.policy_loss(

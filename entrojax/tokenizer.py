@@ -18,6 +18,9 @@ import tokenizers
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"  # 0, 1, 2 in a character tokenizer
 
 
+_LONGEST_CHARACTER = 4  # tokens, one a byte
+
+
 class Tokenizer:
   """Encodes and decodes text; knows which tokens end and pad a row.
 
@@ -76,6 +79,33 @@ class Tokenizer:
       if i != self.pad_id:
         kept.append(int(i))
     return self._backend.decode(kept, skip_special_tokens=True)
+
+  def decode_with_starts(self, ids: Sequence[int]) -> tuple[str, list[int]]:
+    """Returns the text as `decode` does, and where each token's begins.
+
+    A token that holds a part of a character alone begins with that character,
+    or behind it; those from the first EOS on begin at the end. Linear in the
+    number of tokens, whatever they are.
+
+    Returns:
+      text, and for each id the index of its first character, ascending.
+    """
+    text = self.decode(ids)
+    starts: list[int] = []
+    # A token's text can depend on the one before it (a leading space) and on
+    # those after it (a character of several bytes): decode a few together.
+    anchor = read = end = 0
+    for i in range(len(ids)):
+      starts.append(min(end, len(text)))
+      before = self.decode(ids[anchor:read])
+      after = self.decode(ids[anchor : i + 1])
+      unfinished = (
+        after.endswith("\ufffd") and i + 1 - read < _LONGEST_CHARACTER
+      )
+      if not unfinished:
+        end += max(len(after) - len(before), 0)
+        anchor, read = read, i + 1
+    return text, starts
 
   def _encode(self, text: str, *, special_tokens: bool) -> tokenizers.Encoding:
     try:

@@ -17,7 +17,9 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.build import Run, build
+from entrojax.check import check
 from entrojax.checkpoint import Checkpoints
+from entrojax.collect import report
 from entrojax.dynamic_sampling import Sampled, refill
 from entrojax.effects import Effects
 from entrojax.evaluate import (
@@ -31,6 +33,7 @@ from entrojax.interrupt import Interruption
 from entrojax.live_law import LiveLaw
 from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
+from entrojax.recorded import Recorded
 from entrojax.rewards import (
   group_responses,
   judge,
@@ -48,6 +51,7 @@ from entrojax.types import (
   TrainState,
 )
 from entrojax.workdir import (
+  ROLLOUTS_FILE,
   SAMPLES_FILE,
   hold_workdir,
   trim_samples,
@@ -78,6 +82,16 @@ class StepRecord(NamedTuple):
   started: float  # time.perf_counter at its start
 
 
+class Drawn(NamedTuple):
+  """The batch of a rollout step, before its advantages."""
+
+  rollout: Rollout  # on the device
+  responses: Responses  # of the batch, on the host
+  everything: Responses  # all that were judged for it
+  numbers: dict[str, Any]
+  step_ok: Array | None = None  # f32[B, T], as of a Batch
+
+
 def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
   """Runs a config in a work directory.
 
@@ -95,7 +109,7 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
   """
   with contextlib.ExitStack() as stack:
     stack.enter_context(hold_workdir(workdir))
-    run = build(config)
+    run = build(config, _rollouts(config, workdir))
     interruption = stack.enter_context(Interruption())
     checkpoints = Checkpoints(
       workdir / "checkpoints", keep=config.checkpoint.keep
@@ -122,6 +136,9 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
 
     effects = Effects((*config.advantage, *config.objective, "projection"))
     trim_samples(workdir, None if fresh else standing.rollout_step)
+
+    if run.recorded is not None:
+      progress.note(run.recorded.summary())
 
     law = LiveLaw(workdir)
 
@@ -158,6 +175,18 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
     if fresh:
       evaluate(standing)
     return _loop(config, run, standing, write, evaluate, save, interruption)
+
+
+def _rollouts(config: Config, workdir: Path) -> Path | None:
+  """Returns the file that an offline run trains on, made if it is to be."""
+  if not config.offline.enabled:
+    return None
+  if config.offline.rollouts:
+    return Path(config.offline.rollouts)
+  check(config)  # all of it, before anything is sampled
+  path = workdir / ROLLOUTS_FILE
+  report(config, path)
+  return path
 
 
 def _standing(config: Config, run: Run, checkpoints: Checkpoints) -> Standing:
@@ -236,6 +265,37 @@ def _rollout_step(
   generate_key, update_key = jax.random.split(
     jax.random.fold_in(standing.key, standing.rollout_step)
   )
+  if run.recorded is None:
+    drawn = _sampled(config, run, standing, generate_key)
+  else:
+    drawn = _replayed(config, run, run.recorded, standing)
+  responses = run.functions.advantage(drawn.responses)
+  state, metrics = run.functions.update(
+    standing.state,
+    standing.ref_params,
+    make_batch(drawn.rollout, responses, drawn.step_ok),
+    update_key,
+  )
+  numbers = drawn.numbers | reward_metrics(
+    drawn.everything, jax.device_get(responses)
+  )
+  of_stage = standing.rollout_step - stages.first_step(standing.rollout_step)
+  updates = config.training.updates_per_rollout
+  standing = standing._replace(
+    state=state,
+    rollout_step=standing.rollout_step + 1,
+    step=standing.step + updates,
+    tokens=standing.tokens + int(numbers["rollout/tokens"]),
+  )
+  last = (of_stage + 1) * updates - 1
+  return standing, StepRecord(standing, last, metrics, numbers, started)
+
+
+def _sampled(
+  config: Config, run: Run, standing: Standing, generate_key: Array
+) -> Drawn:
+  """Samples a batch from the policy and judges it."""
+  stages = run.data.stages
   seconds = {"gen": 0.0, "verify": 0.0}
 
   def sample(key: Array) -> tuple[Rollout, Sampled]:
@@ -265,27 +325,36 @@ def _rollout_step(
   else:
     rollout, batch = sample(generate_key)
     everything = batch.responses
-  responses = run.functions.advantage(batch.responses)
-  state, metrics = run.functions.update(
-    standing.state,
-    standing.ref_params,
-    make_batch(rollout, responses),
-    update_key,
-  )
-  numbers |= reward_metrics(everything, jax.device_get(responses))
   numbers |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
   if len(stages.streams) > 1:
     numbers["curriculum/stage"] = stages.number(standing.rollout_step) + 1
-  of_stage = standing.rollout_step - stages.first_step(standing.rollout_step)
-  updates = config.training.updates_per_rollout
-  standing = standing._replace(
-    state=state,
-    rollout_step=standing.rollout_step + 1,
-    step=standing.step + updates,
-    tokens=standing.tokens + int(numbers["rollout/tokens"]),
+  return Drawn(rollout, batch.responses, everything, numbers)
+
+
+def _replayed(
+  config: Config, run: Run, recorded: Recorded, standing: Standing
+) -> Drawn:
+  """Takes the next batch of recorded rollouts."""
+  begun = time.perf_counter()
+  prompts, _ = next(run.data.stages.stream(standing.rollout_step))
+  number = len(recorded.problems)
+  groups = np.asarray(prompts.ids) % number
+  rollout = recorded.rollout(groups)
+  responses = recorded.judged(
+    rollout,
+    groups,
+    rollout_step=standing.rollout_step,
+    cluster=run.data.cluster,
   )
-  last = (of_stage + 1) * updates - 1
-  return standing, StepRecord(standing, last, metrics, numbers, started)
+  step_ok = recorded.steps_ok(groups)
+  on_device = jax.device_put((rollout, step_ok), by_row(run.mesh))
+  taken = (standing.rollout_step + 1) * config.rollout.num_prompts
+  numbers = {
+    "offline/epochs": taken / number,
+    "timing_s/gen": time.perf_counter() - begun,
+    "timing_s/verify": 0.0,
+  }
+  return Drawn(on_device[0], responses, responses, numbers, on_device[1])
 
 
 def _restarted(run: Run, standing: Standing) -> Standing:

@@ -57,7 +57,9 @@ from entrojax.types import (
 Update = Callable[..., tuple[TrainState, Mapping[str, Mean]]]
 
 
-def make_batch(rollout: Rollout, responses: Responses) -> Batch:
+def make_batch(
+  rollout: Rollout, responses: Responses, step_ok: Array | None = None
+) -> Batch:
   """Returns a rollout with the advantages and keep of its responses."""
   mask = rollout.response_mask
   advantages = known(responses, "advantages", "an update")
@@ -69,6 +71,7 @@ def make_batch(rollout: Rollout, responses: Responses) -> Batch:
     old_log_probs=rollout.log_probs,
     old_entropy=rollout.entropy,
     advantages=jnp.broadcast_to(advantages.reshape(-1, 1), mask.shape),
+    step_ok=step_ok,
   )
 
 
@@ -104,6 +107,7 @@ def make_update(
   scope: str = "minibatch",
   members: Mapping[str, Objective] | None = None,
   entropy_gradient: bool = False,
+  on_policy: bool = True,
   mesh: Mesh | None = None,
 ) -> Update:
   """Makes update(state, ref_params, batch, key) -> (state, metrics).
@@ -128,6 +132,8 @@ def make_update(
       what each does to the gradient.
     entropy_gradient: differentiate the mini-batch's entropy as well, for an
       optimizer with an entropy_projection in it; off, no pass for it is made.
+    on_policy: the policy, as it is before the call, sampled the batch; if not,
+      another did, whose numbers are the batch's.
     mesh: over whose rows mini-batches are split; None for a single device.
 
   Returns:
@@ -220,7 +226,7 @@ def make_update(
       **changes,
       **metrics,
       **_token_metrics(tokens, batch.response_mask),
-      **_sampler_difference(tokens, batch, first),
+      **(_sampler_difference(tokens, batch, first) if on_policy else {}),
       **{name: scalar_metric(value) for name, value in scalars.items()},
     }
 
@@ -244,7 +250,11 @@ def make_update(
         jax.tree.map(lambda x: x[rows[i]], (batch, ref_log_probs)), mesh
       )
       return step(
-        state, minibatch, ref, i == 0, jax.random.fold_in(step_key, i)
+        state,
+        minibatch,
+        ref,
+        (i == 0) & on_policy,
+        jax.random.fold_in(step_key, i),
       )
 
     state, metrics = jax.lax.scan(
@@ -280,8 +290,8 @@ def _scored(
 ) -> ScoredTokens:
   """Returns what the objective sees.
 
-  At the first update after a rollout the policy is the sampling policy: its
-  own numbers stand for the old ones, so that the ratio is exactly 1 there.
+  Where the policy is the sampling policy (`first`) its own numbers stand for
+  the old ones, so that the ratio is exactly 1 there.
   """
   own = jax.lax.stop_gradient
   return ScoredTokens(
@@ -292,6 +302,7 @@ def _scored(
     advantages=batch.advantages,
     mask=batch.response_mask * batch.keep[:, None],
     ref_log_probs=ref_log_probs,
+    step_ok=batch.step_ok,
   )
 
 

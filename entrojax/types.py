@@ -49,6 +49,21 @@ class Verdict(NamedTuple):
 
 Verifier = Callable[[Problem, str], Verdict]  # never raises, never hangs
 
+# (problem, steps: a response cut into pieces) -> which of them are right
+StepOracle = Callable[[Problem, Sequence[str]], list[bool]]
+
+
+class Reasoning(NamedTuple):
+  """What a judge of steps reads."""
+
+  problem: Problem
+  steps: Sequence[str]  # which joined are the response
+
+
+# responses -> of each step of each, whether it is right. Never raises for what
+# a response says
+StepJudge = Callable[[Sequence[Reasoning]], list[list[bool]]]
+
 
 # the distinct right responses to a problem that a learner may be shown: all
 # that there are where they can be listed, else one; () where none is known
@@ -65,6 +80,7 @@ class Family(NamedTuple):
   characters: str  # all that prompts and right responses contain
   # whether two normalised answers mean the same; None: if they are equal
   equivalent: Callable[[str, str], bool] | None = None
+  judge_steps: StepOracle | None = None  # None: it knows right answers alone
   solutions: Solutions = lambda problem: (problem.answer["solution"],)
 
 
@@ -75,6 +91,7 @@ class Task(NamedTuple):
   load: Callable[[str], Any]  # split -> sequence of Problem (len, [i])
   verify: Verifier
   equivalent: Callable[[str, str], bool] | None = None  # as of a Family
+  judge_steps: StepOracle | None = None  # likewise
   solutions: Solutions | None = None  # None: it knows no right response
 
 
@@ -201,6 +218,7 @@ class Batch:
   old_log_probs: Array  # f32[B, T], nats, under the sampling policy
   old_entropy: Array  # f32[B, T], nats, under the sampling policy
   advantages: Array  # f32[B, T]
+  step_ok: Array | None = None  # f32[B, T], as of ScoredTokens
 
 
 @_pytree
@@ -214,6 +232,7 @@ class ScoredTokens:
   advantages: Array  # f32[B, T]
   mask: Array  # f32[B, T], 1 = a response token that counts
   ref_log_probs: Array | None = None  # f32[B, T], nats, reference policy
+  step_ok: Array | None = None  # f32[B, T], 1 = of a step that was judged right
 
 
 @_pytree

@@ -5,6 +5,7 @@ metrics.jsonl     one line a rollout step or evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
 tensorboard/      the same numbers
 checkpoints/      one directory a saved step
+rollouts.jsonl    of an offline run, unless it was given others
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 
 CONFIG_FILE = "config.json"
 SAMPLES_FILE = "samples.jsonl"
+ROLLOUTS_FILE = "rollouts.jsonl"
 
 # What a resumed run may change: nothing here moves a number of the training.
 _MAY_CHANGE = (

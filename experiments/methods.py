@@ -15,7 +15,8 @@ from ml_collections import ConfigDict as Config
 
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
-_NO_METHODS = {"__init__", "default", "countdown", "gsm8k", "sft"}
+OFFLINE = ("bcpg", "bcpg_nsa")  # of another task: see negative_samples.py
+_NO_METHODS = {"__init__", "default", "countdown", "gsm8k", "sft", *OFFLINE}
 _NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # recipes for bases and for pods
 
 

@@ -121,6 +121,7 @@ def _random_tokens(
     "entropy": rng.gamma(2.0, 0.5, shape),
     "old_entropy": rng.gamma(2.0, 0.5, shape),
     "advantages": advantages,
+    "step_ok": rng.random(shape) < 0.5,
   }
   garbage = [np.nan, np.inf, -np.inf, 1e30, -1e30]
   fields = {

@@ -16,6 +16,7 @@ from entrojax import aggregation
 from entrojax.objectives import (
   adaptive_entropy,
   adaptive_stare,
+  bcpg,
   ce_gppo,
   chain,
   cispo,
@@ -26,6 +27,7 @@ from entrojax.objectives import (
   erc,
   gspo,
   kl_cov,
+  negative_sample_augmentation,
   policy_loss,
   positive_reweighting,
   ppo_clip,
@@ -57,6 +59,7 @@ pull_some = functools.partial(few_tokens, kl_cov, fraction=0.2)
 
 OBJECTIVES = {
   "reinforce": reinforce(),
+  "bcpg": bcpg(tau=0.1),
   "ppo_clip": ppo_clip(),
   "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
   "gspo": gspo(clip_low=0.1, clip_high=0.1),
@@ -84,6 +87,9 @@ OBJECTIVES = {
     ppo_clip(), adaptive_stare(target=9.0, fraction=0.3, negative_strength=1.0)
   ),
   "positive_reweighting": chain(ppo_clip(), positive_reweighting()),
+  "negative_sample_augmentation": chain(
+    reinforce(), negative_sample_augmentation(beta=-0.5)
+  ),
   "entropy_advantage": chain(ppo_clip(), entropy_advantage()),
   "entropic, selected": chain(ppo_clip(), entropic()),
   "entropic, all norm": chain(ppo_clip(), entropic(norm="all")),
@@ -119,6 +125,7 @@ PPO_TYPE = [
   for name in OBJECTIVES
   if not name.startswith(
     (
+      "bcpg",
       "kl_cov",
       "reference_kl",
       "sent",
@@ -232,10 +239,15 @@ ZERO_STRENGTH = {
   "adaptive_stare": (adaptive_stare(target=9.0, negative_strength=1.0), 1.0),
   "positive_reweighting": (positive_reweighting(), 1.0),
   "entropy_advantage": (entropy_advantage(alpha=0.0), None),
+  "negative_sample_augmentation": (
+    negative_sample_augmentation(beta=1.0),
+    None,
+  ),
 }
 
 
 EQUALS = {
+  "bcpg, tau 0": (bcpg(tau=0.0), reinforce()),
   "clip_cov, fraction 0": (
     clip_cov(fraction=0.0, clip_low=0.2, clip_high=0.28),
     ppo_clip(clip_low=0.2, clip_high=0.28),

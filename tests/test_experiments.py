@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from entrojax.check import check, check_overrides
-from experiments import domains
+from experiments import domains, negative_samples
 from experiments.directions import mean_and_error, verdict
 from experiments.methods import (
   BASELINE,
@@ -84,3 +84,31 @@ def test_kinds_are_apart_if_all_their_tasks_are_in_one_direction():
   mixed = {**apart, "sudoku#3": high}
   assert domains.verdict(mixed, "x") == "x: does not part the kinds"
   assert set(domains.DOMAINS) == {*math, *puzzle}
+
+
+@pytest.mark.parametrize(
+  ("gaps", "said"),
+  [
+    ([0.01, 0.012, 0.011], "beats BCPG"),
+    ([-0.01, -0.012, -0.011], "LOSES TO BCPG"),
+    ([0.03, -0.01, 0.0], "no difference seen"),
+    ([0.0, 0.0, 0.0], "no difference seen"),
+    ([0.5], "no difference seen"),  # one seed has no error
+  ],
+)
+def test_negative_samples_takes_its_verdict_from_paired_differences(gaps, said):
+  assert negative_samples.verdict(gaps) == said
+
+
+def test_the_table_of_negative_samples_compares_within_each_seed():
+  def run(accuracy):
+    ends = {"pass@1": accuracy, "pass@4": 0.5, "pass@16": 0.6, "entropy": 0.2}
+    return [{**ends, "pass@1": 0.1}, ends]
+
+  found = [
+    {1.0: run(a), 0.5: run(a + gap)} for a, gap in ((0.2, 0.03), (0.6, 0.01))
+  ]
+  lines = negative_samples.table(found)
+  # 0.2 and 0.6: mean 0.4, deviation 0.283 over the root of 2
+  assert lines[2].startswith("BCPG ") and "0.4000 ± 0.2000" in lines[2]
+  assert "+0.0300 +0.0100; mean +0.0200 ± 0.0100: beats BCPG" in lines[-1]

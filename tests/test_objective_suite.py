@@ -11,6 +11,7 @@ import pytest
 from entrojax import aggregation
 from entrojax.objectives import (
   adaptive_stare,
+  bcpg,
   ce_gppo,
   chain,
   cispo,
@@ -21,6 +22,7 @@ from entrojax.objectives import (
   erc,
   gspo,
   kl_cov,
+  negative_sample_augmentation,
   policy_loss,
   ppo_clip,
   reference_kl,
@@ -258,6 +260,13 @@ def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
     (kl_cov, {"fraction": -0.1}, r"kl_cov\.fraction .* -0\.1"),
     (kl_cov, {"kl_coef": -1.0}, r"kl_coef .* -1\.0"),
     (kl_cov, {"kl_form": "k1"}, r"kl_form .*'abs', 'k2', 'k3'.* 'k1'"),
+    (bcpg, {"tau": -0.1}, r"bcpg\.tau .* -0\.1"),
+    (bcpg, {"tau": float("nan")}, r"bcpg\.tau .* nan"),
+    (
+      negative_sample_augmentation,
+      {"beta": 1.5},
+      r"beta must lie in \[-1, 1\], got 1\.5",
+    ),
     (gspo, {"clip_low": 2.0}, r"gspo\.clip_low .* 2\.0"),
     (gspo, {"clip_high": -1.0}, r"gspo\.clip_high .* -1\.0"),
     (cispo, {"clip_low": 2.0}, r"cispo\.clip_low .* 2\.0"),

@@ -1,6 +1,7 @@
 """Model folders in Hugging Face's format: config.json, safetensors."""
 
 from collections.abc import Mapping
+import hashlib
 import json
 from pathlib import Path
 import shutil
@@ -17,6 +18,7 @@ from entrojax.models.write_weights import save_params
 from entrojax.types import Params
 
 __all__ = [
+  "digest",
   "export_folder",
   "load",
   "load_params",
@@ -38,6 +40,16 @@ _COMPANIONS = (
   "chat_template.jinja",
   "LICENSE",
 )
+
+
+def digest(folder: Path) -> str:
+  """Returns the SHA-256 of a folder's weights and config.json: which model."""
+  whole = hashlib.sha256()
+  for path in sorted(Path(folder).glob("*.safetensors")):
+    with path.open("rb") as file:
+      whole.update(hashlib.file_digest(file, "sha256").digest())
+  whole.update((Path(folder) / "config.json").read_bytes())
+  return whole.hexdigest()
 
 
 def load(folder: Path, **options: Any) -> tuple[DecoderConfig, Params]:

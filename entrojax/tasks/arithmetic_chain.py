@@ -4,10 +4,12 @@ Prompt `3+4*2-5:`, where operators have no precedence; the right response is the
 value after each operation, `7;14;9`, and nothing else.
 
 A step of a response is what stands between its semicolons. `judge_steps` says
-which steps are right, so that it can serve as an exact oracle of steps in wrong
-responses.
+which steps are right, and `judge_pieces` serves it as an exact oracle of steps
+in wrong responses, however they were cut.
 """
 
+from collections.abc import Sequence
+import itertools
 import re
 
 import numpy as np
@@ -84,6 +86,30 @@ def judge_steps(problem: Problem, response: str) -> list[bool]:
   return verdicts
 
 
+def judge_pieces(problem: Problem, pieces: Sequence[str]) -> list[bool]:
+  """Says of each piece of a response whether it has no part of a wrong step.
+
+  A semicolon belongs to the step before it. An empty piece is wrong.
+  """
+  response = "".join(pieces)
+  steps = response.split(";")
+  right = judge_steps(problem, response)
+  ends = list(itertools.accumulate(len(step) + 1 for step in steps))
+  wrong_from = next(
+    (
+      end - len(step) - 1
+      for end, step, ok in zip(ends, steps, right, strict=True)
+      if not ok
+    ),
+    len(response),
+  )
+  ends_of_pieces = itertools.accumulate(map(len, pieces))
+  return [
+    bool(piece) and end <= wrong_from
+    for piece, end in zip(pieces, ends_of_pieces, strict=True)
+  ]
+
+
 def verify(problem: Problem, response: str) -> Verdict:
   """Judges a response: right if every step is there and right.
 
@@ -108,5 +134,10 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 FAMILY = Family(
-  "arithmetic_chain", LEVELS, sampled(generate), verify, CHARACTERS
+  "arithmetic_chain",
+  LEVELS,
+  sampled(generate),
+  verify,
+  CHARACTERS,
+  judge_steps=judge_pieces,
 )

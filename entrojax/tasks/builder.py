@@ -164,6 +164,7 @@ def task(
     ),
     verify=family.verify,
     equivalent=family.equivalent,
+    judge_steps=family.judge_steps,
     solutions=family.solutions,
   )
 

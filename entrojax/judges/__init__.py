@@ -1,0 +1,8 @@
+"""Judges of steps: which steps of a wrong response are right."""
+
+from entrojax.judges.chat_model import chat_model
+from entrojax.judges.consensus import consensus
+from entrojax.judges.oracle import oracle
+from entrojax.judges.reward_model import reward_model
+
+__all__ = ["chat_model", "consensus", "oracle", "reward_model"]
