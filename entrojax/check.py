@@ -218,6 +218,22 @@ def check_sft_rows(config: Config, num_row_shards: int) -> None:
     )
 
 
+def check_kind(config: Config, *, sft: bool = False) -> None:
+  """Raises ValueError if the config is of another command.
+
+  Args:
+    config: of any command.
+    sft: whether it should be of entrojax.sft.
+  """
+  if ("sft" in config) == sft:
+    return
+  kind, own = ("entrojax.main", "sft") if sft else ("entrojax.sft", "grpo")
+  raise ValueError(
+    f"--config is one of {kind}: this command needs one such as "
+    f"configs/{own}.py"
+  )
+
+
 def check_evaluation(config: Config) -> None:
   """Raises ValueError naming the first key that no model can be judged by."""
   if not config.model.path:

@@ -30,6 +30,7 @@ from ml_collections import config_flags
 import numpy as np
 
 from entrojax import diversity, embeddings, prompt_subset
+from entrojax.check import check_kind
 from entrojax.command import parse_flags
 from entrojax.curriculum import read_entropies
 from entrojax.tasks import make_task
@@ -125,13 +126,17 @@ def main(argv: Sequence[str]) -> int:
   # tensorflow-datasets would ask a cloud's metadata server where it runs
   os.environ.setdefault("NO_GCE_CHECK", "true")
   given = flags.FLAGS
-  config, task = given.config, given.config.task
+  config = given.config
   how: dict[str, Any] = {"size": given.size, "by": given.by}
   if given.by == "embedding":
     how["embedding"] = given.embedding
   if given.by == "answers":
     how["table"] = given.table
   try:
+    check_kind(config)
+    if Path(given.output).exists():
+      raise ValueError(f"{given.output} is there: choose another --output")
+    task = config.task
     if not task.name:
       raise ValueError("task.name is not set")
     problems = make_task(task.name, task.data_dir, task.difficulty).load(

@@ -27,7 +27,7 @@ import numpy as np
 from entrojax import recorded
 from entrojax import tokenizer as tokenizers
 from entrojax.build import build_sampler
-from entrojax.check import check_offline
+from entrojax.check import check_kind, check_offline
 from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.evaluate import decode_responses
@@ -206,6 +206,7 @@ def main(argv: Sequence[str]) -> int:
   os.environ.setdefault("NO_GCE_CHECK", "true")
   path = Path(flags.FLAGS.output)
   try:
+    check_kind(flags.FLAGS.config)
     report(flags.FLAGS.config, path)
   except KeyboardInterrupt:
     print("interrupted; the same command goes on from its last batch")

@@ -40,8 +40,8 @@ def encode_prompts(
     ids = tokenizer.encode_prompt(problem.prompt)
     if not 0 < len(ids) <= prompt_length:
       raise ValueError(
-        f"the prompt of row {row} has {len(ids)} tokens, which its bucket, "
-        f"prompt_length={prompt_length}, cannot hold: {problem.prompt[:80]!r}"
+        f"the prompt of row {row} has {len(ids)} tokens, more than "
+        f"rollout.prompt_length={prompt_length}: {problem.prompt[:80]!r}"
       )
     tokens[row, prompt_length - len(ids) :] = ids
     mask[row, prompt_length - len(ids) :] = 1

@@ -32,7 +32,7 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
 from entrojax.build import build_evaluation
-from entrojax.check import check_evaluation
+from entrojax.check import check_evaluation, check_kind
 from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.evaluate import (
@@ -315,6 +315,7 @@ def main(argv: Sequence[str]) -> int:
   given, found = flags.FLAGS, {}
   output = Path(given.output)
   try:
+    check_kind(given.config)
     check_overrides(config_flags.get_override_values(given["config"]))
     for label, metrics in evaluate_model(
       given.config, given.task, output, tell=_progress()

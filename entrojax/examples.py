@@ -66,11 +66,15 @@ def pairs_of_file(
   columns = (prompt_column, response_column)
   for number, row in files.rows(path, columns):
     for column in columns:
-      if not isinstance(row.get(column), str):
-        found = row.get(column, "missing")
+      if column not in row:
         raise ValueError(
-          f"{path}: row {number}: column {column!r} is {found!r:.80}, not a "
-          "text"
+          f"{path}: row {number} has no column {column!r}, only {sorted(row)}: "
+          "set sft.prompt_column and sft.response_column"
+        )
+      if not isinstance(row[column], str):
+        raise ValueError(
+          f"{path}: row {number}: column {column!r} is {row[column]!r:.80}, "
+          "not a text"
         )
     yield Pair(
       f"{path}: row {number}", row[prompt_column], (row[response_column],)

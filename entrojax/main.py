@@ -29,9 +29,10 @@ def main(argv: Sequence[str]) -> int:
   os.environ.setdefault("NO_GCE_CHECK", "true")
   workdir = Path(str(_WORKDIR.value))
   try:
-    from entrojax.check import check_overrides
+    from entrojax.check import check_kind, check_overrides
     from entrojax.train import train
 
+    check_kind(_CONFIG.value)
     check_overrides(
       _CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"])
     )

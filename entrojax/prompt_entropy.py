@@ -26,6 +26,7 @@ import numpy as np
 
 from entrojax import prompt_table
 from entrojax.build import build
+from entrojax.check import check_kind
 from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.inputs import load_problems, make_clusterer
@@ -157,6 +158,7 @@ def main(argv: Sequence[str]) -> int:
   given = flags.FLAGS
   path, said = Path(given.output), 0
   try:
+    check_kind(given.config)
     for done, num_rows in write_table(
       given.config,
       path,

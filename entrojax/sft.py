@@ -34,7 +34,7 @@ import optax
 
 from entrojax import aggregation, control, objectives, tokenizer
 from entrojax.build import first_state
-from entrojax.check import check_sft, check_sft_rows
+from entrojax.check import check_kind, check_sft, check_sft_rows
 from entrojax.checkpoint import Checkpoints
 from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.examples import (
@@ -359,6 +359,7 @@ def main(argv: Sequence[str]) -> int:
   os.environ.setdefault("NO_GCE_CHECK", "true")
   output = Path(str(flags.FLAGS.output))
   try:
+    check_kind(flags.FLAGS.config, sft=True)
     saved = sft(flags.FLAGS.config, output)
   except KeyboardInterrupt:
     print("interrupted unsaved; the same command goes on from its last save")

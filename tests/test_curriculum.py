@@ -112,7 +112,7 @@ def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(
 ):
   table, runs = tmp_path / "table", []
   monkeypatch.setattr(
-    train_module, "build", lambda c: runs.append(build(c)) or runs[-1]
+    train_module, "build", lambda *args: runs.append(build(*args)) or runs[-1]
   )
   train(staged(base, table), tmp_path / "whole")
   assert runs[0].functions.update._cache_size() == 1  # compiled once

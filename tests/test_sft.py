@@ -208,7 +208,7 @@ def test_long_examples_are_left_out_and_counted(lines, tmp_path, capsys):
     ({"sft.num_rows": 3}, "sft.num_rows = 3 do not divide over 2"),
     ({"sft.row_length": 1}, "sft.row_length must be at least 2"),
     ({"sft.dtype": "int8"}, "sft.dtype must be"),
-    ({"sft.prompt_column": "q"}, "row 0: column 'q' is 'missing', not a text"),
+    ({"sft.prompt_column": "q"}, "row 0 has no column 'q', only"),
     ({"optimizer.learning_rate": 0.0}, "optimizer.learning_rate must be above"),
   ],
 )

@@ -256,7 +256,7 @@ def _headers(key_variable: str) -> dict[str, str]:
   if not key:
     raise ValueError(
       f"chat_model.key_variable: the environment variable {key_variable} is "
-      "not set"
+      "not set (a service without a key: chat_model.key_variable = '')"
     )
   if not (key.isascii() and key.isprintable()):
     raise ValueError(

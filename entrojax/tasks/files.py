@@ -108,7 +108,10 @@ def find(folder: Path, name: str, endings: Sequence[str] = ENDINGS) -> Path:
     if path.is_file():
       return path
   tried = " nor ".join(map(str, paths))
-  raise ValueError(f"split={name!r}: there is no {tried}")
+  raise ValueError(
+    f"split={name!r}: there is no {tried}. Splits are task.train_split and "
+    "evaluation.split; a single file given as task.data_dir is cut in three"
+  )
 
 
 def split_files(
