@@ -1,5 +1,6 @@
 """A wrong setting ends at once, before any compilation, and says its name."""
 
+import importlib
 from pathlib import Path
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import jax
 import pytest
 
 from entrojax.build import build
-from entrojax.check import check, check_overrides
+from entrojax.check import check, check_kind, check_overrides
 from tests.system import tiny_config, write_base
 
 ROOT = Path(__file__).parents[1]
@@ -431,3 +432,17 @@ def test_two_surrogates_are_refused(base, one_device):
 def test_what_composes_objectives_is_not_one(name, base, one_device):
   with pytest.raises(ValueError, match=f"there is no '{name}'"):
     build(tiny_config(base, objective=(name,)))
+
+
+@pytest.mark.parametrize(
+  ("name", "sft", "message"),
+  [
+    ("sft", False, "is one of entrojax.sft: .* such as configs/grpo.py"),
+    ("grpo", True, "is one of entrojax.main: .* such as configs/sft.py"),
+  ],
+)
+def test_a_config_of_another_command_is_named(name, sft, message):
+  config = importlib.import_module(f"configs.{name}").get_config()
+  check_kind(config, sft=not sft)
+  with pytest.raises(ValueError, match=message):
+    check_kind(config, sft=sft)

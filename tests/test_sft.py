@@ -220,7 +220,7 @@ def test_what_cannot_work_is_named(overrides, message, lines, tmp_path):
 @pytest.mark.parametrize(
   ("row", "message"),
   [
-    ({"prompt": "1"}, "row 1: column 'response' is 'missing'"),
+    ({"prompt": "1"}, "row 1 has no column 'response', only"),
     ({"prompt": 1, "response": "1"}, "row 1: column 'prompt' is 1, not a text"),
     ({"prompt": "1", "response": None}, "row 1: column 'response' is None"),
     ({"prompt": "", "response": "1"}, "row 1: the prompt is empty"),

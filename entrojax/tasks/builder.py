@@ -139,8 +139,8 @@ def _source(builder: tfds.core.DatasetBuilder, split: str, name: str):
     size = builder.info.splits[split].num_examples
   except (ValueError, KeyError) as error:
     raise ValueError(
-      f"split={split!r} (task.train_split or evaluation.split) is not a split "
-      f"of {name}, nor a part of one: {error}"
+      f"split={split!r} is not a split of {name}, nor a part of one (see "
+      f"task.train_split and evaluation.split): {error}"
     ) from error
   if size == 0:
     raise ValueError(f"split={split!r} of {name} holds no problem")
