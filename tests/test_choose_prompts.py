@@ -216,13 +216,13 @@ def test_a_subset_that_does_not_fit_is_refused(edit, message, base, subset):
 
 
 def test_the_command_writes_what_a_run_reads(base, tmp_path, data_dir):
-  def run(*arguments):
+  def run(name, *arguments):
     return subprocess.run(
       [
         *(sys.executable, "-m", "entrojax.choose_prompts"),
         "--config=configs/countdown.py:test",
         "--config.task.train_split=train[:20]",
-        f"--output={tmp_path / 'subset.jsonl'}",
+        f"--output={tmp_path / name}",
         *arguments,
       ],
       cwd=ROOT,
@@ -230,12 +230,17 @@ def test_the_command_writes_what_a_run_reads(base, tmp_path, data_dir):
       text=True,
     )
 
-  done = run("--size=6")
+  done = run("subset.jsonl", "--size=6")
   assert done.returncode == 0, done.stderr
   assert "6 of 20 prompts by embedding" in done.stdout
   assert "distinct-2 " in done.stdout and "of random sets" in done.stdout
   (found,), _ = trained_on(base, tmp_path / "subset.jsonl")
   assert len(found) == 6
-  failed = run("--size=21")
+  again = run("subset.jsonl", "--size=7")
+  assert again.returncode == 2
+  assert again.stderr.endswith(
+    "subset.jsonl is there: choose another --output\n"
+  )
+  failed = run("other.jsonl", "--size=21")
   assert failed.returncode == 2
   assert failed.stderr == "error: --size must lie in [1, 20 problems], got 21\n"
