@@ -115,7 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     description="Makes a TFDS data set of a task's local files.",
   )
   parser.add_argument("task", choices=sorted(READERS))
-  parser.add_argument("source", help="folder, its files named by split")
+  parser.add_argument(
+    "source",
+    help="folder, files named by split; of math also a file, which is cut",
+  )
   parser.add_argument("--output", required=True, help="folder to write")
   options = parser.parse_args(arguments)
   output = Path(options.output).expanduser()

@@ -26,6 +26,9 @@ from entrojax.types import Array
 SAVED = "token_stats"
 
 _LEAST = -1e30  # nats below the largest; finite, and its exponential is 0
+_FEW = (
+  1 / 16
+)  # of a chunk's logits: to keep them costs less than to remake them
 _LANES = 128  # a chunk is a multiple of a TPU's vector width
 
 
@@ -89,7 +92,8 @@ def token_stats(
     table: f[V, D], the unembedding.
     targets: i32[B, T].
     temperature: the sampling temperature, > 0.
-    chunk_elements: logits that exist at one time on a device, about.
+    chunk_elements: logits that exist at one time on a device, about; few
+      beside it are kept whole, as small vocabularies have them.
     mesh: over which rows and table are split as entrojax.sharding says; None
       for a single device.
 
@@ -98,6 +102,8 @@ def token_stats(
   """
   chex.assert_rank([hidden, table, targets], [3, 2, 2])
   chex.assert_equal_shape_prefix([hidden, targets], 2)
+  if targets.size * table.shape[0] <= _FEW * chunk_elements:
+    return log_prob_and_entropy(unembed(hidden, table) / temperature, targets)
   if mesh is not None and hidden.shape[0] % num_row_shards(mesh):
     mesh = None  # the compiler's choice, then
   how = _How(temperature, chunk_elements, mesh)

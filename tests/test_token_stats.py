@@ -258,7 +258,8 @@ def test_a_rematerialised_pass_does_not_make_the_logits_a_third_time():
   def products(policy):
     def total(hidden, table):
       stats = jax.checkpoint(
-        lambda h, t: token_stats(h, t, targets), policy=policy
+        lambda h, t: token_stats(h, t, targets, chunk_elements=16 * LARGE),
+        policy=policy,
       )
       return sum(x.sum() for x in stats(hidden, table))
 
