@@ -57,7 +57,8 @@ def get_config() -> Config:
     {
       "num_prompts": 64,  # Q, prompts in a rollout batch
       "group_size": 8,  # G, responses to each prompt
-      "prompt_length": 256,  # P, tokens
+      "prompt_length": 256,  # P, tokens; longer prompts are refused
+      "prompt_buckets": (),  # smaller P, ascending, of batches that fit
       "response_length": 1024,  # T, tokens, EOS included
       "num_slots": 0,  # rows decoded at one time, refilled; 0 = all of them
       "refill_every": 8,  # tokens between two looks for ended rows

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 import difflib
 import inspect
+import itertools
 import math
 from types import ModuleType
 import warnings
@@ -252,6 +253,13 @@ def check_evaluation(config: Config) -> None:
       "evaluation.prompts_per_batch": 1,
     },
   )
+  buckets = tuple(config.rollout.prompt_buckets)
+  lengths = (0, *buckets, config.rollout.prompt_length)
+  if any(a >= b for a, b in itertools.pairwise(lengths)):
+    raise ValueError(
+      f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
+      f"rollout.prompt_length = {config.rollout.prompt_length}"
+    )
   if config.evaluation.temperature < 0:
     raise ValueError(
       "evaluation.temperature must not be negative, got "

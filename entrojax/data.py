@@ -8,6 +8,7 @@ A batch may cross the border of two epochs, and may then hold a row twice.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
 
 import numpy as np
 
@@ -48,6 +49,28 @@ def encode_prompts(
   return Prompts(tokens, mask, np.arange(len(problems), dtype=np.int32))
 
 
+def shortest(prompts: Prompts, buckets: Sequence[int]) -> Prompts:
+  """Returns prompts without the padding that all of them can do without.
+
+  Args:
+    prompts: numpy arrays, [Q, P].
+    buckets: lengths below P, ascending, tokens; the graph is compiled for each
+      that occurs.
+
+  Returns:
+    [Q, P'], P' the smallest bucket that the longest prompt fits into, else P.
+  """
+  longest = int(prompts.mask.sum(axis=1).max())
+  for bucket in buckets:
+    if longest <= bucket:
+      return dataclasses.replace(
+        prompts,
+        tokens=prompts.tokens[:, -bucket:],
+        mask=prompts.mask[:, -bucket:],
+      )
+  return prompts
+
+
 class Templated(Sequence[Problem]):
   """Problems whose prompts are put into a template; made as they are read."""
 
@@ -81,6 +104,7 @@ class PromptStream:
     tokenizer: Tokenizer,
     num_prompts: int,
     prompt_length: int,
+    prompt_buckets: Sequence[int] = (),
     seed: int,
   ):
     """Makes the stream, at its start.
@@ -90,6 +114,8 @@ class PromptStream:
       tokenizer: encodes prompts.
       num_prompts: Q, prompts in a batch.
       prompt_length: P, tokens of the prompt's bucket.
+      prompt_buckets: smaller P that a batch of short prompts has; see
+        `shortest`.
       seed: of the order of prompts.
     """
     if len(problems) == 0:
@@ -99,6 +125,7 @@ class PromptStream:
     self._problems = problems
     self._prompts = encode_prompts(problems, tokenizer, prompt_length)
     self._num_prompts = num_prompts
+    self._buckets = prompt_buckets
     self._seed = seed
     self._position = 0
 
@@ -114,6 +141,7 @@ class PromptStream:
       self._prompts.mask[rows],
       _distinct(rows, len(self._problems)),
     )
+    prompts = shortest(prompts, self._buckets)
     return prompts, [self._problems[row] for row in rows]
 
   def state(self) -> dict[str, int]:

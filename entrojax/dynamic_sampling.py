@@ -112,6 +112,25 @@ def refill(
   )
 
 
+def left_padded(rollout: Rollout, prompt_length: int, pad_id: int) -> Rollout:
+  """Returns a rollout on the host whose prompts have another bucket's length.
+
+  Batches of one update may have been read in buckets of their own.
+
+  Args:
+    rollout: with at most `prompt_length` tokens before each response.
+    prompt_length: P, tokens.
+    pad_id: fills the left.
+  """
+  length = prompt_length + rollout.response_mask.shape[1]
+  missing = ((0, 0), (length - rollout.tokens.shape[1], 0))
+  return dataclasses.replace(
+    rollout,
+    tokens=np.pad(rollout.tokens, missing, constant_values=pad_id),
+    positions=np.pad(rollout.positions, missing, constant_values=-1),
+  )
+
+
 def _take(batch: Sampled, groups: np.ndarray) -> Sampled:
   """Returns the groups of these numbers, in this order."""
   group_size = batch.responses.rewards.shape[1]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from entrojax.data import encode_prompts
+from entrojax.data import encode_prompts, shortest
 from entrojax.diversity import distinct_n
 from entrojax.rewards import correctness, judge
 from entrojax.tokenizer import Tokenizer
@@ -151,6 +151,7 @@ def evaluate_policy(
   key: Array,
   *,
   prompt_length: int,
+  prompt_buckets: Sequence[int] = (),
   prompts_per_batch: int,
 ) -> Evaluation:
   """Samples every problem and judges the samples.
@@ -163,6 +164,7 @@ def evaluate_policy(
     tokenizer: of the policy.
     key: consumed.
     prompt_length: the prompt's bucket.
+    prompt_buckets: smaller ones, for batches of short prompts.
     prompts_per_batch: prompts in one call of `generate`; the last batch is
       filled up with repeats, so that shapes never change.
   """
@@ -175,6 +177,7 @@ def evaluate_policy(
     filled = rows % len(problems)
     batch = jax.tree.map(lambda x, r=filled: x[r], prompts)
     batch = dataclasses.replace(batch, ids=rows.astype(np.int32))
+    batch = shortest(batch, prompt_buckets)
     rollout = jax.device_get(generate(params, batch, key))
     group_size = rollout.tokens.shape[0] // prompts_per_batch
     asked = problems[start : start + prompts_per_batch]

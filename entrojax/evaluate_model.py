@@ -66,6 +66,7 @@ _SETTINGS = {
 _READ = {
   "seed",
   "mesh",
+  "rollout.prompt_buckets",
   "evaluation.split",
   *("task.name", "task.difficulty", "task.data_dir"),
   *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
@@ -127,6 +128,7 @@ def evaluate_model(
       tokenizer,
       jax.random.fold_in(jax.random.key(config.seed), EVALUATION_KEY),
       prompt_length=config.rollout.prompt_length,
+      prompt_buckets=config.rollout.prompt_buckets,
       prompts_per_batch=batch_size,
     )
     found[asked.label] = {

@@ -126,6 +126,7 @@ def _stream(
     tokenizer=tokenizer,
     num_prompts=config.rollout.num_prompts,
     prompt_length=config.rollout.prompt_length,
+    prompt_buckets=config.rollout.prompt_buckets,
     seed=config.seed,
   )
 

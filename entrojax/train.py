@@ -20,7 +20,7 @@ from entrojax.build import Run, build
 from entrojax.check import check
 from entrojax.checkpoint import Checkpoints
 from entrojax.collect import report
-from entrojax.dynamic_sampling import Sampled, refill
+from entrojax.dynamic_sampling import Sampled, left_padded, refill
 from entrojax.effects import Effects
 from entrojax.evaluate import (
   EVALUATION_KEY,
@@ -316,8 +316,14 @@ def _sampled(
   numbers: dict[str, Any] = {}
   settings = dict(config.dynamic_sampling)
   if settings.pop("enabled"):
+
+    def one_of_many(i: int) -> Sampled:
+      rollout, responses = sample(jax.random.fold_in(generate_key, i))[1]
+      length, pad_id = config.rollout.prompt_length, run.data.tokenizer.pad_id
+      return Sampled(left_padded(rollout, length, pad_id), responses)
+
     batch, everything, numbers = refill(
-      lambda i: sample(jax.random.fold_in(generate_key, i))[1],
+      one_of_many,
       config.rollout.num_prompts,
       **settings,
     )
@@ -429,6 +435,7 @@ def _evaluate(
     run.data.tokenizer,
     jax.random.fold_in(standing.key, EVALUATION_KEY),
     prompt_length=config.rollout.prompt_length,
+    prompt_buckets=config.rollout.prompt_buckets,
     prompts_per_batch=settings.prompts_per_batch,
   )
   with (workdir / SAMPLES_FILE).open("a") as file:

@@ -45,6 +45,37 @@ def test_prompts_are_padded_on_the_left(tokenizer):
   assert dtypes == [np.int32, np.float32, np.int32]
 
 
+def test_a_batch_of_short_prompts_has_a_smaller_bucket(tokenizer):
+  problems = [Problem(text, {}) for text in ("0", "12", "0123", "12=")]
+  prompts = data.encode_prompts(problems, tokenizer, 4)
+  of = lambda *rows: jax.tree.map(lambda x: x[list(rows)], prompts)
+  small = data.shortest(of(0, 1), (2, 3))
+  np.testing.assert_array_equal(small.tokens, [[0, 3], [4, 5]])
+  np.testing.assert_array_equal(small.mask, [[0, 1], [1, 1]])
+  np.testing.assert_array_equal(small.ids, [0, 1])
+  lengths = [
+    data.shortest(of(*rows), (2, 3)).tokens.shape[1]
+    for rows in ((0,), (1, 3), (1, 2), (3,))
+  ]
+  assert lengths == [2, 3, 4, 3]
+  assert data.shortest(prompts, ()) is prompts
+
+
+def test_the_stream_chooses_a_bucket_for_each_batch(tokenizer):
+  problems = [Problem("1" * n, {}) for n in (1, 2, 3, 4)]
+  stream = data.PromptStream(
+    problems,
+    tokenizer=tokenizer,
+    num_prompts=1,
+    prompt_length=4,
+    prompt_buckets=(2,),
+    seed=0,
+  )
+  for _ in range(8):
+    prompts, (problem,) = next(stream)
+    assert prompts.tokens.shape[1] == (2 if len(problem.prompt) <= 2 else 4)
+
+
 def test_a_template_changes_what_is_read_and_nothing_else(tokenizer):
   problems = [Problem("1=", {"a": 1}), Problem("23=", {"a": 2})]
   templated = data.Templated(problems, lambda prompt: f"0{prompt}=")
