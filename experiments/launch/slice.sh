@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Runs entrojax on a Cloud TPU slice, the same command on each of its hosts.
+#
+#   export NAME=mine ZONE=us-east5-a TYPE=v5p-128 VERSION=v2-alpha-tpuv5
+#   slice.sh create           ask for the slice and wait until it is there
+#   slice.sh setup            copy HEAD to every host and install it
+#   slice.sh run ARGUMENTS    start `python -m entrojax.main --distributed`
+#   slice.sh logs [LINES]     the last lines of every host
+#   slice.sh state            the slice, and the run's exit status where it ended
+#   slice.sh keep ARGUMENTS   all of it, again after each preemption, till done
+#   slice.sh delete           give the slice back
+#
+# REQUEST: more arguments of the request: --spot, --reserved, ...
+# ENVIRONMENT: what the run has beside ours: "WANDB_MODE=offline ..."
+set -euo pipefail
+: "${NAME:?a name for the slice}" "${ZONE:?its zone}"
+SECONDS_BETWEEN_LOOKS=${SECONDS_BETWEEN_LOOKS:-60}
+# compiled code survives a restart; collectives run beside the products
+OURS='JAX_COMPILATION_CACHE_DIR=$HOME/.cache/jax TF_CPP_MIN_LOG_LEVEL=1'
+# how a run ends that is no mistake of its own: interrupted, terminated, killed,
+# left by another host, gone without a word
+RESTARTED="130 143 137 134 GONE"
+
+request() {
+  gcloud compute tpus queued-resources "$1" "$NAME" --zone="$ZONE" "${@:2}"
+}
+
+slice_state() {
+  request describe --format='value(state.state)' 2>/dev/null || echo NONE
+}
+
+on_hosts() { # WORKER COMMAND
+  gcloud compute tpus tpu-vm ssh "$NAME" --zone="$ZONE" --worker="$1" \
+    --command="$2"
+}
+
+create() {
+  # shellcheck disable=SC2086
+  request create --node-id="$NAME" --accelerator-type="${TYPE:?such as v5p-128}" \
+    --runtime-version="${VERSION:?such as v2-alpha-tpuv5}" ${REQUEST:-}
+  local state
+  until state=$(slice_state) && [ "$state" = ACTIVE ]; do
+    case $state in
+      FAILED | SUSPENDED)
+        echo "the request for $NAME is $state" >&2
+        return 1
+        ;;
+    esac
+    sleep "$SECONDS_BETWEEN_LOOKS"
+  done
+}
+
+setup() {
+  local archive
+  archive=$(mktemp -d)/entrojax.tar.gz
+  git -C "$(dirname "$0")/../.." archive --output="$archive" HEAD
+  gcloud compute tpus tpu-vm scp "$archive" "$NAME:entrojax.tar.gz" \
+    --zone="$ZONE" --worker=all
+  on_hosts all 'set -e
+    command -v python3.11 ||
+      { sudo apt-get update && sudo apt-get install -y python3.11-venv; }
+    rm -rf entrojax && mkdir entrojax && tar -xzf entrojax.tar.gz -C entrojax
+    cd entrojax && python3.11 -m venv .venv
+    jax=$(grep -o "^jax==[^ ]*" requirements.txt)
+    .venv/bin/pip install --quiet -r requirements.txt "jax[tpu]${jax#jax}"'
+}
+
+run() {
+  local arguments started
+  arguments=$(printf ' %q' "$@")
+  started="env $OURS ${ENVIRONMENT:-} .venv/bin/python -m entrojax.main \
+--distributed$arguments; echo \$? > ../status"
+  # what was left behind still holds the chips of its host
+  on_hosts all "[ ! -f pid ] || kill -- -\$(cat pid) 2>/dev/null; rm -f status
+    cd entrojax || exit
+    setsid nohup bash -c $(printf %q "$started") >> ../entrojax.log 2>&1 &
+    echo \$! > ../pid"
+}
+
+logs() {
+  on_hosts all "tail -n ${1:-20} entrojax.log | sed \"s/^/\$(hostname): /\""
+}
+
+run_status() { # of the first host; empty while it runs
+  on_hosts 0 'cat status 2>/dev/null ||
+    grep -qs entrojax.main "/proc/$(cat pid)/cmdline" || echo GONE'
+}
+
+keep() {
+  local state status
+  while true; do
+    state=$(slice_state)
+    status=RUNS
+    if [ "$state" = ACTIVE ]; then
+      status=$(run_status || echo LOST)
+    else
+      echo "the slice is $state: asking for it again" >&2
+      [ "$state" = NONE ] || delete
+      create && setup && run "$@"
+    fi
+    case $status in
+      0) return 0 ;;
+      "" | RUNS | LOST) ;;
+      *)
+        if [[ " $RESTARTED " != *" $status "* ]]; then
+          echo "the run ended with status $status:" >&2
+          logs
+          return "$status"
+        fi
+        run "$@"
+        ;;
+    esac
+    sleep "$SECONDS_BETWEEN_LOOKS"
+  done
+}
+
+state() {
+  echo "slice: $(slice_state), run: $(run_status)"
+}
+
+delete() {
+  request delete --force --quiet
+}
+
+case ${1:-} in
+  create | setup | run | logs | state | keep | delete) "$@" ;;
+  *)
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+    exit 2
+    ;;
+esac

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs entrojax on one or more slices of a GKE cluster, through XPK.
+#
+#   pip install xpk
+#   export CLUSTER=mine PROJECT=my-project ZONE=us-east5-a TYPE=v5p-128
+#   xpk.sh NAME --config=configs/... --workdir=/mnt/runs/NAME ...
+#
+# XPK builds an image of this folder on a plain Python, starts it on every host
+# and starts all of them again, up to RESTARTS times, where one ends badly: the
+# run goes on from its newest checkpoint. SLICES of one TYPE make one run.
+# MOUNT: more arguments of XPK, such as --storage=NAME of a shared disk.
+set -euo pipefail
+: "${CLUSTER:?}" "${PROJECT:?}" "${ZONE:?}" "${TYPE:?such as v5p-128}"
+workload=${1:?a name for the run}
+shift
+jax=$(grep -o '^jax==[^ ]*' "$(dirname "$0")/../../requirements.txt")
+install="pip install -q -r requirements.txt 'jax[tpu]${jax#jax}'"
+run="python -m entrojax.main --distributed$(printf ' %q' "$@")"
+# shellcheck disable=SC2086
+cd "$(dirname "$0")/../.." && xpk workload create \
+  --cluster="$CLUSTER" --project="$PROJECT" --zone="$ZONE" \
+  --workload="$workload" --tpu-type="$TYPE" --num-slices="${SLICES:-1}" \
+  --base-docker-image=python:3.11 --script-dir=. \
+  --max-restarts="${RESTARTS:-50}" ${MOUNT:-} \
+  --command="$install && TF_CPP_MIN_LOG_LEVEL=1 exec $run"
