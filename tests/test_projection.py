@@ -560,15 +560,6 @@ def difference(found, expected, metrics=()):
   """Returns the largest relative error."""
   pairs = [(found[name], expected[name]) for name in ("moments", "moved")]
   pairs += [(found["metrics"][m], expected["metrics"][m]) for m in metrics]
-  print(
-    [
-      (
-        float(np.linalg.norm(f - e) / np.linalg.norm(e)),
-        float(np.linalg.norm(e)),
-      )
-      for f, e in pairs
-    ]
-  )
   return max(np.linalg.norm(f - e) / np.linalg.norm(e) for f, e in pairs)
 
 
