@@ -13,7 +13,7 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 import optax
 
-from entrojax import advantages, aggregation
+from entrojax import advantages, aggregation, hosts
 from entrojax import tokenizer as tokenizers
 from entrojax.check import (
   check,
@@ -37,7 +37,15 @@ from entrojax.sharding import (
   replicated,
 )
 from entrojax.train_step import Update, init_state, make_update, restart
-from entrojax.types import AdvantageRule, Model, Params, TrainState
+from entrojax.types import (
+  AdvantageRule,
+  Array,
+  Model,
+  Params,
+  Prompts,
+  Rollout,
+  TrainState,
+)
 
 
 class Functions(NamedTuple):
@@ -74,37 +82,44 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
     ValueError: a setting cannot work, a file is missing or malformed; the
       message names the key or the file.
   """
-  check(config)
-  mesh = make_mesh(config.mesh)
-  check_divisibility(config, num_row_shards(mesh))
-  recipe = make_recipe(config)
-  data, recorded = read_data(config), None
-  if rollouts is not None:
-    recorded = record(
-      rollouts, settings_of(config), config.judges, data.tokenizer
-    )
-    data = data._replace(stages=one_stage(config, recorded.problems, data))
-  sizes, policy, params = load_policy(config, data.tokenizer, mesh)
+  with hosts.together():
+    check(config)
+    mesh = make_mesh(config.mesh)
+    check_divisibility(config, num_row_shards(mesh))
+    recipe = make_recipe(config)
+    data, recorded = read_data(config), None
+    if rollouts is not None:
+      recorded = record(
+        rollouts, settings_of(config), config.judges, data.tokenizer
+      )
+      data = data._replace(stages=one_stage(config, recorded.problems, data))
+    sizes, policy, params = load_policy(config, data.tokenizer, mesh)
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
   state, shardings = first_state(mesh, params, recipe.optimizer)
   functions = Functions(
-    generate=make_generate(
-      config,
-      policy,
-      data.tokenizer,
+    generate=_placing(
+      make_generate(
+        config,
+        policy,
+        data.tokenizer,
+        mesh,
+        config.rollout,
+        config.rollout.group_size,
+      ),
       mesh,
-      config.rollout,
-      config.rollout.group_size,
     ),
-    evaluate=make_generate(
-      config,
-      policy,
-      data.tokenizer,
+    evaluate=_placing(
+      make_generate(
+        config,
+        policy,
+        data.tokenizer,
+        mesh,
+        config.evaluation,
+        config.evaluation.num_samples,
+      ),
       mesh,
-      config.evaluation,
-      config.evaluation.num_samples,
     ),
     advantage=jax.jit(functools.partial(advantages.apply_rules, recipe.rules)),
     update=jit(
@@ -144,17 +159,17 @@ def build_evaluation(
   generate = make_generate(
     config, policy, tokenizer, mesh, settings, settings.num_samples
   )
-  return generate, params
+  return _placing(generate, mesh), params
 
 
 def build_sampler(
   config: Config, tokenizer: tokenizers.Tokenizer
-) -> tuple[Generate, Params, Mesh]:
+) -> tuple[Generate, Params]:
   """Builds what samples as a run does, without anything that trains.
 
   Returns:
     (params, prompts, key) -> rollout.group_size samples of each prompt,
-    jitted, the parameters of config.model.path on the mesh, and the mesh.
+    jitted, and the parameters of config.model.path on the mesh.
 
   Raises:
     ValueError: a setting cannot work, or the model's folder; see `build`.
@@ -167,7 +182,16 @@ def build_sampler(
   generate = make_generate(
     config, policy, tokenizer, mesh, settings, settings.group_size
   )
-  return generate, params, mesh
+  return _placing(generate, mesh), params
+
+
+def _placing(generate: Generate, mesh: Mesh) -> Generate:
+  """Returns `generate` for prompts on the host: their rows go over the mesh."""
+
+  def run(params: Params, prompts: Prompts, key: Array) -> Rollout:
+    return generate(params, hosts.place(prompts, by_row(mesh)), key)
+
+  return run
 
 
 def _with_behaviour(
@@ -202,8 +226,8 @@ def _with_behaviour(
   for start in range(0, number, batch_size):
     # the last batch is filled up with repeats, so that shapes never change
     groups = np.arange(start, start + batch_size) % number
-    rollout = jax.device_put(recorded.rollout(groups), by_row(mesh))
-    stats = scores(params, rollout.tokens, rollout.positions)
+    rollout = hosts.place(recorded.rollout(groups), by_row(mesh))
+    stats = hosts.whole(scores(params, rollout.tokens, rollout.positions))
     for values, rows in zip(stats, (log_probs, entropy), strict=True):
       rows += recorded.unpadded(values, groups)
   rows_read = len(recorded.responses)

@@ -36,7 +36,6 @@ from entrojax.policy import model_folder
 from entrojax.recipe import make_judges, make_segmenter
 from entrojax.rewards import judge
 from entrojax.segmentation import Segmenter
-from entrojax.sharding import by_row
 from entrojax.tasks import make_task
 from entrojax.types import Problem, Reasoning, Rollout, StepJudge, Task
 
@@ -75,7 +74,7 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
   prompts = encode_prompts(
     [problems[row] for row in chosen], tokenizer, config.rollout.prompt_length
   )
-  generate, params, mesh = build_sampler(config, tokenizer)
+  generate, params = build_sampler(config, tokenizer)
   key = jax.random.fold_in(jax.random.key(config.seed), _KEY)
   batch_size, group_size = config.rollout.num_prompts, config.rollout.group_size
   done = recorded.begin(
@@ -93,7 +92,7 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
     batch = jax.tree.map(lambda x, p=places: x[p % len(chosen)], prompts)
     fillers = len(problems) + np.arange(batch_size - len(rows))
     ids = np.concatenate([rows, fillers]).astype(np.int32)
-    batch = jax.device_put(dataclasses.replace(batch, ids=ids), by_row(mesh))
+    batch = dataclasses.replace(batch, ids=ids)
     rollout = jax.device_get(generate(params, batch, key))
     written = _verified(
       jax.tree.map(lambda x, r=rows: x[: len(r) * group_size], rollout),

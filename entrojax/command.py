@@ -3,9 +3,66 @@
 from collections.abc import Sequence
 import sys
 
-from absl import app
+from absl import app, flags
 
 EXIT_INTERRUPTED = 130
+
+
+def define_process_flags() -> None:
+  """Defines how a command that runs in several processes finds the others."""
+  flags.DEFINE_bool(
+    "distributed", False, "join the processes of a TPU pod, Slurm or GKE job"
+  )
+  flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, where nothing else tells it"
+  )
+  flags.DEFINE_integer("num_processes", None, "with --coordinator: how many")
+  flags.DEFINE_integer("process_id", None, "with --coordinator: which, from 0")
+
+
+def join_processes() -> None:
+  """Joins the other processes, if the command line says that there are any.
+
+  Raises:
+    ValueError: a flag is missing or wrong, or nothing is known of the others.
+    RuntimeError: they do not come.
+  """
+  given = flags.FLAGS
+  explicit = (given.coordinator, given.num_processes, given.process_id)
+  if all(value is None for value in explicit) and not given.distributed:
+    return
+  from entrojax import hosts  # jax, only once flags are parsed
+
+  if all(value is None for value in explicit):
+    try:
+      hosts.initialize()
+    except ValueError as error:
+      raise ValueError(
+        "--distributed: this is no TPU pod, Slurm or GKE job that tells where "
+        "the other processes are; say --coordinator=HOST:PORT "
+        f"--num_processes=N --process_id=I ({error})"
+      ) from error
+    return
+  missing = [
+    f"--{name}"
+    for name in ("coordinator", "num_processes", "process_id")
+    if given[name].value is None
+  ]
+  if missing:
+    raise ValueError(
+      "--coordinator, --num_processes and --process_id go together: "
+      f"{missing[0]} is missing"
+    )
+  if not 0 <= given.process_id < given.num_processes:
+    raise ValueError(
+      f"--process_id={given.process_id} must lie in [0, --num_processes = "
+      f"{given.num_processes})"
+    )
+  if ":" not in given.coordinator:
+    raise ValueError(
+      f"--coordinator={given.coordinator!r} is not of the form HOST:PORT"
+    )
+  hosts.initialize(*explicit)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

@@ -7,27 +7,30 @@ wrong answers differ in nothing but an overlong penalty is not kept, or it
 would train on the penalty. The same policy samples batch after batch until
 enough groups are kept; surplus ones are thrown away.
 
-All of it happens on the host. What comes out has the shapes of one batch,
+The host decides, from the verdicts; the rows stay on the device, where those
+that are kept and those of a new batch become one batch. It has the same shapes
 whatever was kept, so nothing is compiled again.
 """
 
 from collections.abc import Callable, Sequence
 import dataclasses
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from entrojax.types import Responses, Rollout
+from entrojax.types import Array, Responses, Rollout
 
 ON_EXHAUSTED = ("train_partial", "skip_step", "raise")
 
 
 class Sampled(NamedTuple):
-  """A rollout batch and what is known of it, on the host."""
+  """A rollout batch and what is known of it."""
 
-  rollout: Rollout  # B = Q * G rows
-  responses: Responses  # [Q, G]
+  rollout: Rollout  # B = Q * G rows, on the device
+  responses: Responses  # [Q, G], on the host
 
 
 class Refilled(NamedTuple):
@@ -76,33 +79,45 @@ def refill(
   Raises:
     ValueError: groups are missing and `on_exhausted` is "raise".
   """
-  parts: list[Sampled] = []
+  rollout, entropy = None, None
+  parts: list[Responses] = []
   seen: list[Responses] = []
-  missing, num_kept = num_groups, 0
-  while missing and len(seen) < max_batches:
-    batch = sample(len(seen))
-    signal = has_signal(batch.responses)
-    if not seen:  # as many without a signal as can be missing in the end
-      fillers = _take(batch, np.flatnonzero(~signal))
-    chosen = np.flatnonzero(signal)[:missing]
-    parts.append(_take(batch, chosen))
-    seen.append(batch.responses)
-    missing -= len(chosen)
+  num_filled, num_kept, num_counted = 0, 0, 0
+  while num_filled < num_groups and len(seen) < max_batches:
+    new = sample(len(seen))
+    seen.append(new.responses)
+    signal = has_signal(new.responses)
     num_kept += int(signal.sum())
+    chosen = np.flatnonzero(signal)[: num_groups - num_filled]
+    if rollout is None:  # the rest are as many as can be missing in the end
+      rollout, rest = new.rollout, np.flatnonzero(~signal)
+      fillers = _take(new.responses, rest)
+    else:
+      rest = np.arange(num_filled, num_groups)
+    places = np.concatenate([np.arange(num_filled), num_groups + chosen, rest])
+    parts.append(_take(new.responses, chosen))
+    num_filled += len(chosen)
+    skips = on_exhausted == "skip_step" and len(seen) == max_batches
+    whole = num_filled == num_groups
+    num_counted = 0 if skips and not whole else num_filled
+    rollout, entropy = _merger(_sharding(rollout))(
+      rollout,
+      new.rollout,
+      places[:num_groups].astype(np.int32),
+      (np.arange(num_groups) < num_counted).astype(np.float32),
+    )
 
   num_sampled = len(seen) * num_groups
-  if missing and on_exhausted == "raise":
+  if num_filled < num_groups and on_exhausted == "raise":
     raise ValueError(
       f"dynamic_sampling: {num_kept} of {num_sampled} groups had right and "
       f"wrong responses, {num_groups} are needed; the problems are too hard or "
       f"too easy for the policy, or dynamic_sampling.max_batches = "
       f"{max_batches} is too small"
     )
-  skipped = missing and on_exhausted == "skip_step"
-  num_counted = 0 if skipped else num_groups - missing
-  whole = _take(_joined([*parts, fillers]), np.arange(num_groups))
+  responses = _take(_concatenated([*parts, fillers]), np.arange(num_groups))
   return Refilled(
-    _count_first(whole, num_counted),
+    Sampled(rollout, _count_first(responses, num_counted, entropy)),
     _concatenated(seen),
     {
       "dynamic_sampling/batches": float(len(seen)),
@@ -113,7 +128,7 @@ def refill(
 
 
 def left_padded(rollout: Rollout, prompt_length: int, pad_id: int) -> Rollout:
-  """Returns a rollout on the host whose prompts have another bucket's length.
+  """Returns a rollout whose prompts have another bucket's length.
 
   Batches of one update may have been read in buckets of their own.
 
@@ -123,56 +138,82 @@ def left_padded(rollout: Rollout, prompt_length: int, pad_id: int) -> Rollout:
     pad_id: fills the left.
   """
   length = prompt_length + rollout.response_mask.shape[1]
-  missing = ((0, 0), (length - rollout.tokens.shape[1], 0))
+  missing = length - rollout.tokens.shape[1]
+  return _pad(rollout, missing, pad_id) if missing else rollout
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _pad(rollout: Rollout, missing: int, pad_id: int) -> Rollout:
+  left = functools.partial(jnp.pad, pad_width=((0, 0), (missing, 0)))
   return dataclasses.replace(
     rollout,
-    tokens=np.pad(rollout.tokens, missing, constant_values=pad_id),
-    positions=np.pad(rollout.positions, missing, constant_values=-1),
+    tokens=left(rollout.tokens, constant_values=pad_id),
+    positions=left(rollout.positions, constant_values=-1),
   )
 
 
-def _take(batch: Sampled, groups: np.ndarray) -> Sampled:
+def _take(responses: Responses, groups: np.ndarray) -> Responses:
   """Returns the groups of these numbers, in this order."""
-  group_size = batch.responses.rewards.shape[1]
-  rows = (groups[:, None] * group_size + np.arange(group_size)).reshape(-1)
-  return Sampled(
-    jax.tree.map(lambda x: x[rows], batch.rollout),
-    jax.tree.map(lambda x: x[groups] if x.ndim else x, batch.responses),
-  )
+  return jax.tree.map(lambda x: x[groups] if x.ndim else x, responses)
 
 
-def _joined(parts: Sequence[Sampled]) -> Sampled:
-  rollouts, responses = zip(*parts, strict=True)
-  return Sampled(_concatenated(rollouts), _concatenated(responses))
-
-
-def _concatenated(trees):
-  """Concatenates arrays of rows or groups; of scalars the first stays."""
+def _concatenated(trees: Sequence[Responses]) -> Responses:
+  """Concatenates arrays of groups; of scalars the first stays."""
   return jax.tree.map(
     lambda *x: np.concatenate(x) if x[0].ndim else x[0], *trees
   )
 
 
-def _count_first(batch: Sampled, num_counted: int) -> Sampled:
-  """Returns the batch with only the first `num_counted` groups counted."""
-  rollout, responses = batch
+def _count_first(
+  responses: Responses, num_counted: int, entropy: Array
+) -> Responses:
+  """Returns the responses with only the first `num_counted` groups counted."""
   shape = responses.rewards.shape
   keep = np.broadcast_to(np.arange(shape[0])[:, None] < num_counted, shape)
   keep = keep.astype(np.float32)
-  rows = keep.reshape(-1, 1)
+  return dataclasses.replace(
+    responses,
+    lengths=np.asarray(responses.lengths) * keep,
+    entropy=np.asarray(entropy),
+    keep=keep,
+  )
+
+
+def _merge(
+  kept: Rollout, new: Rollout, groups: Array, counts: Array
+) -> tuple[Rollout, Array]:
+  """Returns the groups of these numbers, and the token-mean entropy.
+
+  Args:
+    kept: Q groups, numbers 0 to Q - 1.
+    new: Q others, numbers Q to 2 Q - 1.
+    groups: i32[Q].
+    counts: f32[Q], 0 = the group fills the batch up and has no token.
+  """
+  group_size = kept.truncated.shape[0] // groups.shape[0]
+  rows = groups[:, None] * group_size + jnp.arange(group_size)
+  take = lambda a, b: jnp.concatenate([a, b])[rows.reshape(-1)]
+  rollout = jax.tree.map(take, kept, new)
+  counted = jnp.repeat(counts, group_size)[:, None]
   rollout = dataclasses.replace(
     rollout,
-    response_mask=rollout.response_mask * rows,
-    log_probs=rollout.log_probs * rows,
-    entropy=rollout.entropy * rows,
+    response_mask=rollout.response_mask * counted,
+    log_probs=rollout.log_probs * counted,
+    entropy=rollout.entropy * counted,
   )
-  num_tokens = max(rollout.response_mask.sum(), 1)
-  return Sampled(
-    rollout,
-    dataclasses.replace(
-      responses,
-      lengths=np.asarray(responses.lengths) * keep,
-      entropy=np.asarray(rollout.entropy.sum() / num_tokens, np.float32),
-      keep=keep,
-    ),
+  total, count = (
+    jnp.sum(jnp.sum(x, axis=1))
+    for x in (rollout.entropy, rollout.response_mask)
   )
+  return rollout, total / jnp.maximum(count, 1)
+
+
+@functools.cache
+def _merger(sharding: Any) -> Callable[..., tuple[Rollout, Array]]:
+  """Returns `_merge`, jitted, whose rollout is placed so."""
+  return jax.jit(_merge, out_shardings=(sharding, None))
+
+
+def _sharding(rollout: Rollout) -> Any:
+  """Returns how rows are placed; None of arrays on the host."""
+  return getattr(rollout.tokens, "sharding", None)

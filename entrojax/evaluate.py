@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 import dataclasses
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from entrojax import hosts
 from entrojax.data import encode_prompts, shortest
 from entrojax.diversity import distinct_n
 from entrojax.rewards import correctness, judge
@@ -171,25 +172,22 @@ def evaluate_policy(
   prompts = encode_prompts(problems, tokenizer, prompt_length)
   texts: list[list[str]] = []
   verdicts: list[list[Verdict]] = []
-  lengths = entropy = truncated = 0.0
+  totals = np.zeros(3)
   for start in range(0, len(problems), prompts_per_batch):
     rows = np.arange(start, start + prompts_per_batch)
     filled = rows % len(problems)
     batch = jax.tree.map(lambda x, r=filled: x[r], prompts)
     batch = dataclasses.replace(batch, ids=rows.astype(np.int32))
     batch = shortest(batch, prompt_buckets)
-    rollout = jax.device_get(generate(params, batch, key))
-    group_size = rollout.tokens.shape[0] // prompts_per_batch
+    rollout = generate(params, batch, key)
     asked = problems[start : start + prompts_per_batch]
-    real = slice(0, len(asked) * group_size)
-    rollout = jax.tree.map(lambda x, r=real: x[r], rollout)
-    written = decode_responses(rollout, tokenizer)
-    verdicts += judge(asked, written, verify)
-    texts += np.reshape(np.array(written, object), (-1, group_size)).tolist()
-    lengths += float(rollout.response_mask.sum())
-    entropy += float(rollout.entropy.sum())
-    truncated += float(rollout.truncated.sum())
+    found, sums = _judged(rollout, asked, prompts_per_batch, verify, tokenizer)
+    for row in found:
+      texts.append([text for text, _ in row])
+      verdicts.append([Verdict(*verdict) for _, verdict in row])
+    totals = totals + sums
   num_rows = len(texts) * len(texts[0])
+  lengths, entropy, truncated = totals.tolist()
   return Evaluation(
     texts=texts,
     verdicts=verdicts,
@@ -197,6 +195,51 @@ def evaluate_policy(
     truncated=truncated / num_rows,
     entropy=entropy / lengths,
   )
+
+
+def _judged(
+  rollout: Rollout,
+  asked: Sequence[Problem],
+  num_prompts: int,
+  verify: Verifier,
+  tokenizer: Tokenizer,
+) -> tuple[list[list[tuple[str, Verdict]]], np.ndarray]:
+  """Judges the responses to the first prompts of a batch.
+
+  Each process judges those of its own prompts, and all get what they found.
+
+  Args:
+    rollout: the batch's, on the device.
+    asked: the problems of its first prompts; the others fill it up.
+    num_prompts: of the batch.
+    verify: the judge.
+    tokenizer: of the policy.
+
+  Returns:
+    For each problem the text and verdict of its responses; and sums over all
+    responses: tokens, entropy in nats, truncated ones.
+  """
+  share = hosts.share(rollout.tokens, num_prompts)
+  real = lambda numbers: numbers[numbers < len(asked)]
+  mine = real(share.mine)
+  own = hosts.own_rows(rollout, mine, num_prompts)
+  written = decode_responses(own, tokenizer)
+  verdicts = judge([asked[i] for i in mine], written, verify)
+  texts, sampled = (
+    iter(written),
+    (own.response_mask, own.entropy, own.truncated),
+  )
+  said = hosts.gather_json(
+    {
+      "rows": [[(next(texts), verdict) for verdict in row] for row in verdicts],
+      "sums": [float(x.sum()) for x in sampled],
+    }
+  )
+  found: list[Any] = [None] * len(asked)
+  for process, part in enumerate(said):
+    for i, row in zip(real(share.of(process)), part["rows"], strict=True):
+      found[i] = row
+  return found, np.sum([part["sums"] for part in said], axis=0)
 
 
 def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:

@@ -12,13 +12,19 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from entrojax.command import EXIT_INTERRUPTED, parse_flags
+from entrojax.command import (
+  EXIT_INTERRUPTED,
+  define_process_flags,
+  join_processes,
+  parse_flags,
+)
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's settings")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run directory")
 _RESUME = flags.DEFINE_bool(
   "resume", True, "go on from the newest checkpoint of the work directory"
 )
+define_process_flags()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
   os.environ.setdefault("NO_GCE_CHECK", "true")
   workdir = Path(str(_WORKDIR.value))
   try:
+    join_processes()
     from entrojax.check import check_kind, check_overrides
     from entrojax.train import train
 

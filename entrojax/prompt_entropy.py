@@ -31,7 +31,6 @@ from entrojax.command import EXIT_INTERRUPTED, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.inputs import load_problems, make_clusterer
 from entrojax.semantic import semantic_entropy
-from entrojax.sharding import by_row
 from entrojax.train import judge_rollout
 from entrojax.types import Rollout
 
@@ -84,9 +83,7 @@ def write_table(
     ids = np.arange(done, done + batch_size, dtype=np.int32)
     rows = ids % num_rows
     batch = jax.tree.map(lambda x, r=rows: x[r], prompts)
-    batch = jax.device_put(
-      dataclasses.replace(batch, ids=ids), by_row(run.mesh)
-    )
+    batch = dataclasses.replace(batch, ids=ids)
     rollout = jax.device_get(
       run.functions.generate(run.state.params, batch, key)
     )

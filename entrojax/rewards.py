@@ -1,11 +1,13 @@
 """Rewards: the verifier's verdicts on the responses of a rollout."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 
+from entrojax import hosts
 from entrojax.metrics import finalize
 from entrojax.types import Problem, Responses, Rollout, Verdict, Verifier
 
@@ -14,7 +16,7 @@ def judge(
   problems: Sequence[Problem], responses: Sequence[str], verify: Verifier
 ) -> list[list[Verdict]]:
   """Returns [Q][G] verdicts; responses of one problem are neighbours."""
-  group_size = len(responses) // len(problems)
+  group_size = len(responses) // max(len(problems), 1)
   return [
     [
       verify(problem, response)
@@ -60,6 +62,28 @@ def group_responses(
     else np.array([cluster([v.answer for v in row]) for row in verdicts]),
     entropy=np.asarray(rollout.entropy.sum() / max(mask.sum(), 1), np.float32),
     rollout_step=np.asarray(rollout_step, np.int32),
+  )
+
+
+def gather_responses(own: Responses, share: hosts.Share) -> Responses:
+  """Returns the responses of all processes, in the order of the batch.
+
+  Args:
+    own: of the prompts `share.held`, on the host.
+    share: which process has which prompts.
+  """
+  shape = own.rewards.shape
+  columns = dataclasses.replace(
+    own, entropy=np.broadcast_to(own.entropy, shape), rollout_step=None
+  )
+  gathered = hosts.gather(columns, share)
+  tokens = np.asarray(gathered.lengths, np.float64)
+  # each process knows a mean over its own tokens
+  total = np.sum(np.asarray(gathered.entropy, np.float64) * tokens)
+  return dataclasses.replace(
+    gathered,
+    entropy=np.asarray(total / max(tokens.sum(), 1), np.float32),
+    rollout_step=own.rollout_step,
   )
 
 

@@ -6,7 +6,6 @@ update. The numbers of a step are written while the next update runs.
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
-import json
 from pathlib import Path
 import time
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict as Config
 import numpy as np
 
+from entrojax import hosts
 from entrojax.build import Run, build
 from entrojax.check import check
 from entrojax.checkpoint import Checkpoints
@@ -35,11 +35,12 @@ from entrojax.metrics import finalize, open_writer
 from entrojax.progress import Progress
 from entrojax.recorded import Recorded
 from entrojax.rewards import (
+  gather_responses,
   group_responses,
   judge,
   reward_metrics,
 )
-from entrojax.sharding import by_row
+from entrojax.sharding import by_row, replicated
 from entrojax.train_step import make_batch
 from entrojax.types import (
   Array,
@@ -52,7 +53,8 @@ from entrojax.types import (
 )
 from entrojax.workdir import (
   ROLLOUTS_FILE,
-  SAMPLES_FILE,
+  append_samples,
+  differences,
   hold_workdir,
   trim_samples,
   write_config,
@@ -70,6 +72,10 @@ class Standing(NamedTuple):
   rollout_step: int  # rollout batches done
   step: int  # optimizer steps done
   tokens: int  # tokens sampled
+
+
+# writes metrics by name
+Write = Callable[[Mapping[str, Any], Standing], None]
 
 
 class StepRecord(NamedTuple):
@@ -108,56 +114,26 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
     ValueError: a setting, a file or the directory cannot be used.
   """
   with contextlib.ExitStack() as stack:
-    stack.enter_context(hold_workdir(workdir))
-    run = build(config, _rollouts(config, workdir))
+    _check_processes(config, workdir)
+    with hosts.together():
+      if hosts.is_first():
+        stack.enter_context(hold_workdir(workdir))
+      rollouts = _rollouts(config, workdir)
+    run = build(config, rollouts)
     interruption = stack.enter_context(Interruption())
     checkpoints = Checkpoints(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
     stack.enter_context(contextlib.closing(checkpoints))
     fresh = checkpoints.latest() is None
-    write_config(workdir, config.to_dict(), saved=not fresh, resume=resume)
+    with hosts.together():
+      if hosts.is_first():
+        write_config(workdir, config.to_dict(), saved=not fresh, resume=resume)
     standing = _standing(config, run, checkpoints)
-    writer = stack.enter_context(
-      open_writer(
-        workdir,
-        resumed_rollout_step=-1 if fresh else standing.rollout_step,
-        wandb_project=config.log.wandb_project or None,
-        config=config.to_dict(),
-      )
-    )
-    progress = stack.enter_context(
-      Progress(
-        config.num_rollout_steps,
-        first_rollout_step=standing.rollout_step,
-        every=config.log.every,
-      )
-    )
-
-    effects = Effects((*config.advantage, *config.objective, "projection"))
-    trim_samples(workdir, None if fresh else standing.rollout_step)
-
-    if run.recorded is not None:
-      progress.note(run.recorded.summary())
-
-    law = LiveLaw(workdir)
-
-    def write(metrics: Mapping[str, Any], at: Standing) -> None:
-      if "actor/loss" in metrics:  # of a rollout step, not of an evaluation
-        metrics = {**metrics, **law.metrics(metrics)}
-      writer.write(
-        metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
-      )
-      progress.update(at.rollout_step, metrics)
-      if at.rollout_step == standing.rollout_step + 1 and _MISMATCH in metrics:
-        progress.note(
-          "sampler and trainer differ by at most "
-          f"{metrics[_MISMATCH]:.1e} nats a token"
-        )
-      # of a rollout step that had tokens, not of an evaluation
-      if np.isfinite(metrics.get("actor/entropy", np.nan)):
-        for note in effects.notes(metrics):
-          progress.note(note)
+    write: Write = lambda metrics, at: None
+    with hosts.together():
+      if hosts.is_first():
+        write = _writer(config, workdir, run, standing, stack, fresh=fresh)
 
     def save(at: Standing) -> Path:
       stream = run.data.stages.stream(at.rollout_step)
@@ -170,11 +146,88 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
       )
 
     def evaluate(at: Standing) -> None:
-      write(_evaluate(config, run, at, workdir), at)
+      numbers, samples = _evaluate(config, run, at)
+      if hosts.is_first():
+        append_samples(workdir, samples)
+      write(numbers, at)
 
     if fresh:
       evaluate(standing)
     return _loop(config, run, standing, write, evaluate, save, interruption)
+
+
+def _check_processes(config: Config, workdir: Path) -> None:
+  """Raises ValueError in all processes if one is to run something else."""
+  first, *others = hosts.gather_json(
+    {"workdir": str(workdir), "config": config.to_dict()}
+  )
+  for number, other in enumerate(others, start=1):
+    changed = differences(first, other)
+    if changed:
+      raise ValueError(
+        f"process {number} runs something else than process 0: "
+        f"{'; '.join(changed)}"
+      )
+
+
+def _writer(
+  config: Config,
+  workdir: Path,
+  run: Run,
+  standing: Standing,
+  stack: contextlib.ExitStack,
+  *,
+  fresh: bool,
+) -> Write:
+  """Opens what a run reports to, and returns what writes there.
+
+  Args:
+    config: of the run.
+    workdir: its directory.
+    run: the run.
+    standing: where it begins or goes on.
+    stack: closes what is opened.
+    fresh: whether it begins.
+  """
+  writer = stack.enter_context(
+    open_writer(
+      workdir,
+      resumed_rollout_step=-1 if fresh else standing.rollout_step,
+      wandb_project=config.log.wandb_project or None,
+      config=config.to_dict(),
+    )
+  )
+  progress = stack.enter_context(
+    Progress(
+      config.num_rollout_steps,
+      first_rollout_step=standing.rollout_step,
+      every=config.log.every,
+    )
+  )
+  effects = Effects((*config.advantage, *config.objective, "projection"))
+  trim_samples(workdir, None if fresh else standing.rollout_step)
+  if run.recorded is not None:
+    progress.note(run.recorded.summary())
+  law = LiveLaw(workdir)
+
+  def write(metrics: Mapping[str, Any], at: Standing) -> None:
+    if "actor/loss" in metrics:  # of a rollout step, not of an evaluation
+      metrics = {**metrics, **law.metrics(metrics)}
+    writer.write(
+      metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
+    )
+    progress.update(at.rollout_step, metrics)
+    if at.rollout_step == standing.rollout_step + 1 and _MISMATCH in metrics:
+      progress.note(
+        "sampler and trainer differ by at most "
+        f"{metrics[_MISMATCH]:.1e} nats a token"
+      )
+    # of a rollout step that had tokens, not of an evaluation
+    if np.isfinite(metrics.get("actor/entropy", np.nan)):
+      for note in effects.notes(metrics):
+        progress.note(note)
+
+  return write
 
 
 def _rollouts(config: Config, workdir: Path) -> Path | None:
@@ -183,6 +236,11 @@ def _rollouts(config: Config, workdir: Path) -> Path | None:
     return None
   if config.offline.rollouts:
     return Path(config.offline.rollouts)
+  if jax.process_count() > 1:
+    raise ValueError(
+      "offline.rollouts is not set: several processes do not make them, "
+      "entrojax.collect does, in one"
+    )
   check(config)  # all of it, before anything is sampled
   path = workdir / ROLLOUTS_FILE
   report(config, path)
@@ -191,7 +249,8 @@ def _rollouts(config: Config, workdir: Path) -> Path | None:
 
 def _standing(config: Config, run: Run, checkpoints: Checkpoints) -> Standing:
   """Returns the start, or where the newest checkpoint stands."""
-  key, ref_params = jax.random.key(config.seed), run.ref_params
+  key = hosts.place(jax.random.key(config.seed), replicated(run.mesh))
+  ref_params = run.ref_params
   rollout_step = checkpoints.latest()
   if rollout_step is None:
     return Standing(run.state, ref_params, key, 0, step=0, tokens=0)
@@ -220,7 +279,7 @@ def _loop(
   config: Config,
   run: Run,
   standing: Standing,
-  write: Callable[[Mapping[str, Any], Standing], None],
+  write: Write,
   evaluate: Callable[[Standing], None],
   save: Callable[[Standing], Path],
   interruption: Interruption,
@@ -232,7 +291,10 @@ def _loop(
   def due(every: int) -> bool:
     return bool(every) and standing.rollout_step % every == 0
 
-  while standing.rollout_step < last and not interruption.received:
+  def stopped() -> bool:
+    return hosts.any_of(interruption.received is not None)
+
+  while standing.rollout_step < last and not stopped():
     standing, record = _rollout_step(config, run, standing)
     if pending is not None:  # while the update runs
       write(_numbers(run, pending), pending.standing)
@@ -240,7 +302,7 @@ def _loop(
     ends = standing.rollout_step == last
     evaluates = ends or due(config.evaluation.every)
     saves = due(config.checkpoint.every)
-    if evaluates or saves or interruption.received:
+    if evaluates or saves or stopped():
       # a checkpoint must not be ahead of the lines that it continues
       write(_numbers(run, pending), pending.standing)
       pending = None
@@ -269,16 +331,18 @@ def _rollout_step(
     drawn = _sampled(config, run, standing, generate_key)
   else:
     drawn = _replayed(config, run, run.recorded, standing)
-  responses = run.functions.advantage(drawn.responses)
+  responses = jax.device_get(run.functions.advantage(drawn.responses))
+  learned = Responses(
+    responses.rewards, advantages=responses.advantages, keep=responses.keep
+  )
+  learned = hosts.place(learned, by_row(run.mesh))
   state, metrics = run.functions.update(
     standing.state,
     standing.ref_params,
-    make_batch(drawn.rollout, responses, drawn.step_ok),
+    make_batch(drawn.rollout, learned, drawn.step_ok),
     update_key,
   )
-  numbers = drawn.numbers | reward_metrics(
-    drawn.everything, jax.device_get(responses)
-  )
+  numbers = drawn.numbers | reward_metrics(drawn.everything, responses)
   of_stage = standing.rollout_step - stages.first_step(standing.rollout_step)
   updates = config.training.updates_per_rollout
   standing = standing._replace(
@@ -298,27 +362,28 @@ def _sampled(
   stages = run.data.stages
   seconds = {"gen": 0.0, "verify": 0.0}
 
-  def sample(key: Array) -> tuple[Rollout, Sampled]:
-    """Takes the next prompts; the rollout also as it is on the device."""
+  def sample(key: Array) -> Sampled:
+    """Takes the next prompts; each process judges what is on its devices."""
     begun = time.perf_counter()
     prompts, problems = next(stages.stream(standing.rollout_step))
-    prompts = jax.device_put(prompts, by_row(run.mesh))
     rollout = run.functions.generate(standing.state.params, prompts, key)
-    on_host = jax.device_get(rollout)
+    share = hosts.share(rollout.tokens, len(problems))
+    own = hosts.own_rows(rollout, share.held, len(problems))
     generated = time.perf_counter()
     responses = judge_rollout(
-      run.data, on_host, problems, standing.rollout_step
+      run.data, own, [problems[i] for i in share.held], standing.rollout_step
     )
+    responses = gather_responses(responses, share)
     seconds["gen"] += generated - begun
     seconds["verify"] += time.perf_counter() - generated
-    return rollout, Sampled(on_host, responses)
+    return Sampled(rollout, responses)
 
   numbers: dict[str, Any] = {}
   settings = dict(config.dynamic_sampling)
   if settings.pop("enabled"):
 
     def one_of_many(i: int) -> Sampled:
-      rollout, responses = sample(jax.random.fold_in(generate_key, i))[1]
+      rollout, responses = sample(jax.random.fold_in(generate_key, i))
       length, pad_id = config.rollout.prompt_length, run.data.tokenizer.pad_id
       return Sampled(left_padded(rollout, length, pad_id), responses)
 
@@ -327,14 +392,13 @@ def _sampled(
       config.rollout.num_prompts,
       **settings,
     )
-    rollout = jax.device_put(batch.rollout, by_row(run.mesh))
   else:
-    rollout, batch = sample(generate_key)
+    batch = sample(generate_key)
     everything = batch.responses
   numbers |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
   if len(stages.streams) > 1:
     numbers["curriculum/stage"] = stages.number(standing.rollout_step) + 1
-  return Drawn(rollout, batch.responses, everything, numbers)
+  return Drawn(batch.rollout, batch.responses, everything, numbers)
 
 
 def _replayed(
@@ -353,7 +417,7 @@ def _replayed(
     cluster=run.data.cluster,
   )
   step_ok = recorded.steps_ok(groups)
-  on_device = jax.device_put((rollout, step_ok), by_row(run.mesh))
+  on_device = hosts.place((rollout, step_ok), by_row(run.mesh))
   taken = (standing.rollout_step + 1) * config.rollout.num_prompts
   numbers = {
     "offline/epochs": taken / number,
@@ -423,9 +487,9 @@ def _numbers(run: Run, record: StepRecord) -> dict[str, Any]:
 
 
 def _evaluate(
-  config: Config, run: Run, standing: Standing, workdir: Path
-) -> dict[str, float]:
-  """Evaluates the policy and keeps some of its samples."""
+  config: Config, run: Run, standing: Standing
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+  """Evaluates the policy; returns its numbers and some of its samples."""
   settings = config.evaluation
   evaluation = evaluate_policy(
     run.functions.evaluate,
@@ -438,15 +502,16 @@ def _evaluate(
     prompt_buckets=config.rollout.prompt_buckets,
     prompts_per_batch=settings.prompts_per_batch,
   )
-  with (workdir / SAMPLES_FILE).open("a") as file:
-    for row in range(min(config.log.samples, len(run.data.held_out))):
-      verdict = evaluation.verdicts[row][0]
-      sample = {
+  samples = []
+  for row in range(min(config.log.samples, len(run.data.held_out))):
+    verdict = evaluation.verdicts[row][0]
+    samples.append(
+      {
         "rollout_step": standing.rollout_step,
         "prompt": run.data.held_out[row].prompt,
         "response": evaluation.texts[row][0],
         "reward": verdict.reward,
         "reason": verdict.reason,
       }
-      file.write(json.dumps(sample) + "\n")
-  return summarize(evaluation, run.data.task.name)
+    )
+  return summarize(evaluation, run.data.task.name), samples

@@ -8,7 +8,7 @@ checkpoints/      one directory a saved step
 rollouts.jsonl    of an offline run, unless it was given others
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import fcntl
 import json
@@ -86,6 +86,13 @@ def write_config(
         f"cannot resume {workdir} with another config: {'; '.join(changed)}"
       )
   path.write_text(text)
+
+
+def append_samples(workdir: Path, samples: Sequence[Mapping[str, Any]]) -> None:
+  """Adds a line of JSON a sample to samples.jsonl."""
+  with (workdir / SAMPLES_FILE).open("a") as file:
+    for sample in samples:
+      file.write(json.dumps(sample) + "\n")
 
 
 def trim_samples(workdir: Path, rollout_step: int | None) -> None:

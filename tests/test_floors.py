@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "entrojax"
 
 FLOORS = (
-  {"types", "masking", "sharding"},
+  {"types", "masking", "sharding", "hosts"},
   {
     "token_stats",
     "advantages",

@@ -182,13 +182,13 @@ def test_behaviour_log_probs_are_those_of_the_sampler(base, tmp_path):
   inner = collect_module.build_sampler
 
   def kept(*args):
-    generate, params, mesh = inner(*args)
+    generate, params = inner(*args)
 
     def wrapped(*arguments):
       seen.append(jax.device_get(generate(*arguments)))
       return seen[-1]
 
-    return wrapped, params, mesh
+    return wrapped, params
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(collect_module, "build_sampler", kept)
