@@ -151,15 +151,10 @@ def build_evaluation(
   Raises:
     ValueError: a setting cannot work, or the model's folder; see `build`.
   """
-  check_evaluation(config)
-  mesh = make_mesh(config.mesh)
-  check_evaluation_rows(config, num_row_shards(mesh))
-  _, policy, params = load_policy(config, tokenizer, mesh)
   settings = config.evaluation
-  generate = make_generate(
-    config, policy, tokenizer, mesh, settings, settings.num_samples
+  return _sampler(
+    config, tokenizer, check_evaluation_rows, settings, settings.num_samples
   )
-  return _placing(generate, mesh), params
 
 
 def build_sampler(
@@ -174,13 +169,25 @@ def build_sampler(
   Raises:
     ValueError: a setting cannot work, or the model's folder; see `build`.
   """
+  settings = config.rollout
+  return _sampler(
+    config, tokenizer, check_rollout_rows, settings, settings.group_size
+  )
+
+
+def _sampler(
+  config: Config,
+  tokenizer: tokenizers.Tokenizer,
+  check_rows: Callable[[Config, int], None],
+  settings: Config,
+  group_size: int,
+) -> tuple[Generate, Params]:
   check_evaluation(config)
   mesh = make_mesh(config.mesh)
-  check_rollout_rows(config, num_row_shards(mesh))
+  check_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, tokenizer, mesh)
-  settings = config.rollout
   generate = make_generate(
-    config, policy, tokenizer, mesh, settings, settings.group_size
+    config, policy, tokenizer, mesh, settings, group_size
   )
   return _placing(generate, mesh), params
 

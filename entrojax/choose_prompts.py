@@ -19,9 +19,7 @@ prompts and of random sets of their size.
 """
 
 from collections.abc import Mapping, Sequence
-import os
 from pathlib import Path
-import sys
 from typing import Any
 
 from absl import app, flags, logging
@@ -31,7 +29,7 @@ import numpy as np
 
 from entrojax import diversity, embeddings, prompt_subset
 from entrojax.check import check_kind
-from entrojax.command import parse_flags
+from entrojax.command import command, parse_flags
 from entrojax.curriculum import read_entropies
 from entrojax.tasks import make_task
 from entrojax.types import Problem
@@ -119,12 +117,9 @@ def define_flags() -> None:
   flags.mark_flags_as_required(["config", "output", "size"])
 
 
-def main(argv: Sequence[str]) -> int:
+@command("interrupted; nothing was written")
+def main() -> int:
   """Writes the subset; returns the exit status."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  # tensorflow-datasets would ask a cloud's metadata server where it runs
-  os.environ.setdefault("NO_GCE_CHECK", "true")
   given = flags.FLAGS
   config = given.config
   how: dict[str, Any] = {"size": given.size, "by": given.by}
@@ -132,22 +127,19 @@ def main(argv: Sequence[str]) -> int:
     how["embedding"] = given.embedding
   if given.by == "answers":
     how["table"] = given.table
-  try:
-    check_kind(config)
-    if Path(given.output).exists():
-      raise ValueError(f"{given.output} is there: choose another --output")
-    task = config.task
-    if not task.name:
-      raise ValueError("task.name is not set")
-    problems = make_task(task.name, task.data_dir, task.difficulty).load(
-      task.train_split
-    )
-    rows = choose(config, problems, **how)
-    settings = {"seed": config.seed, **how, "task": task.to_dict()}
-    prompt_subset.write(Path(given.output), rows, problems, settings)
-  except (ValueError, OSError, ImportError, RuntimeError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  check_kind(config)
+  if Path(given.output).exists():
+    raise ValueError(f"{given.output} is there: choose another --output")
+  task = config.task
+  if not task.name:
+    raise ValueError("task.name is not set")
+  problems = make_task(task.name, task.data_dir, task.difficulty).load(
+    task.train_split
+  )
+  print(f"{len(problems)} prompts by {given.by}", flush=True)
+  rows = choose(config, problems, **how)
+  settings = {"seed": config.seed, **how, "task": task.to_dict()}
+  prompt_subset.write(Path(given.output), rows, problems, settings)
   print(f"{len(rows)} of {len(problems)} prompts by {given.by}")
   for name, (own, mean, deviation) in compared(
     problems, rows, config.seed

@@ -13,9 +13,7 @@ offline.rollouts does all that first, in its work directory.
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import itertools
-import os
 from pathlib import Path
-import sys
 from typing import Any
 
 from absl import app, flags, logging
@@ -28,7 +26,7 @@ from entrojax import recorded
 from entrojax import tokenizer as tokenizers
 from entrojax.build import build_sampler
 from entrojax.check import check_kind, check_offline
-from entrojax.command import EXIT_INTERRUPTED, parse_flags
+from entrojax.command import command, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.evaluate import decode_responses
 from entrojax.inputs import load_problems, settings_of, training_rows
@@ -197,22 +195,12 @@ def define_flags() -> None:
   flags.mark_flags_as_required(["config", "output"])
 
 
-def main(argv: Sequence[str]) -> int:
+@command("interrupted; the same command goes on from its last batch")
+def main() -> int:
   """Writes the file; returns the exit status."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  # tensorflow-datasets would ask a cloud's metadata server where it runs
-  os.environ.setdefault("NO_GCE_CHECK", "true")
   path = Path(flags.FLAGS.output)
-  try:
-    check_kind(flags.FLAGS.config)
-    report(flags.FLAGS.config, path)
-  except KeyboardInterrupt:
-    print("interrupted; the same command goes on from its last batch")
-    return EXIT_INTERRUPTED
-  except (ValueError, OSError, RuntimeError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  check_kind(flags.FLAGS.config)
+  report(flags.FLAGS.config, path)
   print(f"done: {path}")
   return 0
 

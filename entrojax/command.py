@@ -1,11 +1,46 @@
 """What every command does alike: it parses flags and says what is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import functools
+import os
 import sys
 
 from absl import app, flags
 
 EXIT_INTERRUPTED = 130
+EXIT_WRONG = 2
+
+
+def command(
+  interrupted: str,
+) -> Callable[[Callable[[], int]], Callable[[Sequence[str]], int]]:
+  """Makes what a command does into its main(argv) -> exit status.
+
+  An error becomes one line, without a traceback.
+
+  Args:
+    interrupted: what is said where a person ends it.
+  """
+
+  def decorate(act: Callable[[], int]) -> Callable[[Sequence[str]], int]:
+    @functools.wraps(act)
+    def main(argv: Sequence[str]) -> int:
+      if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+      # tensorflow-datasets would ask a cloud's metadata server where it runs
+      os.environ.setdefault("NO_GCE_CHECK", "true")
+      try:
+        return act()
+      except KeyboardInterrupt:
+        print(interrupted)
+        return EXIT_INTERRUPTED
+      except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_WRONG
+
+    return main
+
+  return decorate
 
 
 def define_process_flags() -> None:
@@ -73,6 +108,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
   """
   try:
     return app.parse_flags_with_usage(list(argv))
+  except SystemExit:
+    # absl ends with 1 where it has helped as it was asked to
+    sys.exit(0 if {"--help", "-h", "--helpfull"} & set(argv) else 1)
   except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
     text = str(error.args[0] if error.args else error)
     message = " ".join(text.replace("\\n", " ").split()).replace("\\'", "'")
@@ -80,4 +118,4 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     unknown = isinstance(error, AttributeError | KeyError)
     kind = "unknown setting" if unknown else "wrong setting"
     print(f"error: {kind}: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(EXIT_WRONG)

@@ -20,9 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import copy
 import itertools
 import json
-import os
 from pathlib import Path
-import sys
 import time
 from typing import Any, NamedTuple
 
@@ -33,7 +31,7 @@ from ml_collections import config_flags
 
 from entrojax.build import build_evaluation
 from entrojax.check import check_evaluation, check_kind
-from entrojax.command import EXIT_INTERRUPTED, parse_flags
+from entrojax.command import command, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.evaluate import (
   EVALUATION_KEY,
@@ -308,29 +306,22 @@ def _progress() -> Tell:
   return tell
 
 
-def main(argv: Sequence[str]) -> int:
+@command("interrupted")
+def main() -> int:
   """Evaluates and prints the table; returns the exit status."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  # tensorflow-datasets would ask a cloud's metadata server where it runs
-  os.environ.setdefault("NO_GCE_CHECK", "true")
   given, found = flags.FLAGS, {}
   output = Path(given.output)
+  check_kind(given.config)
+  check_overrides(config_flags.get_override_values(given["config"]))
   try:
-    check_kind(given.config)
-    check_overrides(config_flags.get_override_values(given["config"]))
     for label, metrics in evaluate_model(
       given.config, given.task, output, tell=_progress()
     ):
       found[label] = metrics
       print(f"evaluated {label}", flush=True)
-  except KeyboardInterrupt:
-    kept = f"; {output} holds {', '.join(found)}" if found else ""
-    print(f"interrupted{kept}")
-    return EXIT_INTERRUPTED
-  except (ValueError, OSError, RuntimeError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  finally:
+    if found and len(found) < len(given.task):
+      print(f"{output} holds {', '.join(found)}")
   print(f"model {given.config.model.path}, template ", end="")
   print(settings_of(given.config)["template"])
   print(format_metrics(found))

@@ -4,16 +4,14 @@
         --config.optimizer.learning_rate=1e-4
 """
 
-from collections.abc import Sequence
-import os
 from pathlib import Path
-import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from entrojax.command import (
   EXIT_INTERRUPTED,
+  command,
   define_process_flags,
   join_processes,
   parse_flags,
@@ -27,29 +25,19 @@ _RESUME = flags.DEFINE_bool(
 define_process_flags()
 
 
-def main(argv: Sequence[str]) -> int:
+@command("interrupted unsaved; the same command goes on from its last save")
+def main() -> int:
   """Trains; returns the exit status."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  # tensorflow-datasets would ask a cloud's metadata server where it runs
-  os.environ.setdefault("NO_GCE_CHECK", "true")
-  workdir = Path(str(_WORKDIR.value))
-  try:
-    join_processes()
-    from entrojax.check import check_kind, check_overrides
-    from entrojax.train import train
+  join_processes()
+  from entrojax.check import check_kind, check_overrides
+  from entrojax.train import train
 
-    check_kind(_CONFIG.value)
-    check_overrides(
-      _CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"])
-    )
-    saved = train(_CONFIG.value, workdir, resume=_RESUME.value)
-  except KeyboardInterrupt:
-    print("interrupted unsaved; the same command goes on from its last save")
-    return EXIT_INTERRUPTED
-  except (ValueError, OSError, RuntimeError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  workdir = Path(str(_WORKDIR.value))
+  check_kind(_CONFIG.value)
+  check_overrides(
+    _CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"])
+  )
+  saved = train(_CONFIG.value, workdir, resume=_RESUME.value)
   if saved is not None:
     print(f"interrupted; saved {saved}; the same command goes on from there")
     return EXIT_INTERRUPTED

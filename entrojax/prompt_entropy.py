@@ -9,13 +9,11 @@ see prompt_table.py. Stopped, the same command goes on. The policy is
 config.model.path, a group has --samples answers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import copy
 import dataclasses
 import functools
-import os
 from pathlib import Path
-import sys
 from typing import Any
 
 from absl import app, flags, logging
@@ -27,7 +25,7 @@ import numpy as np
 from entrojax import prompt_table
 from entrojax.build import build
 from entrojax.check import check_kind
-from entrojax.command import EXIT_INTERRUPTED, parse_flags
+from entrojax.command import command, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.inputs import load_problems, make_clusterer
 from entrojax.semantic import semantic_entropy
@@ -146,32 +144,22 @@ def define_flags() -> None:
   flags.mark_flags_as_required(["config", "output"])
 
 
-def main(argv: Sequence[str]) -> int:
+@command("interrupted; the same command goes on from its last batch")
+def main() -> int:
   """Writes the table; returns the exit status."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  # tensorflow-datasets would ask a cloud's metadata server where it runs
-  os.environ.setdefault("NO_GCE_CHECK", "true")
   given = flags.FLAGS
   path, said = Path(given.output), 0
-  try:
-    check_kind(given.config)
-    for done, num_rows in write_table(
-      given.config,
-      path,
-      num_samples=given.samples,
-      estimator=given.estimator,
-    ):
-      if done == num_rows or done - said >= num_rows / 20:
-        print(f"{done}/{num_rows} prompts", flush=True)
-        said = done
-    print(summary(prompt_table.read(path).columns))
-  except KeyboardInterrupt:
-    print("interrupted; the same command goes on from its last batch")
-    return EXIT_INTERRUPTED
-  except (ValueError, OSError, RuntimeError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  check_kind(given.config)
+  for done, num_rows in write_table(
+    given.config,
+    path,
+    num_samples=given.samples,
+    estimator=given.estimator,
+  ):
+    if done == num_rows or done - said >= num_rows / 20:
+      print(f"{done}/{num_rows} prompts", flush=True)
+      said = done
+  print(summary(prompt_table.read(path).columns))
   print(f"done: {path}")
   return 0
 

@@ -15,12 +15,10 @@ several examples each, see packing.py.
 checkpoints, from which the same command goes on, bit for bit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 import contextlib
 import copy
-import os
 from pathlib import Path
-import sys
 import time
 from typing import Any, NamedTuple
 
@@ -36,7 +34,7 @@ from entrojax import aggregation, control, objectives, tokenizer
 from entrojax.build import first_state
 from entrojax.check import check_kind, check_sft, check_sft_rows
 from entrojax.checkpoint import Checkpoints
-from entrojax.command import EXIT_INTERRUPTED, parse_flags
+from entrojax.command import EXIT_INTERRUPTED, command, parse_flags
 from entrojax.examples import (
   Encoded,
   Pair,
@@ -351,22 +349,12 @@ def define_flags() -> None:
   flags.mark_flags_as_required(["config", "output"])
 
 
-def main(argv: Sequence[str]) -> int:
+@command("interrupted unsaved; the same command goes on from its last save")
+def main() -> int:
   """Trains; returns the exit status."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  # tensorflow-datasets would ask a cloud's metadata server where it runs
-  os.environ.setdefault("NO_GCE_CHECK", "true")
   output = Path(str(flags.FLAGS.output))
-  try:
-    check_kind(flags.FLAGS.config, sft=True)
-    saved = sft(flags.FLAGS.config, output)
-  except KeyboardInterrupt:
-    print("interrupted unsaved; the same command goes on from its last save")
-    return EXIT_INTERRUPTED
-  except (ValueError, OSError, RuntimeError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  check_kind(flags.FLAGS.config, sft=True)
+  saved = sft(flags.FLAGS.config, output)
   if saved is not None:
     print(f"interrupted; saved {saved}; the same command goes on from there")
     return EXIT_INTERRUPTED

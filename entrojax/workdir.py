@@ -19,6 +19,7 @@ from typing import Any
 CONFIG_FILE = "config.json"
 SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS_FILE = "rollouts.jsonl"
+_LOCK = ".lock"
 
 # What a resumed run may change: nothing here moves a number of the training.
 _MAY_CHANGE = (
@@ -31,12 +32,15 @@ _MAY_CHANGE = (
 def hold_workdir(workdir: Path) -> Iterator[None]:
   """Holds a directory, made if absent; the system lets go when we die.
 
+  One that nothing was written into is left as it was found.
+
   Raises:
     ValueError: another process holds it, or it cannot be made.
   """
+  absent = not workdir.exists()
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = (workdir / ".lock").open("a+")
+    lock = (workdir / _LOCK).open("a+")
   except OSError as error:
     raise ValueError(f"workdir {workdir}: {error.strerror}") from error
   with lock:
@@ -50,7 +54,12 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
-    yield
+    try:
+      yield
+    finally:
+      if absent and [path.name for path in workdir.iterdir()] == [_LOCK]:
+        (workdir / _LOCK).unlink()
+        workdir.rmdir()
 
 
 def write_config(

@@ -442,6 +442,12 @@ def test_a_run_that_failed_before_its_first_save_binds_nobody(base, tmp_path):
   assert len(samples) == 16  # two evaluations of eight problems, no third
 
 
+def test_a_run_that_is_refused_leaves_no_folder(base, tmp_path):
+  with pytest.raises(ValueError, match="group_size"):
+    train(tiny_config(base, **{"rollout.group_size": 1}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
 def test_a_gradient_that_is_not_finite_ends_the_run_unsaved(base, tmp_path):
   config = tiny_config(base, **{"optimizer.learning_rate": 1e38})
   config.objective = ("ppo_clip", "entropy_bonus")
