@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
   try:
     join_processes()
     from entrojax.check import check_kind, check_overrides
+    from entrojax.hosts import is_first
     from entrojax.train import train
 
     check_kind(_CONFIG.value)
@@ -53,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
   if saved is not None:
     print(f"interrupted; saved {saved}; the same command goes on from there")
     return EXIT_INTERRUPTED
-  print(f"done: {workdir / 'metrics.jsonl'}")
+  if is_first():
+    print(f"done: {workdir / 'metrics.jsonl'}")
   return 0
 
 
