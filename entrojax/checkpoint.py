@@ -20,12 +20,13 @@ from entrojax.types import Array, Params, TrainState
 class Checkpoints:
   """The checkpoints of one run; step numbers are rollout steps."""
 
-  def __init__(self, folder: Path, *, keep: int):
+  def __init__(self, folder: Path, *, keep: int, alone: bool = False):
     """Opens the folder, which is made if absent.
 
     Args:
-      folder: of the checkpoints.
+      folder: of the checkpoints; of several processes all see the same one.
       keep: how many of the newest to keep, at least 1.
+      alone: whether this process opens it without the others.
     """
     if keep < 1:
       raise ValueError(f"checkpoint.keep must be at least 1, got {keep}")
@@ -33,7 +34,10 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=True
+        max_to_keep=keep,
+        enable_async_checkpointing=True,
+        create=not alone,
+        multiprocessing_options=_processes(alone=alone),
       ),
       item_names=("state", "host"),
     )
@@ -147,6 +151,17 @@ class Checkpoints:
   def close(self) -> None:
     """Waits, and closes."""
     self._manager.close()
+
+
+def _processes(*, alone: bool) -> ocp.options.MultiprocessingOptions:
+  if not alone:
+    return ocp.options.MultiprocessingOptions()
+  here = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=here,
+    active_processes={here},
+    barrier_sync_key_prefix="alone",
+  )
 
 
 def _tree(

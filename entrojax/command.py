@@ -63,12 +63,13 @@ def join_processes() -> None:
     RuntimeError: they do not come.
   """
   given = flags.FLAGS
-  explicit = (given.coordinator, given.num_processes, given.process_id)
-  if all(value is None for value in explicit) and not given.distributed:
+  names = ("coordinator", "num_processes", "process_id")
+  missing = [name for name in names if getattr(given, name) is None]
+  if len(missing) == len(names) and not given.distributed:
     return
   from entrojax import hosts  # jax, only once flags are parsed
 
-  if all(value is None for value in explicit):
+  if len(missing) == len(names):
     try:
       hosts.initialize()
     except ValueError as error:
@@ -78,15 +79,10 @@ def join_processes() -> None:
         f"--num_processes=N --process_id=I ({error})"
       ) from error
     return
-  missing = [
-    f"--{name}"
-    for name in ("coordinator", "num_processes", "process_id")
-    if given[name].value is None
-  ]
   if missing:
     raise ValueError(
       "--coordinator, --num_processes and --process_id go together: "
-      f"{missing[0]} is missing"
+      f"--{missing[0]} is missing"
     )
   if not 0 <= given.process_id < given.num_processes:
     raise ValueError(
@@ -97,7 +93,7 @@ def join_processes() -> None:
     raise ValueError(
       f"--coordinator={given.coordinator!r} is not of the form HOST:PORT"
     )
-  hosts.initialize(*explicit)
+  hosts.initialize(given.coordinator, given.num_processes, given.process_id)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

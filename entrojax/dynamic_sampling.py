@@ -79,45 +79,36 @@ def refill(
   Raises:
     ValueError: groups are missing and `on_exhausted` is "raise".
   """
-  rollout, entropy = None, None
-  parts: list[Responses] = []
+  batch: Sampled | None = None
   seen: list[Responses] = []
-  num_filled, num_kept, num_counted = 0, 0, 0
+  num_filled, num_kept = 0, 0
   while num_filled < num_groups and len(seen) < max_batches:
     new = sample(len(seen))
     seen.append(new.responses)
     signal = has_signal(new.responses)
     num_kept += int(signal.sum())
     chosen = np.flatnonzero(signal)[: num_groups - num_filled]
-    if rollout is None:  # the rest are as many as can be missing in the end
-      rollout, rest = new.rollout, np.flatnonzero(~signal)
-      fillers = _take(new.responses, rest)
+    if batch is None:  # as many without a signal as can be missing in the end
+      batch, rest = new, np.flatnonzero(~signal)
     else:
       rest = np.arange(num_filled, num_groups)
     places = np.concatenate([np.arange(num_filled), num_groups + chosen, rest])
-    parts.append(_take(new.responses, chosen))
+    batch = _merged(batch, new, places[:num_groups])
     num_filled += len(chosen)
-    skips = on_exhausted == "skip_step" and len(seen) == max_batches
-    whole = num_filled == num_groups
-    num_counted = 0 if skips and not whole else num_filled
-    rollout, entropy = _merger(_sharding(rollout))(
-      rollout,
-      new.rollout,
-      places[:num_groups].astype(np.int32),
-      (np.arange(num_groups) < num_counted).astype(np.float32),
-    )
 
-  num_sampled = len(seen) * num_groups
-  if num_filled < num_groups and on_exhausted == "raise":
+  assert batch is not None
+  missing, num_sampled = num_groups - num_filled, len(seen) * num_groups
+  if missing and on_exhausted == "raise":
     raise ValueError(
       f"dynamic_sampling: {num_kept} of {num_sampled} groups had right and "
       f"wrong responses, {num_groups} are needed; the problems are too hard or "
       f"too easy for the policy, or dynamic_sampling.max_batches = "
       f"{max_batches} is too small"
     )
-  responses = _take(_concatenated([*parts, fillers]), np.arange(num_groups))
+  skipped = missing and on_exhausted == "skip_step"
+  num_counted = 0 if skipped else num_filled
   return Refilled(
-    Sampled(rollout, _count_first(responses, num_counted, entropy)),
+    _count_first(batch, num_counted),
     _concatenated(seen),
     {
       "dynamic_sampling/batches": float(len(seen)),
@@ -152,54 +143,55 @@ def _pad(rollout: Rollout, missing: int, pad_id: int) -> Rollout:
   )
 
 
-def _take(responses: Responses, groups: np.ndarray) -> Responses:
-  """Returns the groups of these numbers, in this order."""
-  return jax.tree.map(lambda x: x[groups] if x.ndim else x, responses)
-
-
-def _concatenated(trees: Sequence[Responses]) -> Responses:
-  """Concatenates arrays of groups; of scalars the first stays."""
-  return jax.tree.map(
-    lambda *x: np.concatenate(x) if x[0].ndim else x[0], *trees
+def _merged(batch: Sampled, new: Sampled, groups: np.ndarray) -> Sampled:
+  """Returns groups of two batches: of `new` numbers Q and above."""
+  merge = _on_device(_merge_rows, _sharding(batch.rollout))
+  both = _concatenated([batch.responses, new.responses])
+  return Sampled(
+    merge(batch.rollout, new.rollout, groups.astype(np.int32)),
+    jax.tree.map(lambda x: x[groups] if x.ndim else x, both),
   )
 
 
-def _count_first(
-  responses: Responses, num_counted: int, entropy: Array
-) -> Responses:
-  """Returns the responses with only the first `num_counted` groups counted."""
+def _merge_rows(rollout: Rollout, new: Rollout, groups: Array) -> Rollout:
+  """Returns the rows of the groups i32[Q] of two rollouts."""
+  group_size = rollout.truncated.shape[0] // groups.shape[0]
+  rows = groups[:, None] * group_size + jnp.arange(group_size)[None]
+  return jax.tree.map(
+    lambda a, b: jnp.concatenate([a, b])[rows.reshape(-1)], rollout, new
+  )
+
+
+def _count_first(batch: Sampled, num_counted: int) -> Sampled:
+  """Returns the batch with only the first `num_counted` groups counted."""
+  rollout, responses = batch
   shape = responses.rewards.shape
   keep = np.broadcast_to(np.arange(shape[0])[:, None] < num_counted, shape)
   keep = keep.astype(np.float32)
-  return dataclasses.replace(
-    responses,
-    lengths=np.asarray(responses.lengths) * keep,
-    entropy=np.asarray(entropy),
-    keep=keep,
+  count = _on_device(_count_rows, _sharding(rollout), None)
+  rollout, entropy = count(rollout, keep)
+  return Sampled(
+    rollout,
+    dataclasses.replace(
+      responses,
+      lengths=np.asarray(responses.lengths) * keep,
+      entropy=np.asarray(entropy),
+      keep=keep,
+    ),
   )
 
 
-def _merge(
-  kept: Rollout, new: Rollout, groups: Array, counts: Array
-) -> tuple[Rollout, Array]:
-  """Returns the groups of these numbers, and the token-mean entropy.
+def _count_rows(rollout: Rollout, keep: Array) -> tuple[Rollout, Array]:
+  """Returns the rollout without tokens where keep f32[Q, G] is 0.
 
-  Args:
-    kept: Q groups, numbers 0 to Q - 1.
-    new: Q others, numbers Q to 2 Q - 1.
-    groups: i32[Q].
-    counts: f32[Q], 0 = the group fills the batch up and has no token.
+  And its token-mean entropy, f32[], nats.
   """
-  group_size = kept.truncated.shape[0] // groups.shape[0]
-  rows = groups[:, None] * group_size + jnp.arange(group_size)
-  take = lambda a, b: jnp.concatenate([a, b])[rows.reshape(-1)]
-  rollout = jax.tree.map(take, kept, new)
-  counted = jnp.repeat(counts, group_size)[:, None]
+  rows = keep.reshape(-1, 1)
   rollout = dataclasses.replace(
     rollout,
-    response_mask=rollout.response_mask * counted,
-    log_probs=rollout.log_probs * counted,
-    entropy=rollout.entropy * counted,
+    response_mask=rollout.response_mask * rows,
+    log_probs=rollout.log_probs * rows,
+    entropy=rollout.entropy * rows,
   )
   total, count = (
     jnp.sum(jnp.sum(x, axis=1))
@@ -209,11 +201,19 @@ def _merge(
 
 
 @functools.cache
-def _merger(sharding: Any) -> Callable[..., tuple[Rollout, Array]]:
-  """Returns `_merge`, jitted, whose rollout is placed so."""
-  return jax.jit(_merge, out_shardings=(sharding, None))
+def _on_device(function: Callable, *shardings: Any) -> Callable:
+  """Returns the function, jitted, with its results placed so."""
+  places = shardings if len(shardings) > 1 else shardings[0]
+  return jax.jit(function, out_shardings=places)
 
 
 def _sharding(rollout: Rollout) -> Any:
   """Returns how rows are placed; None of arrays on the host."""
   return getattr(rollout.tokens, "sharding", None)
+
+
+def _concatenated(trees: Sequence[Responses]) -> Responses:
+  """Concatenates arrays of groups; of scalars the first stays."""
+  return jax.tree.map(
+    lambda *x: np.concatenate(x) if x[0].ndim else x[0], *trees
+  )

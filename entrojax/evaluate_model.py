@@ -29,9 +29,15 @@ import jax
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
+from entrojax import hosts
 from entrojax.build import build_evaluation
 from entrojax.check import check_evaluation, check_kind
-from entrojax.command import command, parse_flags
+from entrojax.command import (
+  command,
+  define_process_flags,
+  join_processes,
+  parse_flags,
+)
 from entrojax.data import encode_prompts
 from entrojax.evaluate import (
   EVALUATION_KEY,
@@ -47,7 +53,7 @@ from entrojax.summary import align, number, with_error
 from entrojax.tasks import make_task
 from entrojax.tokenizer import Tokenizer, load
 from entrojax.types import Array, Params, Problem, Prompts, Rollout, Task
-from entrojax.workdir import SAMPLES_FILE
+from entrojax.workdir import SAMPLES_FILE, check_processes
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -108,13 +114,22 @@ def evaluate_model(
   """
   config = copy.deepcopy(config)
   config.lora.rank = 0  # the folder's own weights are judged
-  check_evaluation(config)
-  if output.exists() and (not output.is_dir() or any(output.iterdir())):
-    raise ValueError(f"{output} holds something: choose another output folder")
-  tokenizer = load(_model_folder(config.model.path))
-  read = [_read(config, label, tokenizer) for label in _labels(config, labels)]
-  generate, params = build_evaluation(config, tokenizer)
-  output.mkdir(parents=True, exist_ok=True)
+  check_processes(
+    config=config.to_dict(), tasks=list(labels), output=str(output)
+  )
+  with hosts.together():
+    check_evaluation(config)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+      raise ValueError(
+        f"{output} holds something: choose another output folder"
+      )
+    tokenizer = load(_model_folder(config.model.path))
+    read = [
+      _read(config, label, tokenizer) for label in _labels(config, labels)
+    ]
+    generate, params = build_evaluation(config, tokenizer)
+  if hosts.is_first():
+    output.mkdir(parents=True, exist_ok=True)
   found: dict[str, Any] = {}
   batch_size = config.evaluation.prompts_per_batch
   for asked in read:
@@ -134,8 +149,9 @@ def evaluate_model(
       "num_problems": len(asked.problems),
       "metrics": measure(evaluation),
     }
-    _append_samples(output / SAMPLES_FILE, asked, evaluation)
-    _write(output / EVALUATION_FILE, settings_of(config) | {"tasks": found})
+    if hosts.is_first():
+      _append_samples(output / SAMPLES_FILE, asked, evaluation)
+      _write(output / EVALUATION_FILE, settings_of(config) | {"tasks": found})
     yield asked.label, found[asked.label]["metrics"]
 
 
@@ -291,6 +307,7 @@ def define_flags() -> None:
   )
   flags.DEFINE_string("output", None, "the folder to write")
   flags.mark_flags_as_required(["config", "output"])
+  define_process_flags()
 
 
 def _progress() -> Tell:
@@ -299,7 +316,7 @@ def _progress() -> Tell:
 
   def tell(label: str, done: int, count: int) -> None:
     nonlocal said
-    if time.monotonic() - said >= _SECONDS:
+    if time.monotonic() - said >= _SECONDS and hosts.is_first():
       said = time.monotonic()
       print(f"{label}: {done}/{count} prompts", flush=True)
 
@@ -311,6 +328,7 @@ def main() -> int:
   """Evaluates and prints the table; returns the exit status."""
   given, found = flags.FLAGS, {}
   output = Path(given.output)
+  join_processes()
   check_kind(given.config)
   check_overrides(config_flags.get_override_values(given["config"]))
   try:
@@ -318,10 +336,13 @@ def main() -> int:
       given.config, given.task, output, tell=_progress()
     ):
       found[label] = metrics
-      print(f"evaluated {label}", flush=True)
+      if hosts.is_first():
+        print(f"evaluated {label}", flush=True)
   finally:
-    if found and len(found) < len(given.task):
+    if hosts.is_first() and found and len(found) < len(given.task):
       print(f"{output} holds {', '.join(found)}")
+  if not hosts.is_first():
+    return 0
   print(f"model {given.config.model.path}, template ", end="")
   print(settings_of(given.config)["template"])
   print(format_metrics(found))

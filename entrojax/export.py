@@ -50,7 +50,7 @@ def export(workdir: Path, output: Path, *, dtype: str = "float32") -> int:
   init = (
     model.init if adapter is None else lambda k: lora.split(model.init(k))[1]
   )
-  checkpoints = Checkpoints(checkpoints_path, keep=1)
+  checkpoints = Checkpoints(checkpoints_path, keep=1, alone=True)
   with contextlib.closing(checkpoints):
     step, params = checkpoints.restore_params(
       jax.eval_shape(init, jax.random.key(0))

@@ -12,6 +12,7 @@ In one process everything here is what it is without: nothing is sent.
 from collections.abc import Iterator
 import contextlib
 import json
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +37,10 @@ def initialize(
   Raises:
     ValueError, RuntimeError: nothing is known of others, or they do not come.
   """
+  if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
+    # XLA's threads may begin the sums of a loop and those behind it in any
+    # order, another one in each process, which gloo does not bear: one thread
+    os.environ.setdefault("NPROC", "1")
   jax.distributed.initialize(coordinator, num_processes, process_id)
 
 

@@ -30,6 +30,7 @@ def main() -> int:
   """Trains; returns the exit status."""
   join_processes()
   from entrojax.check import check_kind, check_overrides
+  from entrojax.hosts import is_first
   from entrojax.train import train
 
   workdir = Path(str(_WORKDIR.value))
@@ -41,7 +42,8 @@ def main() -> int:
   if saved is not None:
     print(f"interrupted; saved {saved}; the same command goes on from there")
     return EXIT_INTERRUPTED
-  print(f"done: {workdir / 'metrics.jsonl'}")
+  if is_first():
+    print(f"done: {workdir / 'metrics.jsonl'}")
   return 0
 
 

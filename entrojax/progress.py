@@ -38,6 +38,7 @@ class Progress:
     unit: what a step is called.
     scalars: label -> name of the metric, * for any data set.
     console: where to write; None: standard output.
+    quiet: write nothing there.
     clock: seconds, for the rate and the time left.
   """
 
@@ -50,6 +51,7 @@ class Progress:
     unit: str = "rollout",
     scalars: Mapping[str, str] = KEY_SCALARS,
     console: Console | None = None,
+    quiet: bool = False,
     clock: Callable[[], float] = time.monotonic,
   ):
     if every < 1:
@@ -58,7 +60,7 @@ class Progress:
     self._first = self._done = first_rollout_step
     self._every = every
     self._unit, self._labels = unit, scalars
-    self._console = console or Console()
+    self._console = console or Console(quiet=quiet)
     self._clock = clock
     self._started = self._updated = clock()
     self._latest: dict[str, float] = {}

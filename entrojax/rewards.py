@@ -74,7 +74,9 @@ def gather_responses(own: Responses, share: hosts.Share) -> Responses:
   """
   shape = own.rewards.shape
   columns = dataclasses.replace(
-    own, entropy=np.broadcast_to(own.entropy, shape), rollout_step=None
+    own,
+    entropy=np.broadcast_to(np.asarray(own.entropy), shape),
+    rollout_step=None,
   )
   gathered = hosts.gather(columns, share)
   tokens = np.asarray(gathered.lengths, np.float64)

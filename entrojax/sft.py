@@ -30,11 +30,17 @@ from ml_collections import config_flags
 import numpy as np
 import optax
 
-from entrojax import aggregation, control, objectives, tokenizer
+from entrojax import aggregation, control, hosts, objectives, tokenizer
 from entrojax.build import first_state
 from entrojax.check import check_kind, check_sft, check_sft_rows
 from entrojax.checkpoint import Checkpoints
-from entrojax.command import EXIT_INTERRUPTED, command, parse_flags
+from entrojax.command import (
+  EXIT_INTERRUPTED,
+  command,
+  define_process_flags,
+  join_processes,
+  parse_flags,
+)
 from entrojax.examples import (
   Encoded,
   Pair,
@@ -55,8 +61,8 @@ from entrojax.sharding import by_row, make_mesh, num_row_shards, replicated
 from entrojax.tasks import make_task
 from entrojax.tokenizer import Tokenizer
 from entrojax.train_step import Update, make_update
-from entrojax.types import Batch, Metrics, TrainState
-from entrojax.workdir import hold_workdir, write_config
+from entrojax.types import Array, Batch, Metrics, TrainState
+from entrojax.workdir import check_processes, hold_workdir, write_config
 
 TRAINING_FOLDER = "training"
 _START_FOLDER = "start"  # a new model before its first step
@@ -103,20 +109,25 @@ def sft(config: Config, output: Path) -> Path | None:
   Raises:
     ValueError: a setting, a file or the folder cannot be used.
   """
-  check_sft(config)
+  check_processes(config=config.to_dict(), output=str(output))
   workdir = output / TRAINING_FOLDER
-  strange = output.exists() and not workdir.is_dir()
-  if strange and (not output.is_dir() or any(output.iterdir())):
-    raise ValueError(f"{output} holds something: choose another output folder")
   with contextlib.ExitStack() as stack:
-    stack.enter_context(hold_workdir(workdir))
+    with hosts.together():
+      check_sft(config)
+      if hosts.is_first():
+        _check_output(output)
+        stack.enter_context(hold_workdir(workdir))
     checkpoints = Checkpoints(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
     stack.enter_context(contextlib.closing(checkpoints))
     fresh = checkpoints.latest() is None
-    config = _with_start(config, workdir / _START_FOLDER, write=fresh)
-    write_config(workdir, config.to_dict(), saved=not fresh, resume=True)
+    with hosts.together():
+      config = _with_start(
+        config, workdir / _START_FOLDER, write=fresh and hosts.is_first()
+      )
+      if hosts.is_first():
+        write_config(workdir, config.to_dict(), saved=not fresh, resume=True)
     parts = build_sft(config)
     interruption = stack.enter_context(Interruption())
     standing = (
@@ -124,18 +135,28 @@ def sft(config: Config, output: Path) -> Path | None:
       if fresh
       else _resumed(config, parts, checkpoints)
     )
-    writer = stack.enter_context(
-      open_writer(
-        workdir,
-        resumed_rollout_step=-1 if fresh else standing.step,
-        wandb_project=config.log.wandb_project or None,
-        config=config.to_dict(),
-      )
-    )
+    writer = Writer(())
+    with hosts.together():
+      if hosts.is_first():
+        writer = stack.enter_context(
+          open_writer(
+            workdir,
+            resumed_rollout_step=-1 if fresh else standing.step,
+            wandb_project=config.log.wandb_project or None,
+            config=config.to_dict(),
+          )
+        )
     path = _loop(config, parts, standing, writer, checkpoints, interruption)
-  if path is None:
+  if path is None and hosts.is_first():
     export(workdir, output, dtype=config.sft.dtype)
   return path
+
+
+def _check_output(output: Path) -> None:
+  """Raises ValueError if the folder holds anything but a run of ours."""
+  strange = output.exists() and not (output / TRAINING_FOLDER).is_dir()
+  if strange and (not output.is_dir() or any(output.iterdir())):
+    raise ValueError(f"{output} holds something: choose another output folder")
 
 
 def _with_start(config: Config, folder: Path, *, write: bool) -> Config:
@@ -173,13 +194,14 @@ def build_sft(config: Config) -> Parts:
     ValueError: a setting cannot work, a file is missing or malformed; the
       message names the key or the file.
   """
-  mesh = make_mesh(config.mesh)
-  check_sft_rows(config, num_row_shards(mesh))
   controller = control.no_control()
-  optimizer, schedule = make_scheduled_optimizer(config.optimizer, controller)
-  words = tokenizer.load(model_folder(config.model.path))
-  stream = _read_stream(config, words)
-  _, policy, params = load_policy(config, words, mesh)
+  with hosts.together():
+    mesh = make_mesh(config.mesh)
+    check_sft_rows(config, num_row_shards(mesh))
+    optimizer, schedule = make_scheduled_optimizer(config.optimizer, controller)
+    words = tokenizer.load(model_folder(config.model.path))
+    stream = _read_stream(config, words)
+    _, policy, params = load_policy(config, words, mesh)
   state, shardings = first_state(mesh, params, optimizer)
 
   def make_sft_update(model):
@@ -232,7 +254,8 @@ def _read_stream(config: Config, words: Tokenizer) -> PackedStream:
     pad_id=words.pad_id,
     seed=config.seed,
   )
-  print(_told(found, stream, settings.row_length), flush=True)
+  if hosts.is_first():
+    print(_told(found, stream, settings.row_length), flush=True)
   return stream
 
 
@@ -272,11 +295,14 @@ def _resumed(
   config: Config, parts: Parts, checkpoints: Checkpoints
 ) -> Standing:
   """Returns where the newest checkpoint stands."""
-  state, _, host, _ = checkpoints.restore(
-    parts.state, jax.random.key(config.seed)
-  )
+  state, _, host, _ = checkpoints.restore(parts.state, _key(config, parts))
   parts.stream.restore(host["data"])
   return Standing(state, host["step"], host["tokens"])
+
+
+def _key(config: Config, parts: Parts) -> Array:
+  """Returns the root key, as a checkpoint has it."""
+  return hosts.place(jax.random.key(config.seed), replicated(parts.mesh))
 
 
 def _loop(
@@ -293,7 +319,7 @@ def _loop(
     return checkpoints.save(
       at.step,
       at.state,
-      jax.random.key(config.seed),
+      _key(config, parts),
       {"data": parts.stream.state(), "step": at.step, "tokens": at.tokens},
     )
 
@@ -303,8 +329,11 @@ def _loop(
     every=config.log.every,
     unit="step",
     scalars=_SHOWN,
+    quiet=not hosts.is_first(),
   ) as progress:
-    while standing.step < config.num_steps and not interruption.received:
+    while standing.step < config.num_steps and not hosts.any_of(
+      interruption.received is not None
+    ):
       standing, numbers = _step(parts, standing)
       writer.write(
         numbers,
@@ -326,7 +355,7 @@ def _step(parts: Parts, standing: Standing) -> tuple[Standing, dict[str, Any]]:
   batch = next(parts.stream)
   read = int(np.sum(batch.positions >= 0))
   state, metrics = parts.update(
-    standing.state, jax.device_put(batch, by_row(parts.mesh))
+    standing.state, hosts.place(batch, by_row(parts.mesh))
   )
   numbers: dict[str, Any] = finalize(metrics)
   if not np.isfinite(numbers["actor/grad_norm"]):
@@ -347,18 +376,21 @@ def define_flags() -> None:
   config_flags.DEFINE_config_file("config", None, "the run's settings")
   flags.DEFINE_string("output", None, "the model folder to write")
   flags.mark_flags_as_required(["config", "output"])
+  define_process_flags()
 
 
 @command("interrupted unsaved; the same command goes on from its last save")
 def main() -> int:
   """Trains; returns the exit status."""
   output = Path(str(flags.FLAGS.output))
+  join_processes()
   check_kind(flags.FLAGS.config, sft=True)
   saved = sft(flags.FLAGS.config, output)
   if saved is not None:
     print(f"interrupted; saved {saved}; the same command goes on from there")
     return EXIT_INTERRUPTED
-  print(f"done: {output} is a model folder, for --config.model.path")
+  if hosts.is_first():
+    print(f"done: {output} is a model folder, for --config.model.path")
   return 0
 
 

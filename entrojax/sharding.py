@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -37,10 +38,12 @@ def make_mesh(shape: Sequence[int], devices: Sequence[Any] | None = None):
   Args:
     shape: sizes of the axes (data, fsdp, tensor); one may be -1: whatever the
       number of devices leaves.
-    devices: all of them by default.
+    devices: all of them, of all processes, by default. Where they are of
+      several TPU slices, neighbours on the axes fsdp and tensor are of one: it
+      is the axis data alone that crosses the slower network between slices.
 
   Raises:
-    ValueError: the shape does not fit the number of devices.
+    ValueError: the shape does not fit the number of devices, or of slices.
   """
   devices = jax.devices() if devices is None else devices
   sizes = list(shape)
@@ -57,9 +60,25 @@ def make_mesh(shape: Sequence[int], devices: Sequence[Any] | None = None):
       f"mesh {dict(zip(AXES, sizes, strict=True))} needs "
       f"{int(np.prod(sizes))} devices, {len(devices)} are here"
     )
-  return jax.make_mesh(
-    tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
+  types = (AxisType.Auto,) * len(AXES)
+  slices = len({getattr(device, "slice_index", 0) for device in devices})
+  if slices == 1:
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=devices)
+  if devices[0].platform != "tpu":  # hosts of GPUs: one after the other
+    placed = mesh_utils.create_device_mesh(sizes, devices)
+    return Mesh(placed, AXES, axis_types=types)
+  if sizes[0] % slices:
+    raise ValueError(
+      f"mesh {dict(zip(AXES, sizes, strict=True))}: the axis data is to be a "
+      f"multiple of {slices}, the number of slices that the devices are of"
+    )
+  placed = mesh_utils.create_hybrid_device_mesh(
+    (sizes[0] // slices, *sizes[1:]),
+    (slices, 1, 1),
+    devices,
+    allow_split_physical_axes=True,
   )
+  return Mesh(placed, AXES, axis_types=types)
 
 
 def num_row_shards(mesh: Mesh) -> int:

@@ -54,7 +54,7 @@ from entrojax.types import (
 from entrojax.workdir import (
   ROLLOUTS_FILE,
   append_samples,
-  differences,
+  check_processes,
   hold_workdir,
   trim_samples,
   write_config,
@@ -114,7 +114,7 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
     ValueError: a setting, a file or the directory cannot be used.
   """
   with contextlib.ExitStack() as stack:
-    _check_processes(config, workdir)
+    check_processes(config=config.to_dict(), workdir=str(workdir))
     with hosts.together():
       if hosts.is_first():
         stack.enter_context(hold_workdir(workdir))
@@ -154,20 +154,6 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
     if fresh:
       evaluate(standing)
     return _loop(config, run, standing, write, evaluate, save, interruption)
-
-
-def _check_processes(config: Config, workdir: Path) -> None:
-  """Raises ValueError in all processes if one is to run something else."""
-  first, *others = hosts.gather_json(
-    {"workdir": str(workdir), "config": config.to_dict()}
-  )
-  for number, other in enumerate(others, start=1):
-    changed = differences(first, other)
-    if changed:
-      raise ValueError(
-        f"process {number} runs something else than process 0: "
-        f"{'; '.join(changed)}"
-      )
 
 
 def _writer(

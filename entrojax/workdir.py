@@ -16,6 +16,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from entrojax import hosts
+
 CONFIG_FILE = "config.json"
 SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS_FILE = "rollouts.jsonl"
@@ -60,6 +62,25 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
       if absent and [path.name for path in workdir.iterdir()] == [_LOCK]:
         (workdir / _LOCK).unlink()
         workdir.rmdir()
+
+
+def check_processes(**given: Any) -> None:
+  """Checks that all processes are to run the same.
+
+  Args:
+    **given: what each was given; what JSON can hold.
+
+  Raises:
+    ValueError: one was given something else, said in every process.
+  """
+  first, *others = hosts.gather_json(given)
+  for number, other in enumerate(others, start=1):
+    changed = differences(first, other)
+    if changed:
+      raise ValueError(
+        f"process {number} runs something else than process 0: "
+        f"{'; '.join(changed)}"
+      )
 
 
 def write_config(
