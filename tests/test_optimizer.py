@@ -88,7 +88,9 @@ def test_a_first_moment_in_bfloat16_is_rounded_between_steps_only():
 
 
 def test_an_unknown_type_of_moments_is_refused():
-  with pytest.raises(ValueError, match=r"optimizer\.mu_dtype must be .* 'int8'"):
+  with pytest.raises(
+    ValueError, match=r"optimizer\.mu_dtype must be .* 'int8'"
+  ):
     optimizer(mu_dtype="int8")
 
 
@@ -137,9 +139,9 @@ def test_a_run_keeps_its_first_moments_in_bfloat16_with_all_else_there_is(
     },
   )
   train(config, tmp_path / "run")
-  restored, *_ = Checkpoints(
-    tmp_path / "run" / "checkpoints", keep=2
-  ).restore(build(config).state, jax.random.key(0))
+  restored, *_ = Checkpoints(tmp_path / "run" / "checkpoints", keep=2).restore(
+    build(config).state, jax.random.key(0)
+  )
   moments = optax.tree_utils.tree_get(restored.opt_state, "ScaleByAdamState")
   mu, nu = map(jax.tree.leaves, (moments.mu, moments.nu))
   assert {leaf.dtype for leaf in mu} == {jnp.dtype("bfloat16")}
