@@ -3,12 +3,14 @@
     pip install "jax[tpu]"
     python -m experiments.rehearse --config=configs/qwen25_7b_dapo.py \
         --topology=v5p:4x4x4
+    python -m experiments.rehearse --statistics=8192 --topology=v5e:2x2
 
 Prints, for the update and for decoding, what one device needs: arguments,
 temporaries and their peak against the chip's memory, FLOPs, collectives, the
 least time that these take, and what to change where it does not fit. No array
 is made and nothing runs; model.path need not be here if its sizes are known
 (see SIZES). The compiler is a pod's own, so what it says of memory holds there.
+With --statistics: token statistics against logits in memory, on one chip.
 """
 
 import os
@@ -33,7 +35,7 @@ from ml_collections import config_flags
 
 from entrojax.build import make_update_of
 from entrojax.check import check, check_divisibility
-from entrojax.models import DecoderConfig, hugging_face
+from entrojax.models import DecoderConfig, hugging_face, lora
 from entrojax.policy import Policy, make_generate, make_model
 from entrojax.recipe import Recipe, make_recipe
 from entrojax.sharding import (
@@ -46,6 +48,7 @@ from entrojax.sharding import (
 from entrojax.train_step import init_state
 from entrojax.types import Batch, Model, Prompts
 from experiments import hlo
+from experiments.scale import statistics_memory
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", "configs/qwen25_7b_dapo.py", "the run to rehearse"
@@ -55,6 +58,9 @@ _TOPOLOGY = flags.DEFINE_string(
 )
 _PARTS = flags.DEFINE_list(
   "parts", ["update", "decode"], "what to compile: update, decode"
+)
+_STATISTICS = flags.DEFINE_integer(
+  "statistics", 0, "instead: token statistics of so many tokens, on one chip"
 )
 
 _QWEN25 = functools.partial(
@@ -142,21 +148,22 @@ def lowered_update(
   platform: str = "tpu",
 ) -> tuple[Any, int]:
   """Returns the update, lowered for the mesh, and its FLOPs on all devices."""
-  params = jax.eval_shape(model.init, jax.random.key(0))
+  base, params = _params(config, model, mesh)
   state = jax.eval_shape(
     lambda p: init_state(p, optimizer=recipe.optimizer), params
   )
   shardings = param_shardings(mesh, state)
-  dtype = jnp.dtype(config.model.dtype)
-  frozen = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
-  reference = _placed(frozen, param_shardings(mesh, frozen))
+
+  def run(base, *arguments):
+    policy = model if base is None else lora.on_base(model, base)
+    return make_update_of(config, recipe, mesh)(policy)(*arguments)
+
   traced = jax.jit(
-    make_update_of(config, recipe, mesh)(model),
-    donate_argnums=0,
-    out_shardings=(shardings, replicated(mesh)),
+    run, donate_argnums=1, out_shardings=(shardings, replicated(mesh))
   ).trace(
+    base,
     _placed(state, shardings),
-    reference if recipe.needs_reference else None,
+    params if recipe.needs_reference else None,
     _batch(config, mesh),
     _key(mesh),
   )
@@ -167,20 +174,39 @@ def lowered_decoding(
   config: Config, model: Model, mesh: Mesh, platform: str = "tpu"
 ) -> tuple[Any, int]:
   """Returns the rollout, lowered for the mesh, and its FLOPs a step."""
-  params = jax.eval_shape(model.init, jax.random.key(0))
+  base, params = _params(config, model, mesh)
   rollout = config.rollout
   prompts = Prompts(
     tokens=_rows(mesh, (rollout.num_prompts, rollout.prompt_length), "int32"),
     mask=_rows(mesh, (rollout.num_prompts, rollout.prompt_length), "float32"),
     ids=_rows(mesh, (rollout.num_prompts,), "int32"),
   )
-  generate = make_generate(
-    config, Policy(model, None), _Ends(), mesh, rollout, rollout.group_size
-  )
-  traced = jax.jit(generate, out_shardings=by_row(mesh)).trace(
-    _placed(params, param_shardings(mesh, params)), prompts, _key(mesh)
+
+  def run(base, *arguments):
+    policy = Policy(model, base)
+    return make_generate(
+      config, policy, _Ends(), mesh, rollout, rollout.group_size
+    )(*arguments)
+
+  traced = jax.jit(run, out_shardings=by_row(mesh)).trace(
+    base, params, prompts, _key(mesh)
   )
   return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
+
+
+def _params(config: Config, model: Model, mesh: Mesh) -> tuple[Any, Any]:
+  """Returns the shapes of a frozen base, None without one, and of what learns.
+
+  As entrojax.policy reads them: a base has the type of the activations.
+  """
+  base, params = jax.eval_shape(
+    lambda key: lora.split(model.init(key)), jax.random.key(0)
+  )
+  if not config.lora.rank:
+    return None, _placed(base, param_shardings(mesh, base))
+  dtype = jnp.dtype(config.model.dtype)
+  base = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), base)
+  return tuple(_placed(x, param_shardings(mesh, x)) for x in (base, params))
 
 
 def _batch(config: Config, mesh: Mesh) -> Batch:
@@ -256,7 +282,9 @@ def describe(
     "arguments once"
   )
   if program.cycles:
-    print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles")
+    print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles, of")
+    for name, cycles in program.dearest.items():
+      print(f"    {cycles / program.cycles:5.1%}  {name}")
   if share > 0.9:
     print(f"  less than 10 % of the memory is free. Try: {advice}")
 
@@ -280,9 +308,13 @@ def _advice(config: Config) -> Mapping[str, str]:
 def main(argv: Sequence[str]) -> None:
   del argv
   config = _CONFIG.value
+  if _STATISTICS.value:
+    devices, _ = topology_devices(_TOPOLOGY.value)
+    statistics_memory(
+      _STATISTICS.value, dtype=config.model.dtype, device=devices[0]
+    )
+    return
   check(config)
-  if config.lora.rank:
-    raise ValueError("lora.rank: adapters cannot be rehearsed yet")
   sizes = sizes_of(config.model.path)
   devices, chip = topology_devices(_TOPOLOGY.value)
   mesh = make_mesh(config.mesh, devices)

@@ -50,6 +50,24 @@ def test_the_largest_array_is_found():
   assert size == 30 * 50 * 4
 
 
+def test_cycles_count_as_often_as_they_are_spent_and_bear_their_origin():
+  text = """HloModule m
+%turn (x: f32[4]) -> f32[4] {
+  ROOT %a = f32[4]{0} add(%x, %x), metadata={op_name="jit(f)/while/body/layer/add"}, backend_config={"estimated_cycles":"7"}
+}
+%test (x: f32[4]) -> pred[] {
+  ROOT %t = pred[] constant(true)
+}
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %w = f32[4]{0} while(%x), condition=%test, body=%turn, backend_config={"known_trip_count":{"n":"5"}}
+  ROOT %c = f32[4]{0} copy(%w), backend_config={"estimated_cycles":"9"}
+}
+"""  # noqa: E501
+  program = hlo.read(text)
+  assert program.cycles == 5 * 7 + 9
+  assert program.dearest == {"layer/add": 35, "made by the compiler": 9}
+
+
 def test_products_count_as_often_as_they_run():
   def run(x, w):
     x, _ = jax.lax.scan(lambda x, w: (x @ w, None), x, w)
@@ -91,7 +109,10 @@ def config():
   return config
 
 
-def test_both_parts_compile_from_shapes_alone(config, capsys):
+@pytest.mark.parametrize("rank", [0, 2])
+def test_both_parts_compile_from_shapes_alone(config, rank, capsys):
+  config = config.copy_and_resolve_references()
+  config.lora.rank = rank
   mesh = make_mesh((2, 2, 2))
   model, recipe = make_model(config, SIZES, mesh), make_recipe(config)
   chip = rehearse.CHIPS["v5p"]
