@@ -19,13 +19,9 @@ _COLLECTIVES = (
   "collective-permute",
 )
 _NUM_DEAREST = 8
-_WRAPPERS = ("while", "body", "closed_call", "checkpoint")
-_WRAPPERS += ("rematted_computation",)
-  "while",
-  "body",
-  "closed_call",
-  "checkpoint",
-  "rematted_computation",
+_WRAPPERS = (
+  *("while", "body", "closed_call"),
+  *("checkpoint", "rematted_computation"),
 )
 
 
