@@ -17,6 +17,7 @@ _COLLECTIVES = (
   "reduce-scatter",
   "all-to-all",
   "collective-permute",
+  "send",  # between slices
 )
 _NUM_DEAREST = 8
 _WRAPPERS = (
@@ -30,7 +31,8 @@ class Program:
   """What one device does in a call; loops whose length is unknown count once.
 
   Attributes:
-    collectives: bytes that come out of collectives, by their kind.
+    collectives: bytes that come out of collectives, by their kind; 'send' goes
+      to another slice.
     cycles: the compiler's estimate, 0 where it makes none.
     dearest: the same of the operations that take most, by their names.
     largest: dtype and shape of the largest array, and its bytes.
@@ -58,6 +60,7 @@ def read(text: str) -> Program:
         # a started collective carries its operands along: the last is new
         arrays = _ARRAY.findall(op[1])
         arrays = arrays[-1:] if op[2].endswith("-start") else arrays
+        arrays = arrays[:1] if kind == "send" else arrays
         collectives[kind] += times * sum(_size(*a) for a in arrays)
   return Program(
     dict(collectives),

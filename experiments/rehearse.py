@@ -56,6 +56,9 @@ _CONFIG = config_flags.DEFINE_config_file(
 _TOPOLOGY = flags.DEFINE_string(
   "topology", "v5p:4x4x4", "a TPU slice: v4, v5e, v5p or v6e, and its shape"
 )
+_SLICES = flags.DEFINE_integer(
+  "slices", 1, "how many such slices, which a data centre's network joins"
+)
 _PARTS = flags.DEFINE_list(
   "parts", ["update", "decode"], "what to compile: update, decode"
 )
@@ -126,13 +129,17 @@ def sizes_of(path: str) -> DecoderConfig:
   return SIZES[name]
 
 
-def topology_devices(name: str) -> tuple[Sequence[Any], Chip]:
-  """Returns the devices of a slice, which only a compiler can use."""
+def topology_devices(
+  name: str, num_slices: int = 1
+) -> tuple[Sequence[Any], Chip]:
+  """Returns the devices of slices, which only a compiler can use."""
   kind = name.partition(":")[0]
   if kind not in CHIPS:
     raise ValueError(f"--topology={name}: the chip is one of {sorted(CHIPS)}")
   try:
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
+    topology = topologies.get_topology_desc(
+      platform="tpu", topology_name=name, num_slices=num_slices
+    )
   except Exception as error:
     raise ValueError(
       f"--topology={name}: {error}. Is libtpu here (pip install jax[tpu])?"
@@ -264,7 +271,8 @@ def describe(
     + memory.temp_size_in_bytes
   )
   program = hlo.read(compiled.as_text())
-  moved = sum(program.collectives.values())
+  within = {k: n for k, n in program.collectives.items() if k != "send"}
+  moved = sum(within.values())
   share = peak / chip.memory
   giga = lambda x: f"{x / 1e9:,.2f} GB"
   print(f"{name}: compiled in {seconds:.0f} s, a device of {num_devices} has")
@@ -316,15 +324,15 @@ def main(argv: Sequence[str]) -> None:
     return
   check(config)
   sizes = sizes_of(config.model.path)
-  devices, chip = topology_devices(_TOPOLOGY.value)
+  devices, chip = topology_devices(_TOPOLOGY.value, _SLICES.value)
   mesh = make_mesh(config.mesh, devices)
   check_divisibility(config, num_row_shards(mesh))
   recipe, model = make_recipe(config), make_model(config, sizes, mesh)
   rollout = config.rollout
   print(
-    f"{Path(config.model.path).name} on {_TOPOLOGY.value}, mesh "
-    f"{dict(mesh.shape)}; {rollout.num_prompts} x {rollout.group_size} rows of "
-    f"{rollout.prompt_length} + {rollout.response_length} tokens"
+    f"{Path(config.model.path).name} on {_SLICES.value} x {_TOPOLOGY.value}, "
+    f"mesh {dict(mesh.shape)}; {rollout.num_prompts} x {rollout.group_size} "
+    f"rows of {rollout.prompt_length} + {rollout.response_length} tokens"
   )
   makers = {
     "update": lambda: lowered_update(config, recipe, model, mesh),
