@@ -11,8 +11,8 @@ from jax import P
 import jax.numpy as jnp
 import pytest
 
-from configs import qwen25_7b_dapo
-from entrojax.check import check
+from configs import qwen25_7b_dapo, qwen25_32b_kl_cov
+from entrojax.check import check, check_divisibility
 from entrojax.policy import make_model
 from entrojax.recipe import make_recipe
 from entrojax.sharding import make_mesh
@@ -125,6 +125,34 @@ def test_both_parts_compile_from_shapes_alone(config, rank, capsys):
   told = capsys.readouterr().out
   assert told.count("% of 102.01 GB") == 2
   assert "all-gather" in told
+
+
+@pytest.mark.parametrize(
+  ("module", "preset", "num_devices"),
+  [
+    (qwen25_7b_dapo, "", 64),
+    (qwen25_7b_dapo, "v5e", 256),
+    (qwen25_7b_dapo, "long", 64),
+    (qwen25_32b_kl_cov, "", 256),
+  ],
+)
+def test_the_rows_of_a_pod_s_config_divide_over_its_slice(
+  module, preset, num_devices
+):
+  config = module.get_config(*[preset] * bool(preset))
+  check(config)
+  data, fsdp, tensor = config.mesh
+  assert fsdp == -1
+  check_divisibility(config, num_devices // tensor)
+  # a key-value head lies on one device, or a cache is copied
+  heads = rehearse.sizes_of(config.model.path).num_key_value_heads
+  assert data == 1
+  assert heads % tensor == 0
+
+
+def test_an_unknown_preset_is_named():
+  with pytest.raises(ValueError, match="no preset 'v9'"):
+    qwen25_7b_dapo.get_config("v9")
 
 
 def test_an_unknown_model_or_chip_is_named():
