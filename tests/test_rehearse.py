@@ -9,6 +9,7 @@ import functools
 import jax
 from jax import P
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import qwen25_7b_dapo, qwen25_32b_kl_cov
@@ -16,7 +17,8 @@ from entrojax.check import check, check_divisibility
 from entrojax.policy import make_model
 from entrojax.recipe import make_recipe
 from entrojax.sharding import make_mesh
-from experiments import hlo, rehearse
+from entrojax.token_stats import token_stats
+from experiments import hlo, rehearse, scale
 from tests.system import SIZES
 
 
@@ -87,6 +89,35 @@ def test_products_on_a_mesh_count_on_every_device():
   )
   jaxpr = jax.make_jaxpr(run)(jnp.ones((16, 3)), jnp.ones((3, 5))).jaxpr
   assert hlo.flops(jaxpr) == 2 * 16 * 3 * 5
+
+
+def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
+  monkeypatch, capsys
+):
+  monkeypatch.setattr(scale, "VOCABULARY", 300)
+  monkeypatch.setattr(scale, "WIDTH", 8)
+  rng = np.random.default_rng(0)
+  arguments = (
+    np.float32(rng.normal(size=(1, 64, 8))),
+    np.float32(rng.normal(size=(300, 8))),
+    np.int32(rng.integers(0, 300, (1, 64))),
+    np.float32(rng.normal(size=(2, 1, 64))),
+  )
+  chunked = functools.partial(token_stats, chunk_elements=64 * 128)
+  (plain, flops), (ours, our_flops) = (
+    scale.statistics_graph(stats, 64) for stats in (scale.naive_stats, chunked)
+  )
+  jax.tree.map(
+    # float32 sums of 300 terms, in another order
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    plain(*arguments),
+    ours(*arguments),
+  )
+  # logits once, and two gradients of them; chunks of 128 rows are made twice
+  assert flops == 3 * 2 * 64 * 300 * 8
+  assert our_flops == 4 * 2 * 64 * 3 * 128 * 8
+  scale.statistics_memory(64)
+  assert "token_stats" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
