@@ -407,6 +407,7 @@ def get_config() -> Config:
       "eps": 1e-8,
       "weight_decay": 0.0,
       "max_grad_norm": 1.0,  # global norm
+      "mu_dtype": "float32",  # of Adam's first moment; bfloat16: half of it
     }
   )
 

@@ -41,7 +41,7 @@ def get_config() -> Config:
   )
   config.objective = ("kl_cov",)
   config.kl_cov.fraction = 2e-4
-  config.training.update({"updates_per_rollout": 8, "num_microbatches": 4})
+  config.training.update({"updates_per_rollout": 8, "num_microbatches": 1})
   config.optimizer.learning_rate = 5e-7
   config.evaluation.update({"num_samples": 32, "prompts_per_batch": 32})
   return config

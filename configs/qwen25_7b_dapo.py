@@ -8,15 +8,23 @@
 arXiv 2503.14476: 512 prompts x 16 responses of up to 20,480 tokens a rollout,
 16 updates on it, learning rate 1e-6 after 20 steps, Clip-Higher, dynamic
 sampling, token mean, overlong penalty over the last 4,096 tokens.
+
+Presets, as `--config=configs/qwen25_7b_dapo.py:NAME`:
+  v5e    for v5e:16x16, whose chips have a sixth of the memory
+  long   prompt and response of 32,768 tokens together
 """
 
 from ml_collections import ConfigDict as Config
 
 from configs import default
 
+PRESETS = ("", "v5e", "long")
 
-def get_config() -> Config:
+
+def get_config(preset: str = "") -> Config:
   """Returns the settings of the paper's run."""
+  if preset not in PRESETS:
+    raise ValueError(f"no preset {preset!r}, only {PRESETS}")
   config = default.get_config()
   config.num_rollout_steps = 300
   config.model.update(
@@ -49,4 +57,10 @@ def get_config() -> Config:
     {"learning_rate": 1e-6, "warmup_steps": 20, "weight_decay": 0.1}
   )
   config.evaluation.update({"num_samples": 32, "prompts_per_batch": 64})
+  if preset == "v5e":
+    config.mesh = (1, -1, 4)
+    config.rollout.num_slots = 512
+  if preset == "long":
+    config.rollout.response_length = 32768 - config.rollout.prompt_length
+    config.overlong_penalty.max_length = config.rollout.response_length
   return config

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from entrojax.types import Controller
+
+MU_DTYPES = ("float32", "bfloat16")
 
 
 def learning_rate_schedule(
@@ -49,6 +52,7 @@ def make_optimizer(
   eps: float,
   weight_decay: float,
   max_grad_norm: float,
+  mu_dtype: str = "float32",
   wrap: Callable[..., optax.GradientTransformationExtraArgs] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Makes the chain: control, clip by global norm, AdamW.
@@ -57,6 +61,11 @@ def make_optimizer(
   Weight decay spares vectors: norm scales and biases. `wrap` makes AdamW into
   what takes its place, such as entropy_projection: it sees clipped gradients
   and AdamW's finished step.
+
+  `mu_dtype` is how Adam's first moment is kept between steps; the arithmetic is
+  float32. The second moment stays float32: with b2 = 0.999 a step adds a
+  thousandth of a gradient's square to it, and bfloat16, which has 8 bits, would
+  round that away.
   """
   for name, value in (("b1", b1), ("b2", b2)):
     if not 0 <= value < 1:
@@ -68,8 +77,19 @@ def make_optimizer(
     raise ValueError(
       f"optimizer.weight_decay must not be negative, got {weight_decay}"
     )
+  if mu_dtype not in MU_DTYPES:
+    raise ValueError(
+      f"optimizer.mu_dtype must be one of {MU_DTYPES}, got {mu_dtype!r}"
+    )
   adamw = optax.adamw(
-    schedule, b1, b2, eps, weight_decay=weight_decay, mask=_is_matrix
+    schedule,
+    b1,
+    b2,
+    eps,
+    # float32 is what parameters have; tests in float64 keep theirs
+    mu_dtype=None if mu_dtype == "float32" else jnp.dtype(mu_dtype),
+    weight_decay=weight_decay,
+    mask=_is_matrix,
   )
   return optax.named_chain(
     ("control", controller.transform),

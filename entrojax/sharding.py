@@ -134,6 +134,19 @@ def split_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
   return jax.lax.with_sharding_constraint(tree, placed)
 
 
+def split_activations(x_ND: Any, mesh: Mesh | None) -> Any:
+  """Splits activations [N, D] over rows, and over 'tensor' by their width.
+
+  What a rematerialised layer keeps is then as small on a device as its part of
+  the parameters; layers gather what they multiply, and scatter what they sum.
+  """
+  if mesh is None:
+    return x_ND
+  whole = x_ND.shape[1] % mesh.shape["tensor"]
+  placed = PartitionSpec(*ROWS, None if whole else "tensor")
+  return jax.lax.with_sharding_constraint(x_ND, NamedSharding(mesh, placed))
+
+
 def by_row(mesh: Mesh) -> NamedSharding:
   """Returns the placement of arrays whose first axis is rows or prompts."""
   return NamedSharding(mesh, ROWS)

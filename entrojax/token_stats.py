@@ -7,6 +7,15 @@ of the vocabulary, and its backward pass makes each chunk again, so memory holds
 
     d log p_y / dz_v = 1[v = y] - p_v        dH / dz_v = -p_v (log p_v + H)
 
+There is no kernel of our own for it on a TPU. What XLA compiles, forward and
+backward, V = 151,936, bfloat16: for a v5e, 8,192 tokens of width 896, a chunk's
+logits never leave VMEM and of 104 M estimated cycles 68 M are products at their
+peak, 23 M the forward's sums; for a v5p, 20,480 tokens of width 3,584, they go
+through HBM, and of 472 M cycles 340 M are products, 23 M (5 %) those sums. A
+kernel could save those sums and no memory. Sums around the largest logit of
+the chunks before, which XLA makes with the product, took 12 % off on the v5e;
+of an update that is 3 %, and it was not worth its second path.
+
 Shape letters: N tokens, D width, V vocabulary, C a chunk of it, S its shards.
 """
 

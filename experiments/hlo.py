@@ -17,6 +17,12 @@ _COLLECTIVES = (
   "reduce-scatter",
   "all-to-all",
   "collective-permute",
+  "send",  # between slices
+)
+_NUM_DEAREST = 8
+_WRAPPERS = (
+  *("while", "body", "closed_call"),
+  *("checkpoint", "rematted_computation"),
 )
 
 
@@ -25,13 +31,16 @@ class Program:
   """What one device does in a call; loops whose length is unknown count once.
 
   Attributes:
-    collectives: bytes that come out of collectives, by their kind.
+    collectives: bytes that come out of collectives, by their kind; 'send' goes
+      to another slice.
     cycles: the compiler's estimate, 0 where it makes none.
+    dearest: the same of the operations that take most, by their names.
     largest: dtype and shape of the largest array, and its bytes.
   """
 
   collectives: Mapping[str, int]
   cycles: int
+  dearest: Mapping[str, int]
   largest: tuple[str, int]
 
 
@@ -39,19 +48,34 @@ def read(text: str) -> Program:
   """Reads the text of a compiled program (jax's compiled.as_text())."""
   bodies, entry = _computations(text)
   collectives: Counter[str] = Counter()
-  cycles = 0
+  cycles: Counter[str] = Counter()
   for name, times in _multiplicities(bodies, entry).items():
     for line in bodies[name]:
       found = re.search(r'"estimated_cycles":"(\d+)"', line)
-      cycles += times * int(found[1]) if found else 0
+      if found:
+        cycles[_source(line)] += times * int(found[1])
       op = _OP.match(line)
       kind = op[2].removesuffix("-start") if op else ""
       if op and kind in _COLLECTIVES:
         # a started collective carries its operands along: the last is new
         arrays = _ARRAY.findall(op[1])
         arrays = arrays[-1:] if op[2].endswith("-start") else arrays
+        arrays = arrays[:1] if kind == "send" else arrays
         collectives[kind] += times * sum(_size(*a) for a in arrays)
-  return Program(dict(collectives), cycles, _largest(text))
+  return Program(
+    dict(collectives),
+    sum(cycles.values()),
+    dict(cycles.most_common(_NUM_DEAREST)),
+    _largest(text),
+  )
+
+
+def _source(line: str) -> str:
+  """Returns what an operation was in the program that was traced."""
+  found = re.search(r'op_name="([^"]*)"', line)
+  parts = found[1].split("/") if found else ["made by the compiler"]
+  own = [p for p in parts if p not in _WRAPPERS and not p.startswith("jit(")]
+  return "/".join(own[-3:])
 
 
 def flops(jaxpr: Any) -> int:

@@ -3,12 +3,14 @@
     pip install "jax[tpu]"
     python -m experiments.rehearse --config=configs/qwen25_7b_dapo.py \
         --topology=v5p:4x4x4
+    python -m experiments.rehearse --statistics=8192 --topology=v5e:2x2
 
 Prints, for the update and for decoding, what one device needs: arguments,
 temporaries and their peak against the chip's memory, FLOPs, collectives, the
 least time that these take, and what to change where it does not fit. No array
 is made and nothing runs; model.path need not be here if its sizes are known
 (see SIZES). The compiler is a pod's own, so what it says of memory holds there.
+With --statistics: token statistics against logits in memory, on one chip.
 """
 
 import os
@@ -33,7 +35,7 @@ from ml_collections import config_flags
 
 from entrojax.build import make_update_of
 from entrojax.check import check, check_divisibility
-from entrojax.models import DecoderConfig, hugging_face
+from entrojax.models import DecoderConfig, hugging_face, lora
 from entrojax.policy import Policy, make_generate, make_model
 from entrojax.recipe import Recipe, make_recipe
 from entrojax.sharding import (
@@ -46,6 +48,7 @@ from entrojax.sharding import (
 from entrojax.train_step import init_state
 from entrojax.types import Batch, Model, Prompts
 from experiments import hlo
+from experiments.scale import statistics_memory
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", "configs/qwen25_7b_dapo.py", "the run to rehearse"
@@ -53,8 +56,14 @@ _CONFIG = config_flags.DEFINE_config_file(
 _TOPOLOGY = flags.DEFINE_string(
   "topology", "v5p:4x4x4", "a TPU slice: v4, v5e, v5p or v6e, and its shape"
 )
+_SLICES = flags.DEFINE_integer(
+  "slices", 1, "how many such slices, which a data centre's network joins"
+)
 _PARTS = flags.DEFINE_list(
   "parts", ["update", "decode"], "what to compile: update, decode"
+)
+_STATISTICS = flags.DEFINE_integer(
+  "statistics", 0, "instead: token statistics of so many tokens, on one chip"
 )
 
 _QWEN25 = functools.partial(
@@ -120,13 +129,17 @@ def sizes_of(path: str) -> DecoderConfig:
   return SIZES[name]
 
 
-def topology_devices(name: str) -> tuple[Sequence[Any], Chip]:
-  """Returns the devices of a slice, which only a compiler can use."""
+def topology_devices(
+  name: str, num_slices: int = 1
+) -> tuple[Sequence[Any], Chip]:
+  """Returns the devices of slices, which only a compiler can use."""
   kind = name.partition(":")[0]
   if kind not in CHIPS:
     raise ValueError(f"--topology={name}: the chip is one of {sorted(CHIPS)}")
   try:
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
+    topology = topologies.get_topology_desc(
+      platform="tpu", topology_name=name, num_slices=num_slices
+    )
   except Exception as error:
     raise ValueError(
       f"--topology={name}: {error}. Is libtpu here (pip install jax[tpu])?"
@@ -142,21 +155,22 @@ def lowered_update(
   platform: str = "tpu",
 ) -> tuple[Any, int]:
   """Returns the update, lowered for the mesh, and its FLOPs on all devices."""
-  params = jax.eval_shape(model.init, jax.random.key(0))
+  base, params = _params(config, model, mesh)
   state = jax.eval_shape(
     lambda p: init_state(p, optimizer=recipe.optimizer), params
   )
   shardings = param_shardings(mesh, state)
-  dtype = jnp.dtype(config.model.dtype)
-  frozen = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
-  reference = _placed(frozen, param_shardings(mesh, frozen))
+
+  def run(base, *arguments):
+    policy = model if base is None else lora.on_base(model, base)
+    return make_update_of(config, recipe, mesh)(policy)(*arguments)
+
   traced = jax.jit(
-    make_update_of(config, recipe, mesh)(model),
-    donate_argnums=0,
-    out_shardings=(shardings, replicated(mesh)),
+    run, donate_argnums=1, out_shardings=(shardings, replicated(mesh))
   ).trace(
+    base,
     _placed(state, shardings),
-    reference if recipe.needs_reference else None,
+    params if recipe.needs_reference else None,
     _batch(config, mesh),
     _key(mesh),
   )
@@ -167,20 +181,39 @@ def lowered_decoding(
   config: Config, model: Model, mesh: Mesh, platform: str = "tpu"
 ) -> tuple[Any, int]:
   """Returns the rollout, lowered for the mesh, and its FLOPs a step."""
-  params = jax.eval_shape(model.init, jax.random.key(0))
+  base, params = _params(config, model, mesh)
   rollout = config.rollout
   prompts = Prompts(
     tokens=_rows(mesh, (rollout.num_prompts, rollout.prompt_length), "int32"),
     mask=_rows(mesh, (rollout.num_prompts, rollout.prompt_length), "float32"),
     ids=_rows(mesh, (rollout.num_prompts,), "int32"),
   )
-  generate = make_generate(
-    config, Policy(model, None), _Ends(), mesh, rollout, rollout.group_size
-  )
-  traced = jax.jit(generate, out_shardings=by_row(mesh)).trace(
-    _placed(params, param_shardings(mesh, params)), prompts, _key(mesh)
+
+  def run(base, *arguments):
+    policy = Policy(model, base)
+    return make_generate(
+      config, policy, _Ends(), mesh, rollout, rollout.group_size
+    )(*arguments)
+
+  traced = jax.jit(run, out_shardings=by_row(mesh)).trace(
+    base, params, prompts, _key(mesh)
   )
   return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
+
+
+def _params(config: Config, model: Model, mesh: Mesh) -> tuple[Any, Any]:
+  """Returns the shapes of a frozen base, None without one, and of what learns.
+
+  As entrojax.policy reads them: a base has the type of the activations.
+  """
+  base, params = jax.eval_shape(
+    lambda key: lora.split(model.init(key)), jax.random.key(0)
+  )
+  if not config.lora.rank:
+    return None, _placed(base, param_shardings(mesh, base))
+  dtype = jnp.dtype(config.model.dtype)
+  base = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), base)
+  return tuple(_placed(x, param_shardings(mesh, x)) for x in (base, params))
 
 
 def _batch(config: Config, mesh: Mesh) -> Batch:
@@ -238,7 +271,8 @@ def describe(
     + memory.temp_size_in_bytes
   )
   program = hlo.read(compiled.as_text())
-  moved = sum(program.collectives.values())
+  within = {k: n for k, n in program.collectives.items() if k != "send"}
+  moved = sum(within.values())
   share = peak / chip.memory
   giga = lambda x: f"{x / 1e9:,.2f} GB"
   print(f"{name}: compiled in {seconds:.0f} s, a device of {num_devices} has")
@@ -256,7 +290,9 @@ def describe(
     "arguments once"
   )
   if program.cycles:
-    print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles")
+    print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles, of")
+    for name, cycles in program.dearest.items():
+      print(f"    {cycles / program.cycles:5.1%}  {name}")
   if share > 0.9:
     print(f"  less than 10 % of the memory is free. Try: {advice}")
 
@@ -280,19 +316,23 @@ def _advice(config: Config) -> Mapping[str, str]:
 def main(argv: Sequence[str]) -> None:
   del argv
   config = _CONFIG.value
+  if _STATISTICS.value:
+    devices, _ = topology_devices(_TOPOLOGY.value)
+    statistics_memory(
+      _STATISTICS.value, dtype=config.model.dtype, device=devices[0]
+    )
+    return
   check(config)
-  if config.lora.rank:
-    raise ValueError("lora.rank: adapters cannot be rehearsed yet")
   sizes = sizes_of(config.model.path)
-  devices, chip = topology_devices(_TOPOLOGY.value)
+  devices, chip = topology_devices(_TOPOLOGY.value, _SLICES.value)
   mesh = make_mesh(config.mesh, devices)
   check_divisibility(config, num_row_shards(mesh))
   recipe, model = make_recipe(config), make_model(config, sizes, mesh)
   rollout = config.rollout
   print(
-    f"{Path(config.model.path).name} on {_TOPOLOGY.value}, mesh "
-    f"{dict(mesh.shape)}; {rollout.num_prompts} x {rollout.group_size} rows of "
-    f"{rollout.prompt_length} + {rollout.response_length} tokens"
+    f"{Path(config.model.path).name} on {_SLICES.value} x {_TOPOLOGY.value}, "
+    f"mesh {dict(mesh.shape)}; {rollout.num_prompts} x {rollout.group_size} "
+    f"rows of {rollout.prompt_length} + {rollout.response_length} tokens"
   )
   makers = {
     "update": lambda: lowered_update(config, recipe, model, mesh),

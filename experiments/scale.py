@@ -5,6 +5,7 @@ Both are compared with the plain way in turn, A B A B, in the same run.
 
 from collections.abc import Callable
 import functools
+import os
 import statistics
 import time
 from typing import Any
@@ -17,6 +18,7 @@ from entrojax.rollout import generate
 from entrojax.slots import generate_in_slots
 from entrojax.token_stats import log_prob_and_entropy, token_stats, unembed
 from entrojax.types import Array, Prompts
+from experiments import hlo
 
 # Qwen2.5-0.5B's unembedding
 VOCABULARY, WIDTH = 151_936, 896
@@ -50,30 +52,98 @@ def seconds_in_turn(
   return a, b, ratio
 
 
+def naive_stats(hidden: Array, table: Array, targets: Array):
+  """Returns what token_stats does, with all logits in memory."""
+  return log_prob_and_entropy(unembed(hidden, table), targets)
+
+
+def statistics_graph(
+  stats: Callable[..., tuple[Array, Array]],
+  num_tokens: int,
+  *,
+  dtype: str = "float32",
+  device: Any = None,
+) -> tuple[Any, int]:
+  """Compiles token statistics, forward and backward, from shapes alone.
+
+  Args:
+    stats: token_stats or naive_stats.
+    num_tokens: whose statistics are made.
+    dtype: of the hidden states; the table is float32.
+    device: to compile for, which need not be here; None: the machine's.
+
+  Returns:
+    The compiled (hidden, table, targets, weights) -> value and gradients to
+    hidden states and table, and its FLOPs.
+  """
+  place = device and jax.sharding.SingleDeviceSharding(device)
+
+  def shape(kind, *sizes):
+    return jax.ShapeDtypeStruct(sizes, jnp.dtype(kind), sharding=place)
+
+  def total(hidden, table, targets, weights):
+    found = stats(hidden, table, targets)
+    return sum(jnp.sum(w * x) for w, x in zip(weights, found, strict=True))
+
+  traced = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).trace(
+    shape(dtype, 1, num_tokens, WIDTH),
+    shape("float32", VOCABULARY, WIDTH),
+    shape("int32", 1, num_tokens),
+    shape("float32", 2, 1, num_tokens),
+  )
+  platforms = device and (device.platform,)
+  lowered = traced.lower(lowering_platforms=platforms)
+  return lowered.compile(), hlo.flops(traced.jaxpr)
+
+
+def statistics_memory(
+  num_tokens: int, *, dtype: str = "float32", device: Any = None
+) -> None:
+  """Prints what logits in memory and token_stats hold; nothing runs."""
+  print(
+    f"token statistics, {num_tokens} tokens in {dtype}, vocabulary "
+    f"{VOCABULARY}, width {WIDTH}, forward and backward"
+  )
+  sizes = []
+  for name, stats in (
+    ("logits in memory", naive_stats),
+    ("token_stats", token_stats),
+  ):
+    graph, flops = statistics_graph(
+      stats, num_tokens, dtype=dtype, device=device
+    )
+    sizes.append(graph.memory_analysis().temp_size_in_bytes)
+    cycles = hlo.read(graph.as_text()).cycles
+    print(
+      f"  {name:16} {sizes[-1] / 1e9:6.2f} GB temporaries   "
+      f"{flops / 1e12:.2f} TFLOP"
+      + (f"   {cycles / 1e6:.1f} M cycles, by the compiler" if cycles else "")
+    )
+  print(f"  memory: {sizes[0] / sizes[1]:.1f} times less")
+
+
 def statistics_table(num_tokens: int, repeats: int) -> None:
   """Prints memory and time of token_stats against logits in memory.
 
-  Forward and backward, gradients to hidden states and table, float32.
+  Memory for num_tokens, by compiling alone; time for as many of them, halved,
+  as have logits that fit. Float32.
   """
+  statistics_memory(num_tokens)
+  pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+  # naive: logits four times or so; graphs and gradients are small beside them
+  while num_tokens > 1 and 8 * 4 * num_tokens * VOCABULARY > pages:
+    num_tokens //= 2
   keys = jax.random.split(jax.random.key(0), 4)
-  hidden = 0.5 * jax.random.normal(keys[0], (1, num_tokens, WIDTH))
-  table = 0.05 * jax.random.normal(keys[1], (VOCABULARY, WIDTH))
-  targets = jax.random.randint(keys[2], (1, num_tokens), 0, VOCABULARY)
-  weights = jax.random.normal(keys[3], (2, 1, num_tokens))
-
-  def naive(hidden: Array, table: Array, targets: Array):
-    return log_prob_and_entropy(unembed(hidden, table), targets)
-
-  def compiled(stats):
-    def total(hidden, table):
-      found = stats(hidden, table, targets)
-      return sum(jnp.sum(w * x) for w, x in zip(weights, found, strict=True))
-
-    graph = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
-    return graph.lower(hidden, table).compile()
-
-  graphs = [compiled(stats) for stats in (naive, token_stats)]
-  runs = [functools.partial(graph, hidden, table) for graph in graphs]
+  arguments = (
+    0.5 * jax.random.normal(keys[0], (1, num_tokens, WIDTH)),
+    0.05 * jax.random.normal(keys[1], (VOCABULARY, WIDTH)),
+    jax.random.randint(keys[2], (1, num_tokens), 0, VOCABULARY),
+    jax.random.normal(keys[3], (2, 1, num_tokens)),
+  )
+  runs = [
+    functools.partial(statistics_graph(stats, num_tokens)[0], *arguments)
+    for stats in (naive_stats, token_stats)
+  ]
   gradients = [jax.block_until_ready(run())[1] for run in runs]
   error = max(
     float(jnp.linalg.norm(a - b) / jnp.linalg.norm(a))
@@ -81,16 +151,12 @@ def statistics_table(num_tokens: int, repeats: int) -> None:
   )
   del gradients
   plain, chunked, ratio = seconds_in_turn(runs[0], runs[1], repeats)
-  memory = [g.memory_analysis().temp_size_in_bytes / 1e9 for g in graphs]
+  print(f"  {num_tokens} tokens, medians of {repeats}, in turn:")
+  print(f"  logits in memory {plain:7.2f} s")
+  print(f"  token_stats      {chunked:7.2f} s")
   print(
-    f"token statistics, {num_tokens} tokens, vocabulary {VOCABULARY}, width "
-    f"{WIDTH}, forward and backward, medians of {repeats}"
-  )
-  print(f"  logits in memory  {plain:7.2f} s   {memory[0]:6.2f} GB temporaries")
-  print(f"  token_stats       {chunked:7.2f} s   {memory[1]:6.2f} GB")
-  print(
-    f"  plain / chunked: time {ratio:.2f}, memory {memory[0] / memory[1]:.1f}; "
-    f"gradients differ by {error:.1e} of their norm"
+    f"  token_stats / logits in memory: {1 / ratio:.2f}; gradients differ by "
+    f"{error:.1e} of their norm"
   )
 
 

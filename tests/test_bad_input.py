@@ -417,6 +417,7 @@ MORE = {
   "optimizer.b1": (2.0, r"optimizer\.b1 must lie in \[0, 1\)"),
   "optimizer.weight_decay": (-1.0, r"optimizer\.weight_decay must not"),
   "optimizer.warmup_steps": (-1, r"optimizer\.warmup_steps must not"),
+  "optimizer.mu_dtype": ("float16", r"optimizer\.mu_dtype must be one of"),
   "control.target": (0.4, r"control\.target is 0\.4 but control\.name"),
   "mesh": ((-1, 0, 1), r"mesh sizes are -1 or positive"),
 }

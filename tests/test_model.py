@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 import safetensors.numpy
 
 from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.sharding import make_mesh, param_shardings
 from entrojax.token_stats import unembed
 from tests.tiny_models import random_params
 
@@ -283,6 +285,38 @@ def test_attending_in_chunks_changes_no_value_and_no_gradient(
     run(query_chunk=size),
     run(),
   )
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)])
+def test_a_mesh_changes_no_value_and_no_gradient_and_splits_what_is_kept(
+  shape, float64, sizes, tiny_model
+):
+  params = jax.tree.map(lambda x: x.astype(jnp.float64), tiny_model[1])
+  tokens = jnp.asarray(np.random.default_rng(0).integers(0, 11, (8, 6)))
+  positions = jnp.tile(jnp.arange(6), (8, 1))
+  options = {"scan_layers": True, "rematerialise": True}
+  mesh = make_mesh(shape)
+
+  def run(mesh):
+    model = decoder(sizes, dtype=jnp.float64, mesh=mesh, **options)
+    return jax.jit(
+      jax.value_and_grad(
+        lambda p: jnp.sum(jnp.sin(model.apply(p, tokens, positions)[0]))
+      )
+    )
+
+  placed = jax.device_put(params, param_shardings(mesh, params))
+  compiled = run(mesh).lower(placed).compile()
+  jax.tree.map(
+    # float64 sums in another order
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
+    compiled(placed),
+    run(None)(params),
+  )
+  rows, width = 48 // (shape[0] * shape[1]), 16 // shape[2]
+  kept = set(re.findall(r"f64\[2,(\d+),(\d+)\]", compiled.as_text()))
+  assert (str(rows), str(width)) in kept
+  assert not kept & ({("48", "16")} - {(str(rows), str(width))})
 
 
 def test_bfloat16_activations_give_float32_logits(sizes, tiny_model):

@@ -9,14 +9,16 @@ import functools
 import jax
 from jax import P
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from configs import qwen25_7b_dapo
-from entrojax.check import check
+from configs import qwen25_7b_dapo, qwen25_32b_kl_cov
+from entrojax.check import check, check_divisibility
 from entrojax.policy import make_model
 from entrojax.recipe import make_recipe
 from entrojax.sharding import make_mesh
-from experiments import hlo, rehearse
+from entrojax.token_stats import token_stats
+from experiments import hlo, rehearse, scale
 from tests.system import SIZES
 
 
@@ -50,6 +52,24 @@ def test_the_largest_array_is_found():
   assert size == 30 * 50 * 4
 
 
+def test_cycles_count_as_often_as_they_are_spent_and_bear_their_origin():
+  text = """HloModule m
+%turn (x: f32[4]) -> f32[4] {
+  ROOT %a = f32[4]{0} add(%x, %x), metadata={op_name="jit(f)/while/body/layer/add"}, backend_config={"estimated_cycles":"7"}
+}
+%test (x: f32[4]) -> pred[] {
+  ROOT %t = pred[] constant(true)
+}
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %w = f32[4]{0} while(%x), condition=%test, body=%turn, backend_config={"known_trip_count":{"n":"5"}}
+  ROOT %c = f32[4]{0} copy(%w), backend_config={"estimated_cycles":"9"}
+}
+"""  # noqa: E501
+  program = hlo.read(text)
+  assert program.cycles == 5 * 7 + 9
+  assert program.dearest == {"layer/add": 35, "made by the compiler": 9}
+
+
 def test_products_count_as_often_as_they_run():
   def run(x, w):
     x, _ = jax.lax.scan(lambda x, w: (x @ w, None), x, w)
@@ -69,6 +89,35 @@ def test_products_on_a_mesh_count_on_every_device():
   )
   jaxpr = jax.make_jaxpr(run)(jnp.ones((16, 3)), jnp.ones((3, 5))).jaxpr
   assert hlo.flops(jaxpr) == 2 * 16 * 3 * 5
+
+
+def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
+  monkeypatch, capsys
+):
+  monkeypatch.setattr(scale, "VOCABULARY", 300)
+  monkeypatch.setattr(scale, "WIDTH", 8)
+  rng = np.random.default_rng(0)
+  arguments = (
+    np.float32(rng.normal(size=(1, 64, 8))),
+    np.float32(rng.normal(size=(300, 8))),
+    np.int32(rng.integers(0, 300, (1, 64))),
+    np.float32(rng.normal(size=(2, 1, 64))),
+  )
+  chunked = functools.partial(token_stats, chunk_elements=64 * 128)
+  (plain, flops), (ours, our_flops) = (
+    scale.statistics_graph(stats, 64) for stats in (scale.naive_stats, chunked)
+  )
+  jax.tree.map(
+    # float32 sums of 300 terms, in another order
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    plain(*arguments),
+    ours(*arguments),
+  )
+  # logits once, and two gradients of them; chunks of 128 rows are made twice
+  assert flops == 3 * 2 * 64 * 300 * 8
+  assert our_flops == 4 * 2 * 64 * 3 * 128 * 8
+  scale.statistics_memory(64)
+  assert "token_stats" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +140,10 @@ def config():
   return config
 
 
-def test_both_parts_compile_from_shapes_alone(config, capsys):
+@pytest.mark.parametrize("rank", [0, 2])
+def test_both_parts_compile_from_shapes_alone(config, rank, capsys):
+  config = config.copy_and_resolve_references()
+  config.lora.rank = rank
   mesh = make_mesh((2, 2, 2))
   model, recipe = make_model(config, SIZES, mesh), make_recipe(config)
   chip = rehearse.CHIPS["v5p"]
@@ -104,6 +156,34 @@ def test_both_parts_compile_from_shapes_alone(config, capsys):
   told = capsys.readouterr().out
   assert told.count("% of 102.01 GB") == 2
   assert "all-gather" in told
+
+
+@pytest.mark.parametrize(
+  ("module", "preset", "num_devices"),
+  [
+    (qwen25_7b_dapo, "", 64),
+    (qwen25_7b_dapo, "v5e", 256),
+    (qwen25_7b_dapo, "long", 64),
+    (qwen25_32b_kl_cov, "", 256),
+  ],
+)
+def test_the_rows_of_a_pod_s_config_divide_over_its_slice(
+  module, preset, num_devices
+):
+  config = module.get_config(*[preset] * bool(preset))
+  check(config)
+  data, fsdp, tensor = config.mesh
+  assert fsdp == -1
+  check_divisibility(config, num_devices // tensor)
+  # a key-value head lies on one device, or a cache is copied
+  heads = rehearse.sizes_of(config.model.path).num_key_value_heads
+  assert data == 1
+  assert heads % tensor == 0
+
+
+def test_an_unknown_preset_is_named():
+  with pytest.raises(ValueError, match="no preset 'v9'"):
+    qwen25_7b_dapo.get_config("v9")
 
 
 def test_an_unknown_model_or_chip_is_named():

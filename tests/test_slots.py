@@ -1,5 +1,6 @@
 """Decoding in slots samples what decoding all rows at once samples."""
 
+import dataclasses
 import functools
 import re
 
@@ -12,7 +13,7 @@ from entrojax.models import DecoderConfig, decoder
 from entrojax.rollout import generate, make_sampler
 from entrojax.sharding import by_row, make_mesh, param_shardings
 from entrojax.slots import generate_in_slots
-from entrojax.types import Prompts
+from entrojax.types import Cache, Prompts
 
 PAD, EOS = 0, 1
 SIZES = DecoderConfig(
@@ -105,6 +106,42 @@ def test_scanned_layers_change_no_sample(whole):
   model, params = policy_of(scan_layers=True)
   run = in_slots(model, 5, 4)
   assert_same(run(params, prompts_of(8), jax.random.key(1)), whole)
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_a_refill_writes_to_each_layer_its_own_prompt(scan_layers):
+  sizes = dataclasses.replace(SIZES, num_hidden_layers=3)
+  model = decoder(sizes, scan_layers=scan_layers)
+  rng = np.random.default_rng(0)
+  draw = lambda shape: np.float32(rng.normal(size=shape))
+  # [layer, row, head, width, place] and [layer, row, head, place, width]
+  keys, values = draw((3, 4, 2, 8, 7)), draw((3, 4, 2, 7, 8))
+  new_keys, new_values = draw((3, 2, 2, 8, 5)), draw((3, 2, 2, 5, 8))
+
+  def cache(keys, values, positions):
+    pair = (jnp.asarray(keys), jnp.asarray(values))
+    layers = pair if scan_layers else tuple(zip(*pair, strict=True))
+    return Cache(layers, jnp.asarray(positions, jnp.int32), jnp.int32(0))
+
+  found = jax.jit(model.refill_cache)(
+    cache(keys, values, np.full((4, 7), 3)),
+    cache(new_keys, new_values, np.arange(10).reshape(2, 5)),
+    jnp.array([[1, 0, 0, 1]]),
+    jnp.array([[True, False, True, False]]),
+  )
+  positions = np.full((4, 7), 3)
+  for row, prompt in ((0, 1), (2, 0)):
+    keys[:, row, :, :, :5] = new_keys[:, prompt]
+    values[:, row, :, :5] = new_values[:, prompt]
+    positions[row] = [*range(5 * prompt, 5 * prompt + 5), -1, -1]
+  stacked = (
+    found.layers
+    if scan_layers
+    else [jnp.stack(x) for x in zip(*found.layers, strict=True)]
+  )
+  np.testing.assert_array_equal(stacked[0], keys)
+  np.testing.assert_array_equal(stacked[1], values)
+  np.testing.assert_array_equal(found.positions, positions)
 
 
 @pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)])

@@ -27,7 +27,7 @@ import numpy as np
 
 from entrojax.models import rope as rope_lib
 from entrojax.models.lora import Lora, LowRank
-from entrojax.sharding import num_row_shards, split_rows
+from entrojax.sharding import num_row_shards, split_activations
 from entrojax.types import Array, Cache, Model, Params
 
 _HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
@@ -338,7 +338,7 @@ def decoder(
       for radians, window in views
     ]
     many = mesh if length > 1 and _divides(batch, mesh) else None
-    split = functools.partial(split_rows, mesh=many)
+    split = functools.partial(split_activations, mesh=many)
     x_ND = split(params["embed_tokens"][tokens.reshape(-1)].astype(dtype))
     if gemma3 is not None:
       x_ND = x_ND * jnp.asarray(config.hidden_size**0.5, dtype)
@@ -393,21 +393,31 @@ def decoder(
   def refill_cache(
     cache: Cache, prompts: Cache, numbers: Array, marked: Array
   ) -> Cache:
-    rows_axis = 1 if scan_layers else 0
     refill = functools.partial(_refill, numbers=numbers, marked=marked)
-    keys, values = (
-      functools.partial(refill, rows=rows_axis, places=places)
-      for places in (rows_axis + 3, rows_axis + 2)
-    )
-    pairs = zip(*map(_pairs, (cache.layers, prompts.layers)), strict=True)
-    layers = [
-      (keys(new[0], old[0]), values(new[1], old[1])) for old, new in pairs
-    ]
+
+    def refill_layer(i, pairs):
+      return tuple(
+        refill(new, old, layer=i, places=places)
+        for new, old, places in zip(prompts.layers, pairs, (4, 3), strict=True)
+      )
+
+    if scan_layers:
+      layers = jax.lax.fori_loop(0, depth, refill_layer, cache.layers)
+    else:
+      layers = tuple(
+        tuple(
+          refill(new[None], old[None], layer=0, places=places)[0]
+          for new, old, places in zip(*pairs, (4, 3), strict=True)
+        )
+        for pairs in zip(prompts.layers, cache.layers, strict=True)
+      )
     empty = jnp.full_like(cache.positions, -1)
     positions = jnp.where(marked.reshape(-1, 1), empty, cache.positions)
     return Cache(
-      layers=layers[0] if scan_layers else tuple(layers),
-      positions=refill(prompts.positions, positions, rows=0, places=1),
+      layers=layers,
+      positions=refill(
+        prompts.positions[None], positions[None], layer=0, places=2
+      )[0],
       index=cache.index,
     )
 
@@ -421,41 +431,40 @@ def decoder(
   )
 
 
-def _pairs(layers: Any) -> list[tuple[Array, Array]]:
-  """Returns keys and values of each layer, or of all of them, stacked."""
-  return [layers] if isinstance(layers[0], Array) else list(layers)
-
-
 def _refill(
   source: Array,
   target: Array,
   *,
   numbers: Array,
   marked: Array,
-  rows: int,
+  layer: Any,
   places: int,
 ) -> Array:
   """Returns `target` with rows of `source` in the first places of some rows.
 
+  Only one layer's rows are gathered at a time. Gathered for all layers they
+  would lie rows first on a TPU, and the whole cache be copied to lie so too.
+
   Args:
-    source: f[..., N * m, ..., P, ...].
-    target: f[..., N * s, ..., S, ...].
+    source: f[Z, N * m, ..., P, ...], of Z layers.
+    target: f[Z, N * s, ..., S, ...].
     numbers: i32[N, s], of a row of the device's part of source.
     marked: bool[N, s], the rows of target to write.
-    rows: the axis of rows.
+    layer: i32[], of the Z.
     places: the axis of places.
   """
-  split = lambda x: x.reshape(
-    *x.shape[:rows], numbers.shape[0], -1, *x.shape[rows + 1 :]
+  own = jax.lax.dynamic_index_in_dim(source, layer, 0, keepdims=False)
+  parts = own.reshape(numbers.shape[0], -1, *own.shape[1:])
+  chosen = jax.vmap(lambda part, n: part[n])(parts, numbers)
+  sizes = (1, *target.shape[1:places], source.shape[places])
+  sizes += target.shape[places + 1 :]
+  start = (layer, *[0] * (target.ndim - 1))
+  written = jnp.where(
+    marked.reshape(1, -1, *[1] * (target.ndim - 2)),
+    chosen.reshape(sizes),
+    jax.lax.dynamic_slice(target, start, sizes),
   )
-  take = jax.vmap(lambda part, n: jnp.take(part, n, axis=rows), (rows, 0), rows)
-  chosen = take(split(source), numbers)
-  chosen = chosen.reshape(*source.shape[:rows], -1, *source.shape[rows + 1 :])
-  before = jax.lax.slice_in_dim(target, 0, source.shape[places], axis=places)
-  shape = [1] * target.ndim
-  shape[rows] = -1
-  written = jnp.where(marked.reshape(shape), chosen, before)
-  return jax.lax.dynamic_update_slice_in_dim(target, written, 0, axis=places)
+  return jax.lax.dynamic_update_slice(target, written, start)
 
 
 def _scanned(
