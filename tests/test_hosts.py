@@ -23,6 +23,7 @@ RUN = (
   "--config.model.scan_layers=True",
   "--config.dynamic_sampling.enabled=True",
   "--config.dynamic_sampling.max_batches=3",
+  "--config.task.train_split=train[:64]",
   "--config.evaluation.split=validation[:6]",  # less than a batch
 )
 
@@ -51,16 +52,16 @@ def wait_for_step(workdir: Path, rollout_step: int) -> None:
 
 
 def assert_same(found: list[dict], expected: list[dict]) -> None:
-  """Compares rows of metrics to 1e-5, relative."""
+  """Compares rows of metrics to 1e-5, relative, or absolute near 0."""
   assert [row.keys() for row in found] == [row.keys() for row in expected]
   for row, other in zip(found, expected, strict=True):
-    # the float32 rounding of sampler and trainer itself, nats
+    # is itself the rounding of float32, in nats
     name = "rollout/log_prob_diff_max"
     assert row.pop(name, 0) < 1e-4 and other.pop(name, 0) < 1e-4
     for name, value in other.items():
-      # terms of about 1 nat cancel in some means: float32 leaves 1e-6 of them
+      # in some means terms of about 1 cancel: float32 leaves 1e-5 of them
       near = (
-        value if value is None else pytest.approx(value, rel=1e-5, abs=5e-6)
+        value if value is None else pytest.approx(value, rel=1e-5, abs=1e-5)
       )
       assert row[name] == near, (row["rollout_step"], name)
 
