@@ -108,14 +108,13 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
   base, tmp_path, monkeypatch
 ):
   graphs = []
-  inner = module.build_evaluation
+  inner = build_module.make_generate
 
-  def build(*args):
-    generate, params = inner(*args)
-    graphs.append(generate)
-    return generate, params
+  def make(*args):
+    graphs.append(inner(*args))
+    return graphs[-1]
 
-  monkeypatch.setattr(module, "build_evaluation", build)
+  monkeypatch.setattr(build_module, "make_generate", make)
   config = tiny_config(base)
   together = dict(evaluate_model(config, TWO, tmp_path / "both"))
   alone = dict(evaluate_model(config, TWO[1:], tmp_path / "alone"))
