@@ -16,7 +16,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-CHARACTERS = "0123456789+-*/=() abcdefghijklmnopqrstuvwxyz.,?!"
+CHARACTERS = "0123456789+-*/=() abcdefghijklmnopqrstuvwxyz.,?!:"
 SPECIAL = ("<pad>", "<bos>", "<eos>")  # ids 0, 1, 2; characters follow
 VOCABULARY = 64  # the rest is never read
 PROMPT_LENGTH = 16  # tokens that a prompt may have
