@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from entrojax.models.dense import COSTLY
 from entrojax.sharding import num_row_shards, split_rows
 from entrojax.token_stats import SAVED, token_stats
 from entrojax.types import Array, Model, Params
@@ -106,10 +107,10 @@ def score_in_microbatches(
 
   if num_microbatches == 1:
     return score_rows((tokens, positions))
-  if rematerialise:
-    score_rows = jax.checkpoint(
-      score_rows, policy=jax.checkpoint_policies.save_only_these_names(SAVED)
-    )
+  kept = (SAVED,) if rematerialise else (SAVED, COSTLY)
+  score_rows = jax.checkpoint(
+    score_rows, policy=jax.checkpoint_policies.save_only_these_names(*kept)
+  )
   rows = jax.tree.map(
     lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), (tokens, positions)
   )

@@ -89,6 +89,7 @@ def generate_in_slots(
   shape = (num_shards, num_slots // num_shards)
   keys = row_keys(key, prompts.ids, group_size)
   read = _read(model, params, prompts)
+  params = model.for_decoding(params)
 
   def refill(slots: _Slots) -> _Slots:
     """Gives the next samples of the queue to slots without one."""

@@ -155,6 +155,8 @@ class Model(NamedTuple):
   # (cache of S rows, prompts' cache, i32[N, s], bool[N, s]) -> the cache, whose
   # marked rows have read the prompt of that number among the device's, no more
   refill_cache: Callable[..., Cache]
+  # (params) -> the same, as apply reads them fastest time after time
+  for_decoding: Callable[[Params], Params] = lambda params: params
 
 
 # -- the journey of a batch ---------------------------------------------------

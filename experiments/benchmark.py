@@ -4,6 +4,9 @@
     python -m experiments.benchmark --costs [--methods=kl_cov,steer]
     python -m experiments.benchmark --statistics=8192 --repeats=3
     python -m experiments.benchmark --slots --repeats=5
+    python -m experiments.benchmark --roofline
+    python -m experiments.benchmark --peers --trl_python=trl/bin/python \
+        --tunix_python=tunix/bin/python
 
 Prints medians: the matmul peak measured in the same run, decoding in tokens per
 second, the update in seconds, and the model FLOPs per second of both as a share
@@ -11,13 +14,14 @@ of the peak. Model FLOPs count the multiplications that the mathematics asks
 for, once: rematerialisation does not raise them. With --costs: what an update
 of each method costs, as a ratio to plain GRPO's in the same run. With
 --statistics: token statistics against logits in memory; with --slots: decoding
-in refilled slots against static batches.
+in refilled slots against static batches. With --roofline: update and decoding
+at two widths against what the machine can do; with --peers: a whole step of
+ours against TRL's and Tunix's, in environments of their own with trl and torch,
+or google-tunix (experiments/peers; RESULTS.md has what came out).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import statistics
-import time
-from typing import Any
 
 from absl import app, flags, logging
 import jax
@@ -25,14 +29,16 @@ import jax.numpy as jnp
 from ml_collections import config_flags
 
 from entrojax.build import build
-from entrojax.models import DecoderConfig
 from experiments.costs import (
   compiled_update,
   cost_table,
   random_batch,
   timed_update,
 )
+from experiments.machine import forward_flops, matmul_peak, median_seconds
 from experiments.methods import chosen_methods
+from experiments.peers.table import peers_table
+from experiments.roofline import roofline_table
 from experiments.scale import slots_table, statistics_table
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -45,48 +51,11 @@ _STATISTICS = flags.DEFINE_integer(
   "statistics", 0, "compare token statistics of so many tokens"
 )
 _SLOTS = flags.DEFINE_bool("slots", False, "compare ways of decoding")
+_ROOFLINE = flags.DEFINE_bool("roofline", False, "compare with the machine")
+_PEERS = flags.DEFINE_bool("peers", False, "compare with other trainers")
+_TRL = flags.DEFINE_string("trl_python", "", "interpreter that has trl")
+_TUNIX = flags.DEFINE_string("tunix_python", "", "interpreter that has tunix")
 _METHODS = flags.DEFINE_list("methods", [], "config names; none: all of them")
-
-
-def median_seconds(function: Callable[[], Any], repeats: int) -> float:
-  """Returns the median time of a call, after one that compiles."""
-  jax.block_until_ready(function())
-  times = []
-  for _ in range(repeats):
-    start = time.perf_counter()
-    jax.block_until_ready(function())
-    times.append(time.perf_counter() - start)
-  return statistics.median(times)
-
-
-def matmul_peak(repeats: int, size: int = 2048) -> float:
-  """Returns the measured float32 matmul rate, FLOP/s."""
-  x = jax.random.normal(jax.random.key(0), (size, size))
-  multiply = jax.jit(jnp.dot)
-  return 2 * size**3 / median_seconds(lambda: multiply(x, x), repeats)
-
-
-def forward_flops(
-  sizes: DecoderConfig, tokens: float, seen: float, predicted: float
-) -> float:
-  """Returns the FLOPs of a forward pass.
-
-  Args:
-    sizes: of the decoder.
-    tokens: read by the layers.
-    seen: keys that a token attends to, on average.
-    predicted: tokens whose logits are made.
-  """
-  head = sizes.head_dim
-  query, key = (
-    sizes.num_attention_heads * head,
-    sizes.num_key_value_heads * head,
-  )
-  width, inner = sizes.hidden_size, sizes.intermediate_size
-  weights = width * (2 * query + 2 * key) + 3 * width * inner
-  attention = 2 * query * seen
-  layers = sizes.num_hidden_layers * (weights + attention) * tokens
-  return 2 * (layers + width * sizes.vocab_size * predicted)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -94,11 +63,16 @@ def main(argv: Sequence[str]) -> None:
   if _COSTS.value:
     cost_table(chosen_methods(_METHODS.value), _REPEATS.value)
     return
-  if _STATISTICS.value or _SLOTS.value:
-    if _STATISTICS.value:
-      statistics_table(_STATISTICS.value, _REPEATS.value)
-    if _SLOTS.value:
-      slots_table(_REPEATS.value)
+  if _STATISTICS.value:
+    statistics_table(_STATISTICS.value, _REPEATS.value)
+  if _SLOTS.value:
+    slots_table(_REPEATS.value)
+  if _ROOFLINE.value:
+    roofline_table(_REPEATS.value)
+  if _PEERS.value:
+    peers = {"TRL": _TRL.value, "Tunix": _TUNIX.value}
+    peers_table(peers, _REPEATS.value)
+  if _STATISTICS.value or _SLOTS.value or _ROOFLINE.value or _PEERS.value:
     return
   config, repeats = _CONFIG.value, _REPEATS.value
   run = build(config)
@@ -118,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
   batch = random_batch(run)
   update = timed_update(run, batch, compiled_update(run, batch))
   updating = statistics.median(update() for _ in range(repeats))
-  peak = matmul_peak(repeats)
+  peak, _ = matmul_peak(repeats)
 
   sizes, num_prompts = run.sizes, config.rollout.num_prompts
   prefill_flops = forward_flops(

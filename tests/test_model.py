@@ -162,6 +162,19 @@ def test_cached_decoding_is_the_full_forward_pass(
   )
 
 
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_parameters_for_decoding_are_the_same_model(
+  sizes, tiny_model, scan_layers
+):
+  _, params = tiny_model
+  model = model_of(sizes, scan_layers=scan_layers)
+  tokens, positions = random_rows(9)
+  np.testing.assert_array_equal(
+    decoded(model, model.for_decoding(params), tokens, positions, 4),
+    decoded(model, params, tokens, positions, 4),
+  )
+
+
 def test_cached_decoding_with_ragged_padding_is_the_full_forward_pass(
   tiny_model,
 ):

@@ -271,6 +271,18 @@ def test_a_sampler_keeps_exactly_the_most_probable_tokens(settings, kept):
   assert chi_square < 34
 
 
+@pytest.mark.parametrize("num_tokens", [5, 300])
+def test_the_policy_s_sampler_draws_what_jax_s_categorical_draws(num_tokens):
+  logits = np.random.default_rng(0).normal(size=num_tokens)
+  logits[1] = -np.inf
+  logits = jnp.asarray(logits, jnp.float32)
+  keys = jax.random.split(jax.random.key(3), 2048)
+  expected = jax.vmap(jax.random.categorical, (0, None))(keys, logits)
+  found = jax.vmap(make_sampler(), (0, None))(keys, logits)
+  np.testing.assert_array_equal(found, expected)
+  assert found.dtype == expected.dtype
+
+
 def test_greedy_takes_the_most_probable_token():
   counts = drawn_by(greedy)
   assert counts.tolist() == [0, 4096, 0, 0, 0]

@@ -109,6 +109,7 @@ def on_base(model: Model, base: Params) -> Model:
     init=lambda key: split(model.init(key))[1],
     apply=apply,
     unembedding=lambda params: model.unembedding(base),
+    for_decoding=lambda params: params,  # they are no whole layers
   )
 
 

@@ -1,0 +1,1 @@
+"""A step of other trainers and of ours, on one workload, in turn."""

@@ -1,0 +1,143 @@
+"""Our own step on the shared workload: python -m ...our_step W1.
+
+The parts of a run that entrojax.build makes, in the order of entrojax.train:
+prompts, rollout, text, verdicts, advantages, update, and the numbers of the
+step on the host. Only the problems and their verifier are this workload's.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+import sys
+import tempfile
+
+import jax
+from ml_collections import ConfigDict as Config
+
+from configs import default
+from entrojax import tokenizer
+from entrojax.build import Run, build
+from entrojax.curriculum import Stages
+from entrojax.data import PromptStream
+from entrojax.metrics import finalize
+from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.rewards import reward_metrics
+from entrojax.sharding import by_row
+from entrojax.train import judge_rollout
+from entrojax.train_step import make_batch
+from entrojax.types import Problem, Task, Verdict
+from experiments.peers import workload as shared
+
+_TOKENS_AT_ONCE = 2048  # of a micro-batch, about
+
+
+def make_config(workload: shared.Workload, folder: str) -> Config:
+  """Returns the settings of a run on the workload."""
+  config = default.get_config()
+  rows = workload.num_prompts * workload.group_size
+  parts = max(rows * workload.response_length // _TOKENS_AT_ONCE, 1)
+  config.update_from_flattened_dict(
+    {
+      "model.path": folder,
+      "task.name": "countdown",  # replaced by the workload's problems
+      "rollout.num_prompts": workload.num_prompts,
+      "rollout.group_size": workload.group_size,
+      "rollout.prompt_length": shared.PROMPT_LENGTH,
+      "rollout.response_length": workload.response_length,
+      "training.num_microbatches": parts,
+      "training.rematerialise": False,
+      "optimizer.learning_rate": shared.LEARNING_RATE,
+      "optimizer.max_grad_norm": shared.MAX_GRAD_NORM,
+      "ppo_clip.clip_low": shared.CLIP,
+      "ppo_clip.clip_high": shared.CLIP,
+      "evaluation.split": "validation[:1]",
+    }
+  )
+  return config
+
+
+def write_model(folder: Path) -> None:
+  """Writes a model folder with random weights."""
+  characters = tokenizer.character_tokenizer(shared.CHARACTERS)
+  characters.save(str(folder / "tokenizer.json"))
+  sizes = DecoderConfig(
+    vocab_size=shared.VOCABULARY,
+    hidden_size=shared.WIDTH,
+    intermediate_size=shared.INNER,
+    num_hidden_layers=shared.LAYERS,
+    num_attention_heads=shared.HEADS,
+    num_key_value_heads=shared.KV_HEADS,
+    head_dim=shared.HEAD,
+  )
+  params = jax.jit(decoder(sizes).init)(jax.random.key(0))
+  hugging_face.write_folder(
+    folder, sizes, params, {"eos_token_id": 2, "pad_token_id": 0}
+  )
+
+
+def with_problems(run: Run, workload: shared.Workload, config: Config) -> Run:
+  """Returns the run with the workload's problems and its reward."""
+
+  def verify(problem: Problem, response: str) -> Verdict:
+    del problem
+    return Verdict(workload.reward(response), "letters", None)
+
+  prompts = [p for seed in range(64) for p in workload.prompts(seed)]
+  stream = PromptStream(
+    [Problem(prompt, {}) for prompt in prompts],
+    tokenizer=run.data.tokenizer,
+    num_prompts=workload.num_prompts,
+    prompt_length=shared.PROMPT_LENGTH,
+    seed=config.seed,
+  )
+  task = Task("letters", lambda split: (), verify)
+  data = run.data._replace(task=task, stages=Stages((stream,), length=1))
+  return run._replace(data=data)
+
+
+def make_step(run: Run, turns: shared.Turns) -> Callable[[int], None]:
+  """Makes the call that makes rollout step i."""
+  state, key = run.state, jax.random.key(0)
+
+  def sampled(prompts, key):
+    prompts = jax.device_put(prompts, by_row(run.mesh))
+    rollout = run.functions.generate(state.params, prompts, key)
+    return rollout, jax.device_get(rollout)
+
+  def updated(batch, key):
+    made = run.functions.update(state, run.ref_params, batch, key)
+    return jax.block_until_ready(made)
+
+  sampled = turns.timed("rollout", sampled)
+  updated = turns.timed("update", updated)
+
+  def step(i: int) -> None:
+    nonlocal state
+    generate_key, update_key = jax.random.split(jax.random.fold_in(key, i))
+    prompts, problems = next(run.data.stream)
+    rollout, on_host = sampled(prompts, generate_key)
+    judged = judge_rollout(run.data, on_host, problems, i)
+    responses = run.functions.advantage(judged)
+    state, metrics = updated(make_batch(rollout, responses), update_key)
+    finalize(metrics)
+    numbers = reward_metrics(judged, jax.device_get(responses))
+    turns.reward = numbers["critic/rewards/mean"]
+
+  return step
+
+
+def main(name: str) -> None:
+  workload, turns = shared.WORKLOADS[name], shared.Turns()
+  with tempfile.TemporaryDirectory() as folder:
+    write_model(Path(folder))
+    config = make_config(workload, folder)
+    run = with_problems(build(config), workload, config)
+  step = make_step(run, turns)
+  i = 0
+  while turns.begin():
+    step(i)
+    turns.end()
+    i += 1
+
+
+if __name__ == "__main__":
+  main(sys.argv[1])

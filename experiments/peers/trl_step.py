@@ -1,0 +1,139 @@
+"""TRL's GRPOTrainer on the shared workload: python -m ...trl_step W1.
+
+Runs in an environment with torch, transformers and trl.
+"""
+
+import os
+
+os.environ.update(
+  HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1"
+)
+
+import sys
+import tempfile
+
+from datasets import Dataset
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+import torch
+from transformers import (
+  PreTrainedTokenizerFast,
+  Qwen3Config,
+  Qwen3ForCausalLM,
+  TrainerCallback,
+)
+from trl import GRPOConfig, GRPOTrainer
+
+from experiments.peers import workload as shared
+
+_STEPS = 10_000  # more than are asked for
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+  """Makes a tokenizer of single characters."""
+  pad, bos, eos = shared.SPECIAL
+  words = (*shared.SPECIAL, *shared.CHARACTERS)
+  table = {word: i for i, word in enumerate(words)}
+  table |= {f"<x{i}>": i for i in range(len(words), shared.VOCABULARY)}
+  backend = Tokenizer(models.WordLevel(table, unk_token=pad))
+  backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+  backend.decoder = decoders.Fuse()
+  return PreTrainedTokenizerFast(
+    tokenizer_object=backend,
+    pad_token=pad,
+    bos_token=bos,
+    eos_token=eos,
+    padding_side="left",
+  )
+
+
+def make_model() -> Qwen3ForCausalLM:
+  """Makes the model, with random weights."""
+  torch.manual_seed(0)
+  return Qwen3ForCausalLM(
+    Qwen3Config(
+      vocab_size=shared.VOCABULARY,
+      hidden_size=shared.WIDTH,
+      intermediate_size=shared.INNER,
+      num_hidden_layers=shared.LAYERS,
+      num_attention_heads=shared.HEADS,
+      num_key_value_heads=shared.KV_HEADS,
+      head_dim=shared.HEAD,
+      max_position_embeddings=512,
+      rms_norm_eps=1e-6,
+      tie_word_embeddings=True,
+      pad_token_id=0,
+      bos_token_id=1,
+      eos_token_id=2,
+    )
+  )
+
+
+class InTurn(TrainerCallback):
+  """Says what a step took, its logging included, before the next begins."""
+
+  def __init__(self, turns: shared.Turns):
+    self._turns = turns
+
+  def on_step_begin(self, args, state, control, **others):
+    del args, control, others
+    if state.global_step:
+      self._turns.end()
+    if not self._turns.begin():
+      sys.exit(0)
+
+
+def main(name: str) -> None:
+  workload = shared.WORKLOADS[name]
+  turns = shared.Turns()
+
+  def reward(prompts, completions, **others):
+    del prompts, others
+    rewards = [workload.reward(text) for text in completions]
+    turns.reward = sum(rewards) / len(rewards)
+    return rewards
+
+  rows = workload.num_prompts * workload.group_size
+  prompts = [p for seed in range(64) for p in workload.prompts(seed)]
+  with tempfile.TemporaryDirectory() as folder:
+    trainer = GRPOTrainer(
+      model=make_model(),
+      processing_class=make_tokenizer(),
+      reward_funcs=reward,
+      train_dataset=Dataset.from_dict({"prompt": prompts}),
+      args=GRPOConfig(
+        output_dir=folder,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=1,
+        num_generations=workload.group_size,
+        max_completion_length=workload.response_length,
+        max_steps=_STEPS,
+        learning_rate=shared.LEARNING_RATE,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=shared.MAX_GRAD_NORM,
+        beta=0.0,
+        epsilon=shared.CLIP,
+        temperature=1.0,
+        loss_type="grpo",
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        fp16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+      ),
+    )
+    trainer.add_callback(InTurn(turns))
+    trainer._generate = turns.timed("rollout", trainer._generate)
+    # all of a step but this: loss, backward pass, optimizer, logging
+    trainer._generate_and_score_completions = turns.timed(
+      "before_update", trainer._generate_and_score_completions
+    )
+    trainer.train()
+
+
+if __name__ == "__main__":
+  main(sys.argv[1])

@@ -1,0 +1,198 @@
+"""Update and decoding at two widths, against what the machine can do.
+
+All are timed in turn with a large matmul, A B C A B C, and a share is the
+median over turns. A decoding step takes at least as long as its arithmetic at
+the matmul's rate, and as reading its weights and the filled part of its cache
+at the rate of a sum; the later of the two bounds it.
+"""
+
+from collections.abc import Callable
+import functools
+import statistics
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from entrojax import aggregation, control, objectives
+from entrojax.models import DecoderConfig, decoder
+from entrojax.optimizer import make_optimizer
+from entrojax.rollout import generate, make_sampler
+from entrojax.train_step import init_state, make_batch, make_update
+from entrojax.types import Model, Params, Prompts, Responses, Rollout
+from experiments import machine
+from experiments.scale import SMALL
+
+_GROUP, _PROMPT, _RESPONSE = 8, 16, 64  # responses to a prompt; tokens
+_TOKENS_AT_ONCE = 2048  # of a micro-batch, about
+
+
+class Shape(NamedTuple):
+  """A model and how many rows it decodes and learns from."""
+
+  name: str
+  sizes: DecoderConfig
+  rows: int
+
+
+SHAPES = (
+  Shape("width 128, 256 rows", SMALL, 256),
+  Shape(
+    "width 512, 64 rows",
+    DecoderConfig(
+      vocab_size=64,
+      hidden_size=512,
+      intermediate_size=2048,
+      num_hidden_layers=4,
+      num_attention_heads=8,
+      num_key_value_heads=4,
+      head_dim=64,
+    ),
+    64,
+  ),
+)
+
+
+def roofline_table(repeats: int) -> None:
+  """Prints rates and shares of each shape."""
+  rate, size = machine.matmul_peak(repeats)
+  bandwidth = machine.read_bandwidth(repeats)
+  print(
+    f"{jax.device_count()} x {jax.devices()[0].device_kind}: float32 matmul "
+    f"{rate / 1e9:.0f} GFLOP/s ({size} x {size}), reading "
+    f"{bandwidth / 1e9:.1f} GB/s; {_PROMPT} + {_RESPONSE} tokens, medians of "
+    f"{repeats} turns"
+  )
+  multiply = machine.make_multiply(size)
+  for shape in SHAPES:
+    _print(shape, multiply, 2 * size**3, bandwidth, repeats)
+
+
+def _print(
+  shape: Shape,
+  multiply: Callable[[], jax.Array],
+  multiply_flops: float,
+  bandwidth: float,
+  repeats: int,
+) -> None:
+  model = decoder(shape.sizes)
+  params = jax.jit(model.init)(jax.random.key(0))
+  decode = _make_decode(model, params, shape.rows)
+  update = _make_update(model, params, decode())
+  learning, decoding, least, shares = [], [], [], []
+  for _ in range(repeats):
+    rate = multiply_flops / machine.seconds(multiply)
+    learning.append(machine.seconds(update))
+    decoding.append(machine.seconds(decode))
+    least.append(_least_seconds(shape, rate, bandwidth))
+    shares.append(_update_flops(shape) / learning[-1] / rate)
+  median = statistics.median
+  took, step = median(learning), median(decoding) / _RESPONSE
+  bound = median(sum(pair) / d for pair, d in zip(least, decoding, strict=True))
+  arithmetic = median(pair[0] for pair in least)
+  print(
+    f"{shape.name}\n  update {1e3 * took:8.1f} ms"
+    f"   {_update_flops(shape) / took / 1e9:6.1f} GFLOP/s of the model"
+    f"   {median(shares):6.1%} of the matmul's\n"
+    f"  decode {1e3 * step:8.2f} ms a step"
+    f"   {shape.rows / step:8.0f} tokens/s   {bound:6.1%} of the roofline, "
+    f"{arithmetic / median(map(sum, least)):.0%} of which is arithmetic",
+    flush=True,
+  )
+
+
+def _update_flops(shape: Shape) -> float:
+  """Returns three times what the forward pass of the update takes."""
+  prompts = shape.rows // _GROUP * _PROMPT
+  tokens = shape.rows * (_RESPONSE - 1)
+  forward = machine.forward_flops(shape.sizes, prompts, _PROMPT / 2, 0)
+  forward += machine.forward_flops(
+    shape.sizes, tokens, _PROMPT + _RESPONSE / 2, shape.rows * _RESPONSE
+  )
+  return 3 * forward
+
+
+def _least_seconds(
+  shape: Shape, rate: float, bandwidth: float
+) -> tuple[float, float]:
+  """Returns the least time of a rollout: steps that arithmetic bounds, others.
+
+  The prompts' arithmetic counts with the first.
+  """
+  prompts = shape.rows // _GROUP * _PROMPT
+  bounded = {
+    True: machine.forward_flops(shape.sizes, prompts, _PROMPT / 2, 0) / rate,
+    False: 0.0,
+  }
+  for step in range(_RESPONSE):
+    seen = _PROMPT + step
+    flops = machine.forward_flops(shape.sizes, shape.rows, seen, shape.rows)
+    read = machine.step_bytes(shape.sizes, shape.rows, seen) / bandwidth
+    bounded[flops / rate >= read] += max(flops / rate, read)
+  return bounded[True], bounded[False]
+
+
+def _make_decode(
+  model: Model, params: Params, rows: int
+) -> Callable[[], Rollout]:
+  """Makes a rollout in which no response ends early."""
+  count = rows // _GROUP
+  prompts = Prompts(
+    tokens=jnp.full((count, _PROMPT), 3, jnp.int32),
+    mask=jnp.ones((count, _PROMPT), jnp.float32),
+    ids=jnp.arange(count, dtype=jnp.int32),
+  )
+  run = jax.jit(
+    functools.partial(
+      generate,
+      model,
+      group_size=_GROUP,
+      response_length=_RESPONSE,
+      eos_ids=(),
+      pad_id=0,
+      sampler=make_sampler(),
+    )
+  )
+  return functools.partial(run, params, prompts, jax.random.key(1))
+
+
+def _make_update(
+  model: Model, params: Params, rollout: Rollout
+) -> Callable[[], object]:
+  """Makes an update of GRPO; one has been made already."""
+  controller = control.no_control()
+  optimizer = make_optimizer(
+    controller,
+    lambda count: 1e-3,
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    weight_decay=0.0,
+    max_grad_norm=1.0,
+  )
+  rows = rollout.tokens.shape[0]
+  update = jax.jit(
+    make_update(
+      model,
+      objectives.chain(objectives.ppo_clip(clip_low=0.2, clip_high=0.2)),
+      aggregation.token_mean,
+      controller,
+      optimizer,
+      group_size=_GROUP,
+      num_microbatches=max(rows * _RESPONSE // _TOKENS_AT_ONCE, 1),
+      rematerialise=False,
+    ),
+    donate_argnums=0,
+  )
+  state = init_state(jax.tree.map(jnp.copy, params), optimizer)
+  signs = jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], rows))
+  batch = make_batch(rollout, Responses(rewards=signs, advantages=signs))
+
+  def run():
+    nonlocal state
+    state, metrics = update(state, None, batch, jax.random.key(1))
+    return state, metrics
+
+  jax.block_until_ready(run())
+  return run
