@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from entrojax.models.decoder import DecoderConfig, Gemma3
 from entrojax.models.rope import Llama3Scaling
+from entrojax.models.sizes import DecoderConfig, Gemma3
 
 
 class _Architecture(NamedTuple):

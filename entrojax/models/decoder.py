@@ -15,156 +15,26 @@ C head width.
 """
 
 from collections.abc import Callable, Mapping
-import dataclasses
 import functools
 from typing import Any
 
 from flax import nnx
 import jax
-from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
 from entrojax.models import dense as dense_lib
 from entrojax.models import rope as rope_lib
+from entrojax.models.attention import Attention, visible_keys
+from entrojax.models.cache import refill_rows
+from entrojax.models.dense import costly
 from entrojax.models.lora import Lora, LowRank
+from entrojax.models.norms import make_norm
 from entrojax.models.once import made_once
+from entrojax.models.sizes import DecoderConfig
 from entrojax.sharding import num_row_shards, split_activations
 from entrojax.types import Array, Cache, Model, Params
-
-_costly = functools.partial(checkpoint_name, name=dense_lib.COSTLY)
-_HIDDEN_SCORE = -1e30  # finite, so that a row that sees nothing has no NaN
-
-
-@dataclasses.dataclass(frozen=True)
-class Gemma3:
-  """What makes a Gemma 3 (arXiv 2503.19786); names as in config.json.
-
-  Embeddings are scaled by sqrt(hidden_size); each half of a layer is
-  normalised behind as well as before; a norm's weight is its distance from 1;
-  the gate is a GELU.
-  """
-
-  query_pre_attn_scalar: int  # scores are divided by its root
-  sliding_window: int  # tokens that a sliding layer sees, the query's included
-  rope_local_base_freq: float  # theta of sliding layers
-  layer_types: tuple[str, ...]  # "full_attention" or "sliding_attention"
-
-  def __post_init__(self):
-    for name in ("query_pre_attn_scalar", "sliding_window"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
-    for kind in self.layer_types:
-      if kind not in _LAYER_TYPES:
-        raise ValueError(f"layer_types has {kind!r}, not one of {_LAYER_TYPES}")
-
-
-_LAYER_TYPES = ("full_attention", "sliding_attention")
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-  """Sizes of a decoder; field names as in Hugging Face's config.json."""
-
-  vocab_size: int
-  hidden_size: int
-  intermediate_size: int
-  num_hidden_layers: int
-  num_attention_heads: int
-  num_key_value_heads: int
-  head_dim: int
-  rope_theta: float = 10_000.0
-  rms_norm_eps: float = 1e-6
-  rope_scaling: rope_lib.Llama3Scaling | None = None
-  tie_word_embeddings: bool = True
-  qkv_bias: bool = False  # of the projections to queries, keys and values
-  qk_norm: bool = True  # RMSNorm of each head's queries and keys
-  max_position_embeddings: int = 4096  # tokens it was made for; not enforced
-  gemma3: Gemma3 | None = None
-
-  def __post_init__(self):
-    kinds = self.gemma3 and self.gemma3.layer_types
-    if kinds is not None and len(kinds) != self.num_hidden_layers:
-      raise ValueError(
-        f"layer_types has {len(kinds)} layers, num_hidden_layers is "
-        f"{self.num_hidden_layers}"
-      )
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.type is int and value < 1:
-        raise ValueError(f"{field.name} must be at least 1, got {value}")
-    if self.num_attention_heads % self.num_key_value_heads:
-      raise ValueError(
-        f"num_attention_heads = {self.num_attention_heads} is not a multiple "
-        f"of num_key_value_heads = {self.num_key_value_heads}"
-      )
-    if self.head_dim % 2:
-      raise ValueError(f"head_dim must be even for RoPE, got {self.head_dim}")
-
-
-class Attention(nnx.Module):
-  """Grouped-query attention (arXiv 2305.13245).
-
-  Written as products with keys as the cache holds them. Against
-  jax.nn.dot_product_attention on two cores, 64 rows of 128 tokens, float32, CPU
-  time of a layer: 76 and 96 ms forward and backward (4 heads of width 32), 260
-  and 322 ms (9 of 64); one decoding step over 128 keys 0.1 and 1.3 ms, 0.9 and
-  5.3 ms.
-  """
-
-  def __init__(
-    self,
-    config: DecoderConfig,
-    dense: Any,
-    dtype: Any,
-    query_chunk: int,
-    rngs: nnx.Rngs,
-  ):
-    width, head = config.hidden_size, config.head_dim
-    self.attend = functools.partial(_attend_in_chunks, query_chunk)
-    query_width = config.num_attention_heads * head
-    key_width = config.num_key_value_heads * head
-    self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
-    divisor = config.gemma3.query_pre_attn_scalar if config.gemma3 else head
-    self.query_scale = (head / divisor) ** 0.5  # beside 1 / sqrt(C)
-    bias = config.qkv_bias
-    self.q_proj = dense("q_proj", width, query_width, use_bias=bias)
-    self.k_proj = dense("k_proj", width, key_width, use_bias=bias)
-    self.v_proj = dense("v_proj", width, key_width, use_bias=bias)
-    self.o_proj = dense("o_proj", query_width, width)
-    norm = _norm if config.qk_norm else _no_norm
-    self.q_norm = norm(head, config, dtype, rngs)
-    self.k_norm = norm(head, config, dtype, rngs)
-
-  def __call__(self, x_ND, rope, visible_BLS, cache, index):
-    """Returns attention's output [N, D] and the layer's cache."""
-    batch, length, _ = visible_BLS.shape
-    kv, head = self.num_kv_heads, self.head_dim
-    q_BLHC = self.q_norm(self.q_proj(x_ND).reshape(batch, length, -1, head))
-    k_BLKC = self.k_norm(self.k_proj(x_ND).reshape(batch, length, kv, head))
-    v_BLKC = self.v_proj(x_ND).reshape(batch, length, kv, head)
-    q_BLHC, k_BLKC = (rope_lib.rotate(x, rope) for x in (q_BLHC, k_BLKC))
-    if self.query_scale != 1:
-      q_BLHC = q_BLHC * self.query_scale
-    q_BLKGC = q_BLHC.reshape(batch, length, kv, -1, head)
-    # One matrix a key-value head: a batched matmul without singleton axes.
-    q_BKXC = _costly(
-      q_BLKGC.transpose(0, 2, 3, 1, 4).reshape(batch, kv, -1, head)
-    )
-    # Keys lie transposed, so that decoding multiplies without copying them.
-    keys_BKCS = k_BLKC.transpose(0, 2, 3, 1)
-    values_BKSC = v_BLKC.transpose(0, 2, 1, 3)
-    if cache is not None:
-      keys_BKCS, values_BKSC, cache = _extended(
-        cache, keys_BKCS, values_BKSC, index
-      )
-    mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
-    mixed_BKGLC = mixed_BKXC.reshape(batch, kv, -1, length, head)
-    mixed_ND = mixed_BKGLC.transpose(0, 3, 1, 2, 4).reshape(batch * length, -1)
-    return self.o_proj(mixed_ND), cache
 
 
 class FeedForward(nnx.Module):
@@ -182,23 +52,6 @@ class FeedForward(nnx.Module):
     return self.down_proj(gate_NF * self.up_proj(x_ND))
 
 
-class CentredNorm(nnx.Module):
-  """RMSNorm whose scale is stored as its distance from 1, in float32."""
-
-  def __init__(self, width: int, epsilon: float, dtype: Any):
-    self.epsilon, self.dtype = epsilon, dtype
-    self.scale = nnx.Param(jnp.zeros(width))
-
-  def __call__(self, x):
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    square = jnp.mean(wide * wide, axis=-1, keepdims=True)
-    scale = 1 + self.scale.get_value().astype(wide.dtype)
-    normed = wide * jax.lax.rsqrt(square + self.epsilon)
-    return (normed * jnp.expand_dims(scale, range(x.ndim - 1))).astype(
-      self.dtype
-    )
-
-
 class Layer(nnx.Module):
   """One pre-norm residual layer."""
 
@@ -211,9 +64,9 @@ class Layer(nnx.Module):
     rngs: nnx.Rngs,
   ):
     dense = functools.partial(_dense, dtype=dtype, rngs=rngs, lora=lora)
-    self.input_layernorm = _norm(config.hidden_size, config, dtype, rngs)
+    self.input_layernorm = make_norm(config.hidden_size, config, dtype, rngs)
     self.self_attn = Attention(config, dense, dtype, query_chunk, rngs)
-    self.post_attention_layernorm = _norm(
+    self.post_attention_layernorm = make_norm(
       config.hidden_size, config, dtype, rngs
     )
     self.mlp = FeedForward(config, dense)
@@ -242,7 +95,7 @@ class Gemma3Layer(Layer):
     rngs: nnx.Rngs,
   ):
     super().__init__(config, dtype, lora, query_chunk, rngs)
-    norm = functools.partial(_norm, config.hidden_size, config, dtype, rngs)
+    norm = functools.partial(make_norm, config.hidden_size, config, dtype, rngs)
     self.pre_feedforward_layernorm = norm()
     self.post_feedforward_layernorm = norm()
 
@@ -292,7 +145,7 @@ def decoder(
   layer_def = nnx.graphdef(nnx.eval_shape(lambda: make_layer(nnx.Rngs(0))))
   norm_def = nnx.graphdef(
     nnx.eval_shape(
-      lambda: _norm(config.hidden_size, config, dtype, nnx.Rngs(0))
+      lambda: make_norm(config.hidden_size, config, dtype, nnx.Rngs(0))
     )
   )
 
@@ -315,7 +168,7 @@ def decoder(
       "layers": jax.vmap(lambda k: _plain(make_layer(nnx.Rngs(k))))(
         jax.random.split(layers_key, config.num_hidden_layers)
       ),
-      "norm": _plain(_norm(config.hidden_size, config, dtype, nnx.Rngs(0))),
+      "norm": _plain(make_norm(config.hidden_size, config, dtype, nnx.Rngs(0))),
     }
     if not config.tie_word_embeddings:
       params["lm_head"] = draw(head_key, shape)
@@ -339,11 +192,11 @@ def decoder(
     seen = [
       (
         rope_lib.rotations(positions, radians),
-        _visible(positions, key_positions, index, window),
+        visible_keys(positions, key_positions, index, window),
       )
       for radians, window in views
     ]
-    seen = jax.tree.map(lambda x: _costly(made_once(x)), seen)
+    seen = jax.tree.map(lambda x: costly(made_once(x)), seen)
     many = mesh if length > 1 and _divides(batch, mesh) else None
     split = functools.partial(split_activations, mesh=many)
     x_ND = split(params["embed_tokens"][tokens.reshape(-1)].astype(dtype))
@@ -354,7 +207,7 @@ def decoder(
       run_layers = _scanned_in_place if in_place else _scanned
     x_ND, layer_caches = run_layers(
       lambda p, kind, x, c: run_layer(
-        p, _costly(split(x)), *_chosen(seen, kind), c, index
+        p, costly(split(x)), *_chosen(seen, kind), c, index
       ),
       params["layers"],
       kinds,
@@ -400,7 +253,7 @@ def decoder(
   def refill_cache(
     cache: Cache, prompts: Cache, numbers: Array, marked: Array
   ) -> Cache:
-    refill = functools.partial(_refill, numbers=numbers, marked=marked)
+    refill = functools.partial(refill_rows, numbers=numbers, marked=marked)
 
     def refill_layer(i, pairs):
       return tuple(
@@ -447,42 +300,6 @@ def decoder(
     refill_cache=refill_cache,
     for_decoding=for_decoding,
   )
-
-
-def _refill(
-  source: Array,
-  target: Array,
-  *,
-  numbers: Array,
-  marked: Array,
-  layer: Any,
-  places: int,
-) -> Array:
-  """Returns `target` with rows of `source` in the first places of some rows.
-
-  Only one layer's rows are gathered at a time. Gathered for all layers they
-  would lie rows first on a TPU, and the whole cache be copied to lie so too.
-
-  Args:
-    source: f[Z, N * m, ..., P, ...], of Z layers.
-    target: f[Z, N * s, ..., S, ...].
-    numbers: i32[N, s], of a row of the device's part of source.
-    marked: bool[N, s], the rows of target to write.
-    layer: i32[], of the Z.
-    places: the axis of places.
-  """
-  own = jax.lax.dynamic_index_in_dim(source, layer, 0, keepdims=False)
-  parts = own.reshape(numbers.shape[0], -1, *own.shape[1:])
-  chosen = jax.vmap(lambda part, n: part[n])(parts, numbers)
-  sizes = (1, *target.shape[1:places], source.shape[places])
-  sizes += target.shape[places + 1 :]
-  start = (layer, *[0] * (target.ndim - 1))
-  written = jnp.where(
-    marked.reshape(1, -1, *[1] * (target.ndim - 2)),
-    chosen.reshape(sizes),
-    jax.lax.dynamic_slice(target, start, sizes),
-  )
-  return jax.lax.dynamic_update_slice(target, written, start)
 
 
 def _scanned(
@@ -562,131 +379,9 @@ def _dense(
   )
 
 
-def _norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
-  if config.gemma3:
-    return CentredNorm(width, config.rms_norm_eps, dtype)
-  return nnx.RMSNorm(width, epsilon=config.rms_norm_eps, dtype=dtype, rngs=rngs)
-
-
-def _no_norm(width: int, config: DecoderConfig, dtype: Any, rngs: nnx.Rngs):
-  del width, config, dtype, rngs
-  return _unchanged
-
-
-def _unchanged(x: Array) -> Array:
-  return x
-
-
 def _divides(batch: int, mesh: Mesh | None) -> bool:
   return mesh is not None and batch % num_row_shards(mesh) == 0
 
 
 def _plain(module: nnx.Module) -> Mapping[str, Any]:
   return nnx.to_pure_dict(nnx.state(module))
-
-
-def _visible(
-  positions: Array, key_positions: Array, index: Array, window: int | None
-) -> Array:
-  """Returns bool[B, L, S]: may query l, in slot index + l, see key s?
-
-  Padding is seen by none, and an example by no other: position 0 begins one.
-  A window is the number of tokens seen, the query's included.
-  """
-  keys, queries = key_positions[:, None, :], positions[:, :, None]
-  before = (keys >= 0) & (keys <= queries)
-  if window is not None:
-    before &= keys > queries - window
-  if positions.shape[1] == 1:
-    return before  # token by token, a row is one example
-  examples = jnp.cumsum(key_positions == 0, axis=1)
-  own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
-  return before & (examples[:, None, :] == own[:, :, None])
-
-
-def _extended(cache, keys_BKCS, values_BKSC, index):
-  """Writes new keys and values at slot `index` of a layer's cache.
-
-  Args:
-    cache: (keys, values) of the layer, or (keys, values, layer) of all.
-    keys_BKCS: the new keys.
-    values_BKSC: the new values.
-    index: i32[].
-
-  Returns:
-    All keys and values of the layer, and the cache.
-  """
-  zero = jnp.zeros((), index.dtype)
-  places = (zero, zero, zero, index), (zero, zero, index, zero)
-  write = jax.lax.dynamic_update_slice
-  if len(cache) == 2:
-    keys, values = map(write, cache, (keys_BKCS, values_BKSC), places)
-    return keys, values, (keys, values)
-  *stacked, layer = cache
-  keys, values = (
-    write(old, new[None], (layer.astype(index.dtype), *place))
-    for old, new, place in zip(
-      stacked, (keys_BKCS, values_BKSC), places, strict=True
-    )
-  )
-  own = [
-    jax.lax.dynamic_index_in_dim(x, layer, 0, False) for x in (keys, values)
-  ]
-  return *own, (keys, values, layer)
-
-
-def _attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS):
-  """Returns the mean of the values that each query attends to."""
-  scale = q_BKXC.shape[-1] ** -0.5
-  scores = _costly(jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS)) * scale
-  weights = _masked_softmax(scores, visible_BLS).astype(values_BKSC.dtype)
-  return _costly(jnp.einsum("bkxs,bksc->bkxc", weights, values_BKSC))
-
-
-def _attend_in_chunks(size, q_BKXC, keys_BKCS, values_BKSC, visible_BLS):
-  """Returns what _attend does, `size` queries at a time where size > 0.
-
-  The backward pass makes each chunk's weights again, and sums the gradients of
-  keys and values over chunks in float32.
-  """
-  length = visible_BLS.shape[1]
-  if not 0 < size < length:
-    return _attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
-  batch, kv, _, head = q_BKXC.shape
-  count = -(-length // size)
-  padding = count * size - length
-  q_BKGLC = jnp.pad(
-    q_BKXC.reshape(batch, kv, -1, length, head),
-    ((0, 0), (0, 0), (0, 0), (0, padding), (0, 0)),
-  )
-  visible_BLS = jnp.pad(visible_BLS, ((0, 0), (0, padding), (0, 0)))
-  dtype = keys_BKCS.dtype
-  wide = jnp.promote_types(dtype, jnp.float32)
-  keys_BKCS, values_BKSC = (x.astype(wide) for x in (keys_BKCS, values_BKSC))
-
-  @jax.checkpoint
-  def chunk(i):
-    part = functools.partial(
-      jax.lax.dynamic_slice_in_dim, start_index=i * size, slice_size=size
-    )
-    mixed_BKXC = _attend(
-      part(q_BKGLC, axis=3).reshape(batch, kv, -1, head),
-      keys_BKCS.astype(dtype),
-      values_BKSC.astype(dtype),
-      part(visible_BLS, axis=1),
-    )
-    return mixed_BKXC.reshape(batch, kv, -1, size, head)
-
-  mixed_ZBKGLC = jax.lax.map(chunk, jnp.arange(count))
-  mixed_BKGZLC = jnp.moveaxis(mixed_ZBKGLC, 0, 3)
-  mixed_BKGLC = mixed_BKGZLC.reshape(batch, kv, -1, count * size, head)
-  return mixed_BKGLC[:, :, :, :length].reshape(q_BKXC.shape)
-
-
-def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:
-  """Returns attention weights in float32; X = heads of a group x queries."""
-  batch, kv, _, keys = scores_BKXS.shape
-  scores = scores_BKXS.astype(jnp.promote_types(scores_BKXS.dtype, jnp.float32))
-  scores = scores.reshape(batch, kv, -1, *visible_BLS.shape[1:])
-  scores = jnp.where(visible_BLS[:, None, None], scores, _HIDDEN_SCORE)
-  return jax.nn.softmax(scores, axis=-1).reshape(batch, kv, -1, keys)

@@ -21,6 +21,11 @@ from entrojax.types import Array
 COSTLY = "costly"
 
 
+def costly(x: Array) -> Array:
+  """Returns x, which a forward pass that is made again should keep."""
+  return checkpoint_name(x, COSTLY)
+
+
 def dot_general(x_NI: Array, kernel_IO: Array, dimensions: Any, **options):
   """Returns x W; in the place of jax.lax.dot_general in a layer.
 
@@ -30,7 +35,7 @@ def dot_general(x_NI: Array, kernel_IO: Array, dimensions: Any, **options):
   asked = {name: value for name, value in options.items() if value is not None}
   if dimensions != (((1,), (0,)), ((), ())) or asked:
     raise ValueError(f"only a plain x W is made here, not {dimensions} {asked}")
-  return checkpoint_name(_product(x_NI, kernel_IO), COSTLY)
+  return costly(_product(x_NI, kernel_IO))
 
 
 @jax.custom_vjp
