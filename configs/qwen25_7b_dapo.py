@@ -61,7 +61,7 @@ def get_config(preset: str = "") -> Config:
   config.evaluation.update({"num_samples": 32, "prompts_per_batch": 64})
   if preset == "v5e":
     config.mesh = (1, -1, 4)
-    config.rollout.num_slots = 512
+    config.rollout.num_slots = 1024
   if preset == "long":
     config.rollout.response_length = 32768 - config.rollout.prompt_length
     config.overlong_penalty.max_length = config.rollout.response_length
