@@ -7,7 +7,9 @@
 
 arXiv 2503.14476: 512 prompts x 16 responses of up to 20,480 tokens a rollout,
 16 updates on it, learning rate 1e-6 after 20 steps, Clip-Higher, dynamic
-sampling, token mean, overlong penalty over the last 4,096 tokens.
+sampling, token mean, overlong penalty over the last 4,096 tokens. The rehearsal
+compiles within ten minutes or so and finds 24.2 GB a device for the update and
+48.6 GB for decoding, of 102.
 
 Presets, as `--config=configs/qwen25_7b_dapo.py:NAME`:
   v5e    for v5e:16x16, whose chips have a sixth of the memory
@@ -59,7 +61,7 @@ def get_config(preset: str = "") -> Config:
   config.evaluation.update({"num_samples": 32, "prompts_per_batch": 64})
   if preset == "v5e":
     config.mesh = (1, -1, 4)
-    config.rollout.num_slots = 512
+    config.rollout.num_slots = 1024
   if preset == "long":
     config.rollout.response_length = 32768 - config.rollout.prompt_length
     config.overlong_penalty.max_length = config.rollout.response_length
