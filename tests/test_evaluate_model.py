@@ -112,7 +112,7 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
 
   def build(*args):
     generate, params = inner(*args)
-    graphs.append(generate)
+    graphs.append(generate.__wrapped__)
     return generate, params
 
   monkeypatch.setattr(module, "build_evaluation", build)
