@@ -195,6 +195,7 @@ def _sampler(
 def _placing(generate: Generate, mesh: Mesh) -> Generate:
   """Returns `generate` for prompts on the host: their rows go over the mesh."""
 
+  @functools.wraps(generate)
   def run(params: Params, prompts: Prompts, key: Array) -> Rollout:
     return generate(params, hosts.place(prompts, by_row(mesh)), key)
 

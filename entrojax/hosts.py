@@ -37,11 +37,16 @@ def initialize(
   Raises:
     ValueError, RuntimeError: nothing is known of others, or they do not come.
   """
-  if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
-    # XLA's threads may begin the sums of a loop and those behind it in any
-    # order, another one in each process, which gloo does not bear: one thread
-    os.environ.setdefault("NPROC", "1")
+  on_cpu = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
+  if on_cpu:
+    # with more threads XLA may begin the sums of a loop and those behind it in
+    # another order in each process, which gloo does not bear
+    os.environ["NPROC"] = "1"
   jax.distributed.initialize(coordinator, num_processes, process_id)
+  if jax.default_backend() == "cpu" and not on_cpu:
+    raise ValueError(
+      "several processes on CPUs need JAX_PLATFORMS=cpu in the environment"
+    )
 
 
 def is_first() -> bool:

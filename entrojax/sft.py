@@ -147,8 +147,9 @@ def sft(config: Config, output: Path) -> Path | None:
           )
         )
     path = _loop(config, parts, standing, writer, checkpoints, interruption)
-  if path is None and hosts.is_first():
-    export(workdir, output, dtype=config.sft.dtype)
+  with hosts.together():  # the others wait for it
+    if path is None and hosts.is_first():
+      export(workdir, output, dtype=config.sft.dtype)
   return path
 
 

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+from configs import bcpg
 from entrojax import command, hosts
+from entrojax import train as train_module
 from tests.processes import finish, start
 from tests.system import numbers
 
@@ -200,3 +202,12 @@ def test_in_one_process_nothing_is_sent():
   )
   with pytest.raises(KeyError), hosts.together():
     raise KeyError("as it is")
+
+
+def test_several_processes_do_not_make_the_rollouts_of_an_offline_run(
+  monkeypatch, tmp_path
+):
+  config = bcpg.get_config("test")
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  with pytest.raises(ValueError, match=r"offline\.rollouts is not set"):
+    train_module._rollouts(config, tmp_path)
