@@ -336,6 +336,7 @@ def wait_for_rollout_step(workdir, step, process, seconds=120):
     if path.exists() and f'"rollout_step": {step},' in path.read_text():
       return
     time.sleep(0.05)
+  process.kill()  # it would run on, and what it says would never end
   raise AssertionError(process.communicate()[1])
 
 
