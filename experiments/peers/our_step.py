@@ -27,14 +27,16 @@ from entrojax.train_step import make_batch
 from entrojax.types import Problem, Task, Verdict
 from experiments.peers import workload as shared
 
-_TOKENS_AT_ONCE = 2048  # of a micro-batch, about
+_TOKENS_AT_ONCE = 2048  # of a micro-batch on a device, about
 
 
 def make_config(workload: shared.Workload, folder: str) -> Config:
   """Returns the settings of a run on the workload."""
   config = default.get_config()
   rows = workload.num_prompts * workload.group_size
-  parts = max(rows * workload.response_length // _TOKENS_AT_ONCE, 1)
+  parts = max(
+    rows * workload.response_length // (_TOKENS_AT_ONCE * jax.device_count()), 1
+  )
   config.update_from_flattened_dict(
     {
       "model.path": folder,

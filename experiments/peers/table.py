@@ -2,12 +2,16 @@
 
 Each contestant is a process that is up all the time and computes only when it
 is its turn, one step: us, a peer, the other peer, us, ... A ratio is the median
-over turns of a peer's time by ours.
+over turns of a peer's time by ours. We run on a fake device a core, each with
+its share of the rows, and on one device that all cores share; torch and Tunix
+run as they do by default, on all cores.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import math
+import os
 from pathlib import Path
 import statistics
 import subprocess
@@ -17,8 +21,13 @@ import tempfile
 from experiments.peers.workload import WORKLOADS, Step, read_steps
 
 _WARM_UP = 2  # steps that compile
-OURS = "ours"
-MODULES = {OURS: "our_step", "TRL": "trl_step", "Tunix": "tunix_step"}
+OURS, OURS_ALONE = "ours", "1 device"
+MODULES = {
+  OURS: "our_step",
+  OURS_ALONE: "our_step",
+  "TRL": "trl_step",
+  "Tunix": "tunix_step",
+}
 _IMPORTS = {"TRL": "import trl, torch", "Tunix": "import tunix"}
 
 
@@ -42,6 +51,7 @@ class Contestant:
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
+        env={**os.environ, **_environment(name)},
       )
     assert self._process.stdout is not None
     self._steps = read_steps(self._process.stdout)
@@ -69,6 +79,15 @@ class Contestant:
       raise ValueError(f"{self._name} has ended:\n{last}") from None
 
 
+def _environment(name: str) -> dict[str, str]:
+  """Returns what a contestant's process has beside ours."""
+  if name != OURS:
+    return {}
+  # every workload's prompts are a multiple of 8
+  devices = math.gcd(8, os.cpu_count() or 1)
+  return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+
+
 def installed(pythons: Mapping[str, str]) -> dict[str, str]:
   """Returns those whose interpreter has the peer; says so of the others."""
   found = {}
@@ -90,7 +109,8 @@ def peers_table(pythons: Mapping[str, str], repeats: int) -> None:
     pythons: of each peer the interpreter of its environment, by name.
     repeats: timed turns.
   """
-  everyone = {OURS: sys.executable} | installed(pythons)
+  ours = dict.fromkeys((OURS, OURS_ALONE), sys.executable)
+  everyone = ours | installed(pythons)
   for workload in WORKLOADS:
     with _started(everyone, workload) as contestants:
       turns = [
