@@ -2,7 +2,8 @@
 
     python -m experiments.rehearse --config=configs/qwen25_32b_kl_cov.py \
         --topology=v5p:8x8x4
-    python -m entrojax.main --config=configs/qwen25_32b_kl_cov.py \
+    python -m entrojax.main --distributed --workdir=runs/32b_kl_cov \
+        --config=configs/qwen25_32b_kl_cov.py \
         --config.model.path=Qwen2.5-32B --config.task.data_dir=data
 
 arXiv 2505.22617: 256 prompts x 8 responses of up to 8,192 tokens a rollout, 8

@@ -2,7 +2,8 @@
 
     python -m experiments.rehearse --config=configs/qwen25_7b_dapo.py \
         --topology=v5p:4x4x4
-    python -m entrojax.main --config=configs/qwen25_7b_dapo.py \
+    python -m entrojax.main --distributed --workdir=runs/7b_dapo \
+        --config=configs/qwen25_7b_dapo.py \
         --config.model.path=Qwen2.5-7B --config.task.data_dir=data
 
 arXiv 2503.14476: 512 prompts x 16 responses of up to 20,480 tokens a rollout,

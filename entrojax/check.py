@@ -255,7 +255,8 @@ def check_evaluation(config: Config) -> None:
   )
   buckets = tuple(config.rollout.prompt_buckets)
   lengths = (0, *buckets, config.rollout.prompt_length)
-  if any(a >= b for a, b in itertools.pairwise(lengths)):
+  whole = all(isinstance(length, int) for length in lengths)
+  if not whole or any(a >= b for a, b in itertools.pairwise(lengths)):
     raise ValueError(
       f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
       f"rollout.prompt_length = {config.rollout.prompt_length}"

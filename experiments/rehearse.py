@@ -35,8 +35,9 @@ from ml_collections import config_flags
 
 from entrojax.build import make_update_of
 from entrojax.check import check, check_divisibility
+from entrojax.command import command, parse_flags
 from entrojax.models import DecoderConfig, hugging_face, lora
-from entrojax.policy import Policy, make_generate, make_model
+from entrojax.policy import Policy, make_generate, make_model, model_folder
 from entrojax.recipe import Recipe, make_recipe
 from entrojax.sharding import (
   by_row,
@@ -119,14 +120,13 @@ class _Ends(NamedTuple):
 
 def sizes_of(path: str) -> DecoderConfig:
   """Returns the sizes of a model folder, or of a known model of that name."""
-  if Path(path).is_dir():
-    return hugging_face.read_config(Path(path))
   name = Path(path).name
-  if name not in SIZES:
-    raise ValueError(
-      f"model.path: {path} is not a folder, and none of {sorted(SIZES)}"
-    )
-  return SIZES[name]
+  if name in SIZES and not Path(path).is_dir():
+    return SIZES[name]
+  try:
+    return hugging_face.read_config(model_folder(path))
+  except ValueError as error:
+    raise ValueError(f"{error}, nor one of {sorted(SIZES)}") from error
 
 
 def topology_devices(
@@ -313,15 +313,23 @@ def _advice(config: Config) -> Mapping[str, str]:
   }
 
 
-def main(argv: Sequence[str]) -> None:
-  del argv
+@command("interrupted")
+def main() -> int:
+  """Compiles and prints; returns the exit status."""
   config = _CONFIG.value
+  unit = {"update": "update, of one rollout batch", "decode": "decode, a step"}
+  if not _PARTS.value or not set(_PARTS.value) <= unit.keys():
+    raise ValueError(
+      f"--parts={','.join(_PARTS.value)} is not made of {', '.join(unit)}"
+    )
+  if _SLICES.value < 1:
+    raise ValueError(f"--slices must be at least 1, got {_SLICES.value}")
   if _STATISTICS.value:
     devices, _ = topology_devices(_TOPOLOGY.value)
     statistics_memory(
       _STATISTICS.value, dtype=config.model.dtype, device=devices[0]
     )
-    return
+    return 0
   check(config)
   sizes = sizes_of(config.model.path)
   devices, chip = topology_devices(_TOPOLOGY.value, _SLICES.value)
@@ -338,14 +346,14 @@ def main(argv: Sequence[str]) -> None:
     "update": lambda: lowered_update(config, recipe, model, mesh),
     "decode": lambda: lowered_decoding(config, model, mesh),
   }
-  unit = {"update": "update, of one rollout batch", "decode": "decode, a step"}
   for part in _PARTS.value:
     lowered, flops = makers[part]()
     describe(
       unit[part], lowered, flops, chip, len(devices), _advice(config)[part]
     )
+  return 0
 
 
 if __name__ == "__main__":
   logging.set_verbosity(logging.ERROR)
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

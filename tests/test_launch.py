@@ -141,6 +141,22 @@ def test_a_slice_that_was_taken_is_asked_for_again(cloud):
   assert order == sorted(order)
 
 
+def test_a_place_in_the_queue_is_kept_and_a_bare_slice_is_set_up(cloud):
+  done, calls = cloud(
+    "slice.sh",
+    "keep",
+    "--config=a.py",
+    slices=["WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"],
+    runs=["BARE", "", "0"],
+    PREPARE="sudo mount /mnt/runs",
+  )
+  assert done.returncode == 0, done.stderr
+  assert "queued-resources delete" not in calls
+  assert "queued-resources create" not in calls
+  order = [calls.index(x) for x in ("scp", "sudo mount /mnt/runs", STARTED)]
+  assert order == sorted(order)
+
+
 def test_a_run_with_an_error_ends_and_shows_its_log(cloud):
   done, calls = cloud("slice.sh", "keep", "--config=a.py", runs=["", "2"])
   assert done.returncode == 2

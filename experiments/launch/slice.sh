@@ -11,8 +11,17 @@
 #   slice.sh delete           give the slice back
 #
 # REQUEST: more arguments of the request: --spot, --reserved, ...
+# PREPARE: a command that setup runs on every host: mounts, copies of the model
 # ENVIRONMENT: what the run has beside ours: "WANDB_MODE=offline ..."
 set -euo pipefail
+usage() {
+  sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+  exit 2
+}
+case ${1:-} in
+  create | setup | run | logs | state | keep | delete) ;;
+  *) usage ;;
+esac
 : "${NAME:?a name for the slice}" "${ZONE:?its zone}"
 SECONDS_BETWEEN_LOOKS=${SECONDS_BETWEEN_LOOKS:-60}
 # compiled code survives a restart; collectives run beside the products
@@ -38,6 +47,10 @@ create() {
   # shellcheck disable=SC2086
   request create --node-id="$NAME" --accelerator-type="${TYPE:?such as v5p-128}" \
     --runtime-version="${VERSION:?such as v2-alpha-tpuv5}" ${REQUEST:-}
+  wait_for_slice
+}
+
+wait_for_slice() {
   local state
   until state=$(slice_state) && [ "$state" = ACTIVE ]; do
     case $state in
@@ -63,6 +76,7 @@ setup() {
     cd entrojax && python3.11 -m venv .venv
     jax=$(grep -o "^jax==[^ ]*" requirements.txt)
     .venv/bin/pip install --quiet -r requirements.txt "jax[tpu]${jax#jax}"'
+  [ -z "${PREPARE:-}" ] || on_hosts all "$PREPARE"
 }
 
 run() {
@@ -71,7 +85,10 @@ run() {
   started="env $OURS ${ENVIRONMENT:-} .venv/bin/python -m entrojax.main \
 --distributed$arguments; echo \$? > ../status"
   # what was left behind still holds the chips of its host
-  on_hosts all "[ ! -f pid ] || kill -- -\$(cat pid) 2>/dev/null; rm -f status
+  on_hosts all "if [ -f pid ] && kill -- -\$(cat pid) 2>/dev/null; then
+      while kill -0 -- -\$(cat pid) 2>/dev/null; do sleep 1; done
+    fi
+    rm -f status
     cd entrojax || exit
     setsid nohup bash -c $(printf %q "$started") >> ../entrojax.log 2>&1 &
     echo \$! > ../pid"
@@ -82,8 +99,10 @@ logs() {
 }
 
 run_status() { # of the first host; empty while it runs
-  on_hosts 0 'cat status 2>/dev/null ||
-    grep -qs entrojax.main "/proc/$(cat pid)/cmdline" || echo GONE'
+  on_hosts 0 'if [ -f status ]; then cat status
+    elif [ ! -d entrojax/.venv ]; then echo BARE
+    elif ! grep -qs entrojax.main "/proc/$(cat pid)/cmdline"; then echo GONE
+    fi 2>/dev/null'
 }
 
 keep() {
@@ -91,16 +110,18 @@ keep() {
   while true; do
     state=$(slice_state)
     status=RUNS
-    if [ "$state" = ACTIVE ]; then
-      status=$(run_status || echo LOST)
-    else
-      echo "the slice is $state: asking for it again" >&2
-      [ "$state" = NONE ] || delete
-      create && setup && run "$@"
-    fi
+    case $state in
+      ACTIVE) status=$(run_status || echo LOST) ;;
+      NONE) create && status=BARE ;;
+      FAILED | SUSPENDED | SUSPENDING)
+        echo "the slice is $state: asking for it again" >&2
+        delete && create && status=BARE
+        ;;
+    esac # else it is on its way
     case $status in
       0) return 0 ;;
       "" | RUNS | LOST) ;;
+      BARE) setup && run "$@" ;;
       *)
         if [[ " $RESTARTED " != *" $status "* ]]; then
           echo "the run ended with status $status:" >&2
@@ -122,10 +143,4 @@ delete() {
   request delete --force --quiet
 }
 
-case ${1:-} in
-  create | setup | run | logs | state | keep | delete) "$@" ;;
-  *)
-    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
-    exit 2
-    ;;
-esac
+"$@"

@@ -8,10 +8,15 @@
 # XPK builds an image of this folder on a plain Python, starts it on every host
 # and starts all of them again, up to RESTARTS times, where one ends badly: the
 # run goes on from its newest checkpoint. SLICES of one TYPE make one run.
+# CACHE: a folder on a shared disk for compiled graphs, kept between starts.
 # MOUNT: more arguments of XPK, such as --storage=NAME of a shared disk.
 set -euo pipefail
+if [ $# = 0 ]; then
+  sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+  exit 2
+fi
 : "${CLUSTER:?}" "${PROJECT:?}" "${ZONE:?}" "${TYPE:?such as v5p-128}"
-workload=${1:?a name for the run}
+workload=$1
 shift
 jax=$(grep -o '^jax==[^ ]*' "$(dirname "$0")/../../requirements.txt")
 install="pip install -q -r requirements.txt 'jax[tpu]${jax#jax}'"
@@ -22,4 +27,5 @@ cd "$(dirname "$0")/../.." && xpk workload create \
   --workload="$workload" --tpu-type="$TYPE" --num-slices="${SLICES:-1}" \
   --base-docker-image=python:3.11 --script-dir=. \
   --max-restarts="${RESTARTS:-50}" ${MOUNT:-} \
-  --command="$install && TF_CPP_MIN_LOG_LEVEL=1 exec $run"
+  --command="$install && TF_CPP_MIN_LOG_LEVEL=1 \
+JAX_COMPILATION_CACHE_DIR=${CACHE:-/tmp/jax} exec $run"
