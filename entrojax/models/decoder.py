@@ -33,7 +33,7 @@ from entrojax.models.lora import Lora, LowRank
 from entrojax.models.norms import make_norm
 from entrojax.models.once import made_once
 from entrojax.models.sizes import DecoderConfig
-from entrojax.sharding import num_row_shards, split_activations
+from entrojax.sharding import num_row_shards, split_activations, split_rows
 from entrojax.types import Array, Cache, Model, Params
 
 
@@ -174,11 +174,13 @@ def decoder(
       params["lm_head"] = draw(head_key, shape)
     return params
 
-  def run_layer(params, x_ND, rope, visible, cache, index):
+  def run_layer(over, params, x_ND, rope, visible, cache, index):
+    # kept split over 'tensor' too; what is computed with is split by rows alone
+    x_ND = split_rows(x_ND, over)
     return nnx.merge(layer_def, params)(x_ND, rope, visible, cache, index)
 
   if rematerialise:
-    run_layer = jax.checkpoint(run_layer)
+    run_layer = jax.checkpoint(run_layer, static_argnums=0)
 
   def apply(params, tokens, positions, cache=None, *, in_place=False):
     batch, length = tokens.shape
@@ -199,7 +201,8 @@ def decoder(
     seen = jax.tree.map(lambda x: costly(made_once(x)), seen)
     many = mesh if length > 1 and _divides(batch, mesh) else None
     split = functools.partial(split_activations, mesh=many)
-    x_ND = split(params["embed_tokens"][tokens.reshape(-1)].astype(dtype))
+    x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
+    x_ND = split_rows(x_ND, many)
     if gemma3 is not None:
       x_ND = x_ND * jnp.asarray(config.hidden_size**0.5, dtype)
     run_layers = _unrolled
@@ -207,7 +210,7 @@ def decoder(
       run_layers = _scanned_in_place if in_place else _scanned
     x_ND, layer_caches = run_layers(
       lambda p, kind, x, c: run_layer(
-        p, costly(split(x)), *_chosen(seen, kind), c, index
+        many, p, costly(split(x)), *_chosen(seen, kind), c, index
       ),
       params["layers"],
       kinds,
