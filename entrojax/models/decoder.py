@@ -175,7 +175,8 @@ def decoder(
     return params
 
   def run_layer(over, params, x_ND, rope, visible, cache, index):
-    # kept split over 'tensor' too; what is computed with is split by rows alone
+    # Kept split over 'tensor' too, computed with split by rows alone. Asked for
+    # here: left to itself XLA's partitioner lost gradients on a mesh (2, 2, 2).
     x_ND = split_rows(x_ND, over)
     return nnx.merge(layer_def, params)(x_ND, rope, visible, cache, index)
 

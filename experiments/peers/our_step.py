@@ -21,7 +21,6 @@ from entrojax.data import PromptStream
 from entrojax.metrics import finalize
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.rewards import reward_metrics
-from entrojax.sharding import by_row
 from entrojax.train import judge_rollout
 from entrojax.train_step import make_batch
 from entrojax.types import Problem, Task, Verdict
@@ -101,7 +100,6 @@ def make_step(run: Run, turns: shared.Turns) -> Callable[[int], None]:
   state, key = run.state, jax.random.key(0)
 
   def sampled(prompts, key):
-    prompts = jax.device_put(prompts, by_row(run.mesh))
     rollout = run.functions.generate(state.params, prompts, key)
     return rollout, jax.device_get(rollout)
 
