@@ -1,7 +1,9 @@
 """Log-probs and entropies of given responses: the trainer's forward pass.
 
 As in a rollout, the prompt of a group is read once and its G responses share
-what was read: P + G T tokens pass through the layers instead of G (P + T).
+what was read. Both pass through the layers together, P + G T tokens instead of
+G (P + T), so that a layer's parameters are gathered once, and its gradient is
+one product.
 """
 
 import math
@@ -46,19 +48,16 @@ def score(
   prompt_length = tokens.shape[1] - response_length
   prompt, response = jnp.split(tokens, [prompt_length], axis=1)
   prompt_at, response_at = jnp.split(positions, [prompt_length], axis=1)
-  num_prompts = tokens.shape[0] // group_size
-  # the last response token is predicted, never read
-  cache = model.init_cache(num_prompts, tokens.shape[1] - 1)
-  before, cache = model.apply(
-    params, prompt[::group_size], prompt_at[::group_size], cache
-  )
-  first = jnp.repeat(before[:, -1:], group_size, axis=0)
-  rest, _ = model.apply(
+  one_a_group = lambda x: x.reshape(-1, group_size, prompt_length)[:, 0]
+  before, rest = model.apply_branches(
     params,
+    one_a_group(prompt),
+    one_a_group(prompt_at),
+    # the last response token is predicted, never read
     response[:, :-1],
     response_at[:, :-1],
-    model.share_cache(cache, group_size),
   )
+  first = jnp.repeat(before[:, -1:], group_size, axis=0)
   return token_stats(
     jnp.concatenate([first, rest], axis=1),
     model.unembedding(params),

@@ -147,6 +147,9 @@ class Model(NamedTuple):
 
   init: Callable[..., Params]  # (key) -> params
   apply: Apply
+  # (params, prompts i32[Q, P], their positions, responses i32[Q * G, T], their
+  # positions) -> hidden of both; each response follows its prompt, read once
+  apply_branches: Callable[..., tuple[Array, Array]]
   unembedding: Callable[
     [Params], Array
   ]  # the table f[V, D]: logits = hidden @ its transpose

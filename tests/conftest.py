@@ -82,6 +82,10 @@ def bigram() -> Model:
   return Model(
     init=lambda key: {"embed_tokens": jnp.zeros((8, 8))},
     apply=apply,
+    apply_branches=lambda params, prompts, _, responses, __: (
+      params["embed_tokens"][prompts],
+      params["embed_tokens"][responses],
+    ),
     unembedding=lambda params: jnp.eye(8, dtype=params["embed_tokens"].dtype),
     init_cache=lambda batch_size, length: nothing,
     share_cache=lambda cache, times: cache,

@@ -6,7 +6,7 @@ key, X = G * L, C head width.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import nnx
 import jax
@@ -56,9 +56,17 @@ class Attention(nnx.Module):
     self.q_norm = norm(head, config, dtype, rngs)
     self.k_norm = norm(head, config, dtype, rngs)
 
-  def __call__(self, x_ND, rope, visible_BLS, cache, index):
-    """Returns attention's output [N, D] and the layer's cache."""
-    batch, length, _ = visible_BLS.shape
+  def __call__(self, x_ND, rope, visible, cache, index):
+    """Returns attention's output [N, D] and the layer's cache.
+
+    Args:
+      x_ND: of tokens [B, L], flat.
+      rope: the rotations of their positions, [B, L, C / 2] each.
+      visible: bool[B, L, S], or Branches without a cache.
+      cache: of the layer; None = the tokens see themselves alone.
+      index: i32[], the next slot of the cache.
+    """
+    batch, length, _ = rope[0].shape
     kv, head = self.num_kv_heads, self.head_dim
     q_BLHC = self.q_norm(self.q_proj(x_ND).reshape(batch, length, -1, head))
     k_BLKC = self.k_norm(self.k_proj(x_ND).reshape(batch, length, kv, head))
@@ -66,10 +74,24 @@ class Attention(nnx.Module):
     q_BLHC, k_BLKC = (rope_lib.rotate(x, rope) for x in (q_BLHC, k_BLKC))
     if self.query_scale != 1:
       q_BLHC = q_BLHC * self.query_scale
-    q_BLKGC = q_BLHC.reshape(batch, length, kv, -1, head)
+    if isinstance(visible, Branches):
+      mixed = self._mix_branches(q_BLHC, k_BLKC, v_BLKC, visible)
+    else:
+      mixed, cache = self._mix(q_BLHC, k_BLKC, v_BLKC, visible, cache, index)
+    return self.o_proj(mixed.reshape(batch * length, -1)), cache
+
+  def _mix(self, q_BLHC, k_BLKC, v_BLKC, visible_BLS, cache=None, index=None):
+    """Returns what queries read, [B, L, H * C], and the cache.
+
+    Keys and values may be of more tokens than queries where there is no cache.
+    """
+    batch, length, _, head = q_BLHC.shape
+    q_BLKGC = q_BLHC.reshape(batch, length, self.num_kv_heads, -1, head)
     # One matrix a key-value head: a batched matmul without singleton axes.
     q_BKXC = costly(
-      q_BLKGC.transpose(0, 2, 3, 1, 4).reshape(batch, kv, -1, head)
+      q_BLKGC.transpose(0, 2, 3, 1, 4).reshape(
+        batch, self.num_kv_heads, -1, head
+      )
     )
     # Keys lie transposed, so that decoding multiplies without copying them.
     keys_BKCS = k_BLKC.transpose(0, 2, 3, 1)
@@ -79,9 +101,60 @@ class Attention(nnx.Module):
         cache, keys_BKCS, values_BKSC, index
       )
     mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
-    mixed_BKGLC = mixed_BKXC.reshape(batch, kv, -1, length, head)
-    mixed_ND = mixed_BKGLC.transpose(0, 3, 1, 2, 4).reshape(batch * length, -1)
-    return self.o_proj(mixed_ND), cache
+    mixed_BKGLC = mixed_BKXC.reshape(batch, self.num_kv_heads, -1, length, head)
+    mixed_BLKGC = mixed_BKGLC.transpose(0, 3, 1, 2, 4)
+    return mixed_BLKGC.reshape(batch, length, -1), cache
+
+  def _mix_branches(self, q_BLHC, k_BLKC, v_BLKC, visible):
+    """Returns what queries read, [B, L, H * C]: prompts, then responses."""
+    (prompt_q, q), (prompt_k, k), (prompt_v, v) = (
+      visible.split(x) for x in (q_BLHC, k_BLKC, v_BLKC)
+    )
+    times = len(q) // len(prompt_q)
+    after = lambda prompt, x: jnp.concatenate(
+      [jnp.repeat(prompt, times, axis=0), x], axis=1
+    )
+    prompt_mixed, _ = self._mix(prompt_q, prompt_k, prompt_v, visible.prompts)
+    mixed, _ = self._mix(
+      q, after(prompt_k, k), after(prompt_v, v), visible.responses
+    )
+    return join(prompt_mixed, mixed)
+
+
+class Branches(NamedTuple):
+  """What tokens see where prompts and their responses are read together.
+
+  A row of tokens is a prompt of P tokens and, behind it, its G responses of T
+  tokens each: [B, P + G * T, ...]. Each response sees the prompt and itself.
+  """
+
+  prompts: Array  # bool[B, P, P]
+  responses: Array  # bool[B * G, T, P + T]
+
+  def split(self, x: Array) -> tuple[Array, Array]:
+    """Returns [B, P, ...] and [B * G, T, ...] of [B, P + G * T, ...]."""
+    rows, length, _ = self.responses.shape
+    prompts, responses = jnp.split(x, [self.prompts.shape[1]], axis=1)
+    return prompts, responses.reshape(rows, length, *x.shape[2:])
+
+
+def join(prompts: Array, responses: Array) -> Array:
+  """Returns [B, P + G * T, ...] of [B, P, ...] and [B * G, T, ...]."""
+  behind = responses.reshape(len(prompts), -1, *prompts.shape[2:])
+  return jnp.concatenate([prompts, behind], axis=1)
+
+
+def visible_branches(
+  prompts: Array, responses: Array, window: int | None
+) -> Branches:
+  """Returns who sees whom, of positions i32[B, P] and i32[B * G, T]."""
+  (batch, length), rows = prompts.shape, len(responses)
+  before = jnp.repeat(prompts, rows // batch, axis=0)
+  keys = jnp.concatenate([before, responses], axis=1)
+  return Branches(
+    prompts=visible_keys(prompts, prompts, jnp.int32(0), window),
+    responses=visible_keys(responses, keys, jnp.int32(length), window),
+  )
 
 
 def visible_keys(

@@ -26,7 +26,12 @@ import numpy as np
 
 from entrojax.models import dense as dense_lib
 from entrojax.models import rope as rope_lib
-from entrojax.models.attention import Attention, visible_keys
+from entrojax.models.attention import (
+  Attention,
+  join,
+  visible_branches,
+  visible_keys,
+)
 from entrojax.models.cache import refill_rows
 from entrojax.models.dense import costly
 from entrojax.models.lora import Lora, LowRank
@@ -184,7 +189,6 @@ def decoder(
     run_layer = jax.checkpoint(run_layer, static_argnums=0)
 
   def apply(params, tokens, positions, cache=None, *, in_place=False):
-    batch, length = tokens.shape
     if cache is None:
       key_positions, layer_caches, index = positions, None, jnp.int32(0)
     else:
@@ -192,11 +196,49 @@ def decoder(
       key_positions = jax.lax.dynamic_update_slice(
         cache.positions, positions, (jnp.zeros((), index.dtype), index)
       )
-    seen = [
-      (
-        rope_lib.rotations(positions, radians),
-        visible_keys(positions, key_positions, index, window),
+    hidden, layer_caches = read(
+      params,
+      tokens,
+      positions,
+      lambda window: visible_keys(positions, key_positions, index, window),
+      layer_caches,
+      index,
+      in_place,
+    )
+    if cache is not None:
+      cache = Cache(
+        layers=layer_caches,
+        positions=key_positions,
+        index=index + tokens.shape[1],
       )
+    return hidden, cache
+
+  def apply_branches(params, prompts, prompt_positions, responses, positions):
+    visible = functools.partial(visible_branches, prompt_positions, positions)
+    hidden, _ = read(
+      params,
+      join(prompts, responses),
+      join(prompt_positions, positions),
+      visible,
+    )
+    return visible(None).split(hidden)
+
+  def read(
+    params,
+    tokens,
+    positions,
+    visible,
+    layer_caches=None,
+    index=None,
+    in_place=False,
+  ):
+    """Returns hidden [B, L, D] of tokens [B, L], and the layers' caches.
+
+    `visible` makes of a window what each token sees.
+    """
+    batch, length = tokens.shape
+    seen = [
+      (rope_lib.rotations(positions, radians), visible(window))
       for radians, window in views
     ]
     seen = jax.tree.map(lambda x: costly(made_once(x)), seen)
@@ -219,11 +261,7 @@ def decoder(
       layer_caches,
     )
     hidden = nnx.merge(norm_def, params["norm"])(x_ND)
-    if cache is not None:
-      cache = Cache(
-        layers=layer_caches, positions=key_positions, index=index + length
-      )
-    return hidden.reshape(batch, length, -1), cache
+    return hidden.reshape(batch, length, -1), layer_caches
 
   def unembedding(params):
     return params.get("lm_head", params["embed_tokens"])
@@ -298,6 +336,7 @@ def decoder(
   return Model(
     init=init,
     apply=apply,
+    apply_branches=apply_branches,
     unembedding=unembedding,
     init_cache=init_cache,
     share_cache=share_cache,

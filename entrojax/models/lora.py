@@ -108,6 +108,9 @@ def on_base(model: Model, base: Params) -> Model:
   return model._replace(
     init=lambda key: split(model.init(key))[1],
     apply=apply,
+    apply_branches=lambda params, *tokens: model.apply_branches(
+      join(base, params), *tokens
+    ),
     unembedding=lambda params: model.unembedding(base),
     for_decoding=lambda params: params,  # they are no whole layers
   )
