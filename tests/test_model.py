@@ -13,7 +13,7 @@ import safetensors.numpy
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.sharding import make_mesh, param_shardings
 from entrojax.token_stats import unembed
-from tests.tiny_models import random_params
+from tests.tiny_models import GEMMA3, random_params
 
 # Logits are of size 1 to 5 and sums of some 100 float32 products, each rounded
 # by 1e-7 of its size: two orders of summation differ by some 1e-6.
@@ -204,6 +204,58 @@ def test_a_shared_cache_decodes_as_each_row_alone(
     whole = tokens.at[:, 4].set(last[continuation::2, 0])
     expected = logits_of(model, params, whole, positions)
     close(found[continuation::2, 0], expected[:, 4])
+
+
+@pytest.mark.parametrize(
+  ("gemma3", "options", "length"),
+  [
+    (None, {}, 5),
+    (None, {}, 1),
+    (None, {}, 0),
+    (None, {"scan_layers": True, "rematerialise": True}, 5),
+    (GEMMA3, {"query_chunk": 2}, 5),
+    (GEMMA3, {"scan_layers": True}, 5),
+  ],
+)
+def test_branches_are_each_response_behind_its_prompt(
+  sizes, float64, gemma3, options, length
+):
+  sizes = dataclasses.replace(sizes, gemma3=gemma3)
+  params = jax.tree.map(
+    lambda x: x.astype(jnp.float64), dict(random_params(sizes))
+  )
+  model = decoder(sizes, dtype=jnp.float64, **options)
+  tokens = jnp.asarray(np.random.default_rng(3).integers(11, size=(6, 9)))
+  tokens = tokens.at[:, :4].set(jnp.repeat(tokens[::3, :4], 3, axis=0))
+  # of the first prompt's 4 tokens one is padding; one response ends early
+  positions = jnp.tile(jnp.arange(9), (6, 1)).at[:3].add(-1).at[4, 7:].set(-1)
+  tokens, positions = tokens[:, : 4 + length], positions[:, : 4 + length]
+  weights = jnp.asarray(np.random.default_rng(4).normal(size=(6, 9, 16)))
+  weights = jnp.where(positions[..., None] >= 0, weights[:, : 4 + length], 0)
+
+  def by_branches(params):
+    prompts, responses = model.apply_branches(
+      params,
+      tokens[::3, :4],
+      positions[::3, :4],
+      tokens[:, 4:],
+      positions[:, 4:],
+    )
+    whole = jnp.concatenate([jnp.repeat(prompts, 3, 0), responses], axis=1)
+    return jnp.sum(weights * whole), weights * whole
+
+  def by_rows(params):
+    whole, _ = model.apply(params, tokens, positions)
+    return jnp.sum(weights * whole), weights * whole
+
+  jax.tree.map(
+    # float64 sums in another order
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
+    *(
+      jax.jit(jax.value_and_grad(f, has_aux=True))(params)
+      for f in (by_branches, by_rows)
+    ),
+  )
 
 
 @pytest.mark.parametrize("content", [0, 7])

@@ -1,10 +1,19 @@
-"""Random parameters for tests of models and their folders."""
+"""Sizes and random parameters for tests of models and their folders."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from entrojax.models import decoder
+from entrojax.models.sizes import Gemma3
+
+# of 2 layers with heads of width 8
+GEMMA3 = Gemma3(
+  query_pre_attn_scalar=8,
+  sliding_window=3,
+  rope_local_base_freq=1e4,
+  layer_types=("sliding_attention", "full_attention"),
+)
 
 
 def random_params(sizes, seed=0):

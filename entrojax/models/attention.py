@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from entrojax.models import rope as rope_lib
 from entrojax.models.cache import extended
 from entrojax.models.dense import costly
-from entrojax.models.norms import make_norm, no_norm
+from entrojax.models.norms import Norm, no_norm
 from entrojax.models.sizes import DecoderConfig
 from entrojax.types import Array
 
@@ -52,9 +52,9 @@ class Attention(nnx.Module):
     self.k_proj = dense("k_proj", width, key_width, use_bias=bias)
     self.v_proj = dense("v_proj", width, key_width, use_bias=bias)
     self.o_proj = dense("o_proj", query_width, width)
-    norm = make_norm if config.qk_norm else no_norm
-    self.q_norm = norm(head, config, dtype, rngs)
-    self.k_norm = norm(head, config, dtype, rngs)
+    norm = Norm if config.qk_norm else no_norm
+    self.q_norm = norm(head, config, dtype)
+    self.k_norm = norm(head, config, dtype)
 
   def __call__(self, x_ND, rope, visible, cache, index):
     """Returns attention's output [N, D] and the layer's cache.
@@ -115,6 +115,8 @@ class Attention(nnx.Module):
       [jnp.repeat(prompt, times, axis=0), x], axis=1
     )
     prompt_mixed, _ = self._mix(prompt_q, prompt_k, prompt_v, visible.prompts)
+    if not q.size:
+      return prompt_mixed
     mixed, _ = self._mix(
       q, after(prompt_k, k), after(prompt_v, v), visible.responses
     )

@@ -35,7 +35,7 @@ from entrojax.models.attention import (
 from entrojax.models.cache import refill_rows
 from entrojax.models.dense import costly
 from entrojax.models.lora import Lora, LowRank
-from entrojax.models.norms import make_norm
+from entrojax.models.norms import Norm
 from entrojax.models.once import made_once
 from entrojax.models.sizes import DecoderConfig
 from entrojax.sharding import num_row_shards, split_activations, split_rows
@@ -69,11 +69,9 @@ class Layer(nnx.Module):
     rngs: nnx.Rngs,
   ):
     dense = functools.partial(_dense, dtype=dtype, rngs=rngs, lora=lora)
-    self.input_layernorm = make_norm(config.hidden_size, config, dtype, rngs)
+    self.input_layernorm = Norm(config.hidden_size, config, dtype)
     self.self_attn = Attention(config, dense, dtype, query_chunk, rngs)
-    self.post_attention_layernorm = make_norm(
-      config.hidden_size, config, dtype, rngs
-    )
+    self.post_attention_layernorm = Norm(config.hidden_size, config, dtype)
     self.mlp = FeedForward(config, dense)
 
   def __call__(self, x_ND, rope, visible_BLS, cache, index):
@@ -100,7 +98,7 @@ class Gemma3Layer(Layer):
     rngs: nnx.Rngs,
   ):
     super().__init__(config, dtype, lora, query_chunk, rngs)
-    norm = functools.partial(make_norm, config.hidden_size, config, dtype, rngs)
+    norm = functools.partial(Norm, config.hidden_size, config, dtype)
     self.pre_feedforward_layernorm = norm()
     self.post_feedforward_layernorm = norm()
 
@@ -149,9 +147,7 @@ def decoder(
   )
   layer_def = nnx.graphdef(nnx.eval_shape(lambda: make_layer(nnx.Rngs(0))))
   norm_def = nnx.graphdef(
-    nnx.eval_shape(
-      lambda: make_norm(config.hidden_size, config, dtype, nnx.Rngs(0))
-    )
+    nnx.eval_shape(lambda: Norm(config.hidden_size, config, dtype))
   )
 
   full = rope_lib.frequencies(
@@ -173,7 +169,7 @@ def decoder(
       "layers": jax.vmap(lambda k: _plain(make_layer(nnx.Rngs(k))))(
         jax.random.split(layers_key, config.num_hidden_layers)
       ),
-      "norm": _plain(make_norm(config.hidden_size, config, dtype, nnx.Rngs(0))),
+      "norm": _plain(Norm(config.hidden_size, config, dtype)),
     }
     if not config.tie_word_embeddings:
       params["lm_head"] = draw(head_key, shape)
