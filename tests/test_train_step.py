@@ -528,16 +528,15 @@ def test_without_a_reference_the_graph_has_no_second_forward_pass(bigram):
     def counted(*args):
       nonlocal calls
       calls += 1
-      return bigram.apply(*args)
+      return bigram.apply_branches(*args)
 
-    update, state, batch = simple(bigram._replace(apply=counted))
+    update, state, batch = simple(bigram._replace(apply_branches=counted))
     reference = state.params if with_reference else None
     jax.eval_shape(update, state, reference, batch, jax.random.key(0))
     return calls
 
-  # a forward pass reads the prompts, then the responses
-  assert num_forward_passes(with_reference=False) == 2
-  assert num_forward_passes(with_reference=True) == 4
+  assert num_forward_passes(with_reference=False) == 1
+  assert num_forward_passes(with_reference=True) == 2
 
 
 def test_each_of_8_devices_does_an_eighth_of_the_update(bigram):
