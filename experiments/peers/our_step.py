@@ -88,7 +88,6 @@ def with_problems(run: Run, workload: shared.Workload, config: Config) -> Run:
     tokenizer=run.data.tokenizer,
     num_prompts=workload.num_prompts,
     prompt_length=shared.PROMPT_LENGTH,
-    prompt_buckets=config.rollout.prompt_buckets,
     seed=config.seed,
   )
   task = Task("letters", lambda split: (), verify)
