@@ -15,10 +15,9 @@ import optax
 
 from entrojax import advantages, aggregation, hosts
 from entrojax import tokenizer as tokenizers
-from entrojax.check import (
-  check,
+from entrojax.check import check, check_evaluation
+from entrojax.check_rows import (
   check_divisibility,
-  check_evaluation,
   check_evaluation_rows,
   check_rollout_rows,
 )

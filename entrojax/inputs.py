@@ -11,9 +11,9 @@ import numpy as np
 
 from entrojax import answers, clusters, prompt_subset, templates
 from entrojax import tokenizer as tokenizers
-from entrojax.check import member
 from entrojax.curriculum import Stages, read_entropies, stage_rows
 from entrojax.data import PromptStream, Templated, encode_prompts
+from entrojax.members import member
 from entrojax.models import hugging_face
 from entrojax.policy import model_folder
 from entrojax.tasks import make_task

@@ -29,7 +29,8 @@ define_process_flags()
 def main() -> int:
   """Trains; returns the exit status."""
   join_processes()
-  from entrojax.check import check_kind, check_overrides
+  from entrojax.check import check_kind
+  from entrojax.check_methods import check_overrides
   from entrojax.hosts import is_first
   from entrojax.train import train
 

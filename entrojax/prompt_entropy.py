@@ -28,8 +28,8 @@ from entrojax.check import check_kind
 from entrojax.command import command, parse_flags
 from entrojax.data import encode_prompts
 from entrojax.inputs import load_problems, make_clusterer
+from entrojax.rollout_step import judge_rollout
 from entrojax.semantic import semantic_entropy
-from entrojax.train import judge_rollout
 from entrojax.types import Rollout
 
 _KEY = 2**32 - 2  # no rollout step has this number

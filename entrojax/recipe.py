@@ -19,7 +19,7 @@ from entrojax import (
   objectives,
   segmentation,
 )
-from entrojax.check import member
+from entrojax.members import member
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.projection import adam_preconditioner, entropy_projection

@@ -32,7 +32,8 @@ import optax
 
 from entrojax import aggregation, control, hosts, objectives, tokenizer
 from entrojax.build import first_state
-from entrojax.check import check_kind, check_sft, check_sft_rows
+from entrojax.check import check_kind, check_sft
+from entrojax.check_rows import check_sft_rows
 from entrojax.checkpoint import Checkpoints
 from entrojax.command import (
   EXIT_INTERRUPTED,

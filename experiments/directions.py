@@ -32,8 +32,8 @@ import numpy as np
 from entrojax.advantages import uplift_rate
 from entrojax.build import Run, build
 from entrojax.models import decoder
+from entrojax.rollout_step import judge_rollout
 from entrojax.scoring import score
-from entrojax.train import judge_rollout
 from entrojax.train_step import make_batch
 from entrojax.types import Array, Params, Problem, Prompts, Rollout
 from experiments.methods import (

@@ -34,7 +34,8 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
 from entrojax.build import make_update_of
-from entrojax.check import check, check_divisibility
+from entrojax.check import check
+from entrojax.check_rows import check_divisibility
 from entrojax.command import command, parse_flags
 from entrojax.models import DecoderConfig, hugging_face, lora
 from entrojax.policy import Policy, make_generate, make_model, model_folder

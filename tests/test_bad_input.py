@@ -10,7 +10,8 @@ import jax
 import pytest
 
 from entrojax.build import build
-from entrojax.check import check, check_kind, check_overrides
+from entrojax.check import check, check_kind
+from entrojax.check_methods import check_overrides
 from tests.system import tiny_config, write_base
 
 ROOT = Path(__file__).parents[1]

@@ -5,11 +5,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from entrojax import rollout_step
 from entrojax import train as train_module
 from entrojax.build import build
-from entrojax.check import check, check_overrides
+from entrojax.check import check
+from entrojax.check_methods import check_overrides
 from entrojax.curriculum import Stages, stage_rows
-from entrojax.train import Standing, train
+from entrojax.rollout_step import Standing
+from entrojax.train import train
 from tests.system import numbers, tiny_config, write_base, write_prompt_table
 
 pytestmark = pytest.mark.usefixtures("one_device", "session_data")
@@ -158,7 +161,7 @@ def test_a_run_without_a_reference_gets_none_from_a_stage(base, tmp_path):
   config = staged(base, tmp_path / "table", objective=("ppo_clip",))
   run = build(config)
   start = Standing(run.state, None, jax.random.key(0), 2, step=4, tokens=9)
-  assert train_module._restarted(run, start).ref_params is None
+  assert rollout_step._restarted(run, start).ref_params is None
   assert not train_module._has_own_reference(run, 3)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from entrojax.check import check, check_overrides
+from entrojax.check import check
+from entrojax.check_methods import check_overrides
 from experiments import domains, negative_samples
 from experiments.directions import mean_and_error, verdict
 from experiments.methods import (

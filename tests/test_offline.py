@@ -13,7 +13,8 @@ import pytest
 from entrojax import collect as collect_module
 from entrojax import recorded, tokenizer
 from entrojax.build import build
-from entrojax.check import check, check_overrides
+from entrojax.check import check
+from entrojax.check_methods import check_overrides
 from entrojax.collect import collect
 from entrojax.inputs import settings_of
 from entrojax.train import train

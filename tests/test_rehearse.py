@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from configs import qwen25_7b_dapo, qwen25_32b_kl_cov
-from entrojax.check import check, check_divisibility
+from entrojax.check import check
+from entrojax.check_rows import check_divisibility
 from entrojax.policy import make_model
 from entrojax.recipe import make_recipe
 from entrojax.sharding import make_mesh

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from entrojax import inputs
+from entrojax import inputs, rollout_step
 from entrojax import train as train_module
 from entrojax.build import build
 from entrojax.sharding import by_row
@@ -250,12 +250,10 @@ def test_a_refilled_batch_lies_on_the_mesh_as_a_sampled_one(
       return state, {}
 
     functions = run.functions._replace(generate=generate, update=update)
-    standing = train_module.Standing(
+    standing = rollout_step.Standing(
       run.state, None, jax.random.key(0), 0, 0, 0
     )
-    train_module._rollout_step(
-      config, run._replace(functions=functions), standing
-    )
+    rollout_step.start_step(config, run._replace(functions=functions), standing)
   sampled, refilled = placed
   assert sampled.tokens[0].is_equivalent_to(by_row(run.mesh), 2)
   for field in ("tokens", "positions", "response_mask", "old_log_probs"):
@@ -280,14 +278,14 @@ def test_nothing_is_compiled_after_the_second_rollout_step(
       compilations.append(name) if "backend_compile" in name else None
     )
   )
-  inner = train_module._finished
+  inner = train_module.finished
 
   def counted(record):
     record = inner(record)
     after_step.append(len(compilations))
     return record
 
-  monkeypatch.setattr(train_module, "_finished", counted)
+  monkeypatch.setattr(train_module, "finished", counted)
   train(settings(base, num_rollout_steps=6), tmp_path / "run")
   assert after_step[1] > 0, "the listener hears nothing"
   assert after_step[2:] == [after_step[1]] * 4

@@ -1,8 +1,8 @@
 """Our own step on the shared workload: python -m ...our_step W1.
 
-The parts of a run that entrojax.build makes, in the order of entrojax.train:
-prompts, rollout, text, verdicts, advantages, update, and the numbers of the
-step on the host. Only the problems and their verifier are this workload's.
+The parts of a run that entrojax.build makes, as entrojax.rollout_step orders
+them: prompts, rollout, text, verdicts, advantages, update, and the numbers of
+the step on the host. Only the problems and their verifier are this workload's.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from entrojax.data import PromptStream
 from entrojax.metrics import finalize
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.rewards import reward_metrics
-from entrojax.train import judge_rollout
+from entrojax.rollout_step import judge_rollout
 from entrojax.train_step import make_batch
 from entrojax.types import Problem, Task, Verdict
 from experiments.peers import workload as shared
