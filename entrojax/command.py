@@ -45,14 +45,25 @@ def command(
 
 def define_process_flags() -> None:
   """Defines how a command that runs in several processes finds the others."""
+  module = sys.argv[0]  # so that --help shows them
   flags.DEFINE_bool(
-    "distributed", False, "join the processes of a TPU pod, Slurm or GKE job"
+    "distributed",
+    False,
+    "join the processes of a TPU pod, Slurm or GKE job",
+    module_name=module,
   )
   flags.DEFINE_string(
-    "coordinator", None, "host:port of process 0, where nothing else tells it"
+    "coordinator",
+    None,
+    "host:port of process 0, where nothing else tells it",
+    module_name=module,
   )
-  flags.DEFINE_integer("num_processes", None, "with --coordinator: how many")
-  flags.DEFINE_integer("process_id", None, "with --coordinator: which, from 0")
+  flags.DEFINE_integer(
+    "num_processes", None, "with --coordinator: how many", module_name=module
+  )
+  flags.DEFINE_integer(
+    "process_id", None, "with --coordinator: which, from 0", module_name=module
+  )
 
 
 def join_processes() -> None:
@@ -93,6 +104,11 @@ def join_processes() -> None:
     raise ValueError(
       f"--coordinator={given.coordinator!r} is not of the form HOST:PORT"
     )
+  print(
+    f"process {given.process_id} of {given.num_processes} waits for the others "
+    f"at {given.coordinator}",
+    flush=True,
+  )
   hosts.initialize(given.coordinator, given.num_processes, given.process_id)
 
 

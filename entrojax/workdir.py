@@ -75,10 +75,10 @@ def check_processes(**given: Any) -> None:
   """
   first, *others = hosts.gather_json(given)
   for number, other in enumerate(others, start=1):
-    changed = differences(first, other)
+    changed = differences(first, other, "{key} is {then}, not {now}")
     if changed:
       raise ValueError(
-        f"process {number} runs something else than process 0: "
+        f"process 0 runs something else than process {number}: "
         f"{'; '.join(changed)}"
       )
 
@@ -140,16 +140,21 @@ def trim_samples(workdir: Path, rollout_step: int | None) -> None:
   path.write_text("".join(kept))
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(
+  before: Mapping[str, Any],
+  now: Mapping[str, Any],
+  words: str = "{key} was {then}, is {now}",
+) -> list[str]:
   """Returns 'section.key was 1, is 2' of nested settings that differ.
 
   Args:
     before: as read from JSON.
     now: what JSON can hold.
+    words: how it is said.
   """
   then, now = _leaves(before), _leaves(json.loads(json.dumps(now)))
   return [
-    f"{key} was {then.get(key)!r}, is {now.get(key)!r}"
+    words.format(key=key, then=repr(then.get(key)), now=repr(now.get(key)))
     for key in sorted(then.keys() | now.keys())
     if then.get(key) != now.get(key)
   ]

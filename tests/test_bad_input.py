@@ -372,7 +372,8 @@ def run_main(*arguments):
 def test_help_is_no_error():
   done = run_main("--help")
   assert done.returncode == 0
-  assert "--workdir" in done.stdout
+  for flag in ("--workdir", "--coordinator"):
+    assert flag in done.stdout
 
 
 def test_an_unknown_key_names_the_nearest(tmp_path):
