@@ -237,6 +237,14 @@ def make_update(
         ref_params, batch, num_microbatches * updates_per_rollout // num_epochs
       )
     shuffle_key, step_key = jax.random.split(key)
+
+    def one(state, i, minibatch, ref):
+      first = (i == 0) & on_policy
+      minibatch, ref = split_rows((minibatch, ref), mesh)
+      return step(state, minibatch, ref, first, jax.random.fold_in(step_key, i))
+
+    if updates_per_rollout == 1:  # no row to gather, no state to carry
+      return one(state, jnp.int32(0), batch, ref_log_probs)
     rows = _minibatch_rows(
       shuffle_key,
       batch.tokens.shape[0],
@@ -244,21 +252,12 @@ def make_update(
       updates_per_rollout,
       num_epochs,
     )
-
-    def scanned(state, i):
-      minibatch, ref = split_rows(
-        jax.tree.map(lambda x: x[rows[i]], (batch, ref_log_probs)), mesh
-      )
-      return step(
-        state,
-        minibatch,
-        ref,
-        (i == 0) & on_policy,
-        jax.random.fold_in(step_key, i),
-      )
-
     state, metrics = jax.lax.scan(
-      scanned, state, jnp.arange(updates_per_rollout)
+      lambda state, i: one(
+        state, i, *jax.tree.map(lambda x: x[rows[i]], (batch, ref_log_probs))
+      ),
+      state,
+      jnp.arange(updates_per_rollout),
     )
     return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
 
@@ -273,8 +272,6 @@ def _minibatch_rows(
   num_epochs: int,
 ) -> Array:
   """Returns i32[updates, rows of a mini-batch]: each epoch shuffles groups."""
-  if num_updates == 1:
-    return jnp.arange(num_rows)[None]
   groups = jnp.arange(num_rows).reshape(-1, group_size)
   keys = jax.random.split(key, num_epochs)
   orders = jax.vmap(lambda k: jax.random.permutation(k, groups))(keys)
