@@ -43,6 +43,8 @@ def make_config(workload: shared.Workload, folder: str) -> Config:
       "rollout.num_prompts": workload.num_prompts,
       "rollout.group_size": workload.group_size,
       "rollout.prompt_length": shared.PROMPT_LENGTH,
+      # no prompt here is longer; TRL pads to the longest of a batch
+      "rollout.prompt_buckets": (shared.PROMPT_LENGTH // 2,),
       "rollout.response_length": workload.response_length,
       "training.num_microbatches": parts,
       "training.rematerialise": False,
@@ -88,6 +90,7 @@ def with_problems(run: Run, workload: shared.Workload, config: Config) -> Run:
     tokenizer=run.data.tokenizer,
     num_prompts=workload.num_prompts,
     prompt_length=shared.PROMPT_LENGTH,
+    prompt_buckets=config.rollout.prompt_buckets,
     seed=config.seed,
   )
   task = Task("letters", lambda split: (), verify)
