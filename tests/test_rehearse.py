@@ -76,7 +76,7 @@ def test_products_count_as_often_as_they_run():
     return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x.T, lambda x: x @ x.T, x)
 
   jaxpr = jax.make_jaxpr(run)(jnp.ones((2, 3)), jnp.ones((7, 3, 3))).jaxpr
-  assert hlo.flops(jaxpr) == 7 * 2 * (2 * 3 * 3) + 2 * (2 * 3 * 2)
+  assert hlo.flops(jaxpr).total == 7 * 2 * (2 * 3 * 3) + 2 * (2 * 3 * 2)
 
 
 def test_products_on_a_mesh_count_on_every_device():
@@ -88,7 +88,7 @@ def test_products_on_a_mesh_count_on_every_device():
     out_specs=P("data"),
   )
   jaxpr = jax.make_jaxpr(run)(jnp.ones((16, 3)), jnp.ones((3, 5))).jaxpr
-  assert hlo.flops(jaxpr) == 2 * 16 * 3 * 5
+  assert hlo.flops(jaxpr).total == 2 * 16 * 3 * 5
 
 
 def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
@@ -151,7 +151,7 @@ def test_both_parts_compile_from_shapes_alone(config, rank, capsys):
     rehearse.lowered_update(config, recipe, model, mesh, platform="cpu"),
     rehearse.lowered_decoding(config, model, mesh, platform="cpu"),
   ):
-    assert flops > 0
+    assert flops.total > flops.kernels == 0
     rehearse.describe("part", lowered, flops, chip, 8, "nothing")
   told = capsys.readouterr().out
   assert told.count("% of 102.01 GB") == 2

@@ -1,0 +1,153 @@
+"""Attention whose scores never leave a TPU's vector memory.
+
+The kernels, forward and backward, are those that ship with JAX (splash
+attention; FlashAttention, arXiv 2205.14135): softmax in float32, and blocks of
+scores that no query sees are skipped. They know which slots a query may see
+before they run, and which examples tokens are of when they run; so no mask of
+queries x keys is made.
+
+Shape suffixes: B rows, L queries, S keys, H heads, K key-value heads, C head
+width.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental.pallas.ops.tpu import splash_attention as splash
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+import numpy as np
+
+from entrojax.models.dense import COSTLY
+from entrojax.models.sizes import DecoderConfig
+from entrojax.sharding import ROWS, num_row_shards
+from entrojax.types import Array
+
+_LANES = 128  # a TPU's vector width; lengths of blocks are multiples
+_BLOCK = 1024  # queries, and keys, at one time, at most
+
+
+class Examples(NamedTuple):
+  """Which example each token is of; 0 = padding, an example of its own.
+
+  A query sees the keys of its example up to itself: the queries are the last L
+  of the S keys. So no query sees nothing.
+  """
+
+  queries: Array  # i32[B, L]
+  keys: Array  # i32[B, S]
+
+
+def check(config: DecoderConfig, mesh: Mesh | None) -> None:
+  """Raises ValueError if the attention of such a model cannot be fused."""
+  if config.gemma3 is not None:
+    raise ValueError(
+      "model.fused_attention is True, and model.path is a Gemma 3: its windows "
+      "are not fused"
+    )
+  heads = config.num_key_value_heads
+  if mesh is not None and heads % mesh.shape["tensor"]:
+    raise ValueError(
+      f"model.fused_attention is True, and {heads} key-value heads of "
+      f"model.path do not divide over the tensor axis of mesh = "
+      f"{tuple(mesh.shape.values())}"
+    )
+
+
+def examples_of(positions: Array, key_positions: Array) -> Examples:
+  """Returns the examples of tokens at positions i32[B, L] and i32[B, S].
+
+  Args:
+    positions: of the last L keys; -1 = padding, 0 begins an example.
+    key_positions: of all.
+  """
+  keys = jnp.cumsum(key_positions == 0, axis=1, dtype=jnp.int32)
+  keys = jnp.where(key_positions >= 0, keys, 0)
+  return Examples(queries=keys[:, -positions.shape[1] :], keys=keys)
+
+
+def attend(
+  mesh: Mesh | None, q_BLHC: Array, k_BSKC: Array, v_BSKC: Array, seen: Examples
+) -> Array:
+  """Returns the means f[B, L, H, C] of the values that queries attend to.
+
+  On a mesh each device has its own rows and heads; rows that do not divide are
+  on every device.
+  """
+  if mesh is None:
+    return _attend(q_BLHC, k_BSKC, v_BSKC, seen)
+  divides = q_BLHC.shape[0] % num_row_shards(mesh) == 0
+  rows = ROWS if divides else PartitionSpec(None)
+  heads = PartitionSpec(*rows, None, "tensor")
+  return jax.shard_map(
+    _attend,
+    mesh=mesh,
+    in_specs=(heads, heads, heads, rows),
+    out_specs=heads,
+    check_vma=False,
+  )(q_BLHC, k_BSKC, v_BSKC, seen)
+
+
+def _attend(q_BLHC, k_BSKC, v_BSKC, seen):
+  """Returns what `attend` does, on one device."""
+  _, length, num_heads, head = q_BLHC.shape
+  num_keys = k_BSKC.shape[1]
+  block, count = _blocks(length)
+  key_block, key_count = _blocks(num_keys)
+  kernel = _kernel(
+    num_heads,
+    (block * count, key_block * key_count),
+    (block, key_block),
+    num_keys - length,
+  )
+  fill = lambda x, size: jnp.pad(
+    x, [(0, 0), (0, size - x.shape[1])] + [(0, 0)] * (x.ndim - 2)
+  )
+  queries = lambda x: fill(x, block * count)
+  keys = lambda x: fill(x, key_block * key_count)
+  by_head = lambda x: x.transpose(0, 2, 1, 3)
+  mixed_BHLC = jax.vmap(kernel)(
+    by_head(queries(q_BLHC * head**-0.5)),
+    by_head(keys(k_BSKC)),
+    by_head(keys(v_BSKC)),
+    splash.SegmentIds(queries(seen.queries), keys(seen.keys)),
+  )
+  return by_head(mixed_BHLC)[:, :length]
+
+
+def _blocks(length: int) -> tuple[int, int]:
+  """Returns the length of blocks and how many hold `length` tokens."""
+  count = -(-length // _BLOCK)
+  return -(-length // (count * _LANES)) * _LANES, count
+
+
+@functools.lru_cache(maxsize=16)
+def _kernel(
+  num_heads: int, lengths: tuple[int, int], blocks: tuple[int, int], index: int
+) -> Any:
+  """Makes (q [H, L, C], k [K, S, C], v, segment ids) -> [H, L, C].
+
+  Args:
+    num_heads: H.
+    lengths: L and S, multiples of their blocks.
+    blocks: their lengths.
+    index: the slot of the first query among the keys.
+  """
+  queries, keys = blocks
+  mask = splash.CausalMask(lengths, index)
+  with jax.ensure_compile_time_eval():
+    kernel = splash.make_splash_mha(
+      splash.MultiHeadMask([mask] * num_heads),
+      block_sizes=splash.BlockSizes(
+        block_q=queries,
+        block_kv=keys,
+        block_q_dkv=queries,
+        block_kv_dkv=keys,
+        use_fused_bwd_kernel=True,
+      ),
+      head_shards=1,
+      q_seq_shards=1,
+      residual_checkpoint_name=COSTLY,
+    )
+  return jax.tree.map(np.asarray, kernel)
