@@ -14,6 +14,7 @@ import pytest
 
 from configs import qwen25_7b_dapo, qwen25_32b_kl_cov
 from entrojax.check import check, check_divisibility
+from entrojax.models import fused
 from entrojax.policy import make_model
 from entrojax.recipe import make_recipe
 from entrojax.sharding import make_mesh
@@ -91,6 +92,47 @@ def test_products_on_a_mesh_count_on_every_device():
   assert hlo.flops(jaxpr).total == 2 * 16 * 3 * 5
 
 
+def test_kernels_count_on_the_blocks_that_they_do_not_skip(monkeypatch):
+  monkeypatch.setattr(fused, "_BLOCK", 128)
+  batch, heads, queries, keys, width = 3, 4, 256, 384, 64
+  of = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+  ids = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+
+  def run(q, k, v, seen):
+    attend = jax.checkpoint(functools.partial(fused.attend, None))
+    turns = jax.lax.map(lambda q: jnp.sum(attend(q, k, v, seen)), q)
+    return jnp.sum(turns)
+
+  jaxpr = jax.make_jaxpr(jax.grad(run, (0, 1, 2)))(
+    of(5, batch, queries, heads, width),
+    *[of(batch, keys, 2, width)] * 2,
+    fused.Examples(ids(batch, queries), ids(batch, keys)),
+  )
+  block = 2 * 128 * 128 * width  # one product
+  blocks = 2 + 3  # of 2 x 3, that the queries of slots 128 to 383 see
+  products = 2 + 2 + 5  # forward, that again, and backward
+  found = hlo.flops(jaxpr)
+  assert found.kernels == 5 * batch * heads * products * blocks * block
+  # outside: of each query's output and its gradient, one product
+  outside = 5 * batch * heads * queries * 2 * width
+  assert found.total == found.kernels + outside
+
+
+def test_calls_of_kernels_are_counted_since_none_has_an_estimate():
+  text = """HloModule m
+%turn (x: f32[4]) -> f32[4] {
+  ROOT %a = f32[4]{0} custom-call(%x), custom_call_target="tpu_custom_call", backend_config={}
+}
+%test (x: f32[4]) -> pred[] {
+  ROOT %t = pred[] constant(true)
+}
+ENTRY %main (x: f32[4]) -> f32[4] {
+  ROOT %w = f32[4]{0} while(%x), condition=%test, body=%turn, backend_config={"known_trip_count":{"n":"5"}}
+}
+"""  # noqa: E501
+  assert hlo.read(text).num_kernels == 5
+
+
 def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
   monkeypatch, capsys
 ):
@@ -125,7 +167,7 @@ def config():
   """Returns the paper's run, with little of everything."""
   config = qwen25_7b_dapo.get_config()
   check(config)
-  config.model.dtype = "float32"
+  config.model.update({"dtype": "float32", "fused_attention": False})
   config.rollout.update(
     {
       "num_prompts": 16,
