@@ -29,10 +29,10 @@ SIZES = DecoderConfig(
 
 @pytest.fixture
 def interpreted(monkeypatch):
-  """Runs kernels without a TPU, and with blocks of 128."""
+  """Runs kernels without a TPU, and with small blocks."""
   make = functools.partial(fused.splash.make_splash_mha, interpret=True)
   monkeypatch.setattr(fused.splash, "make_splash_mha", make)
-  monkeypatch.setattr(fused, "_BLOCK", 128)
+  monkeypatch.setattr(fused, "_BLOCK", 256)
   fused._kernel.cache_clear()
   yield
   fused._kernel.cache_clear()
@@ -66,9 +66,10 @@ def plain_attention(q, k, v, visible):
 def keys_at(kind, length):
   """Returns positions i32[2, length] of keys."""
   at = np.tile(np.arange(length), (2, 1))
-  if kind == "padded":  # on the left; and one row ends early
+  if kind == "padded":  # on the left and inside; and one row ends early
     at = at - [[0], [9]]
     at[0, -20:] = -1
+    at[1, length // 2 : length // 2 + 9] = -1
   if kind == "packed":
     at[0, 60:] = np.arange(length - 60)
     at[1, 140:] = np.arange(length - 140)
@@ -120,7 +121,7 @@ def problem(kind, queries, keys, heads, kv_heads, width):
   "shape",
   [
     ("padded", 200, 200, 4, 2, 64),
-    ("padded", 150, 290, 2, 2, 128),  # responses behind a prompt
+    ("padded", 260, 390, 2, 2, 128),  # responses behind a prompt
     ("packed", 200, 200, 3, 1, 64),
     ("packed", 199, 200, 2, 1, 24),
     ("padded", 1, 1, 2, 1, 64),
