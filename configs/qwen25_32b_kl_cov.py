@@ -27,7 +27,8 @@ def get_config() -> Config:
       "dtype": "bfloat16",
       "scan_layers": True,
       "rematerialise": True,
-      "query_chunk": 512,
+      "query_chunk": 512,  # of prompts that a cache reads
+      "fused_attention": True,
     }
   )
   config.task.name = "math/dapo"

@@ -36,7 +36,8 @@ def get_config(preset: str = "") -> Config:
       "dtype": "bfloat16",
       "scan_layers": True,
       "rematerialise": True,
-      "query_chunk": 256,
+      "query_chunk": 256,  # of prompts that a cache reads
+      "fused_attention": True,
     }
   )
   config.task.name = "math/dapo"

@@ -310,12 +310,17 @@ def describe(
 
 def _advice(config: Config) -> Mapping[str, str]:
   """Returns what takes less memory, for each part."""
+  attention = (
+    "model.fused_attention, a smaller model.query_chunk (now "
+    f"{config.model.query_chunk}), "
+  )
   return {
     "update": (
       "more training.num_microbatches (now "
-      f"{config.training.num_microbatches}), a smaller model.query_chunk (now "
-      f"{config.model.query_chunk}), model.rematerialise and scan_layers, or a "
-      "longer fsdp or tensor axis of the mesh"
+      f"{config.training.num_microbatches}), "
+      f"{'' if config.model.fused_attention else attention}"
+      "model.rematerialise and scan_layers, or a longer fsdp or tensor axis of "
+      "the mesh"
     ),
     "decode": (
       f"fewer rollout.num_slots (now {config.rollout.num_slots}), or a longer "

@@ -30,8 +30,8 @@ SIZES = DecoderConfig(
 @pytest.fixture
 def interpreted(monkeypatch):
   """Runs kernels without a TPU, and with small blocks."""
-  make = functools.partial(fused.splash.make_splash_mha, interpret=True)
-  monkeypatch.setattr(fused.splash, "make_splash_mha", make)
+  make = functools.partial(fused.splash.make_splash_mqa, interpret=True)
+  monkeypatch.setattr(fused.splash, "make_splash_mqa", make)
   monkeypatch.setattr(fused, "_BLOCK", 256)
   fused._kernel.cache_clear()
   yield

@@ -6,8 +6,8 @@ scores that no query sees are skipped. They know which slots a query may see
 before they run, and which examples tokens are of when they run; so no mask of
 queries x keys is made.
 
-Shape suffixes: B rows, L queries, S keys, H heads, K key-value heads, C head
-width.
+Shape suffixes: B rows, L queries, S keys, H heads, K key-value heads, G = H / K
+heads that share a key, C head width, Z rows x heads or rows x key-value heads.
 """
 
 import functools
@@ -95,12 +95,12 @@ def attend(
 
 def _attend(q_BLHC, k_BSKC, v_BSKC, seen):
   """Returns what `attend` does, on one device."""
-  _, length, num_heads, head = q_BLHC.shape
-  num_keys = k_BSKC.shape[1]
+  batch, length, num_heads, head = q_BLHC.shape
+  _, num_keys, kv, _ = k_BSKC.shape
   block, count = _blocks(length)
   key_block, key_count = _blocks(num_keys)
   kernel = _kernel(
-    num_heads,
+    num_heads // kv,
     (block, count),
     (key_block, key_count),
     num_keys - length,
@@ -110,14 +110,19 @@ def _attend(q_BLHC, k_BSKC, v_BSKC, seen):
   )
   queries = lambda x: fill(x, block * count)
   keys = lambda x: fill(x, key_block * key_count)
-  by_head = lambda x: x.transpose(0, 2, 1, 3)
-  mixed_BHLC = jax.vmap(kernel)(
-    by_head(queries(q_BLHC * head**-0.5)),
+  # Rows x key-value heads are one axis: where a chip has two cores, it is by
+  # such an axis that the backward pass is split.
+  by_head = lambda x: x.transpose(0, 2, 1, 3).reshape(-1, x.shape[1], head)
+  ids = lambda x: jnp.repeat(x, kv, axis=0)
+  q_ZLC = by_head(queries(q_BLHC * head**-0.5))
+  mixed_ZGLC = jax.vmap(kernel)(
+    q_ZLC.reshape(batch * kv, -1, block * count, head),
     by_head(keys(k_BSKC)),
     by_head(keys(v_BSKC)),
-    splash.SegmentIds(queries(seen.queries), keys(seen.keys)),
+    splash.SegmentIds(ids(queries(seen.queries)), ids(keys(seen.keys))),
   )
-  return by_head(mixed_BHLC)[:, :length]
+  mixed_BHLC = mixed_ZGLC.reshape(batch, num_heads, -1, head)
+  return mixed_BHLC.transpose(0, 2, 1, 3)[:, :length]
 
 
 def _blocks(length: int) -> tuple[int, int]:
@@ -133,10 +138,10 @@ def _kernel(
   keys: tuple[int, int],
   index: int,
 ) -> Any:
-  """Makes (q [H, L, C], k [K, S, C], v, segment ids) -> [H, L, C].
+  """Makes (q [G, L, C], k [S, C], v [S, C], segment ids) -> [G, L, C].
 
   Args:
-    num_heads: H.
+    num_heads: G.
     queries: the length of their blocks, and how many there are.
     keys: likewise.
     index: the slot of the first query among the keys.
@@ -145,7 +150,7 @@ def _kernel(
   half = key_block // 2 if key_block % (2 * _LANES) == 0 else key_block
   mask = splash.CausalMask((block * count, key_block * key_count), index)
   with jax.ensure_compile_time_eval():
-    kernel = splash.make_splash_mha(
+    kernel = splash.make_splash_mqa(
       splash.MultiHeadMask([mask] * num_heads),
       block_sizes=splash.BlockSizes(
         block_q=block,
