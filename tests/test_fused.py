@@ -220,6 +220,23 @@ def test_a_mesh_changes_nothing_whether_or_not_it_divides_the_rows(num_rows):
 
 
 @pytest.mark.usefixtures("interpreted")
+def test_a_prompt_is_read_alone_where_responses_are_empty():
+  params = random_params(SIZES)
+  prompts = jnp.asarray(np.random.default_rng(6).integers(11, size=(2, 6)))
+  positions = jnp.tile(jnp.arange(6), (2, 1))
+  empty = jnp.zeros((4, 0), jnp.int32)
+
+  def read(model):
+    return jax.jit(model.apply_branches)(
+      params, prompts, positions, empty, empty
+    )
+
+  found, rest = read(decoder(SIZES, fused_attention=True))
+  assert rest.shape == (4, 0, 16)
+  close(found, read(decoder(SIZES))[0])
+
+
+@pytest.mark.usefixtures("interpreted")
 def test_a_cache_is_read_as_ever():
   params = random_params(SIZES)
   tokens = jnp.asarray(np.random.default_rng(5).integers(11, size=(2, 6)))
