@@ -5,6 +5,7 @@ programs for the CPU.
 """
 
 import functools
+import types
 
 import jax
 from jax import P
@@ -118,7 +119,7 @@ def test_kernels_count_on_the_blocks_that_they_do_not_skip(monkeypatch):
   assert found.total == found.kernels + outside
 
 
-def test_calls_of_kernels_are_counted_since_none_has_an_estimate():
+def test_calls_of_kernels_are_told_since_none_has_an_estimate(capsys):
   text = """HloModule m
 %turn (x: f32[4]) -> f32[4] {
   ROOT %a = f32[4]{0} custom-call(%x), custom_call_target="tpu_custom_call", backend_config={}
@@ -131,6 +132,20 @@ ENTRY %main (x: f32[4]) -> f32[4] {
 }
 """  # noqa: E501
   assert hlo.read(text).num_kernels == 5
+  compiled = jax.jit(jnp.sin).lower(1.0).compile()
+  lowered = types.SimpleNamespace(
+    compile=lambda: types.SimpleNamespace(
+      memory_analysis=compiled.memory_analysis, as_text=lambda: text
+    )
+  )
+  chip, flops = (
+    rehearse.CHIPS["v5p"],
+    hlo.Flops(total=10**15, kernels=918 * 10**12),
+  )
+  rehearse.describe("part", lowered, flops, chip, 2, "nothing")
+  # a device has half of them, and makes 459 T a second
+  told = "5 calls of kernels, at least 1.000 s of products"
+  assert told in capsys.readouterr().out
 
 
 def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
