@@ -27,6 +27,7 @@ def get_config() -> Config:
       "scan_layers": False,  # loop over one compiled layer: for deep models
       "rematerialise": False,  # keep only each layer's input for the backward
       "query_chunk": 0,  # queries attended at one time; 0 = all: for long ones
+      "fused_attention": False,  # on TPUs, of tokens that need no cache
     }
   )
   config.lora = Config(

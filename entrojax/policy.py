@@ -84,6 +84,12 @@ def load_policy(
 
 def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
   """Makes a decoder of these sizes, as config.model and config.lora say."""
+  platform = mesh.devices.flat[0].platform
+  if config.model.fused_attention and platform != "tpu":
+    raise ValueError(
+      "model.fused_attention is True, and the devices are of platform "
+      f"{platform!r}: its kernels are a TPU's"
+    )
   dtype = jnp.dtype(config.model.dtype)
   return decoder(
     sizes,
@@ -91,6 +97,7 @@ def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
     scan_layers=config.model.scan_layers,
     rematerialise=config.model.rematerialise,
     query_chunk=config.model.query_chunk,
+    fused_attention=config.model.fused_attention,
     lora=make_lora(config),
     mesh=mesh,
   )

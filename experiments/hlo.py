@@ -5,7 +5,11 @@ from collections.abc import Iterator, Mapping
 import dataclasses
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import Literal
+import numpy as np
 
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
 _BYTES |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
@@ -36,12 +40,15 @@ class Program:
     cycles: the compiler's estimate, 0 where it makes none.
     dearest: the same of the operations that take most, by their names.
     largest: dtype and shape of the largest array, and its bytes.
+    num_kernels: calls of kernels that were written by hand, of which the
+      compiler estimates nothing.
   """
 
   collectives: Mapping[str, int]
   cycles: int
   dearest: Mapping[str, int]
   largest: tuple[str, int]
+  num_kernels: int
 
 
 def read(text: str) -> Program:
@@ -49,11 +56,13 @@ def read(text: str) -> Program:
   bodies, entry = _computations(text)
   collectives: Counter[str] = Counter()
   cycles: Counter[str] = Counter()
+  num_kernels = 0
   for name, times in _multiplicities(bodies, entry).items():
     for line in bodies[name]:
       found = re.search(r'"estimated_cycles":"(\d+)"', line)
       if found:
         cycles[_source(line)] += times * int(found[1])
+      num_kernels += times * ('custom_call_target="tpu_custom_call"' in line)
       op = _OP.match(line)
       kind = op[2].removesuffix("-start") if op else ""
       if op and kind in _COLLECTIVES:
@@ -67,6 +76,7 @@ def read(text: str) -> Program:
     sum(cycles.values()),
     dict(cycles.most_common(_NUM_DEAREST)),
     _largest(text),
+    num_kernels,
   )
 
 
@@ -78,34 +88,76 @@ def _source(line: str) -> str:
   return "/".join(own[-3:])
 
 
-def flops(jaxpr: Any) -> int:
+class Flops(NamedTuple):
+  """Of matrix products."""
+
+  total: int
+  kernels: int  # of these, in kernels that were written by hand
+
+
+def flops(jaxpr: Any, known: Mapping[Any, Any] | None = None) -> Flops:
   """Returns the FLOPs of all matrix products of a traced function.
 
   A loop counts as often as it runs, where that is known, else once; what runs
-  on every device of a mesh counts on each.
+  on every device of a mesh counts on each; a kernel on each block that it does
+  not skip.
+
+  Args:
+    jaxpr: of the function.
+    known: values of some of its variables, from which kernels tell what they
+      skip.
   """
-  total = 0
+  values = dict(known or {})
+  values |= zip(jaxpr.constvars, getattr(jaxpr, "consts", ()), strict=False)
+  total = kernels = 0
   for equation in jaxpr.eqns:
     if equation.primitive.name == "dot_general":
       total += _product_flops(equation)
-    times = equation.params.get("length", 1)
-    if equation.primitive.name == "shard_map":
-      times = equation.params["mesh"].size
-    total += times * sum(flops(inner) for inner in _inner(equation))
-  return total
+    inner = [flops(*of) for of in _inner(equation, values)]
+    if equation.primitive.name == "cond":
+      inner = [max(inner)]
+    times = _times(equation, values)
+    total += round(times * sum(f.total for f in inner))
+    is_kernel = equation.primitive.name == "pallas_call"
+    kernels += round(times * sum(f[0 if is_kernel else 1] for f in inner))
+  return Flops(total, kernels)
 
 
-def _inner(equation: Any) -> Iterator[Any]:
-  """Yields the functions inside an equation; of a choice, the dearest."""
-  values = list(equation.params.values())
-  if equation.primitive.name == "cond":
-    yield max((b.jaxpr for b in equation.params["branches"]), key=flops)
-    return
-  for value in values:
-    if hasattr(value, "jaxpr"):
-      yield value.jaxpr
-    elif hasattr(value, "eqns"):
-      yield value
+def _times(equation: Any, values: Mapping[Any, Any]) -> float:
+  """Returns how often an equation runs what is inside it."""
+  if equation.primitive.name == "shard_map":
+    return equation.params["mesh"].size
+  if equation.primitive.name != "pallas_call":
+    return equation.params.get("length", 1)
+  blocks = math.prod(equation.params["grid_mapping"].grid)
+  if not equation.params["name"].startswith("splash"):
+    return blocks
+  # its second operand says of each block of scores whether any is to be made
+  marks = _value(equation.invars[1], values)
+  return blocks * (1 if marks is None else np.mean(np.asarray(marks) != 0))
+
+
+def _inner(
+  equation: Any, values: Mapping[Any, Any]
+) -> Iterator[tuple[Any, Mapping[Any, Any]]]:
+  """Yields the functions inside an equation, and what they know."""
+  name = equation.primitive.name
+  arguments = [_value(x, values) for x in equation.invars]
+  if name == "scan":  # what follows changes from turn to turn
+    arguments[equation.params["num_consts"] :] = []
+  if name == "while":
+    arguments = []
+  if name == "cond":
+    arguments = arguments[1:]
+  for value in jax.tree.leaves(list(equation.params.values())):
+    if hasattr(value, "eqns"):
+      known = dict(zip(value.invars, arguments, strict=False))
+      yield value, {k: v for k, v in known.items() if v is not None}
+
+
+def _value(x: Any, values: Mapping[Any, Any]) -> Any:
+  """Returns the value of what an equation reads, None where it is not known."""
+  return x.val if isinstance(x, Literal) else values.get(x)
 
 
 def _product_flops(equation: Any) -> int:

@@ -154,7 +154,7 @@ def lowered_update(
   model: Model,
   mesh: Mesh,
   platform: str = "tpu",
-) -> tuple[Any, int]:
+) -> tuple[Any, hlo.Flops]:
   """Returns the update, lowered for the mesh, and its FLOPs on all devices."""
   base, params = _params(config, model, mesh)
   state = jax.eval_shape(
@@ -180,7 +180,7 @@ def lowered_update(
 
 def lowered_decoding(
   config: Config, model: Model, mesh: Mesh, platform: str = "tpu"
-) -> tuple[Any, int]:
+) -> tuple[Any, hlo.Flops]:
   """Returns the rollout, lowered for the mesh, and its FLOPs a step."""
   base, params = _params(config, model, mesh)
   rollout = config.rollout
@@ -252,7 +252,12 @@ def _placed(shapes: Any, shardings: Any) -> Any:
 
 
 def describe(
-  name: str, lowered: Any, flops: int, chip: Chip, num_devices: int, advice: str
+  name: str,
+  lowered: Any,
+  flops: hlo.Flops,
+  chip: Chip,
+  num_devices: int,
+  advice: str,
 ) -> None:
   """Compiles and prints what a device needs; `advice` where it has not."""
   start = time.perf_counter()
@@ -276,16 +281,17 @@ def describe(
   moved = sum(within.values())
   share = peak / chip.memory
   giga = lambda x: f"{x / 1e9:,.2f} GB"
+  seconds_of = lambda flops: flops / num_devices / chip.flops
   print(f"{name}: compiled in {seconds:.0f} s, a device of {num_devices} has")
   print(f"  arguments     {giga(memory.argument_size_in_bytes)}")
   print(f"  temporaries   {giga(memory.temp_size_in_bytes)}")
   print(f"  peak          {giga(peak)}, {share:.1%} of {giga(chip.memory)}")
   print(f"  largest array {program.largest[0]}, {giga(program.largest[1])}")
-  print(f"  FLOPs         {flops / num_devices / 1e12:,.3f} T")
+  print(f"  FLOPs         {flops.total / num_devices / 1e12:,.3f} T")
   for kind, size in sorted(program.collectives.items()):
     print(f"  {kind:13} {giga(size)}")
   print(
-    f"  at least      {flops / num_devices / chip.flops:.3f} s of products, "
+    f"  at least      {seconds_of(flops.total):.3f} s of products, "
     f"{moved / chip.links:.3f} s of links, "
     f"{memory.argument_size_in_bytes / chip.bandwidth:.3f} s to read the "
     "arguments once"
@@ -294,18 +300,28 @@ def describe(
     print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles, of")
     for name, cycles in program.dearest.items():
       print(f"    {cycles / program.cycles:5.1%}  {name}")
+  if program.num_kernels:
+    print(
+      f"  not in the estimate: {program.num_kernels:,} calls of kernels, at "
+      f"least {seconds_of(flops.kernels):.3f} s of products"
+    )
   if share > 0.9:
     print(f"  less than 10 % of the memory is free. Try: {advice}")
 
 
 def _advice(config: Config) -> Mapping[str, str]:
   """Returns what takes less memory, for each part."""
+  attention = (
+    "model.fused_attention, a smaller model.query_chunk (now "
+    f"{config.model.query_chunk}), "
+  )
   return {
     "update": (
       "more training.num_microbatches (now "
-      f"{config.training.num_microbatches}), a smaller model.query_chunk (now "
-      f"{config.model.query_chunk}), model.rematerialise and scan_layers, or a "
-      "longer fsdp or tensor axis of the mesh"
+      f"{config.training.num_microbatches}), "
+      f"{'' if config.model.fused_attention else attention}"
+      "model.rematerialise and scan_layers, or a longer fsdp or tensor axis of "
+      "the mesh"
     ),
     "decode": (
       f"fewer rollout.num_slots (now {config.rollout.num_slots}), or a longer "

@@ -93,7 +93,7 @@ def statistics_graph(
   )
   platforms = device and (device.platform,)
   lowered = traced.lower(lowering_platforms=platforms)
-  return lowered.compile(), hlo.flops(traced.jaxpr)
+  return lowered.compile(), hlo.flops(traced.jaxpr).total
 
 
 def statistics_memory(

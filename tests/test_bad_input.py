@@ -44,6 +44,7 @@ WRONG = {
   "training.updates_per_rollout": (3, r"num_prompts = 8 do not divide"),
   "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),
   "mesh": ((3, 1, 1), r"needs 3 devices"),
+  "model.fused_attention": (True, r"model\.fused_attention is True.*'cpu'"),
   "objective": (("ppo_clop",), r"did you mean 'ppo_clip'"),
   "advantage": (("grop",), r"advantage: there is no 'grop'.*'grpo'"),
   "aggregation": ("token_mean", r"unknown aggregation 'token_mean'"),

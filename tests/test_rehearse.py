@@ -5,6 +5,7 @@ programs for the CPU.
 """
 
 import functools
+import types
 
 import jax
 from jax import P
@@ -15,6 +16,7 @@ import pytest
 from configs import qwen25_7b_dapo, qwen25_32b_kl_cov
 from entrojax.check import check
 from entrojax.check_rows import check_divisibility
+from entrojax.models import fused
 from entrojax.policy import make_model
 from entrojax.recipe import make_recipe
 from entrojax.sharding import make_mesh
@@ -77,7 +79,7 @@ def test_products_count_as_often_as_they_run():
     return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x.T, lambda x: x @ x.T, x)
 
   jaxpr = jax.make_jaxpr(run)(jnp.ones((2, 3)), jnp.ones((7, 3, 3))).jaxpr
-  assert hlo.flops(jaxpr) == 7 * 2 * (2 * 3 * 3) + 2 * (2 * 3 * 2)
+  assert hlo.flops(jaxpr).total == 7 * 2 * (2 * 3 * 3) + 2 * (2 * 3 * 2)
 
 
 def test_products_on_a_mesh_count_on_every_device():
@@ -89,7 +91,62 @@ def test_products_on_a_mesh_count_on_every_device():
     out_specs=P("data"),
   )
   jaxpr = jax.make_jaxpr(run)(jnp.ones((16, 3)), jnp.ones((3, 5))).jaxpr
-  assert hlo.flops(jaxpr) == 2 * 16 * 3 * 5
+  assert hlo.flops(jaxpr).total == 2 * 16 * 3 * 5
+
+
+def test_kernels_count_on_the_blocks_that_they_do_not_skip(monkeypatch):
+  monkeypatch.setattr(fused, "_BLOCK", 128)
+  batch, heads, queries, keys, width = 3, 4, 256, 384, 64
+  of = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+  ids = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+
+  def run(q, k, v, seen):
+    attend = jax.checkpoint(functools.partial(fused.attend, None))
+    turns = jax.lax.map(lambda q: jnp.sum(attend(q, k, v, seen)), q)
+    return jnp.sum(turns)
+
+  jaxpr = jax.make_jaxpr(jax.grad(run, (0, 1, 2)))(
+    of(5, batch, queries, heads, width),
+    *[of(batch, keys, 2, width)] * 2,
+    fused.Examples(ids(batch, queries), ids(batch, keys)),
+  )
+  block = 2 * 128 * 128 * width  # one product
+  blocks = 2 + 3  # of 2 x 3, that the queries of slots 128 to 383 see
+  products = 2 + 2 + 5  # forward, that again, and backward
+  found = hlo.flops(jaxpr)
+  assert found.kernels == 5 * batch * heads * products * blocks * block
+  # outside: of each query's output and its gradient, one product
+  outside = 5 * batch * heads * queries * 2 * width
+  assert found.total == found.kernels + outside
+
+
+def test_calls_of_kernels_are_told_since_none_has_an_estimate(capsys):
+  text = """HloModule m
+%turn (x: f32[4]) -> f32[4] {
+  ROOT %a = f32[4]{0} custom-call(%x), custom_call_target="tpu_custom_call", backend_config={}
+}
+%test (x: f32[4]) -> pred[] {
+  ROOT %t = pred[] constant(true)
+}
+ENTRY %main (x: f32[4]) -> f32[4] {
+  ROOT %w = f32[4]{0} while(%x), condition=%test, body=%turn, backend_config={"known_trip_count":{"n":"5"}}
+}
+"""  # noqa: E501
+  assert hlo.read(text).num_kernels == 5
+  compiled = jax.jit(jnp.sin).lower(1.0).compile()
+  lowered = types.SimpleNamespace(
+    compile=lambda: types.SimpleNamespace(
+      memory_analysis=compiled.memory_analysis, as_text=lambda: text
+    )
+  )
+  chip, flops = (
+    rehearse.CHIPS["v5p"],
+    hlo.Flops(total=10**15, kernels=918 * 10**12),
+  )
+  rehearse.describe("part", lowered, flops, chip, 2, "nothing")
+  # a device has half of them, and makes 459 T a second
+  told = "5 calls of kernels, at least 1.000 s of products"
+  assert told in capsys.readouterr().out
 
 
 def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
@@ -126,7 +183,7 @@ def config():
   """Returns the paper's run, with little of everything."""
   config = qwen25_7b_dapo.get_config()
   check(config)
-  config.model.dtype = "float32"
+  config.model.update({"dtype": "float32", "fused_attention": False})
   config.rollout.update(
     {
       "num_prompts": 16,
@@ -152,7 +209,7 @@ def test_both_parts_compile_from_shapes_alone(config, rank, capsys):
     rehearse.lowered_update(config, recipe, model, mesh, platform="cpu"),
     rehearse.lowered_decoding(config, model, mesh, platform="cpu"),
   ):
-    assert flops > 0
+    assert flops.total > flops.kernels == 0
     rehearse.describe("part", lowered, flops, chip, 8, "nothing")
   told = capsys.readouterr().out
   assert told.count("% of 102.01 GB") == 2

@@ -1,17 +1,20 @@
-"""Attention, with or without a cache, whole or by chunks of queries.
+"""Attention, with or without a cache, whole, by chunks of queries or fused.
 
 Shape suffixes as in decoder.py: B rows, L new tokens, S tokens attended to,
 N = B * L, D width, H heads, K key-value heads, G = H / K heads that share a
 key, X = G * L, C head width.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any, NamedTuple
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from entrojax.models import fused
 from entrojax.models import rope as rope_lib
 from entrojax.models.cache import extended
 from entrojax.models.dense import costly
@@ -38,10 +41,12 @@ class Attention(nnx.Module):
     dense: Any,
     dtype: Any,
     query_chunk: int,
+    mesh: Mesh | None,
     rngs: nnx.Rngs,
   ):
     width, head = config.hidden_size, config.head_dim
     self.attend = functools.partial(_attend_in_chunks, query_chunk)
+    self.attend_fused = functools.partial(fused.attend, mesh)
     query_width = config.num_attention_heads * head
     key_width = config.num_key_value_heads * head
     self.num_kv_heads, self.head_dim = config.num_key_value_heads, head
@@ -62,7 +67,7 @@ class Attention(nnx.Module):
     Args:
       x_ND: of tokens [B, L], flat.
       rope: the rotations of their positions, [B, L, C / 2] each.
-      visible: bool[B, L, S], or Branches without a cache.
+      visible: bool[B, L, S]; without a cache Examples or Branches as well.
       cache: of the layer; None = the tokens see themselves alone.
       index: i32[], the next slot of the cache.
     """
@@ -80,12 +85,15 @@ class Attention(nnx.Module):
       mixed, cache = self._mix(q_BLHC, k_BLKC, v_BLKC, visible, cache, index)
     return self.o_proj(mixed.reshape(batch * length, -1)), cache
 
-  def _mix(self, q_BLHC, k_BLKC, v_BLKC, visible_BLS, cache=None, index=None):
+  def _mix(self, q_BLHC, k_BLKC, v_BLKC, visible, cache=None, index=None):
     """Returns what queries read, [B, L, H * C], and the cache.
 
     Keys and values may be of more tokens than queries where there is no cache.
     """
     batch, length, _, head = q_BLHC.shape
+    if isinstance(visible, fused.Examples):
+      mixed_BLHC = self.attend_fused(q_BLHC, k_BLKC, v_BLKC, visible)
+      return mixed_BLHC.reshape(batch, length, -1), cache
     q_BLKGC = q_BLHC.reshape(batch, length, self.num_kv_heads, -1, head)
     # One matrix a key-value head: a batched matmul without singleton axes.
     q_BKXC = costly(
@@ -100,7 +108,7 @@ class Attention(nnx.Module):
       keys_BKCS, values_BKSC, cache = extended(
         cache, keys_BKCS, values_BKSC, index
       )
-    mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS)
+    mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible)
     mixed_BKGLC = mixed_BKXC.reshape(batch, self.num_kv_heads, -1, length, head)
     mixed_BLKGC = mixed_BKGLC.transpose(0, 3, 1, 2, 4)
     return mixed_BLKGC.reshape(batch, length, -1), cache
@@ -130,14 +138,20 @@ class Branches(NamedTuple):
   tokens each: [B, P + G * T, ...]. Each response sees the prompt and itself.
   """
 
-  prompts: Array  # bool[B, P, P]
-  responses: Array  # bool[B * G, T, P + T]
+  prompts: Array | fused.Examples  # of P queries and keys, bool[B, P, P]
+  responses: Array | fused.Examples  # of P + T keys, bool[B * G, T, P + T]
 
   def split(self, x: Array) -> tuple[Array, Array]:
     """Returns [B, P, ...] and [B * G, T, ...] of [B, P + G * T, ...]."""
-    rows, length, _ = self.responses.shape
-    prompts, responses = jnp.split(x, [self.prompts.shape[1]], axis=1)
-    return prompts, responses.reshape(rows, length, *x.shape[2:])
+    (_, length), (rows, behind) = (_queries_shape(seen) for seen in self)
+    prompts, responses = jnp.split(x, [length], axis=1)
+    return prompts, responses.reshape(rows, behind, *x.shape[2:])
+
+
+def _queries_shape(seen: Array | fused.Examples) -> tuple[int, ...]:
+  """Returns (B, L) of what B x L queries see."""
+  mask = seen.queries if isinstance(seen, fused.Examples) else seen
+  return mask.shape[:2]
 
 
 def join(prompts: Array, responses: Array) -> Array:
@@ -147,16 +161,27 @@ def join(prompts: Array, responses: Array) -> Array:
 
 
 def visible_branches(
-  prompts: Array, responses: Array, window: int | None
+  prompts: Array, responses: Array, see: Callable[[Array, Array], Any]
 ) -> Branches:
-  """Returns who sees whom, of positions i32[B, P] and i32[B * G, T]."""
-  (batch, length), rows = prompts.shape, len(responses)
-  before = jnp.repeat(prompts, rows // batch, axis=0)
+  """Returns who sees whom, of positions i32[B, P] and i32[B * G, T].
+
+  Args:
+    prompts: their positions.
+    responses: likewise.
+    see: makes of the positions of queries and of keys, the last of which are
+      the queries, what they see.
+  """
+  before = jnp.repeat(prompts, len(responses) // len(prompts), axis=0)
   keys = jnp.concatenate([before, responses], axis=1)
-  return Branches(
-    prompts=visible_keys(prompts, prompts, jnp.int32(0), window),
-    responses=visible_keys(responses, keys, jnp.int32(length), window),
-  )
+  return Branches(prompts=see(prompts, prompts), responses=see(responses, keys))
+
+
+def visible_before(
+  positions: Array, key_positions: Array, *, window: int | None
+) -> Array:
+  """Returns visible_keys of queries that are the last keys."""
+  index = jnp.int32(key_positions.shape[1] - positions.shape[1])
+  return visible_keys(positions, key_positions, index, window)
 
 
 def visible_keys(

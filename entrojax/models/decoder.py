@@ -25,10 +25,12 @@ from jax.sharding import Mesh
 import numpy as np
 
 from entrojax.models import dense as dense_lib
+from entrojax.models import fused
 from entrojax.models import rope as rope_lib
 from entrojax.models.attention import (
   Attention,
   join,
+  visible_before,
   visible_branches,
   visible_keys,
 )
@@ -66,11 +68,12 @@ class Layer(nnx.Module):
     dtype: Any,
     lora: Lora | None,
     query_chunk: int,
+    mesh: Mesh | None,
     rngs: nnx.Rngs,
   ):
     dense = functools.partial(_dense, dtype=dtype, rngs=rngs, lora=lora)
     self.input_layernorm = Norm(config.hidden_size, config, dtype)
-    self.self_attn = Attention(config, dense, dtype, query_chunk, rngs)
+    self.self_attn = Attention(config, dense, dtype, query_chunk, mesh, rngs)
     self.post_attention_layernorm = Norm(config.hidden_size, config, dtype)
     self.mlp = FeedForward(config, dense)
 
@@ -95,9 +98,10 @@ class Gemma3Layer(Layer):
     dtype: Any,
     lora: Lora | None,
     query_chunk: int,
+    mesh: Mesh | None,
     rngs: nnx.Rngs,
   ):
-    super().__init__(config, dtype, lora, query_chunk, rngs)
+    super().__init__(config, dtype, lora, query_chunk, mesh, rngs)
     norm = functools.partial(Norm, config.hidden_size, config, dtype)
     self.pre_feedforward_layernorm = norm()
     self.post_feedforward_layernorm = norm()
@@ -118,6 +122,7 @@ def decoder(
   scan_layers: bool = False,
   rematerialise: bool = False,
   query_chunk: int = 0,
+  fused_attention: bool = False,
   lora: Lora | None = None,
   mesh: Mesh | None = None,
 ) -> Model:
@@ -135,15 +140,22 @@ def decoder(
     rematerialise: keep only each layer's input for the backward pass.
     query_chunk: queries whose attention weights exist at one time, [B, H,
       chunk, S], 0 = all; for responses of many thousand tokens.
+    fused_attention: on TPUs: no attention weights exist outside the kernels of
+      entrojax.models.fused, wherever there is no cache.
     lora: adds low-rank terms to projections, and their A and B to the
       parameters; lora.on_base freezes the rest.
     mesh: over whose rows activations are split wherever several tokens of a
       row are read; None for a single device. Without it the compiler may
       split parameters instead, and hold the activations of all rows.
+
+  Raises:
+    ValueError: the model's attention cannot be fused.
   """
+  if fused_attention:
+    fused.check(config, mesh)
   gemma3, depth = config.gemma3, config.num_hidden_layers
   make_layer = functools.partial(
-    Gemma3Layer if gemma3 else Layer, config, dtype, lora, query_chunk
+    Gemma3Layer if gemma3 else Layer, config, dtype, lora, query_chunk, mesh
   )
   layer_def = nnx.graphdef(nnx.eval_shape(lambda: make_layer(nnx.Rngs(0))))
   norm_def = nnx.graphdef(
@@ -184,19 +196,27 @@ def decoder(
   if rematerialise:
     run_layer = jax.checkpoint(run_layer, static_argnums=0)
 
+  def see(window):
+    if fused_attention:
+      return fused.examples_of
+    return functools.partial(visible_before, window=window)
+
   def apply(params, tokens, positions, cache=None, *, in_place=False):
-    if cache is None:
-      key_positions, layer_caches, index = positions, None, jnp.int32(0)
-    else:
+    visible = lambda window: see(window)(positions, positions)
+    layer_caches, index = None, jnp.int32(0)
+    if cache is not None:
       index, layer_caches = cache.index, cache.layers
       key_positions = jax.lax.dynamic_update_slice(
         cache.positions, positions, (jnp.zeros((), index.dtype), index)
+      )
+      visible = lambda window: visible_keys(
+        positions, key_positions, index, window
       )
     hidden, layer_caches = read(
       params,
       tokens,
       positions,
-      lambda window: visible_keys(positions, key_positions, index, window),
+      visible,
       layer_caches,
       index,
       in_place,
@@ -210,7 +230,9 @@ def decoder(
     return hidden, cache
 
   def apply_branches(params, prompts, prompt_positions, responses, positions):
-    visible = functools.partial(visible_branches, prompt_positions, positions)
+    visible = lambda window: visible_branches(
+      prompt_positions, positions, see(window)
+    )
     hidden, _ = read(
       params,
       join(prompts, responses),
