@@ -115,8 +115,9 @@ class Attention(nnx.Module):
 
   def _mix_branches(self, q_BLHC, k_BLKC, v_BLKC, visible):
     """Returns what queries read, [B, L, H * C]: prompts, then responses."""
+    (_, length), (rows, _) = (_queries_shape(seen) for seen in visible)
     (prompt_q, q), (prompt_k, k), (prompt_v, v) = (
-      visible.split(x) for x in (q_BLHC, k_BLKC, v_BLKC)
+      split(x, length, rows) for x in (q_BLHC, k_BLKC, v_BLKC)
     )
     times = len(q) // len(prompt_q)
     after = lambda prompt, x: jnp.concatenate(
@@ -141,12 +142,6 @@ class Branches(NamedTuple):
   prompts: Array | fused.Examples  # of P queries and keys, bool[B, P, P]
   responses: Array | fused.Examples  # of P + T keys, bool[B * G, T, P + T]
 
-  def split(self, x: Array) -> tuple[Array, Array]:
-    """Returns [B, P, ...] and [B * G, T, ...] of [B, P + G * T, ...]."""
-    (_, length), (rows, behind) = (_queries_shape(seen) for seen in self)
-    prompts, responses = jnp.split(x, [length], axis=1)
-    return prompts, responses.reshape(rows, behind, *x.shape[2:])
-
 
 def _queries_shape(seen: Array | fused.Examples) -> tuple[int, ...]:
   """Returns (B, L) of what B x L queries see."""
@@ -158,6 +153,19 @@ def join(prompts: Array, responses: Array) -> Array:
   """Returns [B, P + G * T, ...] of [B, P, ...] and [B * G, T, ...]."""
   behind = responses.reshape(len(prompts), -1, *prompts.shape[2:])
   return jnp.concatenate([prompts, behind], axis=1)
+
+
+def split(x: Array, length: int, rows: int) -> tuple[Array, Array]:
+  """Returns [B, P, ...] and [B * G, T, ...] of [B, P + G * T, ...].
+
+  Args:
+    x: what `join` made.
+    length: P.
+    rows: B * G.
+  """
+  prompts, responses = jnp.split(x, [length], axis=1)
+  behind = responses.shape[1] * len(x) // rows
+  return prompts, responses.reshape(rows, behind, *x.shape[2:])
 
 
 def visible_branches(

@@ -30,6 +30,7 @@ from entrojax.models import rope as rope_lib
 from entrojax.models.attention import (
   Attention,
   join,
+  split,
   visible_before,
   visible_branches,
   visible_keys,
@@ -230,16 +231,13 @@ def decoder(
     return hidden, cache
 
   def apply_branches(params, prompts, prompt_positions, responses, positions):
-    visible = lambda window: visible_branches(
-      prompt_positions, positions, see(window)
-    )
     hidden, _ = read(
       params,
       join(prompts, responses),
       join(prompt_positions, positions),
-      visible,
+      lambda window: visible_branches(prompt_positions, positions, see(window)),
     )
-    return visible(None).split(hidden)
+    return split(hidden, prompts.shape[1], len(responses))
 
   def read(
     params,
@@ -261,7 +259,7 @@ def decoder(
     ]
     seen = jax.tree.map(lambda x: costly(made_once(x)), seen)
     many = mesh if length > 1 and _divides(batch, mesh) else None
-    split = functools.partial(split_activations, mesh=many)
+    spread = functools.partial(split_activations, mesh=many)
     x_ND = params["embed_tokens"][tokens.reshape(-1)].astype(dtype)
     x_ND = split_rows(x_ND, many)
     if gemma3 is not None:
@@ -271,7 +269,7 @@ def decoder(
       run_layers = _scanned_in_place if in_place else _scanned
     x_ND, layer_caches = run_layers(
       lambda p, kind, x, c: run_layer(
-        many, p, costly(split(x)), *_chosen(seen, kind), c, index
+        many, p, costly(spread(x)), *_chosen(seen, kind), c, index
       ),
       params["layers"],
       kinds,
