@@ -8,7 +8,8 @@ train.jsonl and test.jsonl of GSM8K, or one with a row a problem: question, and
 answer with its number after ####.
 
 Presets, as `--config=configs/gsm8k.py:NAME`:
-  sample  3 rollout steps on the 20 problems of tests/gsm8k_sample.jsonl, for
+  sample  3 rollout steps on the 20 problems of
+          tests/goldens/gsm8k_sample.jsonl, for
           SmolLM2-135M and 2 cores: some 5 minutes
 """
 
@@ -47,7 +48,7 @@ def get_config(preset: str = "") -> Config:
     config.update(
       {
         "num_rollout_steps": 3,
-        "task": {"data_dir": "tests/gsm8k_sample.jsonl"},
+        "task": {"data_dir": "tests/goldens/gsm8k_sample.jsonl"},
         "rollout": {
           "num_prompts": 4,
           "group_size": 4,

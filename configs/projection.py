@@ -1,4 +1,4 @@
-"""GRPO with the entropy-projected update: our own, see entrojax/projection.py.
+"""GRPO with the entropy-projected update (entrojax/update/projection.py).
 
     python -m entrojax.main --config=configs/projection.py --workdir=runs/proj
 

@@ -22,13 +22,7 @@ from entrojax.advantages import (
   uplift_rate,
   w_reinforce,
 )
-from entrojax.aggregation import (
-  seq_mean_token_mean,
-  seq_mean_token_sum,
-  seq_mean_token_sum_norm,
-  token_mean,
-)
-from entrojax.clusters import cluster, entailment_equivalence
+from entrojax.answers.clusters import cluster, entailment_equivalence
 from entrojax.control import (
   adaptive_coefficient,
   entropic_pi,
@@ -38,13 +32,13 @@ from entrojax.control import (
   stage_schedule,
   stare_weights,
 )
-from entrojax.covariance import (
+from entrojax.entropy.covariance import (
   covariance_by_quadrant,
   predicted_entropy_change,
   share_by_quadrant,
   token_covariance,
 )
-from entrojax.entropy_law import (
+from entrojax.entropy.law import (
   confidence,
   fit_entropy_law,
   forecast,
@@ -52,6 +46,8 @@ from entrojax.entropy_law import (
   predict_with_error,
   sensitivity,
 )
+from entrojax.entropy.semantic import modulation, semantic_entropy
+from entrojax.entropy.token_stats import log_prob_and_entropy
 from entrojax.objectives import (
   adaptive_entropy,
   adaptive_stare,
@@ -78,13 +74,12 @@ from entrojax.objectives import (
   steer,
   top_entropy,
 )
-from entrojax.projection import (
-  adam_preconditioner,
-  entropy_projection,
-  identity_preconditioner,
+from entrojax.objectives.aggregation import (
+  seq_mean_token_mean,
+  seq_mean_token_sum,
+  seq_mean_token_sum_norm,
+  token_mean,
 )
-from entrojax.semantic import modulation, semantic_entropy
-from entrojax.token_stats import log_prob_and_entropy
 from entrojax.types import (
   AdvantageRule,
   Controller,
@@ -93,6 +88,11 @@ from entrojax.types import (
   Responses,
   ScoredTokens,
   TokenLoss,
+)
+from entrojax.update.projection import (
+  adam_preconditioner,
+  entropy_projection,
+  identity_preconditioner,
 )
 
 __all__ = [

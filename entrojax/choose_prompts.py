@@ -27,10 +27,11 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 import numpy as np
 
-from entrojax import diversity, embeddings, prompt_subset
-from entrojax.check import check_kind
-from entrojax.command import command, parse_flags
-from entrojax.curriculum import read_entropies
+from entrojax.answers import diversity, embeddings
+from entrojax.assembly.check_settings import check_kind
+from entrojax.data import prompt_subset
+from entrojax.data.curriculum import read_entropies
+from entrojax.system.command_line import command, parse_flags
 from entrojax.tasks import make_task
 from entrojax.types import Problem
 

@@ -22,18 +22,17 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 import numpy as np
 
-from entrojax import recorded
-from entrojax import tokenizer as tokenizers
-from entrojax.build import build_sampler
-from entrojax.check import check_kind, check_offline
-from entrojax.command import command, parse_flags
-from entrojax.data import encode_prompts
-from entrojax.evaluate import decode_responses
-from entrojax.inputs import load_problems, settings_of, training_rows
-from entrojax.policy import model_folder
-from entrojax.recipe import make_judges, make_segmenter
-from entrojax.rewards import judge
-from entrojax.segmentation import Segmenter
+from entrojax.assembly.check_settings import check_kind, check_offline
+from entrojax.assembly.data import load_problems, settings_of, training_rows
+from entrojax.assembly.methods import make_judges, make_segmenter
+from entrojax.assembly.model import model_folder
+from entrojax.assembly.run import build_sampler
+from entrojax.data import tokenizer as tokenizers
+from entrojax.data.prompt_stream import encode_prompts
+from entrojax.judges.segmentation import Segmenter
+from entrojax.rollouts import recorded
+from entrojax.rollouts.rewards import decode_responses, judge
+from entrojax.system.command_line import command, parse_flags
 from entrojax.tasks import make_task
 from entrojax.types import Problem, Reasoning, Rollout, StepJudge, Task
 

@@ -7,7 +7,7 @@ eq. 1), averaged over prompts; its error is a bootstrap over prompts.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import itertools
 from typing import Any, NamedTuple
@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from entrojax import hosts
-from entrojax.data import encode_prompts, shortest
-from entrojax.diversity import distinct_n
-from entrojax.rewards import correctness, judge
-from entrojax.tokenizer import Tokenizer
+from entrojax.answers.diversity import distinct_n
+from entrojax.data.prompt_stream import encode_prompts, shortest
+from entrojax.data.tokenizer import Tokenizer
+from entrojax.rollouts.rewards import correctness, decode_responses, judge
+from entrojax.rollouts.sampler import Generate
+from entrojax.system import hosts
 from entrojax.types import (
   Array,
   Params,
   Problem,
-  Prompts,
   Rollout,
   Verdict,
   Verifier,
@@ -35,8 +35,6 @@ _MAJORITY_DRAWS = 16
 _SEED = 0  # of the host's draws alone: bootstrap and majority subsets
 
 EVALUATION_KEY = 2**32 - 1  # no rollout step has this number
-
-Generate = Callable[[Params, Prompts, Array], Rollout]
 
 
 class Evaluation(NamedTuple):
@@ -240,14 +238,3 @@ def _judged(
     for i, row in zip(real(share.of(process)), part["rows"], strict=True):
       found[i] = row
   return found, np.sum([part["sums"] for part in said], axis=0)
-
-
-def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
-  """Returns the text of each response of a rollout on the host."""
-  length = rollout.response_mask.shape[1]
-  texts = []
-  for row, mask in zip(
-    rollout.tokens[:, -length:], rollout.response_mask, strict=True
-  ):
-    texts.append(tokenizer.decode(row[mask > 0].tolist()))
-  return texts

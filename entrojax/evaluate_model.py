@@ -29,31 +29,31 @@ import jax
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax import hosts
-from entrojax.build import build_evaluation
-from entrojax.check import check_evaluation, check_kind
-from entrojax.command import (
+from entrojax.assembly.check_settings import check_evaluation, check_kind
+from entrojax.assembly.data import Spec, load_problems, parse_spec
+from entrojax.assembly.model import model_folder
+from entrojax.assembly.run import build_evaluation
+from entrojax.data.prompt_stream import encode_prompts
+from entrojax.data.tokenizer import Tokenizer, load
+from entrojax.evaluate import (
+  EVALUATION_KEY,
+  Evaluation,
+  evaluate_policy,
+  measure,
+)
+from entrojax.reporting.run_logs import printable
+from entrojax.reporting.summary import align, number, with_error
+from entrojax.rollouts.sampler import Generate
+from entrojax.system import hosts
+from entrojax.system.command_line import (
   command,
   define_process_flags,
   join_processes,
   parse_flags,
 )
-from entrojax.data import encode_prompts
-from entrojax.evaluate import (
-  EVALUATION_KEY,
-  Evaluation,
-  Generate,
-  evaluate_policy,
-  measure,
-)
-from entrojax.inputs import Spec, load_problems, parse_spec
-from entrojax.policy import model_folder
-from entrojax.runs import printable
-from entrojax.summary import align, number, with_error
+from entrojax.system.workdir import SAMPLES_FILE, check_processes
 from entrojax.tasks import make_task
-from entrojax.tokenizer import Tokenizer, load
 from entrojax.types import Array, Params, Problem, Prompts, Rollout, Task
-from entrojax.workdir import SAMPLES_FILE, check_processes
 
 EVALUATION_FILE = "evaluation.json"
 

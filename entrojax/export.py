@@ -16,10 +16,10 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from entrojax.checkpoint import Checkpoints
+from entrojax.assembly.model import make_lora, model_folder
 from entrojax.models import decoder, hugging_face, lora
-from entrojax.policy import make_lora, model_folder
-from entrojax.workdir import CONFIG_FILE
+from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.workdir import CONFIG_FILE
 
 DTYPES = ("float32", "bfloat16")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from entrojax.command import (
+from entrojax.system.command_line import (
   EXIT_INTERRUPTED,
   command,
   define_process_flags,
@@ -29,9 +29,9 @@ define_process_flags()
 def main() -> int:
   """Trains; returns the exit status."""
   join_processes()
-  from entrojax.check import check_kind
-  from entrojax.check_methods import check_overrides
-  from entrojax.hosts import is_first
+  from entrojax.assembly.check_methods import check_overrides
+  from entrojax.assembly.check_settings import check_kind
+  from entrojax.system.hosts import is_first
   from entrojax.train import train
 
   workdir = Path(str(_WORKDIR.value))

@@ -22,14 +22,14 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 import numpy as np
 
-from entrojax import prompt_table
-from entrojax.build import build
-from entrojax.check import check_kind
-from entrojax.command import command, parse_flags
-from entrojax.data import encode_prompts
-from entrojax.inputs import load_problems, make_clusterer
+from entrojax.assembly.check_settings import check_kind
+from entrojax.assembly.data import load_problems, make_clusterer
+from entrojax.assembly.run import build
+from entrojax.data import prompt_table
+from entrojax.data.prompt_stream import encode_prompts
+from entrojax.entropy.semantic import semantic_entropy
 from entrojax.rollout_step import judge_rollout
-from entrojax.semantic import semantic_entropy
+from entrojax.system.command_line import command, parse_flags
 from entrojax.types import Rollout
 
 _KEY = 2**32 - 2  # no rollout step has this number

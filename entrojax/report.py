@@ -14,14 +14,14 @@ import math
 from pathlib import Path
 import shlex
 
-from entrojax import figures
-from entrojax.runs import (
-  Run,
-  datasets,
-  read_run,
+from entrojax.reporting import figures
+from entrojax.reporting.report_sections import (
+  Section,
+  html_table,
+  report_sections,
 )
-from entrojax.sections import Section, html_table, report_sections
-from entrojax.summary import (
+from entrojax.reporting.run_logs import Run, datasets, read_run
+from entrojax.reporting.summary import (
   SummaryRows,
   format_table,
   number,

@@ -13,21 +13,20 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict as Config
 import numpy as np
 
-from entrojax import hosts
-from entrojax.build import Run
-from entrojax.dynamic_sampling import Sampled, left_padded, refill
-from entrojax.evaluate import decode_responses
-from entrojax.inputs import Data
+from entrojax.assembly.data import Data
+from entrojax.assembly.run import Run
 from entrojax.metrics import finalize
-from entrojax.recorded import Recorded
-from entrojax.rewards import (
+from entrojax.rollouts.dynamic_sampling import Sampled, left_padded, refill
+from entrojax.rollouts.recorded import Recorded
+from entrojax.rollouts.rewards import (
+  decode_responses,
   gather_responses,
   group_responses,
   judge,
   reward_metrics,
 )
-from entrojax.sharding import by_row
-from entrojax.train_step import make_batch
+from entrojax.system import hosts
+from entrojax.system.sharding import by_row
 from entrojax.types import (
   Array,
   Mean,
@@ -37,6 +36,7 @@ from entrojax.types import (
   Rollout,
   TrainState,
 )
+from entrojax.update.train_step import make_batch
 
 
 class Standing(NamedTuple):

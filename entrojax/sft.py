@@ -30,40 +30,49 @@ from ml_collections import config_flags
 import numpy as np
 import optax
 
-from entrojax import aggregation, control, hosts, objectives, tokenizer
-from entrojax.build import first_state
-from entrojax.check import check_kind, check_sft
-from entrojax.check_rows import check_sft_rows
-from entrojax.checkpoint import Checkpoints
-from entrojax.command import (
-  EXIT_INTERRUPTED,
-  command,
-  define_process_flags,
-  join_processes,
-  parse_flags,
-)
-from entrojax.examples import (
+from entrojax import control, objectives
+from entrojax.assembly.check_rows import check_sft_rows
+from entrojax.assembly.check_settings import check_kind, check_sft
+from entrojax.assembly.data import Spec, make_template, parse_spec
+from entrojax.assembly.methods import make_scheduled_optimizer
+from entrojax.assembly.model import jit, load_policy, model_folder
+from entrojax.assembly.run import first_state
+from entrojax.data import tokenizer
+from entrojax.data.packing import PackedStream
+from entrojax.data.sft_examples import (
   Encoded,
   Pair,
   encode,
   pairs_of_file,
   pairs_of_task,
 )
+from entrojax.data.tokenizer import Tokenizer
 from entrojax.export import export
-from entrojax.inputs import Spec, make_template, parse_spec
-from entrojax.interrupt import Interruption
-from entrojax.metrics import Writer, finalize, open_writer
+from entrojax.metrics import finalize
 from entrojax.models import DecoderConfig, decoder, hugging_face
-from entrojax.packing import PackedStream
-from entrojax.policy import jit, load_policy, model_folder
-from entrojax.progress import Progress
-from entrojax.recipe import make_scheduled_optimizer
-from entrojax.sharding import by_row, make_mesh, num_row_shards, replicated
+from entrojax.objectives import aggregation
+from entrojax.reporting.progress import Progress
+from entrojax.reporting.writer import Writer, open_writer
+from entrojax.system import hosts
+from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.command_line import (
+  EXIT_INTERRUPTED,
+  command,
+  define_process_flags,
+  join_processes,
+  parse_flags,
+)
+from entrojax.system.interrupt import Interruption
+from entrojax.system.sharding import (
+  by_row,
+  make_mesh,
+  num_row_shards,
+  replicated,
+)
+from entrojax.system.workdir import check_processes, hold_workdir, write_config
 from entrojax.tasks import make_task
-from entrojax.tokenizer import Tokenizer
-from entrojax.train_step import Update, make_update
 from entrojax.types import Array, Batch, Metrics, TrainState
-from entrojax.workdir import check_processes, hold_workdir, write_config
+from entrojax.update.train_step import Update, make_update
 
 TRAINING_FOLDER = "training"
 _START_FOLDER = "start"  # a new model before its first step

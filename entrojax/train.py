@@ -12,17 +12,14 @@ import jax
 from ml_collections import ConfigDict as Config
 import numpy as np
 
-from entrojax import hosts
-from entrojax.build import Run, build
-from entrojax.check import check
-from entrojax.checkpoint import Checkpoints
+from entrojax.assembly.check_settings import check
+from entrojax.assembly.run import Run, build
 from entrojax.collect import report
-from entrojax.effects import Effects
 from entrojax.evaluate import EVALUATION_KEY, evaluate_policy, summarize
-from entrojax.interrupt import Interruption
-from entrojax.live_law import LiveLaw
-from entrojax.metrics import open_writer
-from entrojax.progress import Progress
+from entrojax.reporting.inert_controls import Effects
+from entrojax.reporting.live_law import LiveLaw
+from entrojax.reporting.progress import Progress
+from entrojax.reporting.writer import open_writer
 from entrojax.rollout_step import (
   Standing,
   StepRecord,
@@ -30,8 +27,11 @@ from entrojax.rollout_step import (
   numbers_of,
   start_step,
 )
-from entrojax.sharding import replicated
-from entrojax.workdir import (
+from entrojax.system import hosts
+from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.interrupt import Interruption
+from entrojax.system.sharding import replicated
+from entrojax.system.workdir import (
   ROLLOUTS_FILE,
   append_samples,
   check_processes,

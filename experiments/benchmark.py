@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import config_flags
 
-from entrojax.build import build
+from entrojax.assembly.run import build
 from experiments.costs import (
   compiled_update,
   cost_table,

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from entrojax.build import Run, build
-from entrojax.train_step import make_batch
+from entrojax.assembly.run import Run, build
 from entrojax.types import Batch, Responses
+from entrojax.update.train_step import make_batch
 from experiments.methods import BASELINE, Method, method_config
 
 

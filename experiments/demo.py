@@ -75,8 +75,8 @@ def verdicts(
 
 def draw_pictures(workdirs: Mapping[str, Path], output: Path) -> None:
   """Writes the README's two pictures."""
-  from entrojax import figures
-  from entrojax.runs import read_run
+  from entrojax.reporting import figures
+  from entrojax.reporting.run_logs import read_run
 
   runs = [read_run(name, path) for name, path in workdirs.items()]
   pictures = {

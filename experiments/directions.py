@@ -30,12 +30,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from entrojax.advantages import uplift_rate
-from entrojax.build import Run, build
+from entrojax.assembly.run import Run, build
 from entrojax.models import decoder
 from entrojax.rollout_step import judge_rollout
-from entrojax.scoring import score
-from entrojax.train_step import make_batch
 from entrojax.types import Array, Params, Problem, Prompts, Rollout
+from entrojax.update.scoring import score
+from entrojax.update.train_step import make_batch
 from experiments.methods import (
   BASELINE,
   Method,

@@ -141,7 +141,7 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError("--seeds must be at least 3: spread is over them")
   if _STEPS.value < 2:
     raise app.UsageError("--steps must be at least 2: a fall needs two")
-  from entrojax.runs import read_run
+  from entrojax.reporting.run_logs import read_run
   from entrojax.train import train
 
   courses: dict[str, list[Course]] = {}

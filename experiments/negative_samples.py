@@ -24,8 +24,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax import recorded
 from entrojax.collect import report
+from entrojax.rollouts import recorded
 from entrojax.train import train
 
 BCPG = 1.0

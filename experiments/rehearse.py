@@ -33,22 +33,27 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax.build import make_update_of
-from entrojax.check import check
-from entrojax.check_rows import check_divisibility
-from entrojax.command import command, parse_flags
+from entrojax.assembly.check_rows import check_divisibility
+from entrojax.assembly.check_settings import check
+from entrojax.assembly.methods import Recipe, make_recipe
+from entrojax.assembly.model import (
+  Policy,
+  make_generate,
+  make_model,
+  model_folder,
+)
+from entrojax.assembly.run import make_update_of
 from entrojax.models import DecoderConfig, hugging_face, lora
-from entrojax.policy import Policy, make_generate, make_model, model_folder
-from entrojax.recipe import Recipe, make_recipe
-from entrojax.sharding import (
+from entrojax.system.command_line import command, parse_flags
+from entrojax.system.sharding import (
   by_row,
   make_mesh,
   num_row_shards,
   param_shardings,
   replicated,
 )
-from entrojax.train_step import init_state
 from entrojax.types import Batch, Model, Prompts
+from entrojax.update.train_step import init_state
 from experiments import hlo
 from experiments.scale import statistics_memory
 

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from entrojax import aggregation, control, objectives
+from entrojax import control, objectives
 from entrojax.models import DecoderConfig, decoder
-from entrojax.optimizer import make_optimizer
-from entrojax.rollout import generate, make_sampler
-from entrojax.train_step import init_state, make_batch, make_update
+from entrojax.objectives import aggregation
+from entrojax.rollouts.sampler import generate, make_sampler
 from entrojax.types import Model, Params, Prompts, Responses, Rollout
+from entrojax.update.optimizer import make_optimizer
+from entrojax.update.train_step import init_state, make_batch, make_update
 from experiments import machine
 from experiments.scale import SMALL
 

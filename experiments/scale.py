@@ -13,10 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from entrojax.entropy.token_stats import (
+  log_prob_and_entropy,
+  token_stats,
+  unembed,
+)
 from entrojax.models import DecoderConfig, decoder
-from entrojax.rollout import generate
-from entrojax.slots import generate_in_slots
-from entrojax.token_stats import log_prob_and_entropy, token_stats, unembed
+from entrojax.rollouts.sampler import generate
+from entrojax.rollouts.slots import generate_in_slots
 from entrojax.types import Array, Prompts
 from experiments import hlo
 

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entrojax import build as build_module
 from entrojax import sft as sft_module
+from entrojax.assembly import run as build_module
 from entrojax.models import DecoderConfig, decoder
-from entrojax.sharding import make_mesh
+from entrojax.system.sharding import make_mesh
 from entrojax.types import Cache, Model, Params, ScoredTokens
 
 

@@ -1,142 +1,65 @@
-"""Imports go down only, and each package is used where it belongs."""
+"""The layout of the package: imports go down only, without circles."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1] / "entrojax"
+from tests.helpers.paths import ROOT
 
+PACKAGE = ROOT / "entrojax"
+
+# From the ground up. A file imports its own room and the floors below it.
 FLOORS = (
-  {"types", "masking", "sharding", "hosts"},
-  {
-    "token_stats",
-    "advantages",
-    "surrogates",
-    "covariance",
-    "selection",
-    "aggregation",
-    "control",
-    "entropy_law",
-    "semantic",
-    "diversity",
-    "clusters",
-    "answers",
-    "symbolic",
-    "verify_pool",
-  },
-  {"objectives", "models"},
-  {
-    "optimizer",
-    "projection",
-    "rollout",
-    "slots",
-    "scoring",
-    "rewards",
-    "effects",
-    "live_law",
-    "lines",
-    "judges",
-    "segmentation",
-    "tasks",
-    "data",
-    "packing",
-    "dynamic_sampling",
-    "prompt_table",
-    "prompt_subset",
-    "curriculum",
-    "tokenizer",
-    "templates",
-    "chat_template",
-    "embeddings",
-    "checkpoint",
-    "metrics",
-    "progress",
-    "runs",
-    "figures",
-    "summary",
-    "sections",
-    "report",
-    "interrupt",
-    "workdir",
-  },
-  {"train_step", "evaluate", "examples", "recorded"},
-  {
-    "members",
-    "check",
-    "check_methods",
-    "check_rows",
-    "recipe",
-    "policy",
-    "inputs",
-    "build",
-    "collect",
-    "rollout_step",
-    "train",
-    "prompt_entropy",
-    "evaluate_model",
-    "main",
-    "command",
-    "export",
-    "prepare_data",
-    "choose_prompts",
-    "sft",
-  },
+  "types",
+  "masking metrics system answers control",
+  "entropy models tasks",
+  "advantages objectives data reporting",
+  "judges update",
+  "rollouts",
+  "evaluate",
+  "assembly",
+  "rollout_step choose_prompts collect evaluate_model "
+  "export prepare_data report",
+  "train prompt_entropy sft",
+  "main",
 )
+FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 
+# packages that are imported in these rooms alone
 FOREIGN = {
-  "flax": {"models"},
-  "ml_collections": {
-    "check",
-    "check_methods",
-    "check_rows",
-    "recipe",
-    "policy",
-    "inputs",
-    "build",
-    "collect",
-    "rollout_step",
-    "train",
-    "prompt_entropy",
-    "choose_prompts",
-    "evaluate_model",
-    "main",
-    "command",
-    "sft",
-  },
-  "tensorflow_datasets": {"tasks"},
-  "pyarrow": {"tasks"},
-  "reasoning_gym": {"tasks"},
-  "math_verify": {"symbolic"},
-  "orbax": {"checkpoint"},
-  "matplotlib": {"figures", "report"},
-  "rich": {"progress"},
-  "tensorboardX": {"metrics"},
-  "tokenizers": {"tokenizer", "embeddings"},
-  "onnxruntime": {"embeddings"},
-  "safetensors": {"models"},
-  "wtpsplit_lite": {"segmentation"},
-  "jinja2": {"chat_template"},
-  "tensorflow": set(),
-  "torch": set(),
-  "configs": set(),
-  "experiments": set(),
+  "flax": "models",
+  "ml_collections": "assembly " + " ".join(FLOORS[8:]),
+  "tensorflow_datasets": "tasks",
+  "pyarrow": "tasks",
+  "reasoning_gym": "tasks",
+  "math_verify": "answers",
+  "orbax": "system",
+  "matplotlib": "reporting report",
+  "rich": "reporting",
+  "tensorboardX": "reporting",
+  "tokenizers": "data answers",
+  "onnxruntime": "answers",
+  "safetensors": "models",
+  "wtpsplit_lite": "judges",
+  "jinja2": "data",
+  "tensorflow": "",
+  "torch": "",
+  "configs": "",
+  "experiments": "",
 }
 
-FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+MAX_TOP_LEVEL_FILES = 20
 
 
-def place(path: Path) -> str:
-  """Returns the module or package of entrojax that a file belongs to."""
-  return path.relative_to(ROOT).parts[0].removesuffix(".py")
-
-
-def floor(name: str) -> int:
-  return next(i for i, names in enumerate(FLOORS) if name in names)
+def room(path: Path) -> str:
+  """Return the room, or the top-level module, that a file belongs to."""
+  return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imported(path: Path) -> list[str]:
-  """Returns the dotted names that a file imports, anywhere in it."""
+  """Return the dotted names that a file imports, anywhere in it."""
   names = []
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
@@ -146,31 +69,62 @@ def imported(path: Path) -> list[str]:
   return names
 
 
-# Parsed before any test runs: Python 3.11 fails where its collector meets
-# another test's leftovers (an asyncio task that logs) in the middle of a parse.
+# Parsed before any test runs: Python 3.11's ast.parse fails when its collector
+# runs another test's finalizers (an asyncio task that logs) during a parse.
 IMPORTED = {path: imported(path) for path in FILES}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_file_imports_from_its_floor_or_below(path):
-  own = floor(place(path))
-  for name in IMPORTED[path]:
-    parts = name.split(".")
-    if parts[0] == "entrojax":
-      assert floor(parts[1]) <= own, f"{path.name} imports {name}, from above"
+def test_every_room_stands_on_a_floor():
+  assert {room(path) for path in FILES} == set(FLOOR)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_package_is_imported_only_where_it_belongs(path):
-  for name in IMPORTED[path]:
-    allowed = FOREIGN.get(name.split(".")[0])
-    assert allowed is None or place(path) in allowed, f"{path.name}: {name}"
+def test_the_top_level_is_short():
+  assert len(list(PACKAGE.glob("*.py"))) <= MAX_TOP_LEVEL_FILES
 
 
-@pytest.mark.parametrize(
-  "path",
-  [p for p in FILES if place(p) in set.union(*FLOORS[:3]) - {"sharding"}],
-  ids=lambda p: str(p.relative_to(ROOT)),
-)
-def test_mathematics_knows_no_config_objects(path):
-  assert not any(name.startswith("ml_collections") for name in IMPORTED[path])
+def test_files_import_their_own_room_and_the_floors_below():
+  upward = [
+    f"{path.relative_to(PACKAGE)} imports {name}"
+    for path in FILES
+    for name in IMPORTED[path]
+    if name.startswith("entrojax.")
+    and (other := name.split(".")[1]) != room(path)
+    and FLOOR[other] >= FLOOR[room(path)]
+  ]
+  assert not upward
+
+
+def test_no_files_import_each_other_in_a_circle():
+  modules = {
+    ".".join(
+      ("entrojax", *path.relative_to(PACKAGE).with_suffix("").parts)
+    ): path
+    for path in FILES
+  }
+  below = {
+    module: {
+      other
+      for name in IMPORTED[path]
+      for other in (name, name.rpartition(".")[0])
+      if other in modules and other != module
+    }
+    for module, path in modules.items()
+  }
+  while leaves := [module for module, others in below.items() if not others]:
+    for leaf in leaves:
+      del below[leaf]
+    for others in below.values():
+      others.difference_update(leaves)
+  assert not below, f"circles among {sorted(below)}"
+
+
+@pytest.mark.parametrize("package", FOREIGN)
+def test_a_foreign_package_is_imported_only_where_it_belongs(package):
+  strangers = [
+    str(path.relative_to(PACKAGE))
+    for path in FILES
+    for name in IMPORTED[path]
+    if name.split(".")[0] == package
+    and room(path) not in FOREIGN[package].split()
+  ]
+  assert not strangers

@@ -11,8 +11,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from entrojax.advantages.rules import kept, known
+from entrojax.entropy.semantic import modulation, semantic_entropy
 from entrojax.masking import mean_metric
-from entrojax.semantic import modulation, semantic_entropy
 from entrojax.types import AdvantageRule, Responses
 
 

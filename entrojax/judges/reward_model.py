@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from entrojax import tokenizer as tokenizers
+from entrojax.data import tokenizer as tokenizers
+from entrojax.entropy.token_stats import unembed
 from entrojax.models import decoder, hugging_face
-from entrojax.token_stats import unembed
 from entrojax.types import Array, Model, Params, Reasoning, StepJudge
 
 

@@ -37,11 +37,15 @@ from entrojax.models.attention import (
 )
 from entrojax.models.cache import refill_rows
 from entrojax.models.dense import costly
+from entrojax.models.fusion_barrier import made_once
 from entrojax.models.lora import Lora, LowRank
 from entrojax.models.norms import Norm
-from entrojax.models.once import made_once
 from entrojax.models.sizes import DecoderConfig
-from entrojax.sharding import num_row_shards, split_activations, split_rows
+from entrojax.system.sharding import (
+  num_row_shards,
+  split_activations,
+  split_rows,
+)
 from entrojax.types import Array, Cache, Model, Params
 
 

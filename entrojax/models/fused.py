@@ -21,7 +21,7 @@ import numpy as np
 
 from entrojax.models.dense import COSTLY
 from entrojax.models.sizes import DecoderConfig
-from entrojax.sharding import ROWS, num_row_shards
+from entrojax.system.sharding import ROWS, num_row_shards
 from entrojax.types import Array
 
 _LANES = 128  # a TPU's vector width; lengths of blocks are multiples

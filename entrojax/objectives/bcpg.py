@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from entrojax.masking import divide, masked_sum, mean_metric
 from entrojax.objectives.chain import add_penalty, add_term
-from entrojax.surrogates import reinforce_loss
+from entrojax.objectives.surrogates import reinforce_loss
 from entrojax.types import Mean, Objective
 
 

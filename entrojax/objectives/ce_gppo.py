@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
-from entrojax.surrogates import probability_ratio, unclipped_loss
+from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import Objective
 
 

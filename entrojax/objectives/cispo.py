@@ -9,7 +9,7 @@ import jax
 
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
-from entrojax.surrogates import clipped_loss, probability_ratio
+from entrojax.objectives.surrogates import clipped_loss, probability_ratio
 from entrojax.types import Objective
 
 

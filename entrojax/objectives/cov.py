@@ -15,12 +15,16 @@ import warnings
 
 import jax.numpy as jnp
 
-from entrojax.covariance import token_covariance
+from entrojax.entropy.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_penalty, add_term
 from entrojax.objectives.reference_kl import absolute, k2, k3
-from entrojax.selection import floor_share, highest, random_subset
-from entrojax.surrogates import clipped_loss, probability_ratio, unclipped_loss
+from entrojax.objectives.selection import floor_share, highest, random_subset
+from entrojax.objectives.surrogates import (
+  clipped_loss,
+  probability_ratio,
+  unclipped_loss,
+)
 from entrojax.types import Array, Objective
 
 _LARGE_FRACTION = 0.05

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from entrojax.masking import masked_mean, mean_metric, share_metric
 from entrojax.objectives.chain import add_term
-from entrojax.surrogates import clipped_loss, unclipped_loss
+from entrojax.objectives.surrogates import clipped_loss, unclipped_loss
 from entrojax.types import Objective
 
 _MAX_LOG_RATIO = 10.0  # as in verl

@@ -11,7 +11,11 @@ import jax.numpy as jnp
 
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
-from entrojax.surrogates import clipped_loss, probability_ratio, unclipped_loss
+from entrojax.objectives.surrogates import (
+  clipped_loss,
+  probability_ratio,
+  unclipped_loss,
+)
 from entrojax.types import Objective
 
 

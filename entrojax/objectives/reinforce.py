@@ -2,7 +2,7 @@
 
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_term
-from entrojax.surrogates import reinforce_loss
+from entrojax.objectives.surrogates import reinforce_loss
 from entrojax.types import Objective
 
 

@@ -12,15 +12,11 @@ entropies do not empty them; denominators count every token.
 
 import jax.numpy as jnp
 
-from entrojax.covariance import token_covariance
+from entrojax.entropy.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_penalty
-from entrojax.objectives.reference_kl import (
-  absolute,
-  k3,
-  reference_log_probs,
-)
-from entrojax.selection import floor_share, highest
+from entrojax.objectives.reference_kl import absolute, k3, reference_log_probs
+from entrojax.objectives.selection import floor_share, highest
 from entrojax.types import Array, Metrics, Objective, ScoredTokens
 
 

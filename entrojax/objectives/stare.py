@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from entrojax.masking import masked_mean, scalar_metric, share_metric
 from entrojax.objectives.chain import driven, scale_loss
-from entrojax.selection import ceil_share, highest
+from entrojax.objectives.selection import ceil_share, highest
 from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
 
 

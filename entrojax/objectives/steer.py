@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from entrojax.masking import clean, mean_metric, scalar_metric, share_metric
 from entrojax.objectives.chain import scale_loss
-from entrojax.surrogates import probability_ratio
+from entrojax.objectives.surrogates import probability_ratio
 from entrojax.types import Array, Objective, ScoredTokens
 
 

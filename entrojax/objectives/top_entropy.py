@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import map_terms, scale_loss
-from entrojax.selection import above_quantile, ceil_share, highest
+from entrojax.objectives.selection import above_quantile, ceil_share, highest
 from entrojax.types import Objective
 
 

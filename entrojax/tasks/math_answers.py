@@ -28,10 +28,16 @@ import importlib.util
 import re
 from typing import NamedTuple
 
-from entrojax import symbolic
-from entrojax.answers import MAX_LENGTH, boxed, exact, normalise, normalised
+from entrojax.answers import symbolic_equality
+from entrojax.answers.process_pool import Pool, WorkerError
+from entrojax.answers.spelling import (
+  MAX_LENGTH,
+  boxed,
+  exact,
+  normalise,
+  normalised,
+)
 from entrojax.types import Problem, Verdict, Verifier
-from entrojax.verify_pool import Pool, WorkerError
 
 DAPO_TAIL = 300  # characters of a response that dapo reads
 DAPO_BOX_TAIL = 100  # and dapo_box
@@ -236,7 +242,9 @@ def math_verify(*, size: int = 1, seconds: float = VERIFY_SECONDS) -> Equal:
       "task.name: math/math_verify needs a package that is not installed: "
       "pip install 'entrojax[math]'"
     )
-  pool = Pool(symbolic.same, size=size, seconds=seconds, warm_up=("1", "1"))
+  pool = Pool(
+    symbolic_equality.same, size=size, seconds=seconds, warm_up=("1", "1")
+  )
   try:
     pool.call("1", "1")
   except (TimeoutError, WorkerError) as error:

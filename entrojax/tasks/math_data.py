@@ -33,7 +33,7 @@ import re
 from typing import Any, NamedTuple
 import warnings
 
-from entrojax.answers import boxed
+from entrojax.answers.spelling import boxed
 from entrojax.tasks import files, math_answers
 from entrojax.types import Problem, Task
 

@@ -24,7 +24,7 @@ import re
 from typing import Any
 import warnings
 
-from entrojax.answers import boxed
+from entrojax.answers.spelling import boxed
 from entrojax.tasks import (
   countdown,
   dyck,

@@ -14,16 +14,16 @@ import jax
 from ml_collections import ConfigDict as Config
 
 from configs import default
-from entrojax import tokenizer
-from entrojax.build import Run, build
-from entrojax.curriculum import Stages
-from entrojax.data import PromptStream
+from entrojax.assembly.run import Run, build
+from entrojax.data import tokenizer
+from entrojax.data.curriculum import Stages
+from entrojax.data.prompt_stream import PromptStream
 from entrojax.metrics import finalize
 from entrojax.models import DecoderConfig, decoder, hugging_face
-from entrojax.rewards import reward_metrics
 from entrojax.rollout_step import judge_rollout
-from entrojax.train_step import make_batch
+from entrojax.rollouts.rewards import reward_metrics
 from entrojax.types import Problem, Task, Verdict
+from entrojax.update.train_step import make_batch
 from experiments.peers import workload as shared
 
 _TOKENS_AT_ONCE = 2048  # of a micro-batch on a device, about

@@ -1,0 +1,1 @@
+"""Final answers: their spelling, their equality, their diversity."""

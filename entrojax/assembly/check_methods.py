@@ -1,0 +1,302 @@
+"""Whether the methods that a config names go together and do anything."""
+
+from collections.abc import Collection
+import inspect
+import warnings
+
+from ml_collections import ConfigDict as Config
+
+from entrojax import advantages, control, judges, objectives
+from entrojax.assembly.lookup import member, members
+from entrojax.judges import segmentation
+
+# members of a chain that take a controller's coefficient, and the controllers
+# whose coefficient means what they take
+_DRIVEN = {
+  "entropic": ("entropic_pi",),
+  "adaptive_entropy": ("adaptive_coefficient",),
+  "positive_reweighting": (
+    "entropy_guided",
+    "stage_schedule",
+    "epoch_schedule",
+  ),
+  "adaptive_stare": ("stare_weights",),
+}
+
+
+def check_methods(config: Config) -> None:
+  """Raises ValueError naming the first key that contradicts another.
+
+  Warns of what can work and hardly means what it does.
+  """
+  _check_control(config)
+  _check_advantage(config)
+  _check_stare_target(config)
+  _check_projection(config)
+  _check_curriculum(config)
+  _check_steps(config)
+  _check_clip_range(config)
+  of_sequences = {"gspo", "bcpg"} & set(config.objective)
+  if of_sequences and config.aggregation != "seq-mean-token-mean":
+    raise ValueError(
+      f"aggregation must be 'seq-mean-token-mean' with {min(of_sequences)} in "
+      f"objective, got {config.aggregation!r}"
+    )
+  _warn_of_settings(config)
+  _warn_of_inert_members(config)
+
+
+def check_overrides(config: Config, keys: Collection[str]) -> None:
+  """Raises ValueError naming the first setting that would do nothing.
+
+  Args:
+    config: resolved.
+    keys: 'section.leaf' of what the command line set.
+  """
+  enabled = {*config.objective, *config.advantage, config.control.name}
+  if "seed_grpo" in enabled:
+    enabled.add("clusters")
+  if config.offline.enabled:
+    enabled |= {*config.judges, config.segmentation.name}
+  switches = {
+    "dynamic_sampling.enabled": config.dynamic_sampling.enabled,
+    "projection.enabled": config.projection.enabled,
+    "curriculum.table": config.curriculum.table,
+    "offline.enabled": config.offline.enabled,
+  }
+  sections = {key: key.partition(".")[0] for key in switches}
+  enabled |= {sections[key] for key, on in switches.items() if on}
+  if "control.target" in keys and not _holds_entropy(config):
+    raise ValueError(
+      f"control.target is set and would do nothing: control.name = "
+      f"{config.control.name!r} holds no entropy"
+    )
+  methods = {"clusters", *sections.values()}
+  for module in (objectives, advantages, control, judges, segmentation):
+    methods |= set(members(module))
+  for key in keys:
+    section, _, leaf = key.partition(".")
+    if leaf and section in methods - enabled and key not in switches:
+      raise ValueError(
+        f"{key} is set and would do nothing: {section!r} is not part of "
+        f"advantage = {tuple(config.advantage)}, objective = "
+        f"{tuple(config.objective)} or control.name = {config.control.name!r}"
+      )
+
+
+def _holds_entropy(config: Config) -> bool:
+  """Returns whether the controller has a target."""
+  make = member(control, config.control.name, "control.name")
+  return "target" in inspect.signature(make).parameters
+
+
+def _check_control(config: Config) -> None:
+  """Raises ValueError if the controller lacks a setting or what it drives."""
+  name, target = config.control.name, config.control.target
+  holds_entropy = _holds_entropy(config)
+  if target is not None and name == "no_control":
+    raise ValueError(
+      f"control.target is {target} but control.name is {name!r}: nothing would "
+      "hold it"
+    )
+  if target is None and holds_entropy:
+    raise ValueError("control.target is not set: the entropy to hold, in nats")
+  for leaf, value in config.get(name, Config()).items():
+    if value is None:
+      raise ValueError(f"{name}.{leaf} is not set")
+  found = [m for m in config.objective if m in _DRIVEN]
+  wanted = [m for m, controllers in _DRIVEN.items() if name in controllers]
+  if found == wanted:
+    return
+  if wanted:
+    raise ValueError(
+      f"control.name is {name!r}, which drives {wanted[0]!r}: objective must "
+      f"have {wanted[0]!r} once and no other driven member, got "
+      f"{tuple(config.objective)}"
+    )
+  raise ValueError(
+    f"objective has {found[0]!r} but control.name is {name!r}: it is driven by "
+    + " or ".join(repr(controller) for controller in _DRIVEN[found[0]])
+  )
+
+
+def _check_advantage(config: Config) -> None:
+  """Raises ValueError if rules or members contradict each other."""
+  for key in ("advantage", "objective"):
+    names = tuple(config[key])
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+      raise ValueError(f"{key} names {twice[0]!r} twice: {names}")
+  rules = set(config.advantage)
+  if {"overlong_penalty", "overlong_filter"} <= rules:
+    raise ValueError(
+      "advantage has overlong_filter and overlong_penalty: the filter takes "
+      "away the responses that the penalty is for; choose one"
+    )
+  signed = sorted({"psr", "nsr", "w_reinforce"} & rules)
+  for rule in ("overlong_penalty", "unlikeliness"):
+    if signed and rule in rules:
+      raise ValueError(
+        f"advantage has {rule}, which shapes rewards, and {signed[0]}, which "
+        "reads the raw verdicts: the shaping would do nothing"
+      )
+  if signed and "grpo_dropout" in rules:
+    raise ValueError(
+      f"advantage has grpo_dropout, which centres advantages, and {signed[0]}, "
+      "whose signal that would remove: take grpo, dr_grpo or rloo"
+    )
+  if {"psr", "nsr"} & rules and "entrocraft" in rules:
+    raise ValueError(
+      f"advantage has entrocraft, which keeps one sign, and {signed[0]}, which "
+      "has one sign only: outside the band nothing would be left"
+    )
+  penalty, longest = config.overlong_penalty, config.rollout.response_length
+  free = penalty.max_length - penalty.cache_length
+  if "overlong_penalty" in rules and free >= longest:
+    raise ValueError(
+      f"overlong_penalty.max_length - cache_length = {free} tokens are free, "
+      f"and no response has more than rollout.response_length = {longest}: the "
+      "penalty never acts"
+    )
+
+
+def _check_steps(config: Config) -> None:
+  """Raises ValueError if steps are needed and nobody judges them."""
+  name = "negative_sample_augmentation"
+  if name not in config.objective:
+    return
+  if not config.offline.enabled:
+    raise ValueError(
+      f"objective has {name}, but offline.enabled is False: only recorded "
+      "rollouts have judged steps"
+    )
+  if not config.judges:
+    raise ValueError(
+      f"objective has {name}, but judges is empty: no step would be marked"
+    )
+
+
+def _check_clip_range(config: Config) -> None:
+  """Raises ValueError if steer and its surrogate clip differently."""
+  if "steer" not in config.objective or config.steer.form != "theorem":
+    return
+  for name in {"ppo_clip", "ce_gppo"} & set(config.objective):
+    for leaf in ("clip_low", "clip_high"):
+      if config.steer[leaf] != config[name][leaf]:
+        raise ValueError(
+          f"steer.{leaf} = {config.steer[leaf]} must be {name}.{leaf} = "
+          f"{config[name][leaf]}"
+        )
+
+
+def _check_stare_target(config: Config) -> None:
+  """Raises ValueError if adaptive_stare and its controller disagree."""
+  if "adaptive_stare" not in config.objective:
+    return
+  if config.adaptive_stare.target != config.control.target:
+    raise ValueError(
+      f"adaptive_stare.target = {config.adaptive_stare.target} must be "
+      f"control.target = {config.control.target}"
+    )
+
+
+def _check_projection(config: Config) -> None:
+  if config.projection.enabled:
+    return  # entropy_projection checks its own arguments
+  for leaf in (
+    "target",
+    "target_fraction",
+    "upper",
+    "max_relative_correction",
+  ):
+    value = config.projection[leaf]
+    if value is not None:
+      raise ValueError(
+        f"projection.{leaf} is {value} but projection.enabled is False: no "
+        "update would be projected"
+      )
+
+
+def _check_curriculum(config: Config) -> None:
+  """Raises ValueError if stages have no length; warns of those never begun."""
+  settings = config.curriculum
+  if not settings.table:
+    return
+  if not settings.steps_per_stage or settings.steps_per_stage < 1:
+    raise ValueError(
+      "curriculum.steps_per_stage must be at least 1, got "
+      f"{settings.steps_per_stage}: the rollout steps of a stage"
+    )
+  last = (settings.num_stages - 1) * settings.steps_per_stage
+  if last >= config.num_rollout_steps:
+    warnings.warn(
+      f"stage {settings.num_stages} of curriculum begins after {last} rollout "
+      f"steps, the run ends after num_rollout_steps = "
+      f"{config.num_rollout_steps}",
+      stacklevel=4,
+    )
+
+
+def _warn_of_settings(config: Config) -> None:
+  """Warns of settings that hardly mean what they do."""
+  if config.training.scope == "micro" and config.training.num_microbatches == 1:
+    warnings.warn(
+      "training.scope is 'micro' but training.num_microbatches is 1: the one "
+      "part is the mini-batch",
+      stacklevel=4,
+    )
+  for leaf, off in (("top_k", 0), ("top_p", 1.0)):
+    if config.rollout[leaf] != off:
+      warnings.warn(
+        f"rollout.{leaf} is {config.rollout[leaf]}: samples are not the "
+        "policy's, and log-probs are still those of the whole distribution",
+        stacklevel=4,
+      )
+  _warn_of_dropped_groups(config)
+  one_sided = {"psr", "nsr", "w_reinforce"} & set(config.advantage)
+  if one_sided and "positive_reweighting" in config.objective:
+    warnings.warn(
+      f"positive_reweighting weighs right responses, and so does "
+      f"{min(one_sided)} in advantage: both weights multiply",
+      stacklevel=4,
+    )
+
+
+def _warn_of_dropped_groups(config: Config) -> None:
+  """Warns of rules that learn from the groups that dynamic sampling drops."""
+  if not config.dynamic_sampling.enabled:
+    return
+  learns_from = {
+    "nsr": "all wrong",
+    "psr": "all right",
+    "w_reinforce": "all right or all wrong",
+  }
+  for rule, groups in learns_from.items():
+    if rule in config.advantage:
+      warnings.warn(
+        f"dynamic_sampling drops groups that are {groups}: without a baseline "
+        f"they carry a signal, which {rule} in advantage would learn from",
+        stacklevel=5,
+      )
+
+
+def _warn_of_inert_members(config: Config) -> None:
+  """Warns of members of the chain that the schedule leaves nothing to do."""
+  if config.training.updates_per_rollout > 1 or config.offline.enabled:
+    return
+  for name in (
+    "ppo_clip",
+    "bcpg",
+    "gspo",
+    "cispo",
+    "ce_gppo",
+    "kl_cov",
+    "erc",
+    "sent_released",
+  ):
+    if name in config.objective:
+      warnings.warn(
+        f"training.updates_per_rollout is 1: {name} compares the policy with "
+        "the one that sampled, and the two are always the same",
+        stacklevel=4,
+      )

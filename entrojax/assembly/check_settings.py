@@ -1,0 +1,181 @@
+"""What can be known to be wrong with a config before anything is loaded."""
+
+from collections.abc import Mapping
+import itertools
+import math
+
+from ml_collections import ConfigDict as Config
+
+from entrojax.assembly.check_methods import check_methods
+from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
+
+
+def check(config: Config) -> None:
+  """Raises ValueError naming the first key whose value cannot work."""
+  check_evaluation(config)
+  if not config.task.name:
+    raise ValueError("task.name is not set")
+  _check_at_least(
+    config,
+    {
+      "lora.rank": 0,
+      "num_rollout_steps": 1,
+      "rollout.num_prompts": 1,
+      "dynamic_sampling.max_batches": 1,
+      "training.updates_per_rollout": 1,
+      "training.num_epochs": 1,
+      "training.num_microbatches": 1,
+      "evaluation.every": 0,
+      "checkpoint.every": 0,
+      "checkpoint.keep": 1,
+      "log.every": 1,
+      "log.samples": 0,
+    },
+  )
+  if config.rollout.group_size < 2:
+    raise ValueError(
+      "rollout.group_size must be at least 2, got "
+      f"{config.rollout.group_size}: one response has no baseline"
+    )
+  if config.dynamic_sampling.on_exhausted not in ON_EXHAUSTED:
+    raise ValueError(
+      f"dynamic_sampling.on_exhausted must be one of {ON_EXHAUSTED}, got "
+      f"{config.dynamic_sampling.on_exhausted!r}"
+    )
+  if not config.rollout.temperature > 0:
+    raise ValueError(
+      "rollout.temperature must be above 0, got "
+      f"{config.rollout.temperature}: training samples cannot be greedy"
+    )
+  if config.offline.enabled:
+    check_offline(config)
+  check_methods(config)
+
+
+def check_offline(config: Config) -> None:
+  """Raises ValueError naming the first key that forbids recorded rollouts."""
+  check_evaluation(config)
+  if not config.task.name:
+    raise ValueError("task.name is not set")
+  _check_at_least(config, {"rollout.num_prompts": 1, "offline.num_prompts": 1})
+  for key in ("dynamic_sampling.enabled", "curriculum.table"):
+    if _get(config, key):
+      raise ValueError(
+        f"{key} is {_get(config, key)} and offline.enabled is True: rollouts "
+        "are sampled once, from all prompts alike"
+      )
+
+
+def check_sft(config: Config) -> None:
+  """Raises ValueError naming the first key that cannot work in `sft`."""
+  _check_numbers(config)
+  _check_at_least(
+    config,
+    {
+      "seed": 0,
+      "num_steps": 1,
+      "lora.rank": 0,
+      "sft.max_responses": 1,
+      "sft.row_length": 2,
+      "sft.num_rows": 1,
+      "training.num_microbatches": 1,
+      "checkpoint.every": 0,
+      "checkpoint.keep": 1,
+      "log.every": 1,
+    },
+  )
+  path, characters = config.model.path, config.new_model.characters
+  if not path and not characters:
+    raise ValueError(
+      "model.path is not set, nor is new_model.characters, of a new model"
+    )
+  if path and characters:
+    raise ValueError(
+      f"model.path = {path!r} and new_model.characters are both set: is the "
+      "model to be a new one?"
+    )
+  if characters and config.lora.rank:
+    raise ValueError(
+      "lora.rank is set, and the model is a new one: its weights would stay "
+      "random"
+    )
+  if not config.sft.tasks and not config.sft.files:
+    raise ValueError("sft.tasks and sft.files are empty: no example to learn")
+  if config.sft.dtype not in ("float32", "bfloat16"):
+    raise ValueError(
+      f"sft.dtype must be 'float32' or 'bfloat16', got {config.sft.dtype!r}"
+    )
+
+
+def check_kind(config: Config, *, sft: bool = False) -> None:
+  """Raises ValueError if the config is of another command.
+
+  Args:
+    config: of any command.
+    sft: whether it should be of entrojax.sft.
+  """
+  if ("sft" in config) == sft:
+    return
+  kind, own = ("entrojax.main", "sft") if sft else ("entrojax.sft", "grpo")
+  raise ValueError(
+    f"--config is one of {kind}: this command needs one such as "
+    f"configs/{own}.py"
+  )
+
+
+def check_evaluation(config: Config) -> None:
+  """Raises ValueError naming the first key that no model can be judged by."""
+  if not config.model.path:
+    raise ValueError("model.path is not set")
+  _check_numbers(config)
+  _check_at_least(
+    config,
+    {
+      "seed": 0,
+      "rollout.prompt_length": 1,
+      "rollout.response_length": 1,
+      "model.query_chunk": 0,
+      "rollout.num_slots": 0,
+      "rollout.refill_every": 1,
+      "evaluation.num_samples": 1,
+      "evaluation.prompts_per_batch": 1,
+    },
+  )
+  buckets = tuple(config.rollout.prompt_buckets)
+  lengths = (0, *buckets, config.rollout.prompt_length)
+  whole = all(isinstance(length, int) for length in lengths)
+  if not whole or any(a >= b for a, b in itertools.pairwise(lengths)):
+    raise ValueError(
+      f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
+      f"rollout.prompt_length = {config.rollout.prompt_length}"
+    )
+  if config.evaluation.temperature < 0:
+    raise ValueError(
+      "evaluation.temperature must not be negative, got "
+      f"{config.evaluation.temperature}"
+    )
+
+
+def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:
+  """Raises ValueError if a setting, 'section.leaf', is below its least."""
+  for key, least in at_least.items():
+    value = _get(config, key)
+    if value < least:
+      raise ValueError(f"{key} must be at least {least}, got {value}")
+
+
+def _check_numbers(config: Config) -> None:
+  """Raises ValueError if a number is NaN or infinite, or a mesh axis is 0."""
+  for section, leaves in config.items():
+    for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
+      if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{section}.{leaf} must be finite, got {value}")
+  if any(size == 0 or size < -1 for size in config.mesh):
+    raise ValueError(f"mesh sizes are -1 or positive, got {tuple(config.mesh)}")
+
+
+def _get(config: Config, key: str):
+  value = config
+  for part in key.split("."):
+    value = value[part]
+  return value

@@ -1,0 +1,1 @@
+"""From problems to encoded prompts: tokenizers, templates, streams, subsets."""

@@ -1,0 +1,1 @@
+"""Entropy measured: token statistics, covariance, semantic entropy, the law."""

@@ -1,0 +1,1 @@
+"""What a run tells a person: progress, logs read back, figures, reports."""

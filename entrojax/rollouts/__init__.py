@@ -1,0 +1,1 @@
+"""Sampling responses and judging them: one batch of a rollout step."""

@@ -1,0 +1,145 @@
+"""Rewards: the verifier's verdicts on the responses of a rollout."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from entrojax.data.tokenizer import Tokenizer
+from entrojax.metrics import finalize
+from entrojax.system import hosts
+from entrojax.types import Problem, Responses, Rollout, Verdict, Verifier
+
+
+def judge(
+  problems: Sequence[Problem], responses: Sequence[str], verify: Verifier
+) -> list[list[Verdict]]:
+  """Returns [Q][G] verdicts; responses of one problem are neighbours."""
+  group_size = len(responses) // max(len(problems), 1)
+  return [
+    [
+      verify(problem, response)
+      for response in responses[q * group_size : (q + 1) * group_size]
+    ]
+    for q, problem in enumerate(problems)
+  ]
+
+
+def correctness(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:
+  """Returns the raw rewards f32[Q, G], before any shaping."""
+  return np.array([[v.reward for v in row] for row in verdicts], np.float32)
+
+
+def group_responses(
+  rollout: Rollout,
+  verdicts: Sequence[Sequence[Verdict]],
+  *,
+  rollout_step: int,
+  cluster: Callable[[Sequence[str | None]], list[int]] | None = None,
+) -> Responses:
+  """Returns what advantage rules may know of a rollout.
+
+  Args:
+    rollout: B rows, on the host.
+    verdicts: [Q][G].
+    rollout_step: rollout batches before this one.
+    cluster: sorts a group's answers by meaning; None: nobody asks.
+  """
+  rewards = correctness(verdicts)
+  mask = rollout.response_mask
+  lengths = mask.sum(axis=1)
+  log_probs = rollout.log_probs.sum(axis=1) / np.maximum(lengths, 1)
+  group = lambda x: np.asarray(x, np.float32).reshape(rewards.shape)
+  return Responses(
+    rewards=rewards,
+    correctness=rewards,
+    log_probs=group(log_probs),
+    lengths=group(lengths),
+    truncated=group(rollout.truncated),
+    clusters=None
+    if cluster is None
+    else np.array([cluster([v.answer for v in row]) for row in verdicts]),
+    entropy=np.asarray(rollout.entropy.sum() / max(mask.sum(), 1), np.float32),
+    rollout_step=np.asarray(rollout_step, np.int32),
+  )
+
+
+def gather_responses(own: Responses, share: hosts.Share) -> Responses:
+  """Returns the responses of all processes, in the order of the batch.
+
+  Args:
+    own: of the prompts `share.held`, on the host.
+    share: which process has which prompts.
+  """
+  shape = own.rewards.shape
+  columns = dataclasses.replace(
+    own,
+    entropy=np.broadcast_to(np.asarray(own.entropy), shape),
+    rollout_step=None,
+  )
+  gathered = hosts.gather(columns, share)
+  tokens = np.asarray(gathered.lengths, np.float64)
+  # each process knows a mean over its own tokens
+  total = np.sum(np.asarray(gathered.entropy, np.float64) * tokens)
+  return dataclasses.replace(
+    gathered,
+    entropy=np.asarray(total / max(tokens.sum(), 1), np.float32),
+    rollout_step=own.rollout_step,
+  )
+
+
+def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
+  """Returns what the policy's responses and the batch to train on look like.
+
+  Rewards are the raw ones; shaping shows in critic/shaped_rewards. What the
+  policy does is read from all its samples, whichever of them train.
+
+  Args:
+    sampled: every response that was judged, on the host.
+    trained: those of the batch, with advantages, on the host; the ones
+      without a token only fill it up.
+  """
+  rewards, lengths = map(np.asarray, (sampled.correctness, sampled.lengths))
+  trains = np.asarray(trained.lengths) > 0
+  equal = rewards.max(axis=1) == rewards.min(axis=1)
+  right = rewards.max(axis=1) >= 1
+  return {
+    **_spread("critic/rewards", rewards),
+    **_spread("critic/advantages", np.asarray(trained.advantages)[trains]),
+    "critic/shaped_rewards/mean": _mean(np.asarray(trained.rewards)[trains]),
+    "critic/groups/all_right": float(np.mean(equal & right)),
+    "critic/groups/all_wrong": float(np.mean(equal & ~right)),
+    "critic/kept": float(np.mean(np.asarray(trained.keep))),
+    "response_length/mean": float(lengths.mean()),
+    "response_length/max": float(lengths.max()),
+    "response_length/clip_ratio": float(np.mean(np.asarray(sampled.truncated))),
+    "rollout/tokens": float(lengths.sum(dtype=np.float64)),
+    **finalize(trained.metrics),
+  }
+
+
+def _spread(name: str, values: np.ndarray) -> dict[str, float]:
+  """Returns mean and extremes; NaN of nothing."""
+  some = values.size > 0
+  return {
+    f"{name}/mean": _mean(values),
+    f"{name}/max": float(values.max()) if some else math.nan,
+    f"{name}/min": float(values.min()) if some else math.nan,
+  }
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(values.mean()) if values.size else math.nan
+
+
+def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
+  """Returns the text of each response of a rollout on the host."""
+  length = rollout.response_mask.shape[1]
+  texts = []
+  for row, mask in zip(
+    rollout.tokens[:, -length:], rollout.response_mask, strict=True
+  ):
+    texts.append(tokenizer.decode(row[mask > 0].tolist()))
+  return texts

@@ -1,0 +1,1 @@
+"""Processes, devices and files: what a run stands on."""

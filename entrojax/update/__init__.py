@@ -1,0 +1,1 @@
+"""The jitted update: scoring, gradients, the optimizer and its controller."""

@@ -1,0 +1,237 @@
+r"""Answers in mathematics: how they are taken out, compared and judged.
+
+math_answers.json holds responses and gold answers with the verdict that the
+rules of each grader give, worked out by hand, and why.
+"""
+
+import json
+import sys
+import time
+
+from hypothesis import given, settings, strategies
+import pytest
+
+from entrojax.answers.process_pool import WorkerError
+from entrojax.answers.spelling import boxed, normalised
+from entrojax.tasks import math_answers
+from entrojax.tasks.math_answers import Grader, make_grader, make_verifier
+from entrojax.types import Problem
+from tests.helpers.paths import GOLDENS
+
+CASES = json.loads((GOLDENS / "math_answers.json").read_text())
+NAMES = [name for name in math_answers.GRADERS if name != "math_verify"]
+VERIFIERS = {name: make_verifier(make_grader(name)) for name in NAMES}
+
+
+def problem(*gold):
+  return Problem("?", {"gold": list(gold)})
+
+
+@pytest.mark.parametrize(
+  "case", CASES, ids=[f"{c['grader']}-{c['response'][:24]}" for c in CASES]
+)
+def test_a_verdict_is_the_one_worked_out_by_hand(case):
+  verify = VERIFIERS[case["grader"]]
+  verdict = verify(problem(case["gold"]), case["response"])
+  assert verdict.reason == case["verdict"], case["why"]
+  assert verdict.reward == float(case["verdict"] == "correct")
+  assert (verdict.answer is None) == (case["verdict"] == "no answer")
+
+
+def test_every_grader_has_cases_of_each_verdict():
+  for name in NAMES:
+    verdicts = {case["verdict"] for case in CASES if case["grader"] == name}
+    assert verdicts == {"correct", "wrong", "no answer"}
+
+
+def test_one_of_several_gold_answers_is_enough():
+  verify = VERIFIERS["boxed"]
+  assert verify(problem("3", "4"), r"\boxed{4}").reward == 1.0
+  assert verify(problem("3", "4"), r"\boxed{5}").reward == 0.0
+
+
+def test_answers_that_vote_together_are_spelt_alike():
+  spellings = {
+    "boxed": (r"\boxed{\dfrac12}", r"\boxed{1/2}"),
+    "dapo": ("Answer: $1,000$ dollars", "Answer: x=1000"),
+    "qwen": (r"\boxed{\dfrac12}", r"\boxed{1/2\text{ cm}}"),
+  }
+  for name, responses in spellings.items():
+    votes = {VERIFIERS[name](problem("7"), text).answer for text in responses}
+    assert len(votes) == 1, votes
+
+
+def test_percents_are_lenient_only_if_asked_for():
+  strict = math_answers.numeric()
+  lenient = math_answers.numeric(percent=True)
+  for answer in ("50", "0.005"):
+    assert lenient(answer, "0.5") and not strict(answer, "0.5")
+  assert not lenient("5", "0.5")
+
+
+@pytest.mark.parametrize("answer, close", [("1.01", True), ("1.02", False)])
+def test_the_tolerance_is_relative_to_the_gold_answer(answer, close):
+  # 1.5 % of 1.0 is 0.015
+  assert math_answers.numeric(tolerance=0.015)(answer, "1/1") == close
+  scaled = f"{answer}e-9"
+  assert math_answers.numeric(tolerance=0.015)(scaled, "1e-9") == close
+
+
+def test_a_tolerance_out_of_range_is_named():
+  for tolerance in (-1.0, 1.0, float("nan")):
+    with pytest.raises(ValueError, match=r"numeric\.tolerance must lie in"):
+      math_answers.numeric(tolerance=tolerance)
+
+
+def test_an_unknown_grader_is_named():
+  with pytest.raises(ValueError, match=r"ends in one of .*'dapo'.*got 'dappo'"):
+    make_grader("dappo")
+
+
+# -- comparisons that hang or fail --------------------------------------------
+
+
+def raises(error):
+  def equal(answer, gold):
+    raise error
+
+  return equal
+
+
+@pytest.mark.parametrize(
+  "error, reason",
+  [(TimeoutError("late"), "timeout"), (WorkerError("died"), "failed")],
+)
+def test_a_comparison_without_a_verdict_has_its_own_reason(error, reason):
+  grader = Grader(boxed, (normalised, raises(error)))
+  verify = make_verifier(grader)
+  assert verify(problem("8"), r"\boxed{7}") == (0.0, reason, "7")
+  assert verify(problem("7"), r"\boxed{7}") == (1.0, "correct", "7")
+  # the second gold answer settles it, though the first made trouble
+  assert verify(problem("8", "7"), r"\boxed{7}").reward == 1.0
+
+
+# -- with the package ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def symbolic():
+  pytest.importorskip(
+    "math_verify", reason="math-verify, an optional package, is missing"
+  )
+  return make_verifier(make_grader("math_verify"))
+
+
+@pytest.mark.parametrize(
+  "answer, gold, reason",
+  [
+    (r"\sqrt{12}", r"2\sqrt{3}", "correct"),
+    ("x^2+2x+1", "(x+1)^2", "correct"),
+    (r"\{2,1\}", r"\{1,2\}", "correct"),
+    ("x=5", "5", "correct"),
+    ("(2,1)", "(1,2)", "wrong"),
+    ("7 or 8", "8", "wrong"),
+    ("about 8", "8", "wrong"),
+    (r"\(7\) \(8\)", "8", "wrong"),
+    ("$7$ $8$", "8", "wrong"),
+    (r"\(\sqrt{12}\)", r"$2\sqrt{3}$", "correct"),
+    ("1,2,3,4,5,6,7,8", "8", "wrong"),
+    (r"8} \boxed{9", "8", "wrong"),
+    ("x^2+2x", "(x+1)^2", "wrong"),
+    (r"\frac{1}{", "1", "no answer"),
+    (r"\begin{matrix}", "1", "wrong"),
+    ("__import__('os').abort()", "1", "wrong"),
+    ("\ud800", "1", "wrong"),
+    ("9" * 513, "1", "too long"),
+  ],
+)
+def test_the_package_compares_what_spelling_cannot(
+  symbolic, answer, gold, reason
+):
+  verdict = symbolic(problem(gold), rf"\boxed{{{answer}}}")
+  assert verdict.reason == reason
+  assert verdict.reward == float(reason == "correct")
+
+
+def test_an_answer_on_which_the_package_hangs_costs_its_limit_once():
+  pytest.importorskip(
+    "math_verify", reason="math-verify, an optional package, is missing"
+  )
+  equal = math_answers.math_verify(seconds=2.0)
+  verify = make_verifier(Grader(boxed, (normalised, equal)))
+  begin = time.monotonic()
+  for _ in range(8):  # a group of responses with the same answer
+    verdict = verify(problem("1"), r"\boxed{9^{9^{9^{9}}}}")
+    assert verdict.reason == "timeout"
+  assert time.monotonic() - begin < 14  # not eight times two
+  assert verify(problem(r"2\sqrt{3}"), r"\boxed{\sqrt{12}}").reward == 1.0
+
+
+def test_a_missing_package_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, "math_verify", None)
+  with pytest.raises(ValueError, match=r"pip install 'entrojax\[math\]'"):
+    make_grader("math_verify")
+
+
+# -- whatever a model writes --------------------------------------------------
+
+PIECES = [
+  *(r"\boxed{", r"\boxed", "boxed", "he answer is", "Answer:", "answer :"),
+  *(r"\frac", r"\frac{", r"\sqrt", r"\text{", r"\left", "\\", "{", "}", "$"),
+  *("^{", "(", ")", "[", ",", "/", "=", "%", ".", "-", "1", "9", "0", "e9"),
+  *("9" * 400, "*10^999", "e999", "\n", " ", "½", "٤", "²", "İ", "\x00"),
+  *("\ud800", "####", "and", "cm", "1/0", "nan", "inf", "Infinity"),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(strategies.lists(strategies.sampled_from(PIECES), max_size=12))
+def test_no_response_raises(pieces):
+  text = "".join(pieces)
+  responses = (text, rf"\boxed{{{text}}}", f"Answer: {text}", f"{text}\n9")
+  for verify in VERIFIERS.values():
+    for response in responses:
+      verify(problem("9"), response)
+      verify(problem(text), response)
+
+
+@pytest.mark.parametrize(
+  "piece",
+  [
+    *(r"\boxed{", r"\boxed ", "{", r"\frac{1}{", "$", "he answer is"),
+    *("Answer:", " ", "1,", ".", "=", "\n", "٤"),
+  ],
+)
+def test_a_million_characters_take_no_time(piece):
+  text = piece * (1_000_000 // len(piece))
+  begin = time.process_time()
+  for name in ("boxed", "dapo", "gsm8k", "qwen"):  # the others read as these do
+    VERIFIERS[name](problem("9"), text)
+    VERIFIERS[name](problem("9"), rf"\boxed{{{text}}}")
+  # at most some 0.3 s; a square of this length would take hours
+  assert time.process_time() - begin < 10
+
+
+@pytest.mark.parametrize(
+  "answer", ["1e999999999", "9" * 5_000, "10^" * 100, "1*10^999", "9" * 500]
+)
+def test_giant_numbers_are_compared_at_once(answer):
+  begin = time.process_time()
+  for verify in VERIFIERS.values():
+    assert verify(problem("9"), rf"\boxed{{{answer}}}").reward == 0.0
+  assert time.process_time() - begin < 2
+
+
+def test_towers_of_fractions_are_compared_at_once():
+  tower = r"\frac{1}{" * 60 + "2" + "}" * 60
+  begin = time.process_time()
+  for name in ("boxed", "qwen", "integer"):
+    assert VERIFIERS[name](problem("9"), rf"\boxed{{{tower}}}").reward == 0.0
+  assert time.process_time() - begin < 2
+
+
+def test_an_answer_much_longer_than_the_gold_is_not_compared():
+  verdict = VERIFIERS["boxed"](problem("9"), rf"\boxed{{{'9' * 513}}}")
+  assert verdict == (0.0, "too long", None)
+  long = "x+" * 400 + "1"
+  assert VERIFIERS["boxed"](problem(long), rf"\boxed{{{long}}}").reward == 1.0

@@ -1,0 +1,122 @@
+"""Calls in processes: limits hold, crashes are survived, others go on."""
+
+import sys
+import threading
+import time
+
+import pytest
+
+from entrojax.answers.process_pool import Pool, Worker, WorkerError
+from tests.helpers.pool_functions import add, misbehave, which
+
+
+@pytest.fixture(scope="module")
+def pool():
+  """Returns one process; every test has to leave it usable."""
+  with Pool(misbehave, seconds=30) as made:
+    yield made
+    assert made.call("well") == "well"
+
+
+@pytest.mark.parametrize("how", ["hang", "sleep"])
+def test_a_call_that_hangs_ends_at_its_limit(how):
+  with Pool(misbehave, seconds=0.8) as pool:
+    pool.call("well")  # the start is not part of the limit
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"no answer in 0\.8 seconds"):
+      pool.call(how)
+    assert 0.8 <= time.monotonic() - begin < 10
+    assert pool.call("well") == "well"
+
+
+@pytest.mark.parametrize("how", ["die", "crash", "exit"])
+def test_a_process_that_dies_is_replaced(pool, how):
+  with pytest.raises(WorkerError, match="the process died"):
+    pool.call(how)
+  assert pool.call("well") == "well"
+
+
+@pytest.mark.parametrize(
+  "how, what",
+  [
+    ("raise", "RuntimeError: no no"),
+    ("recurse", "RecursionError"),
+    ("unwritable", "TypeError"),
+  ],
+)
+def test_what_a_call_raises_is_told_and_the_process_stays(pool, how, what):
+  pool.call("well")
+  with pytest.raises(WorkerError, match=what) as error:
+    pool.call(how)
+  assert len(str(error.value)) <= 200
+  assert pool.call("well") == "well"
+
+
+@pytest.mark.skipif(
+  sys.platform != "linux", reason="address space can be limited on Linux only"
+)
+def test_a_process_cannot_take_all_memory(pool):
+  with pytest.raises(WorkerError, match="MemoryError"):
+    pool.call("allocate")  # twice what it may have, and untouched
+
+
+def test_a_call_that_nobody_waits_for_ends_too():
+  """As if the training process had been killed while it waited."""
+  worker = Worker(misbehave.__code__.co_filename, "misbehave", None)
+  try:
+    worker._process.stdin.write('[["hang"], 0.1]\n')
+    worker._process.stdin.flush()
+    assert worker._process.wait(timeout=30) != 0
+  finally:
+    worker.stop()
+
+
+def test_what_a_function_prints_is_no_answer(pool):
+  assert pool.call("print") == "print"
+
+
+@pytest.mark.parametrize(
+  "value", ["\ud800", "a\nb", "½", "x" * 1_000_000, {"a": [1, None]}]
+)
+def test_any_value_that_json_can_write_comes_back(pool, value):
+  assert pool.call(value) == value
+
+
+def test_calls_share_processes_in_order():
+  with Pool(add, size=2) as pool:
+    assert pool.map([(1, 2), (3, 4), ("a", 1), (5, 6)])[:2] == [3, 7]
+    failed = pool.map([("a", 1), (5, 6)])
+    assert isinstance(failed[0], WorkerError) and failed[1] == 11
+
+
+def test_a_process_answers_call_after_call_until_the_pool_closes():
+  pool = Pool(which)
+  first = pool.call(0)
+  assert pool.call(0) == first
+  pool.close()
+  assert pool.call(0) != first
+  pool.close()
+
+
+def test_threads_wait_for_a_free_process():
+  found = []
+  with Pool(add) as pool:
+    threads = [
+      threading.Thread(target=lambda i=i: found.append(pool.call(i, i)))
+      for i in range(8)
+    ]
+    for thread in threads:
+      thread.start()
+    for thread in threads:
+      thread.join()
+  assert sorted(found) == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
+def test_settings_that_cannot_work_are_named():
+  with pytest.raises(ValueError, match=r"verify_pool\.size must be at least 1"):
+    Pool(add, size=0)
+  for seconds in (0.0, -1.0, float("nan"), float("inf")):
+    with pytest.raises(ValueError, match=r"verify_pool\.seconds must be above"):
+      Pool(add, seconds=seconds)
+  with pytest.raises(ValueError, match=r"verify_pool\.function must be of"):
+    Pool(lambda a: a)

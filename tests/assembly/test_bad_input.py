@@ -1,0 +1,457 @@
+"""A wrong setting ends at once, before any compilation, and says its name."""
+
+import importlib
+import subprocess
+import sys
+import warnings
+
+import jax
+import pytest
+
+from entrojax.assembly.check_methods import check_overrides
+from entrojax.assembly.check_settings import check, check_kind
+from entrojax.assembly.run import build
+from tests.helpers.paths import ROOT
+from tests.helpers.system import tiny_config, write_base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+pytestmark = pytest.mark.usefixtures("session_data")
+
+
+WRONG = {
+  "rollout.group_size": (1, r"rollout\.group_size must be at least 2, got 1"),
+  "rollout.temperature": (0.0, r"rollout\.temperature must be above 0"),
+  "rollout.prompt_buckets": ((8, 4), r"\(8, 4\) must ascend .* to below"),
+  "rollout.prompt_length": (3, r"row 0 has \d+ tokens.*prompt_length=3"),
+  "rollout.num_prompts": (0, r"rollout\.num_prompts must be at least 1"),
+  "rollout.top_p": (0.0, r"top_p must lie in \(0, 1\], got 0"),
+  "ppo_clip.clip_low": (1.5, r"clip_low must lie in \[0, 1\], got 1\.5"),
+  "ppo_clip.clip_high": (-0.1, r"clip_high must not be negative, got -0\.1"),
+  "ppo_clip.dual_clip": (1.1, r"dual_clip must be above 1 \+ clip_high"),
+  "dynamic_sampling.max_batches": (0, r"max_batches must be at least 1, got 0"),
+  "dynamic_sampling.on_exhausted": ("stop", r"on_exhausted must be one of"),
+  "training.num_microbatches": (
+    3,
+    r"responses of a mini-batch .* 3 training.num_microbatches",
+  ),
+  "training.updates_per_rollout": (3, r"num_prompts = 8 do not divide"),
+  "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),
+  "mesh": ((3, 1, 1), r"needs 3 devices"),
+  "model.fused_attention": (True, r"model\.fused_attention is True.*'cpu'"),
+  "objective": (("ppo_clop",), r"did you mean 'ppo_clip'"),
+  "advantage": (("grop",), r"advantage: there is no 'grop'.*'grpo'"),
+  "aggregation": ("token_mean", r"unknown aggregation 'token_mean'"),
+  "control.name": ("entropic_pi", r"control\.target is not set"),
+  "task.name": ("countdwon", r"did you mean 'countdown'"),
+  "task.difficulty": (9, r"task\.difficulty must lie in 1\.\.2 for countdown"),
+  "task.train_split": ("trian", r"'trian' is not a split"),
+  "evaluation.split": ("validation[:0]", r"holds no problem|empty"),
+  "model.path": ("/no/such/folder", r"model\.path: /no/such/folder"),
+  "optimizer.learning_rate": (0.0, r"optimizer\.learning_rate must be above 0"),
+  "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_wrong_value_is_named(key, base, one_device):
+  value, message = WRONG[key]
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config(base, **{key: value}))
+
+
+def test_a_batch_that_does_not_divide_over_the_mesh_is_named(base):
+  config = tiny_config(base, **{"mesh": (8, 1, 1), "rollout.num_prompts": 12})
+  config.training.updates_per_rollout = 1
+  assert len(jax.devices()) == 8
+  with pytest.raises(
+    ValueError, match=r"num_prompts = 12 .* 8 devices of mesh"
+  ):
+    build(config)
+
+
+def test_a_term_without_its_controller_is_refused(base, one_device):
+  config = tiny_config(base, objective=("ppo_clip", "entropic"))
+  with pytest.raises(ValueError, match=r"control\.name is 'no_control'"):
+    build(config)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"advantage": ("overlong_penalty", "overlong_filter", "grpo")},
+      "overlong_filter and overlong_penalty",
+    ),
+    (
+      {"advantage": ("overlong_penalty", "grpo")},
+      r"max_length - cache_length = 768 tokens are free.*12: the penalty never",
+    ),
+    ({"advantage": ("grpo", "grpo")}, r"advantage names 'grpo' twice"),
+    ({"objective": ("ppo_clip", "erc", "erc")}, r"objective names 'erc' twice"),
+    ({"advantage": ("grpo", "w_reinforce")}, "choose one baseline"),
+    ({"advantage": ("grpo", "unlikeliness")}, "unlikeliness changes rewards"),
+    ({"advantage": ("entrocraft", "grpo")}, "entrocraft needs advantages"),
+    ({"advantage": ("overlong_filter",)}, "add a baseline"),
+  ],
+)
+def test_rules_that_contradict_each_other_are_refused(
+  changes, message, base, one_device
+):
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config(base, **changes))
+
+
+@pytest.mark.parametrize(
+  ("name", "member"),
+  [
+    ("entropic_pi", "entropic"),
+    ("adaptive_coefficient", "adaptive_entropy"),
+    ("entropy_guided", "positive_reweighting"),
+    ("stage_schedule", "positive_reweighting"),
+    ("epoch_schedule", "positive_reweighting"),
+    ("stare_weights", "adaptive_stare"),
+  ],
+)
+def test_a_controller_drives_its_own_member_once_and_no_other(
+  name, member, base
+):
+  config = tiny_config(
+    base,
+    **{
+      "control.name": name,
+      "stage_schedule.num_updates": 8,
+      "epoch_schedule": {"num_epochs": 2, "updates_per_epoch": 4},
+    },
+  )
+  if not name.endswith("_schedule"):
+    config.control.target = 0.3
+  config.objective = ("ppo_clip", member)
+  check(config)
+  other = "entropic" if member != "entropic" else "positive_reweighting"
+  for members in ((), (other,), (member, other), (member, member)):
+    config.objective = ("ppo_clip", *members)
+    with pytest.raises(
+      ValueError, match=f"name is '{name}', which drives '{member}'.*once"
+    ):
+      check(config)
+
+
+@pytest.mark.parametrize(
+  ("name", "controllers"),
+  [
+    ("adaptive_entropy", "driven by 'adaptive_coefficient'"),
+    (
+      "positive_reweighting",
+      "by 'entropy_guided' or 'stage_schedule' or 'epoch_schedule'",
+    ),
+    ("adaptive_stare", "driven by 'stare_weights'"),
+  ],
+)
+def test_a_driven_member_without_a_controller_is_told_which(
+  name, controllers, base
+):
+  config = tiny_config(base, objective=("ppo_clip", name))
+  with pytest.raises(
+    ValueError,
+    match=f"has '{name}' but control.name is 'no_control'.*{controllers}",
+  ):
+    check(config)
+
+
+def test_a_schedule_takes_no_target(base):
+  config = tiny_config(base, **SCHEDULED, **{"control.target": 0.3})
+  with pytest.raises(
+    ValueError, match=r"control\.target is set .*'stage_schedule' holds no"
+  ):
+    check_overrides(config, ["control.target"])
+  check(config)  # a method's config may have one, for its other controllers
+
+
+def test_a_setting_of_the_controller_that_is_not_set_is_named(base):
+  config = tiny_config(base, **SCHEDULED)
+  config.stage_schedule.num_updates = None
+  with pytest.raises(ValueError, match=r"stage_schedule\.num_updates is not"):
+    check(config)
+
+
+SCHEDULED = {
+  "objective": ("ppo_clip", "positive_reweighting"),
+  "control.name": "stage_schedule",
+  "stage_schedule.num_updates": 8,
+}
+
+
+def test_stare_beside_a_controller_of_another_target_is_refused(base):
+  config = tiny_config(
+    base,
+    **{
+      "objective": ("ppo_clip", "adaptive_stare"),
+      "control.name": "stare_weights",
+      "control.target": 0.4,
+    },
+  )
+  with pytest.raises(
+    ValueError, match=r"adaptive_stare\.target = 0\.3 must be control\.target"
+  ):
+    check(config)
+
+
+@pytest.mark.parametrize(
+  "key", ["steer.min_weight", "seed_grpo.alpha", "entropic_pi.kp", "clusters.x"]
+)
+def test_a_setting_of_what_is_not_enabled_is_refused(key, base):
+  config = tiny_config(base)
+  with pytest.raises(ValueError, match=f"{key} is set and would do nothing"):
+    check_overrides(config, ["ppo_clip.clip_high", "seed", key])
+
+
+def test_a_setting_of_what_is_enabled_is_not_refused(base):
+  config = tiny_config(
+    base,
+    advantage=("dr_grpo", "seed_grpo"),
+    objective=("ppo_clip", "entropic"),
+    **{"control.name": "entropic_pi", "control.target": 0.5},
+  )
+  keys = ("seed_grpo.alpha", "clusters.equality", "entropic_pi.kp")
+  check_overrides(config, (*keys, "rollout.group_size", "projection.enabled"))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"clusters.equality": "equal"}, r"clusters\.equality .*'equal'"),
+    ({"clusters.unparsed": "none"}, r"clusters\.unparsed .*'none'"),
+    (
+      {"clusters.equality": "verified", "task.name": "sudoku"},
+      "'verified' but task 'sudoku'",
+    ),
+    ({"seed_grpo.form": "cubic"}, r"form .*'cubic'"),
+    ({"seed_grpo.estimator": "rae"}, r"estimator .*'rae'"),
+    ({"seed_grpo.alpha": -1.0}, r"alpha .*-1\.0"),
+    ({"training.scope": "device"}, r"training\.scope .*'device'"),
+  ],
+)
+def test_semantic_settings_that_cannot_work_are_named(
+  changes, message, base, one_device
+):
+  config = tiny_config(base, advantage=("dr_grpo", "seed_grpo"))
+  config.rollout.prompt_length = 64
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ValueError, match=message):
+    build(config)
+
+
+def test_two_weights_of_right_responses_are_warned_about(base):
+  config = tiny_config(
+    base,
+    advantage=("w_reinforce",),
+    objective=("ppo_clip", "positive_reweighting"),
+    **{"control.name": "entropy_guided", "control.target": 0.4},
+  )
+  with pytest.warns(UserWarning, match="w_reinforce in advantage: both"):
+    check(config)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"advantage": ("unlikeliness", "w_reinforce")}, "shaping would do noth"),
+    ({"advantage": ("overlong_penalty", "psr")}, "shaping would do nothing"),
+    ({"advantage": ("nsr", "grpo_dropout")}, "whose signal that would remove"),
+    ({"advantage": ("psr", "entrocraft")}, "nothing would be left"),
+    ({"objective": ("entropy_bonus",)}, "objective has no surrogate"),
+    ({"objective": ("reference_kl",)}, "objective has no surrogate"),
+    ({"sent.beta_high": 0.01}, r"sent\.beta_high = 0\.01"),
+    (
+      {"objective": ("ce_gppo", "steer"), "ce_gppo.clip_high": 0.5},
+      r"steer\.clip_high = 0\.2 must be ce_gppo\.clip_high = 0\.5",
+    ),
+  ],
+)
+def test_what_would_undo_itself_is_refused(changes, message, base, one_device):
+  config = tiny_config(base, objective=("ppo_clip", "sent"))
+  config.overlong_penalty.update({"max_length": 12, "cache_length": 2})
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ValueError, match=message):
+    build(config)
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("training.scope", "micro", "the one part is the mini-batch"),
+    ("rollout.top_p", 0.9, r"rollout\.top_p is 0\.9: samples are not"),
+    ("rollout.top_k", 5, r"rollout\.top_k is 5: samples are not"),
+  ],
+)
+def test_a_setting_that_hardly_means_what_it_does_is_warned_about(
+  key, value, message, base
+):
+  with pytest.warns(UserWarning, match=message):
+    check(tiny_config(base, **{key: value}))
+
+
+@pytest.mark.parametrize(
+  ("rule", "groups"),
+  [
+    ("nsr", "all wrong:"),
+    ("psr", "all right:"),
+    ("w_reinforce", "all right or all wrong:"),
+    ("grpo", None),
+  ],
+)
+def test_dynamic_sampling_that_drops_a_rules_signal_is_warned_about(
+  rule, groups, base
+):
+  config = tiny_config(
+    base, **{"advantage": (rule,), "dynamic_sampling.enabled": True}
+  )
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    check(config)
+    config.dynamic_sampling.enabled = False
+    check(config)
+  told = [
+    str(w.message) for w in caught if "dynamic_sampling" in str(w.message)
+  ]
+  assert len(told) == (groups is not None)
+  assert all(
+    f"groups that are {groups}" in text and rule in text for text in told
+  )
+
+
+def test_gspo_under_another_aggregation_is_refused(base):
+  config = tiny_config(base, objective=("gspo",))
+  with pytest.raises(
+    ValueError, match=r"aggregation must be 'seq-mean-token-mean' .*token-mean"
+  ):
+    check(config)
+
+
+def test_steer_beside_another_clip_range_is_refused(base):
+  config = tiny_config(
+    base, **{"objective": ("ppo_clip", "steer"), "ppo_clip.clip_high": 0.28}
+  )
+  with pytest.raises(ValueError, match=r"steer\.clip_high = 0\.2 .* 0\.28"):
+    check(config)
+
+
+@pytest.mark.parametrize(
+  "objective",
+  [("kl_cov",), ("ppo_clip", "erc"), ("reinforce", "sent_released")],
+)
+def test_a_method_that_one_update_per_rollout_makes_inert_is_warned_about(
+  objective, base, recwarn
+):
+  config = tiny_config(base, objective=objective)
+  check(config)
+  assert not recwarn
+  config.training.updates_per_rollout = 1
+  with pytest.warns(
+    UserWarning, match=rf"updates_per_rollout is 1: {objective[-1]}"
+  ):
+    check(config)
+
+
+def run_main(*arguments):
+  return subprocess.run(
+    [sys.executable, "-m", "entrojax.main", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_help_is_no_error():
+  done = run_main("--help")
+  assert done.returncode == 0
+  for flag in ("--workdir", "--coordinator"):
+    assert flag in done.stdout
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path):
+  done = run_main(
+    "--config=configs/countdown.py:test",
+    "--config.optimizer.learning_rat=1e-4",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode != 0
+  assert "learning_rat" in done.stderr
+  assert "learning_rate" in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_without_effect_ends_the_command(tmp_path):
+  done = run_main(
+    "--config=configs/countdown.py:test",
+    "--config.steer.min_weight=0.5",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: steer.min_weight is set and would do")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_value_leaves_no_traceback(tmp_path):
+  done = run_main(
+    "--config=configs/countdown.py:test",
+    "--config.rollout.group_size=1",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: rollout.group_size")
+  assert "Traceback" not in done.stderr
+
+
+MORE = {
+  "seed": (-1, r"seed must be at least 0"),
+  "ppo_clip.clip_high": (float("nan"), r"ppo_clip\.clip_high must be finite"),
+  "objective": (("erc", "ppo_clip"), r"after a surrogate"),
+  "optimizer.max_grad_norm": (0.0, r"optimizer\.max_grad_norm must be above 0"),
+  "optimizer.b1": (2.0, r"optimizer\.b1 must lie in \[0, 1\)"),
+  "optimizer.weight_decay": (-1.0, r"optimizer\.weight_decay must not"),
+  "optimizer.warmup_steps": (-1, r"optimizer\.warmup_steps must not"),
+  "optimizer.mu_dtype": ("float16", r"optimizer\.mu_dtype must be one of"),
+  "control.target": (0.4, r"control\.target is 0\.4 but control\.name"),
+  "mesh": ((-1, 0, 1), r"mesh sizes are -1 or positive"),
+}
+
+
+@pytest.mark.parametrize("key", MORE)
+def test_what_would_run_and_be_wrong_is_named(key, base, one_device):
+  value, message = MORE[key]
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config(base, **{key: value}))
+
+
+def test_two_surrogates_are_refused(base, one_device):
+  config = tiny_config(base, objective=("ppo_clip", "cispo"))
+  with pytest.raises(ValueError, match="it takes one surrogate"):
+    build(config)
+
+
+@pytest.mark.parametrize("name", ["chain", "policy_loss"])
+def test_what_composes_objectives_is_not_one(name, base, one_device):
+  with pytest.raises(ValueError, match=f"there is no '{name}'"):
+    build(tiny_config(base, objective=(name,)))
+
+
+@pytest.mark.parametrize(
+  ("name", "sft", "message"),
+  [
+    ("sft", False, "is one of entrojax.sft: .* such as configs/grpo.py"),
+    ("grpo", True, "is one of entrojax.main: .* such as configs/sft.py"),
+  ],
+)
+def test_a_config_of_another_command_is_named(name, sft, message):
+  config = importlib.import_module(f"configs.{name}").get_config()
+  check_kind(config, sft=not sft)
+  with pytest.raises(ValueError, match=message):
+    check_kind(config, sft=sft)

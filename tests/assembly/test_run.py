@@ -1,0 +1,56 @@
+"""What a config makes of itself before a run."""
+
+import jax.numpy as jnp
+import pytest
+
+from configs import default
+from entrojax.assembly.methods import (
+  make_controller,
+  make_members,
+  needs_reference,
+)
+from entrojax.control import PIState
+from entrojax.objectives import chain
+
+MEMBERS = (
+  "entropic",
+  "entropy_bonus",
+  "erc",
+  "positive_reweighting",
+  "reference_kl",
+  "sent",
+  "sent_released",
+  "stare",
+  "top_entropy",
+)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_reference_is_needed_by_who_reads_it(name):
+  config = default.get_config()
+  config.objective = ("ppo_clip", name)
+  needed = needs_reference(chain(*make_members(config).values()))
+  assert needed == (name in ("reference_kl", "sent"))
+
+
+def test_a_controller_has_its_target_and_the_settings_of_its_section():
+  config = default.get_config()
+  config.control.update({"name": "entropic_pi", "target": 0.5})
+  config.entropic_pi.update({"kp": 3.0, "ki": 0.25})
+  controller = make_controller(config)
+  state = PIState(integral=jnp.float32(0.5))
+  # exact in binary
+  found = controller.coefficient(state, jnp.float32(0.625))
+  assert found == 3.0 * 0.125 + 0.25 * 0.5
+
+
+def test_a_schedule_has_the_settings_of_its_section():
+  config = default.get_config()
+  config.control.name = "stage_schedule"
+  config.stage_schedule.num_updates = 4
+  controller = make_controller(config)
+  state, found = controller.transform.init(()), []
+  for _ in range(5):
+    found.append(float(controller.coefficient(state, jnp.float32(0.3))))
+    _, state = controller.transform.update((), state, entropy=jnp.float32(0.3))
+  assert found == [0, 0, 0, 0.5, 1]

@@ -1,0 +1,76 @@
+"""A run's policy as a folder that the next run, or anyone, can begin with."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from entrojax import export as export_module
+from entrojax.models import hugging_face
+from entrojax.system.checkpoint import Checkpoints
+from entrojax.types import TrainState
+from tests.helpers.system import SIZES, write_base
+from tests.helpers.tiny_models import random_params
+
+
+@pytest.fixture
+def run(tmp_path):
+  """Returns a run directory, its base and the parameters it has reached."""
+  base = write_base(tmp_path / "base")
+  workdir, params = tmp_path / "run", random_params(SIZES)
+  workdir.mkdir()
+  no_adapter = {"rank": 0, "alpha": 1.0, "projections": []}
+  config = {"model": {"path": str(base)}, "lora": no_adapter}
+  (workdir / "config.json").write_text(json.dumps(config))
+  checkpoints = Checkpoints(workdir / "checkpoints", keep=2)
+  for step, scale in ((3, 0.0), (7, 1.0)):
+    state = TrainState(
+      params=jax.tree.map(lambda x, s=scale: s * x, params),
+      opt_state={"control": np.zeros(2, np.float32)},
+      step=np.array(step),
+    )
+    checkpoints.save(step, state, jax.random.key(0), {})
+  checkpoints.close()
+  return workdir, base, params
+
+
+def test_the_newest_policy_is_written_beside_what_the_base_had(
+  run, tmp_path, capsys
+):
+  workdir, base, params = run
+  out = tmp_path / "out"
+  export_module.main([str(workdir), "--output", str(out)])
+  assert f"done: {out}, after 7 rollout steps" in capsys.readouterr().out
+  sizes, found = hugging_face.load(out)
+  assert sizes == SIZES
+  jax.tree.map(np.testing.assert_array_equal, found, params)
+  for name in ("tokenizer.json", "config.json"):
+    assert (out / name).read_bytes() == (base / name).read_bytes()
+  left = {path.name for path in (workdir / "checkpoints").iterdir()}
+  assert {"3", "7"} <= left
+
+
+def test_a_folder_of_another_kind_is_refused(run, tmp_path, capsys):
+  _, base, _ = run
+  with pytest.raises(SystemExit) as exit:
+    export_module.main([str(base), "--output", str(tmp_path / "out")])
+  assert exit.value.code == 2
+  assert "base holds no run with checkpoints" in capsys.readouterr().err
+
+
+def test_a_base_of_other_sizes_is_refused(run, tmp_path):
+  workdir, base, _ = run
+  raw = json.loads((base / "config.json").read_text())
+  raw["hidden_size"] = 32
+  (base / "config.json").write_text(json.dumps(raw))
+  with pytest.raises(ValueError, match=r"checkpoints/7: cannot read these"):
+    export_module.export(workdir, tmp_path / "out")
+
+
+def test_a_run_without_a_checkpoint_is_refused(run, tmp_path):
+  workdir, _, _ = run
+  (workdir / "checkpoints").rename(tmp_path / "elsewhere")
+  (workdir / "checkpoints").mkdir()
+  with pytest.raises(ValueError, match="checkpoints holds no checkpoint"):
+    export_module.export(workdir, tmp_path / "out")

@@ -1,0 +1,233 @@
+"""Packed rows: each example alone in its own, and nothing lost on the way."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entrojax.control import no_control
+from entrojax.data.packing import Example, PackedStream, make_batch, pack
+from entrojax.entropy.token_stats import unembed
+from entrojax.models import decoder
+from entrojax.objectives import aggregation, reinforce
+from entrojax.system.sharding import (
+  by_row,
+  make_mesh,
+  param_shardings,
+  replicated,
+)
+from entrojax.update.train_step import init_state, make_update
+from tests.helpers.updates import SPLITS, recording_sgd, totals
+
+ROW_LENGTH = 12
+
+
+def random_example(rng, prompt_length, response_length):
+  draw = lambda n: rng.integers(3, 11, n).astype(np.int32)
+  return draw(prompt_length), draw(response_length)
+
+
+@pytest.fixture(scope="module")
+def rows():
+  """Returns 8 rows of 1 to 4 examples, some full, some not."""
+  rng = np.random.default_rng(0)
+  lengths = [
+    *([(3, 4), (1, 1), (2, 1)], [(5, 7)], [(1, 2), (4, 5)], [(2, 2)]),
+    *([(1, 1)] * 4, [(3, 1), (3, 5)], [(2, 3), (2, 4)], [(6, 2), (1, 3)]),
+  ]
+  return [[random_example(rng, *pair) for pair in row] for row in lengths]
+
+
+# -- a loss and its gradients -------------------------------------------------
+
+
+def alone(model, rows):
+  """Makes loss(params): the cross-entropy of each example read by itself."""
+
+  def log_probs(params, prompt, response):
+    tokens = jnp.concatenate([prompt, response])[None]
+    hidden, _ = model.apply(params, tokens, jnp.arange(tokens.size)[None])
+    logits = unembed(hidden, model.unembedding(params))[0, len(prompt) - 1 : -1]
+    every = jax.nn.log_softmax(logits)
+    return jnp.take_along_axis(every, response[:, None], axis=1)
+
+  def loss(params):
+    of_examples = [log_probs(params, *pair) for row in rows for pair in row]
+    return -jnp.mean(jnp.concatenate(of_examples))
+
+  return loss
+
+
+def packed_update(model, params, batch, *, mesh=(1, 1, 1), **options):
+  """Returns (metrics, gradients) of one update on a batch."""
+  mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
+  optimizer = recording_sgd(no_control(), 0.05)
+  update = make_update(
+    model,
+    reinforce(),
+    aggregation.token_mean,
+    no_control(),
+    optimizer,
+    mesh=mesh,
+    **options,
+  )
+  state = init_state(params, optimizer)
+  shardings = param_shardings(mesh, state)
+  run = jax.jit(update, out_shardings=(shardings, replicated(mesh)))
+  end, metrics = run(
+    jax.device_put(state, shardings),
+    None,
+    jax.device_put(batch, by_row(mesh)),
+    jax.device_put(jax.random.key(0), replicated(mesh)),
+  )
+  return totals(metrics), jax.device_get(end.opt_state["record"])
+
+
+@pytest.mark.parametrize("split", [None, *SPLITS])
+def test_packed_loss_and_gradients_are_those_of_examples_alone(
+  split, sizes, tiny_model, rows, float64
+):
+  model = decoder(sizes, dtype=jnp.float64)
+  params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tiny_model[1])
+  loss, gradients = jax.jit(jax.value_and_grad(alone(model, rows)))(params)
+  batch = make_batch(rows, ROW_LENGTH, pad_id=0)
+  metrics, found = packed_update(model, params, batch, **SPLITS.get(split, {}))
+  # float64 sums in another order; a metric is a float32 scalar
+  np.testing.assert_allclose(metrics["actor/loss"], loss, rtol=1e-6)
+  jax.tree.map(
+    lambda f, e: np.testing.assert_allclose(f, e, rtol=1e-8, atol=1e-11),
+    found,
+    jax.device_get(gradients),
+  )
+
+
+def test_without_restarting_positions_examples_would_see_each_other(
+  sizes, tiny_model, rows
+):
+  model, params = tiny_model
+  batch = make_batch(rows, ROW_LENGTH, pad_id=0)
+  running = np.broadcast_to(np.arange(ROW_LENGTH), batch.positions.shape)
+  mixed = dataclasses.replace(
+    batch, positions=np.where(batch.positions < 0, -1, running)
+  )
+  losses = [
+    packed_update(model, params, b)[0]["actor/loss"] for b in (batch, mixed)
+  ]
+  assert abs(losses[0] - losses[1]) > 1e-2
+
+
+def test_an_example_in_the_cache_is_not_seen_by_the_next(tiny_model):
+  model, params = tiny_model
+  rng = np.random.default_rng(1)
+  first, second = (rng.integers(3, 11, (2, n)) for n in (4, 5))
+  apply = jax.jit(model.apply)
+  _, cache = apply(
+    params,
+    jnp.asarray(first),
+    jnp.broadcast_to(jnp.arange(4), (2, 4)),
+    model.init_cache(2, 9),
+  )
+  positions = jnp.broadcast_to(jnp.arange(5), (2, 5))
+  behind, _ = apply(params, jnp.asarray(second), positions, cache)
+  alone, _ = apply(params, jnp.asarray(second), positions)
+  # float32 sums over 9 keys instead of 5
+  np.testing.assert_allclose(behind, alone, rtol=1e-5, atol=1e-5)
+
+
+# -- rows ---------------------------------------------------------------------
+
+
+def test_a_batch_is_laid_out_as_the_head_of_the_file_shows():
+  row = [([5, 6, 7], [8, 2]), ([5, 6], [8, 9, 9, 2]), ([5], [8, 2])]
+  batch = make_batch([row], 16, pad_id=0)
+  assert batch.tokens.tolist() == [
+    [5, 6, 7, 8, 2, 5, 6, 8, 9, 9, 2, 5, 8, 2, 0, 0]
+  ]
+  assert batch.positions.tolist() == [
+    [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 0, 1, 2, -1, -1]
+  ]
+  assert batch.response_mask.tolist() == [
+    [0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0]
+  ]
+  np.testing.assert_array_equal(batch.advantages, 1)
+
+
+def test_an_example_goes_into_the_fullest_row_with_room():
+  # 6 | 6 5 does not fit beside 6: a row each; 3 goes beside 7, 4 beside 6
+  assert list(pack([7, 6, 3, 4, 9], 10)) == [[0, 2], [1, 3], [4]]
+  # one open row: what does not fit closes it
+  assert list(pack([7, 6, 3, 4], 10, open_rows=1)) == [[0], [1, 2], [3]]
+
+
+def test_packing_keeps_every_example_and_fills_nearly_all():
+  lengths = np.random.default_rng(0).integers(5, 40, 3000)
+  rows = list(pack(lengths.tolist(), 64))
+  assert sorted(i for row in rows for i in row) == list(range(3000))
+  filled = [int(lengths[row].sum()) for row in rows]
+  assert max(filled) <= 64
+  assert np.mean(filled) > 0.97 * 64
+
+
+# -- the stream ---------------------------------------------------------------
+
+
+def tokens_of(batch):
+  """Returns the examples of a batch as tuples of tokens."""
+  found = []
+  for tokens, positions in zip(batch.tokens, batch.positions, strict=True):
+    starts = [*np.flatnonzero(positions == 0), int(np.sum(positions >= 0))]
+    found += [
+      tuple(tokens[a:b].tolist()) for a, b in itertools.pairwise(starts)
+    ]
+  return found
+
+
+def stream_of(count=23, **options):
+  """Returns a stream of examples whose prompt says their number."""
+  examples = [
+    Example(
+      np.full(1 + i % 4, 3 + i),
+      [np.full(2, 50 + j) for j in range(1 + i % 3)],
+    )
+    for i in range(count)
+  ]
+  settings = {"num_rows": 2, "row_length": ROW_LENGTH, "pad_id": 0, "seed": 1}
+  return PackedStream(examples, **{**settings, **options})
+
+
+def test_an_epoch_shows_every_example_once_with_responses_that_vary():
+  stream = stream_of(num_rows=1)
+  rows, filled = stream.rows_of_first_epoch()
+  epochs = []
+  for _ in range(2):
+    shown = []
+    while len(shown) < 23:
+      shown += tokens_of(next(stream))
+    epochs.append({example[0]: example for example in shown})
+    assert len(shown) == len(epochs[-1]) == 23
+  assert epochs[0] != epochs[1]
+  tokens = sum(len(example) for example in epochs[0].values())
+  assert filled == pytest.approx(tokens / (rows * ROW_LENGTH))
+
+
+def test_a_resumed_stream_goes_on_as_if_it_had_not_stopped():
+  stream = stream_of()
+  for _ in range(5):  # beyond the first epoch
+    next(stream)
+  resumed = stream_of()
+  resumed.restore(stream.state())
+  for _ in range(7):
+    jax.tree.map(np.testing.assert_array_equal, next(resumed), next(stream))
+
+
+def test_a_stream_of_other_examples_is_refused():
+  with pytest.raises(ValueError, match=r"num_examples=23 .* num_examples=22"):
+    stream_of(22).restore(stream_of(23).state())
+
+
+def test_few_examples_make_batches_of_several_epochs():
+  batch = next(stream_of(1, num_rows=3))
+  assert tokens_of(batch) == [(3, 50, 50)] * 3

@@ -1,0 +1,251 @@
+"""What a rehearsal reads off programs, and what it refuses.
+
+Compiling for a TPU needs libtpu, which is an extra; what is tested here runs on
+programs for the CPU.
+"""
+
+import functools
+import types
+
+import jax
+from jax import P
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import qwen25_7b_dapo, qwen25_32b_kl_cov
+from entrojax.assembly.check_rows import check_divisibility
+from entrojax.assembly.check_settings import check
+from entrojax.assembly.methods import make_recipe
+from entrojax.assembly.model import make_model
+from entrojax.entropy.token_stats import token_stats
+from entrojax.models import fused
+from entrojax.system.sharding import make_mesh
+from experiments import hlo, rehearse, scale
+from tests.helpers.system import SIZES
+
+
+def gather_in_a_loop(mesh, times):
+  """Returns a compiled loop that gathers f32[8, 4] in each turn."""
+
+  @functools.partial(
+    jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P("data")
+  )
+  def run(x):
+    def turn(i, x):
+      whole = jax.lax.all_gather(x * i, "data", tiled=True)
+      return x + jnp.sum(whole)
+
+    return jax.lax.fori_loop(0, times, turn, x)
+
+  return jax.jit(run).lower(jnp.ones((8, 4))).compile()
+
+
+def test_a_collective_counts_as_often_as_its_loop_runs():
+  mesh = make_mesh((8, 1, 1))
+  program = hlo.read(gather_in_a_loop(mesh, 5).as_text())
+  assert program.collectives["all-gather"] == 5 * 8 * 4 * 4
+
+
+def test_the_largest_array_is_found():
+  compiled = jax.jit(lambda x: jnp.sum(jnp.sort(x.T, axis=0), axis=1))
+  text = compiled.lower(jnp.ones((30, 50))).compile().as_text()
+  name, size = hlo.read(text).largest
+  assert name in ("f32[30,50]", "f32[50,30]")
+  assert size == 30 * 50 * 4
+
+
+def test_cycles_count_as_often_as_they_are_spent_and_bear_their_origin():
+  text = """HloModule m
+%turn (x: f32[4]) -> f32[4] {
+  ROOT %a = f32[4]{0} add(%x, %x), metadata={op_name="jit(f)/while/body/layer/add"}, backend_config={"estimated_cycles":"7"}
+}
+%test (x: f32[4]) -> pred[] {
+  ROOT %t = pred[] constant(true)
+}
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %w = f32[4]{0} while(%x), condition=%test, body=%turn, backend_config={"known_trip_count":{"n":"5"}}
+  ROOT %c = f32[4]{0} copy(%w), backend_config={"estimated_cycles":"9"}
+}
+"""  # noqa: E501
+  program = hlo.read(text)
+  assert program.cycles == 5 * 7 + 9
+  assert program.dearest == {"layer/add": 35, "made by the compiler": 9}
+
+
+def test_products_count_as_often_as_they_run():
+  def run(x, w):
+    x, _ = jax.lax.scan(lambda x, w: (x @ w, None), x, w)
+    return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x.T, lambda x: x @ x.T, x)
+
+  jaxpr = jax.make_jaxpr(run)(jnp.ones((2, 3)), jnp.ones((7, 3, 3))).jaxpr
+  assert hlo.flops(jaxpr).total == 7 * 2 * (2 * 3 * 3) + 2 * (2 * 3 * 2)
+
+
+def test_products_on_a_mesh_count_on_every_device():
+  mesh = make_mesh((8, 1, 1))
+  run = jax.shard_map(
+    lambda x, w: x @ w,
+    mesh=mesh,
+    in_specs=(P("data"), P()),
+    out_specs=P("data"),
+  )
+  jaxpr = jax.make_jaxpr(run)(jnp.ones((16, 3)), jnp.ones((3, 5))).jaxpr
+  assert hlo.flops(jaxpr).total == 2 * 16 * 3 * 5
+
+
+def test_kernels_count_on_the_blocks_that_they_do_not_skip(monkeypatch):
+  monkeypatch.setattr(fused, "_BLOCK", 128)
+  batch, heads, queries, keys, width = 3, 4, 256, 384, 64
+  of = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+  ids = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+
+  def run(q, k, v, seen):
+    attend = jax.checkpoint(functools.partial(fused.attend, None))
+    turns = jax.lax.map(lambda q: jnp.sum(attend(q, k, v, seen)), q)
+    return jnp.sum(turns)
+
+  jaxpr = jax.make_jaxpr(jax.grad(run, (0, 1, 2)))(
+    of(5, batch, queries, heads, width),
+    *[of(batch, keys, 2, width)] * 2,
+    fused.Examples(ids(batch, queries), ids(batch, keys)),
+  )
+  block = 2 * 128 * 128 * width  # one product
+  blocks = 2 + 3  # of 2 x 3, that the queries of slots 128 to 383 see
+  products = 2 + 2 + 5  # forward, that again, and backward
+  found = hlo.flops(jaxpr)
+  assert found.kernels == 5 * batch * heads * products * blocks * block
+  # outside: of each query's output and its gradient, one product
+  outside = 5 * batch * heads * queries * 2 * width
+  assert found.total == found.kernels + outside
+
+
+def test_calls_of_kernels_are_told_since_none_has_an_estimate(capsys):
+  text = """HloModule m
+%turn (x: f32[4]) -> f32[4] {
+  ROOT %a = f32[4]{0} custom-call(%x), custom_call_target="tpu_custom_call", backend_config={}
+}
+%test (x: f32[4]) -> pred[] {
+  ROOT %t = pred[] constant(true)
+}
+ENTRY %main (x: f32[4]) -> f32[4] {
+  ROOT %w = f32[4]{0} while(%x), condition=%test, body=%turn, backend_config={"known_trip_count":{"n":"5"}}
+}
+"""  # noqa: E501
+  assert hlo.read(text).num_kernels == 5
+  compiled = jax.jit(jnp.sin).lower(1.0).compile()
+  lowered = types.SimpleNamespace(
+    compile=lambda: types.SimpleNamespace(
+      memory_analysis=compiled.memory_analysis, as_text=lambda: text
+    )
+  )
+  chip, flops = (
+    rehearse.CHIPS["v5p"],
+    hlo.Flops(total=10**15, kernels=918 * 10**12),
+  )
+  rehearse.describe("part", lowered, flops, chip, 2, "nothing")
+  # a device has half of them, and makes 459 T a second
+  told = "5 calls of kernels, at least 1.000 s of products"
+  assert told in capsys.readouterr().out
+
+
+def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
+  monkeypatch, capsys
+):
+  monkeypatch.setattr(scale, "VOCABULARY", 300)
+  monkeypatch.setattr(scale, "WIDTH", 8)
+  rng = np.random.default_rng(0)
+  arguments = (
+    np.float32(rng.normal(size=(1, 64, 8))),
+    np.float32(rng.normal(size=(300, 8))),
+    np.int32(rng.integers(0, 300, (1, 64))),
+    np.float32(rng.normal(size=(2, 1, 64))),
+  )
+  chunked = functools.partial(token_stats, chunk_elements=64 * 128)
+  (plain, flops), (ours, our_flops) = (
+    scale.statistics_graph(stats, 64) for stats in (scale.naive_stats, chunked)
+  )
+  jax.tree.map(
+    # float32 sums of 300 terms, in another order
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    plain(*arguments),
+    ours(*arguments),
+  )
+  # logits once, and two gradients of them; chunks of 128 rows are made twice
+  assert flops == 3 * 2 * 64 * 300 * 8
+  assert our_flops == 4 * 2 * 64 * 3 * 128 * 8
+  scale.statistics_memory(64)
+  assert "token_stats" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def config():
+  """Returns the paper's run, with little of everything."""
+  config = qwen25_7b_dapo.get_config()
+  check(config)
+  config.model.update({"dtype": "float32", "fused_attention": False})
+  config.rollout.update(
+    {
+      "num_prompts": 16,
+      "group_size": 2,
+      "prompt_length": 4,
+      "response_length": 8,
+      "num_slots": 16,
+    }
+  )
+  config.training.update({"updates_per_rollout": 2, "num_microbatches": 2})
+  config.advantage = ("grpo",)
+  return config
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_both_parts_compile_from_shapes_alone(config, rank, capsys):
+  config = config.copy_and_resolve_references()
+  config.lora.rank = rank
+  mesh = make_mesh((2, 2, 2))
+  model, recipe = make_model(config, SIZES, mesh), make_recipe(config)
+  chip = rehearse.CHIPS["v5p"]
+  for lowered, flops in (
+    rehearse.lowered_update(config, recipe, model, mesh, platform="cpu"),
+    rehearse.lowered_decoding(config, model, mesh, platform="cpu"),
+  ):
+    assert flops.total > flops.kernels == 0
+    rehearse.describe("part", lowered, flops, chip, 8, "nothing")
+  told = capsys.readouterr().out
+  assert told.count("% of 102.01 GB") == 2
+  assert "all-gather" in told
+
+
+@pytest.mark.parametrize(
+  ("module", "preset", "num_devices"),
+  [
+    (qwen25_7b_dapo, "", 64),
+    (qwen25_7b_dapo, "v5e", 256),
+    (qwen25_7b_dapo, "long", 64),
+    (qwen25_32b_kl_cov, "", 256),
+  ],
+)
+def test_the_rows_of_a_pod_s_config_divide_over_its_slice(
+  module, preset, num_devices
+):
+  config = module.get_config(*[preset] * bool(preset))
+  check(config)
+  data, fsdp, tensor = config.mesh
+  assert fsdp == -1
+  check_divisibility(config, num_devices // tensor)
+  # a key-value head lies on one device, or a cache is copied
+  heads = rehearse.sizes_of(config.model.path).num_key_value_heads
+  assert data == 1
+  assert heads % tensor == 0
+
+
+def test_an_unknown_preset_is_named():
+  with pytest.raises(ValueError, match="no preset 'v9'"):
+    qwen25_7b_dapo.get_config("v9")
+
+
+def test_an_unknown_model_or_chip_is_named():
+  with pytest.raises(ValueError, match=r"Qwen9-1T is not a folder"):
+    rehearse.sizes_of("models/Qwen9-1T")
+  with pytest.raises(ValueError, match=r"--topology=v99:2x2.*v5p"):
+    rehearse.topology_devices("v99:2x2")

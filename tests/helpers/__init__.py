@@ -1,0 +1,1 @@
+"""Batches, tiny models, runs and processes that several test files share."""

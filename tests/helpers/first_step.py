@@ -1,0 +1,43 @@
+"""The first rollout step of configs/grpo.py, on the shipped base, in numbers.
+
+    python -m tests.helpers.first_step
+
+writes tests/first_step.json, which test_system compares with: whoever changes
+what the first step computes sees it, and says so by writing the file again.
+"""
+
+import json
+from pathlib import Path
+import tempfile
+
+from configs import grpo
+from entrojax.train import train
+from tests.helpers.paths import GOLDENS
+from tests.helpers.system import numbers
+
+FILE = GOLDENS / "first_step.json"
+NAMES = (
+  "actor/entropy",
+  "actor/grad_norm",
+  "actor/loss",
+  "critic/rewards/mean",
+  "response_length/mean",
+  "rollout/tokens",
+)
+
+
+def first_step(workdir: Path) -> dict[str, float]:
+  """Returns the metrics of the first rollout step."""
+  config = grpo.get_config("test")
+  config.mesh = (1, 1, 1)
+  config.num_rollout_steps = 1
+  train(config, workdir)
+  row = numbers(workdir)[1]
+  return {name: row[name] for name in NAMES}
+
+
+if __name__ == "__main__":
+  with tempfile.TemporaryDirectory() as folder:
+    text = json.dumps(first_step(Path(folder) / "run"), indent=2)
+  FILE.write_text(text + "\n")
+  print(text)

@@ -1,0 +1,267 @@
+"""The objectives that the shared suite holds to account, and its helpers.
+
+A method to come adds a row to OBJECTIVES and, if it has a strength, one to
+ZERO_STRENGTH (a term or a transform) or EQUALS (a surrogate).
+"""
+
+import dataclasses
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from entrojax.objectives import (
+  adaptive_entropy,
+  adaptive_stare,
+  aggregation,
+  bcpg,
+  ce_gppo,
+  chain,
+  cispo,
+  clip_cov,
+  entropic,
+  entropy_advantage,
+  entropy_bonus,
+  erc,
+  gspo,
+  kl_cov,
+  negative_sample_augmentation,
+  policy_loss,
+  positive_reweighting,
+  ppo_clip,
+  reference_kl,
+  reinforce,
+  sent,
+  sent_released,
+  stare,
+  steer,
+  top_entropy,
+)
+from entrojax.objectives.chain import add_term
+from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
+from entrojax.types import ScoredTokens
+
+
+def few_tokens(make, **settings):
+  """Makes an objective whose fraction is large, for tests have few tokens."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    return make(**settings)
+
+
+# All candidates are dropped: which ones a key draws depends on their places.
+drop_all = functools.partial(
+  few_tokens, clip_cov, fraction=1.0, cov_low=0.1, cov_high=5.0
+)
+pull_some = functools.partial(few_tokens, kl_cov, fraction=0.2)
+
+OBJECTIVES = {
+  "reinforce": reinforce(),
+  "bcpg": bcpg(tau=0.1),
+  "ppo_clip": ppo_clip(),
+  "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
+  "gspo": gspo(clip_low=0.1, clip_high=0.1),
+  "cispo": cispo(),
+  "ce_gppo": ce_gppo(dual_clip=1.5),
+  "clip_cov": drop_all(),
+  "clip_cov, narrow clip": drop_all(clip_low=0.2, clip_high=0.28),
+  "kl_cov, abs": pull_some(),
+  "kl_cov, k2": pull_some(kl_form="k2"),
+  "kl_cov, k3": pull_some(kl_form="k3"),
+  "top_entropy": chain(ppo_clip(), top_entropy(fraction=0.4)),
+  "top_entropy, low": chain(ppo_clip(), top_entropy(fraction=0.4, which="low")),
+  "top_entropy, quantile": chain(
+    ppo_clip(), top_entropy(fraction=0.4, select="quantile", norm="all")
+  ),
+  "steer, theorem": chain(ppo_clip(), steer(min_weight=0.5)),
+  "steer, released": chain(
+    ppo_clip(), steer(min_weight=0.5, form="released", floor=0.02)
+  ),
+  "erc": chain(ppo_clip(), erc(low=0.5, high=2.0)),
+  "stare": chain(
+    ppo_clip(), stare(target=9.0, fraction=0.3, negative_weight=0.9)
+  ),
+  "adaptive_stare": chain(
+    ppo_clip(), adaptive_stare(target=9.0, fraction=0.3, negative_strength=1.0)
+  ),
+  "positive_reweighting": chain(ppo_clip(), positive_reweighting()),
+  "negative_sample_augmentation": chain(
+    reinforce(), negative_sample_augmentation(beta=-0.5)
+  ),
+  "entropy_advantage": chain(ppo_clip(), entropy_advantage()),
+  "entropic, selected": chain(ppo_clip(), entropic()),
+  "entropic, all norm": chain(ppo_clip(), entropic(norm="all")),
+  "entropic, all tokens": chain(ppo_clip(), entropic(min_probability=0)),
+  "entropic, all tokens, all norm": chain(
+    ppo_clip(), entropic(min_probability=0, norm="all")
+  ),
+  "reference_kl, k1": chain(
+    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k1")
+  ),
+  "reference_kl, k2": chain(
+    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k2")
+  ),
+  "reference_kl, k3": chain(
+    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k3")
+  ),
+  "sent": chain(ppo_clip(), sent(low_fraction=0.6, cov_fraction=0.3)),
+  "sent_released": chain(
+    ppo_clip(), sent_released(low_fraction=0.6, cov_fraction=0.3)
+  ),
+  "entropy_bonus": chain(ppo_clip(), entropy_bonus(entropy_coef=0.1)),
+  "adaptive_entropy": chain(ppo_clip(), adaptive_entropy()),
+  "all of them": chain(
+    ppo_clip(dual_clip=3.0),
+    entropic(),
+    reference_kl(kl_coef=0.1),
+    entropy_bonus(entropy_coef=0.1),
+  ),
+}
+# Where there is no advantage, these have nothing to do.
+PPO_TYPE = [
+  name
+  for name in OBJECTIVES
+  if not name.startswith(
+    (
+      "bcpg",
+      "kl_cov",
+      "reference_kl",
+      "sent",
+      "entropy_bonus",
+      "adaptive_entropy",
+      "all of them",
+    )
+  )
+]
+# A loss whose value depends on log-probs that its gradient takes as constants
+# is not the integral of that gradient: golden vectors check these instead.
+WITH_CONSTANTS = ("cispo", "ce_gppo", "steer", "erc", "entropy_advantage")
+INTEGRABLE = [n for n in OBJECTIVES if not n.startswith(WITH_CONSTANTS)]
+AGGREGATIONS = [
+  "token-mean",
+  "seq-mean-token-sum",
+  "seq-mean-token-mean",
+  "seq-mean-token-sum-norm",
+]
+
+
+COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
+
+
+def evaluated(objective, tokens, aggregate="token-mean", coefficient=None):
+  """Returns ((loss, metrics), gradients in log_probs and entropy)."""
+  coefficient = COEFFICIENT if coefficient is None else coefficient
+
+  def loss(log_probs, entropy):
+    return policy_loss(
+      objective,
+      aggregation.by_name(aggregate, length=9),
+      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      coefficient=coefficient,
+    )
+
+  return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
+    tokens.log_probs, tokens.entropy
+  )
+
+
+def mapped(function, tokens) -> ScoredTokens:
+  """Returns `tokens` with `function` applied to every field."""
+  return jax.tree.map(function, tokens)
+
+
+def hand_tokens(log_ratios, advantages, **fields) -> ScoredTokens:
+  """Returns one row a list, old policy at log-prob -1, no padding."""
+  log_ratios, advantages = np.float32(log_ratios), np.float32(advantages)
+  ones = np.ones_like(log_ratios)
+  fields = {
+    "log_probs": log_ratios - 1,
+    "old_log_probs": -ones,
+    "entropy": ones,
+    "old_entropy": ones,
+    "advantages": advantages,
+    "mask": ones,
+    **fields,
+  }
+  return ScoredTokens(**{k: jnp.asarray(v) for k, v in fields.items()})
+
+
+def unclipped(tokens, token_loss, coefficient, key):
+  """The plain policy gradient: -A r."""
+  del coefficient, key
+  ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
+  loss = unclipped_loss(ratio, tokens.advantages)
+  return add_term(token_loss, loss, tokens.mask, {})
+
+
+def same(actual, expected, message=""):
+  jax.tree.map(
+    lambda a, e: np.testing.assert_array_equal(a, e, message), actual, expected
+  )
+
+
+def near(actual, expected):
+  """Equal but for float32 sums of some 50 terms taken in another order."""
+  jax.tree.map(
+    lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6),
+    actual,
+    expected,
+  )
+
+
+ZERO_STRENGTH = {
+  "entropic": (entropic(), 0.0),
+  "entropic, all norm": (entropic(norm="all"), 0.0),
+  "entropic, all tokens": (entropic(min_probability=0), 0.0),
+  "reference_kl, k1": (reference_kl(kl_coef=0.0, estimator="k1"), None),
+  "reference_kl, k2": (reference_kl(kl_coef=0.0, estimator="k2"), None),
+  "reference_kl, k3": (reference_kl(kl_coef=0.0, estimator="k3"), None),
+  "sent": (sent(beta_low=0.0, beta_high=0.0), None),
+  "sent, no tokens": (sent(low_fraction=0.0), None),
+  "sent_released": (sent_released(beta_low=0.0, beta_high=0.0), None),
+  "sent_released, no tokens": (sent_released(cov_fraction=0.0), None),
+  "entropy_bonus": (entropy_bonus(entropy_coef=0.0), None),
+  "adaptive_entropy": (adaptive_entropy(), 0.0),
+  "top_entropy": (top_entropy(fraction=1.0), None),
+  "top_entropy, all norm": (top_entropy(fraction=1.0, norm="all"), None),
+  "top_entropy, quantile": (
+    top_entropy(fraction=1.0, select="quantile"),
+    None,
+  ),
+  "steer, theorem": (steer(min_weight=1.0), None),
+  "steer, released": (steer(min_weight=1.0, form="released"), None),
+  "erc": (erc(low=0.0, high=np.inf), None),
+  "stare, weights 1": (stare(target=9.0, positive_weight=1.0), None),
+  "stare, above its target": (stare(target=0.1), None),
+  "stare, no tokens": (stare(target=9.0, fraction=0.0), None),
+  "adaptive_stare": (adaptive_stare(target=9.0, negative_strength=1.0), 1.0),
+  "positive_reweighting": (positive_reweighting(), 1.0),
+  "entropy_advantage": (entropy_advantage(alpha=0.0), None),
+  "negative_sample_augmentation": (
+    negative_sample_augmentation(beta=1.0),
+    None,
+  ),
+}
+
+
+EQUALS = {
+  "bcpg, tau 0": (bcpg(tau=0.0), reinforce()),
+  "clip_cov, fraction 0": (
+    clip_cov(fraction=0.0, clip_low=0.2, clip_high=0.28),
+    ppo_clip(clip_low=0.2, clip_high=0.28),
+  ),
+  "clip_cov, no candidates": (
+    drop_all(cov_low=98.0, cov_high=99.0),
+    ppo_clip(clip_low=1.0, clip_high=1.0),
+  ),
+  "kl_cov, fraction 0": (kl_cov(fraction=0.0), unclipped),
+  "kl_cov, kl_coef 0": (pull_some(kl_coef=0.0), unclipped),
+}
+
+
+DRAWN = {
+  **OBJECTIVES,
+  "clip_cov, drawn": few_tokens(clip_cov, fraction=0.1, cov_low=0.01),
+}

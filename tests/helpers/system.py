@@ -1,0 +1,67 @@
+"""What the system tests share: a tiny random base and a config that uses it."""
+
+import json
+from pathlib import Path
+
+import jax
+
+from configs import countdown as countdown_config
+from entrojax.data import prompt_table, tokenizer
+from entrojax.models import DecoderConfig, decoder, hugging_face
+from entrojax.tasks import countdown
+
+SIZES = DecoderConfig(
+  vocab_size=3 + len(countdown.CHARACTERS),
+  hidden_size=16,
+  intermediate_size=32,
+  num_hidden_layers=2,
+  num_attention_heads=4,
+  num_key_value_heads=2,
+  head_dim=4,
+)
+
+TIMES = ("timing_s/", "perf/")  # metrics that no two runs share
+
+
+def write_base(folder: Path) -> Path:
+  """Writes a model folder with random parameters."""
+  folder.mkdir(parents=True)
+  words = tokenizer.character_tokenizer(countdown.CHARACTERS)
+  words.save(str(folder / "tokenizer.json"))
+  params = decoder(SIZES).init(jax.random.key(0))
+  hugging_face.write_folder(
+    folder, SIZES, params, {"eos_token_id": 2, "pad_token_id": 0}
+  )
+  return folder
+
+
+def tiny_config(base: Path, **overrides):
+  """Returns the test preset on the tiny base; keys are 'section.leaf'."""
+  config = countdown_config.get_config("test")
+  config.model.path = str(base)
+  config.mesh = (1, 1, 1)
+  config.update_from_flattened_dict(overrides)
+  return config
+
+
+def write_prompt_table(path: Path, config, entropies) -> None:
+  """Writes a table of prompts for a config, of these semantic entropies."""
+  settings = {"task": dict(config.task)}
+  count = len(entropies)
+  prompt_table.begin(path, settings, num_rows=count, batch_size=count)
+  prompt_table.append(
+    path,
+    [
+      {"row": row, "semantic_entropy": e, "entropy": 0.5, "accuracy": 0.5}
+      for row, e in enumerate(entropies)
+    ],
+  )
+
+
+def numbers(workdir: Path) -> list[dict]:
+  """Returns the lines of metrics.jsonl without what depends on the clock."""
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return [
+    {k: v for k, v in json.loads(line).items() if not k.startswith(TIMES)}
+    for line in lines
+  ]

@@ -1,0 +1,72 @@
+"""Dense layers: the plain product and gradient, made the way a CPU likes."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entrojax.models.dense import dot_general
+from entrojax.models.fusion_barrier import made_once
+
+PLAIN = (((1,), (0,)), ((), ()))
+
+
+def arrays(inputs, outputs, tokens=7):
+  rng = np.random.default_rng(0)
+  shapes = (tokens, inputs), (inputs, outputs), (tokens, outputs)
+  return [jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes]
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(5, 3), (3, 5), (4, 4)])
+def test_product_and_gradients_are_those_of_numpy(inputs, outputs):
+  x, kernel, g = arrays(inputs, outputs)
+  found, transpose = jax.vjp(lambda x, k: dot_general(x, k, PLAIN), x, kernel)
+  expected = [x @ kernel, g @ kernel.T, x.T @ g]
+  for one, other in zip([found, *transpose(g)], expected, strict=True):
+    # sums of at most 7 products of numbers below 4, in float32
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+def test_two_gradients_at_once_are_those_of_each():
+  x, kernel, g = arrays(6, 4)
+  _, transpose = jax.vjp(lambda k: dot_general(x, k, PLAIN), kernel)
+  (both,) = jax.vmap(transpose)(jnp.stack([g, 2 * g]))
+  # as above
+  np.testing.assert_allclose(both, [x.T @ g, 2 * x.T @ g], rtol=0, atol=2e-5)
+
+
+def test_the_kernel_s_gradient_has_the_smaller_side_first():
+  x, kernel, g = arrays(512, 128, tokens=64)
+  transposed = jax.jit(
+    lambda x, k, g: jax.vjp(lambda k: dot_general(x, k, PLAIN), k)[1](g)
+  )
+  made = transposed.lower(x, kernel, g).compile().as_text()
+  assert re.search(r"f32\[128,512\]\S* dot\(", made)
+  assert not re.search(r"f32\[512,128\]\S* dot\(", made)
+
+
+def test_another_product_is_refused():
+  x, kernel, _ = arrays(4, 4)
+  with pytest.raises(ValueError, match="only a plain"):
+    dot_general(x, kernel, (((1,), (1,)), ((), ())))
+  with pytest.raises(ValueError, match="preferred_element_type"):
+    dot_general(x, kernel, PLAIN, preferred_element_type=jnp.float32)
+
+
+def test_what_many_read_is_made_once():
+  angles = jnp.arange(12.0).reshape(3, 4)
+
+  def reads(once):
+    def f(angles, x, y):
+      cos = once(jnp.cos(angles))
+      return x * cos[:, None], y * cos[None, :, None]
+
+    shapes = jnp.ones((3, 9, 4)), jnp.ones((2, 3, 5, 4))
+    return jax.jit(f).lower(angles, *shapes).compile().as_text()
+
+  count = lambda text: len(re.findall(r" cosine\(", text))
+  assert count(reads(lambda x: x)) == 2  # else the compiler has learned it
+  assert count(reads(made_once)) == 1
+  np.testing.assert_array_equal(made_once(angles), angles)

@@ -1,0 +1,398 @@
+"""The decoder computes what transformers computes, for each architecture.
+
+The folders below tests/parity and the logits in them were written by
+transformers: see make_goldens.py there. Where torch and transformers are
+installed, models drawn on the spot are compared as well.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entrojax.entropy.token_stats import unembed
+from entrojax.models import decoder, hugging_face
+from entrojax.models.rope import Llama3Scaling, frequencies
+from entrojax.rollouts.sampler import generate, make_sampler
+from entrojax.types import Prompts
+from entrojax.update.scoring import score
+from tests.helpers.paths import GOLDENS
+from tests.helpers.tiny_models import random_params
+
+PARITY = GOLDENS / "parity"
+NAMES = ("qwen2", "qwen3", "llama3", "smollm2", "gemma3")
+# Logits are of size 2, and sums of some 100 float32 products, each rounded by
+# 1e-7 of its size.
+TOLERANCE = 2e-5
+
+QUICK = {"xla_backend_optimization_level": 0}  # compiled twice as fast
+
+model_of = functools.cache(decoder)
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+def apply(model, params, tokens, positions, cache=None):
+  hidden, cache = model.apply(params, tokens, positions, cache)
+  return unembed(hidden, model.unembedding(params)), cache
+
+
+def positions_of(mask):
+  """Returns i32[B, L], counted from each row's first token; padding is -1."""
+  return np.where(mask > 0, np.cumsum(mask, axis=1) - 1, -1).astype(np.int32)
+
+
+def logits_of(sizes, params, tokens, mask, *, prompt_length=None, **options):
+  """Returns f32[B, L, V]: at once, or a prefill and then token by token."""
+  model, positions = model_of(sizes, **options), positions_of(mask)
+  if prompt_length is None:
+    return apply(model, params, tokens, positions)[0]
+  cache, parts = model.init_cache(*tokens.shape), []
+  cuts = [0, *range(prompt_length, tokens.shape[1] + 1)]
+  for start, end in itertools.pairwise(cuts):
+    at = np.s_[:, start:end]
+    logits, cache = apply(model, params, tokens[at], positions[at], cache)
+    parts.append(logits)
+  return jnp.concatenate(parts, axis=1)
+
+
+def largest_difference(actual, expected, mask):
+  return np.max(np.abs(np.asarray(actual) - expected)[mask > 0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_of_padded_rows_are_those_of_transformers(name):
+  golden = np.load(PARITY / name / "goldens.npz")
+  sizes, params = hugging_face.load(PARITY / name)
+  tokens, mask = golden["tokens"], golden["mask"]
+  assert np.std(golden["logits"][mask > 0]) > 0.4
+  for prompt_length in (None, 6):
+    found = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
+    assert largest_difference(found, golden["logits"], mask) < TOLERANCE
+
+
+def test_layers_of_both_types_are_told_apart_in_a_scan():
+  golden = np.load(PARITY / "gemma3" / "goldens.npz")
+  sizes, params = hugging_face.load(PARITY / "gemma3")
+  tokens, mask = golden["tokens"], golden["mask"]
+  for prompt_length in (None, 6):  # behind it the window leaves tokens behind
+    found = logits_of(
+      sizes,
+      params,
+      tokens,
+      mask,
+      prompt_length=prompt_length,
+      scan_layers=True,
+    )
+    assert largest_difference(found, golden["logits"], mask) < TOLERANCE
+
+
+def test_llama_3_scales_each_wave_as_its_definition_says():
+  scaling = Llama3Scaling(
+    factor=8.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    original_max_position_embeddings=8192,
+  )
+  found = frequencies(64, 500_000.0, scaling)
+  kept = between = stretched = 0
+  for i, actual in enumerate(found):
+    plain = 500_000.0 ** (-2 * i / 64)
+    wave = 2 * np.pi / plain
+    if wave < 8192 / 4:
+      expected, kept = plain, kept + 1
+    elif wave > 8192 / 1:
+      expected, stretched = plain / 8, stretched + 1
+    else:
+      smooth = (8192 / wave - 1) / (4 - 1)
+      expected = (1 - smooth) * plain / 8 + smooth * plain
+      between += 1
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)  # float32
+  assert kept and between and stretched
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_spellings_of_the_rotation_are_one_config(name, tmp_path):
+  expected = hugging_face.read_config(PARITY / name)
+  raw = json.loads((PARITY / name / "config.json").read_text())
+  rope = raw.pop("rope_parameters")
+  if name == "gemma3":  # a theta for each type of layer
+    raw["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+    rope = rope["full_attention"]
+    del raw["layer_types"], raw["tie_word_embeddings"]
+    raw["sliding_window_pattern"] = 2
+  raw["rope_theta"] = rope.pop("rope_theta")
+  raw["rope_scaling"] = rope if rope["rope_type"] == "llama3" else None
+  (tmp_path / "config.json").write_text(json.dumps(raw))
+  assert hugging_face.read_config(tmp_path) == expected
+
+
+# The keys that matter of released config.json files, and the parameters that
+# their model cards count.
+RELEASED = {
+  "Qwen2.5-0.5B": (
+    494_032_768,
+    {
+      "architectures": ["Qwen2ForCausalLM"],
+      "hidden_act": "silu",
+      "hidden_size": 896,
+      "intermediate_size": 4864,
+      "max_position_embeddings": 32768,
+      "max_window_layers": 24,
+      "num_attention_heads": 14,
+      "num_hidden_layers": 24,
+      "num_key_value_heads": 2,
+      "rms_norm_eps": 1e-06,
+      "rope_theta": 1000000.0,
+      "sliding_window": 32768,
+      "tie_word_embeddings": True,
+      "use_mrope": False,
+      "use_sliding_window": False,
+      "vocab_size": 151936,
+    },
+  ),
+  "Qwen3-0.6B": (
+    596_049_920,
+    {
+      "architectures": ["Qwen3ForCausalLM"],
+      "attention_bias": False,
+      "head_dim": 128,
+      "hidden_act": "silu",
+      "hidden_size": 1024,
+      "intermediate_size": 3072,
+      "max_position_embeddings": 40960,
+      "num_attention_heads": 16,
+      "num_hidden_layers": 28,
+      "num_key_value_heads": 8,
+      "rms_norm_eps": 1e-06,
+      "rope_scaling": None,
+      "rope_theta": 1000000,
+      "sliding_window": None,
+      "tie_word_embeddings": True,
+      "use_sliding_window": False,
+      "vocab_size": 151936,
+    },
+  ),
+  "gemma-3-1b": (
+    999_885_952,
+    {
+      "architectures": ["Gemma3ForCausalLM"],
+      "attention_bias": False,
+      "attn_logit_softcapping": None,
+      "final_logit_softcapping": None,
+      "head_dim": 256,
+      "hidden_activation": "gelu_pytorch_tanh",
+      "hidden_size": 1152,
+      "intermediate_size": 6912,
+      "max_position_embeddings": 32768,
+      "num_attention_heads": 4,
+      "num_hidden_layers": 26,
+      "num_key_value_heads": 1,
+      "query_pre_attn_scalar": 256,
+      "rms_norm_eps": 1e-06,
+      "rope_local_base_freq": 10000,
+      "rope_scaling": None,
+      "rope_theta": 1000000,
+      "sliding_window": 512,
+      "sliding_window_pattern": 6,
+      "vocab_size": 262144,
+    },
+  ),
+  "Llama-3.2-1B": (
+    1_235_814_400,
+    {
+      "architectures": ["LlamaForCausalLM"],
+      "attention_bias": False,
+      "head_dim": 64,
+      "hidden_act": "silu",
+      "hidden_size": 2048,
+      "intermediate_size": 8192,
+      "max_position_embeddings": 131072,
+      "mlp_bias": False,
+      "num_attention_heads": 32,
+      "num_hidden_layers": 16,
+      "num_key_value_heads": 8,
+      "pretraining_tp": 1,
+      "rms_norm_eps": 1e-05,
+      "rope_scaling": {
+        "factor": 32.0,
+        "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192,
+        "rope_type": "llama3",
+      },
+      "rope_theta": 500000.0,
+      "tie_word_embeddings": True,
+      "vocab_size": 128256,
+    },
+  ),
+  "SmolLM2-135M": (
+    134_515_008,
+    {
+      "architectures": ["LlamaForCausalLM"],
+      "attention_bias": False,
+      "hidden_act": "silu",
+      "hidden_size": 576,
+      "intermediate_size": 1536,
+      "max_position_embeddings": 8192,
+      "mlp_bias": False,
+      "num_attention_heads": 9,
+      "num_hidden_layers": 30,
+      "num_key_value_heads": 3,
+      "pretraining_tp": 1,
+      "rms_norm_eps": 1e-05,
+      "rope_interleaved": False,
+      "rope_scaling": None,
+      "rope_theta": 100000,
+      "tie_word_embeddings": True,
+      "vocab_size": 49152,
+    },
+  ),
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_config_makes_a_model_of_the_published_size(name, tmp_path):
+  num_parameters, raw = RELEASED[name]
+  (tmp_path / "config.json").write_text(json.dumps(raw))
+  sizes = hugging_face.read_config(tmp_path)
+  shapes = jax.eval_shape(decoder(sizes).init, jax.random.key(0))
+  assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == num_parameters
+
+
+# -- the sampler and the scorer -----------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+def sampled_and_scored(model, params, prompts, key):
+  """Returns the log-probs of sampler and scorer f32[6, 8], and their mask."""
+  rollout = generate(
+    model,
+    params,
+    prompts,
+    key,
+    group_size=2,
+    response_length=8,
+    eos_ids=(2, 5),
+    pad_id=0,
+    sampler=make_sampler(),
+  )
+  scored, _ = score(
+    model,
+    params,
+    rollout.tokens,
+    rollout.positions,
+    response_length=8,
+    group_size=2,
+  )
+  return rollout.log_probs, scored, rollout.response_mask
+
+
+@pytest.mark.parametrize(
+  ("name", "dtype", "tolerance"),
+  [
+    ("qwen2", jnp.float32, 1e-4),
+    # 8 bits: 0.4 % of logits of size 2, at each of 2 layers
+    ("qwen2", jnp.bfloat16, 0.05),
+  ],
+)
+def test_sampler_and_scorer_agree(name, dtype, tolerance, record_property):
+  golden = np.load(PARITY / name / "goldens.npz")
+  sizes, params = hugging_face.load(PARITY / name)
+  prompts = Prompts(
+    tokens=golden["tokens"][:, :8],
+    mask=np.float32(golden["mask"][:, :8]),
+    ids=np.arange(3, dtype=np.int32),
+  )
+  sampled, scored, mask = sampled_and_scored(
+    model_of(sizes, dtype=dtype, scan_layers=True),
+    params,
+    prompts,
+    jax.random.key(0),
+  )
+  assert np.sum(mask) > 20
+  largest = largest_difference(sampled, np.asarray(scored), np.asarray(mask))
+  record_property("largest_difference_of_log_probs", float(largest))
+  assert largest < tolerance
+
+
+# -- live ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def transformers():
+  reason = "compares with transformers where it and torch are installed"
+  pytest.importorskip("torch", reason=reason)
+  return pytest.importorskip("transformers", reason=reason)
+
+
+def live_logits(transformers, folder, tokens, mask):
+  """Returns the logits of the model that transformers loads from a folder."""
+  import torch
+
+  model = transformers.AutoModelForCausalLM.from_pretrained(
+    folder, dtype=torch.float32, attn_implementation="eager"
+  ).eval()
+  with torch.no_grad():
+    return model(
+      input_ids=torch.tensor(tokens),
+      attention_mask=torch.tensor(mask),
+      position_ids=torch.tensor(np.maximum(positions_of(mask), 0)),
+    ).logits.numpy()
+
+
+def live_sizes(name):
+  """Returns other sizes than the goldens': 3 layers, 3 heads for each key."""
+  sizes = hugging_face.read_config(PARITY / name)
+  gemma3 = sizes.gemma3
+  if gemma3 is not None:
+    types = ("sliding_attention", "full_attention", "sliding_attention")
+    gemma3 = dataclasses.replace(gemma3, layer_types=types, sliding_window=7)
+  return dataclasses.replace(
+    sizes,
+    gemma3=gemma3,
+    vocab_size=90,
+    hidden_size=48,
+    intermediate_size=64,
+    num_hidden_layers=3,
+    num_attention_heads=6,
+    head_dim=16,
+  )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_transformers_loads_an_export_and_agrees(name, transformers, tmp_path):
+  sizes = live_sizes(name)
+  params = jax.tree.map(lambda x: 0.3 * x, random_params(sizes))
+  hugging_face.write_folder(
+    tmp_path / "base",
+    sizes,
+    params,
+    {"eos_token_id": [2, 5], "pad_token_id": 0},
+  )
+  hugging_face.export_folder(
+    tmp_path / "export", tmp_path / "base", params, max_shard_bytes=40_000
+  )
+  assert len(list((tmp_path / "export").glob("model-*"))) > 2
+  rng = np.random.default_rng(1)
+  tokens = rng.integers(90, size=(4, 40))
+  lengths = np.array([40, 31, 22, 5])
+  mask = np.int64(np.arange(40) >= 40 - lengths[:, None])
+  expected = live_logits(transformers, tmp_path / "export", tokens, mask)
+  for prompt_length in (None, 36):
+    found = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
+    assert largest_difference(found, expected, mask) < TOLERANCE
+  config = transformers.AutoConfig.from_pretrained(tmp_path / "export")
+  assert config.eos_token_id == [2, 5]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_goldens_are_what_transformers_computes(name, transformers):
+  golden = np.load(PARITY / name / "goldens.npz")
+  tokens, mask = np.int64(golden["tokens"]), np.int64(golden["mask"])
+  found = live_logits(transformers, PARITY / name, tokens, mask)
+  assert largest_difference(found, golden["logits"], mask) < TOLERANCE

@@ -1,0 +1,321 @@
+"""The suite that every objective of tests/objective_cases.py passes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+import numpy as np
+import pytest
+
+from entrojax.objectives import (
+  adaptive_stare,
+  aggregation,
+  bcpg,
+  ce_gppo,
+  chain,
+  cispo,
+  clip_cov,
+  entropic,
+  entropy_advantage,
+  entropy_bonus,
+  erc,
+  gspo,
+  kl_cov,
+  negative_sample_augmentation,
+  policy_loss,
+  ppo_clip,
+  reference_kl,
+  sent,
+  sent_released,
+  stare,
+  steer,
+  top_entropy,
+)
+from entrojax.system.sharding import by_row, make_mesh
+from tests.helpers.objective_cases import (
+  AGGREGATIONS,
+  COEFFICIENT,
+  DRAWN,
+  EQUALS,
+  INTEGRABLE,
+  OBJECTIVES,
+  PPO_TYPE,
+  ZERO_STRENGTH,
+  evaluated,
+  mapped,
+  near,
+  same,
+)
+
+every_objective = pytest.mark.parametrize("name", OBJECTIVES)
+every_aggregation = pytest.mark.parametrize("aggregate", AGGREGATIONS)
+
+
+@pytest.mark.parametrize("base", ["reinforce", "ppo_clip, dual"])
+@pytest.mark.parametrize("name", ZERO_STRENGTH)
+def test_at_zero_strength_a_term_is_not_there_bitwise(
+  name, base, random_tokens
+):
+  term, coefficient = ZERO_STRENGTH[name]
+  base, tokens = OBJECTIVES[base], random_tokens(0, 5, 7)
+  (loss, _), gradients = evaluated(
+    chain(base, term), tokens, coefficient=coefficient
+  )
+  (base_loss, _), base_gradients = evaluated(base, tokens)
+  same((loss, gradients), (base_loss, base_gradients))
+
+
+@pytest.mark.parametrize("name", EQUALS)
+def test_a_method_with_nothing_to_do_equals_its_base_bitwise(
+  name, random_tokens
+):
+  method, base = EQUALS[name]
+  tokens = random_tokens(0, 5, 7)
+  (loss, _), gradients = evaluated(method, tokens)
+  (base_loss, _), base_gradients = evaluated(base, tokens)
+  same((loss, gradients), (base_loss, base_gradients))
+
+
+@every_objective
+def test_the_content_of_padding_changes_nothing(name, random_tokens):
+  tokens = random_tokens(1, 5, 7)
+
+  def with_padding(content):
+    filled = mapped(lambda x: jnp.where(tokens.mask > 0, x, content), tokens)
+    return dataclasses.replace(filled, mask=tokens.mask)
+
+  expected = evaluated(OBJECTIVES[name], with_padding(0.0))
+  for content in (jnp.nan, jnp.inf, -jnp.inf, 1e30, -1e30):
+    found = evaluated(OBJECTIVES[name], with_padding(content))
+    same(found, expected, f"padding {content}")
+
+
+@every_objective
+def test_loss_gradients_and_metrics_are_finite_beside_garbage(
+  name, random_tokens
+):
+  found = evaluated(OBJECTIVES[name], random_tokens(2, 5, 7))
+  assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(found))
+
+
+@every_objective
+def test_padding_has_no_gradient(name, random_tokens):
+  tokens = random_tokens(2, 5, 7)
+  _, gradients = evaluated(OBJECTIVES[name], tokens)
+  for gradient in gradients:
+    same(gradient * (1 - tokens.mask), jnp.zeros((5, 7)))
+
+
+@every_aggregation
+@every_objective
+def test_empty_rows_and_padded_columns_change_nothing(
+  name, aggregate, random_tokens
+):
+  tokens = random_tokens(3, 5, 7)
+  larger = mapped(
+    lambda x: jnp.pad(x, ((0, 3), (0, 4)), constant_values=jnp.nan), tokens
+  )
+  larger = dataclasses.replace(larger, mask=jnp.nan_to_num(larger.mask))
+  (loss, metrics), gradients = evaluated(OBJECTIVES[name], larger, aggregate)
+  gradients = jax.tree.map(lambda g: g[:5, :7], gradients)
+  near(
+    ((loss, metrics), gradients),
+    evaluated(OBJECTIVES[name], tokens, aggregate),
+  )
+
+
+@every_aggregation
+@every_objective
+def test_rows_permute(name, aggregate, random_tokens):
+  tokens, order = random_tokens(4, 5, 7), jnp.array([3, 0, 4, 1, 2])
+  value, gradients = evaluated(OBJECTIVES[name], tokens, aggregate)
+  gradients = jax.tree.map(lambda g: g[order], gradients)
+  permuted = mapped(lambda x: x[order], tokens)
+  near(evaluated(OBJECTIVES[name], permuted, aggregate), (value, gradients))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_rows_on_eight_devices_give_the_same_numbers(name, random_tokens):
+  tokens = random_tokens(4, 8, 7)
+  compute = jax.jit(lambda tokens: evaluated(DRAWN[name], tokens))
+  rows = jax.device_put(tokens, by_row(make_mesh((8, 1, 1))))
+  near(jax.device_get(compute(rows)), jax.device_get(compute(tokens)))
+
+
+@every_objective
+def test_one_trace_serves_all_values(name, random_tokens):
+  traces = 0
+
+  @jax.jit
+  def loss(tokens, coefficient, key):
+    nonlocal traces
+    traces += 1
+    return policy_loss(
+      OBJECTIVES[name],
+      aggregation.token_mean,
+      tokens,
+      coefficient=coefficient,
+      key=key,
+    )
+
+  for seed in range(3):
+    loss(random_tokens(seed, 5, 7), seed / 2 - 1, jax.random.key(seed))
+  assert traces == 1
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", INTEGRABLE)
+def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
+  tokens = random_tokens(5, 4, 5, np.float64)
+
+  def loss(log_probs, entropy):
+    return policy_loss(
+      OBJECTIVES[name],
+      aggregation.token_mean,
+      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      coefficient=COEFFICIENT,
+    )[0]
+
+  # A central difference of step 1e-5 errs by 1e-10 twice: by its square and by
+  # float64's rounding over it.
+  check_grads(
+    loss,
+    (tokens.log_probs, tokens.entropy),
+    order=1,
+    modes=["rev"],
+    eps=1e-5,
+    atol=1e-8,
+    rtol=1e-8,
+  )
+
+
+@every_objective
+def test_float32_tokens_give_float32_numbers(name, random_tokens):
+  found = evaluated(OBJECTIVES[name], random_tokens(6, 5, 7))
+  assert {x.dtype for x in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.usefixtures("float64")
+@every_objective
+def test_float64_tokens_give_a_float64_loss(name, random_tokens):
+  (loss, _), gradients = evaluated(
+    OBJECTIVES[name], random_tokens(6, 5, 7, np.float64)
+  )
+  for x in (loss, *gradients):
+    assert x.dtype == jnp.float64
+
+
+@every_aggregation
+@every_objective
+def test_an_empty_mask_has_loss_and_gradients_of_0(
+  name, aggregate, random_tokens
+):
+  tokens = random_tokens(7, 5, 7)
+  empty = dataclasses.replace(tokens, mask=jnp.zeros_like(tokens.mask))
+  (loss, _), gradients = evaluated(OBJECTIVES[name], empty, aggregate)
+  same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
+
+
+@pytest.mark.parametrize("name", PPO_TYPE)
+def test_without_advantages_loss_and_gradients_are_exactly_0(
+  name, random_tokens
+):
+  tokens = random_tokens(8, 5, 7)
+  tokens = dataclasses.replace(
+    tokens, advantages=jnp.zeros_like(tokens.advantages)
+  )
+  (loss, _), gradients = evaluated(OBJECTIVES[name], tokens)
+  same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
+
+
+@every_objective
+def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
+  gradients = jax.grad(
+    lambda tokens: policy_loss(
+      OBJECTIVES[name],
+      aggregation.token_mean,
+      tokens,
+      coefficient=COEFFICIENT,
+    )[0]
+  )(random_tokens(9, 5, 7))
+  for field in dataclasses.fields(gradients):
+    if field.name not in ("log_probs", "entropy"):
+      gradient = getattr(gradients, field.name)
+      same(gradient, jnp.zeros((5, 7)), field.name)
+
+
+@pytest.mark.parametrize(
+  ("make", "settings", "message"),
+  [
+    (ppo_clip, {"clip_low": -0.1}, r"clip_low .* -0\.1"),
+    (ppo_clip, {"clip_low": 1.1}, r"clip_low .* 1\.1"),
+    (ppo_clip, {"clip_high": -0.2}, r"clip_high .* -0\.2"),
+    (ppo_clip, {"dual_clip": 1.2}, r"dual_clip .* 1\.2, got 1\.2"),
+    (ppo_clip, {"dual_clip": -3.0}, r"dual_clip .* -3\.0"),
+    (clip_cov, {"fraction": 1.5}, r"clip_cov\.fraction .* 1\.5"),
+    (clip_cov, {"cov_low": 5.0}, r"cov_low .* 5\.0, got 5\.0"),
+    (clip_cov, {"clip_low": 2.0}, r"clip_low .* 2\.0"),
+    (clip_cov, {"clip_high": -1.0}, r"clip_high .* -1\.0"),
+    (kl_cov, {"fraction": -0.1}, r"kl_cov\.fraction .* -0\.1"),
+    (kl_cov, {"kl_coef": -1.0}, r"kl_coef .* -1\.0"),
+    (kl_cov, {"kl_form": "k1"}, r"kl_form .*'abs', 'k2', 'k3'.* 'k1'"),
+    (bcpg, {"tau": -0.1}, r"bcpg\.tau .* -0\.1"),
+    (bcpg, {"tau": float("nan")}, r"bcpg\.tau .* nan"),
+    (
+      negative_sample_augmentation,
+      {"beta": 1.5},
+      r"beta must lie in \[-1, 1\], got 1\.5",
+    ),
+    (gspo, {"clip_low": 2.0}, r"gspo\.clip_low .* 2\.0"),
+    (gspo, {"clip_high": -1.0}, r"gspo\.clip_high .* -1\.0"),
+    (cispo, {"clip_low": 2.0}, r"cispo\.clip_low .* 2\.0"),
+    (cispo, {"clip_high": -1.0}, r"cispo\.clip_high .* -1\.0"),
+    (ce_gppo, {"clip_low": 2.0}, r"ce_gppo\.clip_low .* 2\.0"),
+    (ce_gppo, {"beta_low": -1.0}, r"beta_low .* -1\.0"),
+    (ce_gppo, {"dual_clip": 1.0}, r"dual_clip .* 1\.28, got 1\.0"),
+    (erc, {"low": 1.0}, r"erc\.low .* 1\.0"),
+    (erc, {"high": 1.0}, r"erc\.high .* 1\.0"),
+    (stare, {"target": -0.3}, r"stare\.target .* -0\.3"),
+    (stare, {"fraction": 10}, r"stare\.fraction .* 10"),
+    (stare, {"negative_weight": -1.0}, r"negative_weight .* -1\.0"),
+    (adaptive_stare, {"target": -0.3}, r"adaptive_stare\.target .* -0\.3"),
+    (adaptive_stare, {"fraction": 1.5}, r"adaptive_stare\.fraction .* 1\.5"),
+    (
+      adaptive_stare,
+      {"negative_strength": 3},
+      r"negative_strength must lie in \[0, 2\], got 3",
+    ),
+    (sent, {"low_fraction": 80}, r"sent\.low_fraction .* 80"),
+    (sent, {"cov_fraction": -0.1}, r"sent\.cov_fraction .* -0\.1"),
+    (sent, {"beta_low": -0.05}, r"sent\.beta_low .* -0\.05"),
+    (sent, {"beta_high": float("nan")}, r"sent\.beta_high .* nan"),
+    (sent_released, {"low_fraction": 2.0}, r"sent_released\.low_fraction"),
+    (sent_released, {"beta_high": -1.0}, r"sent_released\.beta_high .* -1"),
+    (entropy_advantage, {"alpha": -0.4}, r"alpha .* -0\.4"),
+    (entropy_advantage, {"kappa": 1.0}, r"kappa .* 1\.0"),
+    (top_entropy, {"fraction": 0.0}, r"top_entropy\.fraction .* 0\.0"),
+    (top_entropy, {"select": "all"}, r"select .*'top', 'quantile'.* 'all'"),
+    (top_entropy, {"which": "top"}, r"which .*'high', 'low'.* 'top'"),
+    (top_entropy, {"norm": "none"}, r"norm .*'selected', 'all'.* 'none'"),
+    (steer, {"min_weight": 0.0}, r"min_weight .* 0\.0"),
+    (steer, {"form": "paper"}, r"form .* 'paper'"),
+    (steer, {"floor": 0.0}, r"floor .* 0\.0"),
+    (steer, {"clip_low": -0.2}, r"steer\.clip_low .* -0\.2"),
+    (entropic, {"min_probability": 1.0}, r"min_probability .* 1\.0"),
+    (entropic, {"min_probability": -0.5}, r"min_probability .* -0\.5"),
+    (entropic, {"norm": "tokens"}, r"norm .* 'tokens'"),
+    (reference_kl, {"kl_coef": -1.0}, r"kl_coef .* -1\.0"),
+    (
+      reference_kl,
+      {"kl_coef": 1.0, "estimator": "k4"},
+      r"\bestimator .*'k1', 'k2', 'k3'.* 'k4'",
+    ),
+    (entropy_bonus, {"entropy_coef": -0.01}, r"entropy_coef .* -0\.01"),
+  ],
+)
+def test_a_setting_that_cannot_work_is_named_with_its_value(
+  make, settings, message
+):
+  with pytest.raises(ValueError, match=message):
+    make(**settings)

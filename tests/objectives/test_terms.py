@@ -1,0 +1,70 @@
+"""Terms beside the surrogate: the reference KL and entropy bonuses."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entrojax.objectives import adaptive_entropy, entropy_bonus
+from entrojax.objectives.reference_kl import k1, k2, k3
+from tests.helpers.objective_cases import (
+  OBJECTIVES,
+  evaluated,
+  hand_tokens,
+  near,
+  same,
+)
+
+
+@pytest.mark.parametrize("estimator", [k1, k2, k3])
+def test_a_kl_estimator_is_0_at_the_reference(estimator):
+  assert estimator(jnp.float32(0)) == 0
+
+
+def test_k2_and_k3_are_never_negative():
+  x = jnp.linspace(-30, 30, 601)
+  assert jnp.all(k2(x) >= 0)
+  assert jnp.all(k3(x) >= 0)
+
+
+@pytest.mark.parametrize("x", [-1000.0, -30.0, 15.0])
+def test_k3_is_bounded_by_10_and_stops_learning_there(x):
+  # alone, exp(-x) + x - 1 would be infinite, 1e13 and 14
+  value, gradient = jax.value_and_grad(k3)(jnp.float32(x))
+  assert value == 10
+  assert gradient == 0
+
+
+def test_k3_is_unbiased_for_the_kl_of_two_distributions():
+  policy = np.array([0.5, 0.3, 0.2])
+  reference = np.array([0.25, 0.25, 0.5])
+  x = np.log(policy / reference)
+  expected = np.sum(policy * x)
+  # 3 float32 terms below 1
+  np.testing.assert_allclose(
+    np.sum(policy * np.asarray(k3(jnp.asarray(x)))), expected, atol=1e-6
+  )
+
+
+def test_reference_kl_without_a_reference_is_refused(random_tokens):
+  tokens = dataclasses.replace(random_tokens(0, 5, 7), ref_log_probs=None)
+  with pytest.raises(ValueError, match="needs ref_log_probs"):
+    evaluated(OBJECTIVES["reference_kl, k3"], tokens)
+
+
+def test_the_adaptive_bonus_is_the_bonus_of_its_coefficient(random_tokens):
+  tokens = random_tokens(26, 5, 7)
+  (loss, _), gradients = evaluated(adaptive_entropy(), tokens, coefficient=0.25)
+  (expected, _), expected_gradients = evaluated(
+    entropy_bonus(entropy_coef=0.25), tokens
+  )
+  same((loss, gradients), (expected, expected_gradients))
+
+
+def test_the_entropy_bonus_pushes_the_entropy_of_every_token_alike():
+  tokens = hand_tokens(np.zeros((2, 4)), np.ones((2, 4)))
+  (loss, _), (_, gradient) = evaluated(entropy_bonus(entropy_coef=0.5), tokens)
+  near(loss, -0.5)
+  near(gradient, np.full((2, 4), -0.5 / 8))

@@ -1,0 +1,157 @@
+"""What reweights the losses before it: ERC, STARE, STEER and others."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entrojax.objectives import (
+  adaptive_stare,
+  chain,
+  entropy_advantage,
+  erc,
+  positive_reweighting,
+  ppo_clip,
+  reinforce,
+  stare,
+  steer,
+)
+from tests.helpers.objective_cases import (
+  OBJECTIVES,
+  evaluated,
+  hand_tokens,
+  near,
+  same,
+)
+
+
+def test_erc_stops_tokens_whose_entropy_moved_and_keeps_their_value():
+  tokens = hand_tokens(
+    np.zeros((1, 4)),
+    np.ones((1, 4)),
+    entropy=np.float32([[1.0, 1.2, 0.8, 1.04]]),
+  )
+  (loss, metrics), (gradient, _) = evaluated(chain(ppo_clip(), erc()), tokens)
+  same(loss, -1.0)
+  same(gradient, np.float32([[-0.25, 0, 0, -0.25]]))
+  assert metrics["erc/touched"].total == 2
+
+
+def test_stare_weighs_the_most_surprising_tokens_of_each_sign():
+  log_probs = np.float32([[-0.1, -3, -1, -2], [-0.3, -0.1, -4, -0.2]])
+  tokens = hand_tokens(log_probs + 1, [[1] * 4, [-1] * 4])
+  tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
+  transform = stare(
+    target=1.5, fraction=0.3, positive_weight=1.5, negative_weight=0.5
+  )
+  _, (gradient, _) = evaluated(chain(ppo_clip(), transform), tokens)
+  # ceil(0.3 * 4) = 2 tokens of each sign
+  expected = np.array([[-1, -1.5, -1, -1.5], [0.5, 1, 0.5, 1]]) / 8
+  near(gradient, np.float32(expected))
+
+
+@pytest.mark.parametrize("negative_strength", [0.0, 1.0])
+def test_stare_s_weights_are_the_controller_s_and_its_mirror_image(
+  negative_strength, random_tokens
+):
+  tokens = random_tokens(24, 5, 7)
+  settings = {"target": 9.0, "fraction": 0.3}
+  adaptive = adaptive_stare(**settings, negative_strength=negative_strength)
+  constant = stare(
+    **settings,
+    positive_weight=1.25,
+    negative_weight=0.75 if negative_strength else 1.0,
+  )
+  same(
+    evaluated(chain(ppo_clip(), adaptive), tokens, coefficient=1.25)[1],
+    evaluated(chain(ppo_clip(), constant), tokens)[1],
+  )
+
+
+def test_positive_reweighting_weighs_right_answers_alone():
+  tokens = hand_tokens(np.zeros((3, 2)), [[2] * 2, [-1] * 2, [0] * 2])
+  (loss, metrics), (gradient, _) = evaluated(
+    chain(ppo_clip(), positive_reweighting()), tokens, coefficient=0.25
+  )
+  # (-2 * 0.25 + 1 + 0) / 3; denominators count all 6 tokens
+  near(loss, 0.5 / 3)
+  near(gradient, np.float32([[-0.5] * 2, [1] * 2, [0] * 2]) / 6)
+  assert metrics["positive_reweighting/touched"].total == 2
+  assert metrics["positive_reweighting/coefficient"].total == 0.25
+
+
+def test_at_a_weight_of_0_right_answers_alone_have_loss_and_gradients_of_0():
+  tokens = hand_tokens(np.log([[1.1, 0.9]]), [[1, 2]])
+  (loss, _), gradients = evaluated(
+    chain(ppo_clip(), positive_reweighting()), tokens, coefficient=0.0
+  )
+  same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
+
+
+def test_positive_reweighting_is_linear_in_its_coefficient(random_tokens):
+  tokens = random_tokens(25, 5, 7)
+  objective = chain(ppo_clip(), positive_reweighting())
+  at = {
+    c: evaluated(objective, tokens, coefficient=c)[1][0] for c in (0, 0.5, 1)
+  }
+  near(at[0.5], (at[0] + at[1]) / 2)
+
+
+@pytest.mark.parametrize("name", ["ppo_clip, dual", "cispo", "ce_gppo", "gspo"])
+def test_scaling_a_loss_is_the_same_as_shaping_its_advantages(
+  name, random_tokens
+):
+  tokens = random_tokens(22, 5, 7)
+  shaped = tokens.advantages + jnp.minimum(
+    0.4 * tokens.entropy, jnp.abs(tokens.advantages) / 2
+  )
+  near(
+    evaluated(chain(OBJECTIVES[name], entropy_advantage()), tokens)[1],
+    evaluated(OBJECTIVES[name], dataclasses.replace(tokens, advantages=shaped))[
+      1
+    ],
+  )
+
+
+def test_entropy_advantage_is_bounded_and_leaves_0_alone():
+  tokens = hand_tokens(
+    np.zeros((1, 4)), [[1, -1, 0, 1e-30]], entropy=np.full((1, 4), 1e3)
+  )
+  _, (gradient, _) = evaluated(chain(ppo_clip(), entropy_advantage()), tokens)
+  near(gradient, np.float32([[-1.5, 0.5, 0, 0]]) / 4)
+
+
+@pytest.mark.parametrize("form", ["theorem", "released"])
+def test_steer_weighs_the_gradient_of_its_base_between_its_bounds(
+  form, random_tokens
+):
+  tokens = random_tokens(16, 5, 7)
+  _, (base, _) = evaluated(reinforce(), tokens)
+  _, (gradient, entropy_gradient) = evaluated(
+    chain(reinforce(), steer(min_weight=0.5, form=form)), tokens
+  )
+  weights = np.asarray(gradient / base)[np.asarray(tokens.mask) > 0]
+  near(weights.min(), 0.5)
+  assert np.all(weights >= 0.5 - 1e-6)
+  assert np.all(weights <= 1 + 1e-6)
+  same(entropy_gradient, jnp.zeros((5, 7)))
+
+
+@pytest.mark.parametrize("form", ["theorem", "released"])
+def test_steer_does_not_see_the_scale_of_advantages(form, random_tokens):
+  tokens = random_tokens(17, 5, 7)
+  doubled = dataclasses.replace(tokens, advantages=2 * tokens.advantages)
+  objective = chain(reinforce(), steer(form=form))
+  near(
+    evaluated(objective, doubled)[1][0], 2 * evaluated(objective, tokens)[1][0]
+  )
+
+
+def test_steer_s_floor_leaves_small_changes_undamped(random_tokens):
+  tokens = random_tokens(18, 5, 7)
+  (_, metrics), _ = evaluated(
+    chain(ppo_clip(), steer(min_weight=0.5, floor=1e9)), tokens
+  )
+  near(metrics["steer/weight"].total, metrics["steer/weight"].count)

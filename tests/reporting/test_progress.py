@@ -1,0 +1,146 @@
+"""Progress: bars for terminals, lines for logs, and no text that is obeyed."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from entrojax.reporting.progress import Progress, duration, harmless, sparkline
+
+
+class Clock:
+  """Seconds that pass when a test says so."""
+
+  def __init__(self):
+    self.now = 0.0
+
+  def __call__(self):
+    return self.now
+
+
+def plain(width=80):
+  return Console(file=io.StringIO(), force_terminal=False, width=width)
+
+
+def terminal(width):
+  return Console(
+    file=io.StringIO(),
+    force_terminal=True,
+    width=width,
+    height=10,
+    _environ={"TERM": "xterm"},
+  )
+
+
+METRICS = {
+  "actor/entropy": 0.5123,
+  "critic/rewards/mean": 0.25,
+  "actor/pg_clipfrac": 0.01,
+  "perf/tokens_per_second": 12345.6,
+  "actor/entropy_histogram": [1, 2],
+}
+
+
+def test_a_log_gets_one_line_every_few_rollout_steps_and_the_last():
+  console = plain()
+  with Progress(7, every=3, console=console) as progress:
+    for step in range(1, 8):
+      progress.update(step, METRICS)
+      progress.update(step, METRICS)  # a second optimizer step
+  lines = console.file.getvalue().splitlines()
+  assert [line.split()[1] for line in lines] == ["3/7", "6/7", "7/7"]
+  assert "entropy 0.512  reward 0.25  clipfrac 0.01" in lines[0]
+  assert "tokens/s 12,346" in lines[0]
+
+
+def test_an_evaluation_is_printed_at_once_and_its_pass_at_1_stays():
+  console = plain()
+  with Progress(9, every=9, console=console) as progress:
+    progress.update(
+      1, {"val/countdown/pass@1": 0.3, "val/countdown/pass@16": 1}
+    )
+    progress.update(9, METRICS)
+  lines = console.file.getvalue().splitlines()
+  assert len(lines) == 2
+  assert all("pass@1 0.3 " in line for line in lines)
+
+
+def test_the_time_left_is_the_mean_of_this_process_steps():
+  console, clock = plain(), Clock()
+  with Progress(
+    110, first_rollout_step=100, console=console, clock=clock
+  ) as progress:
+    clock.now = 30.0
+    progress.update(102, METRICS)  # 15 s a step, 8 steps left
+  assert "left 0:02:00" in console.file.getvalue()
+
+
+def test_each_plain_line_is_flushed():
+  class Flushed(io.StringIO):
+    flushed = 0
+
+    def flush(self):
+      self.flushed += 1
+
+  file = Flushed()
+  with Progress(2, console=Console(file=file, width=80)) as progress:
+    progress.update(1, METRICS)
+    assert file.flushed
+
+
+@pytest.mark.parametrize("width", [1, 2, 9, 20, 200])
+def test_a_terminal_of_any_width_shows_the_display(width):
+  console = terminal(width)
+  with Progress(3, console=console) as progress:
+    progress.update(0, {})
+    progress.update(1, METRICS | {"actor/entropy": math.nan})
+    progress.update(3, METRICS)
+    progress.note("a sample")
+  assert console.file.getvalue()
+
+
+def test_a_terminal_shows_the_scalars_and_the_sparkline():
+  console = terminal(100)
+  with Progress(3, console=console) as progress:
+    progress.update(1, METRICS)
+    progress.update(2, METRICS | {"actor/entropy": 0.1})
+  *_, head, bar, scalars, entropy = console.file.getvalue().splitlines()[-5:-1]
+  assert "rollout 2/3" in head
+  assert "━" in bar
+  assert "entropy 0.1  reward 0.25  clipfrac 0.01  tokens/s 12,346" in scalars
+  assert "entropy █▁" in entropy
+
+
+def test_a_note_shows_markup_and_control_characters_instead_of_obeying_them():
+  console = plain(width=30)
+  text = "[bold]x[/bold] [/nothing] \x1b[2Jgone\r\n" + "y" * 40
+  Progress(1, console=console).note(text)
+  assert console.file.getvalue() == (
+    "[bold]x[/bold] [/nothing] \\x1b[2Jgone\\r\\n" + "y" * 40 + "\n"
+  )
+
+
+def test_harmless_text_keeps_letters_of_any_language():
+  assert harmless("é 数 π\t\udcff") == "é 数 π\\t\\udcff"
+
+
+def test_a_sparkline_spans_lowest_to_highest():
+  assert sparkline([0.0, 0.5, 1.0], 10) == "▁▅█"
+  assert sparkline([2.0, 2.0], 10) == "▁▁"
+  assert sparkline([], 10) == ""
+
+
+def test_a_sparkline_averages_what_does_not_fit_and_leaves_nan_blank():
+  # the stretches are (0, 2), (nan, nan) and (8, 8): means 1, none, 8
+  nan = math.nan
+  assert sparkline([0.0, 2.0, nan, nan, 8.0, 8.0], 3) == "▁ █"
+
+
+def test_a_duration_is_hours_minutes_seconds():
+  assert duration(3723.4) == "1:02:03"
+
+
+def test_lines_cannot_be_printed_every_zero_steps():
+  with pytest.raises(ValueError, match="every"):
+    Progress(1, every=0)

@@ -1,0 +1,231 @@
+"""Dynamic sampling on a simulated sampler: what is kept, and when it ends."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entrojax import advantages
+from entrojax.advantages import grpo, overlong_penalty
+from entrojax.rollouts.dynamic_sampling import Sampled, has_signal, refill
+from entrojax.types import Responses, Rollout
+from entrojax.update.train_step import make_batch
+
+PROMPT, LENGTH = 2, 3
+
+
+def sampled(correctness, first_token=0) -> Sampled:
+  """Returns a batch of these verdicts [Q][G]; tokens number its rows."""
+  correctness = np.asarray(correctness, np.float32)
+  num_rows = correctness.size
+  numbers = np.arange(first_token, first_token + num_rows)
+  ones = np.ones((num_rows, LENGTH), np.float32)
+  of_rows = numbers.astype(np.float32)[:, None]
+  group = lambda x: np.asarray(x, np.float32).reshape(correctness.shape)
+  return Sampled(
+    Rollout(
+      tokens=np.repeat(numbers[:, None], PROMPT + LENGTH, 1).astype(np.int32),
+      positions=np.tile(
+        np.arange(PROMPT + LENGTH, dtype=np.int32), (num_rows, 1)
+      ),
+      response_mask=ones,
+      log_probs=-of_rows * ones,
+      entropy=of_rows * ones,
+      truncated=np.zeros(num_rows, np.float32),
+    ),
+    Responses(
+      rewards=correctness,
+      correctness=correctness,
+      log_probs=group(-numbers),
+      lengths=np.full(correctness.shape, LENGTH, np.float32),
+      truncated=np.zeros_like(correctness),
+      clusters=numbers.reshape(correctness.shape).astype(np.int32),
+      entropy=np.zeros((), np.float32),
+      rollout_step=np.zeros((), np.int32),
+    ),
+  )
+
+
+def sampler(*batches):
+  """Returns a sampler of these batches; row 100 i + r is row r of batch i."""
+  return lambda i: sampled(batches[i], first_token=100 * i)
+
+
+def first_tokens(batch: Sampled) -> list[int]:
+  """Returns the number of each group's first row."""
+  group_size = batch.responses.rewards.shape[1]
+  return batch.rollout.tokens[::group_size, 0].tolist()
+
+
+RIGHT, WRONG, MIXED = (1, 1), (0, 0), (0, 1)
+
+
+def test_groups_are_kept_in_the_order_sampled_and_the_surplus_is_dropped():
+  done = refill(
+    sampler([WRONG, MIXED, RIGHT, MIXED], [MIXED, RIGHT, MIXED, MIXED]),
+    4,
+    max_batches=5,
+  )
+  # groups 1 and 3 of the first batch, then 0 and 2 of the second one
+  assert first_tokens(done.batch) == [2, 6, 100, 104]
+  assert done.metrics == {
+    "dynamic_sampling/batches": 2.0,
+    "dynamic_sampling/kept": 5 / 8,
+    "dynamic_sampling/filled": 1.0,
+  }
+  np.testing.assert_array_equal(done.batch.responses.keep, np.ones((4, 2)))
+  assert done.everything.rewards.shape == (8, 2)
+
+
+def test_every_array_is_of_the_group_that_was_kept():
+  done = refill(sampler([RIGHT, MIXED], [WRONG, MIXED]), 2, max_batches=2)
+  rows = np.array([2, 3, 102, 103])
+  rollout, responses = done.batch
+  np.testing.assert_array_equal(rollout.tokens, np.tile(rows[:, None], 5))
+  np.testing.assert_array_equal(rollout.log_probs, np.tile(-rows[:, None], 3))
+  np.testing.assert_array_equal(responses.log_probs, -rows.reshape(2, 2))
+  np.testing.assert_array_equal(responses.clusters, rows.reshape(2, 2))
+  # each row has three tokens of an entropy of its number
+  assert responses.entropy == pytest.approx(np.mean(rows))
+
+
+def test_a_full_first_batch_is_left_as_it_is():
+  before = sampled([MIXED, (1, 0)])
+  done = refill(lambda i: before, 2, max_batches=3)
+  jax.tree.map(
+    np.testing.assert_array_equal, done.batch.rollout, before.rollout
+  )
+  assert done.metrics["dynamic_sampling/batches"] == 1
+
+
+def expected_batches(num_groups, p, max_batches):
+  """Returns the mean number of batches: sum over k of P(more than k).
+
+  After k batches groups are missing if a binomial of k Q trials is below Q;
+  its distribution is made by adding one trial at a time.
+  """
+  below = [1.0] + [0.0] * (num_groups - 1)  # P(n kept so far), n < Q
+  mean = 0.0
+  for _ in range(max_batches):
+    mean += sum(below)
+    for _ in range(num_groups):
+      below = [
+        (1 - p) * below[n] + (p * below[n - 1] if n else 0.0)
+        for n in range(num_groups)
+      ]
+  return mean
+
+
+@pytest.mark.parametrize("p", [0.15, 0.5, 0.9])
+def test_the_number_of_batches_is_the_expected_one(p):
+  rng, num_groups, trials = np.random.default_rng(0), 4, 1000
+
+  def draw(i):
+    del i
+    kept = rng.random(num_groups) < p
+    return sampled(np.where(kept[:, None], MIXED, WRONG))
+
+  counts = [
+    refill(draw, num_groups, max_batches=20).metrics["dynamic_sampling/batches"]
+    for _ in range(trials)
+  ]
+  error = np.std(counts) / np.sqrt(trials)
+  expected = expected_batches(num_groups, p, 20)
+  assert abs(np.mean(counts) - expected) < 4 * error  # 1 in 16,000 by chance
+
+
+def test_a_group_that_differs_in_its_overlong_penalty_alone_is_dropped():
+  batch = sampled([(0, 0), (0, 1)])
+  lengths = np.array([[1, 3], [3, 3]], np.float32)
+  batch = batch._replace(
+    responses=dataclasses.replace(
+      batch.responses,
+      lengths=lengths,
+      # as if shaped already: the first group's rewards differ
+      rewards=np.array([[0, -0.5], [0, 1]], np.float32),
+    )
+  )
+  assert has_signal(batch.responses).tolist() == [False, True]
+  done = refill(lambda i: batch, 2, max_batches=1)
+  trained = advantages.apply_rules(
+    {
+      "overlong_penalty": overlong_penalty(max_length=3, cache_length=2),
+      "grpo": grpo(),
+    },
+    done.batch.responses,
+  )
+  np.testing.assert_array_equal(trained.keep, [[1, 1], [0, 0]])
+  assert np.all(np.asarray(trained.advantages)[0] != 0)
+
+
+@pytest.mark.parametrize("verdict", [RIGHT, WRONG, (0.5, 0.5)])
+def test_a_group_of_one_verdict_has_no_signal(verdict):
+  assert not has_signal(sampled([verdict]).responses).any()
+
+
+@pytest.mark.parametrize(
+  ("on_exhausted", "counted"), [("train_partial", 3), ("skip_step", 0)]
+)
+def test_missing_groups_are_filled_up_with_rows_that_count_nowhere(
+  on_exhausted, counted
+):
+  done = refill(
+    sampler([MIXED, WRONG, RIGHT, WRONG], [WRONG, MIXED, MIXED, WRONG]),
+    4,
+    max_batches=2,
+    on_exhausted=on_exhausted,
+  )
+  rollout, responses = done.batch
+  assert first_tokens(done.batch) == [0, 102, 104, 2]
+  counts = np.arange(4) < counted
+  for array in (responses.keep, responses.lengths):
+    assert (array.max(axis=1) > 0).tolist() == counts.tolist()
+  for array in (rollout.response_mask, rollout.entropy, rollout.log_probs):
+    assert not array[2 * counted :].any()
+  assert rollout.response_mask[: 2 * counted].all()
+  assert done.metrics["dynamic_sampling/filled"] == counted / 4
+  assert done.metrics["dynamic_sampling/kept"] == 3 / 8
+  tokens = rollout.response_mask.sum()
+  assert responses.entropy == pytest.approx(
+    rollout.entropy.sum() / max(tokens, 1)
+  )
+
+
+def test_asked_to_it_raises_where_groups_are_missing():
+  with pytest.raises(
+    ValueError, match=r"1 of 4 groups.*2 are needed.*max_batches = 2"
+  ):
+    refill(
+      sampler([WRONG, WRONG], [RIGHT, MIXED]),
+      2,
+      max_batches=2,
+      on_exhausted="raise",
+    )
+
+
+def test_shapes_and_dtypes_are_the_same_whatever_was_kept():
+  cases = [
+    refill(sampler([MIXED] * 4), 4, max_batches=1),
+    refill(sampler([WRONG] * 4, [WRONG, MIXED] * 2), 4, max_batches=2),
+    refill(sampler([WRONG] * 4, [RIGHT] * 4), 4, max_batches=2),
+  ]
+  shapes = [
+    jax.tree.map(lambda x: (x.shape, str(x.dtype)), case.batch)
+    for case in cases
+  ]
+  assert shapes[0] == shapes[1] == shapes[2]
+  plain = sampled([MIXED] * 4).rollout
+  assert shapes[0].rollout == jax.tree.map(
+    lambda x: (x.shape, str(x.dtype)), plain
+  )
+
+
+def test_a_batch_that_fills_up_has_the_loss_s_mask_at_0_where_nothing_counts():
+  done = refill(sampler([MIXED, WRONG]), 2, max_batches=1)
+  responses = advantages.apply_rules({"grpo": grpo()}, done.batch.responses)
+  batch = make_batch(jax.tree.map(jnp.asarray, done.batch.rollout), responses)
+  mask = batch.response_mask * batch.keep[:, None]
+  np.testing.assert_array_equal(mask[:, 0], [1, 1, 0, 0])
+  np.testing.assert_array_equal(batch.response_mask, mask)

@@ -1,0 +1,455 @@
+"""The whole journey: a run, its files, its end, its continuation."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from entrojax import rollout_step
+from entrojax import train as train_module
+from entrojax.assembly import data
+from entrojax.assembly.run import build
+from entrojax.system.sharding import by_row
+from entrojax.train import train
+from entrojax.types import Verdict
+from tests.helpers.first_step import FILE as FIRST_STEP
+from tests.helpers.first_step import first_step
+from tests.helpers.paths import ROOT
+from tests.helpers.system import numbers, tiny_config, write_base
+
+pytestmark = pytest.mark.usefixtures("one_device", "session_data")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+def final_params(workdir: Path):
+  """Returns every array of the newest checkpoint, by path."""
+  manager = ocp.CheckpointManager(
+    (workdir / "checkpoints").absolute(), item_names=("state", "host")
+  )
+  restored = manager.restore(
+    manager.latest_step(),
+    args=ocp.args.Composite(state=ocp.args.StandardRestore()),
+  )["state"]
+  del restored["key"]
+  return restored
+
+
+def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
+  workdir = tmp_path / "run"
+  assert train(tiny_config(base), workdir) is None
+  assert json.loads((workdir / "config.json").read_text())["seed"] == 0
+  rows = numbers(workdir)
+  assert [r["rollout_step"] for r in rows] == [0, 1, 2, 2]
+  assert [r["step"] for r in rows] == [0, 2, 4, 4]
+  assert "val/countdown/pass@4" in rows[0]
+  assert {"actor/entropy", "critic/rewards/mean", "actor/lr"} <= rows[1].keys()
+  assert list((workdir / "checkpoints").iterdir())
+  assert list((workdir / "tensorboard").iterdir())
+  sample = json.loads((workdir / "samples.jsonl").read_text().splitlines()[0])
+  assert {"prompt", "response", "reward", "reason"} <= sample.keys()
+
+
+def test_sampler_and_trainer_agree_in_a_run(base, tmp_path):
+  train(tiny_config(base), tmp_path / "run")
+  differences = [
+    row["rollout/log_prob_diff_max"]
+    for row in numbers(tmp_path / "run")
+    if "rollout/log_prob_diff_max" in row
+  ]
+  assert len(differences) == 2
+  assert max(differences) < 1e-5  # float32 rounding of sums of two orders
+
+
+def test_the_same_config_gives_the_same_run(base, tmp_path):
+  for name in ("a", "b"):
+    train(tiny_config(base), tmp_path / name)
+  assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
+
+
+def test_the_first_step_on_the_shipped_base_is_the_one_on_record(tmp_path):
+  found = first_step(tmp_path / "run")
+  # another machine may sum in another order; a sample seldom turns on that
+  assert found == pytest.approx(json.loads(FIRST_STEP.read_text()), rel=1e-3)
+
+
+def test_a_run_on_eight_devices_is_the_run_on_one(
+  base, tmp_path, monkeypatch, data_dir
+):
+  overrides = {"num_rollout_steps": 1, "training.updates_per_rollout": 1}
+  train(controlled(base, **overrides), tmp_path / "one")
+  monkeypatch.undo()  # eight devices again
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+  meshed = controlled(base, **overrides, mesh=(2, 2, 2))
+  train(meshed, tmp_path / "eight")
+  one, eight = (numbers(tmp_path / name)[1] for name in ("one", "eight"))
+  assert one.keys() == eight.keys()
+  for name, value in one.items():
+    # float32 sums in two orders; samples are the same, so all else is near
+    near = value if value is None else pytest.approx(value, rel=1e-4, abs=1e-5)
+    assert eight[name] == near, name
+
+
+def controlled(base, **overrides):
+  return tiny_config(
+    base,
+    **{
+      "num_rollout_steps": 4,
+      "objective": ("ppo_clip", "entropic"),
+      "control.name": "entropic_pi",
+      "control.target": 1.0,
+      **overrides,
+    },
+  )
+
+
+@pytest.mark.parametrize("resamples", [False, True])
+def test_buckets_of_prompts_change_only_rounding(
+  resamples, coin, base, tmp_path, monkeypatch
+):
+  settings = resampled if resamples else controlled
+  longer = lambda text: text + ":" if text.endswith("1:") else text
+  monkeypatch.setattr(data, "make_template", lambda config: longer)
+  overrides = {"rollout.num_prompts": 2, "rollout.prompt_length": 12}
+  config = settings(base, **overrides)
+  stream = data.read_data(config).stream
+  longest = [int(next(stream)[0].mask.sum(1).max()) for _ in range(4)]
+  config.rollout.prompt_buckets = (min(longest),)
+  assert min(longest) < max(longest)
+  train(settings(base, **overrides), tmp_path / "one")
+  train(config, tmp_path / "two")
+  rows = [numbers(tmp_path / name) for name in ("one", "two")]
+  for one, two in zip(*rows, strict=True):
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+      if name.startswith("law/"):  # a line through entropies all but equal
+        continue
+      near = (
+        value if value is None else pytest.approx(value, rel=1e-3, abs=1e-5)
+      )
+      assert two[name] == near, name
+
+
+def test_a_run_in_two_parts_is_the_run_in_one(base, tmp_path):
+  train(controlled(base), tmp_path / "whole")
+  train(controlled(base, num_rollout_steps=2), tmp_path / "parts")
+  train(controlled(base), tmp_path / "parts")
+  whole, parts = numbers(tmp_path / "whole"), numbers(tmp_path / "parts")
+  # the shorter run ended with an evaluation of its own
+  parts = [
+    r for r in parts if not (r["rollout_step"] == 2 and "actor/loss" not in r)
+  ]
+  assert parts == whole
+  states = [final_params(tmp_path / name) for name in ("whole", "parts")]
+  assert float(states[0]["opt_state"]["control"]["integral"]) != 0
+  jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+@pytest.fixture
+def coin(monkeypatch):
+  """Judges by a hash of the response: one in seven is right.
+
+  So a group of four has right and wrong responses with probability 0.46.
+  """
+  make_task = data.make_task
+
+  def verify(problem, response):
+    right = zlib.crc32((problem.prompt + response).encode()) % 7 == 0
+    return Verdict(float(right), "", response)
+
+  monkeypatch.setattr(
+    data,
+    "make_task",
+    lambda *args: make_task(*args)._replace(verify=verify),
+  )
+
+
+def resampled(base, **overrides):
+  """Returns a run with dynamic sampling, which one batch seldom ends."""
+  return controlled(
+    base,
+    **{
+      "dynamic_sampling.enabled": True,
+      "dynamic_sampling.max_batches": 2,
+      **overrides,
+    },
+  )
+
+
+def test_a_run_with_dynamic_sampling_in_two_parts_is_the_run_in_one(
+  coin, base, tmp_path
+):
+  train(resampled(base), tmp_path / "whole")
+  train(resampled(base, num_rollout_steps=2), tmp_path / "parts")
+  train(resampled(base), tmp_path / "parts")
+  whole, parts = (
+    [r for r in numbers(tmp_path / name) if "actor/loss" in r]
+    for name in ("whole", "parts")
+  )
+  assert parts == whole
+  states = [final_params(tmp_path / name) for name in ("whole", "parts")]
+  jax.tree.map(np.testing.assert_array_equal, *states)
+  batches = [row["dynamic_sampling/batches"] for row in whole]
+  assert 2 in batches
+  # tokens counts all that were sampled: 8 prompts x 4 a batch
+  for row, count in zip(whole, batches, strict=True):
+    rows = row["rollout/tokens"] / row["response_length/mean"]
+    assert rows == pytest.approx(32 * count)
+
+
+@pytest.mark.parametrize("on_exhausted", ["train_partial", "skip_step"])
+def test_no_step_trains_on_an_empty_batch(on_exhausted, base, tmp_path):
+  config = resampled(base, **{"dynamic_sampling.on_exhausted": on_exhausted})
+  config.optimizer.weight_decay = 0.1  # would act without a gradient
+  train(config, tmp_path / "run")  # the tiny base solves nothing
+  rows = [r for r in numbers(tmp_path / "run") if "actor/loss" in r]
+  for row in rows:
+    assert row["dynamic_sampling/filled"] == 0
+    assert row["critic/groups/all_wrong"] == 1
+    assert row["actor/entropy"] is None
+  state = final_params(tmp_path / "run")
+  before = build(config).state.params
+  jax.tree.map(np.testing.assert_array_equal, state["params"], before)
+  assert float(state["opt_state"]["control"]["integral"]) == 0
+
+
+def test_a_refilled_batch_lies_on_the_mesh_as_a_sampled_one(
+  base, monkeypatch, data_dir
+):
+  monkeypatch.undo()  # eight devices again
+  monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+  placed, keys = [], []
+  for settings in (controlled, resampled):
+    config = settings(
+      base, **{"mesh": (2, 2, 2), "training.updates_per_rollout": 1}
+    )
+    run = build(config)
+    inner = run.functions.generate
+
+    def generate(params, prompts, key, inner=inner):
+      keys.append(jax.random.key_data(key).tolist())
+      return inner(params, prompts, key)
+
+    def update(state, ref_params, batch, key):
+      placed.append(jax.tree.map(lambda x: (x.sharding, x.dtype), batch))
+      return state, {}
+
+    functions = run.functions._replace(generate=generate, update=update)
+    standing = rollout_step.Standing(
+      run.state, None, jax.random.key(0), 0, 0, 0
+    )
+    rollout_step.start_step(config, run._replace(functions=functions), standing)
+  sampled, refilled = placed
+  assert sampled.tokens[0].is_equivalent_to(by_row(run.mesh), 2)
+  for field in ("tokens", "positions", "response_mask", "old_log_probs"):
+    assert getattr(refilled, field) == getattr(sampled, field), field
+  # one batch, and as many as were allowed, each with its own randomness
+  assert len({str(key) for key in keys}) == 3
+
+
+def test_a_run_that_is_to_end_where_groups_are_missing_ends(base, tmp_path):
+  config = resampled(base, **{"dynamic_sampling.on_exhausted": "raise"})
+  with pytest.raises(ValueError, match="0 of 16 groups had right and wrong"):
+    train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("settings", [controlled, resampled])
+def test_nothing_is_compiled_after_the_second_rollout_step(
+  settings, coin, base, tmp_path, monkeypatch
+):
+  compilations, after_step = [], []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, seconds, **_: (
+      compilations.append(name) if "backend_compile" in name else None
+    )
+  )
+  inner = train_module.finished
+
+  def counted(record):
+    record = inner(record)
+    after_step.append(len(compilations))
+    return record
+
+  monkeypatch.setattr(train_module, "finished", counted)
+  train(settings(base, num_rollout_steps=6), tmp_path / "run")
+  assert after_step[1] > 0, "the listener hears nothing"
+  assert after_step[2:] == [after_step[1]] * 4
+  filled = {
+    row["dynamic_sampling/filled"]
+    for row in numbers(tmp_path / "run")
+    if "dynamic_sampling/filled" in row
+  }
+  # whatever share of the batch was filled
+  assert len(filled) > 1 or settings is controlled
+
+
+def command(workdir, base, *extra):
+  return [
+    sys.executable,
+    "-m",
+    "entrojax.main",
+    "--config=configs/countdown.py:test",
+    f"--config.model.path={base}",
+    "--config.mesh=(1, 1, 1)",
+    f"--workdir={workdir}",
+    *extra,
+  ]
+
+
+def environment(data_dir):
+  return {**os.environ, "ENTROJAX_DATA_DIR": str(data_dir), "XLA_FLAGS": ""}
+
+
+def start(workdir, base, data_dir, *extra):
+  return subprocess.Popen(
+    command(workdir, base, *extra),
+    cwd=ROOT,
+    env=environment(data_dir),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def wait_for_rollout_step(workdir, step, process, seconds=120):
+  """Returns when metrics.jsonl has a line of that rollout step."""
+  deadline = time.monotonic() + seconds
+  path = workdir / "metrics.jsonl"
+  while time.monotonic() < deadline and process.poll() is None:
+    if path.exists() and f'"rollout_step": {step},' in path.read_text():
+      return
+    time.sleep(0.05)
+  process.kill()  # it would run on, and what it says would never end
+  raise AssertionError(process.communicate()[1])
+
+
+LONG = ("--config.num_rollout_steps=100000", "--config.checkpoint.every=1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_and_says_where(
+  number, base, tmp_path, data_dir
+):
+  workdir = tmp_path / "run"
+  process = start(workdir, base, data_dir, LONG[0])
+  wait_for_rollout_step(workdir, 2, process)
+  process.send_signal(number)
+  output, errors = process.communicate(timeout=60)
+  assert process.returncode == 130, errors
+  saved = Path(output.split("saved ")[1].split(";")[0])
+  assert saved.is_dir()
+  assert "Traceback" not in errors
+  assert int(saved.name) == numbers(workdir)[-1]["rollout_step"]
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(base, tmp_path, data_dir):
+  workdir = tmp_path / "killed"
+  process = start(workdir, base, data_dir, *LONG)
+  wait_for_rollout_step(workdir, 5, process)
+  process.kill()
+  process.communicate()
+  steps = [
+    int(p.name)
+    for p in (workdir / "checkpoints").glob("[0-9]*")
+    if p.name.isdigit()
+  ]
+  last = max(steps) + 2
+  for folder in ("killed", "whole"):
+    done = subprocess.run(
+      command(tmp_path / folder, base, f"--config.num_rollout_steps={last}"),
+      cwd=ROOT,
+      env=environment(data_dir),
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == 0, done.stderr
+  assert numbers(workdir) == numbers(tmp_path / "whole")
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_params(workdir),
+    final_params(tmp_path / "whole"),
+  )
+
+
+def test_a_finished_run_is_left_as_it_is(base, tmp_path):
+  train(tiny_config(base), tmp_path / "run")
+  before = (tmp_path / "run" / "metrics.jsonl").read_text()
+  assert train(tiny_config(base), tmp_path / "run") is None
+  assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_a_workdir_that_another_run_holds_is_refused(base, tmp_path):
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  with (workdir / ".lock").open("a+") as lock:
+    lock.write("12345")
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(ValueError, match=r"held by another run.*12345"):
+      train(tiny_config(base), workdir)
+
+
+def test_a_resumed_run_may_not_change_what_it_computes(base, tmp_path):
+  train(tiny_config(base), tmp_path / "run")
+  changed = tiny_config(base, **{"optimizer.learning_rate": 1e-2})
+  with pytest.raises(
+    ValueError, match=r"optimizer\.learning_rate was 0\.00016"
+  ):
+    train(changed, tmp_path / "run")
+
+
+def test_without_resume_a_used_workdir_is_refused(base, tmp_path):
+  train(tiny_config(base), tmp_path / "run")
+  with pytest.raises(ValueError, match="holds a run"):
+    train(tiny_config(base), tmp_path / "run", resume=False)
+
+
+def test_a_run_in_a_thread_takes_no_signals(base, tmp_path):
+  before = signal.getsignal(signal.SIGTERM)
+  thread = threading.Thread(
+    target=train, args=(tiny_config(base), tmp_path / "run")
+  )
+  thread.start()
+  thread.join()
+  assert signal.getsignal(signal.SIGTERM) is before
+  assert numbers(tmp_path / "run")
+
+
+def test_a_run_that_failed_before_its_first_save_binds_nobody(base, tmp_path):
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  (workdir / "config.json").write_text('{"objective": ["another"]}')
+  (workdir / "samples.jsonl").write_text('{"rollout_step": 0}\n')
+  train(tiny_config(base), workdir)
+  samples = (workdir / "samples.jsonl").read_text().splitlines()
+  assert len(samples) == 16  # two evaluations of eight problems, no third
+
+
+def test_a_run_that_is_refused_leaves_no_folder(base, tmp_path):
+  with pytest.raises(ValueError, match="group_size"):
+    train(tiny_config(base, **{"rollout.group_size": 1}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_unsaved(base, tmp_path):
+  config = tiny_config(base, **{"optimizer.learning_rate": 1e38})
+  config.objective = ("ppo_clip", "entropy_bonus")
+  config.num_rollout_steps = 4
+  with pytest.raises(ValueError, match=r"actor/grad_norm is (nan|inf)"):
+    train(config, tmp_path / "run")
+  assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))

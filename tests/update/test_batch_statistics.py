@@ -1,0 +1,146 @@
+"""Batch statistics are the mini-batch's, whatever computes it.
+
+Every method that ranks, averages or draws over a mini-batch updates a bigram
+policy: whole, in 8 micro-batches, and over 8 devices. Losses, gradients and
+metrics agree, so the selections are the same.
+
+One graph holds all methods, for 90 graphs would take minutes to compile: the
+controller's coefficient says which of them is the objective.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from entrojax.control import PIState, entropic_pi
+from entrojax.objectives import chain, entropic, ppo_clip
+from entrojax.types import Array, Controller, Mean, Term, TokenLoss
+from tests.helpers.objective_cases import DRAWN
+from tests.helpers.updates import Setting, difference
+
+METHODS = {
+  "entropic": chain(ppo_clip(), entropic(min_probability=0.3)),
+  **{
+    name: DRAWN[name]
+    for name in (
+      "gspo",
+      "clip_cov, drawn",
+      "kl_cov, abs",
+      "top_entropy",
+      "top_entropy, quantile",
+      "steer, theorem",
+      "steer, released",
+      "erc",
+      "stare",
+      "adaptive_stare",
+      "positive_reweighting",
+      "sent",
+      "sent_released",
+      "adaptive_entropy",
+    )
+  },
+}
+SPLITS = {
+  "whole": {},
+  "8 micro-batches": {"num_microbatches": 8},
+  "8 devices": {"mesh": (8, 1, 1)},
+}
+# sums in another order differ by 1e-15 and 6e-8, and two updates sum that up
+TOLERANCES = {np.float64: 1e-10, np.float32: 1e-5}
+
+
+class Choice(NamedTuple):
+  method: Array  # f32[], index into METHODS
+  pi: PIState
+
+
+def choosing() -> Controller:
+  """Makes EntroPIC's controller that says as well which method to run.
+
+  Its coefficient is f32[2]: the method and what is fed back.
+  """
+  pi = entropic_pi(target=0.5, kp=0.25, ki=0.25)
+
+  def update(updates, state, params=None, *, entropy, **unused):
+    del params, unused
+    _, after = pi.transform.update((), state.pi, entropy=entropy)
+    return updates, Choice(state.method, after)
+
+  return Controller(
+    transform=optax.GradientTransformationExtraArgs(
+      lambda _: chosen(0), update
+    ),
+    coefficient=lambda state, entropy: jnp.stack(
+      [state.method, pi.coefficient(state.pi, entropy).astype(jnp.float32)]
+    ),
+    metrics=lambda state, entropy: pi.metrics(state.pi, entropy),
+  )
+
+
+def chosen(method: int) -> Choice:
+  return Choice(jnp.float32(method), PIState(integral=jnp.float32(0.0)))
+
+
+def any_method(tokens, token_loss, coefficient, key) -> TokenLoss:
+  """Runs the method that the coefficient chooses: two terms, two metrics."""
+  nothing = Term(jnp.zeros_like(tokens.log_probs), jnp.zeros_like(tokens.mask))
+
+  def branch(method, tokens, key):
+    terms, metrics, penalties = method(tokens, token_loss, coefficient[1], key)
+    terms = (*terms, *penalties)
+    assert len(terms) <= 2
+    touched = [m for name, m in metrics.items() if name.endswith("/touched")]
+    return (*terms, nothing)[:2], {
+      "method/touched": (touched or [metrics["actor/pg_clipfrac"]])[0],
+      # all that it reports, added up, for the methods' names differ
+      "method/metrics": Mean(
+        sum(m.total.astype(tokens.log_probs.dtype) for m in metrics.values()),
+        jnp.float32(1.0),
+      ),
+    }
+
+  branches = [functools.partial(branch, m) for m in METHODS.values()]
+  return TokenLoss(
+    *jax.lax.switch(coefficient[0].astype(jnp.int32), branches, tokens, key)
+  )
+
+
+@pytest.fixture(scope="module")
+def two_updates(bigram):
+  """Returns two_updates(dtype, split) -> run(control state), compiled once."""
+
+  @functools.cache
+  def make(dtype, split):
+    table = np.random.default_rng(0).normal(size=(8, 8))
+    params = {"embed_tokens": jnp.asarray(table, dtype)}
+    setting = Setting(bigram, params, any_method, choosing())
+    return setting.two_updates(**SPLITS[split])
+
+  return make
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", METHODS)
+def test_statistics_are_the_mini_batch_s_on_any_split(name, dtype, two_updates):
+  with jax.enable_x64(dtype is np.float64):
+    control = chosen(list(METHODS).index(name))
+    expected, *others = (two_updates(dtype, s)(control) for s in SPLITS)
+  assert expected["gradients"]["embed_tokens"].dtype == dtype
+  for found in others:
+    assert difference(found, expected) < TOLERANCES[dtype]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_comparison_has_something_to_compare(name, two_updates):
+  run = two_updates(np.float32, "whole")
+  index = list(METHODS).index(name)
+  found = run(chosen(index))
+  assert found["metrics"]["method/touched"] > 0
+  assert 0.1 < abs(found["metrics"]["control/coefficient"]) < 0.9
+  other = run(chosen((index + 1) % len(METHODS)))
+  assert difference(found, other) > 1e-2

@@ -1,0 +1,390 @@
+"""The entropy-projected update: the correction and its set point."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from entrojax.assembly.run import build
+from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.sharding import make_mesh, param_shardings, replicated
+from entrojax.types import TrainState
+from entrojax.update.projection import (
+  adam_preconditioner,
+  entropy_projection,
+  identity_preconditioner,
+  projection_metrics,
+)
+from entrojax.update.train_step import init_state
+from tests.helpers.projected import (
+  ADAM,
+  CLIP,
+  GRADIENT,
+  GRADS,
+  PARAMS,
+  RAISE,
+  WANTED,
+  adam,
+  bits,
+  flat,
+  run,
+  sgd,
+)
+from tests.helpers.system import tiny_config
+
+
+def wanted_changes(entropies, **settings) -> list[float]:
+  """Returns what each of a few updates wants."""
+  grads = GRADS[:1] * len(entropies)
+  _, _, metrics = run(sgd(**settings), grads, entropies)
+  return [float(m["projection/wanted_change"]) for m in metrics]
+
+
+# -- the correction -----------------------------------------------------------
+
+
+def diagonal_of(make) -> np.ndarray:
+  """Returns D after GRADS, from the definition of Adam's second moment."""
+  if make is sgd:
+    return np.ones(7)
+  moment = np.zeros(7)
+  for grad in map(flat, GRADS):
+    grad = grad * min(1.0, CLIP / np.linalg.norm(grad))
+    moment = ADAM["b2"] * moment + (1 - ADAM["b2"]) * grad**2
+  v_hat = moment / (1 - ADAM["b2"] ** len(GRADS))
+  return 1 / (np.sqrt(v_hat) + ADAM["eps"])
+
+
+@pytest.mark.parametrize("make", [sgd, adam])
+def test_the_correction_is_the_smallest_that_reaches_the_wanted_change(make):
+  h, diagonal, step = flat(GRADIENT), diagonal_of(make), flat(run(make())[0])
+  correction = flat(run(make(**RAISE))[0]) - step
+  # min c' D^-1 c subject to h' (step + c) = wanted, as one dense system
+  system = np.zeros((8, 8))
+  system[:7, :7] = np.diag(1 / diagonal)
+  system[7, :7] = system[:7, 7] = h
+  right = np.append(np.zeros(7), WANTED - h @ step)
+  expected = np.linalg.solve(system, right)[:7]
+  # float32 steps below 1
+  np.testing.assert_allclose(correction, expected, rtol=0, atol=1e-6)
+  # every other correction that reaches it is longer
+  length = correction @ (correction / diagonal)
+  for other in np.random.default_rng(0).normal(size=(20, 7)):
+    other = correction + other - (h @ other) / (h @ h) * h
+    assert other @ (other / diagonal) > length
+
+
+ONE = {"w": jnp.array([1.0, 0.0])}
+
+
+def one_step(grad, gradient, **settings):
+  """Returns the step and the metrics of one update of plain descent by 0.5."""
+  optimizer = sgd(**settings)
+  step, state = optimizer.update(
+    grad,
+    optimizer.init(grad),
+    grad,
+    entropy=jnp.float32(1.0),
+    entropy_grad=gradient,
+  )
+  return step, projection_metrics(state)
+
+
+def test_what_the_update_did_is_told():
+  step, metrics = one_step(ONE, {"w": jnp.array([2.0, 0.0])}, **RAISE)
+  # <h, step> = 2 * -0.5; the multiplier is (0.125 + 1) / 4
+  assert {name: float(value) for name, value in metrics.items()} == {
+    "projection/wanted_change": 0.125,
+    "projection/uncorrected_change": -1.0,
+    "projection/predicted_change": 0.125,
+    "projection/multiplier": 0.28125,
+    "projection/relative_correction": 1.125,  # 0.5625 / 0.5
+    "projection/touched": 1.0,
+  }
+  np.testing.assert_array_equal(step["w"], [0.0625, 0.0])
+
+
+@pytest.mark.parametrize(
+  ("sided", "change", "touched"), [("raise", 1.0, 0.0), ("both", 0.125, 1.0)]
+)
+def test_a_step_that_raises_entropy_is_lowered_by_the_two_sided_form_alone(
+  sided, change, touched
+):
+  _, metrics = one_step(
+    ONE, {"w": jnp.array([-2.0, 0.0])}, **RAISE, sided=sided
+  )
+  assert metrics["projection/predicted_change"] == change
+  assert metrics["projection/touched"] == touched
+
+
+@pytest.mark.parametrize(
+  ("upper", "change", "touched"), [(0.5, 0.5, 1.0), (2.0, 1.0, 0.0)]
+)
+def test_a_step_that_raises_entropy_too_far_is_brought_down_to_upper(
+  upper, change, touched
+):
+  _, metrics = one_step(
+    ONE, {"w": jnp.array([-2.0, 0.0])}, **RAISE, upper=upper
+  )
+  assert metrics["projection/predicted_change"] == change
+  assert metrics["projection/touched"] == touched
+
+
+def test_the_correction_is_bounded_relative_to_the_step():
+  # unbounded it is 1.125 times the step, see above
+  step, metrics = one_step(
+    ONE, {"w": jnp.array([2.0, 0.0])}, **RAISE, max_relative_correction=0.25
+  )
+  assert metrics["projection/relative_correction"] == 0.25
+  assert metrics["projection/predicted_change"] == 2 * (-0.5 + 0.25 * 0.5)
+  np.testing.assert_array_equal(step["w"], [-0.375, 0.0])
+
+
+def test_inner_products_are_float32_and_the_step_keeps_its_type():
+  ones = {"w": jnp.ones(1027, jnp.bfloat16)}
+  step, metrics = one_step(ones, ones, **RAISE)
+  # bfloat16 has 8 bits: no number between 512 and 516
+  assert metrics["projection/uncorrected_change"] == -0.5 * 1027
+  assert step["w"].dtype == jnp.bfloat16
+
+
+def times(factor):
+  return jax.tree.map(lambda x: factor * x, GRADIENT)
+
+
+UNTOUCHED = {
+  "entropy does not depend on the parameters": {"gradient": times(0.0)},
+  "the gradient of entropy is NaN": {"gradient": times(np.nan)},
+  "the gradient of entropy is infinite in one place": {
+    "gradient": {**GRADIENT, "norm": jnp.array([np.inf, 0.0, 1.0])}
+  },
+  "the square of the gradient overflows": {"gradient": times(1e30)},
+  "there is no token": {"entropies": (0.25, 0.25, np.nan)},
+  "it raises entropy enough by itself": {},
+}
+
+
+@pytest.mark.parametrize("sided", ["raise", "both"])
+@pytest.mark.parametrize("make", [sgd, adam])
+@pytest.mark.parametrize("reason", UNTOUCHED)
+def test_a_step_is_left_bitwise_alone_if(reason, make, sided):
+  # descent by a gradient of 0 is a step of -0: adding 0 would lose the sign
+  grads = [*GRADS[:2], {**GRADS[2], "norm": jnp.zeros(3)}]
+  expected = run(make(), grads)[0]
+  case = UNTOUCHED[reason]
+  if reason == "it raises entropy enough by itself":
+    if sided == "both":
+      return  # it is lowered, as tested above
+    case = {"gradient": jax.tree.map(lambda x: 1e3 * x, expected)}
+  found, _, metrics = run(make(**RAISE, sided=sided), grads, **case)
+  assert bits(found) == bits(expected)
+  assert metrics[-1]["projection/touched"] == 0
+  assert metrics[-1]["projection/multiplier"] == 0
+
+
+def test_adam_s_moments_see_the_gradient_of_the_loss_alone():
+  (plain, projected) = (
+    optax.tree_utils.tree_get(run(make)[1], "ScaleByAdamState")
+    for make in (adam(), adam(**RAISE))
+  )
+  assert bits(projected) == bits(plain)
+  assert plain.count == len(GRADS)
+
+
+def test_a_parameter_that_the_loss_never_moved_is_not_corrected():
+  grads = [{**g, "norm": g["norm"].at[1].set(0.0)} for g in GRADS]
+  expected, _, _ = run(adam(), grads)
+  found, _, metrics = run(adam(**RAISE), grads)
+  assert found["norm"][1] == expected["norm"][1]
+  assert found["norm"][0] != expected["norm"][0]
+  # float32 sums of 6 numbers below 1
+  assert metrics[-1]["projection/predicted_change"] == pytest.approx(
+    WANTED, abs=1e-6
+  )
+
+
+def test_adam_s_metric_needs_adam_s_moments():
+  optimizer = entropy_projection(
+    optax.sgd(0.1), precondition=adam_preconditioner(b2=0.9, eps=1e-8)
+  )
+  with pytest.raises(ValueError, match="needs an inner optimizer with Adam"):
+    run(optimizer)
+
+
+# -- the wanted change --------------------------------------------------------
+
+
+def test_the_wanted_change_is_the_gains_times_error_and_integral():
+  # errors 1/8, 1/4, -1, none and 0; the integral before each of them 0, 1/8,
+  # 3/8, -5/8, -5/8. The third, -1/2 + 3/32, is beyond the limit.
+  assert wanted_changes(
+    [0.875, 0.75, 2.0, np.nan, 1.0],
+    target=1.0,
+    gain=0.5,
+    integral_gain=0.25,
+    limit=0.25,
+  ) == [0.0625, 0.125 + 0.03125, -0.25, 0.0, -0.15625]
+
+
+def test_the_target_may_be_a_fraction_of_the_first_entropy_that_is_one():
+  # half of 2 is 1: errors -1 and -1/2
+  assert wanted_changes(
+    [np.nan, 2.0, 1.5], target_fraction=0.5, gain=0.125, limit=1.0
+  ) == [0.0, -0.125, -0.0625]
+
+
+def test_the_target_may_be_a_schedule_over_the_updates():
+  assert wanted_changes(
+    [1.0, 1.0, 1.0], target=lambda count: 1.0 + count, gain=0.125, limit=1.0
+  ) == [0.0, 0.125, 0.25]
+
+
+def test_without_a_target_every_update_is_to_keep_its_entropy():
+  _, state, metrics = run(adam(limit=1.0), entropies=(0.25, 3.0, 0.5))
+  for metric in metrics:
+    assert metric["projection/wanted_change"] == 0
+    # float32 sums of 7 numbers below 1; a step that raises is left alone
+    assert metric["projection/predicted_change"] > -1e-6
+  assert sum(float(m["projection/touched"]) for m in metrics) > 0
+  assert state["adamw"].integral == 0
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"target": 0.0, "gain": 1.0}, r"projection\.target .* 0\.0"),
+    ({"target": np.nan, "gain": 1.0}, r"projection\.target .* nan"),
+    ({"target_fraction": -1, "gain": 1}, r"projection\.target_fraction .* -1"),
+    ({"limit": 0.0}, r"projection\.limit must be above 0, got 0"),
+    ({"target": 1.0, "gain": -0.5}, r"projection\.gain must not .* -0\.5"),
+    ({"integral_gain": -2}, r"projection\.integral_gain must not .* -2"),
+    ({"upper": 1e-9}, r"projection\.upper = 1e-09 .* limit"),
+    ({"upper": 1.0, "sided": "both"}, r"projection\.upper = 1\.0 .*'both'"),
+    ({"sided": "lower"}, r"projection\.sided must be .* 'lower'"),
+    ({"max_relative_correction": 0}, r"max_relative_correction must be above"),
+    (
+      {"target": 0.5, "target_fraction": 0.9, "gain": 1.0},
+      r"projection\.target = 0\.5 .*target_fraction = 0\.9 are both set",
+    ),
+    ({"gain": 1.0}, r"projection\.gain = 1\.0 .*target = None"),
+    ({"target": 0.5}, r"projection\.gain = 0\.0 .*target = 0\.5"),
+  ],
+)
+def test_a_setting_that_cannot_work_is_named_with_its_value(settings, message):
+  with pytest.raises(ValueError, match=message):
+    entropy_projection(
+      optax.sgd(0.1), precondition=identity_preconditioner, **settings
+    )
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"projection.enabled": True}, r"projection\.gain = 0\.02 .* None"),
+    ({"projection.target": 0.5}, r"target is 0\.5 but projection\.enabled"),
+    (
+      {"projection.enabled": True, "projection.limit": -1.0},
+      r"projection\.limit must be above 0, got -1",
+    ),
+  ],
+)
+def test_a_run_with_such_a_setting_ends_before_it_starts(
+  settings, message, one_device
+):
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config("bases/countdown", **settings))
+
+
+# -- closed loop --------------------------------------------------------------
+
+REWARDS = np.array([1.0, 0.75, 0.5, 0.0], np.float32)
+SET_POINT = 0.75  # nats; the four arms can have up to 1.386
+STARTS = {"below": [0.0, 0.0, 0.0, 6.0], "above": [0.1, 0.0, 0.0, -0.1]}
+
+
+def softmax_entropy(logits):
+  log_p = jax.nn.log_softmax(logits)
+  return -jnp.sum(jnp.exp(log_p) * log_p)
+
+
+@functools.partial(jax.jit, static_argnames="optimizer")
+def play(logits, *, optimizer):
+  """Returns the logits after 2000 steps of the exact policy gradient."""
+
+  def step(carry, _):
+    logits, state = carry
+    grads = jax.grad(lambda z: -jax.nn.softmax(z) @ REWARDS)(logits)
+    entropy, gradient = jax.value_and_grad(softmax_entropy)(logits)
+    updates, state = optimizer.update(
+      grads, state, logits, entropy=entropy, entropy_grad=gradient
+    )
+    return (logits + updates, state), None
+
+  carry = (logits, optimizer.init(logits))
+  (logits, _), _ = jax.lax.scan(step, carry, length=2000)
+  return logits
+
+
+@pytest.mark.parametrize("sided", ["raise", "both"])
+def test_a_bandit_holds_its_set_point_from_both_sides(sided):
+  optimizer = sgd(
+    target=SET_POINT, gain=0.1, limit=0.01, sided=sided, learning_rate=2.0
+  )
+  for start in STARTS.values():
+    logits = play(jnp.array(start), optimizer=optimizer)
+    # the error shrinks by 0.9 a step, and the second order with the steps
+    assert softmax_entropy(logits) == pytest.approx(SET_POINT, abs=1e-5)
+    # and ends at the best policy of that entropy, p ~ exp(rewards / tau)
+    slope = np.polyfit(REWARDS, logits, 1)
+    np.testing.assert_allclose(logits, np.polyval(slope, REWARDS), atol=0.01)
+    assert slope[0] > 0
+
+
+def test_a_bandit_without_the_projection_loses_its_entropy():
+  for start in STARTS.values():
+    logits = play(jnp.array(start), optimizer=sgd(2.0))
+    assert softmax_entropy(logits) < SET_POINT / 2
+
+
+# -- its state ----------------------------------------------------------------
+
+
+def test_moments_within_the_projection_are_placed_as_their_parameters(
+  tiny_model,
+):
+  mesh = make_mesh((2, 2, 2))
+  state = jax.eval_shape(adam(**RAISE).init, tiny_model[1])
+  placed = param_shardings(mesh, state)["adamw"]
+  (moments, *_) = placed.inner
+  expected = param_shardings(mesh, tiny_model[1])
+  assert moments.mu == expected
+  assert moments.nu == expected
+  assert placed.integral == replicated(mesh)
+  assert set(jax.tree.leaves(placed.last)) == {replicated(mesh)}
+
+
+def test_the_state_survives_a_checkpoint(tmp_path):
+  optimizer = adam(target_fraction=0.9, gain=0.1, integral_gain=0.05, limit=1.0)
+  _, opt_state, _ = run(optimizer)
+  state = TrainState(params=PARAMS, opt_state=opt_state, step=jnp.int32(3))
+  key = jax.random.key(0)
+  checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
+  checkpoints.save(1, state, key, {})
+  checkpoints.wait()
+  restored, *_ = checkpoints.restore(init_state(PARAMS, optimizer), key)
+  checkpoints.close()
+  assert restored.opt_state["adamw"].start_entropy == 0.25
+  following = [
+    optimizer.update(
+      GRADS[0],
+      x.opt_state,
+      x.params,
+      entropy=jnp.float32(0.5),
+      entropy_grad=GRADIENT,
+    )
+    for x in (state, restored)
+  ]
+  assert bits(following[0]) == bits(following[1])
