@@ -12,7 +12,8 @@ PACKAGE = ROOT / "entrojax"
 # From the ground up. A file imports its own room and the floors below it.
 FLOORS = (
   "types",
-  "masking metrics system answers control",
+  "masking metrics arguments system answers",
+  "control",
   "entropy models tasks",
   "advantages objectives data reporting",
   "judges update",
@@ -29,7 +30,7 @@ FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 # packages that are imported in these rooms alone
 FOREIGN = {
   "flax": "models",
-  "ml_collections": "assembly " + " ".join(FLOORS[8:]),
+  "ml_collections": "assembly " + " ".join(FLOORS[9:]),
   "tensorflow_datasets": "tasks",
   "pyarrow": "tasks",
   "reasoning_gym": "tasks",

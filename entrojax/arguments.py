@@ -1,0 +1,53 @@
+"""Checks of hyperparameters that every factory shares.
+
+Each raises ValueError with the setting's name, what would be right, and the
+value, as in "erc.low must lie in [0, 1), got 2".
+"""
+
+from collections.abc import Collection
+import math
+from typing import Any
+
+
+def require_at_least(name: str, value: float, least: float) -> None:
+  """Raise ValueError if a number is below its least value, or NaN.
+
+  Args:
+    name: how a user writes the setting, such as "gspo.clip_high".
+    value: the number.
+    least: the smallest number allowed.
+  """
+  if not value >= least:
+    raise ValueError(f"{name} must be at least {least:g}, got {value}")
+
+
+def require_in(name: str, value: float, interval: str) -> None:
+  """Raise ValueError if a number lies outside an interval, or is NaN.
+
+  Args:
+    name: how a user writes the setting, such as "erc.low".
+    value: the number.
+    interval: two bounds as in "[0, 1)": a bracket includes its bound, a
+      parenthesis excludes it, and "inf" is no bound.
+  """
+  low, high = (float(bound) for bound in interval[1:-1].split(","))
+  above = value >= low if interval[0] == "[" else value > low
+  below = value <= high if interval[-1] == "]" else value < high
+  if above and below:
+    return
+  if interval[0] == "(" and math.isinf(high):
+    raise ValueError(f"{name} must be above {low:g}, got {value}")
+  raise ValueError(f"{name} must lie in {interval}, got {value}")
+
+
+def require_one_of(name: str, value: Any, choices: Collection[Any]) -> None:
+  """Raise ValueError if a setting is none of its choices.
+
+  Args:
+    name: how a user writes the setting, such as "steer.form".
+    value: the setting.
+    choices: what it may be, in the order in which the message lists them.
+  """
+  if value not in choices:
+    listed = ", ".join(repr(choice) for choice in choices)
+    raise ValueError(f"{name} must be one of {listed}; got {value!r}")

@@ -1,0 +1,46 @@
+"""Checks of hyperparameters: what passes, and what the message says."""
+
+import math
+
+import pytest
+
+from entrojax.arguments import require_at_least, require_in, require_one_of
+
+
+@pytest.mark.parametrize(
+  "value, interval",
+  [(0, "[0, 1)"), (0.5, "(0, 1)"), (1, "(0, 1]"), (1e9, "(1, inf)")],
+)
+def test_a_number_in_the_interval_passes(value, interval):
+  require_in("x.y", value, interval)
+
+
+@pytest.mark.parametrize(
+  "value, interval, message",
+  [
+    (1, "[0, 1)", r"x\.y must lie in \[0, 1\), got 1"),
+    (0, "(0, 1]", r"x\.y must lie in \(0, 1\], got 0"),
+    (1, "(1, inf)", r"x\.y must be above 1, got 1"),
+    (math.nan, "[0, 1]", r"x\.y must lie in \[0, 1\], got nan"),
+  ],
+)
+def test_a_number_outside_is_refused_with_name_and_interval(
+  value, interval, message
+):
+  with pytest.raises(ValueError, match=message):
+    require_in("x.y", value, interval)
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan])
+def test_a_number_below_its_least_is_refused(value):
+  require_at_least("x.y", 0.0, 0)
+  with pytest.raises(ValueError, match=r"x\.y must be at least 0, got"):
+    require_at_least("x.y", value, 0)
+
+
+def test_a_choice_that_does_not_exist_is_refused_with_those_that_do():
+  require_one_of("x.y", "a", ("a", "b"))
+  with pytest.raises(
+    ValueError, match=r"x\.y must be one of 'a', 'b'; got 'c'"
+  ):
+    require_one_of("x.y", "c", ("a", "b"))
