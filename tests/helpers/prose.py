@@ -12,32 +12,35 @@ from collections.abc import Iterator
 import io
 from pathlib import Path
 import re
-import subprocess
 import sys
 import tokenize
 
 LIMIT = 20
+IGNORED = {"runs", "build"}
 
 PATTERNS = {
   "write 'resume' or 'continue'": r"\b(?:goes|go|went|going) on\b",
   "write 'usually'": r"\bmostly\b",
-  "write 'otherwise'": r"\b(?:would|could|else) else\b|, else (?:it|they|the|a)\b",
+  "write 'otherwise'": (
+    r"\b(?:would|could|else) else\b|, else (?:it|they|the|a)\b"
+  ),
   "repeat the noun": r"\blikewise\b|\bas above\b|\bas of an?\b",
   "name the thing": r"\b(?:that|those) of\b",
   "begin with a verb that programmers use": (
-    r"^\s*r?(?:\"\"\")?(?:(?:Returns|Makes|Says|Tells) (?:what|how|whether|which)"
-    r"|Makes)\b"
+    r"^\s*r?(?:\"\"\")?"
+    r"(?:(?:Returns|Makes|Says|Tells) (?:what|how|whether|which)|Makes)\b"
   ),
   "say meaning, shape and unit": (
     r"^\s+\w+: of (?:the|a|an|it|its|each|this)\b[\w\s]{0,16}\.?$"
   ),
   "write 'per'": (
     r"\b(?:nats|tokens|numbers|rows?|bytes|steps|updates|samples|line|one) an? "
-    r"(?:token|step|update|prompt|device|row|second|stage|batch|core|run|response)\b"
+    r"(?:token|step|update|prompt|device|row|second|stage|batch|core|run"
+    r"|response)\b"
   ),
   "use a plain clause": (
-    r"\bwhat there is\b|\bof which\b|\b(?:one|there) is none\b|\bwhich begins? with\b"
-    r"|\bthe same but for\b|\bbut for (?:those|that|what|a)\b|\bif \w+ miss\b"
+    r"\bwhat there is\b|\bof which\b|\b(?:one|there) is none\b"
+    r"|\bwhich begins? with\b|\bthe same but for\b|\bbut for (?:those|that|what|a)\b|\bif \w+ miss\b"
     r"|\bso many (?:tokens|rows|steps)\b|\bof so many\b"
   ),
   "software does not speak": (
@@ -47,7 +50,7 @@ PATTERNS = {
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
-  """Yield the numbered lines of a page, or of a file's docstrings and comments."""
+  """Yield the numbered lines of a page, or of docstrings and comments."""
   source = path.read_text(encoding="utf-8")
   if path.suffix == ".md":
     yield from enumerate(source.splitlines(), 1)
@@ -69,17 +72,15 @@ def smells(paths: list[Path]) -> Iterator[str]:
 
 def main(argv: list[str]) -> int:
   """Print the places below a folder; return the exit status."""
-  tracked = subprocess.run(
-    ["git", "ls-files", "--", *(argv or ["."])],
-    capture_output=True,
-    text=True,
-    check=True,
-  ).stdout.splitlines()
+  root = Path(argv[0] if argv else ".")
   own = Path(__file__).resolve()
   paths = [
     path
-    for path in map(Path, tracked)
-    if path.suffix in (".py", ".md") and path.resolve() != own
+    for path in sorted(root.rglob("*"))
+    if path.suffix in (".py", ".md")
+    and not IGNORED & set(path.parts)
+    and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    and path.resolve() != own
   ]
   places = list(smells(paths))
   print("\n".join(places))
