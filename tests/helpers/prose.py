@@ -40,7 +40,8 @@ PATTERNS = {
   ),
   "use a plain clause": (
     r"\bwhat there is\b|\bof which\b|\b(?:one|there) is none\b"
-    r"|\bwhich begins? with\b|\bthe same but for\b|\bbut for (?:those|that|what|a)\b|\bif \w+ miss\b"
+    r"|\bwhich begins? with\b|\bthe same but for\b"
+    r"|\bbut for (?:those|that|what|a)\b|\bif \w+ miss\b"
     r"|\bso many (?:tokens|rows|steps)\b|\bof so many\b"
   ),
   "software does not speak": (
