@@ -123,10 +123,10 @@ def test_buckets_of_prompts_change_only_rounding(
 ):
   settings = resampled if resamples else controlled
   longer = lambda text: text + ":" if text.endswith("1:") else text
-  monkeypatch.setattr(data, "make_template", lambda config: longer)
+  monkeypatch.setattr(data, "make_template", lambda *_: longer)
   overrides = {"rollout.num_prompts": 2, "rollout.prompt_length": 12}
   config = settings(base, **overrides)
-  stream = data.read_data(config).stream
+  stream = data.read_data(config, base).stream
   longest = [int(next(stream)[0].mask.sum(1).max()) for _ in range(4)]
   config.rollout.prompt_buckets = (min(longest),)
   assert min(longest) < max(longest)
@@ -249,10 +249,8 @@ def test_a_refilled_batch_lies_on_the_mesh_as_a_sampled_one(
       return state, {}
 
     functions = run.functions._replace(generate=generate, update=update)
-    standing = rollout_step.Standing(
-      run.state, None, jax.random.key(0), 0, 0, 0
-    )
-    rollout_step.start_step(config, run._replace(functions=functions), standing)
+    start = rollout_step.Position(run.state, None, jax.random.key(0), 0, 0, 0)
+    rollout_step.start_step(run._replace(functions=functions), start)
   sampled, refilled = placed
   assert sampled.tokens[0].is_equivalent_to(by_row(run.mesh), 2)
   for field in ("tokens", "positions", "response_mask", "old_log_probs"):
@@ -277,14 +275,14 @@ def test_nothing_is_compiled_after_the_second_rollout_step(
       compilations.append(name) if "backend_compile" in name else None
     )
   )
-  inner = train_module.finished
+  inner = train_module.wait_for_update
 
   def counted(record):
     record = inner(record)
     after_step.append(len(compilations))
     return record
 
-  monkeypatch.setattr(train_module, "finished", counted)
+  monkeypatch.setattr(train_module, "wait_for_update", counted)
   train(settings(base, num_rollout_steps=6), tmp_path / "run")
   assert after_step[1] > 0, "the listener hears nothing"
   assert after_step[2:] == [after_step[1]] * 4

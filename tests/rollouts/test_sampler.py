@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from entrojax.rollouts.sampler import (
+  Sampling,
   generate,
   greedy,
   make_sampler,
@@ -55,9 +56,9 @@ def make_prompts(*rows, ids=None) -> Prompts:
   )
 
 
-@functools.partial(jax.jit, static_argnames=("model", "sampler", "options"))
-def run(model, params, prompts, key, sampler, options):
-  return generate(model, params, prompts, key, sampler=sampler, **dict(options))
+@functools.partial(jax.jit, static_argnames=("model", "sampling"))
+def run(model, params, prompts, key, sampling):
+  return generate(model, params, prompts, key, sampling=sampling)
 
 
 POLICY = make_sampler()
@@ -71,14 +72,8 @@ def sample(model, params, prompts, seed=0, sampler=POLICY, **options):
     "pad_id": PAD,
     **options,
   }
-  return run(
-    model,
-    params,
-    prompts,
-    jax.random.key(seed),
-    sampler,
-    tuple(options.items()),
-  )
+  sampling = Sampling(sampler=sampler, **options)
+  return run(model, params, prompts, jax.random.key(seed), sampling)
 
 
 def response_of(rollout):
