@@ -64,8 +64,8 @@ def train(
     workdir: the run directory, created if it does not exist.
     resume: whether to resume from the newest checkpoint of the directory; if
       false, a directory that holds a run is refused.
-    profile: numbers (first, last) of the rollout steps, from 1, of which to
-      record an XProf trace in the directory's folder `profile`; None: none.
+    profile: (first, last) rollout step, counted from 1, to record in an XProf
+      trace in the directory's folder `profile`; None: record no trace.
 
   Returns:
     The checkpoint, if the run was interrupted; None if it is complete.

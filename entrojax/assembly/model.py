@@ -27,7 +27,7 @@ from entrojax.types import Model, Params, Rollout
 class Policy(NamedTuple):
   """The trained model and, with LoRA, its frozen base."""
 
-  model: Model  # with LoRA, its parameters are those of the adapter alone
+  model: Model  # with LoRA, its parameters are the adapter's alone
   base: Params | None  # the frozen weights under an adapter; None: no adapter
 
 

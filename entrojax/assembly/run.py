@@ -159,7 +159,7 @@ def _make_functions(
     data: has the tokenizer.
     policy: the model.
     mesh: the devices.
-    shardings: of the state.
+    shardings: the sharding of each array of the state.
   """
 
   def sampler(settings: Config, group_size: int) -> Generate:

@@ -8,7 +8,7 @@ would train on the penalty alone. The same policy samples batch after batch
 until enough groups are kept. Surplus groups are thrown away.
 
 The host decides, from the verdicts. The rows stay on the device, where the kept
-rows and those of the next batch are merged into one batch. Its shapes do not
+rows and the rows of the next batch are merged into one batch. Its shapes do not
 depend on what was kept, so nothing is compiled again.
 """
 

@@ -4,9 +4,9 @@
     {"problem": 17, "prompt": "3+4*2:", "response": "7;15", ...}
     ...
 
-The file holds one JSON object per line. The first line says how the rollouts
-were made. Then follows one line per response; the responses of a group are
-neighbours:
+The file holds one JSON object per line. The first line describes how the
+rollouts were made. Then follows one line per response; the responses of a group
+are neighbours:
 
 problem    number of the problem in its split, from 0
 prompt     str, as the model read it

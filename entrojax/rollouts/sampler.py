@@ -37,8 +37,8 @@ class Sampling(NamedTuple):
 def make_sampler(*, top_k: int = 0, top_p: float = 1.0) -> Sampler:
   """Build a function that draws one token, by default from the policy itself.
 
-  Every other setting makes the samples off-policy. The reported log-probs are
-  always those of the whole distribution, which the update differentiates.
+  Every other setting makes the samples off-policy: log-probs always refer to
+  the whole distribution, because the update differentiates them so.
 
   Args:
     top_k: keep the k most probable tokens; 0 = all.

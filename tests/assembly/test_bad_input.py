@@ -1,4 +1,4 @@
-"""A wrong setting ends at once, before any compilation, and says its name."""
+"""A wrong setting is named before anything is compiled."""
 
 import importlib
 import subprocess

@@ -21,7 +21,7 @@ PROMPT, LENGTH = 2, 3
 
 
 def sampled(correctness, first_token=0) -> RolloutBatch:
-  """Returns a batch of these verdicts [Q][G]; tokens number its rows."""
+  """Return a batch of these verdicts [Q][G]; tokens number its rows."""
   correctness = np.asarray(correctness, np.float32)
   num_rows = correctness.size
   numbers = np.arange(first_token, first_token + num_rows)
@@ -53,12 +53,12 @@ def sampled(correctness, first_token=0) -> RolloutBatch:
 
 
 def sampler(*batches):
-  """Returns a sampler of these batches; row 100 i + r is row r of batch i."""
+  """Return a sampler of these batches; row 100 i + r is row r of batch i."""
   return lambda i: sampled(batches[i], first_token=100 * i)
 
 
 def first_tokens(batch: RolloutBatch) -> list[int]:
-  """Returns the number of each group's first row."""
+  """Return the number of each group's first row."""
   group_size = batch.responses.rewards.shape[1]
   return batch.rollout.tokens[::group_size, 0].tolist()
 
@@ -107,7 +107,7 @@ def test_a_full_first_batch_is_left_as_it_is():
 
 
 def expected_batches(num_groups, p, max_batches):
-  """Returns the mean number of batches: sum over k of P(more than k).
+  """Return the mean number of batches: sum over k of P(more than k).
 
   After k batches groups are missing if a binomial of k Q trials is below Q;
   its distribution is made by adding one trial at a time.

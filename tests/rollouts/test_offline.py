@@ -1,4 +1,4 @@
-"""Offline runs: rollouts on disk, batches of them, the run and its end."""
+"""Offline runs: recorded rollouts, their batches, and the run on them."""
 
 import json
 import subprocess
@@ -56,7 +56,7 @@ def judged_by_hash(monkeypatch):
 
 
 def offline(base, **overrides):
-  """Returns a config of 20 prompts in batches of 8, four responses each."""
+  """Return a config of 20 prompts in batches of 8, four responses each."""
   return tiny_config(
     base,
     **{
@@ -77,7 +77,7 @@ def offline(base, **overrides):
 
 @pytest.fixture(scope="module")
 def rollouts(base, tmp_path_factory):
-  """Returns the file of the plain config, made once."""
+  """Return the file of the plain config, made once."""
   return tmp_path_factory.mktemp("rollouts") / "rollouts.jsonl"
 
 

@@ -35,7 +35,7 @@ SAMPLING = Sampling(
 
 
 def prompts_of(num_prompts, length=5):
-  """Returns prompts of 1 to `length` random tokens."""
+  """Return prompts of 1 to `length` random tokens."""
   rng = np.random.default_rng(0)
   lengths = rng.integers(1, length + 1, (num_prompts, 1))
   mask = np.float32(np.arange(length) >= length - lengths)
@@ -48,7 +48,7 @@ def prompts_of(num_prompts, length=5):
 
 
 def policy_of(**options):
-  """Returns a decoder whose responses have 2 to 20 tokens."""
+  """Return a decoder whose responses have 2 to 20 tokens."""
   model = decoder(SIZES, **options)
   params = dict(jax.jit(model.init)(jax.random.key(0)))
   return model, params | {"embed_tokens": 20 * params["embed_tokens"]}
@@ -56,7 +56,7 @@ def policy_of(**options):
 
 @pytest.fixture(scope="module")
 def whole():
-  """Returns the rollout of all rows at once."""
+  """Return the rollout of all rows at once."""
   model, params = policy_of()
   run = jax.jit(functools.partial(generate, model, sampling=SAMPLING))
   return run(params, prompts_of(8), jax.random.key(1))
