@@ -40,7 +40,6 @@ from entrojax.data.tokenizer import Tokenizer
 from entrojax.judges import consensus
 from entrojax.judges.segmentation import Span, token_steps
 from entrojax.rollouts.rewards import group_responses
-from entrojax.rollouts.sampler import prompt_positions
 from entrojax.system import resumable_jsonl
 from entrojax.types import Array, Problem, Prompts, Responses, Rollout, Verdict
 
@@ -153,7 +152,9 @@ class RecordedRollouts:
       np.repeat(np.asarray(x)[groups], self.group_size, axis=0)
       for x in (self.prompts.tokens, self.prompts.mask)
     )
-    before = np.asarray(prompt_positions(prompt_mask))
+    # sampler.all_positions in numpy: a batch is made on the host
+    before = np.cumsum(prompt_mask, axis=1).astype(np.int32) - 1
+    before = np.where(prompt_mask > 0, before, -1)
     after = before[:, -1:] + np.cumsum(mask, axis=1).astype(np.int32)
     return Rollout(
       tokens=np.concatenate([prompts, response], axis=1),

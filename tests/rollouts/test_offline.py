@@ -223,7 +223,9 @@ def final_params(workdir):
   )["state"]["params"]
 
 
-def test_an_offline_run_in_two_parts_is_the_run_in_one(base, tmp_path):
+def test_an_offline_run_in_two_parts_is_the_run_in_one(
+  no_implicit_transfers, base, tmp_path
+):
   train(offline(base), tmp_path / "whole")  # makes its rollouts
   train(offline(base, num_rollout_steps=2), tmp_path / "parts")
   train(offline(base), tmp_path / "parts")
