@@ -30,7 +30,12 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
 from entrojax.assembly.check_settings import check_evaluation, check_kind
-from entrojax.assembly.data import Spec, load_problems, parse_spec
+from entrojax.assembly.data import (
+  Spec,
+  load_problems,
+  make_template,
+  parse_spec,
+)
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.run import build_evaluation
 from entrojax.data.prompt_stream import encode_prompts
@@ -123,11 +128,13 @@ def evaluate_model(
       raise ValueError(
         f"{output} holds something: choose another output folder"
       )
-    tokenizer = load(_model_folder(config.model.path))
+    folder = _model_folder(config.model.path)
+    tokenizer, template = load(folder), make_template(config, folder)
     read = [
-      _read(config, label, tokenizer) for label in _labels(config, labels)
+      _read(config, label, tokenizer, template)
+      for label in _labels(config, labels)
     ]
-    generate, params = build_evaluation(config, tokenizer)
+    generate, params = build_evaluation(config, folder, tokenizer)
   if hosts.is_first():
     output.mkdir(parents=True, exist_ok=True)
   found: dict[str, Any] = {}
@@ -246,12 +253,17 @@ def _model_folder(path: str) -> Path:
   return folder
 
 
-def _read(config: Config, label: str, tokenizer: Tokenizer) -> Questions:
+def _read(
+  config: Config,
+  label: str,
+  tokenizer: Tokenizer,
+  template: Callable[[str], str],
+) -> Questions:
   """Reads a split and fits its prompts to their bucket."""
   spec = spec_of(label, config)
   try:
     task = make_task(spec.task, spec.data_dir, spec.difficulty)
-    problems = load_problems(config, task, spec.split)
+    problems = load_problems(task, spec.split, template)
     if not len(problems):
       raise ValueError(f"split={spec.split!r} holds no problem")
     encode_prompts(problems, tokenizer, config.rollout.prompt_length)

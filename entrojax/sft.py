@@ -210,9 +210,10 @@ def build_sft(config: Config) -> Parts:
     mesh = make_mesh(config.mesh)
     check_sft_rows(config, num_row_shards(mesh))
     optimizer, schedule = make_scheduled_optimizer(config.optimizer, controller)
-    words = tokenizer.load(model_folder(config.model.path))
-    stream = _read_stream(config, words)
-    _, policy, params = load_policy(config, words, mesh)
+    folder = model_folder(config.model.path)
+    words = tokenizer.load(folder)
+    stream = _read_stream(config, folder, words)
+    _, policy, params = load_policy(config, folder, words, mesh)
   state, shardings = first_state(mesh, params, optimizer)
 
   def make_sft_update(model):
@@ -242,14 +243,16 @@ def build_sft(config: Config) -> Parts:
   return Parts(mesh, stream, state, update, schedule)
 
 
-def _read_stream(config: Config, words: Tokenizer) -> PackedStream:
+def _read_stream(
+  config: Config, folder: Path, words: Tokenizer
+) -> PackedStream:
   """Reads the examples, and says how many they are and how they are packed."""
   settings = config.sft
   found = encode(
     _pairs(config),
     words,
     np.random.default_rng(config.seed),
-    template=make_template(config),
+    template=make_template(config, folder),
     row_length=settings.row_length,
     max_responses=settings.max_responses,
   )
