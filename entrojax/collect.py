@@ -49,7 +49,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "the JSONL file of rollouts to write", flag_values=FLAGS
+  "output", "", "the JSONL file of rollouts to write", flag_values=FLAGS
 )
 
 

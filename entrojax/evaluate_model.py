@@ -91,7 +91,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
-  None,
+  "",
   "the folder to write, which must be empty or missing",
   flag_values=FLAGS,
 )

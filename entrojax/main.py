@@ -27,7 +27,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir",
-  None,
+  "",
   "the run directory; created if missing",
   flag_values=FLAGS,
 )

@@ -45,7 +45,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "the table to write, a JSONL file", flag_values=FLAGS
+  "output", "", "the table to write, a JSONL file", flag_values=FLAGS
 )
 _SAMPLES = flags.DEFINE_integer(
   "samples", 8, "the number of answers to each prompt", flag_values=FLAGS

@@ -86,7 +86,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
-  None,
+  "",
   "the model folder to write; created if missing",
   flag_values=FLAGS,
 )
