@@ -1,4 +1,4 @@
-"""All commands: the same form of help, and mistakes in one line."""
+"""All commands: one form of help, and one line about a mistake."""
 
 import functools
 import importlib
@@ -28,7 +28,7 @@ COMMANDS = {
 
 @functools.cache
 def help_of(name):
-  """Returns the finished process of a command's --help; it takes seconds."""
+  """Run a command with --help, once: a process takes seconds to start."""
   return subprocess.run(
     [sys.executable, "-m", f"entrojax.{name}", "--help"],
     cwd=ROOT,
@@ -39,7 +39,7 @@ def help_of(name):
 
 
 def fail(capsys, name, *arguments):
-  """Runs a command that is to fail; returns its stderr."""
+  """Run a command that fails with status 2; return its stderr."""
   main = importlib.import_module(f"entrojax.{name}").main
   with pytest.raises(SystemExit) as ended:
     main(arguments)
