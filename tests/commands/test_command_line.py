@@ -238,22 +238,22 @@ def test_an_interruption_is_reported_by_line_and_status(capsys):
 # -- the trace of main --------------------------------------------------------
 
 
-def test_a_profile_is_two_numbers_of_rollout_steps():
-  assert parse_profile("0:1", 1) == (0, 1)
-  assert parse_profile("10:13", 100) == (10, 13)
+def test_a_profile_is_the_first_and_the_last_rollout_step():
+  assert parse_profile("1:1") == (1, 1)
+  assert parse_profile("10:12") == (10, 12)
 
 
 @pytest.mark.parametrize(
   ("text", "message"),
   [
-    ("3", "--profile=3 is not of the form N:M"),
-    ("-1:3", "--profile=-1:3 is not of the form N:M"),
-    ("1:2:3", "--profile=1:2:3 is not of the form N:M"),
-    ("1.5:3", "--profile=1.5:3 is not of the form N:M"),
-    ("3:3", "--profile=3:3: N must be below M"),
-    ("3:11", "--profile=3:11: the run ends after num_rollout_steps = 10"),
+    ("3", "--profile=3 is not of the form FIRST:LAST"),
+    ("-1:3", "--profile=-1:3 is not of the form FIRST:LAST"),
+    ("1:2:3", "--profile=1:2:3 is not of the form FIRST:LAST"),
+    ("1.5:3", "--profile=1.5:3 is not of the form FIRST:LAST"),
+    ("0:3", "--profile=0:3 needs 1 <= FIRST <= LAST"),
+    ("4:3", "--profile=4:3 needs 1 <= FIRST <= LAST"),
   ],
 )
-def test_a_profile_that_cannot_be_recorded_is_named(text, message):
+def test_a_profile_of_no_steps_is_named(text, message):
   with pytest.raises(ValueError, match=message):
-    parse_profile(text, 10)
+    parse_profile(text)
