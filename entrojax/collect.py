@@ -204,9 +204,7 @@ def add_verdicts(
       row["verdicts"][name] = right
 
 
-def collect_with_progress(
-  config: Config, path: Path, every: float = 0.05
-) -> None:
+def report(config: Config, path: Path, every: float = 0.05) -> None:
   """Run `collect` to its end and print its progress.
 
   Args:
@@ -233,7 +231,7 @@ def main() -> None:
   """Write the file."""
   path = Path(_OUTPUT.value)
   check_kind(_CONFIG.value)
-  collect_with_progress(_CONFIG.value, path)
+  report(_CONFIG.value, path)
   print(f"done: {path}")
 
 

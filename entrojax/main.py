@@ -41,8 +41,8 @@ _RESUME = flags.DEFINE_bool(
 _PROFILE = flags.DEFINE_string(
   "profile",
   None,
-  "FIRST:LAST records an XProf trace of these rollout steps, counted from 1 and "
-  "both included, into the run directory",
+  "FIRST:LAST records an XProf trace of these rollout steps into the run "
+  "directory; steps count from 1, and both are included",
   flag_values=FLAGS,
 )
 define_process_flags(FLAGS)
