@@ -6,7 +6,6 @@
 
 from pathlib import Path
 import re
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -68,10 +67,8 @@ def main() -> int:
   config, workdir = _CONFIG.value, Path(_WORKDIR.value)
   check_kind(config)
   check_overrides(config, config_flags.get_override_values(FLAGS["config"]))
-  options: dict[str, Any] = {}
-  if _PROFILE.value is not None:
-    options["profile"] = parse_profile(_PROFILE.value)
-  saved = train(config, workdir, resume=_RESUME.value, **options)
+  profile = None if _PROFILE.value is None else parse_profile(_PROFILE.value)
+  saved = train(config, workdir, resume=_RESUME.value, profile=profile)
   if saved is not None:
     print(f"Interrupted. Saved {saved}. Run the same command again to resume.")
     return EXIT_INTERRUPTED

@@ -32,7 +32,7 @@ import numpy as np
 from entrojax.advantages import uplift_rate
 from entrojax.assembly.run import Run, build
 from entrojax.models import decoder
-from entrojax.rollout_step import judge_rollout
+from entrojax.rollout_step import verify_rollout
 from entrojax.types import Array, Params, Problem, Prompts, Rollout
 from entrojax.update.scoring import score
 from entrojax.update.train_step import make_batch
@@ -82,7 +82,7 @@ def save_batches(run: Run, count: int) -> list[Saved]:
     key, sample_key = jax.random.split(jax.random.fold_in(jax.random.key(7), i))
     prompts, problems = next(run.data.stream)
     rollout = run.functions.generate(run.state.params, prompts, sample_key)
-    judged = judge_rollout(run.data, jax.device_get(rollout), problems, 0)
+    judged = verify_rollout(run.data, jax.device_get(rollout), problems, 0)
     batches.append(Saved(prompts, problems, rollout, judged.rewards, key))
   return batches
 
@@ -92,7 +92,7 @@ def measure(run: Run, batches: Sequence[Saved], policy_on) -> Measured:
   found = []
   for saved in batches:
     responses = run.functions.advantage(
-      judge_rollout(run.data, jax.device_get(saved.rollout), saved.problems, 0)
+      verify_rollout(run.data, jax.device_get(saved.rollout), saved.problems, 0)
     )
     state, _ = run.functions.update(
       jax.tree.map(jnp.copy, run.state),
