@@ -1,12 +1,13 @@
-"""The command: runs a config in a work directory.
+"""Train a language model by reinforcement learning, as a config describes.
 
     python -m entrojax.main --config=configs/countdown.py --workdir=runs/x \
         --config.optimizer.learning_rate=1e-4
 """
 
 from pathlib import Path
+import re
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from entrojax.system.command_line import (
@@ -14,41 +15,88 @@ from entrojax.system.command_line import (
   command,
   define_process_flags,
   join_processes,
-  parse_flags,
 )
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "the run's settings")
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run directory")
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "the settings of the run, a file such as configs/grpo.py",
+  flag_values=FLAGS,
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir",
+  "",
+  "the run directory; created if missing",
+  flag_values=FLAGS,
+)
 _RESUME = flags.DEFINE_bool(
-  "resume", True, "go on from the newest checkpoint of the work directory"
+  "resume",
+  True,
+  "resume from the newest checkpoint of the run directory; with --noresume, a "
+  "directory that holds a run is refused",
+  flag_values=FLAGS,
 )
-define_process_flags()
+_PROFILE = flags.DEFINE_string(
+  "profile",
+  None,
+  "FIRST:LAST records an XProf trace of these rollout steps into the run "
+  "directory; steps count from 1, and both are included",
+  flag_values=FLAGS,
+)
+define_process_flags(FLAGS)
 
 
-@command("interrupted unsaved; the same command goes on from its last save")
+@command(
+  FLAGS,
+  required=("config", "workdir"),
+  settings="configs/default.py",
+  interrupted=(
+    "Interrupted, without saving. Run the same command again to resume from "
+    "the last checkpoint."
+  ),
+)
 def main() -> int:
-  """Trains; returns the exit status."""
-  join_processes()
+  """Train; return the exit status."""
+  join_processes(FLAGS)
   from entrojax.assembly.check_methods import check_overrides
   from entrojax.assembly.check_settings import check_kind
   from entrojax.system.hosts import is_first
   from entrojax.train import train
 
-  workdir = Path(str(_WORKDIR.value))
-  check_kind(_CONFIG.value)
-  check_overrides(
-    _CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"])
-  )
-  saved = train(_CONFIG.value, workdir, resume=_RESUME.value)
+  config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+  check_kind(config)
+  check_overrides(config, config_flags.get_override_values(FLAGS["config"]))
+  profile = None if _PROFILE.value is None else parse_profile(_PROFILE.value)
+  saved = train(config, workdir, resume=_RESUME.value, profile=profile)
   if saved is not None:
-    print(f"interrupted; saved {saved}; the same command goes on from there")
+    print(f"Interrupted. Saved {saved}. Run the same command again to resume.")
     return EXIT_INTERRUPTED
   if is_first():
     print(f"done: {workdir / 'metrics.jsonl'}")
   return 0
 
 
+def parse_profile(text: str) -> tuple[int, int]:
+  """Parse --profile: the first and the last rollout step to record.
+
+  Raises:
+    ValueError: the text is not FIRST:LAST with 1 <= FIRST <= LAST.
+  """
+  match = re.fullmatch(r"(\d+):(\d+)", text)
+  if match is None:
+    raise ValueError(
+      f"--profile={text} is not of the form FIRST:LAST, two numbers of rollout "
+      "steps such as 10:12"
+    )
+  first, last = map(int, match.groups())
+  if not 1 <= first <= last:
+    raise ValueError(
+      f"--profile={text} needs 1 <= FIRST <= LAST: rollout steps count from 1, "
+      "and both are recorded"
+    )
+  return first, last
+
+
 if __name__ == "__main__":
-  logging.set_verbosity(logging.ERROR)
-  flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main, flags_parser=parse_flags)
+  main()

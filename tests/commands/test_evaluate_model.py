@@ -1,4 +1,4 @@
-"""A model folder judged by the command: numbers, samples, table, refusals."""
+"""The evaluation of a model folder: metrics, samples, table, refusals."""
 
 import itertools
 import json
@@ -13,11 +13,11 @@ from entrojax import evaluate_model as module
 from entrojax.assembly import run as build_module
 from entrojax.evaluate_model import (
   EVALUATION_FILE,
-  check_overrides,
+  check_evaluation_overrides,
   evaluate_model,
+  evaluation_settings,
   format_metrics,
-  settings_of,
-  spec_of,
+  parse_task,
 )
 from entrojax.tasks import countdown, make_task
 from entrojax.train import train
@@ -35,11 +35,11 @@ def base(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _small_world(one_device, session_data):
-  """Gives every test one device and the session's data sets."""
+  """Give every test one device and the session's data sets."""
 
 
 def read(folder):
-  """Returns evaluation.json and the lines of samples.jsonl."""
+  """Return evaluation.json and the lines of samples.jsonl."""
   lines = (folder / "samples.jsonl").read_text().splitlines()
   return json.loads((folder / EVALUATION_FILE).read_text()), [
     json.loads(line) for line in lines
@@ -71,14 +71,14 @@ def test_the_numbers_are_those_of_a_run_that_begins_with_the_model(
 def test_every_sample_is_kept_and_gives_the_metrics(
   base, tmp_path, monkeypatch
 ):
-  # some are right: a response that begins with a digit
+  # a response is right if it begins with a digit
   verify = lambda problem, text: countdown.FAMILY.verify(
     problem, text
   )._replace(reward=float(text[:1].isdigit()), answer=text[:1] or None)
   monkeypatch.setattr(
     module, "make_task", lambda *a: make_task(*a)._replace(verify=verify)
   )
-  found = dict(evaluate_model(tiny_config(base), TWO, tmp_path / "out"))
+  results = dict(evaluate_model(tiny_config(base), TWO, tmp_path / "out"))
   _, samples = read(tmp_path / "out")
   places = [(s["task"], s["row"], s["sample"]) for s in samples]
   assert places == [
@@ -96,11 +96,11 @@ def test_every_sample_is_kept_and_gives_the_metrics(
       assert set(s) >= {"reason", "answer"}
     right = np.array([s["reward"] for s in mine]).reshape(-1, SAMPLES)
     assert 0 < right.mean() < 1
-    assert found[label]["avg@4"] == pytest.approx(right.mean(), abs=1e-12)
+    assert results[label]["avg@4"] == pytest.approx(right.mean(), abs=1e-12)
     pairs = [
       [any(pair) for pair in itertools.combinations(row, 2)] for row in right
     ]
-    assert found[label]["pass@2"] == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert results[label]["pass@2"] == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
 def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
@@ -128,15 +128,15 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
 
 
 def test_stopped_after_a_task_that_task_is_kept(base, tmp_path):
-  told = []
+  reports = []
   steps = evaluate_model(
     tiny_config(base),
     TWO,
     tmp_path / "out",
-    tell=lambda label, done, count: told.append((label, done, count)),
+    report_progress=lambda *progress: reports.append(progress),
   )
   next(steps)
-  assert told == [(TWO[0], 0, 11), (TWO[0], 8, 11)]  # batches of eight
+  assert reports == [(TWO[0], 0, 11), (TWO[0], 8, 11)]  # batches of eight
   steps.close()
   content, samples = read(tmp_path / "out")
   assert list(content["tasks"]) == [TWO[0]]
@@ -145,13 +145,13 @@ def test_stopped_after_a_task_that_task_is_kept(base, tmp_path):
 
 def test_the_file_says_what_the_numbers_depend_on(base):
   config = tiny_config(base, **{"prompt.template": "r1", "seed": 5})
-  settings = settings_of(config)
+  settings = evaluation_settings(config)
   assert settings["seed"] == 5
   assert settings["template"] == "r1"
   assert settings["model"]["path"] == str(base)
   assert settings["evaluation"]["temperature"] == 1.0
   config.prompt.chat = True
-  assert settings_of(config)["template"] == "chat(r1)"
+  assert evaluation_settings(config)["template"] == "chat(r1)"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_the_file_says_what_the_numbers_depend_on(base):
 )
 def test_what_a_task_leaves_out_is_the_config_s(label, expected, base):
   config = tiny_config(base, **{"task.difficulty": 2, "task.data_dir": "data"})
-  assert spec_of(label, config) == expected
+  assert parse_task(label, config) == expected
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_a_task_leaves_out_is_the_config_s(label, expected, base):
 )
 def test_a_task_of_another_form_is_named(label, base):
   with pytest.raises(ValueError, match="is not of the form NAME"):
-    spec_of(label, tiny_config(base))
+    parse_task(label, tiny_config(base))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_run_directory_is_sent_to_the_export(base, tmp_path):
 )
 def test_a_setting_that_would_do_nothing_is_refused(key, message):
   with pytest.raises(ValueError, match=message):
-    check_overrides(["seed", "evaluation.top_k", key])
+    check_evaluation_overrides(["seed", "evaluation.top_k", key])
 
 
 def test_the_table_has_a_line_a_metric_and_a_column_a_task():
