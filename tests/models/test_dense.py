@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from entrojax.models.dense import dot_general
-from entrojax.models.fusion_barrier import made_once
+from entrojax.models.fusion_barrier import compute_once
 
 PLAIN = (((1,), (0,)), ((), ()))
 
@@ -55,7 +55,7 @@ def test_another_product_is_refused():
     dot_general(x, kernel, PLAIN, preferred_element_type=jnp.float32)
 
 
-def test_what_many_read_is_made_once():
+def test_what_many_read_is_computed_once():
   angles = jnp.arange(12.0).reshape(3, 4)
 
   def reads(once):
@@ -68,5 +68,5 @@ def test_what_many_read_is_made_once():
 
   count = lambda text: len(re.findall(r" cosine\(", text))
   assert count(reads(lambda x: x)) == 2  # else the compiler has learned it
-  assert count(reads(made_once)) == 1
-  np.testing.assert_array_equal(made_once(angles), angles)
+  assert count(reads(compute_once)) == 1
+  np.testing.assert_array_equal(compute_once(angles), angles)

@@ -12,7 +12,7 @@ import pytest
 from configs import default
 from entrojax.assembly.model import make_model
 from entrojax.models import DecoderConfig, decoder, fused
-from entrojax.models.attention import visible_before
+from entrojax.models.visibility import visible_before
 from entrojax.system.sharding import make_mesh, param_shardings
 from tests.helpers.tiny_models import GEMMA3, random_params
 

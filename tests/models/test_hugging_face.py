@@ -396,14 +396,14 @@ def test_one_tensor_is_held_at_a_time(shards, monkeypatch):
       weakref.finalize(array, alive.discard, name)
       return array
 
-  opened = read_weights._opened
+  open_file = read_weights._open
 
   @contextlib.contextmanager
   def watched(path):
-    with opened(path) as tensors:
+    with open_file(path) as tensors:
       yield Watched(tensors)
 
-  monkeypatch.setattr(read_weights, "_opened", watched)
+  monkeypatch.setattr(read_weights, "_open", watched)
   sizes = hugging_face.read_config(shards)
   hugging_face.load_params(shards, sizes)
   assert sorted(read) == sorted(as_one_file(shards))
