@@ -12,8 +12,8 @@ singleton axes:
     scores, weights        [B, K, X, S]
     mixed values, output   [B, K, X, C], [N, D]
 
-The weights of all queries exist at once or, with `query_chunk`, those of one
-chunk of queries at a time. With fused attention they never leave the kernels of
+The weights of all queries exist at once. With `query_chunk`, only the weights
+of one chunk of queries do, and with fused attention none leave the kernels of
 fused.py. Which keys a query sees is computed by visibility.py.
 
 Shape suffixes: B rows, L new tokens, S tokens attended to, N = B * L, D width,

@@ -195,8 +195,8 @@ def _read_gemma3(
 ) -> tuple[dict[str, Any], Gemma3]:
   """Split the config.json of a Gemma 3 into common keys and its own.
 
-  transformers 5 writes rope_parameters for each type of layer. In the common
-  keys that this returns, they are those of the layers with full attention.
+  transformers 5 writes rope_parameters for each type of layer. The common keys
+  that this returns hold the rope_parameters of layers with full attention.
   """
   _refuse_variants(path, raw, _ONLY_GEMMA3)
   raw = {"tie_word_embeddings": True, **raw}

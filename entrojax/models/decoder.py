@@ -310,7 +310,7 @@ def _apply(
   *,
   in_place: bool = False,
 ) -> tuple[Array, Cache | None]:
-  """Read tokens by themselves, or behind those of a cache; see types.Apply."""
+  """Read tokens alone, or behind the tokens of a cache; see types.Apply."""
   if cache is None:
     visible = lambda window: see(positions, positions, window=window)
     return read(params, _Inputs(tokens, positions, visible))
