@@ -218,12 +218,12 @@ _stats.defvjp(_forward, _backward)
 def _specs(mesh: Mesh | None, table: Array) -> tuple[Any, PartitionSpec]:
   """Return how the `_Inputs` are split, and how arrays [S, N] are."""
   if mesh is None:
-    whole = PartitionSpec()
-    return _Inputs(whole, whole, whole, whole), whole
+    specs: list[Any] = [PartitionSpec()] * 4
+    return _Inputs(*specs), PartitionSpec()
   table_spec = spec_of("embed_tokens", table.shape, mesh)
   ids_spec = PartitionSpec(table_spec[0])
-  inputs_spec: Any = _Inputs(ROWS, table_spec, ids_spec, ROWS)
-  return inputs_spec, PartitionSpec(*ids_spec, *ROWS)
+  specs = [ROWS, table_spec, ids_spec, ROWS]
+  return _Inputs(*specs), PartitionSpec(*ids_spec, *ROWS)
 
 
 def _on_mesh(function, mesh: Mesh | None, *, in_specs, out_specs):

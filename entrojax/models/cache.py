@@ -32,7 +32,7 @@ class LayerCache(NamedTuple):
   keys: Array  # f[B, K, C, S], or f[Z, B, K, C, S] if `layer` is given
   values: Array  # f[B, K, S, C], or f[Z, B, K, S, C]
   layer: Array | None  # i32[], this layer's number in stacked arrays
-  index: Array  # i32[], the slot of the first new token
+  slot: Array  # i32[], where the first new token goes
 
 
 def write(
@@ -44,8 +44,8 @@ def write(
     All keys and all values of the layer, and the arrays of the cache as they
     are stored: the same two, or the stacked ones of all layers.
   """
-  zero = jnp.zeros((), cache.index.dtype)
-  starts = (zero, zero, zero, cache.index), (zero, zero, cache.index, zero)
+  zero = jnp.zeros((), cache.slot.dtype)
+  starts = (zero, zero, zero, cache.slot), (zero, zero, cache.slot, zero)
   update = jax.lax.dynamic_update_slice
   new = keys_BKCS, values_BKSC
   if cache.layer is None:
@@ -53,7 +53,7 @@ def write(
     return keys, values, (keys, values)
   layer = cache.layer
   keys, values = (
-    update(old, x[None], (layer.astype(cache.index.dtype), *start))
+    update(old, x[None], (layer.astype(cache.slot.dtype), *start))
     for old, x, start in zip(
       (cache.keys, cache.values), new, starts, strict=True
     )

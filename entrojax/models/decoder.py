@@ -83,7 +83,7 @@ def decoder(
       there is no cache. No attention weights exist outside of them.
     lora: adds low-rank terms to projections, and their factors A and B to the
       parameters. `lora.on_base` freezes the other parameters.
-    mesh: activations are split over its rows of devices, except while decoding
+    mesh: activations are split by rows over this mesh, except while decoding
       token by token. Without it the compiler may split parameters instead, and
       hold the activations of all rows on every device. None: a single device.
 
@@ -96,7 +96,7 @@ def decoder(
   layer_class = Gemma3Layer if config.gemma3 else Layer
   build_layer = functools.partial(layer_class, config, options)
   layer_def = _graph(lambda: build_layer(nnx.Rngs(0)))
-  run_layer = functools.partial(_run_layer, layer_def)
+  run_layer: Callable = functools.partial(_run_layer, layer_def)
   if rematerialise:
     run_layer = jax.checkpoint(run_layer, static_argnums=0)
   kinds, kind_of_layer = _layer_kinds(config)
@@ -114,11 +114,12 @@ def decoder(
     ),
   )
   see = fused.examples_of if fused_attention else visible_before
+  apply: Any = functools.partial(_apply, read, see)
   stacked = scan_layers
   for_decoding = functools.partial(_unstack_layers, config.num_hidden_layers)
   return Model(
     init=functools.partial(_init, config, dtype, build_layer),
-    apply=functools.partial(_apply, read, see),
+    apply=apply,
     apply_branches=functools.partial(_apply_branches, read, see),
     unembedding=_unembedding,
     init_cache=functools.partial(
@@ -158,7 +159,7 @@ def _unembedding(params: Params) -> Array:
 
 
 def _unstack_layers(depth: int, params: Params) -> Params:
-  """Split stacked layers once, rather than in every step of a decoding loop.
+  """Split stacked layers once, not in every step of a decoding loop.
 
   Decoding steps of 64 rows and 1 M parameters then take 8 % less CPU time. The
   weights of the layers are in memory twice while the model decodes.
@@ -176,7 +177,7 @@ def _plain(module: nnx.Module) -> Mapping[str, Any]:
 
 
 def _graph(build: Callable[[], nnx.Module]) -> nnx.GraphDef:
-  """Return the code of a module without its parameters, which are not drawn."""
+  """Return the code of a module without parameters; none are drawn."""
   return nnx.graphdef(nnx.eval_shape(build))
 
 
@@ -283,6 +284,7 @@ def _embed(
 
 
 def _run_layer(layer_def, mesh, params, x_ND, view, cache):
+  """Apply the code of a layer to the parameters of one."""
   # A layer's input is kept split over 'tensor' too, but computed with split by
   # rows alone. This must be explicit: left to itself, XLA's partitioner lost
   # gradients on a mesh of shape (2, 2, 2).

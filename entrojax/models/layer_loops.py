@@ -40,10 +40,9 @@ def unrolled(
 
   `layers` may also be a tuple of the parameters of each layer, from `unstack`.
   """
-  if not isinstance(layers, tuple):
-    layers = unstack(layers, len(kinds))
+  split = layers if isinstance(layers, tuple) else unstack(layers, len(kinds))
   stored = []
-  for i, (params, kind) in enumerate(zip(layers, kinds, strict=True)):
+  for i, (params, kind) in enumerate(zip(split, kinds, strict=True)):
     own = None if cache is None else _layer_cache(cache.layers[i], cache.index)
     with jax.named_scope(f"layer_{i}"):
       x, pair = run(params, kind, x, own)
@@ -103,4 +102,4 @@ def unstack(layers: Params, depth: int) -> tuple[Params, ...]:
 def _layer_cache(pair: tuple[Array, Array], index: Array) -> LayerCache:
   """Build the cache of a layer whose arrays are its own."""
   keys, values = pair
-  return LayerCache(keys, values, layer=None, index=index)
+  return LayerCache(keys, values, layer=None, slot=index)
