@@ -3,7 +3,7 @@
 `unrolled` compiles every layer by itself: a small model is 1.5 to 2 times as
 fast on a CPU. `scanned` compiles one layer and loops over it, so that the time
 to compile does not grow with depth. `scanned_in_place` does the same without a
-second copy of the cache, and cannot be differentiated.
+second copy of the cache, and must not be differentiated.
 
 All three share a signature:
 
