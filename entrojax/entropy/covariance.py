@@ -2,9 +2,12 @@
 
     delta H = -eta Cov(log pi, A)
 
-is what a natural policy gradient step of size eta does to the entropy of a
-softmax policy, to first order (arXiv 2505.22617, section 3.2). Token by token,
-the covariance says which tokens pay for it. All results are constants.
+To first order, this is how a natural policy gradient step of size eta changes
+the entropy of a softmax policy (arXiv 2505.22617, section 3.2). The covariance
+of each token says how much that token contributes to the change. All results
+are constants: no gradient flows through them.
+
+Shapes: log-probs, advantages and masks are f32[B, T], B rows of T tokens.
 """
 
 import math
@@ -13,20 +16,22 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from entrojax.arguments import require_in
 from entrojax.masking import clean, masked_mean, mean_metric
 from entrojax.types import Array, Metrics, ScoredTokens
 
-Quadrants = dict[str, Array]  # sign of advantage _ probability -> array
+Quadrants = dict[str, Array]  # such as "positive_rare" -> its array
 
 
 def token_covariance(log_probs: Array, advantages: Array, mask: Array) -> Array:
-  """Returns (log pi - mean log pi) (A - mean A), 0 where masked out.
+  """Compute (log pi - mean log pi) (A - mean A), 0 where the mask is 0.
 
-  arXiv 2505.22617, eq. 10. Both means are over all tokens of the mask, so the
-  mean of A is weighted by length and not 0 even where groups sum to 0.
+  arXiv 2505.22617, eq. 10. Both means are over all counted tokens. The mean of
+  A is therefore weighted by length, and is not 0 even if the advantages of each
+  group sum to 0.
 
   Args:
-    log_probs: f32[B, T], nats, of the whole mini-batch.
+    log_probs: f32[B, T], nats, the whole mini-batch.
     advantages: f32[B, T].
     mask: f32[B, T], 1 = counted.
 
@@ -41,13 +46,13 @@ def token_covariance(log_probs: Array, advantages: Array, mask: Array) -> Array:
 def predicted_entropy_change(
   log_probs: Array, advantages: Array, mask: Array
 ) -> Array:
-  """Returns minus the mean of `token_covariance`, 0 for an empty mask.
+  """Compute minus the mean of `token_covariance`; 0 for an empty mask.
 
-  Sign and proportion are meant, not the size: eta is 1 here, and what an
-  optimizer does is neither that step nor quite a natural gradient's.
+  Use its sign and its proportions, not its size: eta is 1 here, and the step of
+  an optimizer has another size and is not a natural gradient.
 
   Args:
-    log_probs: f32[B, T], nats, of the whole mini-batch.
+    log_probs: f32[B, T], nats, the whole mini-batch.
     advantages: f32[B, T].
     mask: f32[B, T], 1 = counted.
 
@@ -64,26 +69,27 @@ def covariance_by_quadrant(
   *,
   probability: float = 0.5,
 ) -> Quadrants:
-  """Splits the mean covariance by sign of advantage and probability of token.
+  """Split the mean covariance by sign of advantage and probability of token.
 
-      positive_probable   A > 0, pi >= probability    lowers the entropy
-      positive_rare       A > 0, pi < probability     raises it
-      negative_probable   A <= 0, pi >= probability   raises it
-      negative_rare       A <= 0, pi < probability    lowers it
+      positive_probable   A > 0, pi >= probability    usually lowers the entropy
+      positive_rare       A > 0, pi < probability     usually raises it
+      negative_probable   A <= 0, pi >= probability   usually raises it
+      negative_rare       A <= 0, pi < probability    usually lowers it
 
-  as a rule: what counts is the side of the batch's means. Each value is the
-  sum over the quadrant divided by the number of all counted tokens, so that
-  the four add up to the mean. Tokens of advantage 0 are among the negative
-  ones; the means alone give them a share.
+  The sign may differ, because the covariance compares a token with the means of
+  the batch. Each value is the sum over the quadrant divided by the number of
+  all counted tokens, so that the four add up to the mean covariance. Tokens of
+  advantage 0 count as negative; they contribute only through the means.
 
   Args:
-    log_probs: f32[B, T], nats, of the whole mini-batch.
+    log_probs: f32[B, T], nats, the whole mini-batch.
     advantages: f32[B, T].
     mask: f32[B, T], 1 = counted.
-    probability: in (0, 1), from which on a token is called probable.
+    probability: in (0, 1), the least probability of a probable token.
 
   Returns:
-    The four, f32[], nats. Positive: lowers the entropy.
+    A dict from each of the four names to f32[], nats. Positive: the quadrant
+    lowers the entropy.
   """
   covariance = token_covariance(log_probs, advantages, mask)
   quadrants = _quadrants(log_probs, advantages, mask, probability)
@@ -100,30 +106,33 @@ def share_by_quadrant(
   *,
   probability: float = 0.5,
 ) -> Quadrants:
-  """Returns which part of the tokens each quadrant holds, f32[] in [0, 1].
+  """Compute the share of the counted tokens that lies in each quadrant.
 
-  The quadrants are those of `covariance_by_quadrant`; the four add up to 1, or
-  to 0 for an empty mask.
+  The arguments and the quadrants are the same as for `covariance_by_quadrant`.
+
+  Returns:
+    A dict from each of the four names to f32[] in [0, 1]. They add up to 1, or
+    to 0 for an empty mask.
   """
   quadrants = _quadrants(log_probs, advantages, mask, probability)
   return {name: masked_mean(x, mask) for name, x in quadrants.items()}
 
 
 def covariance_metrics(tokens: ScoredTokens) -> Metrics:
-  """Returns the covariance of a mini-batch as metrics, in nats.
+  """Compute the covariance of a mini-batch as metrics, in nats.
 
-  covariance/mean, its parts covariance/<quadrant> at a probability of 0.5, and
-  covariance/predicted_change; see `covariance_by_quadrant`. The advantages are
-  those that the objective gets, before any weight that it gives to a token.
+  They are covariance/mean, its four parts covariance/<quadrant> with a
+  probability of 0.5, and covariance/predicted_change. The advantages are the
+  input of the objective, before it weights any token.
   """
-  of_tokens = (tokens.log_probs, tokens.advantages, tokens.mask)
-  covariance = token_covariance(*of_tokens)
+  arguments = (tokens.log_probs, tokens.advantages, tokens.mask)
+  covariance = token_covariance(*arguments)
   parts = {
     "mean": covariance,
     "predicted_change": -covariance,
     **{
       name: covariance * inside
-      for name, inside in _quadrants(*of_tokens, 0.5).items()
+      for name, inside in _quadrants(*arguments, 0.5).items()
     },
   }
   return {
@@ -135,12 +144,8 @@ def covariance_metrics(tokens: ScoredTokens) -> Metrics:
 def _quadrants(
   log_probs: Array, advantages: Array, mask: Array, probability: float
 ) -> Quadrants:
-  """Returns four masks f32[B, T]; each counted token is in exactly one."""
-  if not 0 < probability < 1:
-    raise ValueError(
-      "covariance_by_quadrant.probability must lie in (0, 1), got "
-      f"{probability}"
-    )
+  """Compute four masks f32[B, T]; each counted token is in exactly one."""
+  require_in("covariance_by_quadrant.probability", probability, "(0, 1)")
   chex.assert_equal_shape([log_probs, advantages, mask])
   positive = advantages > 0
   probable = log_probs >= math.log(probability)

@@ -1,48 +1,51 @@
 """The law R = -a exp(H) + b between reward and policy entropy.
 
-Cui et al., arXiv 2505.22617, equation 6: without intervention on the entropy
-the validation accuracy R is a function of the policy entropy H alone. Two
-numbers fitted early in a run say what reward the rest of the entropy buys,
-and the ceiling b - a that is left at H = 0. Plain numpy in float64.
+Cui et al., arXiv 2505.22617, equation 6: if nothing intervenes on the entropy,
+the validation accuracy R is a function of the policy entropy H alone. The two
+numbers a and b, fitted early in a run, predict the reward that the remaining
+entropy buys, and the ceiling b - a that is reached at H = 0. Everything here is
+plain numpy in float64.
 
-Intervals are 95 % ones by Student's t. They take the residuals for independent
-and of one size; those of one run's successive steps hardly are, so that the
-intervals are rather too narrow.
+Intervals are 95 % intervals by Student's t. They assume that residuals are
+independent and of equal variance. The residuals of successive steps of one run
+hardly are, so the intervals are rather too narrow.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-MIN_POINTS = 3  # distinct entropies that a fit needs
-MIN_SPAN = 0.1  # nats; below it exp(H) hardly differs from a straight line
+from entrojax.arguments import require_in
 
-# the two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom,
-# as printed in any table of them
+MIN_POINTS = 3  # distinct entropies that a fit needs
+MIN_SPAN = 0.1  # nats; over less, exp(H) hardly differs from a straight line
+
+# two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom, as
+# printed in any table of them
 T_TABLE = (
   *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
   *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
   *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
-NORMAL_QUANTILE = 1.959964  # of two-sided 95 %
+NORMAL_QUANTILE = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 
 class EntropyLaw(NamedTuple):
-  """A fitted law; NaN throughout where there are too few points."""
+  """A fitted law; every number is NaN if there are too few points."""
 
-  a: float  # reward per unit of exp(nats); 0 or more where the law holds
+  a: float  # reward per unit of exp(nats); at least 0 if the law holds
   b: float  # reward
-  rmse: float  # reward, weighted
-  r_squared: float  # NaN where the reward is constant
-  ceiling: float  # reward at H = 0, b - a; NaN where a < 0
-  stderr_a: float
-  stderr_b: float
-  stderr_ceiling: float
+  rmse: float  # reward, weighted root mean square of the residuals
+  r_squared: float  # NaN if the reward is constant
+  ceiling: float  # b - a, the reward at H = 0; NaN if a < 0
+  stderr_a: float  # standard error of a
+  stderr_b: float  # standard error of b, reward
+  stderr_ceiling: float  # standard error of the ceiling, reward
   sigma: float  # reward, standard deviation of a point of mean weight
-  degrees_of_freedom: float  # points less the two fitted numbers
-  u_mean: float  # of u = exp(H), weighted
-  s_uu: float  # sum of (u - u_mean)^2, weighted
-  ill_conditioned: bool  # the entropies span less than MIN_SPAN
+  degrees_of_freedom: float  # number of points minus the two fitted numbers
+  u_mean: float  # weighted mean of u = exp(H)
+  s_uu: float  # weighted sum of (u - u_mean)^2
+  ill_conditioned: bool  # True: the entropies span less than MIN_SPAN
 
 
 _NAN = float("nan")
@@ -50,7 +53,7 @@ NO_LAW = EntropyLaw(*(_NAN,) * 12, True)
 
 
 class Confidence(NamedTuple):
-  """95 % confidence intervals of a law, each (low, high), in its unit."""
+  """95 % confidence intervals (low, high), in the units of EntropyLaw."""
 
   a: tuple[float, float]
   b: tuple[float, float]
@@ -58,51 +61,49 @@ class Confidence(NamedTuple):
 
 
 class Prediction(NamedTuple):
-  """Rewards that a law predicts, f64 of the shape of the entropies."""
+  """Rewards that a law predicts, f64[...] like the entropies."""
 
-  reward: np.ndarray
-  stderr: np.ndarray  # of the fitted curve there
-  low: np.ndarray  # of the 95 % interval of one more measured reward
-  high: np.ndarray
+  reward: np.ndarray  # the fitted curve
+  stderr: np.ndarray  # standard error of the fitted curve, reward
+  low: np.ndarray  # lower end of the 95 % interval of one more measured reward
+  high: np.ndarray  # its upper end
 
 
 class Forecast(NamedTuple):
-  """A law fitted to the first part of a run, held against the rest."""
+  """A law fitted to the first part of a run, compared with the rest."""
 
   law: EntropyLaw
-  num_fitted: int  # points of the first part
-  predicted: np.ndarray  # [K - num_fitted], reward at the entropies measured
-  rmse: float  # reward, over the rest; NaN without a law or a rest
+  num_fitted: int  # number of points in the first part
+  predicted: np.ndarray  # f64[K - num_fitted], reward at the measured entropies
+  rmse: float  # reward, error over the rest; NaN without a law or a rest
   last_error: float  # reward, predicted - measured at the last point
-  coverage: float  # part of the rest within its 95 % prediction interval
+  coverage: float  # share of the rest within its 95 % prediction interval
 
 
 def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
-  """Fits R = -a exp(H) + b by weighted least squares, in closed form.
+  """Fit R = -a exp(H) + b by weighted least squares, in closed form.
 
       u = exp(H);  a = -S_uR / S_uu;  b = mean(R) + a mean(u)
 
-  with weighted means and centred sums. To test a prediction, hand over the
-  first part of a run only and compare `predict` with the rest.
+  The means are weighted and the sums S are weighted and centred. `forecast`
+  tests a prediction: it fits the first part of a run and predicts the rest.
 
-  Deviation: the two notes this follows disagree on too few points (refuse,
-  or answer NaN). Fewer than three distinct entropies give a law of NaNs, so
-  that a young run can be fitted live; malformed input is refused. A negative
-  `a` is reported and has no ceiling: reward rose with the entropy.
+  Deviation: the two notes that this follows disagree on too few points: one
+  refuses them, the other returns NaN. Here fewer than three distinct entropies
+  give a law of NaNs, so that a young run can be fitted live. Malformed input is
+  refused. A negative `a`, where the reward rose with the entropy, is reported
+  without a ceiling.
 
   Args:
     entropy: [K], nats, token-mean policy entropy.
     reward: [K], validation accuracy (or mean reward) at the same steps.
-    weights: [K] >= 0, how often a point counts, as the number of evaluated
-      responses; only ratios matter. None: all alike.
-
-  Returns:
-    The law; see `EntropyLaw`.
+    weights: [K] >= 0, the weight of each point, such as the number of evaluated
+      responses; only ratios matter. None: all points count equally.
 
   Raises:
-    ValueError: shapes differ, a value is not finite, a weight is negative.
+    ValueError: shapes differ, a value is not finite, or a weight is negative.
   """
-  entropy, reward, weights = _checked(entropy, reward, weights)
+  entropy, reward, weights = _as_points(entropy, reward, weights)
   counted = weights > 0
   entropy, reward, weights = entropy[counted], reward[counted], weights[counted]
   if np.unique(entropy).size < MIN_POINTS:
@@ -139,23 +140,23 @@ def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
 
 
 def predict(law: EntropyLaw, entropy) -> np.ndarray:
-  """Returns the reward -a exp(H) + b at measured entropies, in nats."""
+  """Compute the reward -a exp(H) + b at entropies in nats."""
   return law.b - law.a * np.exp(np.asarray(entropy, np.float64))
 
 
 def sensitivity(law: EntropyLaw, entropy) -> np.ndarray:
-  """Returns dR/dH = -a exp(H), reward per nat, at entropies in nats."""
+  """Compute dR/dH = -a exp(H), reward per nat, at entropies in nats."""
   return -law.a * np.exp(np.asarray(entropy, np.float64))
 
 
 def predict_with_error(law: EntropyLaw, entropy) -> Prediction:
-  """Returns `predict` with its standard error and prediction interval.
+  """Predict rewards with their standard errors and prediction intervals.
 
       stderr^2 = sigma^2 (1 / K + (u - mean u)^2 / S_uu),  u = exp(H)
       interval = R -+ t sqrt(sigma^2 + stderr^2)
 
   Args:
-    law: of `fit_entropy_law`.
+    law: from `fit_entropy_law`.
     entropy: f64[...], nats, where to predict.
   """
   reward = predict(law, entropy)
@@ -171,7 +172,7 @@ def predict_with_error(law: EntropyLaw, entropy) -> Prediction:
 
 
 def confidence(law: EntropyLaw) -> Confidence:
-  """Returns the 95 % confidence intervals of a, b and the ceiling."""
+  """Compute the 95 % confidence intervals of a, b and the ceiling."""
   t = t_quantile(law.degrees_of_freedom)
 
   def interval(value, stderr):
@@ -185,52 +186,56 @@ def confidence(law: EntropyLaw) -> Confidence:
 
 
 def forecast(entropy, reward, *, fraction: float = 0.15) -> Forecast:
-  """Fits the first part of a run and predicts the rest from its entropies.
+  """Fit the first part of a run and predict the rewards of the rest.
 
-  The rewards of the rest are compared with, never fitted; its entropies are
-  measured ones: this predicts the reward, not the entropy.
+  The rewards of the rest are only compared with the predictions. Its entropies
+  are the measured ones: this predicts the reward, not the entropy.
 
   Args:
     entropy: [K], nats, in the order of the run.
     reward: [K], at the same steps.
-    fraction: in (0, 1), the first part's; the paper's 0.15 is 36 of 240 points.
-      It is rounded down to whole points, and fewer than three distinct
-      entropies among them give NaNs.
+    fraction: in (0, 1), the share of the points that are fitted, rounded down
+      to whole points; the paper's 0.15 is 36 of 240 points. Fewer than three
+      distinct entropies among them give NaNs.
 
   Raises:
-    ValueError: as `fit_entropy_law`, or the fraction lies elsewhere.
+    ValueError: see `fit_entropy_law`; or the fraction is not in (0, 1).
   """
-  if not 0 < fraction < 1:
-    raise ValueError(f"forecast.fraction must lie in (0, 1), got {fraction}")
-  entropy, reward, _ = _checked(entropy, reward, None)
+  require_in("forecast.fraction", fraction, "(0, 1)")
+  entropy, reward, _ = _as_points(entropy, reward, None)
   num_fitted = int(fraction * entropy.size + 1e-9)  # .15 * 20 may be 2.99...
   law = fit_entropy_law(entropy[:num_fitted], reward[:num_fitted])
   rest, measured = entropy[num_fitted:], reward[num_fitted:]
   prediction = predict_with_error(law, rest)
   error = prediction.reward - measured
-  known = error.size > 0 and bool(np.isfinite(error).all())
+  has_errors = error.size > 0 and bool(np.isfinite(error).all())
   covered = (prediction.low <= measured) & (measured <= prediction.high)
   return Forecast(
     law=law,
     num_fitted=num_fitted,
     predicted=prediction.reward,
-    rmse=float(np.sqrt(np.mean(error**2))) if known else np.nan,
-    last_error=float(error[-1]) if known else np.nan,
-    coverage=float(covered.mean()) if known else np.nan,
+    rmse=float(np.sqrt(np.mean(error**2))) if has_errors else np.nan,
+    last_error=float(error[-1]) if has_errors else np.nan,
+    coverage=float(covered.mean()) if has_errors else np.nan,
   )
 
 
 def t_quantile(degrees_of_freedom: float) -> float:
-  """Returns the two-sided 95 % quantile of Student's t, right to 1e-3.
+  """Return the two-sided 95 % quantile of Student's t, correct to 1e-3.
+
+  Up to 30 degrees of freedom n it is taken from the table. Beyond, with the
+  quantile z of the normal distribution (Abramowitz and Stegun, 26.7.5),
 
       t = z + (z^3 + z) / 4n + (5 z^5 + 16 z^3 + 3 z) / 96 n^2
 
-  beyond the 30 degrees of freedom of the table, z the normal quantile
-  (Abramowitz and Stegun, 26.7.5). At 4 the normal's 1.96 for 2.78 would make
-  an interval of 88 %, called 95 %.
+  With 4 degrees of freedom t is 2.78. Using z = 1.96 instead would give an
+  interval of 88 % under the name of 95 %.
 
   Args:
-    degrees_of_freedom: a whole number from 1 on; NaN gives NaN.
+    degrees_of_freedom: 1, 2, ...; NaN gives NaN.
+
+  Raises:
+    ValueError: it is not a whole number, or below 1.
   """
   n, z = degrees_of_freedom, NORMAL_QUANTILE
   if np.isnan(n):
@@ -244,11 +249,12 @@ def t_quantile(degrees_of_freedom: float) -> float:
 
 
 def _curve_stderr(u, sigma, count, u_mean, s_uu):
-  """Returns the standard error of the fitted reward at u = exp(H)."""
+  """Compute the standard error of the fitted reward at u = exp(H)."""
   return sigma * np.sqrt(1 / count + (u - u_mean) ** 2 / s_uu)
 
 
-def _checked(entropy, reward, weights):
+def _as_points(entropy, reward, weights):
+  """Convert the arguments of a fit to float64 arrays [K], and check them."""
   entropy = np.asarray(entropy, np.float64)
   reward = np.asarray(reward, np.float64)
   weights = np.ones_like(entropy) if weights is None else weights

@@ -1,20 +1,34 @@
-"""Log-probability of the sampled token and entropy of its distribution.
+"""Log-probability of each sampled token, and entropy of its distribution.
 
-Both are exact, in float32 nats, at the sampling temperature. `token_stats` has
-them from hidden states without the logits of all tokens: it walks over chunks
-of the vocabulary, and its backward pass makes each chunk again, so memory holds
-[N, chunk] and never [N, V]. With p = softmax(z) and H its entropy,
+Both are exact, in float32 nats, at the sampling temperature. With logits z,
+p = softmax(z), sampled token y and entropy H,
 
-    d log p_y / dz_v = 1[v = y] - p_v        dH / dz_v = -p_v (log p_v + H)
+    log p_y = z_y - logsumexp(z)             d log p_y / dz_v = 1[v = y] - p_v
+    H = logsumexp(z) - sum_v p_v z_v         dH / dz_v = -p_v (log p_v + H)
 
-There is no kernel of our own for it on a TPU. What XLA compiles, forward and
-backward, V = 151,936, bfloat16: for a v5e, 8,192 tokens of width 896, a chunk's
-logits never leave VMEM and of 104 M estimated cycles 68 M are products at their
-peak, 23 M the forward's sums; for a v5p, 20,480 tokens of width 3,584, they go
-through HBM, and of 472 M cycles 340 M are products, 23 M (5 %) those sums. A
-kernel could save those sums and no memory. Sums around the largest logit of
-the chunks before, which XLA makes with the product, took 12 % off on the v5e;
-of an update that is 3 %, and it was not worth its second path.
+`log_prob_and_entropy` starts from logits. `token_stats` starts from hidden
+states and never has the logits of all tokens in memory. It loops over chunks of
+the vocabulary, and its backward pass computes each chunk again, so that memory
+holds [N, C] and never [N, V]. For each token it keeps three numbers of chunk c:
+the largest logit m_c, e_c = sum exp(z - m_c) and w_c = sum exp(z - m_c) (z -
+m_c). With m = max m_c and s_c = exp(m_c - m),
+
+    logsumexp(z) - m = log sum_c s_c e_c
+    sum_v p_v z_v - m = sum_c s_c (w_c + (m_c - m) e_c) / sum_c s_c e_c
+
+There is no TPU kernel of our own for this. With V = 151,936 in bfloat16, XLA
+compiles the forward and backward passes as follows:
+
+- v5e, 8,192 tokens of width 896: the logits of a chunk never leave VMEM. Of an
+  estimated 104 M cycles, 68 M are products at their peak and 23 M are the sums
+  of the forward pass.
+- v5p, 20,480 tokens of width 3,584: logits pass through HBM. Of an estimated
+  472 M cycles, 340 M are products and 23 M (5 %) are those sums.
+
+A kernel could save those sums, and no memory. If the sums are taken around the
+largest logit of the preceding chunks, XLA computes them together with the
+product, which took 12 % off on the v5e. That is 3 % of an update, and was not
+worth a second code path.
 
 Shape letters: N tokens, D width, V vocabulary, C a chunk of it, S its shards.
 """
@@ -31,33 +45,31 @@ from jax.sharding import Mesh, PartitionSpec
 from entrojax.system.sharding import ROWS, num_row_shards, spec_of
 from entrojax.types import Array
 
-# what a rematerialised forward pass should keep: 3 numbers a token
+# the checkpoint name of what rematerialisation should keep: 3 numbers per token
 SAVED = "token_stats"
 
 _LEAST = -1e30  # nats below the largest; finite, and its exponential is 0
-_FEW = (
-  1 / 16
-)  # of a chunk's logits: to keep them costs less than to remake them
-_LANES = 128  # a chunk is a multiple of a TPU's vector width
+# If all logits are at most this part of a chunk, keeping them costs less than
+# computing them twice.
+_FEW = 1 / 16
+_LANES = 128  # a chunk is a multiple of the vector width of a TPU
 
 
 def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
-  """Returns log softmax(logits)[target] and the entropy of softmax(logits).
-
-  H = logsumexp(z) - sum_v softmax(z)_v z_v.
+  """Compute log softmax(logits)[target] and the entropy of softmax(logits).
 
   Args:
     logits: f[..., V], already divided by the temperature; -inf = a token that
-      cannot be.
+      cannot be sampled.
     targets: i32[...], the sampled tokens.
 
   Returns:
     (log_probs f32[...], entropy f32[...]), nats.
   """
   logits = logits.astype(_wide(logits.dtype))
-  # Centred: entropy is then no difference of two large numbers.
+  # Centred logits, so that entropy is no difference of two large numbers.
   logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-  # A token that cannot be has a probability of 0, and 0 times -inf is NaN.
+  # An impossible token has probability 0, and 0 times -inf would be NaN.
   logits = jnp.maximum(logits, _LEAST)
   log_normaliser = jax.nn.logsumexp(logits, axis=-1)
   chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
@@ -66,12 +78,16 @@ def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
   return chosen - log_normaliser, log_normaliser - mean_logit
 
 
+@jax.named_scope("unembed")
 def unembed(hidden: Array, table: Array) -> Array:
-  """Returns the logits f32[..., V] of hidden states f[..., D].
+  """Compute logits from hidden states.
 
   Args:
-    hidden: the states; their type is that of the product.
+    hidden: f[..., D]; the product is computed in its type.
     table: f[V, D], the unembedding.
+
+  Returns:
+    f32[..., V].
   """
   return jnp.einsum(
     "...d,vd->...v",
@@ -81,6 +97,7 @@ def unembed(hidden: Array, table: Array) -> Array:
   )
 
 
+@jax.named_scope("token_stats")
 def token_stats(
   hidden: Array,
   table: Array,
@@ -90,21 +107,21 @@ def token_stats(
   chunk_elements: int = 2**24,
   mesh: Mesh | None = None,
 ) -> tuple[Array, Array]:
-  """Returns log-probs and entropies of `targets` under the policy.
+  """Compute log-probabilities and entropies from hidden states.
 
-  On a mesh each device holds the logits of its own tokens and its own shard of
-  the vocabulary; what devices exchange is 4 numbers a token, the rows of the
-  table that are split over 'fsdp', and gradients.
+  On a mesh each device computes the logits of its own tokens and its own shard
+  of the vocabulary. Devices exchange 4 numbers per token, the rows of the table
+  that are split over 'fsdp', and gradients.
 
   Args:
     hidden: f[B, T, D], the state that predicts each target.
     table: f[V, D], the unembedding.
-    targets: i32[B, T].
+    targets: i32[B, T], the sampled tokens.
     temperature: the sampling temperature, > 0.
-    chunk_elements: logits that exist at one time on a device, about; few
-      beside it are kept whole, as small vocabularies have them.
-    mesh: over which rows and table are split as entrojax.sharding says; None
-      for a single device.
+    chunk_elements: about how many logits exist at one time on a device. If all
+      logits are far fewer, as with a small vocabulary, they are all kept.
+    mesh: how rows and table are split, as in system/sharding.py; None: a single
+      device.
 
   Returns:
     (log_probs f32[B, T], entropy f32[B, T]), nats.
@@ -114,36 +131,56 @@ def token_stats(
   if targets.size * table.shape[0] <= _FEW * chunk_elements:
     return log_prob_and_entropy(unembed(hidden, table) / temperature, targets)
   if mesh is not None and hidden.shape[0] % num_row_shards(mesh):
-    mesh = None  # the compiler's choice, then
-  how = _How(temperature, chunk_elements, mesh)
+    mesh = None  # rows cannot be split evenly, so the compiler decides
+  settings = _Settings(temperature, chunk_elements, mesh)
   stats = _stats(
-    how, hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1)
+    settings, hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1)
   )
   return jax.tree.map(lambda x: x.reshape(targets.shape), stats)
 
 
-class _How(NamedTuple):
-  """What is known when the graph is made."""
+class _Settings(NamedTuple):
+  """What is fixed when the graph is traced."""
 
   temperature: float
   chunk_elements: int
   mesh: Mesh | None
 
 
+class _Inputs(NamedTuple):
+  """What the loop over chunks reads; on a mesh, the part of one device."""
+
+  hidden: Array  # f[N, D]
+  table: Array  # f[V, D]
+  ids: Array  # i32[V], the token of each row of the table
+  targets: Array  # i32[N]
+
+
+class _Softmax(NamedTuple):
+  """What the backward pass needs to compute probabilities and gradients."""
+
+  top: Array  # f32[N], the largest logit
+  log_normaliser: Array  # f32[N], logsumexp(z) - top
+  entropy: Array  # f32[N], nats
+
+
+# -- values and gradients over all chunks and shards --------------------------
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _stats(how: _How, hidden: Array, table: Array, targets: Array):
-  """Returns (log_probs [N], entropy [N]) of hidden [N, D], targets [N]."""
-  return _forward(how, hidden, table, targets)[0]
+def _stats(settings: _Settings, hidden: Array, table: Array, targets: Array):
+  """Compute (log_probs f32[N], entropy f32[N]) of hidden f[N, D]."""
+  return _forward(settings, hidden, table, targets)[0]
 
 
-def _forward(how: _How, hidden: Array, table: Array, targets: Array):
-  rows, placed, entries, parts = _specs(how.mesh, table)
+def _forward(settings: _Settings, hidden: Array, table: Array, targets: Array):
+  inputs_spec, part_spec = _specs(settings.mesh, table)
   largest, total, weighted, chosen = _on_mesh(
-    functools.partial(_chunk_sums, how),
-    how.mesh,
-    in_specs=(rows, placed, entries, rows),
-    out_specs=(parts,) * 4,
-  )(hidden, table, jnp.arange(table.shape[0]), targets)
+    functools.partial(_chunk_sums, settings),
+    settings.mesh,
+    in_specs=(inputs_spec,),
+    out_specs=(part_spec,) * 4,
+  )(_Inputs(hidden, table, jnp.arange(table.shape[0]), targets))
   top = jnp.max(largest, axis=0)
   below = largest - top[None]
   scale = jnp.exp(below)
@@ -152,36 +189,45 @@ def _forward(how: _How, hidden: Array, table: Array, targets: Array):
   log_normaliser = jnp.log(normaliser)
   entropy = log_normaliser - mean_logit
   log_probs = jnp.sum(chosen, axis=0) - top - log_normaliser
-  numbers = [checkpoint_name(x, SAVED) for x in (top, log_normaliser, entropy)]
-  return (log_probs, entropy), (hidden, table, targets, numbers)
+  softmax = _Softmax(
+    *(checkpoint_name(x, SAVED) for x in (top, log_normaliser, entropy))
+  )
+  return (log_probs, entropy), (hidden, table, targets, softmax)
 
 
-def _backward(how: _How, saved: Any, cotangents: tuple[Array, Array]):
-  hidden, table, targets, numbers = saved
-  rows, placed, entries, parts = _specs(how.mesh, table)
+def _backward(settings: _Settings, saved: Any, cotangents: Any):
+  hidden, table, targets, softmax = saved
+  inputs_spec, part_spec = _specs(settings.mesh, table)
+  rows = inputs_spec.targets
   hidden_grad, table_grad = _on_mesh(
-    functools.partial(_chunk_gradients, how),
-    how.mesh,
-    in_specs=(rows, placed, entries, *[rows] * 6),
-    out_specs=(parts, placed),
-  )(hidden, table, jnp.arange(table.shape[0]), targets, *numbers, *cotangents)
+    functools.partial(_chunk_gradients, settings),
+    settings.mesh,
+    in_specs=(inputs_spec, rows, rows),
+    out_specs=(part_spec, inputs_spec.table),
+  )(
+    _Inputs(hidden, table, jnp.arange(table.shape[0]), targets),
+    softmax,
+    cotangents,
+  )
   return jnp.sum(hidden_grad, axis=0).astype(hidden.dtype), table_grad, None
 
 
 _stats.defvjp(_forward, _backward)
 
 
-def _specs(mesh: Mesh | None, table: Array) -> tuple[PartitionSpec, ...]:
-  """Returns how these are split: [N], the table, [V], [shards of V, N]."""
+def _specs(mesh: Mesh | None, table: Array) -> tuple[Any, PartitionSpec]:
+  """Return how the `_Inputs` are split, and how arrays [S, N] are."""
   if mesh is None:
-    return (PartitionSpec(),) * 4
-  placed = spec_of("embed_tokens", table.shape, mesh)
-  entries = PartitionSpec(placed[0])
-  return ROWS, placed, entries, PartitionSpec(*entries, *ROWS)
+    specs: list[Any] = [PartitionSpec()] * 4
+    return _Inputs(*specs), PartitionSpec()
+  table_spec = spec_of("embed_tokens", table.shape, mesh)
+  ids_spec = PartitionSpec(table_spec[0])
+  specs = [ROWS, table_spec, ids_spec, ROWS]
+  return _Inputs(*specs), PartitionSpec(*ids_spec, *ROWS)
 
 
 def _on_mesh(function, mesh: Mesh | None, *, in_specs, out_specs):
-  """Returns the function that runs on each device's part of its arguments."""
+  """Run a function on each device, for the device's part of its arguments."""
   if mesh is None:
     return function
   return jax.shard_map(
@@ -193,16 +239,19 @@ def _on_mesh(function, mesh: Mesh | None, *, in_specs, out_specs):
   )
 
 
-def _chunk_sums(how, hidden, table, ids, targets):
-  """Returns four f32[chunks, N]: what a chunk of the table says of a token.
+# -- the loop over chunks, on one device --------------------------------------
 
-  Its largest logit m, sum exp(z - m), sum exp(z - m) (z - m), and the target's
-  logit, 0 if that lies elsewhere.
+
+def _chunk_sums(settings: _Settings, inputs: _Inputs):
+  """Compute four sums over each chunk for each token, f32[chunks, N] each.
+
+  They are the largest logit m, sum exp(z - m), sum exp(z - m) (z - m), and the
+  logit of the target, which is 0 in chunks that do not hold it.
   """
-  size, count = _chunk_size(how, hidden, table)
+  size, count = _chunk_size(settings, inputs)
 
   def sums(i):
-    logits, _, hit, new = _chunk(how, hidden, table, ids, targets, size, i)
+    logits, _, hit, new = _chunk(settings, inputs, size, i)
     largest = jnp.max(jnp.where(new, logits, -jnp.inf), axis=1)
     centred = jnp.where(new, logits - largest[:, None], _LEAST)
     exponentials = jnp.exp(centred)
@@ -217,38 +266,39 @@ def _chunk_sums(how, hidden, table, ids, targets):
 
 
 def _chunk_gradients(
-  how,
-  hidden,
-  table,
-  ids,
-  targets,
-  top,
-  log_normaliser,
-  entropy,
-  log_prob_grad,
-  entropy_grad,
+  settings: _Settings,
+  inputs: _Inputs,
+  softmax: _Softmax,
+  cotangents: tuple[Array, Array],
 ):
-  """Returns the gradients of hidden, [1, N, D], and of the table, [V, D].
+  """Compute the gradients of hidden states and of the table.
 
-  The first is what this shard of the table adds to it.
+  Returns:
+    f[1, N, D], what this shard of the table contributes to the gradient of the
+    hidden states.
+    f[V, D], the gradient of the table.
   """
-  size, count = _chunk_size(how, hidden, table)
+  hidden, table, _, _ = inputs
+  log_prob_grad, entropy_grad = cotangents
+  size, count = _chunk_size(settings, inputs)
   column = lambda x: x[:, None]
 
   def accumulate(i, grads):
     hidden_grad, table_grad = grads
-    logits, rows, hit, new = _chunk(how, hidden, table, ids, targets, size, i)
-    log_p = logits - column(top) - column(log_normaliser)
+    logits, rows, hit, new = _chunk(settings, inputs, size, i)
+    log_p = logits - column(softmax.top) - column(softmax.log_normaliser)
     p = jnp.where(new, jnp.exp(log_p), 0)
     logits_grad = (hit - p) * column(log_prob_grad)
-    logits_grad -= p * (log_p + column(entropy)) * column(entropy_grad)
-    logits_grad = (logits_grad / how.temperature).astype(hidden.dtype)
-    added = _reduced(how, _product("nc,nd->cd", logits_grad, hidden), table)
+    logits_grad -= p * (log_p + column(softmax.entropy)) * column(entropy_grad)
+    logits_grad = (logits_grad / settings.temperature).astype(hidden.dtype)
+    rows_grad = _sum_over_tokens(
+      settings, _product("nc,nd->cd", logits_grad, hidden), table
+    )
     start = (_start(table, size, i), 0)
-    before = jax.lax.dynamic_slice(table_grad, start, added.shape)
+    before = jax.lax.dynamic_slice(table_grad, start, rows_grad.shape)
     return (
       hidden_grad + _product("nc,cd->nd", logits_grad, rows),
-      jax.lax.dynamic_update_slice(table_grad, before + added, start),
+      jax.lax.dynamic_update_slice(table_grad, before + rows_grad, start),
     )
 
   zeros = lambda x: jnp.zeros(x.shape, _wide(hidden.dtype))
@@ -258,38 +308,45 @@ def _chunk_gradients(
   return hidden_grad[None], table_grad.astype(table.dtype)
 
 
-def _chunk_size(how: _How, hidden: Array, table: Array) -> tuple[int, int]:
-  """Returns how many rows of a table a chunk has, and how many chunks it is."""
-  num_rows = table.shape[0]
-  size = -(-how.chunk_elements // hidden.shape[0])
+def _chunk_size(settings: _Settings, inputs: _Inputs) -> tuple[int, int]:
+  """Return (rows of the table in a chunk, number of chunks)."""
+  num_rows = inputs.table.shape[0]
+  size = -(-settings.chunk_elements // inputs.hidden.shape[0])
   count = -(-num_rows // (-(-size // _LANES) * _LANES))
   size = -(-num_rows // count)
   return min(-(-size // _LANES) * _LANES, num_rows), count
 
 
 def _start(table: Array, size: int, i: Array) -> Array:
-  """Returns the first row of chunk i; the last chunk may begin in another."""
+  """Return the first row of chunk i; the last chunk may overlap another."""
   return jnp.minimum(i * size, table.shape[0] - size)
 
 
-def _chunk(how, hidden, table, ids, targets, size, i):
-  """Returns logits [N, C], rows of the table [C, D], and what counts of them.
+def _chunk(settings: _Settings, inputs: _Inputs, size: int, i: Array):
+  """Compute the logits of chunk i.
 
-  hit bool[N, C]: the token's target; new bool[1, C]: not in the chunk before.
+  Returns:
+    logits f32[N, C].
+    rows f[C, D], of the table.
+    hit bool[N, C], True = the target of the token.
+    new bool[1, C], True = a row that the chunk before did not hold.
   """
+  hidden, table, ids, targets = inputs
   start = _start(table, size, i)
   rows = jax.lax.dynamic_slice_in_dim(table, start, size).astype(hidden.dtype)
   if rows.shape[1] < hidden.shape[1]:
     rows = jax.lax.all_gather(rows, "fsdp", axis=1, tiled=True)
-  logits = _product("nd,cd->nc", hidden, rows) / how.temperature
+  logits = _product("nd,cd->nc", hidden, rows) / settings.temperature
   new = (start + jnp.arange(size) >= i * size)[None]
-  here = jax.lax.dynamic_slice_in_dim(ids, start, size)[None]
-  return logits, rows, new & (here == targets[:, None]), new
+  chunk_ids = jax.lax.dynamic_slice_in_dim(ids, start, size)[None]
+  return logits, rows, new & (chunk_ids == targets[:, None]), new
 
 
-def _reduced(how: _How, rows_grad: Array, table: Array) -> Array:
-  """Sums the gradient of rows over all devices that hold other tokens."""
-  if how.mesh is None:
+def _sum_over_tokens(
+  settings: _Settings, rows_grad: Array, table: Array
+) -> Array:
+  """Sum the gradient of rows over all devices that hold other tokens."""
+  if settings.mesh is None:
     return rows_grad
   if table.shape[1] < rows_grad.shape[1]:
     rows_grad = jax.lax.psum_scatter(
@@ -300,8 +357,10 @@ def _reduced(how: _How, rows_grad: Array, table: Array) -> Array:
 
 
 def _product(dimensions: str, a: Array, b: Array) -> Array:
+  """Multiply with sums in float32 or wider."""
   return jnp.einsum(dimensions, a, b, preferred_element_type=_wide(a.dtype))
 
 
 def _wide(dtype: Any) -> Any:
+  """Return float32, or the type itself if it is wider."""
   return jnp.promote_types(dtype, jnp.float32)

@@ -1,80 +1,203 @@
-"""Keys and values of a decoder's layers: written, and given to other rows.
+"""The cache of keys and values: how it is laid out, written and copied.
 
-Of a layer keys are f[B, K, C, S] and values f[B, K, S, C], so that a decoding
-step multiplies both without copying them; stacked, all layers' have the depth
-as their first axis. Shape suffixes as in decoder.py.
+Every layer has keys f[B, K, C, S] and values f[B, K, S, C], for S slots of one
+token each. In this layout a decoding step needs no copy of them:
+
+    scores [X, S] = queries [X, C] @ keys [C, S]
+    mixed  [X, C] = weights [X, S] @ values [S, C]
+
+`types.Cache.layers` is a tuple of one pair (keys, values) per layer, or, for
+layers that run in a scan, one pair whose arrays are stacked: f[Z, B, K, C, S]
+and f[Z, B, K, S, C] of Z layers.
+
+Shape suffixes: B rows, K key-value heads, C head width, S slots, Z layers,
+X queries of all heads that share a key.
 """
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from entrojax.types import Array
+from entrojax.models.sizes import DecoderConfig
+from entrojax.types import Array, Cache
+
+_SLOT_AXES = (4, 3)  # of stacked keys, of stacked values
 
 
-def extended(cache, keys_BKCS, values_BKSC, index):
-  """Writes new keys and values at slot `index` of a layer's cache.
+class LayerCache(NamedTuple):
+  """What one layer reads and writes while a model decodes."""
 
-  Args:
-    cache: (keys, values) of the layer, or (keys, values, layer) of all.
-    keys_BKCS: the new keys.
-    values_BKSC: the new values.
-    index: i32[].
+  keys: Array  # f[B, K, C, S], or f[Z, B, K, C, S] if `layer` is given
+  values: Array  # f[B, K, S, C], or f[Z, B, K, S, C]
+  layer: Array | None  # i32[], this layer's number in stacked arrays
+  slot: Array  # i32[], where the first new token goes
+
+
+def write(
+  cache: LayerCache, keys_BKCS: Array, values_BKSC: Array
+) -> tuple[Array, Array, tuple[Array, Array]]:
+  """Write a layer's new keys and values behind those in its cache.
 
   Returns:
-    All keys and values of the layer, and the cache.
+    All keys and all values of the layer, and the arrays of the cache as they
+    are stored: the same two, or the stacked ones of all layers.
   """
-  zero = jnp.zeros((), index.dtype)
-  places = (zero, zero, zero, index), (zero, zero, index, zero)
-  write = jax.lax.dynamic_update_slice
-  if len(cache) == 2:
-    keys, values = map(write, cache, (keys_BKCS, values_BKSC), places)
+  zero = jnp.zeros((), cache.slot.dtype)
+  starts = (zero, zero, zero, cache.slot), (zero, zero, cache.slot, zero)
+  update = jax.lax.dynamic_update_slice
+  new = keys_BKCS, values_BKSC
+  if cache.layer is None:
+    keys, values = map(update, (cache.keys, cache.values), new, starts)
     return keys, values, (keys, values)
-  *stacked, layer = cache
+  layer = cache.layer
   keys, values = (
-    write(old, new[None], (layer.astype(index.dtype), *place))
-    for old, new, place in zip(
-      stacked, (keys_BKCS, values_BKSC), places, strict=True
+    update(old, x[None], (layer.astype(cache.slot.dtype), *start))
+    for old, x, start in zip(
+      (cache.keys, cache.values), new, starts, strict=True
     )
   )
-  own = [
+  own_keys, own_values = (
     jax.lax.dynamic_index_in_dim(x, layer, 0, False) for x in (keys, values)
-  ]
-  return *own, (keys, values, layer)
+  )
+  return own_keys, own_values, (keys, values)
 
 
-def refill_rows(
+def empty_cache(
+  batch_size: int,
+  length: int,
+  *,
+  config: DecoderConfig,
+  dtype: Any,
+  stacked: bool,
+) -> Cache:
+  """Build a cache that holds no token yet.
+
+  Args:
+    batch_size: rows.
+    length: S, slots per row.
+    config: the sizes of the decoder.
+    dtype: type of keys and values.
+    stacked: keep the arrays of all layers in one pair.
+  """
+  heads, head = config.num_key_value_heads, config.head_dim
+  depth = config.num_hidden_layers
+  pair = (
+    jnp.zeros((batch_size, heads, head, length), dtype),
+    jnp.zeros((batch_size, heads, length, head), dtype),
+  )
+  if stacked:
+    layers: Any = jax.tree.map(lambda x: jnp.stack([x] * depth), pair)
+  else:
+    layers = (pair,) * depth
+  return Cache(
+    layers=layers,
+    positions=jnp.full((batch_size, length), -1, jnp.int32),
+    index=jnp.int32(0),
+  )
+
+
+def share_cache(cache: Cache, times: int, *, stacked: bool) -> Cache:
+  """Repeat each row of a cache, for several continuations of one prompt."""
+  axis = 1 if stacked else 0
+  return Cache(
+    layers=jax.tree.map(
+      lambda x: jnp.repeat(x, times, axis=axis), cache.layers
+    ),
+    positions=jnp.repeat(cache.positions, times, axis=0),
+    index=cache.index,
+  )
+
+
+def refill_cache(
+  cache: Cache,
+  prompts: Cache,
+  source_rows: Array,
+  refilled: Array,
+  *,
+  stacked: bool,
+) -> Cache:
+  """Put the keys and values of prompts into rows whose response has ended.
+
+  Rows are copied only within a device, so no row travels over the mesh. The N
+  devices each have s rows of the cache and m rows of the prompts.
+
+  Args:
+    cache: N * s rows of S slots.
+    prompts: the cache of N * m prompts, of at most S slots.
+    source_rows: i32[N, s], for each row the number of a prompt among its
+      device's m.
+    refilled: bool[N, s], True = the row is overwritten.
+    stacked: the arrays of all layers are in one pair.
+
+  Returns:
+    The cache, whose refilled rows have read their prompt and nothing else.
+  """
+  refill = functools.partial(
+    _refill_rows, source_rows=source_rows, refilled=refilled
+  )
+
+  def refill_layer(i, pair):
+    return tuple(
+      refill(new, old, layer=i, slot_axis=axis)
+      for new, old, axis in zip(prompts.layers, pair, _SLOT_AXES, strict=True)
+    )
+
+  if stacked:
+    depth = cache.layers[0].shape[0]
+    layers = jax.lax.fori_loop(0, depth, refill_layer, cache.layers)
+  else:
+    layers = tuple(
+      tuple(
+        refill(new[None], old[None], layer=0, slot_axis=axis)[0]
+        for new, old, axis in zip(*pairs, _SLOT_AXES, strict=True)
+      )
+      for pairs in zip(prompts.layers, cache.layers, strict=True)
+    )
+  empty = jnp.full_like(cache.positions, -1)
+  positions = jnp.where(refilled.reshape(-1, 1), empty, cache.positions)
+  return Cache(
+    layers=layers,
+    positions=refill(
+      prompts.positions[None], positions[None], layer=0, slot_axis=2
+    )[0],
+    index=cache.index,
+  )
+
+
+def _refill_rows(
   source: Array,
   target: Array,
   *,
-  numbers: Array,
-  marked: Array,
+  source_rows: Array,
+  refilled: Array,
   layer: Any,
-  places: int,
+  slot_axis: int,
 ) -> Array:
-  """Returns `target` with rows of `source` in the first places of some rows.
+  """Copy rows of `source` into the first slots of refilled rows of `target`.
 
-  Only one layer's rows are gathered at a time. Gathered for all layers they
-  would lie rows first on a TPU, and the whole cache be copied to lie so too.
+  It gathers the rows of one layer only. If the rows of all layers were
+  gathered at once, a TPU would lay them out with the rows first, and would copy
+  the whole cache to lay it out in the same way.
 
   Args:
-    source: f[Z, N * m, ..., P, ...], of Z layers.
+    source: f[Z, N * m, ..., P, ...], of Z layers and P slots.
     target: f[Z, N * s, ..., S, ...].
-    numbers: i32[N, s], of a row of the device's part of source.
-    marked: bool[N, s], the rows of target to write.
-    layer: i32[], of the Z.
-    places: the axis of places.
+    source_rows: i32[N, s], a row of the device's part of source.
+    refilled: bool[N, s], the rows of target to write.
+    layer: i32[], which of the Z layers.
+    slot_axis: the axis of the P and the S slots.
   """
   own = jax.lax.dynamic_index_in_dim(source, layer, 0, keepdims=False)
-  parts = own.reshape(numbers.shape[0], -1, *own.shape[1:])
-  chosen = jax.vmap(lambda part, n: part[n])(parts, numbers)
-  sizes = (1, *target.shape[1:places], source.shape[places])
-  sizes += target.shape[places + 1 :]
+  parts = own.reshape(source_rows.shape[0], -1, *own.shape[1:])
+  gathered = jax.vmap(lambda part, rows: part[rows])(parts, source_rows)
+  sizes = (1, *target.shape[1:slot_axis], source.shape[slot_axis])
+  sizes += target.shape[slot_axis + 1 :]
   start = (layer, *[0] * (target.ndim - 1))
   written = jnp.where(
-    marked.reshape(1, -1, *[1] * (target.ndim - 2)),
-    chosen.reshape(sizes),
+    refilled.reshape(1, -1, *[1] * (target.ndim - 2)),
+    gathered.reshape(sizes),
     jax.lax.dynamic_slice(target, start, sizes),
   )
   return jax.lax.dynamic_update_slice(target, written, start)

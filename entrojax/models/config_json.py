@@ -1,9 +1,10 @@
-"""A model folder's config.json to a DecoderConfig, and back.
+"""Read and write config.json, the sizes of a model folder.
 
-Two spellings of the rotation are read: `rope_theta` beside `rope_scaling`, as
-in released checkpoints, and `rope_parameters`, as transformers 5 writes. The
-first is written: every version reads it. A key whose value would make another
-model than the decoder computes is refused, never ignored.
+Two spellings of the rotation are read: `rope_theta` next to `rope_scaling`, as
+in released checkpoints, and `rope_parameters`, as transformers 5 writes it. The
+first is written, because every version of transformers reads it. If a key has a
+value with which the model would differ from what our decoder computes, the file
+is refused: no such key is ignored.
 """
 
 from collections.abc import Mapping
@@ -17,12 +18,12 @@ from entrojax.models.sizes import DecoderConfig, Gemma3
 
 
 class _Architecture(NamedTuple):
-  """What an architecture's name says that no key of config.json does."""
+  """The facts that the name of an architecture implies."""
 
   model_type: str
   qkv_bias: bool
   qk_norm: bool
-  needs_head_dim: bool  # False: hidden_size / num_attention_heads by default
+  needs_head_dim: bool  # False: default hidden_size / num_attention_heads
   is_gemma3: bool = False
 
 
@@ -32,7 +33,9 @@ _ARCHITECTURES = {
   "Qwen2ForCausalLM": _Architecture("qwen2", True, False, False),
   "Qwen3ForCausalLM": _Architecture("qwen3", False, True, True),
 }
-_ONLY = {  # what the decoder computes; anything else would load and be wrong
+# The decoder computes these variants only. Another value would load, and the
+# model would be wrong.
+_ONLY = {
   "hidden_act": "silu",
   "attention_bias": False,
   "mlp_bias": False,
@@ -51,11 +54,11 @@ _ONLY_GEMMA3 = {
 
 
 def read_config(folder: Path) -> DecoderConfig:
-  """Returns the decoder's sizes from `folder`/config.json.
+  """Read the sizes of a decoder from `folder`/config.json.
 
   Raises:
-    ValueError: the file is missing, is not JSON, lacks a key or describes
-      another architecture; the message names the file and the key.
+    ValueError: the file is missing, is not JSON, lacks a key or describes an
+      architecture that is not supported. The message names file and key.
   """
   path = Path(folder) / "config.json"
   raw = read_json(path)
@@ -63,13 +66,13 @@ def read_config(folder: Path) -> DecoderConfig:
   _refuse_variants(path, raw, _ONLY)
   gemma3 = None
   if architecture.is_gemma3:
-    raw, gemma3 = _gemma3(path, raw)
+    raw, gemma3 = _read_gemma3(path, raw)
   else:
     _refuse_layer_types(path, raw)
   if not architecture.needs_head_dim and raw.get("head_dim") is None:
     raw["head_dim"] = _default_head_dim(path, raw)
-  theta, scaling = _rotation(path, raw)
-  # as transformers does; released configs leave out what is the default
+  theta, scaling = _read_rotation(path, raw)
+  # the defaults of transformers, which released files leave out
   raw = {"tie_word_embeddings": False, "max_position_embeddings": 4096, **raw}
   computed = {
     "rope_theta": theta,
@@ -78,8 +81,8 @@ def read_config(folder: Path) -> DecoderConfig:
     "qk_norm": architecture.qk_norm,
     "gemma3": gemma3,
   }
-  read = _typed(path, raw, DecoderConfig, leave_out=computed)
-  return _made(path, DecoderConfig, **read, **computed)
+  fields = _read_fields(path, raw, DecoderConfig, leave_out=computed)
+  return _construct(path, DecoderConfig, **fields, **computed)
 
 
 def write_config(
@@ -90,8 +93,19 @@ def write_config(
   pad_token_id: int | None,
   torch_dtype: str = "float32",
 ) -> None:
-  """Writes `folder`/config.json under the architecture's own name."""
-  name, architecture = _named(config)
+  """Write `folder`/config.json for the architecture that has these sizes.
+
+  Args:
+    folder: an existing folder.
+    config: the sizes.
+    eos_token_id: the tokens that end a response.
+    pad_token_id: the token that fills rows.
+    torch_dtype: type of the weights in the folder.
+
+  Raises:
+    ValueError: no supported architecture has this combination of options.
+  """
+  name, architecture = _find_architecture(config)
   raw = dataclasses.asdict(config)
   del raw["qkv_bias"], raw["qk_norm"], raw["gemma3"]
   if config.gemma3 is not None:
@@ -112,16 +126,17 @@ def write_config(
 
 
 def read_json(path: Path) -> dict[str, Any]:
-  """Returns the JSON object in a file.
+  """Read a file that holds a JSON object.
 
   Raises:
-    ValueError: there is none; the message names the file.
+    ValueError: the file is missing or holds no JSON object. The message names
+      the file.
   """
   try:
     raw = json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError:
     raise ValueError(f"{path}: no such file; is this a model folder?") from None
-  except ValueError as error:  # also bytes that are not UTF-8
+  except ValueError as error:  # it is raised for bytes that are not UTF-8, too
     raise ValueError(f"{path}: not JSON: {error}") from None
   if not isinstance(raw, dict):
     raise ValueError(f"{path}: not a JSON object")
@@ -129,20 +144,25 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _architecture(path: Path, raw: Mapping[str, Any]) -> _Architecture:
+  """Look up the one architecture that a config.json names."""
   names = raw.get("architectures")
   if isinstance(names, list) and len(names) == 1 and names[0] in _ARCHITECTURES:
     return _ARCHITECTURES[names[0]]
   raise ValueError(
-    f"{path}: architectures is {names}; only one of {sorted(_ARCHITECTURES)} "
-    "can be read"
+    f"{path}: architectures is {names}, but it must be a list with one of "
+    f"{sorted(_ARCHITECTURES)}"
   )
 
 
-def _named(config: DecoderConfig) -> tuple[str, _Architecture]:
+def _find_architecture(config: DecoderConfig) -> tuple[str, _Architecture]:
+  """Find the architecture that has the options of a decoder, and its name."""
+  options = (config.qkv_bias, config.qk_norm, config.gemma3 is not None)
   for name, architecture in _ARCHITECTURES.items():
-    is_gemma3 = config.gemma3 is not None
-    found = (config.qkv_bias, config.qk_norm, is_gemma3)
-    if found == (*architecture[1:3], architecture.is_gemma3):
+    if options == (
+      architecture.qkv_bias,
+      architecture.qk_norm,
+      architecture.is_gemma3,
+    ):
       return name, architecture
   raise ValueError(
     f"qkv_bias = {config.qkv_bias} with qk_norm = {config.qk_norm} is none of "
@@ -153,6 +173,7 @@ def _named(config: DecoderConfig) -> tuple[str, _Architecture]:
 def _refuse_variants(
   path: Path, raw: Mapping[str, Any], only: Mapping[str, Any]
 ) -> None:
+  """Raise ValueError if a key has another value than the only one supported."""
   for key, value in only.items():
     if raw.get(key, value) not in (value, None):
       raise ValueError(
@@ -161,6 +182,7 @@ def _refuse_variants(
 
 
 def _refuse_layer_types(path: Path, raw: Mapping[str, Any]) -> None:
+  """Raise ValueError if a layer has a window; only Gemma 3 may have one."""
   layer_types = raw.get("layer_types") or []
   if any(kind != "full_attention" for kind in layer_types):
     raise ValueError(
@@ -168,12 +190,13 @@ def _refuse_layer_types(path: Path, raw: Mapping[str, Any]) -> None:
     )
 
 
-def _gemma3(
+def _read_gemma3(
   path: Path, raw: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Gemma3]:
-  """Returns the object as other architectures write it, and what is its own.
+  """Split the config.json of a Gemma 3 into common keys and its own.
 
-  transformers 5 writes rope_parameters for each type of layer.
+  transformers 5 writes rope_parameters for each type of layer. The common keys
+  that this returns hold the rope_parameters of layers with full attention.
   """
   _refuse_variants(path, raw, _ONLY_GEMMA3)
   raw = {"tie_word_embeddings": True, **raw}
@@ -193,13 +216,17 @@ def _gemma3(
       )
   elif "rope_theta" not in raw:
     raise ValueError(f"{path}: lacks rope_theta")
-  own = _typed(path, raw, Gemma3, leave_out=("layer_types",))
+  own = _read_fields(path, raw, Gemma3, leave_out=("layer_types",))
   own["layer_types"] = _layer_types(path, raw)
-  return raw, _made(path, Gemma3, **own)
+  return raw, _construct(path, Gemma3, **own)
 
 
 def _layer_types(path: Path, raw: Mapping[str, Any]) -> tuple[str, ...]:
-  """Returns the type of each layer; older files say that each n-th is full."""
+  """Return the type of each layer.
+
+  Older files give only sliding_window_pattern = n: every n-th layer has full
+  attention.
+  """
   kinds = raw.get("layer_types")
   if isinstance(kinds, list):
     return tuple(kinds)
@@ -219,6 +246,7 @@ def _layer_types(path: Path, raw: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _default_head_dim(path: Path, raw: Mapping[str, Any]) -> int:
+  """Compute hidden_size / num_attention_heads."""
   sizes = ("hidden_size", "num_attention_heads")
   _require(path, raw, sizes)
   width, heads = (_number(path, name, raw[name], int) for name in sizes)
@@ -230,10 +258,10 @@ def _default_head_dim(path: Path, raw: Mapping[str, Any]) -> int:
   return width // heads
 
 
-def _rotation(
+def _read_rotation(
   path: Path, raw: Mapping[str, Any]
 ) -> tuple[float, Llama3Scaling | None]:
-  """Returns the base of the rotation and how it is stretched."""
+  """Read theta, and the stretching of the rotation if there is one."""
   sections = [k for k in ("rope_scaling", "rope_parameters") if raw.get(k)]
   if len(sections) > 1:
     raise ValueError(f"{path}: has both {' and '.join(sections)}")
@@ -251,34 +279,37 @@ def _rotation(
       "'default' nor 'llama3'"
     )
   where = f"{path}: {sections[0]}"
-  return theta, _made(
-    where, Llama3Scaling, **_typed(where, section, Llama3Scaling)
+  return theta, _construct(
+    where, Llama3Scaling, **_read_fields(where, section, Llama3Scaling)
   )
 
 
-def _typed(
+def _read_fields(
   where: Any, raw: Mapping[str, Any], kind: Any, leave_out: Any = ()
 ) -> dict[str, Any]:
-  """Returns the fields of a dataclass found in an object of the file."""
+  """Read the fields of a dataclass from a JSON object; check their types."""
   fields = [f for f in dataclasses.fields(kind) if f.name not in leave_out]
   _require(where, raw, [f.name for f in fields])
   return {f.name: _number(where, f.name, raw[f.name], f.type) for f in fields}
 
 
 def _require(where: Any, raw: Mapping[str, Any], names: Any) -> None:
+  """Raise ValueError if a key is missing."""
   missing = [name for name in names if name not in raw]
   if missing:
     raise ValueError(f"{where}: lacks {', '.join(missing)}")
 
 
 def _number(where: Any, name: str, value: Any, kind: Any) -> Any:
+  """Return the value of a key; raise ValueError if it has another type."""
   kinds = (int, float) if kind is float else (kind,)
   if type(value) not in kinds:
     raise ValueError(f"{where}: {name} is {value!r}, not a {kinds[-1]}")
   return value
 
 
-def _made(where: Any, kind: Any, **fields: Any) -> Any:
+def _construct(where: Any, kind: Any, **fields: Any) -> Any:
+  """Build a dataclass; an error that it raises is prefixed with the file."""
   try:
     return kind(**fields)
   except ValueError as error:

@@ -1,10 +1,10 @@
-"""Attention whose scores never leave a TPU's vector memory.
+"""Attention whose scores never leave the vector memory of a TPU.
 
-The kernels, forward and backward, are those that ship with JAX (splash
-attention; FlashAttention, arXiv 2205.14135): softmax in float32, and blocks of
-scores that no query sees are skipped. They know which slots a query may see
-before they run, and which examples tokens are of when they run; so no mask of
-queries x keys is made.
+The kernels, forward and backward, are the splash attention that ships with JAX
+(FlashAttention, arXiv 2205.14135). Softmax is in float32, and blocks of scores
+that no query sees are skipped. No mask of queries x keys exists: that a query
+sees no later slot is compiled into a kernel, and which example each token
+belongs to is an input of it.
 
 Shape suffixes: B rows, L queries, S keys, H heads, K key-value heads, G = H / K
 heads that share a key, C head width, Z rows x heads or rows x key-value heads.
@@ -24,20 +24,21 @@ from entrojax.models.sizes import DecoderConfig
 from entrojax.system.sharding import ROWS, num_row_shards
 from entrojax.types import Array
 
-_LANES = 128  # a TPU's vector width; lengths of blocks are multiples
-# Queries, and keys, that are in vector memory at one time, at most. A v5e's
-# compiler schedules a forward block of heads of width 128, whose products are
-# 4,096 cycles, in 4,563 bundles, and in 4,900 where all of its scores are made
-# at one time, not for half of its keys; a backward one in 9,081, which is less
-# than its products take, 10,240 cycles.
+_LANES = 128  # vector width of a TPU; lengths of blocks are multiples of it
+# At most this many queries, and this many keys, are in vector memory at one
+# time. For heads of width 128, the compiler of a v5e schedules a forward block
+# in 4,563 bundles, of which its products need 4,096 cycles. It would be 4,900
+# bundles if the scores of all keys were computed at once instead of in two
+# halves. A backward block is 9,081 bundles, fewer than the 10,240 cycles of its
+# products.
 _BLOCK = 1024
 
 
 class Examples(NamedTuple):
-  """Which example each token is of; 0 = padding, an example of its own.
+  """The number of each token's example; padding is example 0.
 
-  A query sees the keys of its example up to itself: the queries are the last L
-  of the S keys. So no query sees nothing.
+  The queries are the last L of the S keys. A query sees the keys of its own
+  example up to itself, so every query sees at least one key.
   """
 
   queries: Array  # i32[B, L]
@@ -45,28 +46,34 @@ class Examples(NamedTuple):
 
 
 def check(config: DecoderConfig, mesh: Mesh | None) -> None:
-  """Raises ValueError if the attention of such a model cannot be fused."""
+  """Raise ValueError if the attention of such a model cannot be fused."""
   if config.gemma3 is not None:
     raise ValueError(
-      "model.fused_attention is True, and model.path is a Gemma 3: its windows "
-      "are not fused"
+      "model.fused_attention is True, but model.path is a Gemma 3, and the "
+      "fused kernels do not support its sliding windows"
     )
   heads = config.num_key_value_heads
   if mesh is not None and heads % mesh.shape["tensor"]:
     raise ValueError(
-      f"model.fused_attention is True, and {heads} key-value heads of "
-      f"model.path do not divide over the tensor axis of mesh = "
+      f"model.fused_attention is True, but the {heads} key-value heads of "
+      "model.path cannot be split evenly over the tensor axis of mesh = "
       f"{tuple(mesh.shape.values())}"
     )
 
 
-def examples_of(positions: Array, key_positions: Array) -> Examples:
-  """Returns the examples of tokens at positions i32[B, L] and i32[B, S].
+def examples_of(
+  positions: Array, key_positions: Array, *, window: None = None
+) -> Examples:
+  """Number the example of each token from its position.
 
   Args:
-    positions: of the last L keys; -1 = padding, 0 begins an example.
-    key_positions: of all.
+    positions: i32[B, L], positions of the queries, which are the last L keys;
+      -1 = padding, 0 begins an example.
+    key_positions: i32[B, S], positions of all keys.
+    window: always None. It is here so that `visible_before` can take this
+      function's place; `check` refuses models with windows.
   """
+  del window
   keys = jnp.cumsum(key_positions == 0, axis=1, dtype=jnp.int32)
   keys = jnp.where(key_positions >= 0, keys, 0)
   index = keys.shape[1] - positions.shape[1]
@@ -74,15 +81,22 @@ def examples_of(positions: Array, key_positions: Array) -> Examples:
 
 
 def attend(
-  mesh: Mesh | None, q_BLHC: Array, k_BSKC: Array, v_BSKC: Array, seen: Examples
+  mesh: Mesh | None,
+  q_BLHC: Array,
+  k_BSKC: Array,
+  v_BSKC: Array,
+  examples: Examples,
 ) -> Array:
-  """Returns the means f[B, L, H, C] of the values that queries attend to.
+  """Average the values that each query attends to.
 
-  On a mesh each device has its own rows and heads; rows that do not divide are
-  on every device.
+  On a mesh each device computes its own rows and heads. If the rows cannot be
+  split evenly, every device computes all rows of its heads.
+
+  Returns:
+    f[B, L, H, C].
   """
   if mesh is None:
-    return _attend(q_BLHC, k_BSKC, v_BSKC, seen)
+    return _attend(q_BLHC, k_BSKC, v_BSKC, examples)
   divides = q_BLHC.shape[0] % num_row_shards(mesh) == 0
   rows = ROWS if divides else PartitionSpec(None)
   heads = PartitionSpec(*rows, None, "tensor")
@@ -92,11 +106,11 @@ def attend(
     in_specs=(heads, heads, heads, rows),
     out_specs=heads,
     check_vma=False,
-  )(q_BLHC, k_BSKC, v_BSKC, seen)
+  )(q_BLHC, k_BSKC, v_BSKC, examples)
 
 
-def _attend(q_BLHC, k_BSKC, v_BSKC, seen):
-  """Returns what `attend` does, on one device."""
+def _attend(q_BLHC, k_BSKC, v_BSKC, examples):
+  """Attend on one device; see `attend`."""
   batch, length, num_heads, head = q_BLHC.shape
   _, num_keys, kv, _ = k_BSKC.shape
   block, count = _blocks(length)
@@ -112,8 +126,8 @@ def _attend(q_BLHC, k_BSKC, v_BSKC, seen):
   )
   queries = lambda x: fill(x, block * count)
   keys = lambda x: fill(x, key_block * key_count)
-  # Rows x key-value heads are one axis: where a chip has two cores, it is by
-  # such an axis that the backward pass is split.
+  # Rows x key-value heads are one axis, because on a chip with two cores the
+  # backward pass is split along such an axis.
   by_head = lambda x: x.transpose(0, 2, 1, 3).reshape(-1, x.shape[1], head)
   ids = lambda x: jnp.repeat(x, kv, axis=0)
   q_ZLC = by_head(queries(q_BLHC * head**-0.5))
@@ -121,14 +135,14 @@ def _attend(q_BLHC, k_BSKC, v_BSKC, seen):
     q_ZLC.reshape(batch * kv, -1, block * count, head),
     by_head(keys(k_BSKC)),
     by_head(keys(v_BSKC)),
-    splash.SegmentIds(ids(queries(seen.queries)), ids(keys(seen.keys))),
+    splash.SegmentIds(ids(queries(examples.queries)), ids(keys(examples.keys))),
   )
   mixed_BHLC = mixed_ZGLC.reshape(batch, num_heads, -1, head)
   return mixed_BHLC.transpose(0, 2, 1, 3)[:, :length]
 
 
 def _blocks(length: int) -> tuple[int, int]:
-  """Returns the length of blocks and how many hold `length` tokens."""
+  """Return (length of a block, number of blocks) for `length` tokens."""
   count = -(-length // _BLOCK)
   return -(-length // (count * _LANES)) * _LANES, count
 
@@ -140,12 +154,12 @@ def _kernel(
   keys: tuple[int, int],
   index: int,
 ) -> Any:
-  """Makes (q [G, L, C], k [S, C], v [S, C], segment ids) -> [G, L, C].
+  """Build the kernel (q [G, L, C], k [S, C], v [S, C], ids) -> [G, L, C].
 
   Args:
     num_heads: G.
-    queries: the length of their blocks, and how many there are.
-    keys: likewise.
+    queries: length of a block of queries, number of such blocks.
+    keys: length of a block of keys, number of such blocks.
     index: the slot of the first query among the keys.
   """
   (block, count), (key_block, key_count) = queries, keys
@@ -158,9 +172,10 @@ def _kernel(
         block_q=block,
         block_kv=key_block,
         block_kv_compute=half,
-        # The backward pass makes scores once, not once for queries and once for
-        # keys. Its gradients of queries come one for each of these blocks of
-        # keys, in the queries' type, and are added up outside.
+        # The fused backward pass computes scores once, not once for the
+        # gradient of queries and once for that of keys. It returns a gradient
+        # of queries for each of these blocks of keys, in the type of the
+        # queries, and these are added up outside of the kernel.
         block_q_dkv=block,
         block_kv_dkv=key_block * (1 + (key_count % 2 == 0)),
         block_kv_dkv_compute=half,

@@ -1,8 +1,9 @@
-"""An array that a CPU's compiler makes once.
+"""Stop XLA:CPU from recomputing a cheap array in every consumer.
 
-XLA takes cheap arithmetic into everything that reads it and computes it again
-there, once for each layer and each head; to it cosines and comparisons are
-cheap. What a gather reads it makes once, so here is one that changes nothing.
+XLA fuses cheap arithmetic into every operation that reads it, and computes it
+again there: once for each layer and each head. To XLA, cosines and comparisons
+are cheap. It does not do this with the operand of a gather, so the barrier is a
+gather that copies every element to its own place. Other platforms need none.
 """
 
 import jax
@@ -11,12 +12,12 @@ import jax.numpy as jnp
 from entrojax.types import Array
 
 
-def made_once(x: Array) -> Array:
-  """Returns x."""
-  return jax.lax.platform_dependent(x, cpu=_gathered, default=lambda x: x)
+def compute_once(x: Array) -> Array:
+  """Return x unchanged, computed only once on a CPU."""
+  return jax.lax.platform_dependent(x, cpu=_gather_all, default=lambda x: x)
 
 
-def _gathered(x: Array) -> Array:
+def _gather_all(x: Array) -> Array:
   # along the last axis, which no mesh splits
   everything = jnp.arange(x.shape[-1])
   return jnp.take(x, everything, axis=-1, mode="clip")

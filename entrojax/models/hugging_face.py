@@ -1,4 +1,9 @@
-"""Model folders in Hugging Face's format: config.json, safetensors."""
+"""Model folders in Hugging Face's format: read, written and exported.
+
+A folder holds config.json (config_json.py), weights in safetensors
+(read_weights.py, write_weights.py) and usually a tokenizer, which the data room
+reads.
+"""
 
 from collections.abc import Mapping
 import hashlib
@@ -28,7 +33,7 @@ __all__ = [
   "write_folder",
 ]
 
-# all that a folder may hold besides weights and what we write
+# the files that an export copies from its base, if they are there
 _COMPANIONS = (
   "generation_config.json",
   "tokenizer.json",
@@ -43,7 +48,10 @@ _COMPANIONS = (
 
 
 def digest(folder: Path) -> str:
-  """Returns the SHA-256 of a folder's weights and config.json: which model."""
+  """Compute the SHA-256 of a folder's weights and config.json.
+
+  Two folders with equal digests hold the same model.
+  """
   whole = hashlib.sha256()
   for path in sorted(Path(folder).glob("*.safetensors")):
     with path.open("rb") as file:
@@ -53,7 +61,12 @@ def digest(folder: Path) -> str:
 
 
 def load(folder: Path, **options: Any) -> tuple[DecoderConfig, Params]:
-  """Returns the config and the parameters of a model folder."""
+  """Load the sizes and the parameters of a model folder.
+
+  Args:
+    folder: a model folder.
+    **options: options of `load_params`.
+  """
   config = read_config(folder)
   return config, load_params(folder, config, **options)
 
@@ -64,13 +77,13 @@ def write_folder(
   params: Params,
   special_ids: Mapping[str, Any],
 ) -> None:
-  """Writes config.json and the weights; the tokenizer is the caller's.
+  """Write config.json and the weights; the caller writes the tokenizer.
 
   Args:
-    folder: made if missing.
+    folder: created if missing.
     config: the sizes.
-    params: of a decoder of those sizes.
-    special_ids: eos_token_id and pad_token_id.
+    params: parameters of a decoder of these sizes.
+    special_ids: eos_token_id and pad_token_id of config.json.
   """
   save_params(folder, params)
   dtype = str(params["embed_tokens"].dtype)
@@ -85,27 +98,29 @@ def export_folder(
   dtype: Any = None,
   max_shard_bytes: int = 4 * 2**30,
 ) -> None:
-  """Writes a folder that differs from `source` in its weights alone.
+  """Write a folder that differs from `source` only in its weights.
 
-  config.json keeps every key but the one that names the weights' type;
-  tokenizer, chat template and generation settings are copied.
+  In config.json only the key that names the type of the weights changes.
+  Tokenizer, chat template and generation settings are copied.
 
   Args:
-    folder: made if missing; not `source`.
-    source: the model folder that the run began with.
-    params: trained.
-    dtype: of the files; None: the parameters' own.
-    max_shard_bytes: of a file of weights.
+    folder: the folder to write, created if missing. It must not be `source`.
+    source: the model folder from which training started.
+    params: the trained parameters.
+    dtype: type of the weights on disk; None: the type of the parameters.
+    max_shard_bytes: the size at which weights are split into several files.
 
   Raises:
-    ValueError: `folder` is `source`, or the parameters are of another model.
+    ValueError: `folder` is `source`, or the parameters do not fit its sizes.
   """
   folder, source = Path(folder), Path(source)
   if folder.resolve() == source.resolve():
-    raise ValueError(f"{folder}: would overwrite the model it is made from")
+    raise ValueError(f"{folder}: would overwrite the model it is exported from")
   shapes = jax.eval_shape(decoder(read_config(source)).init, jax.random.key(0))
   if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, shapes):
-    raise ValueError(f"{source}: config.json describes other parameters")
+    raise ValueError(
+      f"{source}: config.json describes other parameters than those to export"
+    )
   save_params(folder, params, dtype=dtype, max_shard_bytes=max_shard_bytes)
   for name in _COMPANIONS:
     if (source / name).is_file():

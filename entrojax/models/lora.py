@@ -1,12 +1,12 @@
-"""LoRA: a frozen model with a trained low-rank term at some projections.
+"""LoRA: train a low-rank term beside the frozen weights of some projections.
 
     y = x W + (alpha / rank) (x A) B,    A [in, rank], B [rank, out]
 
-(arXiv 2106.09685). A begins random and B at 0, so that training begins at the
-base itself; the base with its adapter off is also the reference model. An
-adapter is a tree of the A and B alone: gradients, optimizer state and
-checkpoints are of that size. Sampler and trainer both add the term as above;
-only `merge` adds it to the weights, for export.
+(arXiv 2106.09685). A is random at the start and B is 0, so that training starts
+at the base model itself. The base without its adapter is also the reference
+model. An adapter is the tree of all A and B, so gradients, optimizer state and
+checkpoints are of its size. Sampler and trainer both compute y by this formula;
+only `merge`, for export, adds the term to the weights.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from entrojax.arguments import require_at_least, require_in
 from entrojax.types import Model, Params
 
 PROJECTIONS = (
@@ -29,22 +30,20 @@ PROJECTIONS = (
   "up_proj",
   "down_proj",
 )
-_OURS = ("lora_a", "lora_b")
+_FACTORS = ("lora_a", "lora_b")  # names of A and B among the parameters
 
 
 @dataclasses.dataclass(frozen=True)
 class Lora:
-  """What an adapter is made of."""
+  """The shape and the scale of an adapter."""
 
   rank: int
-  alpha: float  # the term's scale is alpha / rank
-  projections: tuple[str, ...]  # of PROJECTIONS, in every layer
+  alpha: float  # the term is multiplied by alpha / rank
+  projections: tuple[str, ...]  # which of PROJECTIONS to adapt, in every layer
 
   def __post_init__(self):
-    if self.rank < 1:
-      raise ValueError(f"lora.rank must be at least 1, got {self.rank}")
-    if not self.alpha > 0:
-      raise ValueError(f"lora.alpha must be above 0, got {self.alpha}")
+    require_at_least("lora.rank", self.rank, 1)
+    require_in("lora.alpha", self.alpha, "(0, inf)")
     unknown = [name for name in self.projections if name not in PROJECTIONS]
     if unknown or not self.projections:
       raise ValueError(
@@ -57,7 +56,7 @@ class Lora:
 
 
 class LowRank(nnx.Linear):
-  """A linear layer with its low-rank term."""
+  """A linear layer plus its low-rank term."""
 
   def __init__(self, inputs: int, outputs: int, *, lora: Lora, **options: Any):
     super().__init__(inputs, outputs, **options)
@@ -75,7 +74,7 @@ class LowRank(nnx.Linear):
 
 
 def split(params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Returns (base, adapter): the tree without, and with only, A and B."""
+  """Split parameters into (base, adapter); the adapter is all A and B."""
   base: dict[str, Any] = {}
   adapter: dict[str, Any] = {}
   for name, value in params.items():
@@ -84,12 +83,12 @@ def split(params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
       base |= {name: inner_base} if inner_base else {}
       adapter |= {name: inner_adapter} if inner_adapter else {}
     else:
-      (adapter if name in _OURS else base)[name] = value
+      (adapter if name in _FACTORS else base)[name] = value
   return base, adapter
 
 
 def join(base: Params, adapter: Params) -> dict[str, Any]:
-  """Returns the one tree of a base and its adapter."""
+  """Join a base and its adapter into one tree; the inverse of `split`."""
   joined = dict(base)
   for name, value in adapter.items():
     inner = base.get(name)
@@ -98,7 +97,7 @@ def join(base: Params, adapter: Params) -> dict[str, Any]:
 
 
 def on_base(model: Model, base: Params) -> Model:
-  """Returns the model whose parameters are an adapter of `base` alone."""
+  """Build the model whose only parameters are an adapter of `base`."""
 
   def apply(params, tokens, positions, cache=None, *, in_place=False):
     return model.apply(
@@ -112,22 +111,26 @@ def on_base(model: Model, base: Params) -> Model:
       join(base, params), *tokens
     ),
     unembedding=lambda params: model.unembedding(base),
-    for_decoding=lambda params: params,  # they are no whole layers
+    for_decoding=lambda params: params,  # an adapter has no whole layers
   )
 
 
 def merge(base: Params, adapter: Params, lora: Lora) -> dict[str, Any]:
-  """Returns plain parameters, on the host: W + (alpha / rank) A B, float32.
+  """Add an adapter to its base: W + (alpha / rank) A B.
 
   Args:
-    base: of a decoder, all layers stacked.
-    adapter: likewise.
-    lora: what it was made with.
+    base: parameters of a decoder without an adapter.
+    adapter: the A and B of some of its projections.
+    lora: gives the scale of the adapter.
+
+  Returns:
+    Parameters of a decoder without an adapter, on the host. Merged weights are
+    float32.
   """
   merged = dict(base)
   for name, value in adapter.items():
     if "lora_a" in value:
-      a, b = (np.asarray(value[part], np.float32) for part in _OURS)
+      a, b = (np.asarray(value[part], np.float32) for part in _FACTORS)
       kernel = np.asarray(base[name]["kernel"], np.float32)
       merged[name] = {**base[name], "kernel": kernel + lora.scale * (a @ b)}
     else:

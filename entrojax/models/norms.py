@@ -1,11 +1,12 @@
-"""RMSNorm (arXiv 1910.07467), as layers have it.
+"""RMSNorm (arXiv 1910.07467), with a backward pass that is fast on CPUs.
 
     y = s x r        r = (mean(x^2) + epsilon)^(-1/2)
     dx = r (s g - x r^2 mean(s g x))        ds = sum over tokens of r g x
 
-The backward pass makes g x once. On a CPU its sums are products with a vector:
-an update of 64 rows of 48 tokens, width 128, so takes 5 % less of two cores
-than with the sums, and the copies for them, that XLA makes itself.
+The backward pass computes g x once and uses it for both gradients. On a CPU
+the sums are products with a vector. An update of 64 rows of 48 tokens of width
+128 then takes 5 % less time on two cores than with the sums that XLA generates
+and the copies that it makes for them.
 """
 
 import functools
@@ -21,17 +22,18 @@ from entrojax.types import Array
 
 
 class Norm(nnx.Module):
-  """RMSNorm; Gemma 3 stores its scale as the distance from 1.
+  """RMSNorm with a learned scale; Gemma 3 stores the scale minus 1.
 
-  Arithmetic is in float32 or wider, whatever the activations are.
+  The arithmetic is in float32 or wider, and the result is cast to `dtype`.
   """
 
   def __init__(self, width: int, config: DecoderConfig, dtype: Any):
     self.centred, self.dtype = config.gemma3 is not None, dtype
     self.epsilon = config.rms_norm_eps
-    make = jnp.zeros if self.centred else jnp.ones
-    self.scale = nnx.Param(make(width))
+    initial = jnp.zeros if self.centred else jnp.ones
+    self.scale = nnx.Param(initial(width))
 
+  @jax.named_scope("norm")
   def __call__(self, x):
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     scale = self.scale.get_value().astype(wide.dtype)
@@ -40,19 +42,18 @@ class Norm(nnx.Module):
     return rms_norm(wide, scale, self.epsilon).astype(self.dtype)
 
 
-def no_norm(width: int, config: DecoderConfig, dtype: Any):
-  """Makes what stands where others have a norm."""
-  del width, config, dtype
-  return _unchanged
-
-
-def _unchanged(x: Array) -> Array:
-  return x
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
-  """Returns x f[..., C] with mean square 1 along C, times scale f[C]."""
+  """Normalise x to mean square 1 along its last axis, and scale it.
+
+  Args:
+    x: f[..., C].
+    scale: f[C].
+    epsilon: added to the mean square, so that a row of zeros stays finite.
+
+  Returns:
+    f[..., C], of the type of x.
+  """
   return _forward(x, scale, epsilon)[0]
 
 
@@ -75,11 +76,12 @@ rms_norm.defvjp(_forward, _backward)
 
 
 def _like(scale: Array, x: Array) -> Array:
+  """Give scale f[C] the rank of x f[..., C]."""
   return jnp.expand_dims(scale, range(x.ndim - 1))
 
 
 def _sum_along(x: Array, weights: Array) -> Array:
-  """Returns f[...] of x f[..., C] and weights f[C]."""
+  """Sum x f[..., C] over its last axis with weights f[C]."""
   return jax.lax.platform_dependent(
     x,
     weights,
@@ -89,7 +91,7 @@ def _sum_along(x: Array, weights: Array) -> Array:
 
 
 def _sum_over(x: Array, weights: Array) -> Array:
-  """Returns f[C] of x f[..., C] and weights f[...]."""
+  """Sum x f[..., C] over all axes but the last with weights f[...]."""
   axes = tuple(range(weights.ndim))
   return jax.lax.platform_dependent(
     x,

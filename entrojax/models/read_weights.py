@@ -1,8 +1,9 @@
-"""Weights of a model folder to parameters, on the host or on a mesh.
+"""Read the weights of a model folder, onto the host or straight onto a mesh.
 
-They lie in model.safetensors or in the shards that its index lists. A tensor
-is read, checked and placed before the next one is read, so the host holds one
-of them besides what is placed. Only safetensors: nothing is executed.
+Weights are in model.safetensors, or in the shards that its index lists. Each
+tensor is read, checked and placed before the next one is read, so that the host
+holds a single tensor besides the finished leaves. Only safetensors files are
+read: they hold no code.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,16 +31,16 @@ from entrojax.models.tensor_names import (
 from entrojax.types import Array, Params
 
 _DTYPES = ("F32", "BF16", "F16")
-# in some files, and never part of the model: tied, or computed
+# Some files hold these tensors, which are tied to others or computed.
 _SPARE = re.compile(r"lm_head\.weight|.*\.rotary_emb\.inv_freq")
 
 
 class _Slot(NamedTuple):
-  """Where a tensor of the file goes."""
+  """Where a tensor of the file belongs among our parameters."""
 
-  leaf: int  # number of our leaf
-  layer: int | None  # its row of the leaf; None: the tensor is the leaf
-  shape: tuple[int, ...]  # ours
+  leaf: int  # number of the leaf
+  layer: int | None  # row of a stacked leaf; None: the tensor is the whole leaf
+  shape: tuple[int, ...]  # shape of the leaf or of its row
 
 
 def load_params(
@@ -49,18 +50,19 @@ def load_params(
   dtype: Any = jnp.float32,
   shardings: Any = None,
 ) -> Params:
-  """Returns the parameters in a folder.
+  """Load the parameters of a model folder.
 
   Args:
-    folder: holds model.safetensors, or its shards and their index.
+    folder: holds model.safetensors, or shards and their index.
     config: the sizes.
-    dtype: of the parameters, whatever the file's.
-    shardings: the tree of NamedShardings of the parameters; each tensor goes
-      straight to its devices. None: numpy arrays on the host.
+    dtype: type of the returned parameters, whatever the type on disk.
+    shardings: a tree of NamedShardings, one for each leaf of the parameters.
+      Each tensor then goes straight to its devices. None: the parameters are
+      numpy arrays on the host.
 
   Raises:
-    ValueError: a file or a tensor is missing, has another shape, or a file is
-      broken; the message names file and tensor.
+    ValueError: a file or a tensor is missing, a tensor has another shape than
+      config.json says, or a file is broken. The message names file and tensor.
   """
   shapes = jax.eval_shape(decoder(config).init, jax.random.key(0))
   leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
@@ -79,7 +81,7 @@ def load_params(
     for name, layer in tensor_names(path_name(path), leaf.shape)
   }
   for path, names in _files(Path(folder), slots):
-    with _opened(path) as tensors:
+    with _open(path) as tensors:
       _check_names(path, set(tensors.keys()), names, slots)
       for name in names:
         slot = slots[name]
@@ -105,21 +107,21 @@ class _MeshLeaf:
   def __init__(
     self, shape: tuple[int, ...], dtype: Any, sharding: NamedSharding
   ):
-    self.leaf: Any = None  # made when its first tensor comes
+    self.leaf: Any = None  # allocated for the first tensor
     self._shape, self._dtype, self._sharding = shape, dtype, sharding
 
   def write(self, layer: int | None, array: np.ndarray) -> None:
     if layer is None:
-      self.leaf = self._placed(array, self._sharding)
+      self.leaf = self._place(array, self._sharding)
       return
     if self.leaf is None:
       self.leaf = jnp.zeros(self._shape, self._dtype, device=self._sharding)
     row = PartitionSpec(*self._sharding.spec[1:])
-    placed = self._placed(array, NamedSharding(self._sharding.mesh, row))
+    placed = self._place(array, NamedSharding(self._sharding.mesh, row))
     self.leaf = _write_row(self._sharding)(self.leaf, placed, layer)
 
-  def _placed(self, array: np.ndarray, sharding: NamedSharding) -> Array:
-    """Puts on each device its part alone."""
+  def _place(self, array: np.ndarray, sharding: NamedSharding) -> Array:
+    """Copy to each device its own part of a host array, and no more."""
     return jax.make_array_from_callback(
       array.shape,
       sharding,
@@ -139,7 +141,7 @@ def _write_row(sharding: NamedSharding):
 def _files(
   folder: Path, slots: Mapping[str, _Slot]
 ) -> Iterator[tuple[Path, list[str]]]:
-  """Yields each file of weights with the names of its tensors that we need."""
+  """Yield each file of weights with the names of the tensors to read."""
   if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
     yield folder / WEIGHTS, list(slots)
     return
@@ -160,8 +162,8 @@ def _files(
 
 
 @contextlib.contextmanager
-def _opened(path: Path):
-  """Opens a safetensors file; what is wrong with it is said with its name."""
+def _open(path: Path):
+  """Open a safetensors file; raise ValueError with its name if it is broken."""
   try:
     with safetensors.safe_open(path, framework="numpy") as tensors:
       yield tensors
@@ -172,13 +174,13 @@ def _opened(path: Path):
 
 
 def _check_names(
-  path: Path, held: set[str], wanted: list[str], slots: Mapping[str, _Slot]
+  path: Path, stored: set[str], needed: list[str], slots: Mapping[str, _Slot]
 ) -> None:
-  """Raises ValueError if a tensor is missing, or one would be ignored."""
-  for name in wanted:
-    if name not in held:
+  """Raise ValueError if a tensor is missing, or if one would be ignored."""
+  for name in needed:
+    if name not in stored:
       raise ValueError(f"{path}: tensor {name!r} is missing")
-  for name in sorted(held):
+  for name in sorted(stored):
     if name not in slots and not _SPARE.fullmatch(name):
       raise ValueError(
         f"{path}: tensor {name!r} has no place in the model of config.json"
@@ -188,13 +190,13 @@ def _check_names(
 def _read_tensor(
   path: Path, tensors: Any, name: str, shape: tuple[int, ...]
 ) -> np.ndarray:
-  """Returns a tensor in our orientation; data are read once shapes agree."""
+  """Read a tensor in our orientation; its header is checked before its data."""
   header = tensors.get_slice(name)
-  found, dtype = tuple(header.get_shape()), header.get_dtype()
+  stored_shape, dtype = tuple(header.get_shape()), header.get_dtype()
   expected = shape[::-1] if is_transposed(name) else shape
-  if found != expected:
+  if stored_shape != expected:
     raise ValueError(
-      f"{path}: tensor {name!r} has shape {found}, config.json asks for "
+      f"{path}: tensor {name!r} has shape {stored_shape}, config.json asks for "
       f"{expected}"
     )
   if dtype not in _DTYPES:

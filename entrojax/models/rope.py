@@ -1,9 +1,9 @@
-"""Rotary position embedding: pairs of channels turn with the position.
+"""Rotary position embedding (RoPE, arXiv 2104.09864).
 
-Channels i and i + C / 2 of a head of width C turn by position * f_i, with
-f_i = theta^(-2 i / C) (arXiv 2104.09864). The frequencies are plain numbers,
-made once in float64 when a model is built; how a checkpoint stretches them is
-known here alone.
+Channels i and i + C / 2 of a head of width C form a pair. At position p it is
+rotated by the angle p f_i, with f_i = theta^(-2 i / C) radians per token. The
+frequencies f are computed in float64 when a model is built, and are constants
+of its graph. Only this file knows how a checkpoint stretches them.
 """
 
 import dataclasses
@@ -11,17 +11,19 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from entrojax.arguments import require_at_least
 from entrojax.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
 class Llama3Scaling:
-  """Slows long waves, as Llama 3.1 does; names as in config.json.
+  """The stretched rotation of Llama 3.1; field names as in config.json.
 
-  Waves longer than original_max_position_embeddings / low_freq_factor turn
-  `factor` times slower, those shorter than original_max_position_embeddings /
-  high_freq_factor as ever, and between the two it is interpolated linearly in
-  the number of turns within the original length (arXiv 2407.21783).
+  It divides frequencies by `factor` if their wave is longer than
+  original_max_position_embeddings / low_freq_factor tokens. It keeps them if
+  their wave is shorter than original_max_position_embeddings /
+  high_freq_factor. Between the two it interpolates linearly in the number of
+  turns within the original length (arXiv 2407.21783).
   """
 
   factor: float
@@ -30,24 +32,32 @@ class Llama3Scaling:
   original_max_position_embeddings: int  # tokens
 
   def __post_init__(self):
-    if self.factor < 1:
-      raise ValueError(f"factor must be at least 1, got {self.factor}")
+    require_at_least("factor", self.factor, 1)
     if not 0 < self.low_freq_factor < self.high_freq_factor:
       raise ValueError(
         f"low_freq_factor = {self.low_freq_factor} must lie between 0 and "
         f"high_freq_factor = {self.high_freq_factor}"
       )
-    if self.original_max_position_embeddings < 1:
-      raise ValueError(
-        "original_max_position_embeddings must be at least 1, got "
-        f"{self.original_max_position_embeddings}"
-      )
+    require_at_least(
+      "original_max_position_embeddings",
+      self.original_max_position_embeddings,
+      1,
+    )
 
 
 def frequencies(
   head_dim: int, theta: float, scaling: Llama3Scaling | None = None
 ) -> np.ndarray:
-  """Returns radians per position, f32[head_dim / 2]."""
+  """Compute the frequency of each pair of channels, in radians per token.
+
+  Args:
+    head_dim: C, the width of a head.
+    theta: the base of the frequencies.
+    scaling: how the checkpoint stretches them; None: not at all.
+
+  Returns:
+    f32[C / 2].
+  """
   plain = np.float64(theta) ** (-np.arange(0, head_dim, 2) / head_dim)
   if scaling is not None:
     turns = scaling.original_max_position_embeddings * plain / (2 * np.pi)
@@ -58,13 +68,21 @@ def frequencies(
 
 
 def rotations(positions: Array, radians: Array) -> tuple[Array, Array]:
-  """Returns cosines and sines f32[B, L, C / 2] at positions i32[B, L]."""
+  """Compute the rotation of each token, as cosines and sines.
+
+  Args:
+    positions: i32[B, L]; padding, -1, is rotated as position 0.
+    radians: f32[C / 2], from `frequencies`.
+
+  Returns:
+    (cosines f32[B, L, C / 2], sines f32[B, L, C / 2]).
+  """
   angles = jnp.maximum(positions, 0)[..., None] * radians[None, None]
   return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(x_BLHC: Array, rotation: tuple[Array, Array]) -> Array:
-  """Returns the heads, turned."""
+  """Rotate the pairs of channels of every head of f[B, L, H, C]."""
   cos, sin = (r[:, :, None].astype(x_BLHC.dtype) for r in rotation)
   first, second = jnp.split(x_BLHC, 2, axis=-1)
   return jnp.concatenate(

@@ -1,41 +1,42 @@
-"""The sizes of a decoder, named as in Hugging Face's config.json."""
+"""The sizes of a decoder, with the field names of Hugging Face's config.json.
+
+`DecoderConfig` describes every family that loads. What only Gemma 3 has is in
+`Gemma3`, so that the other families carry none of it.
+"""
 
 import dataclasses
 
+from entrojax.arguments import require_at_least
 from entrojax.models import rope as rope_lib
-
-
-@dataclasses.dataclass(frozen=True)
-class Gemma3:
-  """What makes a Gemma 3 (arXiv 2503.19786); names as in config.json.
-
-  Embeddings are scaled by sqrt(hidden_size); each half of a layer is
-  normalised behind as well as before; a norm's weight is its distance from 1;
-  the gate is a GELU.
-  """
-
-  query_pre_attn_scalar: int  # scores are divided by its root
-  sliding_window: int  # tokens that a sliding layer sees, the query's included
-  rope_local_base_freq: float  # theta of sliding layers
-  layer_types: tuple[str, ...]  # "full_attention" or "sliding_attention"
-
-  def __post_init__(self):
-    for name in ("query_pre_attn_scalar", "sliding_window"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
-    for kind in self.layer_types:
-      if kind not in _LAYER_TYPES:
-        raise ValueError(f"layer_types has {kind!r}, not one of {_LAYER_TYPES}")
-
 
 _LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
 @dataclasses.dataclass(frozen=True)
+class Gemma3:
+  """What distinguishes Gemma 3 (arXiv 2503.19786) from the other decoders.
+
+  Embeddings are scaled by sqrt(hidden_size). The attention half and the
+  feed-forward half of a layer each have a norm before and a norm after them.
+  The stored weight of a norm is its scale minus 1. The gate is a GELU.
+  """
+
+  query_pre_attn_scalar: int  # scores are divided by its square root
+  sliding_window: int  # tokens that a sliding layer sees, the query included
+  rope_local_base_freq: float  # theta of the sliding layers
+  layer_types: tuple[str, ...]  # "full_attention" or "sliding_attention"
+
+  def __post_init__(self):
+    for name in ("query_pre_attn_scalar", "sliding_window"):
+      require_at_least(name, getattr(self, name), 1)
+    for kind in self.layer_types:
+      if kind not in _LAYER_TYPES:
+        raise ValueError(f"layer_types has {kind!r}, not one of {_LAYER_TYPES}")
+
+
+@dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-  """Sizes of a decoder; field names as in Hugging Face's config.json."""
+  """The sizes and the variant of a decoder."""
 
   vocab_size: int
   hidden_size: int
@@ -47,10 +48,10 @@ class DecoderConfig:
   rope_theta: float = 10_000.0
   rms_norm_eps: float = 1e-6
   rope_scaling: rope_lib.Llama3Scaling | None = None
-  tie_word_embeddings: bool = True
-  qkv_bias: bool = False  # of the projections to queries, keys and values
+  tie_word_embeddings: bool = True  # unembed with the table of embeddings
+  qkv_bias: bool = False  # the query, key and value projections have a bias
   qk_norm: bool = True  # RMSNorm of each head's queries and keys
-  max_position_embeddings: int = 4096  # tokens it was made for; not enforced
+  max_position_embeddings: int = 4096  # tokens it was trained for; not enforced
   gemma3: Gemma3 | None = None
 
   def __post_init__(self):
@@ -61,9 +62,8 @@ class DecoderConfig:
         f"{self.num_hidden_layers}"
       )
     for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.type is int and value < 1:
-        raise ValueError(f"{field.name} must be at least 1, got {value}")
+      if field.type is int:
+        require_at_least(field.name, getattr(self, field.name), 1)
     if self.num_attention_heads % self.num_key_value_heads:
       raise ValueError(
         f"num_attention_heads = {self.num_attention_heads} is not a multiple "

@@ -1,7 +1,8 @@
-"""Which tensors of a file make one of our leaves.
+"""Map the leaves of our parameters to the tensors of a safetensors file.
 
-Names and shapes on disk are Hugging Face's: a linear weight is [out, in] and
-each layer has its own; ours is [in, out] with all layers stacked.
+On disk, names and shapes are Hugging Face's: each layer has tensors of its own,
+and the weight of a projection is [out, in]. In our parameters the layers are
+stacked, [depth, in, out].
 """
 
 from collections.abc import Iterator
@@ -14,13 +15,22 @@ INDEX = "model.safetensors.index.json"
 
 
 def path_name(path: Any) -> str:
+  """Format the path of a leaf, as in "layers/mlp/up_proj/kernel"."""
   return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def tensor_names(
   path: str, shape: tuple[int, ...]
 ) -> Iterator[tuple[str, int | None]]:
-  """Yields (name on disk, layer) for each tensor of one of our leaves."""
+  """List the tensors that a leaf of our parameters is made of.
+
+  Args:
+    path: the leaf's name, from `path_name`.
+    shape: the leaf's shape.
+
+  Yields:
+    (name on disk, layer); layer is None for a leaf outside the layers.
+  """
   if path == "lm_head":
     yield "lm_head.weight", None
   elif not path.startswith("layers/"):
@@ -34,5 +44,5 @@ def tensor_names(
 
 
 def is_transposed(name: str) -> bool:
-  """Is the tensor a projection's [out, in]?"""
+  """Return True for the weight of a projection, stored as [out, in]."""
   return name.endswith("_proj.weight")

@@ -1,4 +1,7 @@
-"""Parameters to model.safetensors, or to shards and their index."""
+"""Write parameters to model.safetensors, or to shards and their index.
+
+The host holds one shard at a time.
+"""
 
 import json
 from pathlib import Path
@@ -25,16 +28,14 @@ def save_params(
   dtype: Any = None,
   max_shard_bytes: int = 4 * 2**30,
 ) -> None:
-  """Writes the weights under Hugging Face's names.
-
-  One file, model.safetensors, or shards and their index if they are larger
-  than a shard may be. The host holds one shard at a time.
+  """Write the weights under Hugging Face's names.
 
   Args:
-    folder: made if missing; weights that lie there are replaced.
-    params: of a decoder, every part of them on devices of this process.
-    dtype: in the files; None: the parameters' own.
-    max_shard_bytes: of a file, unless one tensor is larger.
+    folder: created if missing. Weights that are already there are replaced.
+    params: parameters of a decoder. Devices of this process hold all of them.
+    dtype: type of the tensors on disk; None: the type of the parameters.
+    max_shard_bytes: a file may be larger than this only if a single tensor is.
+      If all tensors fit, there is one file, model.safetensors, and no index.
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
@@ -61,29 +62,29 @@ def save_params(
       {"format": "pt"},
     )
   if len(shards) > 1:
-    total = sum(_num_bytes(leaf, layer, dtype) for _, leaf, layer in entries)
-    places = {
+    file_of_tensor = {
       name: file
       for file, shard in zip(names, shards, strict=True)
       for name, *_ in shard
     }
-    index = {"metadata": {"total_size": total}, "weight_map": places}
+    total = sum(_num_bytes(leaf, layer, dtype) for _, leaf, layer in entries)
+    index = {"metadata": {"total_size": total}, "weight_map": file_of_tensor}
     (folder / INDEX).write_text(
       json.dumps(index, indent=2, sort_keys=True) + "\n"
     )
 
 
 def _split(entries: list[Any], dtype: Any, limit: int) -> list[list[Any]]:
-  """Cuts the list of (name, leaf, layer) where a shard would grow too large."""
+  """Cut (name, leaf, layer) entries into shards of at most `limit` bytes."""
   shards: list[list[Any]] = [[]]
   size = 0
   for name, leaf, layer in entries:
-    more = _num_bytes(leaf, layer, dtype)
-    if shards[-1] and size + more > limit:
+    num_bytes = _num_bytes(leaf, layer, dtype)
+    if shards[-1] and size + num_bytes > limit:
       shards.append([])
       size = 0
     shards[-1].append((name, leaf, layer))
-    size += more
+    size += num_bytes
   return shards
 
 

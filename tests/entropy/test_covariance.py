@@ -1,4 +1,4 @@
-"""The covariance: hand numbers, its parts, and the entropy it predicts."""
+"""The covariance, its parts by quadrant, and the change that it predicts."""
 
 import json
 import math
@@ -39,19 +39,19 @@ def fields(tokens):
   return tokens.log_probs, tokens.advantages, tokens.mask
 
 
-def near(found, expected):
+def near(result, expected):
   # a few float32 roundings of numbers of order 1
-  np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=2e-6)
 
 
-def near_all(found, **expected):
-  assert found.keys() == expected.keys()
+def near_all(result, **expected):
+  assert result.keys() == expected.keys()
   for name, value in expected.items():
-    near(found[name], value)
+    near(result[name], value)
 
 
 def parts_by_loop(log_probs, advantages, mask, probability):
-  """Adds up the covariances and counts the tokens, one token at a time."""
+  """Add up the covariances and counts the tokens, one token at a time."""
   where = np.argwhere(np.asarray(mask) > 0)
   lp = np.array([log_probs[i, j] for i, j in where], np.float64)
   adv = np.array([advantages[i, j] for i, j in where], np.float64)
@@ -100,7 +100,7 @@ def test_the_predicted_change_is_minus_the_mean_covariance():
 def test_the_golden_matrix_is_added_up_by_quadrant(float64):
   inputs = {k: np.array(v, np.float64) for k, v in METHODS["inputs"].items()}
   advantages = inputs["A"][:, None].repeat(4, axis=1)
-  found = covariance_by_quadrant(inputs["lp"], advantages, inputs["m"])
+  result = covariance_by_quadrant(inputs["lp"], advantages, inputs["m"])
   c = METHODS["covariance"]["matrix"]
   # pi >= 1/2: tokens 0 and 2 of row 0, 1 of row 1; all but token 1 of row 2
   expected = {
@@ -109,10 +109,10 @@ def test_the_golden_matrix_is_added_up_by_quadrant(float64):
     "negative_probable": [c[1][1]],
     "negative_rare": [c[1][0], c[1][2]],
   }
-  assert found.keys() == expected.keys()
+  assert result.keys() == expected.keys()
   for name, entries in expected.items():
     # the golden entries have six digits, and at most five are added
-    np.testing.assert_allclose(found[name], sum(entries) / 11, atol=5e-7)
+    np.testing.assert_allclose(result[name], sum(entries) / 11, atol=5e-7)
 
 
 @pytest.mark.parametrize("probability", [0.2, 0.5, 0.97])
@@ -136,9 +136,9 @@ def test_the_parts_add_up_to_the_mean_and_the_shares_to_one(random_tokens):
 
 def test_the_bounds_belong_to_probable_and_to_negative():
   log_probs = jnp.log(jnp.array([[0.5, 0.25]]))
-  found = share_by_quadrant(log_probs, jnp.zeros((1, 2)), jnp.ones((1, 2)))
+  result = share_by_quadrant(log_probs, jnp.zeros((1, 2)), jnp.ones((1, 2)))
   near_all(
-    found,
+    result,
     positive_probable=0,
     positive_rare=0,
     negative_probable=0.5,
@@ -156,7 +156,7 @@ def test_adding_a_constant_to_both_changes_no_prediction(random_tokens):
 
 def test_adding_a_constant_to_log_probs_moves_no_part(random_tokens):
   log_probs, advantages, mask = fields(random_tokens(1, 6, 9))
-  # the bound moves along: .5 e^-1; no log-prob lies within rounding of it
+  # the bound moves too, to .5 e^-1; no log-prob is within rounding of it
   moved = covariance_by_quadrant(
     log_probs - 1, advantages, mask, probability=0.5 * math.exp(-1)
   )
@@ -230,13 +230,13 @@ def test_the_metrics_of_updates_are_pooled_over_their_tokens(random_tokens):
   expected = [
     parts_by_loop(*map(np.asarray, fields(t)), 0.5) for t in minibatches
   ]
-  found = finalize(summed)
+  result = finalize(summed)
   for name in expected[0][0]:
     pooled = np.average([sums[name] for sums, _ in expected], weights=sizes)
-    near(found[f"covariance/{name}"], pooled)
+    near(result[f"covariance/{name}"], pooled)
   mean = np.average([sum(s.values()) for s, _ in expected], weights=sizes)
-  near(found["covariance/mean"], mean)
-  near(found["covariance/predicted_change"], -mean)
+  near(result["covariance/mean"], mean)
+  near(result["covariance/predicted_change"], -mean)
 
 
 def test_an_update_reports_covariance_and_entropy_by_sign(bigram):
@@ -271,15 +271,15 @@ def test_an_update_reports_covariance_and_entropy_by_sign(bigram):
   _, metrics = jax.jit(update)(
     init_state(params, optimizer), None, batch, jax.random.key(0)
   )
-  found = finalize(metrics)
+  result = finalize(metrics)
 
   log_pi = table - np.log(np.exp(table).sum(axis=1, keepdims=True))
   log_probs = log_pi[tokens[:, :-1], tokens[:, 1:]]
   entropy = -(np.exp(log_pi) * log_pi).sum(axis=1)[tokens[:, :-1]]
   sums, _ = parts_by_loop(log_probs, advantages, mask, 0.5)
   for name, value in sums.items():
-    near(found[f"covariance/{name}"], value)
-  near(found["covariance/mean"], sum(sums.values()))
+    near(result[f"covariance/{name}"], value)
+  near(result["covariance/mean"], sum(sums.values()))
   assert metrics["covariance/mean"].count == 2 * mask.sum()
-  near(found["entropy/positive"], entropy[0].mean())
-  near(found["entropy/negative"], entropy[1, :2].mean())  # A = 0 in neither
+  near(result["entropy/positive"], entropy[0].mean())
+  near(result["entropy/negative"], entropy[1, :2].mean())  # A = 0 in neither

@@ -1,4 +1,4 @@
-"""The entropy law: exact where it holds, cautious where it does not."""
+"""The entropy law is exact where it holds, and cautious where it does not."""
 
 import json
 import math
@@ -156,7 +156,7 @@ def test_malformed_input_is_refused(entropy, reward, weights, message):
 
 
 def share_within(t, degrees_of_freedom):
-  """Integrates Student's density from -t to t by Simpson's rule."""
+  """Integrate Student's density from -t to t by Simpson's rule."""
   n = degrees_of_freedom
   x = np.linspace(0.0, t, 20001)
   logs = [math.lgamma((n + 1) / 2), math.lgamma(n / 2)]
@@ -228,12 +228,12 @@ def test_a_prediction_has_the_textbook_errors():
   stderr = np.sqrt(variance * np.einsum("ki,ij,kj->k", rows, inverse, rows))
   half = 2.228 * np.sqrt(variance + stderr**2)  # t of 10 degrees of freedom
 
-  found = predict_with_error(fit_entropy_law(entropy, reward), at)
+  result = predict_with_error(fit_entropy_law(entropy, reward), at)
 
   expected = (rows @ fitted, stderr, rows @ fitted - half, rows @ fitted + half)
-  for value, wanted in zip(found, expected, strict=True):
+  for value, reference in zip(result, expected, strict=True):
     # 1e-9: an inverse of condition 100 in float64
-    np.testing.assert_allclose(value, wanted, rtol=1e-9)
+    np.testing.assert_allclose(value, reference, rtol=1e-9)
 
 
 def test_the_error_at_no_entropy_is_the_ceiling_s():
@@ -257,7 +257,7 @@ def test_the_sensitivity_is_the_slope_of_the_prediction():
 
 
 def falling(sigma=0.01, count=240):
-  """A run whose entropy falls from 1.2 to .05 nats and whose law holds."""
+  """Return a run that obeys the law; its entropy falls from 1.2 to .05."""
   entropy = np.linspace(1.2, 0.05, count)
   noise = sigma * np.random.default_rng(5).normal(size=count)
   return entropy, 0.6 - 0.15 * np.exp(entropy) + noise
@@ -265,12 +265,12 @@ def falling(sigma=0.01, count=240):
 
 def test_36_of_240_points_forecast_a_law_that_holds():
   entropy, reward = falling(sigma=0.0)
-  found = forecast(entropy, reward)
-  assert found.num_fitted == 36
-  assert found.predicted.shape == (204,)
-  np.testing.assert_allclose(found.predicted, reward[36:], atol=1e-12)
+  result = forecast(entropy, reward)
+  assert result.num_fitted == 36
+  assert result.predicted.shape == (204,)
+  np.testing.assert_allclose(result.predicted, reward[36:], atol=1e-12)
   np.testing.assert_allclose(
-    [found.rmse, found.last_error], [0.0, 0.0], atol=1e-12
+    [result.rmse, result.last_error], [0.0, 0.0], atol=1e-12
   )
 
 
@@ -278,48 +278,48 @@ def test_a_forecast_s_errors_are_those_over_the_rest_alone():
   # R = 1 - exp(H) in the first part, .25 less in the rest, 1 less at the end
   entropy = np.log([2.0, 1.5, 1.75, 1.25, 1.0, 1.0])
   reward = np.array([-1.0, -0.5, -0.75, -0.5, -0.25, -1.0])
-  found = forecast(entropy, reward, fraction=0.5)
-  np.testing.assert_allclose(found.predicted, [-0.25, 0.0, 0.0], atol=1e-12)
+  result = forecast(entropy, reward, fraction=0.5)
+  np.testing.assert_allclose(result.predicted, [-0.25, 0.0, 0.0], atol=1e-12)
   np.testing.assert_allclose(
-    found.rmse, np.sqrt((0.25**2 + 0.25**2 + 1) / 3), atol=1e-12
+    result.rmse, np.sqrt((0.25**2 + 0.25**2 + 1) / 3), atol=1e-12
   )
-  np.testing.assert_allclose(found.last_error, 1.0, atol=1e-12)
-  assert found.coverage == 0  # an exact fit has intervals of no width
+  np.testing.assert_allclose(result.last_error, 1.0, atol=1e-12)
+  assert result.coverage == 0  # an exact fit has intervals of no width
 
 
 def test_a_forecast_knows_nothing_of_the_rest():
   entropy, reward = falling()
-  found = forecast(entropy, reward, fraction=0.2)
-  assert found.num_fitted == 48
-  assert found.law == fit_entropy_law(entropy[:48], reward[:48])
+  result = forecast(entropy, reward, fraction=0.2)
+  assert result.num_fitted == 48
+  assert result.law == fit_entropy_law(entropy[:48], reward[:48])
   reward[48:] = np.random.default_rng(6).normal(size=192)
   other = forecast(entropy, reward, fraction=0.2)
-  assert other.law == found.law
-  np.testing.assert_array_equal(other.predicted, found.predicted)
+  assert other.law == result.law
+  np.testing.assert_array_equal(other.predicted, result.predicted)
   entropy[48:] = 0.3
-  assert forecast(entropy, reward, fraction=0.2).law == found.law
+  assert forecast(entropy, reward, fraction=0.2).law == result.law
 
 
 def test_a_forecast_uses_all_of_the_first_part():
   entropy, reward = falling()
-  found = forecast(entropy, reward)
+  result = forecast(entropy, reward)
   reward[35] += 0.5  # the last point of the first 15 %
-  assert forecast(entropy, reward).law.a != found.law.a
+  assert forecast(entropy, reward).law.a != result.law.a
 
 
 def test_the_error_of_a_forecast_is_about_the_noise_and_its_intervals_hold():
-  found = forecast(*noisy(seed=1, count=400))
+  result = forecast(*noisy(seed=1, count=400))
   # 60 points spread over all entropies; 340 residuals of .01: 4 % of spread
-  assert 0.009 < found.rmse < 0.0115
+  assert 0.009 < result.rmse < 0.0115
   # 5 % of 340 outside, give or take 1.2 % and the noise of the fit
-  assert 0.9 < found.coverage < 0.99
+  assert 0.9 < result.coverage < 0.99
 
 
 def test_a_first_part_of_too_few_points_forecasts_nothing():
-  found = forecast(ENTROPY, REWARD, fraction=0.6)
-  assert found.num_fitted == 2
-  assert np.isnan([found.law.a, found.rmse, found.last_error]).all()
-  assert np.isnan(found.predicted).all()
+  result = forecast(ENTROPY, REWARD, fraction=0.6)
+  assert result.num_fitted == 2
+  assert np.isnan([result.law.a, result.rmse, result.last_error]).all()
+  assert np.isnan(result.predicted).all()
   assert np.isnan(forecast([], []).rmse)
 
 

@@ -1,7 +1,7 @@
-"""Semantic entropy and its factor against constants and a float64 twin.
+"""Semantic entropy and its factor agree with constants and a float64 twin.
 
-The constants are those of the specification, worked out apart from this code
-and rounded to the digits that stand here.
+The constants come from the specification. They were worked out independently of
+this code, and are rounded to the digits given here.
 """
 
 import functools
@@ -25,7 +25,7 @@ NORMALISED = ("rao", "count", "mc")
 
 METHODS = json.loads((GOLDENS / "methods.json").read_text())
 GOLDEN = METHODS["semantic_entropy"]
-SIZES = GOLDEN["sizes"]  # of the clusters of groups of 8
+SIZES = GOLDEN["sizes"]  # sizes of the clusters, in groups of 8
 ENTROPY, MC, SHARE = (GOLDEN[name] for name in ("entropy", "mc", "share"))
 FACTORS = {
   (golden["form"], golden["alpha"]): golden["values"]
@@ -46,15 +46,15 @@ def compiled(estimator):
 
 
 def estimate(estimator, clusters, log_probs):
-  """Returns f64[Q], what the compiled function finds in float32."""
+  """Estimate entropies [Q] in float32 with the compiled function."""
   clusters, log_probs = jnp.asarray(clusters), jnp.asarray(log_probs)
-  found = compiled(estimator)(clusters, log_probs)
-  assert found.dtype == jnp.float32
-  return np.asarray(found, np.float64)
+  result = compiled(estimator)(clusters, log_probs)
+  assert result.dtype == jnp.float32
+  return np.asarray(result, np.float64)
 
 
 def random_groups(seed, num_groups=6, group_size=8, drop=0.2):
-  """Draws clusters, some of them -1, and log_probs, NaN where they are."""
+  """Draw clusters, some of them -1, and log_probs, NaN where they are."""
   rng = np.random.default_rng(seed)
   shape = (num_groups, group_size)
   clusters = rng.integers(0, 5, shape)
@@ -64,23 +64,23 @@ def random_groups(seed, num_groups=6, group_size=8, drop=0.2):
 
 
 def masses(clusters, scores):
-  """Returns cluster -> its sum of exp(score), in float64, one by one."""
-  found = {}
+  """Return cluster -> its sum of exp(score), in float64, one by one."""
+  result = {}
   for c, score in zip(clusters, scores, strict=True):
     if c >= 0:
-      found[int(c)] = found.get(int(c), 0.0) + math.exp(score)
-  return found
+      result[int(c)] = result.get(int(c), 0.0) + math.exp(score)
+  return result
 
 
 def twin(estimator, clusters, log_probs):
-  """Returns the entropy of one group, cluster by cluster, in float64."""
+  """Return the entropy of one group, cluster by cluster, in float64."""
   if estimator == "count":
     log_probs = [0.0] * len(clusters)
-  found = masses(clusters, log_probs)
-  total = 1.0 if estimator == "mc_unnormalised" else sum(found.values())
-  if not found:
+  result = masses(clusters, log_probs)
+  total = 1.0 if estimator == "mc_unnormalised" else sum(result.values())
+  if not result:
     return 0.0
-  p = [mass / total for mass in found.values()]
+  p = [mass / total for mass in result.values()]
   if estimator in ("rao", "count"):
     return -sum(x * math.log(x) for x in p)
   return -sum(math.log(x) for x in p) / len(p)
@@ -94,22 +94,22 @@ def twin(estimator, clusters, log_probs):
 )
 def test_cluster_sizes_have_their_entropies(estimator, expected):
   alike = np.zeros(CLUSTERS.shape, np.float32)
-  found = estimate(estimator, CLUSTERS, alike)
-  np.testing.assert_allclose(found, expected, rtol=0, atol=FIVE_DIGITS)
+  result = estimate(estimator, CLUSTERS, alike)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=FIVE_DIGITS)
 
 
 @pytest.mark.parametrize(("form", "alpha"), FACTORS)
 def test_cluster_sizes_have_their_factors(form, alpha):
   entropy = semantic_entropy(jnp.asarray(CLUSTERS), estimator="count")
-  found = modulation(entropy, 8, form=form, alpha=alpha)
+  result = modulation(entropy, 8, form=form, alpha=alpha)
   expected = FACTORS[form, alpha]
-  np.testing.assert_allclose(found, expected, rtol=0, atol=FIVE_DIGITS)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=FIVE_DIGITS)
 
 
 def test_cluster_sizes_have_their_shares_of_log_g():
   entropy = semantic_entropy(jnp.asarray(CLUSTERS), estimator="count")
-  found = 1 - modulation(entropy, 8, form="linear", alpha=1.0)
-  np.testing.assert_allclose(found, SHARE, rtol=0, atol=FIVE_DIGITS)
+  result = 1 - modulation(entropy, 8, form="linear", alpha=1.0)
+  np.testing.assert_allclose(result, SHARE, rtol=0, atol=FIVE_DIGITS)
 
 
 @pytest.mark.parametrize(
@@ -121,30 +121,30 @@ def test_cluster_sizes_have_their_shares_of_log_g():
   ],
 )
 def test_the_worked_example_has_its_entropies(estimator, expected):
-  found = estimate(estimator, ALIKE, ELL)
-  np.testing.assert_allclose(found, expected, rtol=0, atol=SIX_DIGITS)
+  result = estimate(estimator, ALIKE, ELL)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=SIX_DIGITS)
 
 
 def test_the_twin_has_the_masses_of_the_worked_example():
-  found = np.array(list(masses(ALIKE[0], ELL[0]).values()))
-  np.testing.assert_allclose(found, [1.55955, 0.60653, 0.36788], atol=5e-6)
+  result = np.array(list(masses(ALIKE[0], ELL[0]).values()))
+  np.testing.assert_allclose(result, [1.55955, 0.60653, 0.36788], atol=5e-6)
   np.testing.assert_allclose(
-    found / found.sum(), GOLDEN["masses"], atol=SIX_DIGITS
+    result / result.sum(), GOLDEN["masses"], atol=SIX_DIGITS
   )
 
 
 def test_the_literal_mc_falls_below_log_k_where_the_normalised_one_cannot():
-  found = estimate("mc_unnormalised", ALIKE, ELL)
+  result = estimate("mc_unnormalised", ALIKE, ELL)
   np.testing.assert_allclose(
-    found, GOLDEN["mc_unnormalised"], rtol=0, atol=FIVE_DIGITS
+    result, GOLDEN["mc_unnormalised"], rtol=0, atol=FIVE_DIGITS
   )
-  assert found < math.log(3) < estimate("mc", ALIKE, ELL)
+  assert result < math.log(3) < estimate("mc", ALIKE, ELL)
 
 
 def test_the_literal_mc_is_negative_where_likelihoods_sum_to_more_than_1():
   # one cluster: -log(2 exp(-0.1))
-  found = estimate("mc_unnormalised", [[0, 0]], np.float32([[-0.1, -0.1]]))
-  np.testing.assert_allclose(found, 0.1 - math.log(2), rtol=1e-6)
+  result = estimate("mc_unnormalised", [[0, 0]], np.float32([[-0.1, -0.1]]))
+  np.testing.assert_allclose(result, 0.1 - math.log(2), rtol=1e-6)
 
 
 # -- estimators ---------------------------------------------------------------
@@ -155,17 +155,17 @@ def test_an_estimator_is_its_formula_written_out(estimator):
   clusters, log_probs = random_groups(0)
   clusters[1], clusters[2] = -1, 3  # none counts | one cluster
   log_probs[2] = ELL[0, [0, 1, 2, 3, 3, 2, 1, 0]]
-  found = estimate(estimator, clusters, log_probs)
+  result = estimate(estimator, clusters, log_probs)
   expected = [
     twin(estimator, *row) for row in zip(clusters, log_probs, strict=True)
   ]
   # float32 numbers below 3, through an exponential and a logarithm
-  np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("estimator", NORMALISED)
 def test_one_cluster_has_an_entropy_of_exactly_0(estimator):
-  # of so many, some would keep a residue of rounding
+  # among 500 groups some would have a residue of rounding
   _, log_probs = random_groups(0, num_groups=500, drop=0.0)
   assert not estimate(estimator, np.full(log_probs.shape, 7), log_probs).any()
 
@@ -173,22 +173,22 @@ def test_one_cluster_has_an_entropy_of_exactly_0(estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_group_of_which_nothing_counts_has_an_entropy_of_exactly_0(estimator):
   nothing = np.full((2, 8), np.nan, np.float32)
-  found = estimate(estimator, np.full((2, 8), -1), nothing)
-  assert not found.any()
+  result = estimate(estimator, np.full((2, 8), -1), nothing)
+  assert not result.any()
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_response_that_does_not_count_might_as_well_not_be_there(estimator):
   clusters, log_probs = random_groups(1, drop=0.0)
   wider = np.full((6, 3), -1), np.float32([[np.nan, np.inf, -1e30]] * 6)
-  found = estimate(
+  result = estimate(
     estimator,
     np.concatenate([wider[0], clusters], axis=1),
     np.concatenate([wider[1], log_probs], axis=1),
   )
   # the same sums; a wider array may add them in another order
   expected = estimate(estimator, clusters, log_probs)
-  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -235,15 +235,15 @@ def test_mc_lies_at_or_above_log_k_and_that_above_the_entropy():
 
 def test_mc_of_count_masses_lies_at_or_below_log_g():
   clusters, _ = random_groups(6, num_groups=60, drop=0.0)
-  found = estimate("mc", clusters, np.zeros(clusters.shape, np.float32))
-  assert (found <= math.log(8) + 1e-6).all()  # float32's rounding
+  result = estimate("mc", clusters, np.zeros(clusters.shape, np.float32))
+  assert (result <= math.log(8) + 1e-6).all()  # float32's rounding
 
 
 def test_mc_of_likelihoods_may_exceed_log_g_and_its_factor_stays_in_bounds():
   log_probs = np.float32([[-0.1, -0.1, -0.1, -90.0]])
-  found = estimate("mc", ALIKE, log_probs)
-  assert found > 20 * math.log(4)
-  factor = modulation(jnp.float32(found), 4, form="linear", alpha=0.5)
+  result = estimate("mc", ALIKE, log_probs)
+  assert result > 20 * math.log(4)
+  factor = modulation(jnp.float32(result), 4, form="linear", alpha=0.5)
   np.testing.assert_array_equal(factor, [0.5])
 
 
@@ -312,9 +312,9 @@ ALPHAS = (0.0417, 0.5, 1.0)
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_a_factor_is_1_at_0_and_falls_within_bounds(form, alpha):
   entropy = jnp.linspace(0.0, 1.0, 33) * math.log(8)
-  found = np.asarray(modulation(entropy, 8, form=form, alpha=alpha))
-  assert found[0] == 1
-  assert (np.diff(found) < 0).all()
+  result = np.asarray(modulation(entropy, 8, form=form, alpha=alpha))
+  assert result[0] == 1
+  assert (np.diff(result) < 0).all()
   lowest = {
     "inverse": 1 / (1 + alpha),
     "linear": 1 - alpha,
@@ -322,22 +322,24 @@ def test_a_factor_is_1_at_0_and_falls_within_bounds(form, alpha):
     "focal": 0.0,
   }[form]
   # one float32 expression; a focal factor ends at exactly 0
-  np.testing.assert_allclose(found[-1], lowest, rtol=2e-7)
+  np.testing.assert_allclose(result[-1], lowest, rtol=2e-7)
 
 
 @every_form
 def test_the_entropy_counts_up_to_log_g_and_from_0(form):
   entropy = jnp.asarray([-5.0, 0.0, math.log(8) + 1e-3, 1e30, np.inf])
-  found = np.asarray(modulation(entropy, 8, form=form, alpha=0.5))
-  assert (found[:2] == 1).all()
-  assert (found[2:] == found[2]).all()
-  assert found[2] < 1
+  result = np.asarray(modulation(entropy, 8, form=form, alpha=0.5))
+  assert (result[:2] == 1).all()
+  assert (result[2:] == result[2]).all()
+  assert result[2] < 1
 
 
 def test_a_linear_factor_of_a_large_alpha_stops_at_0():
   entropy = jnp.asarray([0.25, 0.75]) * math.log(8)
-  found = modulation(entropy, 8, form="linear", alpha=2.0)
-  np.testing.assert_allclose(found, [0.5, 0.0], atol=1e-6)  # float32's rounding
+  result = modulation(entropy, 8, form="linear", alpha=2.0)
+  np.testing.assert_allclose(
+    result, [0.5, 0.0], atol=1e-6
+  )  # float32's rounding
 
 
 def test_no_gradient_flows_back_to_the_entropy():
@@ -348,24 +350,24 @@ def test_no_gradient_flows_back_to_the_entropy():
 def test_a_rounded_log_g_is_log_g_to_a_focal_factor():
   # without that, 4e-7 ** 0.0417 is 0.54
   entropy = jnp.asarray([math.log(8) * (1 - 4e-7)])
-  found = modulation(entropy, 8, form="focal", alpha=0.0417)
-  np.testing.assert_array_equal(found, [0.0])
+  result = modulation(entropy, 8, form="focal", alpha=0.0417)
+  np.testing.assert_array_equal(result, [0.0])
 
 
 @every_form
 def test_an_alpha_of_0_and_a_group_of_1_have_a_factor_of_exactly_1(form):
   entropy = jnp.asarray([0.0, 0.3, 2.0, 9.0])
   for group_size, alpha in ((8, 0.0), (1, 1.0), (0, 1.0)):
-    found = modulation(entropy, group_size, form=form, alpha=alpha)
-    np.testing.assert_array_equal(found, np.ones(4, np.float32))
+    result = modulation(entropy, group_size, form=form, alpha=alpha)
+    np.testing.assert_array_equal(result, np.ones(4, np.float32))
 
 
 def test_each_group_may_be_measured_by_its_own_size():
   entropy = jnp.asarray([math.log(2), math.log(2), math.log(2)])
   sizes = jnp.asarray([1, 2, 4])
-  found = modulation(entropy, sizes, form="linear", alpha=0.5)
+  result = modulation(entropy, sizes, form="linear", alpha=0.5)
   # s = 1 of two, 1/2 of four
-  np.testing.assert_allclose(found, [1.0, 0.5, 0.75], rtol=1e-6)
+  np.testing.assert_allclose(result, [1.0, 0.5, 0.75], rtol=1e-6)
 
 
 @every_form
@@ -375,17 +377,19 @@ def test_the_factor_keeps_signs_and_the_sum_of_0(form):
   advantages = rewards - rewards.mean(axis=1, keepdims=True)
   entropy = semantic_entropy(jnp.asarray(CLUSTERS), estimator="count")
   factor = np.asarray(modulation(entropy, 8, form=form, alpha=0.5))
-  found = advantages * factor[:, None]
+  result = advantages * factor[:, None]
   # the factor of eight different answers may be 0
   np.testing.assert_array_equal(
-    np.sign(found), np.sign(advantages) * (factor > 0)[:, None]
+    np.sign(result), np.sign(advantages) * (factor > 0)[:, None]
   )
-  np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-6)
+  np.testing.assert_allclose(result.sum(axis=1), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [-0.1, math.nan, math.inf])
 def test_an_alpha_that_is_no_strength_is_refused(alpha):
-  with pytest.raises(ValueError, match=r"modulation\.alpha must be.*got"):
+  with pytest.raises(
+    ValueError, match=r"modulation\.alpha must lie in \[0, inf\), got"
+  ):
     modulation(jnp.zeros(3), 8, alpha=alpha)
 
 

@@ -1,4 +1,4 @@
-"""Sizes and random parameters for tests of models and their folders."""
+"""Sizes and random parameters of tiny models."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import numpy as np
 from entrojax.models import decoder
 from entrojax.models.sizes import Gemma3
 
-# of 2 layers with heads of width 8
+# for 2 layers with heads of width 8
 GEMMA3 = Gemma3(
   query_pre_attn_scalar=8,
   sliding_window=3,
@@ -17,7 +17,7 @@ GEMMA3 = Gemma3(
 
 
 def random_params(sizes, seed=0):
-  """Returns parameters none of which is 0 or 1, norm scales included."""
+  """Draw parameters of which none is 0 or 1, not even a norm's scale."""
   shapes = jax.eval_shape(decoder(sizes).init, jax.random.key(0))
   leaves, structure = jax.tree.flatten(shapes)
   rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Dense layers: the plain product and gradient, made the way a CPU likes."""
+"""Dense layers compute the plain product and gradient, in a CPU's order."""
 
 import re
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from entrojax.models.dense import dot_general
-from entrojax.models.fusion_barrier import made_once
+from entrojax.models.fusion_barrier import compute_once
 
 PLAIN = (((1,), (0,)), ((), ()))
 
@@ -22,9 +22,9 @@ def arrays(inputs, outputs, tokens=7):
 @pytest.mark.parametrize(("inputs", "outputs"), [(5, 3), (3, 5), (4, 4)])
 def test_product_and_gradients_are_those_of_numpy(inputs, outputs):
   x, kernel, g = arrays(inputs, outputs)
-  found, transpose = jax.vjp(lambda x, k: dot_general(x, k, PLAIN), x, kernel)
+  result, transpose = jax.vjp(lambda x, k: dot_general(x, k, PLAIN), x, kernel)
   expected = [x @ kernel, g @ kernel.T, x.T @ g]
-  for one, other in zip([found, *transpose(g)], expected, strict=True):
+  for one, other in zip([result, *transpose(g)], expected, strict=True):
     # sums of at most 7 products of numbers below 4, in float32
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
@@ -33,7 +33,7 @@ def test_two_gradients_at_once_are_those_of_each():
   x, kernel, g = arrays(6, 4)
   _, transpose = jax.vjp(lambda k: dot_general(x, k, PLAIN), kernel)
   (both,) = jax.vmap(transpose)(jnp.stack([g, 2 * g]))
-  # as above
+  # sums of at most 7 products in float32, doubled in the second gradient
   np.testing.assert_allclose(both, [x.T @ g, 2 * x.T @ g], rtol=0, atol=2e-5)
 
 
@@ -42,9 +42,9 @@ def test_the_kernel_s_gradient_has_the_smaller_side_first():
   transposed = jax.jit(
     lambda x, k, g: jax.vjp(lambda k: dot_general(x, k, PLAIN), k)[1](g)
   )
-  made = transposed.lower(x, kernel, g).compile().as_text()
-  assert re.search(r"f32\[128,512\]\S* dot\(", made)
-  assert not re.search(r"f32\[512,128\]\S* dot\(", made)
+  graph = transposed.lower(x, kernel, g).compile().as_text()
+  assert re.search(r"f32\[128,512\]\S* dot\(", graph)
+  assert not re.search(r"f32\[512,128\]\S* dot\(", graph)
 
 
 def test_another_product_is_refused():
@@ -55,7 +55,7 @@ def test_another_product_is_refused():
     dot_general(x, kernel, PLAIN, preferred_element_type=jnp.float32)
 
 
-def test_what_many_read_is_made_once():
+def test_what_many_read_is_computed_once():
   angles = jnp.arange(12.0).reshape(3, 4)
 
   def reads(once):
@@ -67,6 +67,7 @@ def test_what_many_read_is_made_once():
     return jax.jit(f).lower(angles, *shapes).compile().as_text()
 
   count = lambda text: len(re.findall(r" cosine\(", text))
-  assert count(reads(lambda x: x)) == 2  # else the compiler has learned it
-  assert count(reads(made_once)) == 1
-  np.testing.assert_array_equal(made_once(angles), angles)
+  # were it 1, the compiler would need no barrier any more
+  assert count(reads(lambda x: x)) == 2
+  assert count(reads(compute_once)) == 1
+  np.testing.assert_array_equal(compute_once(angles), angles)

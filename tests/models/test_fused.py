@@ -1,4 +1,7 @@
-"""Fused attention is attention; its kernels run in Pallas' interpreter here."""
+"""Fused attention equals plain attention, forward and backward.
+
+The kernels run in Pallas' interpreter here, on a CPU.
+"""
 
 import dataclasses
 import functools
@@ -12,7 +15,7 @@ import pytest
 from configs import default
 from entrojax.assembly.model import make_model
 from entrojax.models import DecoderConfig, decoder, fused
-from entrojax.models.attention import visible_before
+from entrojax.models.visibility import visible_before
 from entrojax.system.sharding import make_mesh, param_shardings
 from tests.helpers.tiny_models import GEMMA3, random_params
 
@@ -29,7 +32,7 @@ SIZES = DecoderConfig(
 
 @pytest.fixture
 def interpreted(monkeypatch):
-  """Runs kernels without a TPU, and with small blocks."""
+  """Run the kernels without a TPU, and with small blocks."""
   make = functools.partial(fused.splash.make_splash_mqa, interpret=True)
   monkeypatch.setattr(fused.splash, "make_splash_mqa", make)
   monkeypatch.setattr(fused, "_BLOCK", 256)
@@ -39,10 +42,10 @@ def interpreted(monkeypatch):
 
 
 def close(actual, expected):
-  """Asserts equality, but for float32 sums in another order.
+  """Assert equality up to the order of float32 sums.
 
-  Those are of some 200 terms, each rounded by 1e-7 of its size, and go through
-  a softmax: they differ by some 1e-6 of the largest.
+  The sums have about 200 terms, each rounded by 1e-7 of its size, and pass
+  through a softmax. They differ by about 1e-6 of the largest number.
   """
   jax.tree.map(
     lambda a, e: np.testing.assert_allclose(
@@ -54,7 +57,7 @@ def close(actual, expected):
 
 
 def plain_attention(q, k, v, visible):
-  """Returns attention written out, in the type of its arguments."""
+  """Compute attention without kernels, in the type of its arguments."""
   group = q.shape[2] // k.shape[2]
   k, v = (jnp.repeat(x, group, axis=2) for x in (k, v))
   scores = jnp.einsum("blhc,bshc->bhls", q, k) * q.shape[-1] ** -0.5
@@ -64,9 +67,9 @@ def plain_attention(q, k, v, visible):
 
 
 def keys_at(kind, length):
-  """Returns positions i32[2, length] of keys."""
+  """Return positions i32[2, length] of keys that are padded or packed."""
   at = np.tile(np.arange(length), (2, 1))
-  if kind == "padded":  # on the left and inside; and one row ends early
+  if kind == "padded":  # on the left, on the right of one row, and inside
     at = at - [[0], [9]]
     at[0, -20:] = -1
     at[1, length // 2 : length // 2 + 9] = -1
@@ -83,7 +86,11 @@ def arrays(seed, *shapes):
 
 
 def gradients(attend, weights, *qkv):
-  """Returns what is attended to, where it is weighed, and three gradients."""
+  """Attend, and differentiate the weighted sum of the result.
+
+  Returns:
+    (the result, 0 where its weight is 0; the gradients of q, k and v).
+  """
 
   def total(*qkv):
     mixed = attend(*qkv)
@@ -96,7 +103,12 @@ def gradients(attend, weights, *qkv):
 
 
 def problem(kind, queries, keys, heads, kv_heads, width):
-  """Returns arrays, the weights of what counts, and both ways to attend."""
+  """Build a problem of random numbers.
+
+  Returns:
+    (q, k, v), the weights of the result, and two functions of q, k and v: with
+    kernels, and without.
+  """
   at = keys_at(kind, keys)
   own = at[:, keys - queries :]
   q, k, v, weights = arrays(
@@ -139,13 +151,13 @@ def test_bfloat16_is_no_farther_from_float32_than_attention_is():
   short = [x.astype(jnp.bfloat16) for x in (weights, *qkv)]
 
   def error(attend):
-    found = gradients(attend, *short)
+    result = gradients(attend, *short)
     return jax.tree.map(
-      lambda a, e: jnp.sqrt(jnp.mean((a - e) ** 2)), found, expected
+      lambda a, e: jnp.sqrt(jnp.mean((a - e) ** 2)), result, expected
     )
 
   kernels, hand = error(by_kernels), error(by_hand)
-  # both round to 8 bits, at other places: a tenth is left for chance
+  # both round to 8 bits, in different places; a tenth is left for chance
   assert all(
     a < 1.1 * b
     for a, b in zip(
@@ -160,14 +172,14 @@ def test_tokens_that_are_all_padding_stay_finite():
   examples = fused.examples_of(padding, padding)
   shape = (2, 150, 2, 64)
   *qkv, weights = arrays(2, shape, shape, shape, shape)
-  found = gradients(
+  result = gradients(
     lambda *qkv: fused.attend(None, *qkv, examples), weights, *qkv
   )
-  jax.tree.map(lambda x: np.testing.assert_(np.all(np.isfinite(x))), found)
+  jax.tree.map(lambda x: np.testing.assert_(np.all(np.isfinite(x))), result)
 
 
 def branches(model, params, num_prompts=4, group=2):
-  """Returns what hidden states of branches sum up to, and the gradients."""
+  """Return a sum of the hidden states of branches, and its gradients."""
   rng = np.random.default_rng(3)
   rows = num_prompts * group
   prompts = jnp.asarray(rng.integers(11, size=(num_prompts, 20)))
@@ -231,9 +243,9 @@ def test_a_prompt_is_read_alone_where_responses_are_empty():
       params, prompts, positions, empty, empty
     )
 
-  found, rest = read(decoder(SIZES, fused_attention=True))
+  result, rest = read(decoder(SIZES, fused_attention=True))
   assert rest.shape == (4, 0, 16)
-  close(found, read(decoder(SIZES))[0])
+  close(result, read(decoder(SIZES))[0])
 
 
 @pytest.mark.usefixtures("interpreted")

@@ -1,4 +1,4 @@
-"""Model folders on disk: what is read, what is written, what is refused."""
+"""Model folders survive reading and writing; wrong ones are refused."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ def folder(sizes, tmp_path):
 
 
 def edit_config(folder, **changes):
-  """Changes keys of config.json; None removes one."""
+  """Change keys of config.json; a value of None removes the key."""
   path = folder / "config.json"
   raw = {**json.loads(path.read_text()), **changes}
   path.write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
@@ -93,12 +93,12 @@ def test_bfloat16_tensors_are_read(folder, sizes):
 
   expected = hugging_face.load_params(folder, sizes)
   edit_tensors(folder, to_bfloat16)
-  found = hugging_face.load_params(folder, sizes)
+  result = hugging_face.load_params(folder, sizes)
   jax.tree.map(
     lambda a, e: np.testing.assert_array_equal(
       a, e.astype(ml_dtypes.bfloat16).astype(np.float32)
     ),
-    found,
+    result,
     expected,
   )
 
@@ -248,7 +248,7 @@ INDEX = "model.safetensors.index.json"
 
 @pytest.fixture
 def shards(tmp_path):
-  """Returns a folder as transformers writes one in shards: a tiny Qwen2."""
+  """Return a tiny Qwen2 in shards, as transformers writes it."""
   return shutil.copytree(PARITY / "qwen2", tmp_path / "qwen2")
 
 
@@ -259,7 +259,7 @@ def edit_index(folder, change):
 
 
 def as_one_file(folder):
-  """Returns the tensors of all shards."""
+  """Return the tensors of all shards."""
   tensors = {}
   for shard in folder.glob("model-*.safetensors"):
     tensors |= safetensors.numpy.load_file(shard)
@@ -267,14 +267,14 @@ def as_one_file(folder):
 
 
 def test_shards_are_read_as_one_file_is(shards, tmp_path):
-  sizes, found = hugging_face.load(shards)
+  sizes, result = hugging_face.load(shards)
   (tmp_path / "one").mkdir()
   safetensors.numpy.save_file(
     as_one_file(shards), tmp_path / "one" / "model.safetensors"
   )
   expected = hugging_face.load_params(tmp_path / "one", sizes)
-  jax.tree.map(np.testing.assert_array_equal, found, expected)
-  assert found["layers"]["self_attn"]["q_proj"]["bias"].shape == (2, 16)
+  jax.tree.map(np.testing.assert_array_equal, result, expected)
+  assert result["layers"]["self_attn"]["q_proj"]["bias"].shape == (2, 16)
 
 
 @pytest.mark.parametrize("name", ["qwen2", "qwen3", "llama3", "smollm2"])
@@ -357,20 +357,20 @@ def test_a_mesh_gets_the_host_s_numbers_where_the_table_says(shards):
   sizes = hugging_face.read_config(shards)
   expected = hugging_face.load_params(shards, sizes, dtype=dtype)
   shardings = param_shardings(make_mesh((2, 2, 2)), expected)
-  found = hugging_face.load_params(
+  result = hugging_face.load_params(
     shards, sizes, dtype=dtype, shardings=shardings
   )
-  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  jax.tree.map(np.testing.assert_array_equal, result, expected)
   jax.tree.map(
     lambda leaf, sharding: (
       pytest.fail(f"{leaf.sharding} is not {sharding}")
       if not leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
       else None
     ),
-    found,
+    result,
     shardings,
   )
-  attention = found["layers"]["self_attn"]
+  attention = result["layers"]["self_attn"]
   shapes = {
     name: attention["q_proj"][name].addressable_shards[0].data.shape
     for name in ("kernel", "bias")
@@ -396,14 +396,14 @@ def test_one_tensor_is_held_at_a_time(shards, monkeypatch):
       weakref.finalize(array, alive.discard, name)
       return array
 
-  opened = read_weights._opened
+  open_file = read_weights._open
 
   @contextlib.contextmanager
   def watched(path):
-    with opened(path) as tensors:
+    with open_file(path) as tensors:
       yield Watched(tensors)
 
-  monkeypatch.setattr(read_weights, "_opened", watched)
+  monkeypatch.setattr(read_weights, "_open", watched)
   sizes = hugging_face.read_config(shards)
   hugging_face.load_params(shards, sizes)
   assert sorted(read) == sorted(as_one_file(shards))
@@ -478,8 +478,8 @@ def test_what_tied_and_computed_tensors_hold_is_not_read(folder, sizes):
     "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4, np.float32),
   }
   edit_tensors(folder, lambda tensors: tensors.update(spare))
-  found = hugging_face.load_params(folder, sizes)
-  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  result = hugging_face.load_params(folder, sizes)
+  jax.tree.map(np.testing.assert_array_equal, result, expected)
 
 
 def test_a_tensor_of_integers_is_refused(folder, sizes):

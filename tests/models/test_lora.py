@@ -1,4 +1,4 @@
-"""Adapters: at first the base itself, in the end weights like any other."""
+"""Adapters start at the base, and merge into plain weights."""
 
 import functools
 import json
@@ -26,14 +26,14 @@ def base(tmp_path_factory):
 
 @functools.partial(jax.jit, static_argnums=0)
 def logits_of(model, params):
-  """Returns the logits of one row of tokens."""
+  """Return the logits of one row of tokens."""
   tokens = jnp.arange(3, 11)[None]
   hidden, _ = model.apply(params, tokens, jnp.arange(8)[None])
   return unembed(hidden, model.unembedding(params))
 
 
 def moved(adapter):
-  """Returns an adapter whose B is not 0."""
+  """Return the adapter plus noise, so that B is not 0."""
   rng = np.random.default_rng(0)
   return jax.tree.map(
     lambda x: x + np.float32(0.3 * rng.normal(size=x.shape)), adapter
@@ -48,12 +48,12 @@ def test_an_adapter_begins_at_its_base_and_merges_into_what_it_has_become(base):
   start = logits_of(adapted, lora.join(params, adapter))
   np.testing.assert_array_equal(start, plain)
   adapter = moved(adapter)
-  found = logits_of(adapted, lora.join(params, adapter))
-  assert np.max(np.abs(found - plain)) > 1e-3
+  result = logits_of(adapted, lora.join(params, adapter))
+  assert np.max(np.abs(result - plain)) > 1e-3
   merged = lora.merge(params, adapter, LORA)
-  # float32 in another order, logits below 1
+  # float32 sums in another order; logits are below 1
   np.testing.assert_allclose(
-    found, logits_of(decoder(SIZES), merged), rtol=1e-5, atol=1e-6
+    result, logits_of(decoder(SIZES), merged), rtol=1e-5, atol=1e-6
   )
 
 
@@ -142,12 +142,12 @@ def test_a_run_trains_the_adapter_alone_and_its_export_is_the_whole_policy(
   assert step["actor/grad_norm"] > 0
   for dtype in ("float32", "bfloat16"):
     assert export(tmp_path / "run", tmp_path / dtype, dtype=dtype) == 1
-  sizes, found = hugging_face.load(tmp_path / "float32")
+  sizes, result = hugging_face.load(tmp_path / "float32")
   assert sizes == SIZES
   changed = {
     jax.tree_util.keystr(path, simple=True, separator="/")
     for path, same in jax.tree_util.tree_leaves_with_path(
-      jax.tree.map(lambda a, b: bool(np.all(a == b)), found, params)
+      jax.tree.map(lambda a, b: bool(np.all(a == b)), result, params)
     )
     if not same
   }

@@ -1,4 +1,8 @@
-"""The decoder against a float64 twin and itself."""
+"""The decoder agrees with a float64 twin, and with itself.
+
+The twin computes one row with loops over tokens and heads. The other tests
+compare two ways in which the decoder computes the same numbers.
+"""
 
 import dataclasses
 import functools
@@ -15,8 +19,8 @@ from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.system.sharding import make_mesh, param_shardings
 from tests.helpers.tiny_models import GEMMA3, random_params
 
-# Logits are of size 1 to 5 and sums of some 100 float32 products, each rounded
-# by 1e-7 of its size: two orders of summation differ by some 1e-6.
+# Logits are between 1 and 5. They are sums of about 100 float32 products, each
+# rounded by 1e-7 of its size, so two orders of summation differ by about 1e-6.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -27,27 +31,27 @@ def close(actual, expected):
 
 
 def random_rows(seed):
-  """Returns tokens and positions of 3 rows of 8 tokens; one shape for all."""
+  """Return tokens and positions i32[3, 8]; all tests share this shape."""
   tokens = np.random.default_rng(seed).integers(11, size=(3, 8))
   positions = np.broadcast_to(np.arange(8), tokens.shape)
   return jnp.asarray(tokens, jnp.int32), jnp.asarray(positions, jnp.int32)
 
 
 def pad_left(tokens, positions, columns, content=7):
-  """Returns the rows behind `columns` columns of padding."""
+  """Put `columns` columns of padding before the rows."""
   pad = lambda x, value: jnp.pad(
     x, ((0, 0), (columns, 0)), constant_values=value
   )
   return pad(tokens, content), pad(positions, -1)
 
 
-# One model for each set of options, so that each shape is compiled once.
+# There is one model for each set of options, so that it is compiled once.
 model_of = functools.cache(decoder)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def apply(model, params, tokens, positions, cache=None):
-  """Returns (logits, cache)."""
+  """Return (logits, cache)."""
   hidden, cache = model.apply(params, tokens, positions, cache)
   return unembed(hidden, model.unembedding(params)), cache
 
@@ -57,7 +61,7 @@ def logits_of(model, params, tokens, positions):
 
 
 def decoded(model, params, tokens, positions, prompt_length):
-  """Returns the logits of a prefill and of one step for each later token."""
+  """Return logits [B, L, V] of a prefill, then of one step per token."""
   cache = model.init_cache(*tokens.shape)
   parts, start = [], 0
   for end in range(prompt_length, tokens.shape[1] + 1):
@@ -72,7 +76,13 @@ def decoded(model, params, tokens, positions, prompt_length):
 
 
 def twin_logits(tensors, sizes: DecoderConfig, tokens):
-  """Returns Qwen3's logits [L, V] of one row, from tensors as on disk."""
+  """Compute the logits [L, V] of a Qwen3 for one row of tokens.
+
+  Args:
+    tensors: the weights, with names and shapes as on disk.
+    sizes: the sizes of the model.
+    tokens: i32[L].
+  """
   weight = lambda name: np.float64(tensors[f"{name}.weight"])
   head = sizes.head_dim
   group = sizes.num_attention_heads // sizes.num_key_value_heads
@@ -138,8 +148,8 @@ def test_the_decoder_on_disk_is_qwen3_written_out(sizes, tied, tmp_path):
   hugging_face.save_params(tmp_path, params)
   tensors = safetensors.numpy.load_file(tmp_path / "model.safetensors")
   tokens, positions = random_rows(0)
-  found = logits_of(model_of(sizes), params, tokens, positions)
-  for row, actual in zip(tokens, found, strict=True):
+  result = logits_of(model_of(sizes), params, tokens, positions)
+  for row, actual in zip(tokens, result, strict=True):
     expected = twin_logits(tensors, sizes, row)
     # float32 over 2 layers of sums; logits of size 10
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
@@ -183,9 +193,9 @@ def test_cached_decoding_with_ragged_padding_is_the_full_forward_pass(
   padding = jnp.array([[0], [2], [3]])
   positions = jnp.maximum(jnp.arange(8)[None] - padding, -1)
   real = positions >= 0
-  found = decoded(model, params, tokens, positions, 4)
+  result = decoded(model, params, tokens, positions, 4)
   expected = logits_of(model, params, tokens, positions)
-  close(found[real], expected[real])
+  close(result[real], expected[real])
 
 
 @pytest.mark.parametrize("scan_layers", [False, True])
@@ -198,12 +208,12 @@ def test_a_shared_cache_decodes_as_each_row_alone(
   cache = model.init_cache(*tokens.shape)
   _, cache = apply(model, params, tokens[:, :4], positions[:, :4], cache)
   cache = model.share_cache(cache, 2)
-  last = jnp.arange(6, dtype=jnp.int32)[:, None]  # 2 continuations of each
-  found, _ = apply(model, params, last, jnp.full_like(last, 4), cache)
+  last = jnp.arange(6, dtype=jnp.int32)[:, None]  # 2 continuations per row
+  result, _ = apply(model, params, last, jnp.full_like(last, 4), cache)
   for continuation in (0, 1):
     whole = tokens.at[:, 4].set(last[continuation::2, 0])
     expected = logits_of(model, params, whole, positions)
-    close(found[continuation::2, 0], expected[:, 4])
+    close(result[continuation::2, 0], expected[:, 4])
 
 
 @pytest.mark.parametrize(
@@ -227,7 +237,7 @@ def test_branches_are_each_response_behind_its_prompt(
   model = decoder(sizes, dtype=jnp.float64, **options)
   tokens = jnp.asarray(np.random.default_rng(3).integers(11, size=(6, 9)))
   tokens = tokens.at[:, :4].set(jnp.repeat(tokens[::3, :4], 3, axis=0))
-  # of the first prompt's 4 tokens one is padding; one response ends early
+  # one of the first prompt's 4 tokens is padding; one response ends early
   positions = jnp.tile(jnp.arange(9), (6, 1)).at[:3].add(-1).at[4, 7:].set(-1)
   tokens, positions = tokens[:, : 4 + length], positions[:, : 4 + length]
   weights = jnp.asarray(np.random.default_rng(4).normal(size=(6, 9, 16)))
@@ -313,12 +323,12 @@ def test_how_it_is_computed_changes_no_value_and_no_gradient(
 ):
   plain, params = tiny_model
   tokens, positions = pad_left(*random_rows(8), 2)
-  seen = positions >= 0
+  real = positions >= 0
 
   def value_and_gradients(model):
     def total(params):
       logits = logits_of(model, params, tokens, positions)
-      logits = jnp.where(seen[..., None], logits, 0)
+      logits = jnp.where(real[..., None], logits, 0)
       return jnp.mean(jax.nn.log_softmax(logits)[..., 3]), logits
 
     return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
@@ -392,7 +402,7 @@ def test_bfloat16_activations_give_float32_logits(sizes, tiny_model):
   assert hidden.dtype == jnp.bfloat16
   logits = logits_of(model, params, *rows)
   assert logits.dtype == jnp.float32
-  # 8 bits: 0.4 % of the largest logit, over 2 layers
+  # bfloat16 has 8 bits: 0.4 % of the largest logit, over 2 layers
   expected = logits_of(plain, params, *rows)
   assert jnp.max(jnp.abs(logits - expected)) < 0.05 * jnp.max(jnp.abs(expected))
 

@@ -1,4 +1,4 @@
-"""RMSNorm: values and gradients of its formula."""
+"""RMSNorm has the values and the gradients of its formula."""
 
 import dataclasses
 
@@ -26,12 +26,12 @@ def arrays(*shape, seed=0):
 def test_values_and_gradients_are_those_of_the_formula(rows, float64):
   x, scale = arrays(*rows, 6)
   g, _ = arrays(*rows, 6, seed=1)
-  found, transpose = jax.vjp(lambda *a: rms_norm(*a, 1e-3), x, scale)
+  result, transpose = jax.vjp(lambda *a: rms_norm(*a, 1e-3), x, scale)
   expected, plain = jax.vjp(lambda *a: written_out(*a, 1e-3), x, scale)
   jax.tree.map(
     # float64 sums in another order
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12),
-    (found, transpose(g)),
+    (result, transpose(g)),
     (expected, plain(g)),
   )
 
@@ -55,6 +55,6 @@ def test_a_new_norm_is_flax_s(sizes, gemma3):
 def test_bfloat16_is_computed_in_float32(sizes):
   x = arrays(5, 6)[0].astype(jnp.bfloat16)
   wide = Norm(6, sizes, jnp.float32)(x.astype(jnp.float32))
-  found = Norm(6, sizes, jnp.bfloat16)(x)
-  assert found.dtype == jnp.bfloat16
-  np.testing.assert_array_equal(found, wide.astype(jnp.bfloat16))
+  result = Norm(6, sizes, jnp.bfloat16)(x)
+  assert result.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(result, wide.astype(jnp.bfloat16))

@@ -1,8 +1,8 @@
 """The decoder computes what transformers computes, for each architecture.
 
-The folders below tests/parity and the logits in them were written by
-transformers: see make_goldens.py there. Where torch and transformers are
-installed, models drawn on the spot are compared as well.
+The folders below tests/goldens/parity and the logits in them were written by
+transformers; see make_goldens.py there. If torch and transformers are
+installed, the last tests compare with transformers itself, on random models.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ from tests.helpers.tiny_models import random_params
 
 PARITY = GOLDENS / "parity"
 NAMES = ("qwen2", "qwen3", "llama3", "smollm2", "gemma3")
-# Logits are of size 2, and sums of some 100 float32 products, each rounded by
-# 1e-7 of its size.
+# Logits are about 2. They are sums of about 100 float32 products, each rounded
+# by 1e-7 of its size.
 TOLERANCE = 2e-5
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiled twice as fast
+QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 
 model_of = functools.cache(decoder)
 
@@ -42,12 +42,16 @@ def apply(model, params, tokens, positions, cache=None):
 
 
 def positions_of(mask):
-  """Returns i32[B, L], counted from each row's first token; padding is -1."""
+  """Return i32[B, L], counted from each row's first token; padding is -1."""
   return np.where(mask > 0, np.cumsum(mask, axis=1) - 1, -1).astype(np.int32)
 
 
 def logits_of(sizes, params, tokens, mask, *, prompt_length=None, **options):
-  """Returns f32[B, L, V]: at once, or a prefill and then token by token."""
+  """Compute logits f32[B, L, V].
+
+  With a prompt_length, the prompt is a prefill and the other tokens are read
+  one by one, from a cache. Otherwise all tokens are read at once.
+  """
   model, positions = model_of(sizes, **options), positions_of(mask)
   if prompt_length is None:
     return apply(model, params, tokens, positions)[0]
@@ -71,16 +75,16 @@ def test_logits_of_padded_rows_are_those_of_transformers(name):
   tokens, mask = golden["tokens"], golden["mask"]
   assert np.std(golden["logits"][mask > 0]) > 0.4
   for prompt_length in (None, 6):
-    found = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
-    assert largest_difference(found, golden["logits"], mask) < TOLERANCE
+    result = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
+    assert largest_difference(result, golden["logits"], mask) < TOLERANCE
 
 
 def test_layers_of_both_types_are_told_apart_in_a_scan():
   golden = np.load(PARITY / "gemma3" / "goldens.npz")
   sizes, params = hugging_face.load(PARITY / "gemma3")
   tokens, mask = golden["tokens"], golden["mask"]
-  for prompt_length in (None, 6):  # behind it the window leaves tokens behind
-    found = logits_of(
+  for prompt_length in (None, 6):  # after 6 tokens the window drops some
+    result = logits_of(
       sizes,
       params,
       tokens,
@@ -88,7 +92,7 @@ def test_layers_of_both_types_are_told_apart_in_a_scan():
       prompt_length=prompt_length,
       scan_layers=True,
     )
-    assert largest_difference(found, golden["logits"], mask) < TOLERANCE
+    assert largest_difference(result, golden["logits"], mask) < TOLERANCE
 
 
 def test_llama_3_scales_each_wave_as_its_definition_says():
@@ -98,9 +102,9 @@ def test_llama_3_scales_each_wave_as_its_definition_says():
     high_freq_factor=4.0,
     original_max_position_embeddings=8192,
   )
-  found = frequencies(64, 500_000.0, scaling)
+  result = frequencies(64, 500_000.0, scaling)
   kept = between = stretched = 0
-  for i, actual in enumerate(found):
+  for i, actual in enumerate(result):
     plain = 500_000.0 ** (-2 * i / 64)
     wave = 2 * np.pi / plain
     if wave < 8192 / 4:
@@ -131,8 +135,8 @@ def test_both_spellings_of_the_rotation_are_one_config(name, tmp_path):
   assert hugging_face.read_config(tmp_path) == expected
 
 
-# The keys that matter of released config.json files, and the parameters that
-# their model cards count.
+# For each released model: the number of parameters on its model card, and the
+# keys of its config.json that matter.
 RELEASED = {
   "Qwen2.5-0.5B": (
     494_032_768,
@@ -269,7 +273,7 @@ def test_a_released_config_makes_a_model_of_the_published_size(name, tmp_path):
 
 @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
 def sampled_and_scored(model, params, prompts, key):
-  """Returns the log-probs of sampler and scorer f32[6, 8], and their mask."""
+  """Return log-probs f32[6, 8] of the sampler and the scorer, and a mask."""
   rollout = generate(
     model,
     params,
@@ -298,7 +302,7 @@ def sampled_and_scored(model, params, prompts, key):
   ("name", "dtype", "tolerance"),
   [
     ("qwen2", jnp.float32, 1e-4),
-    # 8 bits: 0.4 % of logits of size 2, at each of 2 layers
+    # bfloat16 has 8 bits: 0.4 % of logits of about 2, at each of 2 layers
     ("qwen2", jnp.bfloat16, 0.05),
   ],
 )
@@ -333,7 +337,7 @@ def transformers():
 
 
 def live_logits(transformers, folder, tokens, mask):
-  """Returns the logits of the model that transformers loads from a folder."""
+  """Return the logits of the model that transformers loads from a folder."""
   import torch
 
   model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -348,7 +352,7 @@ def live_logits(transformers, folder, tokens, mask):
 
 
 def live_sizes(name):
-  """Returns other sizes than the goldens': 3 layers, 3 heads for each key."""
+  """Return other sizes than the goldens have: 3 layers, 3 heads per key."""
   sizes = hugging_face.read_config(PARITY / name)
   gemma3 = sizes.gemma3
   if gemma3 is not None:
@@ -386,8 +390,8 @@ def test_transformers_loads_an_export_and_agrees(name, transformers, tmp_path):
   mask = np.int64(np.arange(40) >= 40 - lengths[:, None])
   expected = live_logits(transformers, tmp_path / "export", tokens, mask)
   for prompt_length in (None, 36):
-    found = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
-    assert largest_difference(found, expected, mask) < TOLERANCE
+    result = logits_of(sizes, params, tokens, mask, prompt_length=prompt_length)
+    assert largest_difference(result, expected, mask) < TOLERANCE
   config = transformers.AutoConfig.from_pretrained(tmp_path / "export")
   assert config.eos_token_id == [2, 5]
 
@@ -396,5 +400,5 @@ def test_transformers_loads_an_export_and_agrees(name, transformers, tmp_path):
 def test_the_goldens_are_what_transformers_computes(name, transformers):
   golden = np.load(PARITY / name / "goldens.npz")
   tokens, mask = np.int64(golden["tokens"]), np.int64(golden["mask"])
-  found = live_logits(transformers, PARITY / name, tokens, mask)
-  assert largest_difference(found, golden["logits"], mask) < TOLERANCE
+  result = live_logits(transformers, PARITY / name, tokens, mask)
+  assert largest_difference(result, golden["logits"], mask) < TOLERANCE

@@ -1,9 +1,9 @@
-"""A real language model: SmolLM2-135M-Instruct, where its folder is at hand.
+"""A real language model, SmolLM2-135M-Instruct, if its folder is there.
 
     python -m experiments.convert_smollm2 --output=smollm2
     ENTROJAX_SMOLLM2=smollm2 python -m pytest tests/models/test_smollm2.py
 
-It takes half a minute and 2 GB.
+The test takes half a minute and 2 GB of memory.
 """
 
 import functools
@@ -37,8 +37,8 @@ QUESTIONS = (
 
 
 @pytest.fixture(scope="module")
-def spoken():
-  """Returns (texts, sampler's log-probs, scorer's, mask) of greedy answers."""
+def answers():
+  """Decode greedily; return texts, log-probs of sampler and scorer, mask."""
   tokenizer = tokenizer_lib.load(FOLDER)
   chat = chat_template.load(FOLDER)
   problems = [Problem(chat(question), {}) for question in QUESTIONS]
@@ -69,15 +69,15 @@ def spoken():
   return texts, np.asarray(rollout.log_probs), np.asarray(scored), mask
 
 
-def test_the_greedy_answers_are_right(spoken):
-  capital, total, colours = spoken[0]
+def test_the_greedy_answers_are_right(answers):
+  capital, total, colours = answers[0]
   assert "The capital of France is Paris" in capital
   assert "12" in total
   assert "red" in colours.lower()
 
 
-def test_sampler_and_scorer_agree_on_a_real_vocabulary(spoken):
-  _, sampled, scored, mask = spoken
+def test_sampler_and_scorer_agree_on_a_real_vocabulary(answers):
+  _, sampled, scored, mask = answers
   assert np.max(np.abs(sampled - scored) * mask) < 1e-4
 
 

@@ -1,12 +1,12 @@
-"""Writes tiny model folders and their logits, all made by transformers.
+"""Write tiny model folders and their logits with transformers.
 
     pip install torch==2.13.0 transformers==5.23.0
     python tests/goldens/parity/make_goldens.py [CASE ...]
 
-Run again only if a case is added: weights are drawn by torch. Each folder has
-what `save_pretrained` wrote, and goldens.npz: tokens i32[3, 12], mask
-i32[3, 12] (0 = padding, on the left of row 1, the right of row 2) and logits
-f32[3, 12, V].
+Run it again only to add a case, because torch draws the weights. Each folder
+holds what `save_pretrained` wrote, and goldens.npz with tokens i32[3, 12], mask
+i32[3, 12] (0 = padding, on the left of row 1 and on the right of row 2) and
+logits f32[3, 12, V].
 """
 
 from pathlib import Path
@@ -40,8 +40,9 @@ SIZES = {
   "eos_token_id": 2,
   "pad_token_id": 0,
 }
-# With theta = 100 and heads of 8 the four waves are 6, 20, 63 and 199 tokens
-# long: one is kept (< 64 / 4), two lie between, one is stretched (> 64 / 1).
+# With theta = 100 and heads of width 8 the four waves are 6, 20, 63 and 199
+# tokens long. One is kept (< 64 / 4), two are interpolated, and one is
+# stretched (> 64 / 1).
 LLAMA3 = {
   "rope_type": "llama3",
   "rope_theta": 100.0,
@@ -103,9 +104,9 @@ CASES = {
 
 
 def make_model(name: str) -> torch.nn.Module:
-  """Returns a model none of whose parameters is 0 or 1, norms and biases too.
+  """Build a model in which no parameter is 0 or 1, not even a norm or a bias.
 
-  Those of SmolLM2, whose released files are bfloat16, are numbers of that type.
+  The parameters of SmolLM2 are bfloat16 numbers, like its released files.
   """
   make, config = CASES[name]
   torch.manual_seed(list(CASES).index(name))
@@ -120,7 +121,7 @@ def make_model(name: str) -> torch.nn.Module:
 
 
 def make_rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-  """Returns tokens and mask of 3 rows of 12 tokens."""
+  """Return tokens and mask of 3 rows of 12 tokens."""
   tokens = np.random.default_rng(seed).integers(40, size=(3, 12))
   mask = np.ones_like(tokens)
   mask[1, :5] = 0
@@ -129,7 +130,7 @@ def make_rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def logits_of(model: torch.nn.Module, tokens, mask) -> np.ndarray:
-  """Returns f32[B, L, V]; values at padding mean nothing."""
+  """Compute logits f32[B, L, V]; their values at padding mean nothing."""
   positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
   with torch.no_grad():
     return model(
