@@ -34,8 +34,8 @@ from entrojax.masking import (
   scalar_metric,
 )
 from entrojax.metrics import entropy_histogram
-from entrojax.objectives.chain import loss_by_parts
 from entrojax.objectives.gradient_changes import gradient_changes
+from entrojax.objectives.loss import loss_by_parts
 from entrojax.system.sharding import split_rows
 from entrojax.types import (
   Aggregation,

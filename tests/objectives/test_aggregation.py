@@ -143,7 +143,7 @@ def test_loss_and_weight_of_different_shapes_are_refused():
 
 
 def test_an_unknown_aggregation_is_named_with_the_known_ones():
-  with pytest.raises(ValueError, match=r"'mean'; one of .*'token-mean'"):
+  with pytest.raises(ValueError, match=r"one of 'token-mean', .*; got 'mean'"):
     aggregation.by_name("mean", length=LENGTH)
 
 

@@ -34,7 +34,7 @@ from entrojax.objectives import (
   steer,
   top_entropy,
 )
-from entrojax.objectives.entropy_advantage import shaped_share
+from entrojax.objectives.entropy_advantage import advantage_ratio
 from entrojax.objectives.reference_kl import k1, k2, k3
 from entrojax.types import Responses, ScoredTokens
 from tests.helpers.paths import GOLDENS
@@ -245,8 +245,8 @@ def test_erc_lets_its_golden_tokens_learn():
 def test_entropy_advantage_has_its_golden_advantages():
   golden, tokens = METHODS["entropy_advantage"], golden_tokens()
   settings = {"alpha": golden["alpha"], "kappa": golden["kappa"]}
-  share = shaped_share(tokens.entropy, tokens.advantages, **settings)
-  close(tokens.advantages * share * tokens.mask, golden["advantages"])
+  ratio = advantage_ratio(tokens.entropy, tokens.advantages, **settings)
+  close(tokens.advantages * ratio * tokens.mask, golden["advantages"])
   _, gradient = loss_and_gradient(
     chain(reinforce(), entropy_advantage(**settings))
   )

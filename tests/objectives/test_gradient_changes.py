@@ -12,11 +12,11 @@ from entrojax.objectives import (
   chain,
   entropy_bonus,
   erc,
+  policy_loss,
   ppo_clip,
   reinforce,
   top_entropy,
 )
-from entrojax.objectives.chain import policy_loss
 from entrojax.objectives.gradient_changes import gradient_changes
 from entrojax.reporting.inert_controls import PATIENCE, Effects
 from tests.helpers.objective_cases import hand_tokens
