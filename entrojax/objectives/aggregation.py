@@ -5,7 +5,7 @@ denominator counts) over a whole optimizer mini-batch, and returns f32[]. No
 denominator counts a sequence without counted tokens, so fully masked rows
 change nothing.
 
-The names are those of verl's `loss_agg_mode`. token-mean is DAPO's (arXiv
+The names come from verl's `loss_agg_mode`. token-mean is DAPO's (arXiv
 2503.14476, sec. 3.3), seq-mean-token-mean is GRPO's (arXiv 2402.03300, eq. 3),
 and seq-mean-token-sum-norm is Dr.GRPO's (arXiv 2503.20783, sec. 3.2).
 """

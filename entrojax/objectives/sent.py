@@ -78,8 +78,8 @@ def sent_released(
 ) -> Objective:
   """Build the released code's penalty, |log pi - log pi_old|, on few tokens.
 
-  Among the tokens of low entropy, those of highest covariance are pulled to
-  the sampling policy with beta_high and those of lowest covariance with
+  Among the tokens of low entropy, the few of highest covariance are pulled to
+  the sampling policy with beta_high, and the few of lowest covariance with
   beta_low. A token that is among both is pulled with beta_low, and all other
   tokens are not pulled. The means in the covariance are taken over the tokens
   of low entropy.

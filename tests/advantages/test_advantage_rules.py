@@ -13,7 +13,7 @@ import pytest
 
 from entrojax import advantages, objectives
 from entrojax.advantages import apply_rules
-from entrojax.advantages.grpo_dropout import kept_by_entropy
+from entrojax.advantages.grpo_dropout import keep_by_entropy
 from entrojax.advantages.overlong import length_penalty
 from entrojax.objectives import aggregation
 from entrojax.types import Responses, ScoredTokens
@@ -531,8 +531,8 @@ def test_a_group_that_gains_entropy_is_kept_whole():
   # right responses are the unlikely ones: the covariance of A and s is positive
   base = jnp.array([[1.0, 1.0, -1.0, -1.0]])
   log_probs = jnp.array([[-3.0, -2.0, -1.0, -0.5]])
-  assert kept_by_entropy(base, log_probs).all()
-  assert not kept_by_entropy(base, log_probs[:, ::-1]).all()
+  assert keep_by_entropy(base, log_probs).all()
+  assert not keep_by_entropy(base, log_probs[:, ::-1]).all()
 
 
 def test_whole_groups_can_be_left_as_their_baseline():

@@ -36,11 +36,11 @@ WRONG = {
   ),
   "ppo_clip.clip_high": (
     -0.1,
-    r"ppo_clip\.clip_high must be at least 0, got -0",
+    r"ppo_clip\.clip_high must be at least 0, got -0\.1",
   ),
   "ppo_clip.dual_clip": (
     1.1,
-    r"ppo_clip\.dual_clip must be above 1 \+ clip_hi",
+    r"ppo_clip\.dual_clip must be above 1 \+ clip_high",
   ),
   "dynamic_sampling.max_batches": (0, r"max_batches must be at least 1, got 0"),
   "dynamic_sampling.on_exhausted": ("stop", r"on_exhausted must be one of"),
