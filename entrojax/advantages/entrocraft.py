@@ -24,7 +24,7 @@ def entrocraft(
   anneal_steps: int = 0,
   signal: str = "advantage",
 ) -> AdvantageRule:
-  """Build the rejection; put it after a baseline.
+  """Build Entrocraft's rejection; put it after a baseline.
 
   Args:
     low: the band's lower bound, nats, >= 0, at the start and after

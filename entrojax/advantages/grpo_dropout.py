@@ -22,7 +22,7 @@ from entrojax.types import AdvantageRule, Array, Responses
 def grpo_dropout(
   *, centre: str = "weighted", centre_whole_groups: bool = True
 ) -> AdvantageRule:
-  """Build the selection; put it after a baseline.
+  """Build GRPODropout's selection; put it after a baseline.
 
   Deviation: the released selector also drops responses of h = 0, keeps at
   least a quarter of a group and draws a random quarter of a group of zeros.

@@ -26,7 +26,7 @@ from entrojax.types import AdvantageRule, Responses
 def seed_grpo(
   *, estimator: str = "rao", form: str = "inverse", alpha: float = 0.0417
 ) -> AdvantageRule:
-  """Build the factor; put it after the baseline, dr_grpo in the paper.
+  """Build SEED-GRPO's factor; put it after the baseline, dr_grpo in the paper.
 
   Before a division by the group's deviation, the factor would cancel.
 

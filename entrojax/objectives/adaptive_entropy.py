@@ -12,7 +12,7 @@ from entrojax.types import Objective
 
 
 def adaptive_entropy() -> Objective:
-  """Build the bonus; put it after a surrogate.
+  """Build the adaptive entropy bonus; put it after a surrogate.
 
   Returns:
     A penalty, an Objective that adds -coefficient H. A positive coefficient

@@ -23,7 +23,7 @@ from entrojax.types import Mean, Objective
 
 
 def bcpg(*, tau: float = 1e-3) -> Objective:
-  """Build the surrogate; aggregate it with seq_mean_token_mean.
+  """Build BCPG's surrogate; aggregate it with seq_mean_token_mean.
 
   With any other aggregation it would be another objective, so a config that
   names one is refused.

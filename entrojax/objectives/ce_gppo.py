@@ -31,7 +31,7 @@ def ce_gppo(
   beta_high: float = 1.0,
   dual_clip: float | None = None,
 ) -> Objective:
-  """Build the surrogate.
+  """Build CE-GPPO's surrogate.
 
   With both betas 0 it has the gradients of PPO, with both 1 the values of PPO.
 

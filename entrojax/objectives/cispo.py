@@ -15,7 +15,7 @@ from entrojax.types import Objective
 
 
 def cispo(*, clip_low: float = 0.2, clip_high: float = 0.28) -> Objective:
-  """Build the surrogate.
+  """Build CISPO's surrogate.
 
   Args:
     clip_low: the weight of a token is at least 1 - clip_low, in [0, 1]; 1 = no

@@ -36,7 +36,7 @@ def advantage_ratio(
 
 
 def entropy_advantage(*, alpha: float = 0.4, kappa: float = 2.0) -> Objective:
-  """Build the scaling; put it right after a surrogate other than kl_cov.
+  """Build the scaling by A' / A; put it right after a surrogate but kl_cov.
 
   The penalty of KL-Cov does not contain A, and both covariance methods select
   tokens by A.

@@ -10,7 +10,7 @@ from entrojax.types import Objective
 
 
 def entropy_bonus(*, entropy_coef: float) -> Objective:
-  """Build the bonus; put it after a surrogate.
+  """Build the entropy bonus; put it after a surrogate.
 
   Args:
     entropy_coef: loss per nat, >= 0; more raises the entropy.

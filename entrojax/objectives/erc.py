@@ -21,7 +21,7 @@ _EPSILON = 1e-8  # nats
 
 
 def erc(*, low: float = 0.95, high: float = 1.05) -> Objective:
-  """Build the clipping; put it right after a surrogate.
+  """Build the entropy ratio clipping; put it right after a surrogate.
 
   At the first update after a rollout q is 1, so it needs more than one update
   per rollout batch.

@@ -19,7 +19,7 @@ _MAX_LOG_RATIO = 10.0  # nats, as in verl
 
 
 def gspo(*, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Objective:
-  """Build the surrogate; aggregate it with seq_mean_token_mean.
+  """Build GSPO's surrogate; aggregate it with seq_mean_token_mean.
 
   With any other aggregation it would be another objective, so a config that
   names one is refused.

@@ -20,7 +20,7 @@ class MissingStepsError(ValueError):
 
 
 def negative_sample_augmentation(*, beta: float = 0.5) -> Objective:
-  """Build the weighting; put it right after a surrogate.
+  """Build the weighting of marked tokens; put it right after a surrogate.
 
   Only marks at a negative advantage count: those in right responses do not.
 

@@ -16,7 +16,7 @@ from entrojax.types import Objective
 
 
 def positive_reweighting() -> Objective:
-  """Build the weighting; put it right after a surrogate.
+  """Build the weighting of positive advantages; put it right after a surrogate.
 
   Returns:
     A transform, an Objective that multiplies each loss by w.

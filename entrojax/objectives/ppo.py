@@ -27,7 +27,7 @@ def ppo_clip(
   clip_high: float = 0.2,
   dual_clip: float | None = None,
 ) -> Objective:
-  """Build the surrogate.
+  """Build PPO's clipped surrogate.
 
   Args:
     clip_low: the ratio is clipped below at 1 - clip_low, in [0, 1].

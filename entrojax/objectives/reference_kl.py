@@ -76,7 +76,7 @@ _ESTIMATORS: dict[str, Callable[[Array], Array]] = {
 
 
 def reference_kl(*, kl_coef: float, estimator: str = "k3") -> Objective:
-  """Build the penalty; put it after a surrogate.
+  """Build the KL penalty; put it after a surrogate.
 
   Args:
     kl_coef: loss per nat, >= 0; more holds the policy nearer to the reference.

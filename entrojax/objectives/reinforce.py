@@ -7,7 +7,7 @@ from entrojax.types import Objective
 
 
 def reinforce() -> Objective:
-  """Build the surrogate; it is right for one update per rollout only.
+  """Build REINFORCE, which is right for one update per rollout only.
 
   Returns:
     A surrogate, an Objective that adds the term L.

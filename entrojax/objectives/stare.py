@@ -25,7 +25,7 @@ def stare(
   positive_weight: float = 1.1,
   negative_weight: float = 1.0,
 ) -> Objective:
-  """Build the weighting by constants; put it right after a surrogate.
+  """Build STARE's weighting by constants; put it right after a surrogate.
 
   Args:
     target: all weights are 1 while the entropy is at or above this, nats, >= 0.
@@ -58,7 +58,7 @@ def adaptive_stare(
   fraction: float = 0.1,
   negative_strength: float = 0.0,
 ) -> Objective:
-  """Build the weighting by a controller; put it right after a surrogate.
+  """Build STARE's weighting by a controller; put it right after a surrogate.
 
       positive_weight = c;  negative_weight = 1 - negative_strength (c - 1)
 

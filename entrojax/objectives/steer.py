@@ -29,7 +29,7 @@ def steer(
   clip_low: float = 0.2,
   clip_high: float = 0.2,
 ) -> Objective:
-  """Build the damping; put it right after a surrogate.
+  """Build STEER's damping; put it right after a surrogate.
 
   Args:
     min_weight: weight of the token whose update moves the entropy most, in

@@ -24,7 +24,7 @@ def top_entropy(
   which: str = "high",
   norm: str = "selected",
 ) -> Objective:
-  """Build the selection; put it right after a surrogate.
+  """Build the 80/20 selection; put it right after a surrogate.
 
   A sequence without a selected token is empty: no aggregation counts it.
 
