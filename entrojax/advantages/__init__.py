@@ -1,8 +1,24 @@
-"""Advantages: from the rewards of a group's responses to what weighs them.
+"""Advantage rules: turn the rewards of a group's responses into advantages.
 
-A rule is a function Responses -> Responses; rules are applied in order. Some
-shape rewards, one (the baseline) turns them into advantages, and later ones
-scale advantages or leave responses out.
+A rule is a function Responses -> Responses (types.Responses). Its arrays are
+f32[Q, G], for Q prompts with a group of G responses each. `apply_rules` applies
+several in the order of the config key `advantage`. There are three kinds:
+
+    shaping    changes rewards, before the baseline        unlikeliness, ...
+    baseline   turns rewards into advantages; exactly one  grpo, rloo, nsr, ...
+    later      scales advantages or leaves responses out   seed_grpo, ...
+
+Each factory below builds a rule from its hyperparameters. It raises ValueError
+if one of them lies outside the range that its `Args:` give. A rule raises
+ValueError if it stands on the wrong side of the baseline, or if the responses
+lack a field that it reads.
+
+To add a rule, write `advantages/my_rule.py`, import it below, and test it in
+tests/advantages/test_advantage_rules.py:
+
+    def my_rule(*, factor: float) -> AdvantageRule:
+      return lambda responses: dataclasses.replace(responses, advantages=factor
+        * require_field(responses, "advantages", "my_rule"))
 """
 
 from entrojax.advantages.baselines import dr_grpo, grpo, rloo

@@ -1,8 +1,12 @@
-"""Baselines: the advantage of a response against its group.
+"""Baselines: compare the reward of a response with its group's.
 
-A group whose rewards are all equal carries no signal and gets exactly 0: float
-rounding would otherwise leave a residue that the division by a tiny deviation
-blows up.
+    grpo:     A = (R - mean) / (std + 1e-6)
+    dr_grpo:  A = R - mean
+    rloo:     A = R - mean of the others
+
+Rewards and advantages are f32[Q, G], and the mean and std are over a group. A
+group whose rewards are all equal carries no signal and gets exactly 0: rounding
+would otherwise leave a residue, which the division by a tiny std would blow up.
 """
 
 import dataclasses
@@ -15,7 +19,7 @@ _EQUAL = 1e-6  # rewards closer than this are equal
 
 
 def grpo() -> AdvantageRule:
-  """Makes (R - mean) / (std + 1e-6), std over the group with ddof 1.
+  """Build A = (R - mean) / (std + 1e-6), with std of ddof 1.
 
   GRPO (DeepSeekMath, arXiv 2402.03300, sec. 4.1.2), as in verl.
   """
@@ -30,16 +34,16 @@ def grpo() -> AdvantageRule:
 
 
 def dr_grpo() -> AdvantageRule:
-  """Makes R - mean: Dr.GRPO (arXiv 2503.20783, sec. 3.2)."""
+  """Build A = R - mean: Dr.GRPO (arXiv 2503.20783, sec. 3.2)."""
   return lambda responses: with_advantages(
     responses, _centred(responses.rewards)
   )
 
 
 def rloo() -> AdvantageRule:
-  """Makes R minus the mean of the others: RLOO (arXiv 2402.14740, eq. 8).
+  """Build A = R - mean of the others: RLOO (arXiv 2402.14740, eq. 8).
 
-  Equals G / (G - 1) * (R - mean).
+  It equals G / (G - 1) * (R - mean).
   """
 
   def rule(responses: Responses) -> Responses:
@@ -51,10 +55,10 @@ def rloo() -> AdvantageRule:
 
 
 def with_advantages(responses: Responses, advantages: Array) -> Responses:
-  """Returns `responses` with the advantages of a baseline.
+  """Return `responses` with the advantages of a baseline, f32[Q, G].
 
   Raises:
-    ValueError: they have some already.
+    ValueError: an earlier rule has computed advantages already.
   """
   if responses.advantages is not None:
     raise ValueError(
@@ -65,13 +69,13 @@ def with_advantages(responses: Responses, advantages: Array) -> Responses:
 
 
 def all_equal(rewards: Array) -> Array:
-  """Returns bool[Q, 1]: whether a group's rewards are all the same."""
+  """Compute whether all rewards f32[Q, G] of a group are equal, bool[Q, 1]."""
   spread = jnp.max(rewards, axis=1) - jnp.min(rewards, axis=1)
   return (spread < _EQUAL)[:, None]
 
 
 def _centred(rewards: Array) -> Array:
-  """Returns R - mean, f32[Q, G]."""
+  """Compute R - mean, f32[Q, G], exactly 0 in a group of equal rewards."""
   if rewards.shape[1] < 2:
     raise ValueError(
       "a group of 1 response has no baseline: group_size must be at least 2"

@@ -1,65 +1,74 @@
-"""PSR, NSR and W-REINFORCE: right and wrong responses apart, no baseline.
+"""PSR, NSR and W-REINFORCE: weigh right and wrong responses, no baseline.
 
     A = positive_weight where the response is right, -1 where it is wrong
 
 "The Surprising Effectiveness of Negative Reinforcement", arXiv 2506.01347, and
-its released code. The raw verdict says who is right: what shapes rewards does
-nothing here. Nothing is subtracted and nothing normalised: with one sign only,
-that would remove the signal.
+its released code. The raw verdict decides which response is right, so rules
+that shape rewards have no effect here. Nothing is subtracted and nothing is
+normalised: with responses of one sign only, that would remove the signal.
 """
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
 from entrojax.advantages.baselines import with_advantages
-from entrojax.advantages.rules import leave_out, right
-from entrojax.types import AdvantageRule, Responses
+from entrojax.advantages.rules import is_right, leave_out
+from entrojax.arguments import require_at_least, require_one_of
+from entrojax.types import AdvantageRule, Array, Responses
 
 
 def w_reinforce(*, positive_weight: float = 0.1) -> AdvantageRule:
-  """Makes W-REINFORCE.
+  """Build W-REINFORCE: A = positive_weight where right, -1 where wrong.
 
   Args:
     positive_weight: lambda, >= 0; 0.1 in the paper, 1 = REINFORCE with rewards
       of 1 and -1.
   """
-  if not positive_weight >= 0:
-    raise ValueError(
-      f"w_reinforce.positive_weight must not be negative, got {positive_weight}"
-    )
+  require_at_least("w_reinforce.positive_weight", positive_weight, 0)
   return lambda responses: with_advantages(
-    responses, jnp.where(right(responses), positive_weight, -1.0)
+    responses, jnp.where(is_right(responses), positive_weight, -1.0)
   )
 
 
 def psr(*, denominator: str = "kept") -> AdvantageRule:
-  """Makes positive sample reinforcement: right responses alone, A = 1.
+  """Build positive sample reinforcement: A = 1, right responses alone.
 
   Args:
-    denominator: "kept", of the right responses' tokens, as released; "all": of
-      every token, so that PSR and NSR add up to REINFORCE.
+    denominator: which tokens the loss's denominator counts. "kept": tokens of
+      right responses, as released. "all": every token, so that PSR and NSR add
+      up to REINFORCE.
   """
   return _one_sided("psr", denominator, lambda right: right)
 
 
 def nsr(*, denominator: str = "kept") -> AdvantageRule:
-  """Makes negative sample reinforcement: wrong responses alone, A = -1.
+  """Build negative sample reinforcement: A = -1, wrong responses alone.
 
   Args:
-    denominator: as for `psr`.
+    denominator: which tokens the loss's denominator counts. "kept": tokens of
+      wrong responses, as released. "all": every token, so that PSR and NSR add
+      up to REINFORCE.
   """
   return _one_sided("nsr", denominator, lambda right: ~right)
 
 
-def _one_sided(name: str, denominator: str, chosen) -> AdvantageRule:
-  if denominator not in ("kept", "all"):
-    raise ValueError(
-      f"{name}.denominator must be 'kept' or 'all', got {denominator!r}"
-    )
+def _one_sided(
+  name: str, denominator: str, select: Callable[[Array], Array]
+) -> AdvantageRule:
+  """Build a rule that learns from one side: A = 1 right, -1 wrong, 0 others.
+
+  Args:
+    name: the rule's name, for messages.
+    denominator: "kept" or "all".
+    select: bool[Q, G], right responses -> bool[Q, G], the side that learns.
+  """
+  require_one_of(f"{name}.denominator", denominator, ("kept", "all"))
 
   def rule(responses: Responses) -> Responses:
-    is_right = right(responses)
-    side = chosen(is_right)
-    signs = jnp.where(is_right, 1.0, -1.0)
+    right = is_right(responses)
+    side = select(right)
+    signs = jnp.where(right, 1.0, -1.0)
     responses = with_advantages(responses, jnp.where(side, signs, 0.0))
     if denominator == "all":
       return responses

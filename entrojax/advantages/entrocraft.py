@@ -1,17 +1,19 @@
-"""Entrocraft: outside a band of entropy, one sign of responses is rejected.
+"""Entrocraft: outside a band of entropy, reject responses of one sign.
 
     g = 1[H > high] - 1[H < low];   keep responses with g A >= 0
 
-Too much entropy: only positives learn, which lowers it; too little: only
-negatives. In the band it is its baseline, bit for bit. arXiv 2604.26326.
-Denominators count what is kept.
+If the entropy is too high, only positive advantages learn, which lowers it. If
+it is too low, only negative ones learn. Within the band the advantages are the
+baseline's, bit for bit. arXiv 2604.26326. H is the token-mean entropy of the
+rollout batch, f32[], in nats. Denominators count the kept responses.
 """
 
 import dataclasses
 
 import jax.numpy as jnp
 
-from entrojax.advantages.rules import known, leave_out, right
+from entrojax.advantages.rules import is_right, leave_out, require_field
+from entrojax.arguments import require_at_least, require_one_of
 from entrojax.types import AdvantageRule, Responses
 
 
@@ -22,16 +24,17 @@ def entrocraft(
   anneal_steps: int = 0,
   signal: str = "advantage",
 ) -> AdvantageRule:
-  """Makes the rejection; put it after a baseline.
+  """Build Entrocraft's rejection; put it after a baseline.
 
   Args:
-    low: the band's lower bound, nats, at the start and after `anneal_steps`.
-    high: its upper bound, likewise, above `low`.
-    anneal_steps: rollout steps of the linear way from the first bounds to the
-      last; 0 = the last ones from the start.
-    signal: what the kept responses learn from outside the band: their
-      "advantage", as in the paper, or, as released, their raw "reward", here
-      1 if right and -1 if wrong.
+    low: the band's lower bound, nats, >= 0, at the start and after
+      `anneal_steps`.
+    high: the band's upper bound at the same two times, nats, above `low`.
+    anneal_steps: rollout steps in which the bounds move linearly from the first
+      to the second; 0 = the second bounds from the start.
+    signal: what the kept responses learn from outside the band. "advantage" is
+      their advantage, as in the paper. "reward" is 1 if right and -1 if wrong,
+      for the raw reward of the released code.
   """
   for name, bounds in (("low", low), ("high", high)):
     if len(bounds) != 2 or min(bounds) < 0:
@@ -43,26 +46,20 @@ def entrocraft(
     raise ValueError(
       f"entrocraft.low = {low} must lie below entrocraft.high = {high}"
     )
-  if anneal_steps < 0:
-    raise ValueError(
-      f"entrocraft.anneal_steps must not be negative, got {anneal_steps}"
-    )
-  if signal not in ("advantage", "reward"):
-    raise ValueError(
-      f"entrocraft.signal must be 'advantage' or 'reward', got {signal!r}"
-    )
+  require_at_least("entrocraft.anneal_steps", anneal_steps, 0)
+  require_one_of("entrocraft.signal", signal, ("advantage", "reward"))
 
   def rule(responses: Responses) -> Responses:
-    advantages = known(responses, "advantages", "entrocraft")
-    entropy = known(responses, "entropy", "entrocraft")
-    step = known(responses, "rollout_step", "entrocraft")
+    advantages = require_field(responses, "advantages", "entrocraft")
+    entropy = require_field(responses, "entropy", "entrocraft")
+    step = require_field(responses, "rollout_step", "entrocraft")
     done = jnp.clip(step / anneal_steps, 0.0, 1.0) if anneal_steps else 1.0
     lower, upper = (b[0] + (b[1] - b[0]) * done for b in (low, high))
-    wanted = jnp.where(entropy > upper, 1.0, 0.0) - (entropy < lower)
-    rejected = wanted * advantages < 0
+    direction = jnp.where(entropy > upper, 1.0, 0.0) - (entropy < lower)  # g
+    rejected = direction * advantages < 0
     if signal == "reward":
-      signs = jnp.where(right(responses), 1.0, -1.0)
-      has_signal = (wanted != 0) & (advantages != 0)
+      signs = jnp.where(is_right(responses), 1.0, -1.0)
+      has_signal = (direction != 0) & (advantages != 0)
       advantages = jnp.where(has_signal, signs, advantages)
     responses = dataclasses.replace(responses, advantages=advantages)
     return leave_out(responses, rejected)

@@ -1,4 +1,4 @@
-"""DAPO's answers to responses that hit the length limit.
+"""DAPO's two rules for responses that reach the length limit.
 
 Soft overlong punishment, added to the reward (arXiv 2503.14476, eq. 13):
 
@@ -7,49 +7,44 @@ Soft overlong punishment, added to the reward (arXiv 2503.14476, eq. 13):
           = -1                                       |y| > max
 
 Overlong filtering (ibid., sec. 3.4): a response without an end leaves the
-loss, its denominator included. The two do not go together: the filter takes
-away the responses that the penalty is for.
+loss, and the denominator too. The two rules do not go together: the filter
+would take away the responses that the penalty is for.
 """
 
 import jax.numpy as jnp
 
-from entrojax.advantages.rules import known, leave_out, shaped
+from entrojax.advantages.rules import leave_out, require_field, with_rewards
+from entrojax.arguments import require_at_least
 from entrojax.types import AdvantageRule, Array, Responses
 
 
 def overlong_penalty(
   *, max_length: int, cache_length: int, factor: float = 1.0
 ) -> AdvantageRule:
-  """Makes the penalty; put it before the baseline.
+  """Build R <- R + factor R_len; put it before the baseline.
 
   Args:
-    max_length: tokens; the full penalty is due beyond it, and at it if there
-      is a cache.
-    cache_length: tokens before max_length over which the penalty grows; 0: no
-      soft zone.
-    factor: reward of the full penalty, >= 0. 1 beside DAPO's rewards of 1 and
-      -1; beside rewards of 1 and 0 that is a factor of 0.5.
+    max_length: tokens, >= 1. Longer responses get the full penalty, and
+      responses of this length do too if there is a cache.
+    cache_length: number of tokens before max_length over which the penalty
+      grows, in [0, max_length]; 0 = no soft zone.
+    factor: reward of the full penalty, >= 0. DAPO uses 1 beside rewards of 1
+      and -1; beside rewards of 1 and 0 that corresponds to 0.5.
   """
-  if max_length < 1:
-    raise ValueError(
-      f"overlong_penalty.max_length must be at least 1, got {max_length}"
-    )
+  require_at_least("overlong_penalty.max_length", max_length, 1)
   if not 0 <= cache_length <= max_length:
     raise ValueError(
       "overlong_penalty.cache_length must lie in [0, max_length = "
       f"{max_length}], got {cache_length}"
     )
-  if not factor >= 0:
-    raise ValueError(
-      f"overlong_penalty.factor must not be negative, got {factor}"
-    )
+  require_at_least("overlong_penalty.factor", factor, 0)
 
   def rule(responses: Responses) -> Responses:
-    lengths = known(responses, "lengths", "overlong_penalty")
+    lengths = require_field(responses, "lengths", "overlong_penalty")
     penalty = length_penalty(
       lengths, max_length=max_length, cache_length=cache_length
     )
-    return shaped(
+    return with_rewards(
       responses, responses.rewards + factor * penalty, "overlong_penalty"
     )
 
@@ -59,7 +54,16 @@ def overlong_penalty(
 def length_penalty(
   lengths: Array, *, max_length: int, cache_length: int
 ) -> Array:
-  """Returns R_len in [-1, 0] of lengths in tokens; see above."""
+  """Compute R_len (arXiv 2503.14476, eq. 13).
+
+  Args:
+    lengths: f32[Q, G], tokens.
+    max_length: tokens, >= 1.
+    cache_length: tokens, in [0, max_length].
+
+  Returns:
+    f32[Q, G], in [-1, 0].
+  """
   beyond = lengths - (max_length - cache_length)
   if not cache_length:
     return jnp.where(beyond > 0, -1.0, 0.0)
@@ -67,13 +71,13 @@ def length_penalty(
 
 
 def overlong_filter() -> AdvantageRule:
-  """Makes the filter: a truncated response counts nowhere in the loss.
+  """Build the filter: a truncated response counts nowhere in the loss.
 
-  It stays in its group's baseline.
+  It still counts in its group's baseline.
   """
 
   def rule(responses: Responses) -> Responses:
-    truncated = known(responses, "truncated", "overlong_filter")
+    truncated = require_field(responses, "truncated", "overlong_filter")
     return leave_out(responses, truncated > 0)
 
   return rule

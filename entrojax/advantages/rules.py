@@ -1,9 +1,10 @@
-"""Advantage rules applied in order, and what each of them changed.
+"""Apply advantage rules in order, and measure how much each one changed.
 
-    rewards, lengths, ... -> rule -> rule -> ... -> advantages, keep: [Q, G]
+    rewards, lengths, ... -> rule -> rule -> ... -> advantages, keep: f32[Q, G]
 
-Exactly one rule is a baseline: it makes advantages of rewards. Rules before it
-shape rewards, rules after it change advantages or leave responses out.
+Exactly one rule is a baseline: it turns rewards into advantages. Rules before
+it shape rewards. Rules after it change advantages or leave responses out. The
+other functions here are the parts that rules are made of.
 """
 
 from collections.abc import Mapping
@@ -20,24 +21,45 @@ from entrojax.types import AdvantageRule, Array, Mean, Responses
 def apply_rules(
   rules: Mapping[str, AdvantageRule], responses: Responses
 ) -> Responses:
-  """Returns `responses` with advantages and keep, both f32[Q, G], constants.
+  """Compute advantages and keep, both f32[Q, G] and constants.
 
   Args:
     rules: by name, in order.
-    responses: rewards f32[Q, G], and what else the rules read.
+    responses: rewards f32[Q, G], and the other fields that the rules read.
 
   Returns:
-    The responses. Their metrics say of each rule but the baseline, against the
-    same rules without it: `<name>/gradient_touched`, the share of tokens (of
-    responses, where lengths are unknown) whose weight in the loss it changed,
-    and `<name>/gradient_change`, the relative change of those weights, A keep /
+    The responses with advantages, keep and two metrics for each rule but the
+    baseline. Both compare with the same rules without it.
+    `<name>/gradient_touched` is the share of tokens (of responses, if lengths
+    are unknown) whose weight in the loss the rule changed.
+    `<name>/gradient_change` is the relative change of those weights, A keep /
     sum(keep), as a vector over tokens.
 
   Raises:
-    ValueError: no rule is a baseline, two are, or one lacks what it reads.
+    ValueError: no rule is a baseline, two are, or the responses lack a field
+      that a rule reads.
   """
   if not rules:
     raise ValueError("the advantage needs at least one rule: its baseline")
+  _check_shapes(responses)
+  done, baseline = _apply(rules, responses)
+  if baseline is None:
+    raise ValueError(
+      f"no rule of {list(rules)} makes advantages of rewards: add a baseline, "
+      "such as 'grpo'"
+    )
+  changes: dict[str, Mean] = {}
+  for name in (name for name in rules if name != baseline):
+    others = {n: rule for n, rule in rules.items() if n != name}
+    changes.update(_change_metrics(name, done, _apply(others, responses)[0]))
+  return jax.tree.map(
+    jax.lax.stop_gradient,
+    dataclasses.replace(done, metrics={**done.metrics, **changes}),
+  )
+
+
+def _check_shapes(responses: Responses) -> None:
+  """Raise ValueError naming the first field that is not of rewards' shape."""
   chex.assert_rank(responses.rewards, 2)
   for field in dataclasses.fields(responses):
     value = getattr(responses, field.name)
@@ -48,44 +70,37 @@ def apply_rules(
         f"{field.name} has shape {value.shape}, rewards "
         f"{responses.rewards.shape}"
       )
-  done, baseline = _applied(rules, responses)
-  if baseline is None:
-    raise ValueError(
-      f"no rule of {list(rules)} makes advantages of rewards: add a baseline, "
-      "as 'grpo'"
-    )
-  changes: dict[str, Mean] = {}
-  for name in (name for name in rules if name != baseline):
-    rest = {n: rule for n, rule in rules.items() if n != name}
-    changes.update(_changes(name, done, _applied(rest, responses)[0]))
-  return jax.tree.map(
-    jax.lax.stop_gradient,
-    dataclasses.replace(done, metrics={**done.metrics, **changes}),
-  )
 
 
-def _applied(
+def _apply(
   rules: Mapping[str, AdvantageRule], responses: Responses
 ) -> tuple[Responses, str | None]:
-  """Returns the responses after all rules, and which was the baseline."""
+  """Return the responses after all rules, and the name of the baseline."""
   baseline = None
   for name, rule in rules.items():
     responses = rule(responses)
     if baseline is None and responses.advantages is not None:
       baseline = name
-  return dataclasses.replace(responses, keep=kept(responses)), baseline
+  return dataclasses.replace(responses, keep=keep_mask(responses)), baseline
 
 
-def _changes(
+def _change_metrics(
   name: str, done: Responses, without: Responses
 ) -> Mapping[str, Mean]:
-  """Returns what a rule did to the weights of responses in the loss."""
+  """Compute how much a rule changed the weights of responses in the loss.
+
+  Args:
+    name: the rule's name, for the metrics.
+    done: the responses after all rules.
+    without: the responses after all rules but this one.
+  """
   lengths = done.lengths
   lengths = jnp.ones_like(done.rewards) if lengths is None else lengths
   weight, before = (
-    divide(_counted(r), jnp.sum(kept(r) * lengths)) for r in (done, without)
+    divide(_kept_advantages(r), jnp.sum(keep_mask(r) * lengths))
+    for r in (done, without)
   )
-  touched = _counted(done) != _counted(without)
+  touched = _kept_advantages(done) != _kept_advantages(without)
   norm = lambda x: jnp.sqrt(jnp.sum(lengths * jnp.square(x)))
   return {
     f"{name}/gradient_touched": Mean(
@@ -98,36 +113,42 @@ def _changes(
   }
 
 
-def _counted(responses: Responses) -> Array:
-  """Returns the advantages of responses, 0 of those that are left out."""
-  return known(responses, "advantages", "the loss") * kept(responses)
+def _kept_advantages(responses: Responses) -> Array:
+  """Return the advantages, f32[Q, G], 0 for responses that are left out."""
+  advantages = require_field(responses, "advantages", "the loss")
+  return advantages * keep_mask(responses)
 
 
-def right(responses: Responses) -> Array:
-  """Returns bool[Q, G]: which responses are right, by their raw verdicts.
+def is_right(responses: Responses) -> Array:
+  """Return which responses are right, bool[Q, G]: a verdict above 1/2.
 
-  By their rewards, where the verdicts are unknown. Above 1/2 is right.
+  The verdicts are the raw ones; if they are unknown, the rewards.
   """
   raw = responses.correctness
   return (responses.rewards if raw is None else raw) > 0.5
 
 
-def kept(responses: Responses) -> Array:
-  """Returns f32[Q, G], 1 = the response's tokens count in the loss."""
+def keep_mask(responses: Responses) -> Array:
+  """Return f32[Q, G], 1 = the response's tokens count in the loss."""
   if responses.keep is None:
     return jnp.ones_like(responses.rewards)
   return responses.keep
 
 
 def leave_out(responses: Responses, left_out: Array) -> Responses:
-  """Returns `responses` without those of bool[Q, G], denominators included."""
+  """Remove responses from the loss, and from its denominators.
+
+  Args:
+    responses: some may have been left out already.
+    left_out: bool[Q, G], the responses to remove.
+  """
   return dataclasses.replace(
-    responses, keep=jnp.where(left_out, 0.0, kept(responses))
+    responses, keep=jnp.where(left_out, 0.0, keep_mask(responses))
   )
 
 
-def shaped(responses: Responses, rewards: Array, rule: str) -> Responses:
-  """Returns `responses` with the rewards that `rule` made of its rewards.
+def with_rewards(responses: Responses, rewards: Array, rule: str) -> Responses:
+  """Return `responses` with the rewards f32[Q, G] that `rule` has shaped.
 
   Raises:
     ValueError: a baseline has read the rewards already.
@@ -139,16 +160,23 @@ def shaped(responses: Responses, rewards: Array, rule: str) -> Responses:
   return dataclasses.replace(responses, rewards=rewards)
 
 
-def known(responses: Responses, field: str, rule: str) -> Array:
-  """Returns a field of `responses` that `rule` needs.
+def require_field(responses: Responses, field: str, reader: str) -> Array:
+  """Return a field of `responses`, or raise if it is None.
+
+  Args:
+    responses: the responses so far.
+    field: name of the field.
+    reader: name of the rule that reads it, for the message.
 
   Raises:
-    ValueError: it is None.
+    ValueError: the field is None.
   """
   value = getattr(responses, field)
   if value is None:
-    hint = (
-      ": put it after a baseline, as 'grpo'" if field == "advantages" else ""
+    hint = ""
+    if field == "advantages":
+      hint = ": put it after a baseline, such as 'grpo'"
+    raise ValueError(
+      f"{reader} needs {field} of responses: there are none{hint}"
     )
-    raise ValueError(f"{rule} needs {field} of responses: there are none{hint}")
   return value

@@ -1,17 +1,24 @@
-"""SEED-GRPO: prompts whose answers disagree are learned from less.
+"""SEED-GRPO: learn less from prompts whose answers disagree.
 
     A <- f(s) A,     s = clip(SE / log G, 0, 1)
 
-with SE the semantic entropy of the group's answers: one factor a prompt, the
-sign of A stays. arXiv 2505.12346; semantic.py has SE and f.
+SE, f32[Q], is the semantic entropy of a group's answers in nats. There is one
+factor f(s) per prompt, and the sign of A stays. arXiv 2505.12346. SE and f are
+in entropy/semantic.py.
 """
 
 import dataclasses
 
 import jax.numpy as jnp
 
-from entrojax.advantages.rules import kept, known
-from entrojax.entropy.semantic import modulation, semantic_entropy
+from entrojax.advantages.rules import keep_mask, require_field
+from entrojax.arguments import require_in, require_one_of
+from entrojax.entropy.semantic import (
+  ESTIMATORS,
+  FORMS,
+  modulation,
+  semantic_entropy,
+)
 from entrojax.masking import mean_metric
 from entrojax.types import AdvantageRule, Responses
 
@@ -19,33 +26,29 @@ from entrojax.types import AdvantageRule, Responses
 def seed_grpo(
   *, estimator: str = "rao", form: str = "inverse", alpha: float = 0.0417
 ) -> AdvantageRule:
-  """Makes the factor; put it after the baseline, dr_grpo in the paper.
+  """Build SEED-GRPO's factor; put it after the baseline, dr_grpo in the paper.
 
-  Before a division by the group's deviation the factor would cancel.
+  Before a division by the group's deviation, the factor would cancel.
 
   Args:
-    estimator: of the semantic entropy: "rao", "count", "mc" or
-      "mc_unnormalised"; see `semantic_entropy`.
-    form: of f: "inverse", "linear", "exp" or "focal"; see `modulation`.
-    alpha: its strength, >= 0. 0.0417, which the released code is said to have,
-      takes 4 % at most; 0.5 or 1 make a difference.
+    estimator: how SE is estimated: "rao", "count", "mc" or "mc_unnormalised";
+      see `semantic_entropy`.
+    form: the form of f: "inverse", "linear", "exp" or "focal"; see
+      `modulation`.
+    alpha: strength of f, >= 0. 0.0417, which the released code reportedly
+      uses, takes away 4 % at most; 0.5 or 1 make a difference.
   """
-  # both know best what they take: ask them now
-  nothing = jnp.zeros((1, 2), jnp.int32)
-  modulation(
-    semantic_entropy(nothing, jnp.zeros((1, 2)), estimator=estimator),
-    2,
-    form=form,
-    alpha=alpha,
-  )
+  require_one_of("seed_grpo.estimator", estimator, ESTIMATORS)
+  require_one_of("seed_grpo.form", form, FORMS)
+  require_in("seed_grpo.alpha", alpha, "[0, inf)")
 
   def rule(responses: Responses) -> Responses:
-    advantages = known(responses, "advantages", "seed_grpo")
-    clusters = known(responses, "clusters", "seed_grpo")
-    log_probs = known(responses, "log_probs", "seed_grpo")
+    advantages = require_field(responses, "advantages", "seed_grpo")
+    clusters = require_field(responses, "clusters", "seed_grpo")
+    log_probs = require_field(responses, "log_probs", "seed_grpo")
     entropy = semantic_entropy(clusters, log_probs, estimator=estimator)
     factor = modulation(entropy, clusters.shape[1], form=form, alpha=alpha)
-    counted = jnp.max(kept(responses), axis=1)
+    counted = jnp.max(keep_mask(responses), axis=1)
     return dataclasses.replace(
       responses,
       advantages=advantages * factor[:, None],

@@ -1,17 +1,24 @@
-"""The unlikeliness reward: of right responses, the likely ones earn less.
+"""The unlikeliness reward: of the right responses, likely ones earn less.
 
     R <- R (1 - beta a / G),     a = 0 (least likely) ... G - 1 in the group
 
 "Rewarding the Unlikely", arXiv 2506.02355, and its released code, whose rank
-counts from 1 at the most likely. A group of right answers alone is left alone:
-the factor would give it advantages out of nothing.
+counts from 1 at the most likely response. Rewards are f32[Q, G]. A group of
+right answers alone is left unchanged: the factor would give it advantages out
+of nothing.
 """
 
 import chex
 import jax.numpy as jnp
 
 from entrojax.advantages.baselines import all_equal
-from entrojax.advantages.rules import kept, known, right, shaped
+from entrojax.advantages.rules import (
+  is_right,
+  keep_mask,
+  require_field,
+  with_rewards,
+)
+from entrojax.arguments import require_in, require_one_of
 from entrojax.masking import divide
 from entrojax.types import AdvantageRule, Array, Responses
 
@@ -23,80 +30,78 @@ def unlikeliness(
   rank_among: str = "all",
   score: str = "mean",
 ) -> AdvantageRule:
-  """Makes the factor; put it before the baseline.
+  """Build the factor on rewards; put it before the baseline.
 
   It needs several updates per rollout batch to reach the unlikely responses:
   the paper takes two epochs.
 
   Args:
-    beta: the largest part of a reward that is taken, in [0, 1].
-    rank_base: the rank of the most likely response. 1 as released; 0, the
-      paper's other reading, takes beta / G more from everyone.
-    rank_among: "all" responses of a group occupy ranks; or only the "correct".
-    score: likelihood by "mean" log-prob of the tokens, as released, or by
-      their "sum", the paper's sequence probability, to which short is likely.
+    beta: the largest share of a reward that is taken away, in [0, 1].
+    rank_base: the rank of the most likely response, 0 or 1. 1 is as released.
+      0, the paper's other reading, takes beta / G more from every response.
+    rank_among: which responses of a group occupy ranks: "all", or only the
+      "correct" ones.
+    score: the likelihood that ranks responses. "mean": the mean log-prob of
+      the tokens, as released. "sum": their sum, the paper's probability of the
+      sequence, by which short responses are likely.
   """
-  if not 0 <= beta <= 1:
-    raise ValueError(f"unlikeliness.beta must lie in [0, 1], got {beta}")
-  for name, value, choices in (
-    ("rank_base", rank_base, (0, 1)),
-    ("rank_among", rank_among, ("all", "correct")),
-    ("score", score, ("mean", "sum")),
-  ):
-    if value not in choices:
-      raise ValueError(
-        f"unlikeliness.{name} must be one of {choices}, got {value!r}"
-      )
+  require_in("unlikeliness.beta", beta, "[0, 1]")
+  require_one_of("unlikeliness.rank_base", rank_base, (0, 1))
+  require_one_of("unlikeliness.rank_among", rank_among, ("all", "correct"))
+  require_one_of("unlikeliness.score", score, ("mean", "sum"))
 
   def rule(responses: Responses) -> Responses:
-    scores = known(responses, "log_probs", "unlikeliness")
+    scores = require_field(responses, "log_probs", "unlikeliness")
     if score == "sum":
-      scores = scores * known(responses, "lengths", "unlikeliness")
-    ranked = kept(responses)
+      scores = scores * require_field(responses, "lengths", "unlikeliness")
+    right = is_right(responses)
+    ranked = keep_mask(responses)
     if rank_among == "correct":
-      ranked = ranked * right(responses)
+      ranked = ranked * right
     below = num_less_likely(scores, ranked) + (1 - rank_base)
     factor = 1.0 - beta * below / scores.shape[1]
-    # right answers alone, and none of a group without wrong ones
-    is_right = right(responses)
-    mixed = ~all_equal(is_right.astype(jnp.float32))
-    factor = jnp.where(is_right & mixed, factor, 1.0)
-    return shaped(responses, responses.rewards * factor, "unlikeliness")
+    # only right answers, and only in groups that have wrong ones as well
+    mixed = ~all_equal(right.astype(jnp.float32))
+    factor = jnp.where(right & mixed, factor, 1.0)
+    return with_rewards(responses, responses.rewards * factor, "unlikeliness")
 
   return rule
 
 
 def num_less_likely(scores: Array, ranked: Array) -> Array:
-  """Returns how many of the ranked responses of its group score below each.
+  """Count, for each response, the ranked ones of its group that score lower.
 
   Args:
     scores: f32[Q, G].
     ranked: f32[Q, G], 1 = occupies a rank.
 
   Returns:
-    f32[Q, G]; of equal scores the first counts as the lower.
+    f32[Q, G]; of equal scores, the first counts as the lower.
   """
   chex.assert_equal_shape([scores, ranked])
   own, other = scores[:, :, None], scores[:, None, :]
-  place = jnp.arange(scores.shape[1])
-  before = (place[None, :] < place[:, None])[None]
+  index = jnp.arange(scores.shape[1])
+  before = (index[None, :] < index[:, None])[None]
   below = (other < own) | ((other == own) & before)
   return jnp.sum(below * ranked[:, None, :], axis=2)
 
 
 def uplift_rate(before: Array, after: Array, correct: Array) -> Array:
-  """Returns how often an update raised right responses, by their rank.
+  """Compute how often an update raised right responses, for each rank.
 
-  u_j is the share of right responses at likelihood rank j whose log-prob rose.
-  Under GRPO it falls with the rank: unlikely right responses gain least.
+  The rate u_j is the share of right responses at likelihood rank j whose
+  log-prob rose. Under GRPO it falls with the rank: unlikely right responses
+  gain least.
 
   Args:
-    before: f32[Q, G], nats, log-probs of responses that also rank them.
-    after: f32[Q, G], nats, the same after the update.
+    before: f32[Q, G], nats, log-probs before the update, by which responses
+      are ranked.
+    after: f32[Q, G], nats, log-probs after the update.
     correct: f32[Q, G], 1 = right.
 
   Returns:
-    f32[G], by rank, 0 = most likely; 0 where no right response has the rank.
+    f32[G], in [0, 1], by rank, 0 = most likely; 0 where no right response has
+    the rank.
   """
   chex.assert_equal_shape([before, after, correct])
   group_size = before.shape[1]

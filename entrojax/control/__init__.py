@@ -1,10 +1,26 @@
-"""Controllers: one scalar fed back to the objective.
+"""Controllers: feed one number, computed from the entropy, to the objective.
 
-A controller is a pair: an optax transform, which lives in the optimizer's
-chain, leaves updates unchanged and advances its state exactly once per
-optimizer step; and a function that reads the coefficient from the state and
-the entropy of the mini-batch at hand. Inside one graph the loss uses the
-coefficient before the transform takes the entropy in.
+A controller (types.Controller) has three parts:
+
+    transform     an optax transform in the optimizer's chain. It leaves the
+                  updates unchanged and advances its state exactly once per
+                  optimizer step, from the keyword `entropy`
+    coefficient   (state, entropy) -> f32[], what the objective receives
+    metrics       (state, entropy) -> numbers to log, f32[] each
+
+`entropy` is the mean over the sampled tokens of the mini-batch at hand, f32[],
+in nats per token. Within a step, the loss uses the coefficient before the
+transform takes the entropy in. The state is part of the checkpoint.
+
+Each factory below raises ValueError if a setting lies outside the range that
+its `Args:` give. The config key control.name names the controller,
+control.target is its target, and a section with the controller's name holds
+its other settings.
+
+To add a controller, write `control/my_controller.py` with a factory
+`my_controller(*, target, ...) -> Controller`, import it below, and add a row to
+CONTROLLERS in tests/control/test_control.py. no_control.py is the shortest
+example. If the state is moved by a step per update, start from fixed_step.py.
 """
 
 from entrojax.control.fixed_step import (

@@ -2,12 +2,13 @@
 
     c <- clip(c + step, low, high)  or  clip(c - step, low, high)
 
-Which of the two depends on the side of the target on which the entropy of the
-mini-batch lies; the next update uses the result, the first one the initial
-value. An entropy that is no number (no token, a failed step) moves nothing.
+The direction depends on whether the entropy of the mini-batch lies above or
+below the target. The first update uses the initial value, and each later update
+uses the value after the update before it. An entropy that is not finite (no
+token, a failed step) moves nothing.
 
-Deviation: the entropy is exact, of the whole distribution, and one state serves
-the mini-batch over all devices; it is part of the checkpoint. It moves once per
+Deviation: the entropy is exact, over the whole vocabulary. One state serves the
+mini-batch over all devices, and it is part of the checkpoint. It moves once per
 optimizer update, where the papers move it once per rollout batch: with several
 updates per rollout, divide `step` by their number to keep the papers' pace.
 """
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from entrojax.arguments import require_in
 from entrojax.types import Array, Controller
 
 
@@ -38,29 +40,31 @@ def adaptive_coefficient(
   max_coefficient: float = 5e-3,
   initial: float = 0.0,
 ) -> Controller:
-  """Makes the coefficient of an entropy bonus that grows while entropy is low.
+  """Build the coefficient of an entropy bonus that grows while entropy is low.
 
       c <- clip(c + step if H < target else c - step, 0, max_coefficient)
 
-  and 0 is fed back while H was not below the target at the last update.
-  Skywork-OR1, arXiv 2505.22312, and its released code. It drives
+  The objective receives c, or 0 if H was not below the target at the last
+  update. Skywork-OR1, arXiv 2505.22312, and its released code. It drives
   objectives.adaptive_entropy.
 
   Deviation: the released code estimates H by the mean of -log pi_old.
 
   Args:
     target: the entropy below which there is a bonus, nats per token, > 0.
-    step: loss per nat, > 0.
-    max_coefficient: loss per nat, > 0.
-    initial: fed back at the first update, loss per nat.
+    step: change of c per update, loss per nat, > 0.
+    max_coefficient: upper bound of c, loss per nat, > 0.
+    initial: c at the first update, loss per nat, in [0, max_coefficient].
+
+  Returns:
+    A Controller whose coefficient is >= 0; larger favours entropy more.
   """
-  _check("adaptive_coefficient", target, step)
-  if not max_coefficient > 0:
-    raise ValueError(
-      "adaptive_coefficient.max_coefficient must be above 0, got "
-      f"{max_coefficient}"
-    )
-  _check_initial("adaptive_coefficient", initial, 0, max_coefficient)
+  require_in("control.target", target, "(0, inf)")
+  require_in("adaptive_coefficient.step", step, "(0, inf)")
+  require_in(
+    "adaptive_coefficient.max_coefficient", max_coefficient, "(0, inf]"
+  )
+  require_in("adaptive_coefficient.initial", initial, f"[0, {max_coefficient}]")
 
   def advance(state: GatedState, entropy: Array) -> GatedState:
     low = entropy < target
@@ -78,20 +82,24 @@ def adaptive_coefficient(
 def entropy_guided(
   *, target: float, step: float = 0.05, initial: float = 0.0
 ) -> Controller:
-  """Makes the weight of positive advantages that falls while entropy is low.
+  """Build the weight of positive advantages that falls while entropy is low.
 
       c <- clip(c - step if H < target else c + step, 0, 1)
 
-  arXiv 2511.05993, its entropy-guided schedule. It drives
+  arXiv 2511.05993, the entropy-guided schedule. It drives
   objectives.positive_reweighting.
 
   Args:
-    target: the entropy to stay at, nats per token, > 0; 0.2 in the paper.
-    step: > 0.
-    initial: fed back at the first update, in [0, 1].
+    target: the entropy to hold, nats per token, > 0; 0.2 in the paper.
+    step: change of c per update, > 0.
+    initial: c at the first update, in [0, 1].
+
+  Returns:
+    A Controller whose coefficient lies in [0, 1]; smaller favours entropy more.
   """
-  _check("entropy_guided", target, step)
-  _check_initial("entropy_guided", initial, 0, 1)
+  require_in("control.target", target, "(0, inf)")
+  require_in("entropy_guided.step", step, "(0, inf)")
+  require_in("entropy_guided.initial", initial, "[0, 1]")
 
   def advance(state: StepState, entropy: Array) -> StepState:
     moved = state.coefficient + jnp.where(entropy < target, -step, step)
@@ -112,24 +120,25 @@ def stare_weights(
   max_weight: float = 1.5,
   initial: float = 1.1,
 ) -> Controller:
-  """Makes STARE's weight of rare tokens, which grows while entropy is low.
+  """Build STARE's weight of rare tokens, which grows while entropy is low.
 
       c <- clip(c + step sign(target - H), 1, max_weight)
 
   arXiv 2606.19236 and its released code. It drives objectives.adaptive_stare.
 
   Args:
-    target: the entropy to stay at, nats per token, > 0; 0.3 in the paper.
-    step: > 0.
-    max_weight: > 1.
-    initial: fed back at the first update, in [1, max_weight].
+    target: the entropy to hold, nats per token, > 0; 0.3 in the paper.
+    step: change of c per update, > 0.
+    max_weight: upper bound of c, > 1.
+    initial: c at the first update, in [1, max_weight].
+
+  Returns:
+    A Controller whose coefficient is >= 1; larger favours entropy more.
   """
-  _check("stare_weights", target, step)
-  if not max_weight > 1:
-    raise ValueError(
-      f"stare_weights.max_weight must be above 1, got {max_weight}"
-    )
-  _check_initial("stare_weights", initial, 1, max_weight)
+  require_in("control.target", target, "(0, inf)")
+  require_in("stare_weights.step", step, "(0, inf)")
+  require_in("stare_weights.max_weight", max_weight, "(1, inf]")
+  require_in("stare_weights.initial", initial, f"[1, {max_weight}]")
 
   def advance(state: StepState, entropy: Array) -> StepState:
     moved = state.coefficient + step * jnp.sign(target - entropy)
@@ -149,7 +158,14 @@ def _controller(
   read: Callable[[Any], Array],
   target: float,
 ) -> Controller:
-  """Makes a controller whose coefficient is a function of its state alone."""
+  """Build a controller whose coefficient depends on its state alone.
+
+  Args:
+    first: () -> the state before the first update.
+    advance: (state, entropy f32[]) -> the state after an update.
+    read: state -> the coefficient, f32[].
+    target: nats per token, for the metric control/error, H - target.
+  """
 
   def init(params: Any) -> Any:
     del params
@@ -176,18 +192,3 @@ def _controller(
     coefficient=lambda state, entropy: read(state),
     metrics=metrics,
   )
-
-
-def _check(section: str, target: float, step: float) -> None:
-  for name, value in (("control.target", target), (f"{section}.step", step)):
-    if not value > 0:
-      raise ValueError(f"{name} must be above 0, got {value}")
-
-
-def _check_initial(
-  section: str, initial: float, low: float, high: float
-) -> None:
-  if not low <= initial <= high:
-    raise ValueError(
-      f"{section}.initial must lie in [{low}, {high}], got {initial}"
-    )

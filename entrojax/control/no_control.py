@@ -1,4 +1,4 @@
-"""The controller of an objective that nothing drives."""
+"""The controller of a run without one: its coefficient is always 0."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from entrojax.types import Array, Controller
 
 
 def no_control() -> Controller:
-  """Makes the controller that feeds nothing back: coefficient 0, no state."""
+  """Build the controller with coefficient 0, no state and no metrics."""
 
   def coefficient(state: Any, entropy: Array) -> Array:
     del state, entropy

@@ -1,6 +1,9 @@
 """EntroPIC's PI controller on the entropy error, arXiv 2511.15248.
 
-e = H - target;  coefficient = clip(kp e + ki I, -limit, limit);  I += e
+    e = H - target;  coefficient = clip(kp e + ki I, -limit, limit);  I <- I + e
+
+The coefficient of a step uses I before the step's own error is added, as in
+the released code.
 """
 
 from collections.abc import Mapping
@@ -9,6 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
+from entrojax.arguments import require_at_least, require_in
 from entrojax.types import Array, Controller
 
 
@@ -24,30 +28,29 @@ def entropic_pi(
   limit: float = 1.0,
   anti_windup: bool = False,
 ) -> Controller:
-  """Makes the controller that drives objectives.entropic.
+  """Build the controller that drives objectives.entropic.
 
-  I is used before this step's error is added, as in the released code.
-  Positive: entropy is too high.
-
-  Deviation: one state for the mini-batch over all devices, in the optimizer's
-  state and so in the checkpoint; the released code keeps one per process and
-  forgets it on restart. A non-finite entropy (no token, a failed step) leaves
-  the integral alone.
+  Deviation: one state serves the mini-batch over all devices; it belongs to
+  the optimizer's state and so to the checkpoint. The released code keeps one
+  per process and forgets it on restart. An entropy that is not finite (no
+  token, a failed step) leaves the integral unchanged.
 
   Args:
     target: the entropy to hold, nats per token, > 0.
-    kp: proportional gain, 1 / nats.
-    ki: integral gain, 1 / nats.
-    limit: bound of the coefficient, > 0; 1 keeps weights in [0, 2].
+    kp: proportional gain, 1 / nats, >= 0.
+    ki: integral gain, 1 / nats, >= 0.
+    limit: bound of the coefficient's size, > 0; 1 keeps weights in [0, 2].
     anti_windup: hold the integral while the coefficient is saturated and the
       error would push it further.
+
+  Returns:
+    A Controller whose coefficient lies in [-limit, limit]. It is positive if
+    the entropy is too high, and 0 if the entropy is not finite.
   """
-  for name, value in (("control.target", target), ("entropic_pi.limit", limit)):
-    if not value > 0:
-      raise ValueError(f"{name} must be above 0, got {value}")
-  for name, value in (("kp", kp), ("ki", ki)):
-    if not value >= 0:
-      raise ValueError(f"entropic_pi.{name} must not be negative, got {value}")
+  require_in("control.target", target, "(0, inf)")
+  require_in("entropic_pi.limit", limit, "(0, inf]")
+  require_at_least("entropic_pi.kp", kp, 0)
+  require_at_least("entropic_pi.ki", ki, 0)
 
   def unlimited(state: PIState, entropy: Array) -> Array:
     return kp * (entropy - target) + ki * state.integral

@@ -1,8 +1,8 @@
-"""Schedules: controllers that count updates and measure nothing.
+"""Schedules: controllers that count updates and do not read the entropy.
 
 arXiv 2511.05993: the weight of positive advantages grows from 0 to 1. Both
-drive objectives.positive_reweighting; t is the number of updates done. The
-trainer does not count an update whose loss has no token.
+schedules drive objectives.positive_reweighting. t is the number of updates
+done. The trainer does not count an update whose loss has no token.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
+from entrojax.arguments import require_at_least
 from entrojax.types import Array, Controller
 
 
@@ -19,27 +20,30 @@ class ScheduleState(NamedTuple):
 
 
 def stage_schedule(*, num_updates: int) -> Controller:
-  """Makes clip(2 t / num_updates - 1, 0, 1): 0 in the first half, then linear.
+  """Build clip(2 t / num_updates - 1, 0, 1): 0 in the first half, then linear.
 
   Args:
-    num_updates: optimizer steps of the whole schedule, > 0.
+    num_updates: optimizer steps of the whole schedule, >= 1.
+
+  Returns:
+    A Controller whose coefficient lies in [0, 1].
   """
-  _check("stage_schedule", num_updates=num_updates)
+  require_at_least("stage_schedule.num_updates", num_updates, 1)
   return _schedule(lambda t: jnp.clip(2 * t / num_updates - 1, 0, 1))
 
 
 def epoch_schedule(*, num_epochs: int, updates_per_epoch: int) -> Controller:
-  """Makes (e - 1) / (E - 1) in epoch e = 1 ... E; 1 if E is 1, and after E.
+  """Build (e - 1) / (E - 1) in epoch e = 1 ... E; 1 if E is 1, and after E.
 
   Args:
-    num_epochs: E, passes over the training problems, > 0.
-    updates_per_epoch: optimizer steps of one pass, > 0.
+    num_epochs: E, passes over the training problems, >= 1.
+    updates_per_epoch: optimizer steps of one pass, >= 1.
+
+  Returns:
+    A Controller whose coefficient lies in [0, 1].
   """
-  _check(
-    "epoch_schedule",
-    num_epochs=num_epochs,
-    updates_per_epoch=updates_per_epoch,
-  )
+  require_at_least("epoch_schedule.num_epochs", num_epochs, 1)
+  require_at_least("epoch_schedule.updates_per_epoch", updates_per_epoch, 1)
   if num_epochs == 1:
     return _schedule(lambda t: jnp.ones_like(t))
   return _schedule(
@@ -48,7 +52,7 @@ def epoch_schedule(*, num_epochs: int, updates_per_epoch: int) -> Controller:
 
 
 def _schedule(value: Callable[[Array], Array]) -> Controller:
-  """Makes the controller that feeds back value(t), i32[] -> [0, 1]."""
+  """Build the controller with coefficient value(t), i32[] -> [0, 1]."""
 
   def coefficient(state: ScheduleState, entropy: Any = None) -> Array:
     del entropy
@@ -67,9 +71,3 @@ def _schedule(value: Callable[[Array], Array]) -> Controller:
     coefficient=coefficient,
     metrics=lambda state, entropy: {"control/coefficient": coefficient(state)},
   )
-
-
-def _check(section: str, **counts: int) -> None:
-  for name, value in counts.items():
-    if not value >= 1:
-      raise ValueError(f"{section}.{name} must be at least 1, got {value}")

@@ -1,9 +1,41 @@
-"""Objectives: what a token's loss is, composed by chain."""
+"""Objectives: the loss of each token, composed by `chain`.
+
+An objective is a function
+
+    (tokens, token_loss, coefficient, key) -> token_loss
+
+It reads the tokens of a mini-batch (types.ScoredTokens) and adds a loss f32[B,
+T] to token_loss, or changes the losses that are there. Each factory below
+builds an objective from its hyperparameters. It raises ValueError if one of
+them lies outside the range that its `Args:` give. There are four kinds:
+
+    surrogate   begins a chain: the policy gradient        ppo_clip, gspo, ...
+    transform   weighs the losses of the members before    steer, erc, ...
+    term        adds a loss that later transforms weigh    entropic
+    penalty     adds a loss that no transform weighs       reference_kl, ...
+
+Every file uses the same symbols, f32[B, T] for B responses of T tokens:
+
+    log pi, log pi_old   log-probs of the sampled tokens in nats, under the
+                         current policy and under the sampling policy
+    r                    pi / pi_old
+    A                    the advantage
+    H, H_old             the entropy in nats, of the same two policies; exact,
+                         over the whole vocabulary
+    L                    the loss, to be minimised
+
+To add a method, write `objectives/my_bonus.py`, import it below, and add a row
+to OBJECTIVES in tests/helpers/objective_cases.py:
+
+    def my_bonus(*, strength: float) -> Objective:
+      return lambda tokens, token_loss, coefficient, key: add_penalty(
+        token_loss, -strength * tokens.entropy, tokens.mask, {})
+"""
 
 from entrojax.objectives.adaptive_entropy import adaptive_entropy
 from entrojax.objectives.bcpg import bcpg
 from entrojax.objectives.ce_gppo import ce_gppo
-from entrojax.objectives.chain import chain, policy_loss
+from entrojax.objectives.chain import chain
 from entrojax.objectives.cispo import cispo
 from entrojax.objectives.cov import clip_cov, kl_cov
 from entrojax.objectives.entropic import entropic
@@ -11,6 +43,7 @@ from entrojax.objectives.entropy_advantage import entropy_advantage
 from entrojax.objectives.entropy_bonus import entropy_bonus
 from entrojax.objectives.erc import erc
 from entrojax.objectives.gspo import gspo
+from entrojax.objectives.loss import policy_loss
 from entrojax.objectives.negative_sample_augmentation import (
   negative_sample_augmentation,
 )

@@ -1,20 +1,27 @@
-"""The entropy bonus of a controller: L = -coefficient * aggregate(H).
+"""The entropy bonus whose strength a controller sets.
 
-Skywork-OR1, arXiv 2505.22312; the controller is control.adaptive_coefficient.
-H is exact, in nats; the gradient flows through it.
+    L = -coefficient * aggregate(H)
+
+Skywork-OR1, arXiv 2505.22312. The controller is control.adaptive_coefficient.
+H is exact, in nats, and the gradient flows through it.
 """
 
 from entrojax.masking import scalar_metric
-from entrojax.objectives.chain import add_penalty, driven
+from entrojax.objectives.chain import add_penalty, require_coefficient
 from entrojax.types import Objective
 
 
 def adaptive_entropy() -> Objective:
-  """Makes the bonus; add it after a surrogate."""
+  """Build the adaptive entropy bonus; put it after a surrogate.
+
+  Returns:
+    A penalty, an Objective that adds -coefficient H. A positive coefficient
+    (loss per nat) raises the entropy.
+  """
 
   def objective(tokens, token_loss, coefficient, key):
     del key
-    coefficient = driven(coefficient, "adaptive_entropy")
+    coefficient = require_coefficient(coefficient, "adaptive_entropy")
     metrics = {"adaptive_entropy/coefficient": scalar_metric(coefficient)}
     return add_penalty(
       token_loss, -coefficient * tokens.entropy, tokens.mask, metrics

@@ -1,18 +1,21 @@
-"""BCPG: an offline policy gradient with a constraint on behaviour.
+"""BCPG: an offline policy gradient with a constraint on the policy's behaviour.
 
-    J = 1/G sum_i 1/L_i (A_i sum_t log pi - tau/2 Delta_i^2)
-    Delta_i = sum_t (log pi - log pi_old),    A = R - mean: rule dr_grpo
+    J = 1/G sum_i 1/L_i (A_i sum_t log pi - tau/2 Delta_i^2),     L = -J
+    Delta_i = sum_t (log pi - log pi_old),    A_i = R_i - mean R
 
-arXiv 2505.14403, after Kimi k1.5 (arXiv 2501.12599, eq. 3). No importance
-ratio and no clipping: the samples are those of one policy, pi_old, whatever
-the policy has become since, and the square keeps the two together. Its gradient
-is that of A_i - tau Delta_i times log pi. Delta is a sum over the response, so
-a tau for short responses is too large for long ones: look at
-bcpg/log_ratio_mean.
+for the G responses of a group, the i-th of L_i tokens. arXiv 2505.14403, after
+Kimi k1.5 (arXiv 2501.12599, eq. 3). The advantages come from the rule dr_grpo.
+
+There is no importance ratio and no clipping. All samples come from one policy,
+pi_old, however much the trained policy has changed since, and the square keeps
+the two together. The gradient of J is the gradient of (A_i - tau Delta_i)
+times log pi. Delta is a sum over the response, so a tau that suits short
+responses is too large for long ones: watch the metric bcpg/log_ratio_mean.
 """
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require_at_least
 from entrojax.masking import divide, masked_sum, mean_metric
 from entrojax.objectives.chain import add_penalty, add_term
 from entrojax.objectives.surrogates import reinforce_loss
@@ -20,16 +23,20 @@ from entrojax.types import Mean, Objective
 
 
 def bcpg(*, tau: float = 1e-3) -> Objective:
-  """Makes the surrogate; aggregate it with seq_mean_token_mean.
+  """Build BCPG's surrogate; aggregate it with seq_mean_token_mean.
 
-  Any other aggregation is another objective; a config that names one is
-  refused.
+  With any other aggregation it would be another objective, so a config that
+  names one is refused.
 
   Args:
-    tau: reward per nat that a response's log-prob has moved, >= 0.
+    tau: strength of the constraint, reward per nat by which the log-prob of a
+      response has moved, >= 0.
+
+  Returns:
+    A surrogate, an Objective that adds the term -A log pi and, as a penalty,
+    tau/2 Delta^2, divided equally among the tokens of the response.
   """
-  if not tau >= 0:
-    raise ValueError(f"bcpg.tau must not be negative, got {tau}")
+  require_at_least("bcpg.tau", tau, 0)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
@@ -37,7 +44,7 @@ def bcpg(*, tau: float = 1e-3) -> Objective:
     log_ratio = masked_sum(
       tokens.log_probs - tokens.old_log_probs, tokens.mask, axis=1
     )
-    # in equal shares to the tokens of its response, whose sum it then is
+    # equal shares for the tokens of a response: they add up to tau/2 Delta^2
     lengths = jnp.sum(tokens.mask, axis=1)
     share = divide(0.5 * tau * jnp.square(log_ratio), lengths)
     constraint = jnp.broadcast_to(share[:, None], loss.shape)
@@ -52,7 +59,8 @@ def bcpg(*, tau: float = 1e-3) -> Objective:
       ),
     }
     token_loss = add_term(token_loss, loss, tokens.mask, metrics)
-    # no member of the chain weighs it: a right step is as bound as a wrong one
+    # A penalty, so that no transform weighs it: the constraint holds for right
+    # steps as much as for wrong ones.
     return add_penalty(token_loss, constraint, tokens.mask, {})
 
   return objective

@@ -1,19 +1,25 @@
-"""CE-GPPO: tokens that PPO clips keep a bounded gradient.
+"""CE-GPPO: tokens that PPO would clip keep a bounded gradient.
 
     A < 0, r < 1 - clip_low:   L = -beta_low (1 - clip_low) (r / sg r) A
     A > 0, r > 1 + clip_high:  L = -beta_high (1 + clip_high) (r / sg r) A
     elsewhere:                 L = -A r
     where A < 0:               L = min(L, -A dual_clip)
 
-arXiv 2509.20712 and its released code; sg is stop_gradient.
+sg is stop_gradient: r / sg r has the value 1 and the gradient of log pi. arXiv
+2509.20712 and its released code.
 """
 
 import jax
 import jax.numpy as jnp
 
+from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
-from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
+from entrojax.objectives.surrogates import (
+  probability_ratio,
+  require_dual_clip,
+  unclipped_loss,
+)
 from entrojax.types import Objective
 
 
@@ -25,37 +31,34 @@ def ce_gppo(
   beta_high: float = 1.0,
   dual_clip: float | None = None,
 ) -> Objective:
-  """Makes the surrogate.
+  """Build CE-GPPO's surrogate.
+
+  With both betas 0 it has the gradients of PPO, with both 1 the values of PPO.
 
   Args:
-    clip_low: as in ppo_clip, in [0, 1].
-    clip_high: as in ppo_clip, >= 0.
-    beta_low: strength of clipped tokens at A < 0, >= 0; more lowers entropy.
-      0.5 at 1.5B and 0.75 at 7B in the paper.
-    beta_high: strength of clipped tokens at A > 0, >= 0; more raises entropy.
-      Both 0: PPO's gradients. Both 1: PPO's values.
-    dual_clip: as in ppo_clip.
+    clip_low: tokens with r < 1 - clip_low are bounded where A < 0, in [0, 1].
+    clip_high: tokens with r > 1 + clip_high are bounded where A > 0, >= 0.
+    beta_low: strength of the bounded tokens where A < 0, >= 0. More lowers the
+      entropy. The paper uses 0.5 at 1.5B and 0.75 at 7B parameters.
+    beta_high: strength of the bounded tokens where A > 0, >= 0. More raises
+      the entropy.
+    dual_clip: bound of the loss where A < 0, in units of |A|, above
+      1 + clip_high; None for no bound.
+
+  Returns:
+    A surrogate, an Objective that adds the term L.
   """
-  if not 0 <= clip_low <= 1:
-    raise ValueError(f"ce_gppo.clip_low must lie in [0, 1], got {clip_low}")
-  for name, value in (
-    ("clip_high", clip_high),
-    ("beta_low", beta_low),
-    ("beta_high", beta_high),
-  ):
-    if value < 0:
-      raise ValueError(f"ce_gppo.{name} must not be negative, got {value}")
-  if dual_clip is not None and dual_clip <= 1 + clip_high:
-    raise ValueError(
-      f"ce_gppo.dual_clip must be above 1 + clip_high = {1 + clip_high}, got "
-      f"{dual_clip}"
-    )
+  require_in("ce_gppo.clip_low", clip_low, "[0, 1]")
+  require_at_least("ce_gppo.clip_high", clip_high, 0)
+  require_at_least("ce_gppo.beta_low", beta_low, 0)
+  require_at_least("ce_gppo.beta_high", beta_high, 0)
+  require_dual_clip("ce_gppo.dual_clip", dual_clip, clip_high)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
     advantages = tokens.advantages
     ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
-    one = ratio / jax.lax.stop_gradient(ratio)  # its gradient is log pi's
+    one = ratio / jax.lax.stop_gradient(ratio)  # with the gradient of log pi
     below = (advantages < 0) & (ratio < 1 - clip_low)
     above = (advantages > 0) & (ratio > 1 + clip_high)
     bounded = jnp.where(

@@ -7,6 +7,7 @@ MiniMax-M1, arXiv 2506.13585. No token loses its gradient.
 
 import jax
 
+from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import clipped_loss, probability_ratio
@@ -14,16 +15,18 @@ from entrojax.types import Objective
 
 
 def cispo(*, clip_low: float = 0.2, clip_high: float = 0.28) -> Objective:
-  """Makes the surrogate.
+  """Build CISPO's surrogate.
 
   Args:
-    clip_low: the weight is at least 1 - clip_low, in [0, 1]; 1 = no bound.
-    clip_high: and at most 1 + clip_high, >= 0.
+    clip_low: the weight of a token is at least 1 - clip_low, in [0, 1]; 1 = no
+      lower bound.
+    clip_high: the weight of a token is at most 1 + clip_high, >= 0.
+
+  Returns:
+    A surrogate, an Objective that adds the term L.
   """
-  if not 0 <= clip_low <= 1:
-    raise ValueError(f"cispo.clip_low must lie in [0, 1], got {clip_low}")
-  if clip_high < 0:
-    raise ValueError(f"cispo.clip_high must not be negative, got {clip_high}")
+  require_in("cispo.clip_low", clip_low, "[0, 1]")
+  require_at_least("cispo.clip_high", clip_high, 0)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

@@ -1,13 +1,13 @@
-"""Clip-Cov and KL-Cov: the few tokens that drain the entropy are held back.
+"""Clip-Cov and KL-Cov: hold back the few tokens that drain the entropy.
 
     cov = (log pi - mean log pi) (A - mean A)        over the whole mini-batch
     Clip-Cov:  L = max(-A r, -A clip(r)) (1 - S),    S drawn where cov in bounds
-    KL-Cov:    L = -A r + kl_coef |log r| S,         S the highest cov
+    KL-Cov:    L = -A r + kl_coef |log r| S,         S = 1 on the highest cov
 
 "The Entropy Mechanism", arXiv 2505.22617 (KL-Cov: eq. 14), and its released
-code.
-Each is a surrogate of its own: it begins a chain, in the place of ppo_clip. S
-is a constant; denominators count every response token.
+code. Each of the two is a surrogate: it begins a chain in the place of
+ppo_clip. S, f32[B, T], is a constant, and denominators count every response
+token.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import warnings
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require_at_least, require_in, require_one_of
 from entrojax.entropy.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_penalty, add_term
@@ -38,29 +39,31 @@ def clip_cov(
   clip_low: float = 1.0,
   clip_high: float = 1.0,
 ) -> Objective:
-  """Makes Clip-Cov: a random few of the tokens of high covariance are dropped.
+  """Build Clip-Cov: drop a random few of the tokens of high covariance.
 
-  The value of a dropped token is 0, as in the released code; the paper's
-  listing keeps the value and drops the gradient alone.
+  Deviation: the value of a dropped token is 0, as in the released code. The
+  paper's listing keeps the value and drops only the gradient.
 
   Args:
-    fraction: of all response tokens, how many to drop: max(1, floor(f N)), as
-      far as there are candidates; 0 = none.
-    cov_low: candidates have a covariance above it, nats.
-    cov_high: and below it, nats. Tokens that PPO clips are no candidates.
+    fraction: share of all response tokens to drop, in [0, 1]: max(1, floor(f
+      N)) of N tokens, or all candidates if there are fewer; 0 = none.
+    cov_low: candidates have a covariance above this, nats. Tokens that PPO
+      clips are not candidates.
+    cov_high: candidates have a covariance below this, nats.
     clip_low: the ratio is clipped below at 1 - clip_low, in [0, 1].
-    clip_high: and above at 1 + clip_high, >= 0; 1 and 1 in the scripts of the
-      paper, so that PPO's clip hardly binds.
+    clip_high: the ratio is clipped above at 1 + clip_high, >= 0. The paper's
+      scripts set both to 1, so that PPO's clip hardly binds.
+
+  Returns:
+    A surrogate, an Objective that adds the term L.
   """
-  _check_fraction("clip_cov.fraction", fraction)
+  _require_fraction("clip_cov.fraction", fraction)
   if not cov_low < cov_high:
     raise ValueError(
       f"clip_cov.cov_low must be below cov_high = {cov_high}, got {cov_low}"
     )
-  if not 0 <= clip_low <= 1:
-    raise ValueError(f"clip_cov.clip_low must lie in [0, 1], got {clip_low}")
-  if clip_high < 0:
-    raise ValueError(f"clip_cov.clip_high must be >= 0, got {clip_high}")
+  require_in("clip_cov.clip_low", clip_low, "[0, 1]")
+  require_at_least("clip_cov.clip_high", clip_high, 0)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient
@@ -89,6 +92,7 @@ def clip_cov(
   return objective
 
 
+# of x = log pi_old - log pi
 _KL_FORMS: dict[str, Callable[[Array], Array]] = {
   "abs": absolute,
   "k2": k2,
@@ -99,25 +103,27 @@ _KL_FORMS: dict[str, Callable[[Array], Array]] = {
 def kl_cov(
   *, fraction: float = 2e-3, kl_coef: float = 1.0, kl_form: str = "abs"
 ) -> Objective:
-  """Makes KL-Cov: tokens of the highest covariance are pulled back.
+  """Build KL-Cov: pull the tokens of highest covariance back.
 
-  The ratio is not clipped. The pull is to the sampling policy, so it needs
-  more than one update per rollout batch: at the first it is 0.
+  The ratio is not clipped. The pull is towards the sampling policy, so it is 0
+  at the first update after a rollout and needs more than one update per
+  rollout batch.
 
   Args:
-    fraction: of all response tokens, how many to pull: max(1, floor(f N)); 0 =
-      none. Where all covariances are equal (no advantages), the first ones.
+    fraction: share of all response tokens to pull, in [0, 1]: max(1, floor(f
+      N)) of N tokens; 0 = none. If all covariances are equal (no advantages),
+      the first tokens are pulled.
     kl_coef: loss per nat, >= 0.
-    kl_form: "abs", |log pi_old - log pi|, as released; "k2" or "k3", the
+    kl_form: "abs" is |log pi_old - log pi|, as released. "k2" and "k3" are
       estimators of the paper's KL(pi_old || pi) on samples of pi_old.
+
+  Returns:
+    A surrogate, an Objective that adds the term -A r and the pull as a
+    penalty, >= 0.
   """
-  _check_fraction("kl_cov.fraction", fraction)
-  if kl_coef < 0:
-    raise ValueError(f"kl_cov.kl_coef must not be negative, got {kl_coef}")
-  if kl_form not in _KL_FORMS:
-    raise ValueError(
-      f"kl_cov.kl_form must be one of {sorted(_KL_FORMS)}, got {kl_form!r}"
-    )
+  _require_fraction("kl_cov.fraction", fraction)
+  require_at_least("kl_cov.kl_coef", kl_coef, 0)
+  require_one_of("kl_cov.kl_form", kl_form, _KL_FORMS)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
@@ -141,13 +147,12 @@ def kl_cov(
   return objective
 
 
-def _check_fraction(name: str, fraction: float) -> None:
-  """Refuses what is no fraction, and warns of what looks like a percentage."""
-  if not 0 <= fraction <= 1:
-    raise ValueError(f"{name} must lie in [0, 1], got {fraction}")
+def _require_fraction(name: str, fraction: float) -> None:
+  """Raise ValueError outside [0, 1]; warn if it looks like a percentage."""
+  require_in(name, fraction, "[0, 1]")
   if fraction > _LARGE_FRACTION:
     warnings.warn(
       f"{name} = {fraction} touches {fraction:.0%} of all tokens, the paper "
-      "0.02% to 0.2%: a percent was meant? It is a fraction",
+      "0.02% to 0.2%. It is a fraction: was a percentage meant?",
       stacklevel=3,
     )

@@ -1,18 +1,20 @@
-"""EntroPIC's term: positive and negative samples weighted by the controller.
+"""EntroPIC's term: a controller weighs positive against negative samples.
 
     L = coefficient * aggregate(-r |A|, over tokens with pi > min_probability)
 
-Below the target the coefficient is negative: probable tokens of right answers
-are damped, probable tokens of wrong answers pushed down harder, and entropy
-rises. EntroPIC, arXiv 2511.15248; the controller is control.entropic_pi.
+While the entropy is below its target, the coefficient is negative. Probable
+tokens of right answers are then damped, probable tokens of wrong answers are
+pushed down harder, and the entropy rises. EntroPIC, arXiv 2511.15248. The
+controller is control.entropic_pi.
 """
 
 import math
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require_in, require_one_of
 from entrojax.masking import scalar_metric, share_metric
-from entrojax.objectives.chain import add_term, driven
+from entrojax.objectives.chain import add_term, require_coefficient
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import Objective
 
@@ -20,29 +22,29 @@ from entrojax.types import Objective
 def entropic(
   *, min_probability: float = 0.95, norm: str = "selected"
 ) -> Objective:
-  """Makes EntroPIC's term; add it after a surrogate.
+  """Build EntroPIC's term; put it after a surrogate.
 
   The ratio is not clipped, as in the released code.
 
   Args:
-    min_probability: the term acts on tokens above this probability, in [0, 1);
-      0.95 in the released code, 0 = all tokens, the paper's (1 +- a) weights.
-    norm: what the term's denominator counts. "selected": the tokens it acts
-      on, as released, so that its weight on a token is a N / N_selected and
-      can turn the sign of a positive sample. "all": every response token, so
-      that weights stay in [0, 2] while |a| <= 1.
+    min_probability: the term acts on tokens above this probability, in [0, 1).
+      The released code uses 0.95. With 0 it acts on all tokens: these are the
+      paper's weights 1 +- a, where a is the coefficient.
+    norm: which tokens the term's denominator counts. "selected": those it acts
+      on, as released. With N tokens its weight on a token is then a N /
+      N_selected and can turn the sign of a positive sample. "all": every
+      response token, so that weights stay in [0, 2] while |a| <= 1.
+
+  Returns:
+    A term, an Objective that adds -coefficient r |A| on the selected tokens.
   """
-  if not 0 <= min_probability < 1:
-    raise ValueError(
-      f"entropic.min_probability must lie in [0, 1), got {min_probability}"
-    )
-  if norm not in ("selected", "all"):
-    raise ValueError(f"entropic.norm must be 'selected' or 'all', got {norm!r}")
+  require_in("entropic.min_probability", min_probability, "[0, 1)")
+  require_one_of("entropic.norm", norm, ("selected", "all"))
   threshold = math.log(min_probability) if min_probability else -math.inf
 
   def objective(tokens, token_loss, coefficient, key):
     del key
-    coefficient = driven(coefficient, "entropic")
+    coefficient = require_coefficient(coefficient, "entropic")
     selected = tokens.mask * (tokens.log_probs > threshold)
     ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
     loss = coefficient * unclipped_loss(ratio, jnp.abs(tokens.advantages))

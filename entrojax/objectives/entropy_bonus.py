@@ -1,16 +1,24 @@
-"""The entropy bonus: L = -entropy_coef * aggregate(H), H exact, in nats.
+"""The entropy bonus: L = -entropy_coef * aggregate(H).
 
-The term's gradient flows through the entropies (A3C, arXiv 1602.01783, sec. 4).
+H is exact, in nats, and the gradient flows through it (A3C, arXiv 1602.01783,
+sec. 4).
 """
 
+from entrojax.arguments import require_at_least
 from entrojax.objectives.chain import add_penalty
 from entrojax.types import Objective
 
 
 def entropy_bonus(*, entropy_coef: float) -> Objective:
-  """Makes the bonus; `entropy_coef` >= 0 in units of loss per nat."""
-  if not entropy_coef >= 0:
-    raise ValueError(f"entropy_coef must not be negative, got {entropy_coef}")
+  """Build the entropy bonus; put it after a surrogate.
+
+  Args:
+    entropy_coef: loss per nat, >= 0; more raises the entropy.
+
+  Returns:
+    A penalty, an Objective that adds -entropy_coef H.
+  """
+  require_at_least("entropy_bonus.entropy_coef", entropy_coef, 0)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

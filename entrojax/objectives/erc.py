@@ -1,9 +1,10 @@
-"""ERC: tokens whose entropy has moved too far stop learning.
+"""ERC, entropy ratio clipping: stop tokens whose entropy has moved too far.
 
-    q = (H + 1e-8) / (H_old + 1e-8);  gradient 0 where not low < q < high
+    q = (H + 1e-8) / (H_old + 1e-8);   gradient 0 unless low < q < high
 
-Entropy ratio clipping, arXiv 2512.05591, and its released code. The value and
-the denominator stay. H is exact, of the whole distribution.
+arXiv 2512.05591 and its released code. Only the gradient of a stopped token
+changes: its value and the denominator stay. H is exact, over the whole
+vocabulary.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from entrojax.arguments import require_in
 from entrojax.masking import share_metric
 from entrojax.objectives.chain import map_terms
 from entrojax.types import Objective, Term
@@ -19,18 +21,21 @@ _EPSILON = 1e-8  # nats
 
 
 def erc(*, low: float = 0.95, high: float = 1.05) -> Objective:
-  """Makes the clipping; put it right after a surrogate.
+  """Build the entropy ratio clipping; put it right after a surrogate.
 
-  It needs more than one update per rollout batch: at the first, q is 1.
+  At the first update after a rollout q is 1, so it needs more than one update
+  per rollout batch.
 
   Args:
-    low: the least entropy ratio that learns, in [0, 1).
-    high: the largest, above 1.
+    low: tokens learn above this entropy ratio, in [0, 1).
+    high: tokens learn below this entropy ratio, > 1; inf = no upper bound.
+
+  Returns:
+    A transform, an Objective that stops the gradient of tokens outside the
+    band.
   """
-  if not 0 <= low < 1:
-    raise ValueError(f"erc.low must lie in [0, 1), got {low}")
-  if not high > 1:
-    raise ValueError(f"erc.high must be above 1, got {high}")
+  require_in("erc.low", low, "[0, 1)")
+  require_in("erc.high", high, "(1, inf]")
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

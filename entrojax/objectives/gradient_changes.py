@@ -1,8 +1,9 @@
-"""What each member of a chain does to the gradient: is it doing anything?
+"""Measure how much each member of a chain changes the gradient.
 
-A member is measured against the chain up to it; the first one, the surrogate,
-against the plain policy gradient -A r. The gradient is the loss's in the
-log-probs and entropies of the mini-batch, before it goes back into the model.
+The gradient is taken with respect to the mini-batch's log-probs and entropies,
+before it is propagated into the model. Each member is compared with the chain
+that ends before it. The first one, the surrogate, is compared with the plain
+policy gradient of -A r. A change of 0 means that the member does nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from entrojax.objectives.chain import add_term, chain
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import Array, Metrics, Objective, ScoredTokens, TokenLoss
 
-# of the largest entry: float32 sums in another order differ by less
+# Relative to the largest entry. Float32 sums in another order differ by less.
 _ROUNDING = 1e-5
 
 # (objective, log_probs, entropy) -> (loss f32[], metrics)
@@ -25,17 +26,18 @@ Loss = Callable[[Objective, Array, Array], tuple[Array, Metrics]]
 def gradient_changes(
   members: Mapping[str, Objective], loss_of: Loss, tokens: ScoredTokens
 ) -> Metrics:
-  """Measures what each member changes.
+  """Compute how much each member changes the gradient.
 
   Args:
-    members: of a chain, by name, in order.
-    loss_of: the loss of an objective on the mini-batch, with the same key and
-      coefficient for all.
+    members: the members of a chain by name, in order.
+    loss_of: computes the loss of an objective on the mini-batch, with the same
+      key and coefficient for all.
     tokens: the mini-batch.
 
   Returns:
-    For each member `<name>/gradient_change`, |g - g_before| / |g_before|, and
-    `<name>/gradient_touched`, the share of tokens whose gradient it changed.
+    Two metrics for each member: `<name>/gradient_change`, which is |g -
+    g_before| / |g_before|, and `<name>/gradient_touched`, the share of tokens
+    whose gradient it changed, in [0, 1].
   """
   gradient_of = lambda objective: jax.grad(
     lambda log_probs, entropy: loss_of(objective, log_probs, entropy)[0],
@@ -43,10 +45,10 @@ def gradient_changes(
   )(tokens.log_probs, tokens.entropy)
 
   metrics = {}
-  before, so_far = gradient_of(_plain), []
+  before, prefix = gradient_of(_policy_gradient), []
   for name, member in members.items():
-    so_far.append(member)
-    after = gradient_of(chain(*so_far))
+    prefix.append(member)
+    after = gradient_of(chain(*prefix))
     difference = jax.tree.map(lambda a, b: jnp.abs(a - b), after, before)
     largest = jnp.max(jnp.abs(jnp.stack([*before, *after])))
     touched = jnp.maximum(*difference) > _ROUNDING * largest
@@ -61,13 +63,14 @@ def gradient_changes(
 
 
 def _norm(gradients: tuple[Array, Array]) -> Array:
+  """Compute the norm of both gradients together, f32[]."""
   return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in gradients))
 
 
-def _plain(
+def _policy_gradient(
   tokens: ScoredTokens, token_loss: TokenLoss, coefficient: Array, key: Array
 ) -> TokenLoss:
-  """The objective that others are measured against: -A r."""
+  """Add the term -A r: the objective that a surrogate is compared with."""
   del coefficient, key
   ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
   loss = unclipped_loss(ratio, tokens.advantages)

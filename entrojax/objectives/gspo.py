@@ -1,37 +1,40 @@
-"""GSPO: one ratio for a whole sequence, clipped like PPO's.
+"""GSPO: one ratio for a whole sequence, clipped as in PPO.
 
     s_i = exp(mean_t (log pi - log pi_old)),  L = max(-A s, -A clip(s))
 
-GSPO-token, arXiv 2507.18071, sec. 4.3: the value of s is the sequence's, its
-gradient reaches each token's own log-probability.
+GSPO-token, arXiv 2507.18071, sec. 4.3: the value of s belongs to the sequence,
+and its gradient reaches the log-prob of each token. log s is capped at 10.
 """
 
 import jax
 import jax.numpy as jnp
 
+from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import masked_mean, mean_metric, share_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import clipped_loss, unclipped_loss
 from entrojax.types import Objective
 
-_MAX_LOG_RATIO = 10.0  # as in verl
+_MAX_LOG_RATIO = 10.0  # nats, as in verl
 
 
 def gspo(*, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Objective:
-  """Makes the surrogate; aggregate it with seq_mean_token_mean.
+  """Build GSPO's surrogate; aggregate it with seq_mean_token_mean.
 
-  Any other aggregation is another objective; a config that names one is
-  refused.
+  With any other aggregation it would be another objective, so a config that
+  names one is refused.
 
   Args:
     clip_low: the ratio is clipped below at 1 - clip_low, in [0, 1].
-    clip_high: and above at 1 + clip_high, >= 0. Sequence ratios stay much
-      nearer to 1 than those of tokens.
+    clip_high: the ratio is clipped above at 1 + clip_high, >= 0. The ratio of
+      a sequence stays much nearer to 1 than the ratio of a token, so both
+      bounds are small.
+
+  Returns:
+    A surrogate, an Objective that adds the term L.
   """
-  if not 0 <= clip_low <= 1:
-    raise ValueError(f"gspo.clip_low must lie in [0, 1], got {clip_low}")
-  if clip_high < 0:
-    raise ValueError(f"gspo.clip_high must not be negative, got {clip_high}")
+  require_in("gspo.clip_low", clip_low, "[0, 1]")
+  require_at_least("gspo.clip_high", clip_high, 0)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

@@ -1,40 +1,41 @@
-"""Negative sample augmentation: right steps of wrong responses.
+"""Negative sample augmentation: spare the right steps of wrong responses.
 
     A <- beta A    for tokens of steps judged right in wrong responses
 
-BCPG-NSA, arXiv 2505.14403: beta = 1 is what it stands after, 0 leaves those
-tokens out of the policy gradient, below 0 rewards them. Denominators count
-every token, and penalties stay as they are.
+BCPG-NSA, arXiv 2505.14403. beta = 1 is the surrogate before it, 0 leaves those
+tokens out of the policy gradient, and a beta below 0 rewards them. Denominators
+count every token, and penalties stay as they are.
 """
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import scale_loss
 from entrojax.types import Array, Objective, ScoredTokens
 
 
 class MissingStepsError(ValueError):
-  """A member of the chain needs step_ok and none was given."""
+  """Raised if a member of the chain needs step_ok and there is none."""
 
 
 def negative_sample_augmentation(*, beta: float = 0.5) -> Objective:
-  """Makes the weighting; put it right after a surrogate.
+  """Build the weighting of marked tokens; put it right after a surrogate.
 
-  Marks count where the advantage is negative: those in right responses do not.
+  Only marks at a negative advantage count: those in right responses do not.
 
   Args:
-    beta: what is left of the advantage, in [-1, 1].
+    beta: factor on the advantage of the marked tokens, in [-1, 1].
+
+  Returns:
+    A transform, an Objective that multiplies the loss of marked tokens by beta.
   """
-  if not -1 <= beta <= 1:
-    raise ValueError(
-      f"negative_sample_augmentation.beta must lie in [-1, 1], got {beta}"
-    )
+  require_in("negative_sample_augmentation.beta", beta, "[-1, 1]")
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
     negative = tokens.advantages < 0
-    marked = (_steps(tokens) > 0) & negative
+    marked = (_step_marks(tokens) > 0) & negative
     metrics = {
       "negative_sample_augmentation/touched": share_metric(marked, tokens.mask),
       "negative_sample_augmentation/right_in_wrong": mean_metric(
@@ -46,7 +47,8 @@ def negative_sample_augmentation(*, beta: float = 0.5) -> Objective:
   return objective
 
 
-def _steps(tokens: ScoredTokens) -> Array:
+def _step_marks(tokens: ScoredTokens) -> Array:
+  """Return step_ok, f32[B, T], 1 = of a right step, or raise if it is None."""
   if tokens.step_ok is None:
     raise MissingStepsError(
       "negative_sample_augmentation needs step_ok: no judge has read the "

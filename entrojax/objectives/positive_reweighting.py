@@ -1,25 +1,30 @@
-"""Positive-advantage reweighting: right answers pull with a controlled weight.
+"""Positive-advantage reweighting: a controller weighs the right answers.
 
     L <- w L,     w = coefficient where A > 0, 1 elsewhere
 
-arXiv 2511.05993: tokens of positive advantage drive the entropy down. The
-coefficient is the controller's: control.entropy_guided, control.stage_schedule
-or control.epoch_schedule. Denominators count every token.
+arXiv 2511.05993: tokens of positive advantage drive the entropy down, so their
+weight controls it. The coefficient comes from control.entropy_guided,
+control.stage_schedule or control.epoch_schedule. Denominators count every
+token.
 """
 
 import jax.numpy as jnp
 
 from entrojax.masking import scalar_metric, share_metric
-from entrojax.objectives.chain import driven, scale_loss
+from entrojax.objectives.chain import require_coefficient, scale_loss
 from entrojax.types import Objective
 
 
 def positive_reweighting() -> Objective:
-  """Makes the weighting; put it right after a surrogate."""
+  """Build the weighting of positive advantages; put it right after a surrogate.
+
+  Returns:
+    A transform, an Objective that multiplies each loss by w.
+  """
 
   def objective(tokens, token_loss, coefficient, key):
     del key
-    coefficient = driven(coefficient, "positive_reweighting")
+    coefficient = require_coefficient(coefficient, "positive_reweighting")
     positive = tokens.advantages > 0
     metrics = {
       "positive_reweighting/touched": share_metric(positive, tokens.mask),

@@ -1,4 +1,4 @@
-"""PPO's clipped surrogate with a decoupled range and the dual clip.
+"""PPO's clipped surrogate, with two clip bounds and the dual clip.
 
     L = max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high))
     where A < 0:  L = min(L, -A dual_clip)
@@ -9,11 +9,13 @@ PPO: arXiv 1707.06347, eq. 7. Decoupled range (Clip-Higher): DAPO, arXiv
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import (
   clipped_loss,
   probability_ratio,
+  require_dual_clip,
   unclipped_loss,
 )
 from entrojax.types import Objective
@@ -25,23 +27,20 @@ def ppo_clip(
   clip_high: float = 0.2,
   dual_clip: float | None = None,
 ) -> Objective:
-  """Makes the clipped surrogate.
+  """Build PPO's clipped surrogate.
 
   Args:
     clip_low: the ratio is clipped below at 1 - clip_low, in [0, 1].
     clip_high: the ratio is clipped above at 1 + clip_high, >= 0.
-    dual_clip: bound of the loss at negative advantages, in units of |A|, above
-      1 + clip_high; None for no bound. 3 in verl, 10 in DAPO.
+    dual_clip: bound of the loss where A < 0, in units of |A|, above
+      1 + clip_high; None for no bound. verl uses 3, DAPO 10.
+
+  Returns:
+    A surrogate, an Objective that adds the term L.
   """
-  if not 0 <= clip_low <= 1:
-    raise ValueError(f"clip_low must lie in [0, 1], got {clip_low}")
-  if not clip_high >= 0:
-    raise ValueError(f"clip_high must not be negative, got {clip_high}")
-  if dual_clip is not None and dual_clip <= 1 + clip_high:
-    raise ValueError(
-      f"dual_clip must be above 1 + clip_high = {1 + clip_high}, got "
-      f"{dual_clip}"
-    )
+  require_in("ppo_clip.clip_low", clip_low, "[0, 1]")
+  require_at_least("ppo_clip.clip_high", clip_high, 0)
+  require_dual_clip("ppo_clip.dual_clip", dual_clip, clip_high)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

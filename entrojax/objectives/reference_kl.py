@@ -1,9 +1,11 @@
-"""A penalty on the divergence from the reference policy, x = log pi - log ref.
+"""A penalty on the divergence from the reference policy.
 
+    x = log pi - log pi_ref
     k1 = x;  k2 = x^2 / 2;  k3 = exp(-x) + x - 1
+    L = kl_coef * aggregate(k), over all response tokens
 
-Estimators: J. Schulman, "Approximating KL divergence" (2020). The loss adds
-kl_coef * aggregate(k) over all response tokens.
+Estimators of KL(pi || pi_ref): J. Schulman, "Approximating KL divergence"
+(2020).
 """
 
 from collections.abc import Callable
@@ -11,45 +13,53 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from entrojax.arguments import require_at_least, require_one_of
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_penalty
 from entrojax.types import Array, Objective, ScoredTokens
 
 
 def k1(x: Array) -> Array:
-  """Returns x: unbiased, of any sign; its on-policy gradient averages to 0."""
+  """Return x, unbiased, of either sign.
+
+  Its on-policy gradient averages to 0.
+  """
   return x
 
 
 def k2(x: Array) -> Array:
-  """Returns x^2 / 2: its on-policy gradient is the reverse KL's."""
+  """Compute x^2 / 2 >= 0: its on-policy gradient is the reverse KL's."""
   return 0.5 * jnp.square(x)
 
 
 def k3(x: Array) -> Array:
-  """Returns exp(-x) + x - 1 >= 0, x clipped to +-20 and the value to 10."""
+  """Compute exp(-x) + x - 1 >= 0, with x clipped to +-20, the value to 10."""
   x = jnp.clip(x, -20.0, 20.0)
   return jnp.minimum(jnp.exp(-x) + x - 1.0, 10.0)
 
 
 def absolute(x: Array) -> Array:
-  """Returns |x| with gradient 0 at 0, where jnp.abs has +1.
+  """Compute |x| with gradient 0 at 0, where jnp.abs has gradient 1.
 
-  At the first update after a rollout, current and sampling policy are the same
+  At the first update after a rollout, the current policy is the sampling policy
   and x is 0 everywhere: a penalty must not push there.
   """
   return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
 class MissingReferenceError(ValueError):
-  """A member of the chain needs ref_log_probs and none were given."""
+  """Raised if a member of the chain needs ref_log_probs and there are none."""
 
 
 def reference_log_probs(tokens: ScoredTokens, member: str) -> Array:
-  """Returns the reference policy's log-probs, nats.
+  """Return the reference policy's log-probs, f32[B, T], nats.
+
+  Args:
+    tokens: the mini-batch.
+    member: name of the member that needs them, for the message.
 
   Raises:
-    MissingReferenceError: there are none; the message names the member.
+    MissingReferenceError: the mini-batch has none.
   """
   if tokens.ref_log_probs is None:
     raise MissingReferenceError(
@@ -66,13 +76,18 @@ _ESTIMATORS: dict[str, Callable[[Array], Array]] = {
 
 
 def reference_kl(*, kl_coef: float, estimator: str = "k3") -> Objective:
-  """Makes the penalty; `kl_coef` >= 0, `estimator` k1, k2 or k3."""
-  if not kl_coef >= 0:
-    raise ValueError(f"kl_coef must not be negative, got {kl_coef}")
-  if estimator not in _ESTIMATORS:
-    raise ValueError(
-      f"estimator must be one of {sorted(_ESTIMATORS)}, got {estimator!r}"
-    )
+  """Build the KL penalty; put it after a surrogate.
+
+  Args:
+    kl_coef: loss per nat, >= 0; more holds the policy nearer to the reference.
+    estimator: "k1", "k2" or "k3".
+
+  Returns:
+    A penalty, an Objective that adds kl_coef k. It raises
+    MissingReferenceError if the tokens have no ref_log_probs.
+  """
+  require_at_least("reference_kl.kl_coef", kl_coef, 0)
+  require_one_of("reference_kl.estimator", estimator, _ESTIMATORS)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

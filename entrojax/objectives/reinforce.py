@@ -7,7 +7,11 @@ from entrojax.types import Objective
 
 
 def reinforce() -> Objective:
-  """Makes the REINFORCE objective; right for one update per rollout only."""
+  """Build REINFORCE, which is right for one update per rollout only.
+
+  Returns:
+    A surrogate, an Objective that adds the term L.
+  """
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

@@ -1,8 +1,9 @@
-"""Which tokens of a mini-batch a method touches: k best, k drawn, a quantile.
+"""Select tokens of a mini-batch: the k highest, k at random, or a quantile.
 
-Scores and masks are f32[B, T]; a selection is f32[B, T], 1 = selected, and a
-constant. The number k may be an array: ranks need no static k, and ties go to
-the lower index.
+Scores and masks are f32[B, T]. A selection is f32[B, T], 1 = selected, and a
+constant. The number k, f32[], may be computed from the mini-batch: tokens are
+selected by rank, so k need not be static. Of equal scores, the one at the lower
+index ranks higher.
 """
 
 import chex
@@ -11,24 +12,30 @@ import jax.numpy as jnp
 
 from entrojax.types import Array
 
-# float32 rounds fraction * count by less: 0.2 * 15 is 3, not 3.0000002
+# Above the float32 rounding of fraction * count: 0.2 * 15 is 3, not 3.0000002.
 _ROUNDING = 3e-7
 
 
 def floor_share(fraction: float, count: Array) -> Array:
-  """Returns max(1, floor(fraction * count)), and 0 for a fraction of 0."""
+  """Compute max(1, floor(fraction * count)), and 0 for a fraction of 0."""
   k = jnp.floor(fraction * count * (1 + _ROUNDING))
   return jnp.maximum(k, 1.0) if fraction > 0 else jnp.zeros_like(k)
 
 
 def ceil_share(fraction: float, count: Array) -> Array:
-  """Returns ceil(fraction * count), at most count."""
+  """Compute ceil(fraction * count), at most count."""
   k = jnp.ceil(fraction * count * (1 - _ROUNDING))
   return jnp.minimum(k, count)
 
 
 def highest(scores: Array, candidates: Array, k: Array) -> Array:
-  """Selects the min(k, number of candidates) candidates of highest score."""
+  """Select the min(k, number of candidates) candidates of highest score.
+
+  Args:
+    scores: f32[B, T].
+    candidates: f32[B, T], 1 = may be selected.
+    k: f32[].
+  """
   chex.assert_equal_shape([scores, candidates])
   scores = jnp.where(candidates > 0, jax.lax.stop_gradient(scores), -jnp.inf)
   order = jnp.argsort(-scores.ravel(), stable=True)
@@ -37,7 +44,7 @@ def highest(scores: Array, candidates: Array, k: Array) -> Array:
 
 
 def random_subset(key: Array, candidates: Array, k: Array) -> Array:
-  """Selects min(k, number of candidates) candidates, all sets as likely.
+  """Select min(k, number of candidates) candidates, all sets equally likely.
 
   Args:
     key: consumed.
@@ -48,22 +55,27 @@ def random_subset(key: Array, candidates: Array, k: Array) -> Array:
 
 
 def above_quantile(scores: Array, mask: Array, share: float) -> Array:
-  """Selects the tokens whose score is at least the quantile of 1 - share.
+  """Select the tokens whose score is at least the quantile of 1 - share.
 
-  The quantile is interpolated linearly; ties with it are all selected.
+  The quantile is interpolated linearly. All scores equal to it are selected.
+
+  Args:
+    scores: f32[B, T].
+    mask: f32[B, T], 1 = counted.
+    share: about this share of the counted tokens is selected, in [0, 1].
   """
   chex.assert_equal_shape([scores, mask])
   scores = jax.lax.stop_gradient(scores)
   ordered = jnp.sort(jnp.where(mask > 0, scores, jnp.inf).ravel())
   last = jnp.maximum(jnp.sum(mask) - 1, 0)
-  place = (1 - share) * last
-  nearest = jnp.round(place)
-  place = jnp.where(
-    jnp.abs(place - nearest) <= _ROUNDING * last, nearest, place
+  position = (1 - share) * last
+  nearest = jnp.round(position)
+  position = jnp.where(
+    jnp.abs(position - nearest) <= _ROUNDING * last, nearest, position
   )
-  below = ordered[jnp.floor(place).astype(jnp.int32)]
-  above = ordered[jnp.ceil(place).astype(jnp.int32)]
-  part = place - jnp.floor(place)
-  # one place: no difference to take, which may be inf - inf
+  below = ordered[jnp.floor(position).astype(jnp.int32)]
+  above = ordered[jnp.ceil(position).astype(jnp.int32)]
+  part = position - jnp.floor(position)
+  # At a whole position there is nothing to add: above - below may be inf - inf.
   between = jnp.where(part > 0, above - below, 0.0)
   return ((scores >= below + part * between) & (mask > 0)).astype(jnp.float32)

@@ -1,17 +1,18 @@
 """SENT's token level: a KL penalty on tokens of low entropy.
 
     L = beta_t KL_t,     beta_t = beta_high  low entropy, high covariance
-                                  beta_low   low entropy, the others
+                                  beta_low   low entropy, other tokens
                                   0          elsewhere
 
-SENT, arXiv 2512.04359, and its released code, which does something else: two
-functions. Both are terms to add after a surrogate. The sets are constants,
-taken over the whole mini-batch by rank, so that ties split by place and equal
-entropies do not empty them; denominators count every token.
+SENT, arXiv 2512.04359. Its released code does something else, so there are two
+functions, `sent` and `sent_released`. The sets are constants, selected by rank
+over the whole mini-batch: of equal entropies the first tokens are selected, so
+that the sets are not empty. Denominators count every token.
 """
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require_at_least, require_in
 from entrojax.entropy.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_penalty
@@ -27,23 +28,27 @@ def sent(
   beta_low: float = 0.05,
   beta_high: float = 0.2,
 ) -> Objective:
-  """Makes the paper's penalty, KL (k3) to the reference policy.
+  """Build the paper's penalty, KL (k3) to the reference policy.
 
-  Covariance is that of token_covariance over the tokens with A != 0: a group
-  without a signal does not move the means. High covariance is positive
-  covariance at least: where all A are equal, no token is of high covariance.
+  The covariance is token_covariance over the tokens with A != 0, so that a
+  group without a signal does not move the means. Only tokens of positive
+  covariance can be of high covariance: if all A are equal, there is none.
 
-  Deviation: the paper's thresholds and betas are not known to us; the defaults
+  Deviation: the paper's thresholds and betas are not known to us. The defaults
   are the constants of the released code.
 
   Args:
-    low_fraction: of all response tokens, how many are of low entropy:
-      max(1, floor(f N)), in [0, 1]; 0 = none.
-    cov_fraction: of those, how many are of high covariance, likewise.
+    low_fraction: share of all response tokens that are of low entropy, in
+      [0, 1]: max(1, floor(f N)) of N tokens; 0 = none.
+    cov_fraction: share of those that are of high covariance, in [0, 1]:
+      max(1, floor(f n)) of n tokens; 0 = none.
     beta_low: loss per nat, >= 0.
-    beta_high: loss per nat, >= 0; above beta_low in the paper.
+    beta_high: loss per nat, at least beta_low; above it in the paper.
+
+  Returns:
+    A penalty, an Objective that adds L >= 0.
   """
-  _check("sent", low_fraction, cov_fraction, beta_low, beta_high)
+  _require_settings("sent", low_fraction, cov_fraction, beta_low, beta_high)
   if beta_high < beta_low:
     raise ValueError(
       f"sent.beta_high = {beta_high} must not be below beta_low = {beta_low}"
@@ -71,27 +76,35 @@ def sent_released(
   beta_low: float = 0.05,
   beta_high: float = 0.2,
 ) -> Objective:
-  """Makes the released code's penalty, |log pi - log pi_old|, on few tokens.
+  """Build the released code's penalty, |log pi - log pi_old|, on few tokens.
 
-  Of the tokens of low entropy, those of highest covariance are pulled to the
-  sampling policy with beta_high, those of lowest covariance with beta_low, a
-  token of both with beta_low, and all others not at all. The covariance is
-  centred within the low set. It needs more than one update per rollout batch:
-  at the first it is 0.
+  Among the tokens of low entropy, the few of highest covariance are pulled to
+  the sampling policy with beta_high, and the few of lowest covariance with
+  beta_low. A token that is among both is pulled with beta_low, and all other
+  tokens are not pulled. The means in the covariance are taken over the tokens
+  of low entropy.
 
-  The released surrogate is not clipped (kl_cov with fraction 0 is that), and
-  reference_kl with kl_coef 1e-3 stands beside it.
+  At the first update after a rollout the penalty is 0, so it needs more than
+  one update per rollout batch. The released surrogate is not clipped: use
+  kl_cov with fraction 0, and reference_kl with kl_coef 1e-3 beside it.
 
-  Deviation: the released code indexes with an integer mask, so that its
-  covariances belong to other tokens; this is what it means to do.
+  Deviation: the released code indexes with an integer mask, so its covariances
+  belong to other tokens. This is what it means to do.
 
   Args:
-    low_fraction: as in sent.
-    cov_fraction: of the low set, how many at either end: max(1, floor(f n)).
+    low_fraction: share of all response tokens that are of low entropy, in
+      [0, 1]: max(1, floor(f N)) of N tokens; 0 = none.
+    cov_fraction: share of those at either end of the covariances, in [0, 1]:
+      max(1, floor(f n)) of n tokens; 0 = none.
     beta_low: loss per nat, >= 0; 0.1 * 0.5 as released.
     beta_high: loss per nat, >= 0; 0.1 * 2 as released.
+
+  Returns:
+    A penalty, an Objective that adds L >= 0.
   """
-  _check("sent_released", low_fraction, cov_fraction, beta_low, beta_high)
+  _require_settings(
+    "sent_released", low_fraction, cov_fraction, beta_low, beta_high
+  )
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
@@ -108,46 +121,46 @@ def sent_released(
   return objective
 
 
-def _check(
-  name: str,
+def _require_settings(
+  member: str,
   low_fraction: float,
   cov_fraction: float,
   beta_low: float,
   beta_high: float,
 ) -> None:
-  for leaf, value in (
-    ("low_fraction", low_fraction),
-    ("cov_fraction", cov_fraction),
-  ):
-    if not 0 <= value <= 1:
-      raise ValueError(f"{name}.{leaf} must lie in [0, 1], got {value}")
-  for leaf, value in (("beta_low", beta_low), ("beta_high", beta_high)):
-    if not value >= 0:
-      raise ValueError(f"{name}.{leaf} must not be negative, got {value}")
+  """Raise ValueError for the first setting that is out of its range."""
+  require_in(f"{member}.low_fraction", low_fraction, "[0, 1]")
+  require_in(f"{member}.cov_fraction", cov_fraction, "[0, 1]")
+  require_at_least(f"{member}.beta_low", beta_low, 0)
+  require_at_least(f"{member}.beta_high", beta_high, 0)
 
 
 def _low_entropy(tokens: ScoredTokens, fraction: float) -> Array:
-  """Selects the `fraction` of tokens of lowest entropy."""
+  """Select the `fraction` of tokens of lowest entropy, f32[B, T]."""
   k = floor_share(fraction, jnp.sum(tokens.mask))
   return highest(-tokens.entropy, tokens.mask, k)
 
 
 def _signal_covariance(tokens: ScoredTokens) -> Array:
-  """Returns the covariance over tokens with A != 0, exactly 0 if A is one."""
+  """Compute the covariance over tokens with A != 0, f32[B, T], nats.
+
+  It is exactly 0 everywhere if all those A are equal.
+  """
   advantages = tokens.advantages
   counted = tokens.mask * (advantages != 0)
   covariance = token_covariance(tokens.log_probs, advantages, counted)
-  # the mean of equal numbers is off by rounding, the spread is not
+  # Rounding moves the mean of equal numbers, but not their largest and lowest.
   lowest = jnp.min(jnp.where(counted > 0, advantages, jnp.inf))
   largest = jnp.max(jnp.where(counted > 0, advantages, -jnp.inf))
   return jnp.where(largest > lowest, covariance, 0.0)
 
 
 def _metrics(
-  name: str, tokens: ScoredTokens, touched: Array, high: Array, kl: Array
+  member: str, tokens: ScoredTokens, touched: Array, high: Array, kl: Array
 ) -> Metrics:
+  """Report the shares of selected tokens and the mean KL on them."""
   return {
-    f"{name}/touched": share_metric(touched, tokens.mask),
-    f"{name}/high_touched": share_metric(high, tokens.mask),
-    f"{name}/kl": mean_metric(kl, touched),
+    f"{member}/touched": share_metric(touched, tokens.mask),
+    f"{member}/high_touched": share_metric(high, tokens.mask),
+    f"{member}/kl": mean_metric(kl, touched),
   }

@@ -1,19 +1,20 @@
-"""STEER: tokens whose update would move the entropy most are damped.
+"""STEER: damp the tokens whose update would move the entropy most.
 
     W = r A pi (1 - pi) (log pi + H)         theorem form
     W = r A (1 - pi) (log pi + H_old)        released form
     L <- exp(log(min_weight) |W| / max |W|) L
 
-W is minus the first-order change of the entropy at a token's state per unit of
-step, keeping the sampled logit alone. STEER, arXiv 2510.10150, and its released
-code. Weights are constants in [min_weight, 1], the maximum is the whole
-mini-batch's, denominators count every token.
+W is minus the first-order change of the entropy at a token's state, per unit of
+step, if only the logit of the sampled token changes. STEER, arXiv 2510.10150,
+and its released code. Weights are constants in [min_weight, 1], the maximum is
+taken over the whole mini-batch, and denominators count every token.
 """
 
 import math
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require_at_least, require_in, require_one_of
 from entrojax.masking import clean, mean_metric, scalar_metric, share_metric
 from entrojax.objectives.chain import scale_loss
 from entrojax.objectives.surrogates import probability_ratio
@@ -28,29 +29,28 @@ def steer(
   clip_low: float = 0.2,
   clip_high: float = 0.2,
 ) -> Objective:
-  """Makes the damping; put it right after a surrogate.
+  """Build STEER's damping; put it right after a surrogate.
 
   Args:
-    min_weight: of the token whose update moves the entropy most, in (0, 1].
-    form: "theorem", as above with tokens that PPO clips left out of the
-      maximum; "released", which lacks one factor pi and so damps rare tokens,
-      takes the entropy of the sampling policy and leaves none out.
-    floor: the maximum is at least this, nats, > 0: a mini-batch of small
-      changes stays undamped. 0.02 in the released code.
-    clip_low: PPO's clip range, so that the theorem form knows clipped tokens.
-    clip_high: as clip_low.
+    min_weight: weight of the token whose update moves the entropy most, in
+      (0, 1].
+    form: "theorem" leaves tokens that PPO clips out of the maximum. "released"
+      lacks one factor pi and therefore damps rare tokens; it uses the entropy
+      of the sampling policy and leaves no token out.
+    floor: the maximum is at least this, nats, > 0, so that a mini-batch of
+      small changes stays undamped. The released code uses 0.02.
+    clip_low: PPO's lower clip range, >= 0, by which the theorem form
+      recognises clipped tokens.
+    clip_high: PPO's upper clip range, >= 0, for the same purpose.
+
+  Returns:
+    A transform, an Objective that multiplies each loss by its weight.
   """
-  if not 0 < min_weight <= 1:
-    raise ValueError(f"steer.min_weight must lie in (0, 1], got {min_weight}")
-  if form not in ("theorem", "released"):
-    raise ValueError(
-      f"steer.form must be 'theorem' or 'released', got {form!r}"
-    )
-  if not floor > 0:
-    raise ValueError(f"steer.floor must be above 0, got {floor}")
-  for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
-    if value < 0:
-      raise ValueError(f"steer.{name} must not be negative, got {value}")
+  require_in("steer.min_weight", min_weight, "(0, 1]")
+  require_one_of("steer.form", form, ("theorem", "released"))
+  require_in("steer.floor", floor, "(0, inf]")
+  require_at_least("steer.clip_low", clip_low, 0)
+  require_at_least("steer.clip_high", clip_high, 0)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
@@ -74,6 +74,7 @@ def steer(
 def _theorem_change(
   tokens: ScoredTokens, clip_low: float, clip_high: float
 ) -> Array:
+  """Compute W in the theorem form, f32[B, T], 0 where PPO clips."""
   ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
   probability = jnp.exp(tokens.log_probs)
   clipped = jnp.where(
@@ -84,7 +85,8 @@ def _theorem_change(
 
 
 def _released_change(tokens: ScoredTokens) -> Array:
-  # bounds of the released code: no probability is 0 or 1
+  """Compute W in the released form, f32[B, T]."""
+  # the released code's bounds, so that no probability is 0 or 1
   probability = jnp.clip(jnp.exp(tokens.log_probs), 1e-8, 1 - 1e-8)
   old_probability = jnp.clip(jnp.exp(tokens.old_log_probs), 1e-8, 1)
   surprise = jnp.log(probability) + tokens.old_entropy

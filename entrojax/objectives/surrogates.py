@@ -1,7 +1,10 @@
-"""Surrogate losses of single tokens, and the ratio they share.
+"""Surrogate losses of single tokens, and the ratio that they share.
 
-Plain arrays in, losses to minimise out; all f32[B, T] unless said. Gradients
-flow through log_probs (and the ratio made of them) alone.
+    r = pi / pi_old;   -A log pi;   -A r;   -A clip(r, 1 - low, 1 + high)
+
+Log-probs (nats), ratios and advantages come in, losses to minimise come out,
+all f32[B, T]. Gradients flow only through log_probs, and through the ratio
+that is computed from them.
 """
 
 import jax.numpy as jnp
@@ -12,27 +15,43 @@ _MAX_LOG_RATIO = 20.0  # exp(20) is finite in float32 with room for sums
 
 
 def probability_ratio(log_probs: Array, old_log_probs: Array) -> Array:
-  """Returns r = pi / pi_old, its logarithm clipped to +-20."""
+  """Compute r = pi / pi_old, with its logarithm clipped to +-20."""
   log_ratio = log_probs - old_log_probs
   return jnp.exp(jnp.clip(log_ratio, -_MAX_LOG_RATIO, _MAX_LOG_RATIO))
 
 
 def reinforce_loss(log_probs: Array, advantages: Array) -> Array:
-  """Returns -A log pi (Williams, 1992)."""
+  """Compute -A log pi (Williams, 1992)."""
   return -advantages * log_probs
 
 
 def unclipped_loss(ratio: Array, advantages: Array) -> Array:
-  """Returns -A r, PPO's surrogate before clipping."""
+  """Compute -A r, PPO's surrogate before clipping."""
   return -advantages * ratio
 
 
 def clipped_loss(
   ratio: Array, advantages: Array, *, clip_low: float, clip_high: float
 ) -> Array:
-  """Returns -A clip(r, 1 - clip_low, 1 + clip_high).
+  """Compute -A clip(r, 1 - clip_low, 1 + clip_high).
 
   PPO (arXiv 1707.06347, eq. 7) with DAPO's decoupled range (Clip-Higher,
   arXiv 2503.14476, eq. 10).
   """
   return -advantages * jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
+
+
+def require_dual_clip(
+  name: str, dual_clip: float | None, clip_high: float
+) -> None:
+  """Raise ValueError if the dual clip lies within PPO's clip range.
+
+  Args:
+    name: how a user writes the setting, such as "ppo_clip.dual_clip".
+    dual_clip: bound of the loss where A < 0, in units of |A|; None: no bound.
+    clip_high: the ratio is clipped above at 1 + clip_high.
+  """
+  if dual_clip is not None and not dual_clip > 1 + clip_high:
+    raise ValueError(
+      f"{name} must be above 1 + clip_high = {1 + clip_high}, got {dual_clip}"
+    )

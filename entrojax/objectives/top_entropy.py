@@ -2,14 +2,15 @@
 
     L = sum_t S_t L_t / sum_t S_t,     S = 1 on the `fraction` of highest H
 
-"Beyond the 80/20 Rule", arXiv 2506.01939, eq. 6. S is a constant, taken over
-the whole mini-batch; it acts on the terms before it in the chain.
+"Beyond the 80/20 Rule", arXiv 2506.01939, eq. 6. S is a constant, selected over
+the whole mini-batch. It acts on the terms before it in the chain.
 """
 
 import dataclasses
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require_in, require_one_of
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import map_terms, scale_loss
 from entrojax.objectives.selection import above_quantile, ceil_share, highest
@@ -23,30 +24,28 @@ def top_entropy(
   which: str = "high",
   norm: str = "selected",
 ) -> Objective:
-  """Makes the selection; put it right after a surrogate.
+  """Build the 80/20 selection; put it right after a surrogate.
 
   A sequence without a selected token is empty: no aggregation counts it.
 
   Args:
-    fraction: of all response tokens, how many keep their gradient, in (0, 1].
-    select: "top", exactly ceil(fraction N) tokens, as in the paper's code;
-      "quantile", all tokens on or beyond the interpolated quantile, as in TRL.
-    which: "high"; or "low", the paper's ablation: the `fraction` of lowest
+    fraction: share of all response tokens that keep their gradient, in (0, 1].
+    select: "top" is exactly ceil(fraction N) of N tokens, as in the paper's
+      code. "quantile" is all tokens at or beyond the interpolated quantile, as
+      in TRL.
+    which: "high"; or "low" for the paper's ablation, the `fraction` of lowest
       entropy.
-    norm: what denominators count. "selected": selected tokens, as in the
-      paper; "all": every token, as in TRL, a loss smaller by `fraction`.
+    norm: which tokens denominators count. "selected": the selected ones, as in
+      the paper. "all": every token, as in TRL, which makes the loss smaller by
+      the factor `fraction`.
+
+  Returns:
+    A transform, an Objective that removes the other tokens from each term.
   """
-  if not 0 < fraction <= 1:
-    raise ValueError(f"top_entropy.fraction must lie in (0, 1], got {fraction}")
-  for name, value, known in (
-    ("select", select, ("top", "quantile")),
-    ("which", which, ("high", "low")),
-    ("norm", norm, ("selected", "all")),
-  ):
-    if value not in known:
-      raise ValueError(
-        f"top_entropy.{name} must be one of {known}, got {value!r}"
-      )
+  require_in("top_entropy.fraction", fraction, "(0, 1]")
+  require_one_of("top_entropy.select", select, ("top", "quantile"))
+  require_one_of("top_entropy.which", which, ("high", "low"))
+  require_one_of("top_entropy.norm", norm, ("selected", "all"))
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import optax
 
-from entrojax.advantages.rules import kept, known
+from entrojax.advantages.rules import keep_mask, require_field
 from entrojax.entropy.covariance import (
   covariance_metrics,
   predicted_entropy_change,
@@ -34,8 +34,8 @@ from entrojax.masking import (
   scalar_metric,
 )
 from entrojax.metrics import entropy_histogram
-from entrojax.objectives.chain import loss_by_parts
 from entrojax.objectives.gradient_changes import gradient_changes
+from entrojax.objectives.loss import loss_by_parts
 from entrojax.system.sharding import split_rows
 from entrojax.types import (
   Aggregation,
@@ -62,12 +62,12 @@ def make_batch(
 ) -> Batch:
   """Returns a rollout with the advantages and keep of its responses."""
   mask = rollout.response_mask
-  advantages = known(responses, "advantages", "an update")
+  advantages = require_field(responses, "advantages", "an update")
   return Batch(
     tokens=rollout.tokens,
     positions=rollout.positions,
     response_mask=mask,
-    keep=kept(responses).reshape(-1),
+    keep=keep_mask(responses).reshape(-1),
     old_log_probs=rollout.log_probs,
     old_entropy=rollout.entropy,
     advantages=jnp.broadcast_to(advantages.reshape(-1, 1), mask.shape),

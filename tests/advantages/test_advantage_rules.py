@@ -1,6 +1,6 @@
-"""Rules around the baselines: shaping, one-sided learning, rejection.
+"""Test rules around the baselines: shaping, one-sided learning, rejection.
 
-Baselines themselves are in test_advantages.py.
+The baselines themselves are tested in test_advantages.py.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import pytest
 
 from entrojax import advantages, objectives
 from entrojax.advantages import apply_rules
-from entrojax.advantages.grpo_dropout import kept_by_entropy
+from entrojax.advantages.grpo_dropout import keep_by_entropy
 from entrojax.advantages.overlong import length_penalty
 from entrojax.objectives import aggregation
 from entrojax.types import Responses, ScoredTokens
@@ -23,8 +23,8 @@ METHODS = json.loads((GOLDENS / "methods.json").read_text())
 BASELINES = ("grpo", "dr_grpo", "rloo", "psr", "nsr", "w_reinforce")
 
 
-def drawn(seed, num_groups=6, group_size=8) -> Responses:
-  """Draws responses; the last two groups are all wrong and all right."""
+def random_responses(seed, num_groups=6, group_size=8) -> Responses:
+  """Draw responses; the last two groups are all wrong and all right."""
   rng = np.random.default_rng(seed)
   shape = (num_groups, group_size)
   rewards = np.float32(rng.integers(2, size=shape))
@@ -41,8 +41,8 @@ def drawn(seed, num_groups=6, group_size=8) -> Responses:
   )
 
 
-def after(responses, *names, **settings) -> Responses:
-  """Applies rules by name; `settings` are keyed by the rule's name."""
+def apply(responses, *names, **settings) -> Responses:
+  """Apply rules by name; `settings` are keyed by the rule's name."""
   rules = {
     name: getattr(advantages, name)(**settings.get(name, {})) for name in names
   }
@@ -62,8 +62,8 @@ def close(actual, expected, atol=1e-6):
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_baseline_alone_leaves_rewards_and_says_nothing_of_itself(name):
-  done = after(drawn(0), name)
-  same(done.rewards, drawn(0).rewards)
+  done = apply(random_responses(0), name)
+  same(done.rewards, random_responses(0).rewards)
   assert done.metrics == {}
 
 
@@ -72,28 +72,28 @@ def test_two_baselines_are_refused(second):
   with pytest.raises(ValueError, match="choose one baseline"):
     apply_rules(
       {"first": advantages.grpo(), "second": getattr(advantages, second)()},
-      drawn(0),
+      random_responses(0),
     )
 
 
 def test_rules_without_a_baseline_are_refused():
   with pytest.raises(ValueError, match=r"overlong_filter.*add a baseline"):
-    after(drawn(0), "overlong_filter")
+    apply(random_responses(0), "overlong_filter")
   with pytest.raises(ValueError, match="at least one rule"):
-    apply_rules({}, drawn(0))
+    apply_rules({}, random_responses(0))
 
 
 @pytest.mark.parametrize("name", ["entrocraft", "grpo_dropout"])
 def test_a_rule_on_advantages_before_the_baseline_is_refused(name):
   with pytest.raises(ValueError, match=f"{name} needs advantages.*after a"):
-    after(drawn(0), name, "grpo")
+    apply(random_responses(0), name, "grpo")
 
 
 @pytest.mark.parametrize("name", ["overlong_penalty", "unlikeliness"])
 def test_a_rule_on_rewards_after_the_baseline_is_refused(name):
   settings = {"overlong_penalty": {"max_length": 12, "cache_length": 4}}
   with pytest.raises(ValueError, match=f"{name} changes rewards after"):
-    after(drawn(0), "grpo", name, **settings)
+    apply(random_responses(0), "grpo", name, **settings)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ def test_a_rule_on_rewards_after_the_baseline_is_refused(name):
 )
 def test_what_a_rule_lacks_is_named(name, field):
   settings = {"overlong_penalty": {"max_length": 12, "cache_length": 4}}
-  responses = dataclasses.replace(drawn(0), **{field: None})
+  responses = dataclasses.replace(random_responses(0), **{field: None})
   with pytest.raises(ValueError, match=f"{name} needs {field}"):
-    after(responses, name, "grpo", **settings)
+    apply(responses, name, "grpo", **settings)
 
 
 def test_a_field_of_another_shape_is_named():
-  responses = dataclasses.replace(drawn(0), lengths=jnp.ones((6, 7)))
+  responses = dataclasses.replace(random_responses(0), lengths=jnp.ones((6, 7)))
   with pytest.raises(ValueError, match=r"lengths has shape \(6, 7\)"):
-    after(responses, "grpo")
+    apply(responses, "grpo")
 
 
 def test_what_a_rule_changed_is_counted_in_tokens():
@@ -123,7 +123,7 @@ def test_what_a_rule_changed_is_counted_in_tokens():
     lengths=jnp.array([[1.0, 2.0, 3.0, 4.0]]),
     truncated=jnp.array([[0.0, 0.0, 1.0, 0.0]]),
   )
-  metrics = after(responses, "overlong_filter", "dr_grpo").metrics
+  metrics = apply(responses, "overlong_filter", "dr_grpo").metrics
   touched = metrics["overlong_filter/gradient_touched"]
   assert (touched.total, touched.count) == (3, 10)
   # weights A / 10 tokens become A / 7, and 0 for the third response
@@ -136,8 +136,8 @@ def test_what_a_rule_changed_is_counted_in_tokens():
 
 
 def test_a_rule_that_changes_nothing_says_so():
-  metrics = after(
-    drawn(0), "unlikeliness", "grpo", unlikeliness={"beta": 0.0}
+  metrics = apply(
+    random_responses(0), "unlikeliness", "grpo", unlikeliness={"beta": 0.0}
   ).metrics
   assert metrics["unlikeliness/gradient_touched"].total == 0
   assert metrics["unlikeliness/gradient_change"].total == 0
@@ -150,7 +150,7 @@ ALL = {
 
 
 def test_groups_and_the_order_of_responses_do_not_matter():
-  responses = drawn(1)
+  responses = random_responses(1)
   names = (
     "overlong_penalty",
     "overlong_filter",
@@ -159,15 +159,15 @@ def test_groups_and_the_order_of_responses_do_not_matter():
     "entrocraft",
     "grpo_dropout",
   )
-  whole = after(responses, *names, **ALL)
+  whole = apply(responses, *names, **ALL)
   order = jnp.array([3, 0, 7, 5, 1, 2, 6, 4])
 
-  def moved(x):
+  def permute(x):
     return x if jnp.ndim(x) == 0 else x[::-1][:, order]
 
-  found = after(jax.tree.map(moved, responses), *names, **ALL)
-  close(found.advantages, moved(whole.advantages))
-  same(found.keep, moved(whole.keep))
+  actual = apply(jax.tree.map(permute, responses), *names, **ALL)
+  close(actual.advantages, permute(whole.advantages))
+  same(actual.keep, permute(whole.keep))
 
 
 def test_one_trace_serves_all_values():
@@ -177,10 +177,10 @@ def test_one_trace_serves_all_values():
   def rules(responses):
     nonlocal traces
     traces += 1
-    return after(responses, "unlikeliness", "grpo", "grpo_dropout")
+    return apply(responses, "unlikeliness", "grpo", "grpo_dropout")
 
   for seed in range(3):
-    rules(drawn(seed))
+    rules(random_responses(seed))
   assert traces == 1
 
 
@@ -188,35 +188,41 @@ def test_one_trace_serves_all_values():
 
 
 def test_w_reinforce_weighs_right_and_wrong():
-  done = after(drawn(0), "w_reinforce", w_reinforce={"positive_weight": 0.25})
-  same(done.advantages, np.where(drawn(0).rewards > 0.5, 0.25, -1.0))
+  done = apply(
+    random_responses(0), "w_reinforce", w_reinforce={"positive_weight": 0.25}
+  )
+  same(done.advantages, np.where(random_responses(0).rewards > 0.5, 0.25, -1.0))
   same(done.keep, jnp.ones((6, 8)))
 
 
 def test_w_reinforce_of_1_is_reinforce_of_plus_and_minus_1():
-  done = after(drawn(0), "w_reinforce", w_reinforce={"positive_weight": 1.0})
-  same(done.advantages, 2 * drawn(0).rewards - 1)
+  done = apply(
+    random_responses(0), "w_reinforce", w_reinforce={"positive_weight": 1.0}
+  )
+  same(done.advantages, 2 * random_responses(0).rewards - 1)
 
 
 @pytest.mark.parametrize(("name", "sign"), [("psr", 1), ("nsr", -1)])
 def test_a_one_sided_rule_learns_from_its_side_alone(name, sign):
-  right = np.asarray(drawn(0).rewards) > 0.5
+  right = np.asarray(random_responses(0).rewards) > 0.5
   side = right if sign > 0 else ~right
   for denominator, keep in (("kept", side), ("all", np.ones_like(side))):
-    done = after(drawn(0), name, **{name: {"denominator": denominator}})
+    done = apply(
+      random_responses(0), name, **{name: {"denominator": denominator}}
+    )
     same(done.advantages, np.where(side, sign, 0))
     same(done.keep, keep)
 
 
 def test_w_reinforce_is_lambda_psr_plus_nsr_over_all_tokens():
   settings = {n: {"denominator": "all"} for n in ("psr", "nsr")}
-  psr, nsr = (after(drawn(0), n, **settings) for n in ("psr", "nsr"))
-  both = after(drawn(0), "w_reinforce")
+  psr, nsr = (apply(random_responses(0), n, **settings) for n in ("psr", "nsr"))
+  both = apply(random_responses(0), "w_reinforce")
   close(both.advantages, 0.1 * psr.advantages + nsr.advantages)
 
 
 def logit_push(advantage):
-  """Returns minus the loss's gradient in the logits of one sampled token."""
+  """Compute minus the loss's gradient in the logits of one sampled token."""
   golden = METHODS["decomposed"]
 
   def loss(logits):
@@ -246,7 +252,7 @@ def logit_push(advantage):
   ],
 )
 def test_a_decomposed_rule_has_its_golden_push_on_logits(rule, reward, golden):
-  done = after(Responses(rewards=jnp.array([[reward]])), rule)
+  done = apply(Responses(rewards=jnp.array([[reward]])), rule)
   close(logit_push(done.advantages[0, 0]), METHODS["decomposed"][golden])
 
 
@@ -262,7 +268,7 @@ def test_nsr_gives_to_the_other_tokens_by_their_probability():
 
 
 def test_a_group_with_no_wrong_response_gives_nsr_nothing():
-  done = after(Responses(rewards=jnp.ones((2, 4))), "nsr")
+  done = apply(Responses(rewards=jnp.ones((2, 4))), "nsr")
   assert not done.keep.any()
 
 
@@ -271,32 +277,32 @@ def test_a_group_with_no_wrong_response_gives_nsr_nothing():
 
 def test_the_length_penalty_has_its_golden_values():
   golden = METHODS["overlong_penalty"]
-  found = length_penalty(
+  actual = length_penalty(
     jnp.array([golden["lengths"]], jnp.float32),
     max_length=golden["max_length"],
     cache_length=golden["cache_length"],
   )
-  close(found, [golden["penalties"]])
+  close(actual, [golden["penalties"]])
 
 
 def test_without_a_cache_only_what_is_beyond_the_limit_is_punished():
-  found = length_penalty(
+  actual = length_penalty(
     jnp.array([[99.0, 100.0, 101.0]]), max_length=100, cache_length=0
   )
-  same(found, [[0, 0, -1]])
+  same(actual, [[0, 0, -1]])
 
 
 def test_half_the_penalty_on_0_and_1_is_dapo_s_on_minus_1_and_1():
-  responses = drawn(2)
+  responses = random_responses(2)
   settings = {"max_length": 12, "cache_length": 6}
-  ours = after(
+  ours = apply(
     responses,
     "overlong_penalty",
     "grpo",
     overlong_penalty={**settings, "factor": 0.5},
   )
   signed = dataclasses.replace(responses, rewards=2 * responses.rewards - 1)
-  dapo = after(
+  dapo = apply(
     signed,
     "overlong_penalty",
     "grpo",
@@ -307,16 +313,16 @@ def test_half_the_penalty_on_0_and_1_is_dapo_s_on_minus_1_and_1():
 
 
 def test_the_filter_leaves_truncated_responses_out_of_the_loss_alone():
-  done = after(drawn(3), "overlong_filter", "grpo")
-  same(done.keep, 1 - drawn(3).truncated)
-  same(done.advantages, after(drawn(3), "grpo").advantages)
+  done = apply(random_responses(3), "overlong_filter", "grpo")
+  same(done.keep, 1 - random_responses(3).truncated)
+  same(done.advantages, apply(random_responses(3), "grpo").advantages)
 
 
 # -- unlikeliness -------------------------------------------------------------
 
 
 def ranked_group():
-  """Returns a group of 8 whose likelihood falls with the place."""
+  """Build a group of 8 responses whose likelihood falls with the index."""
   golden = METHODS["unlikeliness"]
   rewards = np.zeros((1, 8), np.float32)
   rewards[0, golden["right_at"]] = 1
@@ -330,7 +336,7 @@ def ranked_group():
 def test_unlikeliness_has_its_golden_rewards_and_advantages(rank_base):
   golden = METHODS["unlikeliness"]
   expected = golden[f"rank_base_{rank_base}"]
-  done = after(
+  done = apply(
     ranked_group(),
     "unlikeliness",
     "grpo",
@@ -340,18 +346,20 @@ def test_unlikeliness_has_its_golden_rewards_and_advantages(rank_base):
   at = jnp.array([*golden["right_at"], 1])
   # the constants have 4 decimals
   close(done.advantages[0, at], expected["advantages"], atol=5.1e-5)
-  plain = after(ranked_group(), "grpo").advantages
+  plain = apply(ranked_group(), "grpo").advantages
   close(plain[0, at], golden["plain"], atol=5.1e-5)
 
 
 def test_unlikeliness_of_0_is_the_baseline_bitwise():
-  done = after(drawn(4), "unlikeliness", "grpo", unlikeliness={"beta": 0.0})
-  same(done.advantages, after(drawn(4), "grpo").advantages)
+  done = apply(
+    random_responses(4), "unlikeliness", "grpo", unlikeliness={"beta": 0.0}
+  )
+  same(done.advantages, apply(random_responses(4), "grpo").advantages)
 
 
 def test_wrong_responses_earn_nothing_and_likely_right_ones_earn_less():
-  done = after(drawn(4), "unlikeliness", "grpo")
-  responses = drawn(4)
+  done = apply(random_responses(4), "unlikeliness", "grpo")
+  responses = random_responses(4)
   for rewards, log_probs, raw, adv in zip(
     done.rewards,
     responses.log_probs,
@@ -367,7 +375,7 @@ def test_wrong_responses_earn_nothing_and_likely_right_ones_earn_less():
 
 
 def test_a_group_of_equal_rewards_gets_nothing_from_the_factor():
-  done = after(drawn(4), "unlikeliness", "grpo")
+  done = apply(random_responses(4), "unlikeliness", "grpo")
   assert not done.advantages[-2:].any()
 
 
@@ -377,8 +385,8 @@ def test_the_sum_of_log_probs_takes_the_long_ones_for_unlikely():
     log_probs=jnp.array([[-0.5, -0.6, -9.0]]),
     lengths=jnp.array([[10.0, 2.0, 1.0]]),
   )
-  mean = after(responses, "unlikeliness", "grpo").rewards
-  total = after(
+  mean = apply(responses, "unlikeliness", "grpo").rewards
+  total = apply(
     responses, "unlikeliness", "grpo", unlikeliness={"score": "sum"}
   ).rewards
   # of 3, two are below the likeliest: 1 - 0.25 * 2 / 3
@@ -388,7 +396,7 @@ def test_the_sum_of_log_probs_takes_the_long_ones_for_unlikely():
 
 
 def test_ranks_among_the_correct_pass_over_the_wrong():
-  done = after(
+  done = apply(
     ranked_group(),
     "unlikeliness",
     "grpo",
@@ -404,16 +412,16 @@ def test_of_equal_likelihoods_the_first_counts_as_the_lower():
   responses = Responses(
     rewards=jnp.array([[1.0, 1.0, 0.0]]), log_probs=jnp.full((1, 3), -1.0)
   )
-  done = after(responses, "unlikeliness", "grpo")
+  done = apply(responses, "unlikeliness", "grpo")
   close(done.rewards, [[1, 1 - 0.25 / 3, 0]])
 
 
 def test_the_uplift_rate_counts_right_responses_by_rank():
   before = jnp.array([[-1.0, -2.0, -3.0], [-3.0, -1.0, -2.0]])
-  after_ = before + jnp.array([[0.1, -0.1, 0.1], [0.1, 0.1, -0.1]])
+  after = before + jnp.array([[0.1, -0.1, 0.1], [0.1, 0.1, -0.1]])
   correct = jnp.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
   # rank 0: one right, rose; rank 1: two, neither rose; rank 2: two, both rose
-  same(advantages.uplift_rate(before, after_, correct), [1.0, 0.0, 1.0])
+  same(advantages.uplift_rate(before, after, correct), [1.0, 0.0, 1.0])
 
 
 def test_a_penalty_before_it_does_not_excuse_wrong_answers():
@@ -425,24 +433,44 @@ def test_a_penalty_before_it_does_not_excuse_wrong_answers():
   )
   settings = {"overlong_penalty": {"max_length": 12, "cache_length": 6}}
   names = ("overlong_penalty", "grpo")
-  expected = after(wrong, *names, **settings).advantages
-  found = after(wrong, names[0], "unlikeliness", names[1], **settings)
-  same(found.advantages, expected)
+  expected = apply(wrong, *names, **settings).advantages
+  actual = apply(wrong, names[0], "unlikeliness", names[1], **settings)
+  same(actual.advantages, expected)
   right = dataclasses.replace(
     wrong, rewards=jnp.ones((1, 4)), correctness=jnp.ones((1, 4))
   )
-  expected = after(right, *names, **settings).advantages
-  found = after(right, names[0], "unlikeliness", names[1], **settings)
-  same(found.advantages, expected)
+  expected = apply(right, *names, **settings).advantages
+  actual = apply(right, names[0], "unlikeliness", names[1], **settings)
+  same(actual.advantages, expected)
 
 
 @pytest.mark.parametrize("name", ["w_reinforce", "psr", "nsr"])
 def test_shaped_rewards_do_not_make_right_answers_wrong(name):
-  responses = drawn(7)
+  responses = random_responses(7)
   shaped = dataclasses.replace(responses, rewards=responses.rewards - 0.75)
-  found, expected = (after(r, name) for r in (shaped, responses))
-  same(found.advantages, expected.advantages)
-  same(found.keep, expected.keep)
+  actual, expected = (apply(r, name) for r in (shaped, responses))
+  same(actual.advantages, expected.advantages)
+  same(actual.keep, expected.keep)
+
+
+# -- SEED-GRPO ----------------------------------------------------------------
+
+
+def test_seed_grpo_halves_the_advantages_of_answers_that_all_differ():
+  # in the first group SE = log 2 and s = 1, so 1 / (1 + s) = 1/2; in the second
+  # one all answers agree and s = 0
+  responses = Responses(
+    rewards=jnp.array([[1.0, 0.0], [1.0, 0.0]]),
+    log_probs=jnp.full((2, 2), -0.5),
+    clusters=jnp.array([[0, 1], [0, 0]]),
+  )
+  done = apply(
+    responses,
+    "dr_grpo",
+    "seed_grpo",
+    seed_grpo={"form": "inverse", "alpha": 1.0},
+  )
+  close(done.advantages, [[0.25, -0.25], [0.5, -0.5]])
 
 
 # -- Entrocraft ---------------------------------------------------------------
@@ -453,9 +481,11 @@ def test_shaped_rewards_do_not_make_right_answers_wrong(name):
   [(0.45, (-1, 0, 1)), (0.55, (0, 1)), (0.35, (-1, 0)), (0.4, (-1, 0, 1))],
 )
 def test_entrocraft_rejects_a_sign_outside_its_band(entropy, kept_signs):
-  responses = dataclasses.replace(drawn(5), entropy=jnp.float32(entropy))
-  done = after(responses, "grpo", "entrocraft")
-  base = after(responses, "grpo").advantages
+  responses = dataclasses.replace(
+    random_responses(5), entropy=jnp.float32(entropy)
+  )
+  done = apply(responses, "grpo", "entrocraft")
+  base = apply(responses, "grpo").advantages
   same(done.advantages, base)
   same(done.keep, np.isin(np.sign(base), kept_signs))
 
@@ -464,16 +494,20 @@ def test_entrocraft_s_band_moves_with_the_rollout_steps():
   settings = {"low": (0.6, 0.2), "high": (0.8, 0.4), "anneal_steps": 20}
   # after 10 of 20 steps the band is 0.4 to 0.6
   for entropy, whole in ((0.41, True), (0.59, True), (0.39, False)):
-    responses = dataclasses.replace(drawn(5), entropy=jnp.float32(entropy))
-    done = after(responses, "grpo", "entrocraft", entrocraft=settings)
+    responses = dataclasses.replace(
+      random_responses(5), entropy=jnp.float32(entropy)
+    )
+    done = apply(responses, "grpo", "entrocraft", entrocraft=settings)
     assert bool(done.keep.all()) is whole
 
 
 def test_entrocraft_as_released_learns_from_signs_outside_the_band():
-  responses = dataclasses.replace(drawn(5), entropy=jnp.float32(0.1))
-  done = after(responses, "grpo", "entrocraft", entrocraft={"signal": "reward"})
-  base = np.asarray(after(responses, "grpo").advantages)
-  signs = np.where(base == 0, 0, np.where(drawn(5).rewards > 0.5, 1.0, -1.0))
+  responses = dataclasses.replace(random_responses(5), entropy=jnp.float32(0.1))
+  done = apply(responses, "grpo", "entrocraft", entrocraft={"signal": "reward"})
+  base = np.asarray(apply(responses, "grpo").advantages)
+  signs = np.where(
+    base == 0, 0, np.where(random_responses(5).rewards > 0.5, 1.0, -1.0)
+  )
   same(done.advantages, signs)
   same(done.keep, base <= 0)
 
@@ -482,7 +516,7 @@ def test_entrocraft_as_released_learns_from_signs_outside_the_band():
 
 
 def dropout_twin(advantages_, log_probs):
-  """Deletes the most negative h first while the sum is below 0."""
+  """Drop the most negative h first while the sum is below 0, in numpy."""
   surprise = -np.float64(log_probs)
   h = np.float64(advantages_) * (surprise - surprise.mean()) / len(surprise)
   kept = set(range(len(h)))
@@ -495,9 +529,9 @@ def dropout_twin(advantages_, log_probs):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_grpo_dropout_is_its_recipe_written_out(seed):
-  responses = drawn(seed)
-  base = np.asarray(after(responses, "grpo").advantages)
-  done = after(responses, "grpo", "grpo_dropout")
+  responses = random_responses(seed)
+  base = np.asarray(apply(responses, "grpo").advantages)
+  done = apply(responses, "grpo", "grpo_dropout")
   for row in range(4):  # the last two groups are silent
     kept, centred = dropout_twin(
       base[row], np.asarray(responses.log_probs[row])
@@ -509,9 +543,9 @@ def test_grpo_dropout_is_its_recipe_written_out(seed):
 
 
 def test_only_right_and_likely_responses_are_dropped():
-  responses = drawn(6)
-  done = after(responses, "grpo", "grpo_dropout")
-  base = after(responses, "grpo").advantages
+  responses = random_responses(6)
+  done = apply(responses, "grpo", "grpo_dropout")
+  base = apply(responses, "grpo").advantages
   dropped = np.asarray(done.keep) == 0
   assert dropped.any()
   assert np.all(np.asarray(base)[dropped] > 0)
@@ -520,8 +554,8 @@ def test_only_right_and_likely_responses_are_dropped():
 
 
 def test_kept_advantages_are_centred_by_likelihood():
-  responses = drawn(6)
-  done = after(responses, "grpo", "grpo_dropout")
+  responses = random_responses(6)
+  done = apply(responses, "grpo", "grpo_dropout")
   weights = np.exp(responses.log_probs) * done.keep
   # 8 float32 products below 1
   close(np.sum(weights * done.advantages, axis=1), np.zeros(6), atol=2e-6)
@@ -531,8 +565,8 @@ def test_a_group_that_gains_entropy_is_kept_whole():
   # right responses are the unlikely ones: the covariance of A and s is positive
   base = jnp.array([[1.0, 1.0, -1.0, -1.0]])
   log_probs = jnp.array([[-3.0, -2.0, -1.0, -0.5]])
-  assert kept_by_entropy(base, log_probs).all()
-  assert not kept_by_entropy(base, log_probs[:, ::-1]).all()
+  assert keep_by_entropy(base, log_probs).all()
+  assert not keep_by_entropy(base, log_probs[:, ::-1]).all()
 
 
 def test_whole_groups_can_be_left_as_their_baseline():
@@ -540,8 +574,8 @@ def test_whole_groups_can_be_left_as_their_baseline():
     rewards=jnp.array([[1.0, 1.0, 0.0, 0.0]]),
     log_probs=jnp.array([[-3.0, -2.0, -1.0, -0.5]]),
   )
-  base = after(responses, "grpo").advantages
-  done = after(
+  base = apply(responses, "grpo").advantages
+  done = apply(
     responses,
     "grpo",
     "grpo_dropout",
@@ -549,7 +583,7 @@ def test_whole_groups_can_be_left_as_their_baseline():
   )
   same(done.advantages, base)
   assert not np.allclose(
-    after(responses, "grpo", "grpo_dropout").advantages, base
+    apply(responses, "grpo", "grpo_dropout").advantages, base
   )
 
 

@@ -1,4 +1,4 @@
-"""Advantage rules against float64 twins and their own identities."""
+"""Test baselines against float64 twins and their own identities."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +9,7 @@ from entrojax.types import Responses
 
 
 def of_rewards(make):
-  """Returns rewards -> advantages of a baseline."""
+  """Turn a baseline into a function rewards -> advantages."""
   return lambda rewards: make()(Responses(rewards=rewards)).advantages
 
 
@@ -22,7 +22,7 @@ every_rule = pytest.mark.parametrize("name", RULES)
 
 
 def twin(name, rewards):
-  """Returns the advantages of one group, response by response, in float64."""
+  """Compute one group's advantages response by response, in float64."""
   rewards = [float(r) for r in rewards]
   size = len(rewards)
   if max(rewards) - min(rewards) < 1e-6:
@@ -72,16 +72,16 @@ def test_a_group_of_equal_rewards_has_advantages_of_exactly_0(
 ):
   rewards = np.full((3, group_size), reward, np.float32)
   rewards[1, 0] += 1  # a neighbour that does carry a signal
-  found = np.asarray(RULES[name](jnp.asarray(rewards)))
-  assert not found[[0, 2]].any()
-  assert found[1].all()
+  actual = np.asarray(RULES[name](jnp.asarray(rewards)))
+  assert not actual[[0, 2]].any()
+  assert actual[1].all()
 
 
 @every_rule
 def test_the_advantages_of_a_group_sum_to_0(name):
-  found = RULES[name](jnp.asarray(random_rewards(1)))
+  actual = RULES[name](jnp.asarray(random_rewards(1)))
   # 8 float32 numbers below 4
-  np.testing.assert_allclose(np.sum(found, axis=1), 0, atol=4e-6)
+  np.testing.assert_allclose(np.sum(actual, axis=1), 0, atol=4e-6)
 
 
 def test_rloo_is_dr_grpo_times_g_over_g_minus_1():

@@ -30,9 +30,18 @@ WRONG = {
   "rollout.prompt_length": (3, r"row 0 has \d+ tokens.*prompt_length=3"),
   "rollout.num_prompts": (0, r"rollout\.num_prompts must be at least 1"),
   "rollout.top_p": (0.0, r"top_p must lie in \(0, 1\], got 0"),
-  "ppo_clip.clip_low": (1.5, r"clip_low must lie in \[0, 1\], got 1\.5"),
-  "ppo_clip.clip_high": (-0.1, r"clip_high must not be negative, got -0\.1"),
-  "ppo_clip.dual_clip": (1.1, r"dual_clip must be above 1 \+ clip_high"),
+  "ppo_clip.clip_low": (
+    1.5,
+    r"ppo_clip\.clip_low must lie in \[0, 1\], got 1\.5",
+  ),
+  "ppo_clip.clip_high": (
+    -0.1,
+    r"ppo_clip\.clip_high must be at least 0, got -0\.1",
+  ),
+  "ppo_clip.dual_clip": (
+    1.1,
+    r"ppo_clip\.dual_clip must be above 1 \+ clip_high",
+  ),
   "dynamic_sampling.max_batches": (0, r"max_batches must be at least 1, got 0"),
   "dynamic_sampling.on_exhausted": ("stop", r"on_exhausted must be one of"),
   "training.num_microbatches": (
@@ -45,7 +54,7 @@ WRONG = {
   "model.fused_attention": (True, r"model\.fused_attention is True.*'cpu'"),
   "objective": (("ppo_clop",), r"did you mean 'ppo_clip'"),
   "advantage": (("grop",), r"advantage: there is no 'grop'.*'grpo'"),
-  "aggregation": ("token_mean", r"unknown aggregation 'token_mean'"),
+  "aggregation": ("token_mean", r"aggregation must be one of .*'token_mean'"),
   "control.name": ("entropic_pi", r"control\.target is not set"),
   "task.name": ("countdwon", r"did you mean 'countdown'"),
   "task.difficulty": (9, r"task\.difficulty must lie in 1\.\.2 for countdown"),

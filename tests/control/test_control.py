@@ -1,4 +1,4 @@
-"""Controllers: what they feed back, when they advance, what they reach."""
+"""Test controllers: coefficients, when states advance, and the closed loop."""
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,8 @@ def state_of(integral) -> PIState:
   return PIState(integral=jnp.float32(integral))
 
 
-def advanced(controller, state, entropy) -> float:
-  """Returns the integral after one update at `entropy`."""
+def integral_after(controller, state, entropy) -> float:
+  """Compute the integral after one update at `entropy`."""
   _, state = controller.transform.update(
     GRADS, state, PARAMS, entropy=jnp.float32(entropy)
   )
@@ -80,7 +80,7 @@ def test_a_constant_error_adds_up():
 @pytest.mark.parametrize("anti_windup", [False, True])
 def test_an_entropy_that_is_no_number_leaves_the_integral(entropy, anti_windup):
   controller = entropic_pi(target=0.5, anti_windup=anti_windup)
-  assert advanced(controller, state_of(-3), entropy) == -3
+  assert integral_after(controller, state_of(-3), entropy) == -3
 
 
 def test_an_entropy_of_nan_feeds_nothing_back():
@@ -102,11 +102,11 @@ def test_anti_windup_holds_what_would_saturate_further(
   integral, entropy, expected
 ):
   controller = entropic_pi(target=1.0, ki=1.0, anti_windup=True)
-  assert advanced(controller, state_of(integral), entropy) == expected
+  assert integral_after(controller, state_of(integral), entropy) == expected
 
 
 def test_without_anti_windup_a_saturated_integral_advances():
-  assert advanced(entropic_pi(target=1.0), state_of(9), 3.0) == 11
+  assert integral_after(entropic_pi(target=1.0), state_of(9), 3.0) == 11
 
 
 CONTROLLERS = {
@@ -219,7 +219,7 @@ def test_the_controller_of_nothing_feeds_back_0_and_has_no_state():
 
 
 def final_entropy(controller, *, start, drift=0.02, gain=0.2, steps=200):
-  """Runs H <- H - drift - gain * coefficient, as training does to entropy.
+  """Run H <- H - drift - gain * coefficient, as training does to entropy.
 
   A positive coefficient favours right samples, which lowers entropy; without
   control it drifts down.

@@ -1,7 +1,7 @@
-"""The objectives that the shared suite holds to account, and its helpers.
+"""The objectives that the shared suite tests, and the suite's helpers.
 
-A method to come adds a row to OBJECTIVES and, if it has a strength, one to
-ZERO_STRENGTH (a term or a transform) or EQUALS (a surrogate).
+A new method adds a row to OBJECTIVES. If it has a strength, it adds another row
+to ZERO_STRENGTH (a term or a transform) or to EQUALS (a surrogate).
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ from entrojax.types import ScoredTokens
 
 
 def few_tokens(make, **settings):
-  """Makes an objective whose fraction is large, for tests have few tokens."""
+  """Build an objective with a large fraction, because tests have few tokens."""
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     return make(**settings)
@@ -150,8 +150,8 @@ AGGREGATIONS = [
 COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
 
 
-def evaluated(objective, tokens, aggregate="token-mean", coefficient=None):
-  """Returns ((loss, metrics), gradients in log_probs and entropy)."""
+def evaluate(objective, tokens, aggregate="token-mean", coefficient=None):
+  """Compute ((loss, metrics), gradients in log_probs and entropy)."""
   coefficient = COEFFICIENT if coefficient is None else coefficient
 
   def loss(log_probs, entropy):
@@ -167,13 +167,13 @@ def evaluated(objective, tokens, aggregate="token-mean", coefficient=None):
   )
 
 
-def mapped(function, tokens) -> ScoredTokens:
-  """Returns `tokens` with `function` applied to every field."""
+def map_fields(function, tokens) -> ScoredTokens:
+  """Apply `function` to every field of `tokens`."""
   return jax.tree.map(function, tokens)
 
 
 def hand_tokens(log_ratios, advantages, **fields) -> ScoredTokens:
-  """Returns one row a list, old policy at log-prob -1, no padding."""
+  """Build one row for each list; old policy at log-prob -1, no padding."""
   log_ratios, advantages = np.float32(log_ratios), np.float32(advantages)
   ones = np.ones_like(log_ratios)
   fields = {
@@ -189,7 +189,7 @@ def hand_tokens(log_ratios, advantages, **fields) -> ScoredTokens:
 
 
 def unclipped(tokens, token_loss, coefficient, key):
-  """The plain policy gradient: -A r."""
+  """Add the term -A r, the plain policy gradient."""
   del coefficient, key
   ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
   loss = unclipped_loss(ratio, tokens.advantages)
@@ -203,7 +203,7 @@ def same(actual, expected, message=""):
 
 
 def near(actual, expected):
-  """Equal but for float32 sums of some 50 terms taken in another order."""
+  """Assert equality up to the order of float32 sums of some 50 terms."""
   jax.tree.map(
     lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6),
     actual,
@@ -261,6 +261,7 @@ EQUALS = {
 }
 
 
+# every objective, and one that draws tokens at random
 DRAWN = {
   **OBJECTIVES,
   "clip_cov, drawn": few_tokens(clip_cov, fraction=0.1, cov_low=0.01),

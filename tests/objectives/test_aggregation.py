@@ -1,4 +1,4 @@
-"""The four aggregations against sums written out as loops."""
+"""Compare the four aggregations with sums written out as loops."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def aggregate(name, loss, mask):
 
 
 def twin(name, loss, mask):
-  """Returns what `name` says, token by token in float64."""
+  """Compute the aggregation `name` token by token, in float64."""
   rows = [
     [float(x) for x, m in zip(row, counted, strict=True) if m]
     for row, counted in zip(loss, mask, strict=True)
@@ -43,7 +43,7 @@ def twin(name, loss, mask):
 
 
 def random_loss(seed, shape=(6, 8)):
-  """Returns losses f32 and a mask with holes and an empty row."""
+  """Draw losses f32 and a mask with holes and an empty row."""
   rng = np.random.default_rng(seed)
   mask = np.float32(rng.random(shape) < 0.6)
   mask[2] = 0
@@ -69,11 +69,11 @@ def test_an_aggregation_is_its_sum_written_out(name):
   ],
 )
 def test_an_aggregation_of_two_rows_by_hand(name, expected):
-  found = aggregate(
+  actual = aggregate(
     name, np.float32([[1, 3], [5, 100]]), np.float32([[1, 1], [1, 0]])
   )
   # one float32 division
-  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 @every_aggregation
@@ -126,9 +126,9 @@ def test_an_empty_mini_batch_is_0_with_gradient_0(name):
 @every_aggregation
 def test_float64_stays_float64(name, float64):
   loss, mask = random_loss(5)
-  found = aggregate(name, loss.astype(np.float64), mask)
-  assert found.dtype == jnp.float64
-  np.testing.assert_allclose(found, twin(name, loss, mask), rtol=1e-14)
+  actual = aggregate(name, loss.astype(np.float64), mask)
+  assert actual.dtype == jnp.float64
+  np.testing.assert_allclose(actual, twin(name, loss, mask), rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
@@ -143,7 +143,7 @@ def test_loss_and_weight_of_different_shapes_are_refused():
 
 
 def test_an_unknown_aggregation_is_named_with_the_known_ones():
-  with pytest.raises(ValueError, match=r"'mean'; one of .*'token-mean'"):
+  with pytest.raises(ValueError, match=r"one of 'token-mean', .*; got 'mean'"):
     aggregation.by_name("mean", length=LENGTH)
 
 

@@ -1,4 +1,4 @@
-"""BCPG and negative sample augmentation: values, gradients, marks."""
+"""Test BCPG and negative sample augmentation: values, gradients, marks."""
 
 import dataclasses
 
@@ -17,12 +17,12 @@ from entrojax.objectives.aggregation import seq_mean_token_mean
 from entrojax.types import ScoredTokens
 from tests.helpers.objective_cases import (
   OBJECTIVES,
-  evaluated,
+  evaluate,
   hand_tokens,
   same,
 )
 
-# the specification's: r = [1, 0] in a group of two, L = 4
+# The example of the specification: R = [1, 0] in a group of two, 4 tokens each.
 LOG_PROBS = np.array([[-0.1, -0.2, -0.3, -0.4], [-0.5, -0.5, -0.2, -0.1]])
 OLD = np.array([[-0.2, -0.2, -0.3, -0.4], [-0.5, -0.6, -0.2, -0.2]])
 ADVANTAGES = np.array([[0.5] * 4, [-0.5] * 4])
@@ -76,7 +76,7 @@ def test_objective_and_gradient_are_the_specification_s():
 
 @pytest.mark.usefixtures("float64")
 def test_the_square_has_the_gradient_of_the_surrogate(random_tokens):
-  """A_eff = beta A - tau Delta times log pi, in plain numpy."""
+  """Compare with the gradient of (beta A - tau Delta) log pi in numpy."""
   tokens = random_tokens(0, 6, 7, np.float64)
   _, gradient, _ = value_and_gradient(OBJECTIVE, tokens)
   fields = {k: np.asarray(v) for k, v in vars(tokens).items()}
@@ -111,18 +111,18 @@ def test_beta_scales_the_gradient_of_the_marked_tokens_alone():
   plain = value_and_gradient(bcpg(tau=0.1), at_start)[1]
   for beta in (0.5, 0.0, -1.0):
     objective = chain(bcpg(tau=0.1), negative_sample_augmentation(beta=beta))
-    found = value_and_gradient(objective, at_start)[1]
-    same(found, plain * jnp.where(MARKS == 1, beta, 1.0))
+    actual = value_and_gradient(objective, at_start)[1]
+    same(actual, plain * jnp.where(MARKS == 1, beta, 1.0))
 
 
 def test_marks_do_not_weigh_the_constraint():
   everywhere = golden_tokens(
     advantages=np.full((2, 4), -1e-30), step_ok=np.ones((2, 4))
   )
-  found = value_and_gradient(OBJECTIVE, everywhere)[1]
+  actual = value_and_gradient(OBJECTIVE, everywhere)[1]
   plain = value_and_gradient(bcpg(tau=0.1), everywhere)[1]
   assert np.abs(plain).min() > 1e-3
-  same(found, plain)
+  same(actual, plain)
 
 
 @pytest.mark.parametrize("changed", ["step_ok in right responses", "all of it"])
@@ -130,7 +130,7 @@ def test_what_marks_must_not_change_is_the_same_bitwise(changed, random_tokens):
   tokens = random_tokens(1, 5, 7)
   if changed == "all of it":  # at beta = 1
     objective = chain(bcpg(), negative_sample_augmentation(beta=1.0))
-    other, expected = tokens, evaluated(bcpg(), tokens)
+    other, expected = tokens, evaluate(bcpg(), tokens)
     expected = expected[0][0], expected[1]
   else:
     objective = OBJECTIVE
@@ -138,9 +138,9 @@ def test_what_marks_must_not_change_is_the_same_bitwise(changed, random_tokens):
       tokens.advantages > 0, 1 - tokens.step_ok, tokens.step_ok
     )
     other = dataclasses.replace(tokens, step_ok=flipped)
-    (loss, _), gradients = evaluated(objective, tokens)
+    (loss, _), gradients = evaluate(objective, tokens)
     expected = loss, gradients
-  (loss, _), gradients = evaluated(objective, other)
+  (loss, _), gradients = evaluate(objective, other)
   same((loss, gradients), expected)
 
 
@@ -149,4 +149,4 @@ def test_without_marks_the_member_is_refused_by_name():
   with pytest.raises(
     ValueError, match="negative_sample_augmentation needs step_ok"
   ):
-    evaluated(OBJECTIVES["negative_sample_augmentation"], tokens)
+    evaluate(OBJECTIVES["negative_sample_augmentation"], tokens)

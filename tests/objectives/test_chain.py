@@ -1,4 +1,4 @@
-"""The chain: what it composes, what it refuses, what its members draw."""
+"""Test how a chain composes members, gives them keys and refuses errors."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ from entrojax.objectives import (
   top_entropy,
 )
 from entrojax.types import ScoredTokens, TokenLoss
-from tests.helpers.objective_cases import evaluated, few_tokens, near
+from tests.helpers.objective_cases import evaluate, few_tokens, near
 
 
 def test_a_chain_of_nothing_is_refused():
@@ -55,23 +55,23 @@ def test_a_transform_without_a_term_before_it_is_refused(
   transform, random_tokens
 ):
   with pytest.raises(ValueError, match="after a surrogate"):
-    evaluated(chain(transform, ppo_clip()), random_tokens(0, 5, 7))
+    evaluate(chain(transform, ppo_clip()), random_tokens(0, 5, 7))
 
 
 def test_the_members_of_a_chain_add(random_tokens):
   tokens = random_tokens(11, 5, 7)
   members = (ppo_clip(), entropic(), entropy_bonus(entropy_coef=0.1))
-  (loss, _), gradients = evaluated(chain(*members), tokens)
-  alone = [evaluated(member, tokens) for member in members]
+  (loss, _), gradients = evaluate(chain(*members), tokens)
+  alone = [evaluate(member, tokens) for member in members]
   near(loss, sum(value[0] for value, _ in alone))
   near(gradients, jax.tree.map(lambda *g: sum(g), *(g for _, g in alone)))
 
 
-def drawing_member(drawn):
-  """Makes a member that appends a draw of its key to `drawn`."""
+def drawing_member(draws):
+  """Build a member that draws from its key and appends the draw to `draws`."""
 
   def member(tokens, token_loss, coefficient, key):
-    drawn.append(float(jax.random.uniform(key)))
+    draws.append(float(jax.random.uniform(key)))
     return TokenLoss(
       (*token_loss.terms, *ppo_clip()(tokens, token_loss, 0.0, key).terms), {}
     )
@@ -80,17 +80,17 @@ def drawing_member(drawn):
 
 
 def test_each_member_of_a_chain_draws_from_its_own_key(random_tokens):
-  drawn = []
-  member = drawing_member(drawn)
+  draws = []
+  member = drawing_member(draws)
   policy_loss(
     chain(member, member), aggregation.token_mean, random_tokens(0, 5, 7)
   )
-  assert drawn[0] != drawn[1]
+  assert draws[0] != draws[1]
 
 
 def test_a_member_s_draw_does_not_depend_on_what_follows_it(random_tokens):
-  drawn = []
-  member = drawing_member(drawn)
+  draws = []
+  member = drawing_member(draws)
   for followers in ((), (member,), (entropic(), reinforce())):
     policy_loss(
       chain(member, *followers),
@@ -98,7 +98,7 @@ def test_a_member_s_draw_does_not_depend_on_what_follows_it(random_tokens):
       random_tokens(0, 5, 7),
       coefficient=0.0,
     )
-  assert drawn[0] == drawn[1] == drawn[3]
+  assert draws[0] == draws[1] == draws[3]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The covariance of log-prob and advantage, Clip-Cov and KL-Cov."""
+"""Test the covariance of log-prob and advantage, Clip-Cov and KL-Cov."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from entrojax.objectives import (
 )
 from tests.helpers.objective_cases import (
   drop_all,
-  evaluated,
+  evaluate,
   few_tokens,
   hand_tokens,
   near,
@@ -68,7 +68,7 @@ def test_clip_cov_drops_as_many_of_the_candidates_as_asked():
   covariance = token_covariance(
     tokens.log_probs, tokens.advantages, tokens.mask
   )
-  drawn = []
+  dropped_sets = []
   for seed in range(3):
     gradient = jax.grad(
       lambda log_probs, key: policy_loss(
@@ -82,8 +82,8 @@ def test_clip_cov_drops_as_many_of_the_candidates_as_asked():
     assert dropped.sum() == 5  # 0.125 * 40
     assert np.all(np.asarray(covariance)[dropped] > 0.5)
     same(gradient[~dropped], -tokens.advantages[~dropped] / 40)
-    drawn.append(tuple(np.flatnonzero(dropped)))
-  assert len(set(drawn)) == 3
+    dropped_sets.append(tuple(np.flatnonzero(dropped)))
+  assert len(set(dropped_sets)) == 3
 
 
 def test_clip_cov_drops_only_tokens_between_its_bounds(random_tokens):
@@ -91,8 +91,8 @@ def test_clip_cov_drops_only_tokens_between_its_bounds(random_tokens):
   covariance = token_covariance(
     tokens.log_probs, tokens.advantages, tokens.mask
   )
-  _, (gradient, _) = evaluated(drop_all(cov_low=0.05, cov_high=0.4), tokens)
-  _, (base, _) = evaluated(ppo_clip(clip_low=1.0, clip_high=1.0), tokens)
+  _, (gradient, _) = evaluate(drop_all(cov_low=0.05, cov_high=0.4), tokens)
+  _, (base, _) = evaluate(ppo_clip(clip_low=1.0, clip_high=1.0), tokens)
   between = (covariance > 0.05) & (covariance < 0.4) & (base != 0)
   assert 0 < between.sum() < ((covariance > 0.05) & (base != 0)).sum()
   same(gradient, jnp.where(between, 0.0, base))
@@ -104,7 +104,7 @@ def test_tokens_that_ppo_clips_are_no_candidates_of_clip_cov():
   tokens = dataclasses.replace(
     tokens, old_log_probs=jnp.array([[-1.0], [-1.0]])
   )
-  (loss, metrics), (gradient, _) = evaluated(drop_all(), tokens)
+  (loss, metrics), (gradient, _) = evaluate(drop_all(), tokens)
   assert metrics["actor/pg_clipfrac"].total == 1
   assert metrics["clip_cov/candidates"].total == 1
   same(gradient, jnp.zeros((2, 1)))
@@ -117,15 +117,26 @@ def test_kl_cov_is_the_plain_policy_gradient_on_the_sampling_policy(
 ):
   tokens = random_tokens(13, 5, 7)
   tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
-  (loss, _), gradients = evaluated(pull_some(kl_form=kl_form), tokens)
-  (base_loss, _), base_gradients = evaluated(unclipped, tokens)
+  (loss, _), gradients = evaluate(pull_some(kl_form=kl_form), tokens)
+  (base_loss, _), base_gradients = evaluate(unclipped, tokens)
   same((loss, gradients), (base_loss, base_gradients))
+
+
+def test_k3_of_kl_cov_is_the_divergence_of_the_sampling_policy_s_tokens():
+  # without advantages the pull is all there is. KL(pi_old || pi) on samples of
+  # pi_old is the mean of r - 1 - log r, with the slope r - 1 in log pi; in the
+  # other direction the slope would be 1 - 1 / r
+  tokens = hand_tokens(np.log([[4.0, 0.25]]), [[0.0, 0.0]])
+  objective = few_tokens(kl_cov, fraction=1.0, kl_form="k3")
+  (loss, _), (gradient, _) = evaluate(objective, tokens)
+  near(loss, ((4 - 1 - np.log(4)) + (0.25 - 1 + np.log(4))) / 2)
+  near(gradient, np.float32([[4 - 1, 0.25 - 1]]) / 2)
 
 
 def test_kl_cov_pulls_the_tokens_of_highest_covariance_back(random_tokens):
   tokens = random_tokens(14, 5, 7)
-  _, (gradient, _) = evaluated(pull_some(kl_coef=0.5), tokens)
-  _, (base, _) = evaluated(unclipped, tokens)
+  _, (gradient, _) = evaluate(pull_some(kl_coef=0.5), tokens)
+  _, (base, _) = evaluate(unclipped, tokens)
   num_tokens = int(tokens.mask.sum())
   covariance = np.asarray(
     token_covariance(tokens.log_probs, tokens.advantages, tokens.mask)

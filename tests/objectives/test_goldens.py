@@ -1,7 +1,7 @@
-"""Golden vectors of the specification: loss and gradient of every method.
+"""Compare every method's loss and gradient with golden vectors.
 
-tests/goldens.json holds all of them, those of methods to come as well. Losses
-are given to 8 decimals and gradients to 6, so both hold to 1e-6.
+The vectors come from the specification and lie in tests/goldens/methods.json.
+Losses have 8 decimals and gradients 6, so both are compared to 1e-6.
 """
 
 import json
@@ -34,7 +34,7 @@ from entrojax.objectives import (
   steer,
   top_entropy,
 )
-from entrojax.objectives.entropy_advantage import shaped_share
+from entrojax.objectives.entropy_advantage import advantage_ratio
 from entrojax.objectives.reference_kl import k1, k2, k3
 from entrojax.types import Responses, ScoredTokens
 from tests.helpers.paths import GOLDENS
@@ -60,7 +60,7 @@ def golden_tokens(**changes) -> ScoredTokens:
 
 
 def loss_and_gradient(objective, aggregate=aggregation.token_mean, **settings):
-  """Returns the loss on the golden vector and its gradient in lp."""
+  """Compute the loss on the golden vector and its gradient in log-probs."""
 
   def loss(log_probs):
     return policy_loss(
@@ -117,9 +117,9 @@ def test_a_wide_clip_range_has_its_golden_loss_and_gradient():
 
 def test_the_covariance_of_a_token_has_its_golden_value():
   tokens = golden_tokens()
-  found = token_covariance(tokens.log_probs, tokens.advantages, tokens.mask)
+  actual = token_covariance(tokens.log_probs, tokens.advantages, tokens.mask)
   matrix = np.array(METHODS["covariance"]["matrix"], float)
-  close(found, np.nan_to_num(matrix))
+  close(actual, np.nan_to_num(matrix))
 
 
 @pytest.mark.filterwarnings("ignore:.*percent")
@@ -245,8 +245,8 @@ def test_erc_lets_its_golden_tokens_learn():
 def test_entropy_advantage_has_its_golden_advantages():
   golden, tokens = METHODS["entropy_advantage"], golden_tokens()
   settings = {"alpha": golden["alpha"], "kappa": golden["kappa"]}
-  share = shaped_share(tokens.entropy, tokens.advantages, **settings)
-  close(tokens.advantages * share * tokens.mask, golden["advantages"])
+  ratio = advantage_ratio(tokens.entropy, tokens.advantages, **settings)
+  close(tokens.advantages * ratio * tokens.mask, golden["advantages"])
   _, gradient = loss_and_gradient(
     chain(reinforce(), entropy_advantage(**settings))
   )
@@ -343,11 +343,11 @@ def test_the_entropy_guided_weight_has_its_golden_sequence():
   controller = entropy_guided(
     **{name: golden[name] for name in ("target", "step", "initial")}
   )
-  state, found = controller.transform.init(()), []
+  state, actual = controller.transform.init(()), []
   for entropy in jnp.asarray(golden["entropy"], jnp.float32):
     _, state = controller.transform.update((), state, entropy=entropy)
-    found.append(controller.coefficient(state, entropy))
-  close(found, golden["coefficients"])
+    actual.append(controller.coefficient(state, entropy))
+  close(actual, golden["coefficients"])
 
 
 @pytest.mark.parametrize("estimator", [k1, k2, k3])
@@ -403,13 +403,13 @@ def test_an_advantage_rule_has_its_golden_values(name):
   golden = METHODS["advantages"]
   rewards = golden["rewards"]
   rule = getattr(advantages, name)()
-  found = rule(
+  actual = rule(
     Responses(rewards=jnp.asarray([rewards], jnp.float64))
   ).advantages
-  close(found, [[golden[name][str(reward)] for reward in rewards]])
+  close(actual, [[golden[name][str(reward)] for reward in rewards]])
 
 
 @pytest.mark.parametrize("golden", METHODS["pass_at_k"])
 def test_pass_at_k_has_its_golden_value(golden):
-  found = pass_at_k(golden["n"], np.array([golden["c"]]), golden["k"])
-  close(found, [golden["value"]])
+  actual = pass_at_k(golden["n"], np.array([golden["c"]]), golden["k"])
+  close(actual, [golden["value"]])

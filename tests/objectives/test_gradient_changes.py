@@ -1,4 +1,4 @@
-"""What each control does to the gradient, measured and said."""
+"""Test how each control's change of the gradient is measured and reported."""
 
 import dataclasses
 
@@ -12,11 +12,11 @@ from entrojax.objectives import (
   chain,
   entropy_bonus,
   erc,
+  policy_loss,
   ppo_clip,
   reinforce,
   top_entropy,
 )
-from entrojax.objectives.chain import policy_loss
 from entrojax.objectives.gradient_changes import gradient_changes
 from entrojax.reporting.inert_controls import PATIENCE, Effects
 from tests.helpers.objective_cases import hand_tokens
@@ -31,14 +31,14 @@ def changes_of(members, tokens):
       dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
     )
 
-  found = gradient_changes(members, loss_of, tokens)
-  return {name: float(m.total / m.count) for name, m in found.items()}
+  actual = gradient_changes(members, loss_of, tokens)
+  return {name: float(m.total / m.count) for name, m in actual.items()}
 
 
 def test_a_clip_that_binds_nowhere_changes_nothing():
   tokens = hand_tokens(np.zeros((2, 3)), [[1] * 3, [-1] * 3])
-  found = changes_of({"ppo_clip": ppo_clip()}, tokens)
-  assert found == {
+  actual = changes_of({"ppo_clip": ppo_clip()}, tokens)
+  assert actual == {
     "ppo_clip/gradient_touched": 0,
     "ppo_clip/gradient_change": 0,
   }
@@ -47,12 +47,12 @@ def test_a_clip_that_binds_nowhere_changes_nothing():
 def test_a_clip_is_measured_against_the_plain_policy_gradient():
   # -A r has the gradients -r / 3; the first token is clipped away
   tokens = hand_tokens(np.log([[2.0, 1.0, 0.5]]), [[1, 1, 1]])
-  found = changes_of({"ppo_clip": ppo_clip()}, tokens)
+  actual = changes_of({"ppo_clip": ppo_clip()}, tokens)
   np.testing.assert_allclose(
-    found["ppo_clip/gradient_touched"], 1 / 3, rtol=1e-6
+    actual["ppo_clip/gradient_touched"], 1 / 3, rtol=1e-6
   )
   np.testing.assert_allclose(
-    found["ppo_clip/gradient_change"],
+    actual["ppo_clip/gradient_change"],
     2 / np.linalg.norm([2, 1, 0.5]),
     rtol=1e-6,
   )
@@ -61,7 +61,7 @@ def test_a_clip_is_measured_against_the_plain_policy_gradient():
 def test_a_member_is_measured_against_the_chain_before_it():
   entropy = np.float32([[3.0, 1.0, 2.0, 0.0]])
   tokens = hand_tokens(np.zeros((1, 4)), np.ones((1, 4)), entropy=entropy)
-  found = changes_of(
+  actual = changes_of(
     {
       "reinforce": reinforce(),
       # gradients -1/4 each become -1/2 for tokens 0 and 2, 0 for the others
@@ -71,11 +71,11 @@ def test_a_member_is_measured_against_the_chain_before_it():
     },
     tokens,
   )
-  assert found["reinforce/gradient_change"] == 0
-  np.testing.assert_allclose(found["top_entropy/gradient_change"], 1.0)
-  assert found["top_entropy/gradient_touched"] == 1
+  assert actual["reinforce/gradient_change"] == 0
+  np.testing.assert_allclose(actual["top_entropy/gradient_change"], 1.0)
+  assert actual["top_entropy/gradient_touched"] == 1
   np.testing.assert_allclose(
-    found["entropy_bonus/gradient_change"],
+    actual["entropy_bonus/gradient_change"],
     np.linalg.norm([0.125] * 4) / np.linalg.norm([0.5, 0.5]),
     rtol=1e-6,
   )
@@ -83,9 +83,11 @@ def test_a_member_is_measured_against_the_chain_before_it():
 
 def test_padding_is_no_token_that_was_touched(random_tokens):
   tokens = random_tokens(0, 5, 7)
-  found = changes_of({"erc": chain(ppo_clip(), erc(low=0.5, high=2.0))}, tokens)
-  assert 0 < found["erc/gradient_touched"] < 1
-  assert all(np.isfinite(value) for value in found.values())
+  actual = changes_of(
+    {"erc": chain(ppo_clip(), erc(low=0.5, high=2.0))}, tokens
+  )
+  assert 0 < actual["erc/gradient_touched"] < 1
+  assert all(np.isfinite(value) for value in actual.values())
 
 
 def test_an_update_reports_every_member(bigram):
@@ -103,7 +105,7 @@ def test_an_update_reports_every_member(bigram):
   assert metrics["erc/gradient_change"] > 0
 
 
-# -- said ---------------------------------------------------------------------
+# -- reported -----------------------------------------------------------------
 
 
 def measured(**changes):

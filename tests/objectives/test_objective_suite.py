@@ -1,4 +1,4 @@
-"""The suite that every objective of tests/objective_cases.py passes."""
+"""Test what holds for every objective of tests/helpers/objective_cases.py."""
 
 import dataclasses
 
@@ -42,8 +42,8 @@ from tests.helpers.objective_cases import (
   OBJECTIVES,
   PPO_TYPE,
   ZERO_STRENGTH,
-  evaluated,
-  mapped,
+  evaluate,
+  map_fields,
   near,
   same,
 )
@@ -59,10 +59,10 @@ def test_at_zero_strength_a_term_is_not_there_bitwise(
 ):
   term, coefficient = ZERO_STRENGTH[name]
   base, tokens = OBJECTIVES[base], random_tokens(0, 5, 7)
-  (loss, _), gradients = evaluated(
+  (loss, _), gradients = evaluate(
     chain(base, term), tokens, coefficient=coefficient
   )
-  (base_loss, _), base_gradients = evaluated(base, tokens)
+  (base_loss, _), base_gradients = evaluate(base, tokens)
   same((loss, gradients), (base_loss, base_gradients))
 
 
@@ -72,8 +72,8 @@ def test_a_method_with_nothing_to_do_equals_its_base_bitwise(
 ):
   method, base = EQUALS[name]
   tokens = random_tokens(0, 5, 7)
-  (loss, _), gradients = evaluated(method, tokens)
-  (base_loss, _), base_gradients = evaluated(base, tokens)
+  (loss, _), gradients = evaluate(method, tokens)
+  (base_loss, _), base_gradients = evaluate(base, tokens)
   same((loss, gradients), (base_loss, base_gradients))
 
 
@@ -82,27 +82,29 @@ def test_the_content_of_padding_changes_nothing(name, random_tokens):
   tokens = random_tokens(1, 5, 7)
 
   def with_padding(content):
-    filled = mapped(lambda x: jnp.where(tokens.mask > 0, x, content), tokens)
+    filled = map_fields(
+      lambda x: jnp.where(tokens.mask > 0, x, content), tokens
+    )
     return dataclasses.replace(filled, mask=tokens.mask)
 
-  expected = evaluated(OBJECTIVES[name], with_padding(0.0))
+  expected = evaluate(OBJECTIVES[name], with_padding(0.0))
   for content in (jnp.nan, jnp.inf, -jnp.inf, 1e30, -1e30):
-    found = evaluated(OBJECTIVES[name], with_padding(content))
-    same(found, expected, f"padding {content}")
+    actual = evaluate(OBJECTIVES[name], with_padding(content))
+    same(actual, expected, f"padding {content}")
 
 
 @every_objective
 def test_loss_gradients_and_metrics_are_finite_beside_garbage(
   name, random_tokens
 ):
-  found = evaluated(OBJECTIVES[name], random_tokens(2, 5, 7))
-  assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(found))
+  actual = evaluate(OBJECTIVES[name], random_tokens(2, 5, 7))
+  assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(actual))
 
 
 @every_objective
 def test_padding_has_no_gradient(name, random_tokens):
   tokens = random_tokens(2, 5, 7)
-  _, gradients = evaluated(OBJECTIVES[name], tokens)
+  _, gradients = evaluate(OBJECTIVES[name], tokens)
   for gradient in gradients:
     same(gradient * (1 - tokens.mask), jnp.zeros((5, 7)))
 
@@ -113,15 +115,15 @@ def test_empty_rows_and_padded_columns_change_nothing(
   name, aggregate, random_tokens
 ):
   tokens = random_tokens(3, 5, 7)
-  larger = mapped(
+  larger = map_fields(
     lambda x: jnp.pad(x, ((0, 3), (0, 4)), constant_values=jnp.nan), tokens
   )
   larger = dataclasses.replace(larger, mask=jnp.nan_to_num(larger.mask))
-  (loss, metrics), gradients = evaluated(OBJECTIVES[name], larger, aggregate)
+  (loss, metrics), gradients = evaluate(OBJECTIVES[name], larger, aggregate)
   gradients = jax.tree.map(lambda g: g[:5, :7], gradients)
   near(
     ((loss, metrics), gradients),
-    evaluated(OBJECTIVES[name], tokens, aggregate),
+    evaluate(OBJECTIVES[name], tokens, aggregate),
   )
 
 
@@ -129,16 +131,16 @@ def test_empty_rows_and_padded_columns_change_nothing(
 @every_objective
 def test_rows_permute(name, aggregate, random_tokens):
   tokens, order = random_tokens(4, 5, 7), jnp.array([3, 0, 4, 1, 2])
-  value, gradients = evaluated(OBJECTIVES[name], tokens, aggregate)
+  value, gradients = evaluate(OBJECTIVES[name], tokens, aggregate)
   gradients = jax.tree.map(lambda g: g[order], gradients)
-  permuted = mapped(lambda x: x[order], tokens)
-  near(evaluated(OBJECTIVES[name], permuted, aggregate), (value, gradients))
+  permuted = map_fields(lambda x: x[order], tokens)
+  near(evaluate(OBJECTIVES[name], permuted, aggregate), (value, gradients))
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_rows_on_eight_devices_give_the_same_numbers(name, random_tokens):
   tokens = random_tokens(4, 8, 7)
-  compute = jax.jit(lambda tokens: evaluated(DRAWN[name], tokens))
+  compute = jax.jit(lambda tokens: evaluate(DRAWN[name], tokens))
   rows = jax.device_put(tokens, by_row(make_mesh((8, 1, 1))))
   near(jax.device_get(compute(rows)), jax.device_get(compute(tokens)))
 
@@ -192,14 +194,14 @@ def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
 
 @every_objective
 def test_float32_tokens_give_float32_numbers(name, random_tokens):
-  found = evaluated(OBJECTIVES[name], random_tokens(6, 5, 7))
-  assert {x.dtype for x in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+  actual = evaluate(OBJECTIVES[name], random_tokens(6, 5, 7))
+  assert {x.dtype for x in jax.tree.leaves(actual)} == {jnp.dtype("float32")}
 
 
 @pytest.mark.usefixtures("float64")
 @every_objective
 def test_float64_tokens_give_a_float64_loss(name, random_tokens):
-  (loss, _), gradients = evaluated(
+  (loss, _), gradients = evaluate(
     OBJECTIVES[name], random_tokens(6, 5, 7, np.float64)
   )
   for x in (loss, *gradients):
@@ -213,7 +215,7 @@ def test_an_empty_mask_has_loss_and_gradients_of_0(
 ):
   tokens = random_tokens(7, 5, 7)
   empty = dataclasses.replace(tokens, mask=jnp.zeros_like(tokens.mask))
-  (loss, _), gradients = evaluated(OBJECTIVES[name], empty, aggregate)
+  (loss, _), gradients = evaluate(OBJECTIVES[name], empty, aggregate)
   same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
 
 
@@ -225,7 +227,7 @@ def test_without_advantages_loss_and_gradients_are_exactly_0(
   tokens = dataclasses.replace(
     tokens, advantages=jnp.zeros_like(tokens.advantages)
   )
-  (loss, _), gradients = evaluated(OBJECTIVES[name], tokens)
+  (loss, _), gradients = evaluate(OBJECTIVES[name], tokens)
   same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
 
 

@@ -1,4 +1,4 @@
-"""Selection: shares of a count, and quantiles."""
+"""Test selection: shares of a count, and quantiles."""
 
 import jax.numpy as jnp
 import numpy as np

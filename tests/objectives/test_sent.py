@@ -1,4 +1,4 @@
-"""SENT's token level: which tokens it pulls to which policy, how strongly."""
+"""Test SENT's token level: which tokens it pulls where, and how strongly."""
 
 import dataclasses
 
@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from entrojax.objectives import chain, ppo_clip, sent, sent_released
-from tests.helpers.objective_cases import evaluated, hand_tokens, near, same
+from tests.helpers.objective_cases import evaluate, hand_tokens, near, same
 
 BETAS = {"beta_low": 0.25, "beta_high": 1.0}
 
 
-def drifted(log_probs, advantages, entropy, **fields):
-  """Returns one row; old and reference policy are at log pi - log 2.
+def drifted_tokens(log_probs, advantages, entropy, **fields):
+  """Build one row in which old and reference policy are at log pi - log 2.
 
   k3 is 1/2 + log 2 - 1 there, with a gradient of 1/2.
   """
@@ -31,8 +31,8 @@ def drifted(log_probs, advantages, entropy, **fields):
 
 
 def betas_of(objective, tokens, *, slope) -> np.ndarray:
-  """Returns what each token's divergence is weighed with."""
-  _, (gradient, _) = evaluated(objective, tokens)
+  """Compute the beta of each token from the gradient, f32[B, T]."""
+  _, (gradient, _) = evaluate(objective, tokens)
   return np.asarray(gradient) * float(tokens.mask.sum()) / slope
 
 
@@ -42,8 +42,8 @@ ENTROPY = [0.05, 0.2, 0.9, 1.4, 0.1, 2.0]
 
 
 def test_the_loss_is_the_divergence_of_each_token_times_its_beta():
-  tokens = drifted(LOG_PROBS, ADVANTAGES, ENTROPY)
-  (loss, metrics), _ = evaluated(
+  tokens = drifted_tokens(LOG_PROBS, ADVANTAGES, ENTROPY)
+  (loss, metrics), _ = evaluate(
     sent(low_fraction=0.5, cov_fraction=0.4, **BETAS), tokens
   )
   # tokens 0, 1 and 4 are low, token 0 is of high covariance
@@ -62,68 +62,68 @@ def test_the_low_set_is_below_numpy_s_quantile(random_tokens):
     # numpy's rounding; 1e-6 is below any gap of 20 draws
     threshold = np.quantile(entropy[valid], 0.8) - 1e-6
     expected = valid & (entropy < threshold)
-    _, (gradient, _) = evaluated(sent(low_fraction=0.8), tokens)
+    _, (gradient, _) = evaluate(sent(low_fraction=0.8), tokens)
     same(np.asarray(gradient) != 0, expected, f"seed {seed}")
 
 
 def test_equal_entropies_are_split_by_place():
-  tokens = drifted(LOG_PROBS, ADVANTAGES, [1.0] * 6)
-  found = betas_of(
+  tokens = drifted_tokens(LOG_PROBS, ADVANTAGES, [1.0] * 6)
+  actual = betas_of(
     sent(low_fraction=0.5, cov_fraction=0.0, **BETAS), tokens, slope=0.5
   )
-  near(found, np.float32([[0.25, 0.25, 0.25, 0, 0, 0]]))
+  near(actual, np.float32([[0.25, 0.25, 0.25, 0, 0, 0]]))
 
 
 @pytest.mark.parametrize("advantage", [0.0, 0.3, -0.6])
 def test_equal_advantages_leave_the_high_set_empty(advantage):
   # the float32 mean of six times 0.3 or 0.6 is another number
-  tokens = drifted(LOG_PROBS, [advantage] * 6, ENTROPY)
-  found = betas_of(sent(cov_fraction=1.0, **BETAS), tokens, slope=0.5)
-  near(found, np.float32([[0.25, 0.25, 0.25, 0, 0.25, 0]]))
+  tokens = drifted_tokens(LOG_PROBS, [advantage] * 6, ENTROPY)
+  actual = betas_of(sent(cov_fraction=1.0, **BETAS), tokens, slope=0.5)
+  near(actual, np.float32([[0.25, 0.25, 0.25, 0, 0.25, 0]]))
 
 
 def test_tokens_without_an_advantage_do_not_move_the_means():
-  few = drifted(LOG_PROBS, ADVANTAGES, ENTROPY)
+  few = drifted_tokens(LOG_PROBS, ADVANTAGES, ENTROPY)
   # extreme log-probs and the highest entropy: not low, and not in the means
-  more = drifted(
+  more = drifted_tokens(
     [*LOG_PROBS, -9.0, -9.0], [*ADVANTAGES, 0, 0], [*ENTROPY, 3.0, 3.0]
   )
   settings = {"cov_fraction": 0.7, **BETAS}
   expected = betas_of(sent(low_fraction=0.5, **settings), few, slope=0.5)
   assert set(expected.ravel().round(5)) == {0, 0.25, 1}
-  found = betas_of(sent(low_fraction=0.375, **settings), more, slope=0.5)
-  near(found[:, :6], expected)
-  same(found[:, 6:], np.zeros((1, 2), np.float32))
+  actual = betas_of(sent(low_fraction=0.375, **settings), more, slope=0.5)
+  near(actual[:, :6], expected)
+  same(actual[:, 6:], np.zeros((1, 2), np.float32))
 
 
 def test_a_token_of_negative_covariance_is_never_of_the_high_set():
-  tokens = drifted(LOG_PROBS, ADVANTAGES, ENTROPY)
-  found = betas_of(
+  tokens = drifted_tokens(LOG_PROBS, ADVANTAGES, ENTROPY)
+  actual = betas_of(
     sent(low_fraction=0.5, cov_fraction=1.0, **BETAS), tokens, slope=0.5
   )
   # covariances 0.77, 0.73 and, of token 4, -0.76
-  near(found, np.float32([[1, 1, 0, 0, 0.25, 0]]))
+  near(actual, np.float32([[1, 1, 0, 0, 0.25, 0]]))
 
 
 def test_sent_is_0_at_the_reference(random_tokens):
   tokens = random_tokens(30, 5, 7)
   tokens = dataclasses.replace(tokens, ref_log_probs=tokens.log_probs)
-  (loss, _), gradients = evaluated(sent(), tokens)
+  (loss, _), gradients = evaluate(sent(), tokens)
   same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
 
 
 def test_sent_without_a_reference_is_refused(random_tokens):
   tokens = dataclasses.replace(random_tokens(0, 5, 7), ref_log_probs=None)
   with pytest.raises(ValueError, match="sent needs ref_log_probs"):
-    evaluated(chain(ppo_clip(), sent()), tokens)
+    evaluate(chain(ppo_clip(), sent()), tokens)
 
 
-# -- the released code's ------------------------------------------------------
+# -- the released code --------------------------------------------------------
 
 
 def test_the_released_penalty_pulls_both_ends_of_the_low_set():
-  tokens = drifted(LOG_PROBS, ADVANTAGES, ENTROPY)
-  (loss, metrics), (gradient, _) = evaluated(
+  tokens = drifted_tokens(LOG_PROBS, ADVANTAGES, ENTROPY)
+  (loss, metrics), (gradient, _) = evaluate(
     sent_released(low_fraction=0.5, cov_fraction=0.4, **BETAS), tokens
   )
   # within tokens 0, 1 and 4 the mean log pi is -0.08 / 3, the mean A 1 / 3:
@@ -135,8 +135,8 @@ def test_the_released_penalty_pulls_both_ends_of_the_low_set():
 
 
 def test_a_token_at_both_ends_has_the_lower_beta():
-  tokens = drifted([-0.5, -0.1], [1, 1], [0.1, 0.9])
-  _, (gradient, _) = evaluated(
+  tokens = drifted_tokens([-0.5, -0.1], [1, 1], [0.1, 0.9])
+  _, (gradient, _) = evaluate(
     sent_released(low_fraction=0.5, cov_fraction=0.4, **BETAS), tokens
   )
   near(gradient, np.float32([[0.25, 0]]) / 2)
@@ -145,14 +145,14 @@ def test_a_token_at_both_ends_has_the_lower_beta():
 def test_the_released_penalty_is_0_on_the_sampling_policy(random_tokens):
   tokens = random_tokens(31, 5, 7)
   tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
-  (loss, _), gradients = evaluated(sent_released(cov_fraction=1.0), tokens)
+  (loss, _), gradients = evaluate(sent_released(cov_fraction=1.0), tokens)
   same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
 
 
 def test_the_released_penalty_touches_the_ends_of_a_plain_sort(random_tokens):
   tokens = random_tokens(32, 5, 7)
   settings = {"low_fraction": 0.6, "cov_fraction": 0.3, **BETAS}
-  found = betas_of(sent_released(**settings), tokens, slope=1.0)
+  actual = betas_of(sent_released(**settings), tokens, slope=1.0)
   mask = np.asarray(tokens.mask).ravel() > 0
   entropy, log_probs, advantages = (
     np.asarray(x, np.float64).ravel()
@@ -171,4 +171,4 @@ def test_the_released_penalty_touches_the_ends_of_a_plain_sort(random_tokens):
   expected[order[-k:]], expected[order[:k]] = 1.0, 0.25
   sign = np.sign(np.asarray(tokens.log_probs - tokens.old_log_probs)).ravel()
   expected[expected > 0] *= sign[expected > 0]
-  near(found.ravel(), np.float32(expected))
+  near(actual.ravel(), np.float32(expected))

@@ -1,4 +1,4 @@
-"""The surrogates that begin a chain: REINFORCE, PPO, GSPO, CISPO, CE-GPPO."""
+"""Test surrogates by hand: REINFORCE, PPO, GSPO, CISPO, CE-GPPO."""
 
 import dataclasses
 
@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from entrojax.objectives import ce_gppo, cispo, gspo, ppo_clip, reinforce
-from tests.helpers.objective_cases import evaluated, hand_tokens, near, same
+from tests.helpers.objective_cases import evaluate, hand_tokens, near, same
 
 
 def test_reinforce_is_the_mean_of_minus_a_log_pi():
   tokens = hand_tokens([[0.0, -1.0], [-3.0, 0.5]], [[2, 2], [-1, -1]])
-  (loss, _), (gradient, _) = evaluated(reinforce(), tokens)
+  (loss, _), (gradient, _) = evaluate(reinforce(), tokens)
   # -(2 * -1 + 2 * -2 - -4 - -0.5) / 4
   same(loss, 0.375)
   same(gradient, -tokens.advantages / 4)
@@ -19,7 +19,7 @@ def test_reinforce_is_the_mean_of_minus_a_log_pi():
 
 def test_at_a_ratio_of_1_ppo_has_the_policy_gradient_exactly():
   tokens = hand_tokens(np.zeros((2, 4)), [[2.0] * 4, [-1.0] * 4])
-  (loss, _), (gradient, _) = evaluated(ppo_clip(), tokens)
+  (loss, _), (gradient, _) = evaluate(ppo_clip(), tokens)
   same(loss, -0.5)
   same(gradient, -tokens.advantages / 8)
 
@@ -27,7 +27,7 @@ def test_at_a_ratio_of_1_ppo_has_the_policy_gradient_exactly():
 def test_ppo_clips_only_where_the_ratio_has_gone_the_advantage_s_way():
   log_ratios = np.log([[1.5, 0.5], [1.5, 0.5]])
   tokens = hand_tokens(log_ratios, [[1, 1], [-1, -1]])
-  (loss, metrics), (gradient, _) = evaluated(
+  (loss, metrics), (gradient, _) = evaluate(
     ppo_clip(clip_low=0.2, clip_high=0.28), tokens
   )
   near(loss, (-1.28 - 0.5 + 1.5 + 0.8) / 4)
@@ -38,12 +38,12 @@ def test_ppo_clips_only_where_the_ratio_has_gone_the_advantage_s_way():
 
 def test_the_dual_clip_binds_at_negative_advantages_only():
   tokens = hand_tokens(np.log([[5.0, 2.0], [5.0, 2.0]]), [[1, 1], [-1, -1]])
-  (loss, metrics), (gradient, _) = evaluated(
+  (loss, metrics), (gradient, _) = evaluate(
     ppo_clip(clip_low=0.2, clip_high=9.0, dual_clip=20.0), tokens
   )
   near(loss, 0.0)
   assert metrics["actor/pg_clipfrac_lower"].total == 0
-  (loss, metrics), (gradient, _) = evaluated(
+  (loss, metrics), (gradient, _) = evaluate(
     ppo_clip(clip_low=0.2, clip_high=1.5, dual_clip=3.0), tokens
   )
   near(loss, (-2.5 - 2 + 3 + 2) / 4)
@@ -53,7 +53,7 @@ def test_the_dual_clip_binds_at_negative_advantages_only():
 
 def test_a_log_ratio_beyond_20_stays_finite_and_stops_learning():
   tokens = hand_tokens([[30.0, -2e4]], [[-1.0, -1.0]])
-  (loss, _), (gradient, _) = evaluated(ppo_clip(clip_low=1.0), tokens)
+  (loss, _), (gradient, _) = evaluate(ppo_clip(clip_low=1.0), tokens)
   # (exp(20) + exp(-20)) / 2, float32 keeps 7 digits
   np.testing.assert_allclose(loss, np.exp(20) / 2, rtol=1e-6)
   same(gradient, jnp.zeros((1, 2)))
@@ -65,7 +65,7 @@ def test_gspo_clips_whole_sequences():
   tokens = hand_tokens(
     [[0.1, 0.0], [0.4, 0.0], [0.4, 0.0]], [[1] * 2, [1] * 2, [-1] * 2]
   )
-  (loss, metrics), (gradient, _) = evaluated(
+  (loss, metrics), (gradient, _) = evaluate(
     gspo(clip_low=0.1, clip_high=0.1), tokens, "seq-mean-token-mean"
   )
   near(loss, (-np.exp(0.05) - 1.1 + np.exp(0.2)) / 3)
@@ -77,32 +77,42 @@ def test_gspo_clips_whole_sequences():
 def test_on_the_sampling_policy_every_surrogate_has_one_gradient(random_tokens):
   tokens = random_tokens(19, 5, 7)
   tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
-  _, expected = evaluated(ppo_clip(), tokens)
+  _, expected = evaluate(ppo_clip(), tokens)
   for objective in (reinforce(), gspo(), cispo(), ce_gppo()):
-    near(evaluated(objective, tokens)[1], expected)
+    near(evaluate(objective, tokens)[1], expected)
 
 
 def test_cispo_weighs_log_probs_with_the_clipped_ratio():
   tokens = hand_tokens(np.log([[1.5, 0.5, 1.1]]), [[2, -1, 1]])
-  _, (gradient, _) = evaluated(cispo(clip_low=0.2, clip_high=0.28), tokens)
+  _, (gradient, _) = evaluate(cispo(clip_low=0.2, clip_high=0.28), tokens)
   near(gradient, np.float32([[-1.28 * 2, 0.8, -1.1]]) / 3)
 
 
 def test_ce_gppo_of_no_strength_has_the_gradients_of_ppo(random_tokens):
   tokens = random_tokens(20, 5, 7)
-  _, gradients = evaluated(ce_gppo(beta_low=0.0, beta_high=0.0), tokens)
-  same(gradients, evaluated(ppo_clip(clip_high=0.28), tokens)[1])
+  _, gradients = evaluate(ce_gppo(beta_low=0.0, beta_high=0.0), tokens)
+  same(gradients, evaluate(ppo_clip(clip_high=0.28), tokens)[1])
 
 
 def test_ce_gppo_of_full_strength_has_the_value_of_ppo(random_tokens):
   tokens = random_tokens(21, 5, 7)
-  (loss, _), _ = evaluated(ce_gppo(beta_low=1.0, beta_high=1.0), tokens)
-  near(loss, evaluated(ppo_clip(clip_high=0.28), tokens)[0][0])
+  (loss, _), _ = evaluate(ce_gppo(beta_low=1.0, beta_high=1.0), tokens)
+  near(loss, evaluate(ppo_clip(clip_high=0.28), tokens)[0][0])
+
+
+def test_the_dual_clip_of_ce_gppo_binds_at_negative_advantages_only():
+  tokens = hand_tokens(np.log([[5.0, 1.2], [5.0, 1.2]]), [[1, 1], [-1, -1]])
+  objective = ce_gppo(clip_high=0.5, beta_high=1.0, dual_clip=3.0)
+  (loss, _), (gradient, _) = evaluate(objective, tokens)
+  # at A > 0 the ratio 5 is bounded by 1 + clip_high and keeps its gradient; at
+  # A < 0 its loss is bounded by 3 and has none
+  near(loss, (-1.5 - 1.2 + 3 + 1.2) / 4)
+  near(gradient, np.float32([[-1.5, -1.2], [0, 1.2]]) / 4)
 
 
 def test_ce_gppo_keeps_a_bounded_gradient_where_ppo_clips():
   log_ratios = np.log([[1.5, 0.5], [1.5, 0.5]])
   tokens = hand_tokens(log_ratios, [[1, 1], [-1, -1]])
-  _, (gradient, _) = evaluated(ce_gppo(beta_low=0.5, beta_high=0.25), tokens)
+  _, (gradient, _) = evaluate(ce_gppo(beta_low=0.5, beta_high=0.25), tokens)
   expected = np.array([[-0.25 * 1.28, -0.5], [1.5, 0.5 * 0.8]]) / 4
   near(gradient, np.float32(expected))

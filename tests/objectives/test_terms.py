@@ -1,4 +1,4 @@
-"""Terms beside the surrogate: the reference KL and entropy bonuses."""
+"""Test the penalties: the reference KL and the entropy bonuses."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from entrojax.objectives import adaptive_entropy, entropy_bonus
 from entrojax.objectives.reference_kl import k1, k2, k3
 from tests.helpers.objective_cases import (
   OBJECTIVES,
-  evaluated,
+  evaluate,
   hand_tokens,
   near,
   same,
@@ -51,13 +51,13 @@ def test_k3_is_unbiased_for_the_kl_of_two_distributions():
 def test_reference_kl_without_a_reference_is_refused(random_tokens):
   tokens = dataclasses.replace(random_tokens(0, 5, 7), ref_log_probs=None)
   with pytest.raises(ValueError, match="needs ref_log_probs"):
-    evaluated(OBJECTIVES["reference_kl, k3"], tokens)
+    evaluate(OBJECTIVES["reference_kl, k3"], tokens)
 
 
 def test_the_adaptive_bonus_is_the_bonus_of_its_coefficient(random_tokens):
   tokens = random_tokens(26, 5, 7)
-  (loss, _), gradients = evaluated(adaptive_entropy(), tokens, coefficient=0.25)
-  (expected, _), expected_gradients = evaluated(
+  (loss, _), gradients = evaluate(adaptive_entropy(), tokens, coefficient=0.25)
+  (expected, _), expected_gradients = evaluate(
     entropy_bonus(entropy_coef=0.25), tokens
   )
   same((loss, gradients), (expected, expected_gradients))
@@ -65,6 +65,6 @@ def test_the_adaptive_bonus_is_the_bonus_of_its_coefficient(random_tokens):
 
 def test_the_entropy_bonus_pushes_the_entropy_of_every_token_alike():
   tokens = hand_tokens(np.zeros((2, 4)), np.ones((2, 4)))
-  (loss, _), (_, gradient) = evaluated(entropy_bonus(entropy_coef=0.5), tokens)
+  (loss, _), (_, gradient) = evaluate(entropy_bonus(entropy_coef=0.5), tokens)
   near(loss, -0.5)
   near(gradient, np.full((2, 4), -0.5 / 8))

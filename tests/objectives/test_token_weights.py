@@ -1,4 +1,4 @@
-"""What reweights the losses before it: ERC, STARE, STEER and others."""
+"""Test the transforms of earlier losses: ERC, STARE, STEER and others."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from entrojax.objectives import (
 )
 from tests.helpers.objective_cases import (
   OBJECTIVES,
-  evaluated,
+  evaluate,
   hand_tokens,
   near,
   same,
@@ -33,10 +33,42 @@ def test_erc_stops_tokens_whose_entropy_moved_and_keeps_their_value():
     np.ones((1, 4)),
     entropy=np.float32([[1.0, 1.2, 0.8, 1.04]]),
   )
-  (loss, metrics), (gradient, _) = evaluated(chain(ppo_clip(), erc()), tokens)
+  (loss, metrics), (gradient, _) = evaluate(chain(ppo_clip(), erc()), tokens)
   same(loss, -1.0)
   same(gradient, np.float32([[-0.25, 0, 0, -0.25]]))
   assert metrics["erc/touched"].total == 2
+
+
+def test_the_entropy_ratio_of_erc_is_the_current_over_the_old_one():
+  # H / H_old is 1.5, 0.8, 1.9 and 0.5; its inverse would leave this band for
+  # tokens 0, 2 and 3 instead
+  tokens = hand_tokens(
+    np.zeros((1, 4)),
+    np.ones((1, 4)),
+    entropy=np.float32([[3.0, 0.8, 1.9, 0.25]]),
+    old_entropy=np.float32([[2.0, 1.0, 1.0, 0.5]]),
+  )
+  objective = chain(ppo_clip(), erc(low=0.9, high=2.0))
+  _, (gradient, _) = evaluate(objective, tokens)
+  same(gradient, np.float32([[-0.25, 0, -0.25, 0]]))
+
+
+@pytest.mark.parametrize(
+  ("entropy", "old_entropy", "weight"), [(2.0, 0.5, 1.5), (0.5, 2.0, 1.0)]
+)
+def test_stare_s_gate_reads_the_entropy_of_the_sampling_policy(
+  entropy, old_entropy, weight
+):
+  tokens = hand_tokens(
+    np.zeros((1, 1)),
+    np.ones((1, 1)),
+    entropy=np.float32([[entropy]]),
+    old_entropy=np.float32([[old_entropy]]),
+  )
+  transform = stare(target=1.0, fraction=1.0, positive_weight=1.5)
+  (loss, metrics), _ = evaluate(chain(ppo_clip(), transform), tokens)
+  same(loss, -weight)
+  assert metrics["stare/active"].total == (old_entropy < 1.0)
 
 
 def test_stare_weighs_the_most_surprising_tokens_of_each_sign():
@@ -46,7 +78,7 @@ def test_stare_weighs_the_most_surprising_tokens_of_each_sign():
   transform = stare(
     target=1.5, fraction=0.3, positive_weight=1.5, negative_weight=0.5
   )
-  _, (gradient, _) = evaluated(chain(ppo_clip(), transform), tokens)
+  _, (gradient, _) = evaluate(chain(ppo_clip(), transform), tokens)
   # ceil(0.3 * 4) = 2 tokens of each sign
   expected = np.array([[-1, -1.5, -1, -1.5], [0.5, 1, 0.5, 1]]) / 8
   near(gradient, np.float32(expected))
@@ -65,14 +97,14 @@ def test_stare_s_weights_are_the_controller_s_and_its_mirror_image(
     negative_weight=0.75 if negative_strength else 1.0,
   )
   same(
-    evaluated(chain(ppo_clip(), adaptive), tokens, coefficient=1.25)[1],
-    evaluated(chain(ppo_clip(), constant), tokens)[1],
+    evaluate(chain(ppo_clip(), adaptive), tokens, coefficient=1.25)[1],
+    evaluate(chain(ppo_clip(), constant), tokens)[1],
   )
 
 
 def test_positive_reweighting_weighs_right_answers_alone():
   tokens = hand_tokens(np.zeros((3, 2)), [[2] * 2, [-1] * 2, [0] * 2])
-  (loss, metrics), (gradient, _) = evaluated(
+  (loss, metrics), (gradient, _) = evaluate(
     chain(ppo_clip(), positive_reweighting()), tokens, coefficient=0.25
   )
   # (-2 * 0.25 + 1 + 0) / 3; denominators count all 6 tokens
@@ -84,7 +116,7 @@ def test_positive_reweighting_weighs_right_answers_alone():
 
 def test_at_a_weight_of_0_right_answers_alone_have_loss_and_gradients_of_0():
   tokens = hand_tokens(np.log([[1.1, 0.9]]), [[1, 2]])
-  (loss, _), gradients = evaluated(
+  (loss, _), gradients = evaluate(
     chain(ppo_clip(), positive_reweighting()), tokens, coefficient=0.0
   )
   same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
@@ -94,7 +126,7 @@ def test_positive_reweighting_is_linear_in_its_coefficient(random_tokens):
   tokens = random_tokens(25, 5, 7)
   objective = chain(ppo_clip(), positive_reweighting())
   at = {
-    c: evaluated(objective, tokens, coefficient=c)[1][0] for c in (0, 0.5, 1)
+    c: evaluate(objective, tokens, coefficient=c)[1][0] for c in (0, 0.5, 1)
   }
   near(at[0.5], (at[0] + at[1]) / 2)
 
@@ -108,8 +140,8 @@ def test_scaling_a_loss_is_the_same_as_shaping_its_advantages(
     0.4 * tokens.entropy, jnp.abs(tokens.advantages) / 2
   )
   near(
-    evaluated(chain(OBJECTIVES[name], entropy_advantage()), tokens)[1],
-    evaluated(OBJECTIVES[name], dataclasses.replace(tokens, advantages=shaped))[
+    evaluate(chain(OBJECTIVES[name], entropy_advantage()), tokens)[1],
+    evaluate(OBJECTIVES[name], dataclasses.replace(tokens, advantages=shaped))[
       1
     ],
   )
@@ -119,7 +151,7 @@ def test_entropy_advantage_is_bounded_and_leaves_0_alone():
   tokens = hand_tokens(
     np.zeros((1, 4)), [[1, -1, 0, 1e-30]], entropy=np.full((1, 4), 1e3)
   )
-  _, (gradient, _) = evaluated(chain(ppo_clip(), entropy_advantage()), tokens)
+  _, (gradient, _) = evaluate(chain(ppo_clip(), entropy_advantage()), tokens)
   near(gradient, np.float32([[-1.5, 0.5, 0, 0]]) / 4)
 
 
@@ -128,8 +160,8 @@ def test_steer_weighs_the_gradient_of_its_base_between_its_bounds(
   form, random_tokens
 ):
   tokens = random_tokens(16, 5, 7)
-  _, (base, _) = evaluated(reinforce(), tokens)
-  _, (gradient, entropy_gradient) = evaluated(
+  _, (base, _) = evaluate(reinforce(), tokens)
+  _, (gradient, entropy_gradient) = evaluate(
     chain(reinforce(), steer(min_weight=0.5, form=form)), tokens
   )
   weights = np.asarray(gradient / base)[np.asarray(tokens.mask) > 0]
@@ -145,13 +177,13 @@ def test_steer_does_not_see_the_scale_of_advantages(form, random_tokens):
   doubled = dataclasses.replace(tokens, advantages=2 * tokens.advantages)
   objective = chain(reinforce(), steer(form=form))
   near(
-    evaluated(objective, doubled)[1][0], 2 * evaluated(objective, tokens)[1][0]
+    evaluate(objective, doubled)[1][0], 2 * evaluate(objective, tokens)[1][0]
   )
 
 
 def test_steer_s_floor_leaves_small_changes_undamped(random_tokens):
   tokens = random_tokens(18, 5, 7)
-  (_, metrics), _ = evaluated(
+  (_, metrics), _ = evaluate(
     chain(ppo_clip(), steer(min_weight=0.5, floor=1e9)), tokens
   )
   near(metrics["steer/weight"].total, metrics["steer/weight"].count)

@@ -1,4 +1,4 @@
-"""80/20: which tokens learn, and what denominators count."""
+"""Test 80/20: which tokens learn, and which ones denominators count."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from entrojax.objectives import chain, ppo_clip, top_entropy
 from tests.helpers.objective_cases import (
   OBJECTIVES,
-  evaluated,
+  evaluate,
   hand_tokens,
   near,
 )
@@ -21,7 +21,7 @@ def test_top_entropy_learns_from_exactly_the_share_of_tokens(which, kept):
   )
   # ceil(0.41 * 6) = 3
   objective = chain(ppo_clip(), top_entropy(fraction=0.41, which=which))
-  _, (gradient, _) = evaluated(objective, tokens)
+  _, (gradient, _) = evaluate(objective, tokens)
   expected = np.zeros(6)
   expected[kept] = -1 / 3
   near(gradient, np.float32([expected]))
@@ -30,7 +30,7 @@ def test_top_entropy_learns_from_exactly_the_share_of_tokens(which, kept):
 def test_top_entropy_breaks_ties_and_the_quantile_keeps_them():
   tokens = hand_tokens(np.zeros((2, 5)), np.ones((2, 5)))
   for select, count in (("top", 2), ("quantile", 10)):
-    _, metrics = evaluated(
+    _, metrics = evaluate(
       chain(ppo_clip(), top_entropy(select=select)), tokens
     )[0]
     assert metrics["top_entropy/touched"].total == count
@@ -38,8 +38,8 @@ def test_top_entropy_breaks_ties_and_the_quantile_keeps_them():
 
 def test_norm_all_is_smaller_by_the_share_of_tokens(random_tokens):
   tokens = random_tokens(15, 5, 7)
-  (loss, metrics), _ = evaluated(OBJECTIVES["top_entropy"], tokens)
-  (small, _), _ = evaluated(
+  (loss, metrics), _ = evaluate(OBJECTIVES["top_entropy"], tokens)
+  (small, _), _ = evaluate(
     chain(ppo_clip(), top_entropy(fraction=0.4, norm="all")), tokens
   )
   touched = metrics["top_entropy/touched"]

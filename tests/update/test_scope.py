@@ -16,7 +16,7 @@ from entrojax.objectives import (
   steer,
   top_entropy,
 )
-from entrojax.objectives.chain import loss_by_parts, policy_loss
+from entrojax.objectives.loss import loss_by_parts, policy_loss
 from tests.helpers.updates import Setting, difference
 
 OBJECTIVE = chain(ppo_clip(), top_entropy(fraction=0.3), steer())

@@ -1,0 +1,133 @@
+"""Compute the loss of a mini-batch: apply an objective, then aggregate.
+
+    loss = sum over terms and penalties of aggregate(loss, weight)
+
+`policy_loss` treats the mini-batch as a whole. `loss_by_parts` treats each
+part of it by itself, as released torch code does.
+"""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from entrojax.masking import clean
+from entrojax.types import (
+  Aggregation,
+  Array,
+  Metrics,
+  Objective,
+  ScoredTokens,
+  TokenLoss,
+)
+
+
+def policy_loss(
+  objective: Objective,
+  aggregate: Aggregation,
+  tokens: ScoredTokens,
+  *,
+  coefficient: Array | float | None = None,
+  key: Array | None = None,
+) -> tuple[Array, Metrics]:
+  """Compute the loss of a mini-batch.
+
+  It is differentiable in tokens.log_probs and tokens.entropy only.
+
+  Args:
+    objective: what to minimise.
+    aggregate: reduces the losses of tokens to one number.
+    tokens: the whole mini-batch, because batch statistics are taken over it.
+    coefficient: the controller's signal, f32[]; None: there is no controller.
+    key: consumed by objectives that draw; a constant key if omitted.
+
+  Returns:
+    (loss f32[], metrics as sums and counts).
+
+  Raises:
+    ValueError: a field has another shape than the mask, the objective has no
+      term or two surrogates, or a member lacks its coefficient or the
+      reference's log-probs.
+  """
+  check_tokens(tokens)
+  key = jax.random.key(0) if key is None else key
+  token_loss = objective(
+    _zero_uncounted(tokens),
+    TokenLoss(terms=(), metrics={}),
+    None if coefficient is None else jnp.asarray(coefficient, jnp.float32),
+    key,
+  )
+  terms = (*token_loss.terms, *token_loss.penalties)
+  if not terms:
+    raise ValueError("the objective has no term: begin the chain with one")
+  losses = [aggregate(term.loss, term.weight) for term in terms]
+  return sum(losses[1:], start=losses[0]), token_loss.metrics
+
+
+def loss_by_parts(
+  objective: Objective,
+  aggregate: Aggregation,
+  tokens: ScoredTokens,
+  *,
+  coefficient: Array,
+  key: Array,
+) -> tuple[Array, Metrics]:
+  """Compute the mean of `policy_loss` over N equal parts of a mini-batch.
+
+  With N = 1 the part is the mini-batch itself. With more, each part has its
+  own batch statistics, selections and denominators, and counts by its share of
+  the rows: that is the scope of statistics in released torch code.
+
+  Args:
+    objective: what to minimise.
+    aggregate: reduces the losses of tokens to one number.
+    tokens: B rows; each part is a run of B / N neighbouring rows.
+    coefficient: f32[N], the controller's signal for each part.
+    key: consumed; each part draws from its own key.
+
+  Returns:
+    (loss f32[], metrics as sums and counts over all parts).
+  """
+  num_parts = coefficient.shape[0]
+  if num_parts == 1:
+    return policy_loss(
+      objective, aggregate, tokens, coefficient=coefficient[0], key=key
+    )
+  split = lambda x: x.reshape(num_parts, -1, *x.shape[1:])
+  losses, metrics = jax.vmap(
+    lambda part, coefficient, key: policy_loss(
+      objective, aggregate, part, coefficient=coefficient, key=key
+    )
+  )(jax.tree.map(split, tokens), coefficient, jax.random.split(key, num_parts))
+  return jnp.mean(losses), jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+
+def check_tokens(tokens: ScoredTokens) -> None:
+  """Raise ValueError naming the first field that is not of the mask's shape."""
+  for field in dataclasses.fields(tokens):
+    value = getattr(tokens, field.name)
+    if value is not None and value.shape != tokens.mask.shape:
+      raise ValueError(
+        f"{field.name} has shape {value.shape}, mask {tokens.mask.shape}"
+      )
+  chex.assert_rank(tokens.mask, 2)
+
+
+def _zero_uncounted(tokens: ScoredTokens) -> ScoredTokens:
+  """Set every field to 0 where the mask is 0, and stop gradients.
+
+  No formula then meets the content of padding. Only log_probs and entropy are
+  learned: the sampling policy, the reference and the advantages are constants.
+  """
+  constant = jax.lax.stop_gradient
+  mask = constant(tokens.mask)
+  fields = {
+    field.name: clean(value, mask)
+    for field in dataclasses.fields(tokens)
+    if (value := getattr(tokens, field.name)) is not None
+  }
+  learned = ("log_probs", "entropy")
+  return ScoredTokens(
+    **{k: v if k in learned else constant(v) for k, v in fields.items()}
+  )
