@@ -16,7 +16,7 @@ from entrojax.assembly.check_settings import check
 from entrojax.assembly.run import Run, build
 from entrojax.collect import report
 from entrojax.evaluate import EVALUATION_KEY, evaluate_policy, summarize
-from entrojax.reporting.inert_controls import Effects
+from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import open_writer
@@ -138,7 +138,7 @@ def _writer(
       every=config.log.every,
     )
   )
-  effects = Effects((*config.advantage, *config.objective, "projection"))
+  effects = ControlEffects((*config.advantage, *config.objective, "projection"))
   trim_samples(workdir, None if fresh else standing.rollout_step)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
