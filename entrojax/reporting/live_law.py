@@ -1,4 +1,4 @@
-"""Fit the entropy law while a run goes on: how much reward is left to gain.
+"""Fit the entropy law during a run: how much reward is left to gain.
 
 The law R = -a exp(H) + b (entropy/law.py) is fitted again after every rollout
 step, over all steps so far. H is the mean entropy of the step's updates in

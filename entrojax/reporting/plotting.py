@@ -145,7 +145,7 @@ def draw_panels(
     runs: all runs; the legend names those that have a curve.
     panels: from top to bottom.
     x_label: the label of the x axis.
-    dashed: what a dashed line means, for the legend; "": there is none.
+    dashed: what a dashed line means, for the legend; "" without one.
     log_ticks: the ticks of a logarithmic x axis; (): a linear one.
 
   Returns:
@@ -202,7 +202,7 @@ def to_svg(
     figure: grows by the height of its legend.
     runs: all runs.
     indices: the runs that the legend names.
-    dashed: what a dashed line means, for the legend; "": there is none.
+    dashed: what a dashed line means, for the legend; "" without one.
   """
   labels, lines = zip(*_legend(runs, indices, dashed), strict=True)
   columns = _legend_columns(labels)
