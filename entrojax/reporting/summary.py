@@ -32,14 +32,16 @@ SUMMARY = {
   "entropy, first → last (nats)": ("entropy/first", "entropy/last"),
   "entropy, last third (nats)": ("entropy/last_third",),
   "entropy target (nats)": ("entropy/target",),
-  "max deviation, last third (nats)": ("entropy/max_deviation",),
+  "largest deviation from target, last third (nats)": (
+    "entropy/max_deviation",
+  ),
   "reward, first → last tenth": ("reward/first_tenth", "reward/last_tenth"),
   "length, first → last tenth (tokens)": (
     "length/first_tenth",
     "length/last_tenth",
   ),
   "sampled tokens": ("tokens",),
-  "training steps, wall time (s)": ("wall_time_s",),
+  "wall time of training steps (s)": ("wall_time_s",),
 }
 SummaryRows = dict[str, dict[str, float]]  # run -> key -> number, NaN = absent
 
