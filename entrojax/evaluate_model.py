@@ -49,8 +49,12 @@ from entrojax.evaluate import (
   evaluate_policy,
   measure,
 )
-from entrojax.reporting.run_logs import printable
-from entrojax.reporting.summary import align, number, with_error
+from entrojax.reporting.formatting import (
+  align,
+  number,
+  printable,
+  with_error,
+)
 from entrojax.rollouts.sampler import Generate
 from entrojax.system import hosts
 from entrojax.system.command_line import (

@@ -16,17 +16,17 @@ import shlex
 
 from absl import flags
 
-from entrojax.reporting import figures
+from entrojax.reporting.formatting import number
+from entrojax.reporting.plotting import look
 from entrojax.reporting.report_sections import (
   Section,
   html_table,
   report_sections,
 )
-from entrojax.reporting.run_logs import Run, datasets, read_run
+from entrojax.reporting.run_logs import RunLog, datasets, read_run
 from entrojax.reporting.summary import (
   SummaryRows,
   format_table,
-  number,
   summarize,
   table_cells,
 )
@@ -90,7 +90,9 @@ def write_report(
   return rows
 
 
-def _section_html(section: Section, runs: Sequence[Run], command: str) -> str:
+def _section_html(
+  section: Section, runs: Sequence[RunLog], command: str
+) -> str:
   """Return a section: its figure and table, and the command that draws it."""
   drawing = section.draw(runs)
   parts = [f"<section><h2>{escape(section.title)}</h2>"]
@@ -109,11 +111,11 @@ def _section_html(section: Section, runs: Sequence[Run], command: str) -> str:
   return "\n".join(parts)
 
 
-def _missing(section: Section, runs: Sequence[Run]) -> str:
+def _missing(section: Section, runs: Sequence[RunLog]) -> str:
   """Return which metrics of a section were not logged, and by which runs."""
   absent: dict[tuple[str, ...], list[str]] = {}
   for metric in section.metrics:
-    names = tuple(run.name for run in runs if not run.logged(metric))
+    names = tuple(run.name for run in runs if not run.has(metric))
     if names:
       absent.setdefault(names, []).append(metric)
   sentences = []
@@ -123,7 +125,7 @@ def _missing(section: Section, runs: Sequence[Run]) -> str:
   return " ".join(sentences)
 
 
-def _last_values(runs: Sequence[Run]) -> str:
+def _last_values(runs: Sequence[RunLog]) -> str:
   """Return the table of the last value of every metric."""
   last = [{k: v for row in run.rows for k, v in row.items()} for run in runs]
   lines = [
@@ -139,11 +141,11 @@ def _value(value: float | list[float]) -> str:
   return number(value)
 
 
-def _run_list(runs: Sequence[Run], commands: Mapping[str, str]) -> str:
+def _run_list(runs: Sequence[RunLog], commands: Mapping[str, str]) -> str:
   """List the runs with their colour, target and the command of each."""
   items = []
   for place, run in enumerate(runs):
-    color, _ = figures.look(place)
+    color, _ = look(place)
     target = "" if run.target is None else f", target {run.target:g} nats"
     command = commands.get(run.name)
     items.append(

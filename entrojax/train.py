@@ -17,7 +17,7 @@ from entrojax.assembly.check_settings import check
 from entrojax.assembly.offline import find_rollouts
 from entrojax.assembly.run import Run, build_checked
 from entrojax.evaluate import EVALUATION_KEY, evaluate_policy, summarize
-from entrojax.reporting.inert_controls import Effects
+from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import open_writer
@@ -195,7 +195,7 @@ def _open_reports(
       every=log.every,
     )
   )
-  effects = Effects(log.controls)
+  effects = ControlEffects(log.controls)
   trim_samples(workdir, None if fresh else start.rollout_step)
   if run.recorded is not None:
     progress.note(run.recorded.summary())

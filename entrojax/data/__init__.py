@@ -1,1 +1,1 @@
-"""From problems to encoded prompts: tokenizers, templates, streams, subsets."""
+"""Turn problems into encoded prompts: tokenizers, templates, prompt streams."""

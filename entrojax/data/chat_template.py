@@ -1,8 +1,9 @@
-"""The chat template of a model folder: a question to the text of a turn.
+"""Put a question into the chat template of a model folder.
 
-A template is a jinja program in chat_template.jinja or, in older folders, under
-`chat_template` of tokenizer_config.json. It runs in jinja's sandbox: it can
-neither reach Python's internals nor change what it is given.
+A chat template is a jinja program that turns a conversation into the text that
+the model reads. It is in chat_template.jinja or, in older folders, under the
+key `chat_template` of tokenizer_config.json. It runs in jinja's sandbox: it can
+neither reach Python's internals nor change its arguments.
 """
 
 from collections.abc import Callable
@@ -20,22 +21,27 @@ _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 def load(
   folder: str | os.PathLike, *, system: str | None = None, **variables: Any
 ) -> Callable[[str], str]:
-  """Returns question -> the text that the model continues with its answer.
+  """Load the chat template of a model folder.
 
-  Deviation: transformers tells a template today's date; here none is told, and
-  templates that ask (Llama 3.1) fall back on a fixed one, so that a run's
-  prompts do not depend on the day.
+  Deviation: transformers passes today's date to a template. Here no date is
+  passed, and templates that use one (Llama 3.1) fall back on a fixed date, so
+  that a run's prompts do not depend on the day.
 
   Args:
-    folder: of the model.
-    system: the system's turn; None leaves it to the template.
-    **variables: of the template, such as enable_thinking=False for Qwen3.
+    folder: the model folder.
+    system: the text of the system's turn; None leaves it to the template.
+    **variables: the template's own variables, such as enable_thinking=False
+      for Qwen3.
+
+  Returns:
+    A function from a question, the user's turn, to the text that the model
+    continues with its answer.
 
   Raises:
-    ValueError: the folder has no template, or one that is malformed or refuses
-      such a conversation; the message names the file.
+    ValueError: the folder has no template, or the template is malformed or
+      refuses such a conversation. The message names the file.
   """
-  path, source, tokens = _source(Path(folder))
+  path, source, tokens = _read_template(Path(folder))
   try:
     template = _environment().from_string(source)
   except jinja2.TemplateError as error:
@@ -53,15 +59,15 @@ def load(
         **tokens,
         **variables,
       )
-    except Exception as error:  # whatever a program in a folder may raise
+    except Exception as error:  # the program may raise anything
       raise ValueError(f"{path}: the chat template fails: {error}") from error
 
-  chat("1 + 1 = ?")  # what is wrong with it is said now
+  chat("1 + 1 = ?")  # a template that fails should fail now
   return chat
 
 
 def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
-  """Returns the language that transformers' templates are written in."""
+  """Build a jinja environment with what transformers offers to templates."""
 
   def raise_exception(message):
     raise jinja2.TemplateError(message)
@@ -78,8 +84,8 @@ def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
   return environment
 
 
-def _source(folder: Path) -> tuple[Path, str, dict[str, str]]:
-  """Returns the template's file, its text and the special tokens by name."""
+def _read_template(folder: Path) -> tuple[Path, str, dict[str, str]]:
+  """Return the template's file, its text, and the special tokens by name."""
   config_path, template_path = (
     folder / "tokenizer_config.json",
     folder / "chat_template.jinja",
@@ -89,20 +95,23 @@ def _source(folder: Path) -> tuple[Path, str, dict[str, str]]:
   if template_path.is_file():
     return template_path, template_path.read_text(encoding="utf-8"), tokens
   source = config.get("chat_template")
-  if isinstance(source, list):  # several, by name
-    named = [item for item in source if isinstance(item, dict)]
+  if isinstance(source, list):  # several templates, each with a name
+    templates = [item for item in source if isinstance(item, dict)]
     source = next(
-      (i.get("template") for i in named if i.get("name") == "default"), None
+      (t.get("template") for t in templates if t.get("name") == "default"),
+      None,
     )
   if not isinstance(source, str):
     raise ValueError(
-      f"{folder}: neither chat_template.jinja nor chat_template of "
-      "tokenizer_config.json is there: a base model takes plain templates"
+      f"{folder}: neither chat_template.jinja nor chat_template in "
+      "tokenizer_config.json is there, so this is a base model: set "
+      "prompt.chat to False and choose a plain prompt.template"
     )
   return config_path, source, tokens
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+  """Read a JSON object; a file that does not exist is an empty one."""
   if not path.is_file():
     return {}
   try:
@@ -115,5 +124,5 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _text(token: Any) -> str:
-  """A token is its text, or an object with its text and flags."""
+  """Return the text of a token: a string, or an object with text and flags."""
   return str(token.get("content") if isinstance(token, dict) else token)

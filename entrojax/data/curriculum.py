@@ -1,11 +1,12 @@
-"""SENT's curriculum: prompts from low to high semantic entropy, in stages.
+"""Order the prompts by semantic entropy and train in stages: SENT's curriculum.
 
     order = argsort(SE),    stages = S equal parts of it
 
-arXiv 2512.04359. SE is the initial policy's, from a table of prompts. A later
-stage starts with the policy as it is, which from there on is the reference,
-and with a fresh optimizer: moments, schedule and controller. Within a stage
-the order is random, anew in each pass.
+arXiv 2512.04359. SE is the semantic entropy of the initial policy's answers to
+a prompt, from a table of prompts (prompt_table.py). Each stage after the first
+keeps the policy, which becomes the reference, and starts with a fresh
+optimizer: its moments, its schedule and the controller. Within a stage each
+pass over the prompts has its own random order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,38 +20,41 @@ from entrojax.data.prompt_stream import PromptStream
 
 
 class Stages(NamedTuple):
-  """The streams of prompts of a run, one a stage; mostly there is one."""
+  """Prompt streams, one for each curriculum stage; one without a curriculum."""
 
   streams: tuple[PromptStream, ...]
-  length: int  # rollout steps of a stage; the last one goes on
+  length: int  # rollout steps per stage; the last stage lasts until the end
 
   def number(self, rollout_step: int) -> int:
-    """Returns the stage, from 0, of a rollout step, from 0."""
+    """Return the number of a rollout step's stage; both count from 0."""
     return min(rollout_step // self.length, len(self.streams) - 1)
 
   def first_step(self, rollout_step: int) -> int:
-    """Returns the rollout step that its stage begins with."""
+    """Return the first rollout step of the stage of a rollout step."""
     return self.number(rollout_step) * self.length
 
   def restarts(self, rollout_step: int) -> bool:
-    """Returns whether a later stage begins with this rollout step."""
+    """Return True if a stage after the first begins with this rollout step."""
     return rollout_step > 0 and rollout_step == self.first_step(rollout_step)
 
   def stream(self, rollout_step: int) -> PromptStream:
-    """Returns the prompts of a rollout step's stage."""
+    """Return the prompt stream of a rollout step's stage."""
     return self.streams[self.number(rollout_step)]
 
 
 def stage_rows(entropies: np.ndarray, num_stages: int) -> list[np.ndarray]:
-  """Returns the rows of each stage, from low to high entropy.
+  """Split the rows into stages from low to high semantic entropy.
 
   Args:
-    entropies: f[N], semantic entropy of each row, nats; of equal ones the
-      first comes first.
-    num_stages: S; the first N mod S stages have a row more.
+    entropies: f[N], semantic entropy of each row, nats. Rows of equal entropy
+      keep their order.
+    num_stages: S. The first N mod S stages have one row more than the others.
+
+  Returns:
+    S arrays of row numbers, i64.
 
   Raises:
-    ValueError: there are more stages than rows, or none.
+    ValueError: num_stages is below 1 or above N.
   """
   if not 1 <= num_stages <= len(entropies):
     raise ValueError(
@@ -63,23 +67,26 @@ def stage_rows(entropies: np.ndarray, num_stages: int) -> list[np.ndarray]:
 def read_entropies(
   path: Path, task: Mapping[str, Any], problems: Sequence
 ) -> np.ndarray:
-  """Returns the semantic entropy of each problem from a table of prompts.
+  """Read the semantic entropy of each problem from a table of prompts.
 
   Args:
     path: the table.
-    task: settings of the run's task.
-    problems: its training split.
+    task: the settings `task` of the run.
+    problems: N problems, the training split of the run.
+
+  Returns:
+    f64[N], nats, in the order of the problems.
 
   Raises:
-    ValueError: the table cannot be read or is of other problems.
+    ValueError: the table cannot be read, or it was made for other problems.
   """
   table = prompt_table.read(path)
-  of_table = table.settings.get("task", {})
+  table_task = table.settings.get("task", {})
   for leaf in ("name", "difficulty", "train_split"):
-    if of_table.get(leaf) != task[leaf]:
+    if table_task.get(leaf) != task[leaf]:
       raise ValueError(
         f"curriculum.table {path} was made with task.{leaf} = "
-        f"{of_table.get(leaf)!r}, the run has {task[leaf]!r}"
+        f"{table_task.get(leaf)!r}, the run has {task[leaf]!r}"
       )
   entropies = table.columns["semantic_entropy"]
   if len(entropies) != len(problems):

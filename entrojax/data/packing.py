@@ -1,16 +1,19 @@
-"""Examples packed into rows of fixed length, as supervised learning reads them.
+"""Pack examples into rows of fixed length, for supervised fine-tuning.
 
     row        p p p r r | p p r r r r | p r r . .
     position   0 1 2 3 4   0 1 2 3 4 5   0 1 2 -1 -1
     mask         0 0 1 1   0 0 1 1 1 1   0 1 1 0 0     [row_length - 1]
 
-Positions restart with every example, and the decoder lets no token see another
-example than its own, so that a loss and its gradients are those of the examples
-alone. A batch is the update's: responses with an advantage of 1, whose policy
-gradient is that of the cross-entropy.
+p is a token of a prompt, r a token of a response, and a dot is padding.
+Positions restart with every example, and in the decoder no token attends to
+another example than its own. So the loss and its gradients are the same as if
+each example were in a row of its own. A batch has the type of a policy update:
+every advantage is 1, so that the policy gradient equals the gradient of the
+cross-entropy.
 
-The stream is the concatenation of epochs. An epoch shows each example once, in
-an order and with responses that depend on (seed, epoch) alone.
+The stream is the concatenation of epochs. An epoch shows each example once. The
+order of the examples and the choice of their responses depend only on
+(seed, epoch).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,28 +24,32 @@ import numpy as np
 
 from entrojax.types import Array, Batch
 
-_OPEN_ROWS = 16  # that wait for an example which fits
+_OPEN_ROWS = 16  # rows that wait for an example that fits
 
 
 class Example(NamedTuple):
-  """A prompt and what may follow it."""
+  """A prompt and its right responses, encoded."""
 
-  prompt: Array  # i32[tokens], at least one
-  responses: Sequence[Array]  # i32[tokens] each, EOS included, at least one
+  prompt: Array  # i32[tokens], at least one token
+  responses: Sequence[Array]  # at least one, each i32[tokens] with its EOS
 
 
 def pack(
   lengths: Iterable[int], row_length: int, *, open_rows: int = _OPEN_ROWS
 ) -> Iterator[list[int]]:
-  """Yields rows: numbers of examples whose lengths together fit into one.
+  """Pack examples into rows.
 
-  Each goes into the fullest open row that has room for it; if none has, the
-  fullest row is closed, and another opened.
+  Each example goes into the fullest open row that has room for it. If no row
+  has room, a new row is opened; if `open_rows` rows are open already, the
+  fullest of them is closed first.
 
   Args:
-    lengths: tokens of each example, at most row_length.
-    row_length: tokens.
-    open_rows: how many rows may be open at a time.
+    lengths: the length of each example, tokens, at most row_length.
+    row_length: the length of a row, tokens.
+    open_rows: at most this many rows are open at a time.
+
+  Yields:
+    The rows as they are closed, each a list of indices of examples.
   """
   rows: list[list[int]] = []
   room: list[int] = []
@@ -63,20 +70,20 @@ def pack(
   yield from rows
 
 
-def make_batch(
+def make_packed_batch(
   rows: Sequence[Sequence[tuple[Array, Array]]], row_length: int, pad_id: int
 ) -> Batch:
-  """Lays rows of (prompt, response) out, as numpy arrays.
+  """Lay out rows of examples as a batch of numpy arrays.
 
   Args:
-    rows: B rows of examples that fit into them.
-    row_length: L; the batch's responses have T = L - 1 tokens.
-    pad_id: fills a row after its last example.
+    rows: B rows, each a list of examples (prompt, response) that fit into it.
+    row_length: L, tokens. The batch has T = L - 1 tokens per response.
+    pad_id: the token that fills a row after its last example.
   """
   shape = (len(rows), row_length)
   tokens = np.full(shape, pad_id, np.int32)
   positions = np.full(shape, -1, np.int32)
-  counted = np.zeros(shape, np.float32)
+  in_response = np.zeros(shape, np.float32)
   for b, row in enumerate(rows):
     start = 0
     for prompt, response in row:
@@ -84,9 +91,9 @@ def make_batch(
       end = middle + len(response)
       tokens[b, start:middle], tokens[b, middle:end] = prompt, response
       positions[b, start:end] = np.arange(end - start)
-      counted[b, middle:end] = 1
+      in_response[b, middle:end] = 1
       start = end
-  mask = counted[:, 1:]
+  mask = in_response[:, 1:]
   return Batch(
     tokens=tokens,
     positions=positions,
@@ -110,39 +117,39 @@ class PackedStream:
     pad_id: int,
     seed: int,
   ):
-    """Makes the stream, at its start.
+    """Create the stream at its start.
 
     Args:
-      examples: that fit into a row, at least one.
-      num_rows: of a batch.
-      row_length: tokens.
-      pad_id: fills rows.
-      seed: of the order and of the responses shown.
+      examples: at least one; each fits into a row.
+      num_rows: the number of rows per batch.
+      row_length: the length of a row, tokens.
+      pad_id: the token that fills a row after its last example.
+      seed: decides the order of the examples and the choice of responses.
     """
     if not examples:
-      raise ValueError("there is no example")
+      raise ValueError("there is no example to pack")
     self._examples = examples
     self._num_rows, self._row_length = num_rows, row_length
     self._pad_id, self._seed = pad_id, seed
-    self._epoch = self._row = 0  # rows that the epoch has given
+    self._epoch = self._row = 0  # _row counts the used rows of the epoch
     self._rest = self._rows(0)
 
   def __iter__(self) -> Iterator[Batch]:
     return self
 
   def __next__(self) -> Batch:
-    """Returns the next batch, as numpy arrays."""
+    """Return the next batch, as numpy arrays."""
     rows = [self._next_row() for _ in range(self._num_rows)]
-    return make_batch(rows, self._row_length, self._pad_id)
+    return make_packed_batch(rows, self._row_length, self._pad_id)
 
   def rows_of_first_epoch(self) -> tuple[int, float]:
-    """Returns how many rows they are, and the share of them that is filled."""
+    """Return the number of rows of an epoch, and the share of filled tokens."""
     rows = list(self._rows(0))
     tokens = sum(len(p) + len(r) for row in rows for p, r in row)
     return len(rows), tokens / (len(rows) * self._row_length)
 
   def state(self) -> dict[str, int]:
-    """Returns all that a resumed stream needs: plain integers."""
+    """Return what a resumed stream needs, as plain integers."""
     return {
       "epoch": self._epoch,
       "row": self._row,
@@ -151,10 +158,10 @@ class PackedStream:
     }
 
   def restore(self, state: Mapping[str, int]) -> None:
-    """Continues where the stream that gave `state` stood.
+    """Resume where the stream that returned `state` stopped.
 
     Raises:
-      ValueError: that stream had other examples or another seed.
+      ValueError: that stream had another number of examples or another seed.
     """
     own = self.state()
     for name in ("num_examples", "seed"):
@@ -176,14 +183,14 @@ class PackedStream:
     return row
 
   def _rows(self, epoch: int) -> Iterator[list[tuple[Array, Array]]]:
-    """Yields the rows of an epoch."""
+    """Yield the rows of an epoch, each a list of (prompt, response)."""
     rng = np.random.default_rng([self._seed, epoch])
     order = rng.permutation(len(self._examples)).tolist()
-    draws = rng.random(len(order)).tolist()
-    shown = []
-    for i, draw in zip(order, draws, strict=True):
+    choices = rng.random(len(order)).tolist()
+    pairs = []
+    for i, choice in zip(order, choices, strict=True):
       prompt, responses = self._examples[i]
-      shown.append((prompt, responses[int(draw * len(responses))]))
-    lengths = [len(prompt) + len(response) for prompt, response in shown]
+      pairs.append((prompt, responses[int(choice * len(responses))]))
+    lengths = [len(prompt) + len(response) for prompt, response in pairs]
     for row in pack(lengths, self._row_length):
-      yield [shown[i] for i in row]
+      yield [pairs[i] for i in row]

@@ -1,9 +1,10 @@
-"""Problems to batches of prompts: endless, deterministic, resumable.
+"""Turn problems into an endless stream of batches of prompts.
 
-The stream is the concatenation of epochs; an epoch is a permutation of the
-data set that depends on (seed, epoch) alone. So its only state is how many
-prompts have been consumed, and a batch is a pure function of (seed, position).
-A batch may cross the border of two epochs, and may then hold a row twice.
+The stream is deterministic and can be resumed. It is the concatenation of
+epochs, each a permutation of the data set that depends only on (seed, epoch).
+So its only state is the number of prompts consumed, its position, and a batch
+is a pure function of (seed, position). A batch may cross the border of two
+epochs and may then hold a row twice.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ import dataclasses
 
 import numpy as np
 
+from entrojax.arguments import require_at_least
 from entrojax.data.tokenizer import Tokenizer
 from entrojax.types import Problem, Prompts
 
@@ -19,12 +21,12 @@ from entrojax.types import Problem, Prompts
 def encode_prompts(
   problems: Sequence[Problem], tokenizer: Tokenizer, prompt_length: int
 ) -> Prompts:
-  """Encodes prompts, padded on the left.
+  """Encode the prompts of problems, padded on the left.
 
   Args:
     problems: Q problems.
-    tokenizer: its pad_id fills the left.
-    prompt_length: P, tokens of the prompt's bucket.
+    tokenizer: encodes the prompts; its pad_id fills the left.
+    prompt_length: P, the width of the arrays, tokens.
 
   Returns:
     tokens i32[Q, P], mask f32[Q, P], ids i32[Q] = 0..Q-1: numpy arrays.
@@ -32,14 +34,17 @@ def encode_prompts(
   Raises:
     ValueError: a prompt is empty or longer than prompt_length.
   """
-  if prompt_length < 1:
-    raise ValueError(f"prompt_length={prompt_length} must be at least 1")
+  require_at_least("rollout.prompt_length", prompt_length, 1)
   shape = (len(problems), prompt_length)
   tokens = np.full(shape, tokenizer.pad_id, np.int32)
   mask = np.zeros(shape, np.float32)
   for row, problem in enumerate(problems):
     ids = tokenizer.encode_prompt(problem.prompt)
-    if not 0 < len(ids) <= prompt_length:
+    if not ids:
+      raise ValueError(
+        f"the prompt of row {row} has 0 tokens: {problem.prompt[:80]!r}"
+      )
+    if len(ids) > prompt_length:
       raise ValueError(
         f"the prompt of row {row} has {len(ids)} tokens, more than "
         f"rollout.prompt_length={prompt_length}: {problem.prompt[:80]!r}"
@@ -50,15 +55,16 @@ def encode_prompts(
 
 
 def shortest(prompts: Prompts, buckets: Sequence[int]) -> Prompts:
-  """Returns prompts without the padding that all of them can do without.
+  """Cut off padding that all prompts share, down to a bucket's length.
 
   Args:
-    prompts: numpy arrays, [Q, P].
-    buckets: lengths below P, ascending, tokens; the graph is compiled for each
-      that occurs.
+    prompts: numpy arrays [Q, P].
+    buckets: lengths below P, ascending, tokens. The model is compiled once for
+      each length that occurs.
 
   Returns:
-    [Q, P'], P' the smallest bucket that the longest prompt fits into, else P.
+    The prompts as arrays [Q, P']. P' is the smallest bucket into which the
+    longest prompt fits, or P if it fits into none.
   """
   longest = int(prompts.mask.sum(axis=1).max())
   for bucket in buckets:
@@ -72,7 +78,7 @@ def shortest(prompts: Prompts, buckets: Sequence[int]) -> Prompts:
 
 
 class Templated(Sequence[Problem]):
-  """Problems whose prompts are put into a template; made as they are read."""
+  """Problems whose prompts are put into a template when they are read."""
 
   def __init__(
     self, problems: Sequence[Problem], template: Callable[[str], str]
@@ -90,11 +96,11 @@ class Templated(Sequence[Problem]):
 
 
 class PromptStream:
-  """An endless iterator of (Prompts, their problems), in batches of Q prompts.
+  """An endless iterator of batches: Q encoded prompts and their problems.
 
-  `Prompts.ids` are rows of the data set modulo its size, distinct within a
-  batch. Every prompt is encoded at once, on construction, so that one that does
-  not fit fails before the first step.
+  `Prompts.ids` modulo the size of the data set are its rows. They are distinct
+  within a batch. All prompts are encoded when the stream is created, so that a
+  prompt that does not fit raises before the first step.
   """
 
   def __init__(
@@ -107,21 +113,23 @@ class PromptStream:
     prompt_buckets: Sequence[int] = (),
     seed: int,
   ):
-    """Makes the stream, at its start.
+    """Create the stream at its start.
 
     Args:
       problems: the data set.
-      tokenizer: encodes prompts.
-      num_prompts: Q, prompts in a batch.
-      prompt_length: P, tokens of the prompt's bucket.
-      prompt_buckets: smaller P that a batch of short prompts has; see
+      tokenizer: encodes the prompts.
+      num_prompts: Q, the number of prompts per batch.
+      prompt_length: P, the width of a batch, tokens.
+      prompt_buckets: smaller widths for batches of short prompts; see
         `shortest`.
-      seed: of the order of prompts.
+      seed: decides the order of the prompts.
+
+    Raises:
+      ValueError: there is no problem, or a prompt does not fit.
     """
     if len(problems) == 0:
-      raise ValueError("the data set is empty")
-    if num_prompts < 1:
-      raise ValueError(f"num_prompts={num_prompts} must be at least 1")
+      raise ValueError("the data set is empty: there is no prompt to train on")
+    require_at_least("rollout.num_prompts", num_prompts, 1)
     self._problems = problems
     self._prompts = encode_prompts(problems, tokenizer, prompt_length)
     self._num_prompts = num_prompts
@@ -133,19 +141,19 @@ class PromptStream:
     return self
 
   def __next__(self) -> tuple[Prompts, list[Problem]]:
-    """Returns the next Q prompts, as numpy arrays, and their problems."""
+    """Return the next Q prompts, as numpy arrays, and their problems."""
     rows = self._rows(self._position, self._position + self._num_prompts)
     self._position += self._num_prompts
     prompts = Prompts(
       self._prompts.tokens[rows],
       self._prompts.mask[rows],
-      _distinct(rows, len(self._problems)),
+      _distinct_ids(rows, len(self._problems)),
     )
     prompts = shortest(prompts, self._buckets)
     return prompts, [self._problems[row] for row in rows]
 
   def state(self) -> dict[str, int]:
-    """Returns all that a resumed stream needs: plain integers."""
+    """Return what a resumed stream needs, as plain integers."""
     return {
       "position": self._position,  # prompts consumed
       "num_problems": len(self._problems),
@@ -153,10 +161,10 @@ class PromptStream:
     }
 
   def restore(self, state: Mapping[str, int]) -> None:
-    """Continues where the stream that gave `state` stood.
+    """Resume where the stream that returned `state` stopped.
 
     Raises:
-      ValueError: that stream had another data set or another seed.
+      ValueError: that stream had another number of problems or another seed.
     """
     own = self.state()
     for name in ("num_problems", "seed"):
@@ -170,7 +178,7 @@ class PromptStream:
     self._position = int(state["position"])
 
   def _rows(self, start: int, stop: int) -> np.ndarray:
-    """Returns the rows at positions start <= position < stop of the stream."""
+    """Return the rows at positions start <= position < stop of the stream."""
     size = len(self._problems)
     first_epoch = start // size
     orders = [
@@ -181,14 +189,15 @@ class PromptStream:
     return np.concatenate(orders)[start - offset : stop - offset]
 
 
-def _distinct(rows: np.ndarray, size: int) -> np.ndarray:
-  """Returns ids i32[Q]: the row, and beyond the data set where it repeats.
+def _distinct_ids(rows: np.ndarray, size: int) -> np.ndarray:
+  """Return an id i32[Q] for each row: row + size * (its earlier copies).
 
-  Two copies of a prompt in a batch would else get the same samples.
+  Samples depend on the id, so that two copies of a prompt in a batch would
+  otherwise get the same samples.
   """
-  seen: Counter[int] = Counter()
+  copies: Counter[int] = Counter()
   ids = []
   for row in rows.tolist():
-    ids.append(row + size * seen[row])
-    seen[row] += 1
+    ids.append(row + size * copies[row])
+    copies[row] += 1
   return np.array(ids, np.int32)

@@ -1,12 +1,14 @@
-"""A subset of the training prompts, as a file that a run trains on.
+"""Read and write a file that selects some of the training prompts.
 
     {"settings": {"by": "embedding", ...}, "num_rows": 17811, "size": 600}
     {"row": 12, "prompt": "3 5 7 9=24:"}
     ...
 
-One JSON object a line: how it was chosen and of how many problems, then the
-number of each chosen problem in its split, from 0, rising, beside its prompt.
-Written by choose_prompts.py; `task.subset` is its path.
+Each line is a JSON object. The first one holds the settings of the choice, the
+number of problems in the training split (num_rows), and the number of chosen
+ones (size). The other lines hold the row of each chosen problem in its split,
+counted from 0 and ascending, and its prompt. choose_prompts.py writes the file;
+a run trains on it alone if `task.subset` is its path.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +27,14 @@ def write(
   problems: Sequence[Problem],
   settings: Mapping[str, Any],
 ) -> None:
-  """Writes the subset of these rows; the file's folder is made if absent."""
+  """Write a subset.
+
+  Args:
+    path: the file; its folder is created if missing.
+    rows: i64[size], the chosen rows of the training split, ascending.
+    problems: the training split.
+    settings: how the rows were chosen; values that JSON can hold.
+  """
   head = {
     "settings": dict(settings),
     "num_rows": len(problems),
@@ -38,15 +47,18 @@ def write(
 
 
 def read(path: Path, problems: Sequence[Problem]) -> np.ndarray:
-  """Returns the rows of a subset, i64[size].
+  """Read the rows of a subset.
 
   Args:
-    path: of the file.
-    problems: the training split, whose subset it has to be.
+    path: the file.
+    problems: the training split from which the subset was chosen.
+
+  Returns:
+    i64[size], the rows of the split, ascending.
 
   Raises:
-    ValueError: there is no such file, it is malformed or of other problems;
-      the message names the file and the line.
+    ValueError: the file is missing, malformed or of other problems. The message
+      names the file and the line.
   """
   if not path.is_file():
     raise ValueError(f"task.subset {path}: there is no such file")
@@ -55,14 +67,19 @@ def read(path: Path, problems: Sequence[Problem]) -> np.ndarray:
     head = json.loads(head)
     num_rows, size = int(head["num_rows"]), int(head["size"])
   except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(f"task.subset {path} is no subset of prompts") from error
+    raise ValueError(
+      f"task.subset {path} is no subset of prompts: choose_prompts writes one"
+    ) from error
   if num_rows != len(problems):
     raise ValueError(
       f"task.subset {path} was chosen from {num_rows} problems, the training "
       f"split has {len(problems)}"
     )
   if not 0 < size == len(lines):
-    raise ValueError(f"task.subset {path} holds {len(lines)} of {size} prompts")
+    raise ValueError(
+      f"task.subset {path} holds {len(lines)} of {size} prompts: run "
+      "choose_prompts again"
+    )
   rows: list[int] = []
   for number, line in enumerate(lines, start=2):
     row = _row(line, f"task.subset {path}:{number}", problems)
@@ -75,21 +92,21 @@ def read(path: Path, problems: Sequence[Problem]) -> np.ndarray:
 
 
 def _row(line: bytes, where: str, problems: Sequence[Problem]) -> int:
-  """Reads a line; its prompt has to be the problem's."""
+  """Parse a line; raise ValueError if its prompt is not the problem's."""
   try:
     raw = json.loads(line)
     row, prompt = raw["row"], raw["prompt"]
-    known = type(row) is int and 0 <= row < len(problems)
+    valid = type(row) is int and 0 <= row < len(problems)
   except (KeyError, TypeError, ValueError):
-    known = False
-  if not known:
+    valid = False
+  if not valid:
     raise ValueError(
       f"{where}: not the line of a prompt: "
       f"{line.decode(errors='replace')[:80]!r}"
     )
   if problems[row].prompt != prompt:
     raise ValueError(
-      f"{where}: the prompt of row {row} is another one in the training split: "
+      f"{where}: the training split has another prompt in row {row}: "
       f"{problems[row].prompt[:80]!r}"
     )
   return row

@@ -1,10 +1,11 @@
-"""A table of prompts: what the initial policy makes of each of them.
+"""Read and write a table of the initial policy's entropy for each prompt.
 
     {"settings": {"seed": 0, "model": {...}, ...}, "num_rows": 17811}
     {"row": 0, "semantic_entropy": 1.21, "entropy": 0.52, "accuracy": 0.25}
     ...
 
-One JSON object a line. The first says how the table was made; then comes one a
+Each line is a JSON object. The first one holds the settings with which the
+table was made and the number of problems. Then follows one line for each
 problem, in the order of the data set:
 
 row               number of the problem in its split, from 0
@@ -12,7 +13,7 @@ semantic_entropy  nats, over the meanings of the sampled answers
 entropy           nats, mean over the answers' tokens
 accuracy          share of right answers
 
-Written by prompt_entropy.py, read by the curriculum.
+prompt_entropy.py writes the table; curriculum.py and choose_prompts.py read it.
 """
 
 import functools
@@ -31,8 +32,8 @@ COLUMNS = ("semantic_entropy", "entropy", "accuracy")
 class Table(NamedTuple):
   """A finished table."""
 
-  settings: dict[str, Any]
-  columns: dict[str, np.ndarray]  # name -> f64[rows], by row of the data set
+  settings: dict[str, Any]  # with which it was made
+  columns: dict[str, np.ndarray]  # name -> f64[N], one number per problem
 
 
 _KIND = "table of prompts"
@@ -41,26 +42,26 @@ append = resumable_jsonl.append
 
 
 def read(path: Path) -> Table:
-  """Reads a finished table.
+  """Read a finished table.
 
   Raises:
-    ValueError: it is missing, no table, malformed or unfinished; the message
-      names the file and the line.
+    ValueError: the file is missing, malformed, unfinished or not a table. The
+      message names the file and the line.
   """
   table = resumable_jsonl.read(path, kind=_KIND, unit="prompts")
   values = []
   for number, line in enumerate(table.rows):
     try:
       row = json.loads(line)
-      found = [float(row[name]) for name in COLUMNS]
-      good = row["row"] == number and all(map(math.isfinite, found))
+      numbers = [float(row[name]) for name in COLUMNS]
+      valid = row["row"] == number and all(map(math.isfinite, numbers))
     except (ValueError, KeyError, TypeError):
-      good = False
-    if not good:
+      valid = False
+    if not valid:
       raise ValueError(
         f"{path}:{number + 2}: not the line of row {number}: "
         f"{line.decode(errors='replace').strip()[:80]!r}"
       )
-    values.append(found)
+    values.append(numbers)
   columns = np.array(values, np.float64).reshape(-1, len(COLUMNS)).T
   return Table(table.settings, dict(zip(COLUMNS, columns, strict=True)))

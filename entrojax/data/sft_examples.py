@@ -1,8 +1,9 @@
-"""What supervised learning reads: problems with right responses, or files.
+"""Read and encode examples for supervised fine-tuning, from tasks or files.
 
-A file (parquet, a JSON list, lines of JSON) has a column of prompts and one of
-responses, both text. A problem may have many right responses: an epoch shows
-one of them, drawn at random.
+A task gives problems with their right responses. A file (parquet, a JSON list
+or JSON lines) has a column of prompts and a column of responses, both text. A
+problem may have many right responses; each epoch shows one of them, chosen at
+random.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,26 +21,26 @@ from entrojax.types import Task
 class Pair(NamedTuple):
   """A prompt and its right responses, as text."""
 
-  where: str  # they come from, for messages
+  where: str  # the source of the pair, for error messages
   prompt: str
-  responses: Sequence[str]  # () where none is known
+  responses: Sequence[str]  # () if no right response is known
 
 
 class Encoded(NamedTuple):
-  """Examples, and how many pairs made none."""
+  """Encoded examples, and the numbers of pairs that were left out."""
 
   examples: list[Example]
-  too_long: int  # no response of theirs fits into a row
-  unanswered: int  # no right response is known
+  too_long: int  # pairs without a response that fits into a row
+  unanswered: int  # pairs without a right response
 
 
 def pairs_of_task(task: Task, label: str, split: str) -> Iterator[Pair]:
-  """Yields the problems of a split with their right responses.
+  """Yield the problems of a split with their right responses.
 
   Args:
-    task: whose problems.
-    label: of the task, for messages.
-    split: of it.
+    task: the task.
+    label: what error messages call the task.
+    split: the name of one of the task's splits.
 
   Raises:
     ValueError: the task knows no right responses, or has no such split.
@@ -47,7 +48,7 @@ def pairs_of_task(task: Task, label: str, split: str) -> Iterator[Pair]:
   if task.solutions is None:
     raise ValueError(
       f"{label}: the task {task.name!r} knows no right responses to learn "
-      "from; write a file of prompts and responses"
+      "from; write a file of prompts and responses, and set sft.files to it"
     )
   for number, problem in enumerate(task.load(split)):
     yield Pair(
@@ -58,10 +59,16 @@ def pairs_of_task(task: Task, label: str, split: str) -> Iterator[Pair]:
 def pairs_of_file(
   path: Path, *, prompt_column: str, response_column: str
 ) -> Iterator[Pair]:
-  """Yields the rows of a file.
+  """Yield the rows of a file.
+
+  Args:
+    path: the file.
+    prompt_column: the name of the column of prompts.
+    response_column: the name of the column of right responses.
 
   Raises:
-    ValueError: a cell is not text; the message names file, row and column.
+    ValueError: a column is missing or a cell is not text. The message names
+      file, row and column.
   """
   columns = (prompt_column, response_column)
   for number, row in files.rows(path, columns):
@@ -90,19 +97,21 @@ def encode(
   row_length: int,
   max_responses: int,
 ) -> Encoded:
-  """Encodes pairs, each response with the first EOS at its end.
+  """Encode pairs, with the tokenizer's first EOS at the end of each response.
 
   Args:
-    pairs: to encode.
-    tokenizer: of the model.
-    rng: consumed.
-    template: a prompt as the model is to read it.
-    row_length: tokens, the most that prompt and response may have.
-    max_responses: of a prompt; of more so many are drawn.
+    pairs: the pairs as text.
+    tokenizer: the tokenizer of the model.
+    rng: chooses the responses; its state advances.
+    template: turns a prompt into the text that the model reads.
+    row_length: at most this many tokens fit into a row, prompt and response
+      together. Longer responses are left out.
+    max_responses: if a prompt has more responses than this, this many are
+      chosen at random.
 
   Raises:
-    ValueError: a text cannot be encoded, or a prompt has no token; the message
-      names where it comes from.
+    ValueError: a text cannot be encoded, or a prompt has no token. The message
+      names the source of the pair.
   """
   examples = []
   too_long = unanswered = 0
@@ -110,8 +119,8 @@ def encode(
     try:
       prompt = tokenizer.encode_prompt(template(text))
       if len(responses) > max_responses:
-        drawn = rng.choice(len(responses), max_responses, replace=False)
-        responses = [responses[i] for i in drawn]
+        chosen = rng.choice(len(responses), max_responses, replace=False)
+        responses = [responses[i] for i in chosen]
       ids = [[*tokenizer.encode(r), tokenizer.eos_ids[0]] for r in responses]
     except ValueError as error:
       raise ValueError(f"{where}: {error}") from error

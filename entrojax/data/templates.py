@@ -1,9 +1,10 @@
-"""Plain prompt templates: how a question becomes the text that a model reads.
+"""Put a question into a plain template, the text that a model reads.
 
-Functions from text to text, so they compose with each other and with the chat
-template of a model folder (chat_template.py): `chat(dapo(question))`. The
-choice of template alone moves a Qwen2.5-Math base by tens of points (arXiv
-2503.20783): a result without its template's name means little.
+The functions take text and return text. So they compose with each other and
+with the chat template of a model folder (chat_template.py), as in
+`chat(dapo(question))`. The choice of the template alone changes the accuracy of
+a Qwen2.5-Math base by tens of points (arXiv 2503.20783), so that a result means
+little without the name of its template.
 """
 
 _BOXED = (
@@ -12,12 +13,12 @@ _BOXED = (
 
 
 def none(question: str) -> str:
-  """Returns the question itself."""
+  """Return the question itself."""
   return question
 
 
 def qwen_math(question: str) -> str:
-  """Returns a turn of Qwen's chat that asks for a boxed answer.
+  """Build a Qwen chat whose user asks for a boxed answer.
 
   As in RLVR-Decomposed (arXiv 2506.01347).
   """
@@ -25,7 +26,7 @@ def qwen_math(question: str) -> str:
 
 
 def qwen_math_without_thinking(question: str) -> str:
-  """Returns qwen_math for Qwen3, its block of thoughts already closed, empty.
+  """Build `qwen_math` for Qwen3, with a block of thoughts that ends empty.
 
   As in RLVR-Decomposed (arXiv 2506.01347).
   """
@@ -33,7 +34,7 @@ def qwen_math_without_thinking(question: str) -> str:
 
 
 def qwen_math_drgrpo(question: str) -> str:
-  """Returns a turn of Qwen's chat whose system prompt asks for a boxed answer.
+  """Build a Qwen chat whose system prompt asks for a boxed answer.
 
   As in Dr. GRPO (arXiv 2503.20783).
   """
@@ -41,9 +42,9 @@ def qwen_math_drgrpo(question: str) -> str:
 
 
 def r1(question: str) -> str:
-  """Returns a conversation in plain text, for a base model (arXiv 2501.12948).
+  """Build a conversation in plain text, for a base model (arXiv 2501.12948).
 
-  In the words of Dr. GRPO (arXiv 2503.20783). The response ends with its
+  The wording is from Dr. GRPO (arXiv 2503.20783). A response ends with the
   closing answer tag.
   """
   return (
@@ -59,9 +60,10 @@ def r1(question: str) -> str:
 
 
 def dapo(question: str) -> str:
-  """Returns the user's turn that asks for a last line "Answer: ..." .
+  """Build a user's turn that asks for a last line "Answer: ...".
 
-  As in DAPO (arXiv 2503.14476); prompts of DAPO-Math-17k have it already.
+  As in DAPO (arXiv 2503.14476). The prompts of DAPO-Math-17k have this text
+  already.
   """
   return (
     "Solve the following math problem step by step. The last line of your "
@@ -73,7 +75,7 @@ def dapo(question: str) -> str:
 
 
 def simple(question: str) -> str:
-  """Returns question and answer in plain text, for a base model.
+  """Build a question and the start of an answer, for a base model.
 
   As in RLVR-Decomposed (arXiv 2506.01347).
   """
@@ -81,6 +83,7 @@ def simple(question: str) -> str:
 
 
 def _chat_ml(system: str, user: str) -> str:
+  """Build a conversation in ChatML up to the start of the assistant's turn."""
   return (
     f"<|im_start|>system\n{system}<|im_end|>\n"
     f"<|im_start|>user\n{user}<|im_end|>\n"

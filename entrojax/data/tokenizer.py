@@ -1,9 +1,9 @@
-"""Text to token ids and back: the `tokenizers` package behind four methods.
+"""Encode text as token ids and decode it, with the `tokenizers` package.
 
-A folder of a model holds `tokenizer.json`, the tokenizer itself, and
-`config.json`, whose `eos_token_id` and `pad_token_id` say which tokens end and
-pad a row. What `generation_config.json` says of them comes first: a chat model
-often ends its turn with another token than its base ended a document.
+A model folder holds `tokenizer.json`, the tokenizer itself, and `config.json`,
+whose `eos_token_id` and `pad_token_id` name the tokens that end and pad a row.
+The same keys of `generation_config.json` take precedence, as a chat model often
+ends its turn with another token than its base model ends a document.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +17,16 @@ import tokenizers
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"  # 0, 1, 2 in a character tokenizer
 
-
-_LONGEST_CHARACTER = 4  # tokens, one a byte
+_LONGEST_CHARACTER = 4  # tokens, one per byte of UTF-8
 
 
 class Tokenizer:
-  """Encodes and decodes text; knows which tokens end and pad a row.
+  """Encodes and decodes text, and names the tokens that end and pad a row.
 
   Attributes:
-    eos_ids: tokens that end a response, at least one.
-    pad_id: the token that fills a row; never read by the model.
-    vocab_size: ids are below it (a model may have spare rows above).
+    eos_ids: the tokens that end a response, at least one.
+    pad_id: the token that fills a row; masks hide it from the model.
+    vocab_size: one above the largest id. A model may have more rows than that.
   """
 
   def __init__(
@@ -41,8 +40,8 @@ class Tokenizer:
     self.pad_id = pad_id
     self.vocab_size = _vocab_size(backend)
     self._backend = backend
-    unknown = getattr(backend.model, "unk_token", None)
-    self._unknown_id = None if unknown is None else backend.token_to_id(unknown)
+    unk_token = getattr(backend.model, "unk_token", None)
+    self._unk_id = None if unk_token is None else backend.token_to_id(unk_token)
     if not self.eos_ids:
       raise ValueError("eos_ids is empty: no token would end a response")
     for name, ids in (("EOS", self.eos_ids), ("pad", (pad_id,))):
@@ -51,19 +50,19 @@ class Tokenizer:
           raise ValueError(f"{name} token {i} is not in the vocabulary")
 
   def encode(self, text: str) -> list[int]:
-    """Returns the ids of text alone: no BOS, no EOS."""
+    """Encode a text alone, without BOS and EOS."""
     return self._encode(text, special_tokens=False).ids
 
   def encode_prompt(self, text: str) -> list[int]:
-    """Returns the ids of a prompt, after the BOS of a tokenizer that has one.
+    """Encode a prompt, with a BOS before it if the tokenizer adds one.
 
-    That is whatever the tokenizer's own post-processor puts before the text;
-    an EOS that it puts behind is left out, as the policy continues the text.
-    A text that begins with the BOS, as many chat templates write it, gets no
-    second one.
+    The BOS is whatever the tokenizer's own post-processor puts before the text.
+    An EOS that it puts after the text is left out, as the policy continues the
+    text. A text that already begins with the BOS, as many chat templates do,
+    gets no second one.
     """
     encoding = self._encode(text, special_tokens=True)
-    added = encoding.special_tokens_mask  # 1 = put there by the post-processor
+    added = encoding.special_tokens_mask  # 1 = added by the post-processor
     pairs = list(zip(encoding.ids, added, strict=True))
     plain = [i for i, is_added in pairs if not is_added]
     before = [i for i, _ in itertools.takewhile(lambda pair: pair[1], pairs)]
@@ -71,7 +70,7 @@ class Tokenizer:
     return plain if plain[: len(before)] == before else before + plain
 
   def decode(self, ids: Iterable[int]) -> str:
-    """Returns the text before the first EOS, without special tokens."""
+    """Decode the ids before the first EOS, leaving out special tokens."""
     kept = []
     for i in ids:
       if i in self.eos_ids:
@@ -81,19 +80,21 @@ class Tokenizer:
     return self._backend.decode(kept, skip_special_tokens=True)
 
   def decode_with_starts(self, ids: Sequence[int]) -> tuple[str, list[int]]:
-    """Returns the text as `decode` does, and where each token's begins.
+    """Decode ids, and locate each token in the text.
 
-    A token that holds a part of a character alone begins with that character,
-    or behind it; those from the first EOS on begin at the end. Linear in the
-    number of tokens, whatever they are.
+    A token that holds only a part of a character starts at that character or
+    directly after it. The first EOS and all later tokens start at the end of
+    the text. The time is linear in the number of tokens, whatever they are.
 
     Returns:
-      text, and for each id the index of its first character, ascending.
+      The text of `decode`, and for each id the index of its first character,
+      ascending.
     """
     text = self.decode(ids)
     starts: list[int] = []
-    # A token's text can depend on the one before it (a leading space) and on
-    # those after it (a character of several bytes): decode a few together.
+    # A token's text can depend on the token before it (a leading space) and on
+    # the tokens after it (a character of several bytes). So a few are decoded
+    # together.
     anchor = read = end = 0
     for i in range(len(ids)):
       starts.append(min(end, len(text)))
@@ -111,20 +112,20 @@ class Tokenizer:
     try:
       encoding = self._backend.encode(text, add_special_tokens=special_tokens)
     except Exception as error:  # the package raises bare Exception
-      raise self._unknown_text(text) from error
-    if self._unknown_id is not None and self._unknown_id in encoding.ids:
-      raise self._unknown_text(text)
+      raise self._encoding_error(text) from error
+    if self._unk_id is not None and self._unk_id in encoding.ids:
+      raise self._encoding_error(text)
     return encoding
 
-  def _unknown_text(self, text: str) -> ValueError:
-    """Names the first character that the vocabulary has no token for."""
+  def _encoding_error(self, text: str) -> ValueError:
+    """Build an error that names the first character without a token."""
     for character in text:
       try:
         ids = self._backend.encode(character, add_special_tokens=False).ids
-        known = self._unknown_id not in ids
+        has_token = self._unk_id not in ids
       except Exception:
-        known = False
-      if not known:
+        has_token = False
+      if not has_token:
         return ValueError(
           f"the tokenizer has no token for {character!r} in {text!r}"
         )
@@ -132,10 +133,10 @@ class Tokenizer:
 
 
 def load(folder: str | os.PathLike) -> Tokenizer:
-  """Reads a tokenizer from `tokenizer.json` and the configs of a folder.
+  """Load a tokenizer from `tokenizer.json` and the configs of a model folder.
 
-  Without a pad_token_id in either, rows are padded with the first EOS: masks
-  say which tokens count.
+  If neither config has a pad_token_id, rows are padded with the first EOS. This
+  is safe, as masks decide which tokens count.
 
   Raises:
     FileNotFoundError: a file is missing.
@@ -150,7 +151,8 @@ def load(folder: str | os.PathLike) -> Tokenizer:
     backend = tokenizers.Tokenizer.from_file(str(tokenizer_path))
   except Exception as error:  # the package raises bare Exception
     raise ValueError(f"{tokenizer_path} is not a tokenizer: {error}") from error
-  backend.no_truncation()  # a folder may ask for either; buckets are ours
+  # a folder may set either, but the arrays of prompts decide on lengths
+  backend.no_truncation()
   backend.no_padding()
   source, eos_ids, pad_id = _special_ids(config_path)
   try:
@@ -160,11 +162,14 @@ def load(folder: str | os.PathLike) -> Tokenizer:
 
 
 def character_tokenizer(characters: Iterable[str]) -> tokenizers.Tokenizer:
-  """Makes a tokenizer of single characters.
+  """Build a tokenizer whose tokens are single characters.
 
-  Ids: <pad> 0, <bos> 1, <eos> 2, then the characters in the order given. It
-  adds no special token to a text, and refuses a character it does not know.
-  Save it with `.save(path)`.
+  The ids are <pad> 0, <bos> 1, <eos> 2, and then the characters in the order of
+  the argument. The tokenizer adds no special token to a text, and it refuses
+  other characters. Save it with `.save(path)`.
+
+  Raises:
+    ValueError: a string is not a single character, or two are equal.
   """
   characters = list(characters)
   if any(len(character) != 1 for character in characters):
@@ -183,25 +188,28 @@ def character_tokenizer(characters: Iterable[str]) -> tokenizers.Tokenizer:
 
 
 def _special_ids(config_path: Path) -> tuple[Path, tuple[int, ...], int]:
-  """Reads (the file that names the EOS, eos_ids, pad_id) of a model."""
+  """Read (the file that names the EOS, eos_ids, pad_id) of a model."""
   generation_path = config_path.with_name("generation_config.json")
   paths = [p for p in (generation_path, config_path) if p.is_file()]
   configs = {path: _read_object(path) for path in paths}
-  source, eos = _first(configs, "eos_token_id")
+  source, eos = _first_value(configs, "eos_token_id")
   eos_ids = tuple(eos) if isinstance(eos, list) else (eos,)
   if not eos_ids or not all(type(i) is int for i in eos_ids):
     raise ValueError(
       f"{source}: eos_token_id={eos!r} is not an id or a list of ids"
     )
-  pad_source, pad_id = _first(configs, "pad_token_id")
+  pad_source, pad_id = _first_value(configs, "pad_token_id")
   pad_id = eos_ids[0] if pad_id is None else pad_id
   if type(pad_id) is not int:
     raise ValueError(f"{pad_source}: pad_token_id={pad_id!r} is not an id")
   return source, eos_ids, pad_id
 
 
-def _first(configs: Mapping[Path, Any], key: str) -> tuple[Path, Any]:
-  """Returns (file, value) of the first file that sets a key, or its last."""
+def _first_value(configs: Mapping[Path, Any], key: str) -> tuple[Path, Any]:
+  """Return (file, value) of the first file that sets a key.
+
+  If no file sets it, these are the last file and None.
+  """
   for path, config in configs.items():
     if config.get(key) is not None:
       return path, config[key]
@@ -212,12 +220,12 @@ def _read_object(path: Path) -> dict[str, Any]:
   try:
     raw = json.loads(path.read_text(encoding="utf-8"))
   except ValueError as error:
-    raise ValueError(f"{path} is not valid json: {error}") from error
+    raise ValueError(f"{path} is not valid JSON: {error}") from error
   if not isinstance(raw, dict):
-    raise ValueError(f"{path} is not a json object")
+    raise ValueError(f"{path} is not a JSON object")
   return raw
 
 
 def _vocab_size(backend: tokenizers.Tokenizer) -> int:
-  """One above the largest id: a vocabulary may have gaps."""
+  """Return one above the largest id; a vocabulary may have gaps."""
   return 1 + max(backend.get_vocab(with_added_tokens=True).values())

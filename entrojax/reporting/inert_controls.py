@@ -1,29 +1,39 @@
-"""Says at the start of a run what each control does, and which does nothing.
+"""Report what each control does at the start of a run, and which do nothing.
 
-A setting that silently does nothing is the field's most common complaint. The
-numbers are logged at every update; this puts the first ones before the user.
+A control is an advantage rule, a member of the objective chain, or the
+projection of the optimizer's step. A setting that silently does nothing is the
+field's most common complaint. Every update logs how much each control changes;
+this file turns the first of these metrics into sentences for the user.
 """
 
 from collections.abc import Mapping, Sequence
+import math
 from typing import Any
 
 PATIENCE = 10  # rollout steps after which a control without effect is named
 
 
-class Effects:
-  """Watches the metrics of the first rollout steps of a process."""
+class ControlEffects:
+  """Watches the effect of each control in the first rollout steps.
+
+  The rollout steps are counted from the start of the process.
+  """
 
   def __init__(self, names: Sequence[str]):
-    """Watches the controls `names`: advantage rules and chain members."""
+    """Watch the controls with these names.
+
+    Args:
+      names: advantage rules, members of the objective chain, "projection".
+    """
     self._names = tuple(names)
     self._steps = 0
     self._idle = set(names)
 
   def notes(self, metrics: Mapping[str, Any]) -> list[str]:
-    """Returns what there is to say after a rollout step, mostly nothing.
+    """Return the messages to print after a rollout step; usually none.
 
     Args:
-      metrics: of the rollout step, by name.
+      metrics: name -> number, the metrics of the rollout step.
     """
     if self._steps >= PATIENCE:
       return []
@@ -36,7 +46,7 @@ class Effects:
     self._idle &= {name for name, change in changes.items() if change == 0}
     notes = []
     if self._steps == 1:
-      notes = [_line(name, metrics, change) for name, change in changes.items()]
+      notes = [_note(name, metrics, change) for name, change in changes.items()]
     if self._steps == PATIENCE:
       notes += [
         f"{name} has changed nothing in {PATIENCE} rollout steps"
@@ -47,14 +57,19 @@ class Effects:
 
 
 def _change(name: str, metrics: Mapping[str, Any]) -> float | None:
-  """Returns the relative change of the gradient, or of a projected step."""
+  """Return the relative change of the gradient, or of a projected step.
+
+  None if the metrics do not hold it.
+  """
   for key in (f"{name}/gradient_change", f"{name}/relative_correction"):
     if key in metrics:
       return float(metrics[key])
   return None
 
 
-def _line(name: str, metrics: Mapping[str, Any], change: float) -> str:
+def _note(name: str, metrics: Mapping[str, Any], change: float) -> str:
+  if not math.isfinite(change):
+    return f"{name}: its effect could not be measured in this step"
   if name == "projection":
     return f"{name} corrects the step by {change:.2%} of its size"
   touched = float(metrics[f"{name}/gradient_touched"])

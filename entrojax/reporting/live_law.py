@@ -1,7 +1,8 @@
-"""The entropy law of a run while it runs: what reward is left to buy.
+"""Fit the entropy law during a run: how much reward is left to gain.
 
-R = -a exp(H) + b (law.py) is fitted anew after every rollout step, over
-all steps so far: H the mean entropy of the step's updates, R its mean reward.
+The law R = -a exp(H) + b (entropy/law.py) is fitted again after every rollout
+step, over all steps so far. H is the mean entropy of the step's updates in
+nats, R is the step's mean reward.
 """
 
 from collections.abc import Mapping
@@ -11,45 +12,54 @@ from typing import Any
 import numpy as np
 
 from entrojax.entropy.law import fit_entropy_law, predict
-from entrojax.reporting.run_logs import METRICS_FILE, read_metrics
-
-_NAMES = ("actor/entropy", "critic/rewards/mean")
+from entrojax.reporting.run_logs import (
+  ENTROPY,
+  METRICS_FILE,
+  TRAINING_REWARD,
+  read_metrics,
+)
 
 
 class LiveLaw:
-  """The points of a run so far; a resumed run goes on with those it has."""
+  """The points (H, R) of a run so far, and the law fitted to them."""
 
   def __init__(self, workdir: Path):
-    """Reads the points that `workdir` holds, if any."""
+    """Read the points of the rollout steps that a resumed run has logged.
+
+    Args:
+      workdir: the run directory; without a metrics.jsonl there are no points.
+    """
     path = workdir / METRICS_FILE
     self._points: list[tuple[float, float]] = []
     for row in read_metrics(path) if path.exists() else []:
       self._add(row)
 
   def metrics(self, numbers: Mapping[str, Any]) -> dict[str, float]:
-    """Takes a rollout step in and returns the law after it.
+    """Add the point of a rollout step and fit the law.
 
     Args:
-      numbers: of the rollout step, by name.
+      numbers: name -> number, the metrics of the rollout step.
 
     Returns:
       `law/a`, `law/b`, `law/ceiling` (the reward at H = 0) and
-      `law/reward_left` (the ceiling less the fitted reward at this step's H);
-      NaN with fewer than three distinct entropies, and without a ceiling where
-      reward rose with entropy.
+      `law/reward_left` (the ceiling minus the fitted reward at this step's H).
+      All are NaN with fewer than three distinct entropies. The last two are
+      NaN if reward rose with entropy, as there is no ceiling then.
     """
     self._add(numbers)
     entropy, reward = np.array(self._points).reshape(-1, 2).T
     law = fit_entropy_law(entropy, reward)
-    here = numbers.get(_NAMES[0], np.nan)
+    current = numbers.get(ENTROPY, np.nan)
     return {
       "law/a": law.a,
       "law/b": law.b,
       "law/ceiling": law.ceiling,
-      "law/reward_left": law.ceiling - float(predict(law, here)),
+      "law/reward_left": law.ceiling - float(predict(law, current)),
     }
 
   def _add(self, numbers: Mapping[str, Any]) -> None:
-    point = tuple(float(numbers.get(name, np.nan)) for name in _NAMES)
-    if np.isfinite(point).all():
-      self._points.append((point[0], point[1]))
+    """Add the point of a line, if it has both numbers."""
+    entropy = float(numbers.get(ENTROPY, np.nan))
+    reward = float(numbers.get(TRAINING_REWARD, np.nan))
+    if np.isfinite([entropy, reward]).all():
+      self._points.append((entropy, reward))

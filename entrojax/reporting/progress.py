@@ -1,8 +1,8 @@
-"""What a person sees while a run goes on.
+"""Show the progress of a run to the person who watches it.
 
-On a terminal a live display: a bar over rollout steps with the time left, the
-last scalars and a sparkline of the entropy. Anywhere else (a log file, a
-notebook, a pipe) one plain line every few rollout steps.
+On a terminal this is a live display: a bar over the rollout steps with the time
+left, the latest numbers, and a sparkline of the entropy. Anywhere else (a log
+file, a notebook, a pipe) it is one plain line every few rollout steps.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,12 +17,14 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-# label -> name of the metric, * for any data set
+from entrojax.arguments import require_at_least
+
+# label -> name of the metric, in which * stands for any data set
 KEY_SCALARS = {
   "entropy": "actor/entropy",
   "reward": "critic/rewards/mean",
   "pass@1": "val/*/pass@1",
-  "clipfrac": "actor/pg_clipfrac",
+  "clipped": "actor/pg_clipfrac",
   "tokens/s": "perf/tokens_per_second",
 }
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -32,14 +34,19 @@ class Progress:
   """Shows how far a run is. Use it as a context manager.
 
   Args:
-    num_rollout_steps: rollout steps of the whole run.
-    first_rollout_step: rollout steps that were done before; a resumed run's.
-    every: rollout steps between two plain lines; a terminal shows them all.
-    unit: what a step is called.
-    scalars: label -> name of the metric, * for any data set.
-    console: where to write; None: standard output.
-    quiet: write nothing there.
-    clock: seconds, for the rate and the time left.
+    num_rollout_steps: the number of rollout steps of the whole run.
+    first_rollout_step: the number of rollout steps that a resumed run had done
+      before this process; 0 for a new run.
+    every: a plain line is written every this many rollout steps. A terminal
+      shows every step.
+    unit: what a step is called in the display.
+    scalars: label -> name of the metric, in which * stands for any data set.
+    console: where to write; None means standard output.
+    quiet: if True and no console is given, nothing is written.
+    clock: returns the time in seconds, for the rate and the time left.
+
+  Raises:
+    ValueError: `every` is below 1.
   """
 
   def __init__(
@@ -54,8 +61,7 @@ class Progress:
     quiet: bool = False,
     clock: Callable[[], float] = time.monotonic,
   ):
-    if every < 1:
-      raise ValueError(f"every must be 1 or more, got {every}")
+    require_at_least("log.every", every, 1)
     self._total = num_rollout_steps
     self._first = self._done = first_rollout_step
     self._every = every
@@ -77,11 +83,12 @@ class Progress:
     )
 
   def update(self, rollout_step: int, metrics: Mapping[str, Any]) -> None:
-    """Takes in metrics of a rollout step; call it again for an evaluation.
+    """Show the metrics of a rollout step, or of an evaluation after it.
 
     Args:
-      rollout_step: rollout steps done so far.
-      metrics: name -> number, as in metrics.jsonl; others are passed over.
+      rollout_step: the number of rollout steps done so far.
+      metrics: name -> number, as in metrics.jsonl. Metrics that have no label
+        are ignored.
     """
     advanced = rollout_step > self._done
     self._done = rollout_step
@@ -100,9 +107,10 @@ class Progress:
       self._print(self._line())
 
   def note(self, text: str) -> None:
-    """Prints a line of any text, as a sampled response, above the display.
+    """Print a line of text above the display.
 
-    Markup and control characters in it are shown, never obeyed.
+    The text may be anything, such as a sampled response: its markup and its
+    control characters are shown, never obeyed.
     """
     self._print(harmless(text))
 
@@ -128,26 +136,25 @@ class Progress:
       if label in self._latest
     )
 
-  def _left(self) -> str:
-    """Returns the time left at the mean rate of this process."""
+  def _time_left(self) -> str:
+    """Format the time left, at the mean rate of this process."""
     done = self._done - self._first
     if not done:
-      return "?"
+      return "time left unknown"
     seconds = (self._updated - self._started) / done
-    return duration(seconds * max(0, self._total - self._done))
+    left = seconds * max(0, self._total - self._done)
+    return f"time left {duration(left)}"
 
   def _line(self) -> str:
-    return (
-      f"{self._unit} {self._done}/{self._total}  {self._scalars()}  "
-      f"left {self._left()}"
-    )
+    parts = [f"{self._unit} {self._done}/{self._total}", self._scalars()]
+    return "  ".join(filter(None, [*parts, self._time_left()]))
 
   def _render(self) -> Group:
     width = max(1, self._console.width)
     elapsed = duration(self._clock() - self._started)
     head = (
-      f"{self._unit} {self._done}/{self._total}  {elapsed} gone, "
-      f"{self._left()} left"
+      f"{self._unit} {self._done}/{self._total}  elapsed {elapsed}, "
+      f"{self._time_left()}"
     )
     bar = ProgressBar(
       total=max(1, self._total), completed=self._done, width=min(width, 60)
@@ -157,14 +164,15 @@ class Progress:
       blocks = sparkline(self._entropies, max(1, min(60, width - 8)))
       rows.append(f"entropy {blocks}")
     top, *rest = (Text(row, overflow="ellipsis", no_wrap=True) for row in rows)
-    return Group(top, Padding(bar, 0), *rest)  # a bar ends no line by itself
+    # A bar does not end its line; its padding does.
+    return Group(top, Padding(bar, 0), *rest)
 
 
 def sparkline(values: list[float], width: int) -> str:
-  """Draws values as a line of at most `width` blocks, lowest to highest.
+  """Draw values as a line of at most `width` blocks, low to high.
 
-  More values than blocks are averaged in equal stretches; a stretch without a
-  finite value is a blank.
+  If there are more values than blocks, each block is the mean of an equal
+  stretch of them. A stretch without a finite value is a blank.
   """
   length = min(width, len(values))
   means = []
@@ -185,7 +193,7 @@ def sparkline(values: list[float], width: int) -> str:
 
 
 def harmless(text: str) -> str:
-  """Makes text safe for a terminal: one line, control characters visible."""
+  """Escape control characters, so that a text is one safe terminal line."""
   return "".join(
     char if char.isprintable() else char.encode("unicode_escape").decode()
     for char in text
@@ -193,11 +201,13 @@ def harmless(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-  """Formats seconds as h:mm:ss."""
+  """Format seconds as h:mm:ss."""
   minutes, second = divmod(round(seconds), 60)
   hours, minute = divmod(minutes, 60)
   return f"{hours}:{minute:02}:{second:02}"
 
 
 def _number(value: float) -> str:
+  if math.isnan(value):
+    return "n/a"  # nothing was counted: no token, no group
   return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""The sections of a report: which pictures and tables, and what they mean."""
+"""List the sections of a report: their pictures, captions and tables."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -16,74 +16,100 @@ from entrojax.entropy.law import (
   sensitivity,
 )
 from entrojax.reporting import figures
-from entrojax.reporting.run_logs import (
+from entrojax.reporting.fit_points import (
   MIN_EVALUATIONS,
-  Run,
   entropy_changes,
   law_points,
-)
-from entrojax.reporting.summary import (
   line_through_origin,
+)
+from entrojax.reporting.formatting import (
   number,
+  percent,
   with_error,
   with_interval,
 )
+from entrojax.reporting.run_logs import ENTROPY, TRAINING_REWARD, RunLog
 
 FIRST_PART = 0.15  # of a run, from which its law is forecast; as in the paper
 
 
 class Section(NamedTuple):
-  """A heading with a picture and the metrics that the picture needs."""
+  """A heading with a picture, its caption and, for some, a table."""
 
   title: str
-  metrics: tuple[str, ...]  # names, * for anything
+  metrics: tuple[str, ...]  # that the picture shows; * stands for any text
   caption: str
-  draw: Callable[[Sequence[Run]], str | None]
-  table: Callable[[Sequence[Run]], str] | None = None
+  draw: Callable[[Sequence[RunLog]], str | None]  # returns SVG; None: no data
+  table: Callable[[Sequence[RunLog]], str] | None = None  # returns HTML
 
 
 def report_sections(data: Sequence[str]) -> list[Section]:
-  """Lists the pictures in their order; two for each data set."""
-  evaluation = []
+  """List all sections of a report in their order.
+
+  Args:
+    data: the data sets on which any run was evaluated.
+  """
+  return [
+    *_training_sections(),
+    *_evaluation_sections(data),
+    *_token_sections(),
+    *_covariance_sections(),
+    _law_section(),
+  ]
+
+
+def _training_sections() -> list[Section]:
+  return [
+    Section(
+      "Policy entropy",
+      (ENTROPY,),
+      "Mean entropy per token, over the mini-batch of each update.",
+      lambda runs: figures.draw_metric(
+        runs, metric=ENTROPY, label="entropy (nats)", targets=True
+      ),
+    ),
+    Section(
+      "Training reward",
+      (TRAINING_REWARD,),
+      "Mean reward of the rollouts. Each point is a running mean over 5 % of "
+      "the run.",
+      lambda runs: figures.draw_metric(
+        runs, metric=TRAINING_REWARD, label="mean reward", smoothing=0.05
+      ),
+    ),
+  ]
+
+
+def _evaluation_sections(data: Sequence[str]) -> list[Section]:
+  """List two sections for each data set; if there is none, two empty ones."""
+  sections = []
   for name in data or ["*"]:
     metrics, suffix = (f"val/{name}/pass@1",), f": {name}" if data else ""
-    evaluation += [
+    sections += [
       Section(
         f"pass@k{suffix}",
         metrics,
-        "Unbiased pass@k of each run's last evaluation; the band is one "
+        "Unbiased pass@k in the last evaluation of each run. The band is one "
         "standard error over problems.",
         functools.partial(figures.draw_pass_at_k, data=name),
       ),
       Section(
         f"pass@k during training{suffix}",
         metrics,
-        "Every evaluation of the run.",
+        "Every evaluation of each run.",
         functools.partial(figures.draw_pass_over_steps, data=name),
       ),
     ]
+  return sections
+
+
+def _token_sections() -> list[Section]:
   return [
-    Section(
-      "Policy entropy",
-      ("actor/entropy",),
-      "Token-mean entropy of the mini-batch of each update.",
-      lambda runs: figures.draw_metric(
-        runs, metric="actor/entropy", label="entropy (nats)", targets=True
-      ),
-    ),
-    Section(
-      "Training reward",
-      ("critic/rewards/mean",),
-      "Mean reward of the rollouts; running mean over 5 % of the run.",
-      lambda runs: figures.draw_metric(
-        runs, metric="critic/rewards/mean", label="mean reward", smoothing=0.05
-      ),
-    ),
-    *evaluation,
     Section(
       "Response length",
       ("response_length/mean",),
-      "Mean length of the rollouts; running mean over 5 % of the run.",
+      "Mean length of the rollouts. Each point is a running mean over 5 % of "
+      "the run.",
       lambda runs: figures.draw_metric(
         runs, metric="response_length/mean", label="tokens", smoothing=0.05
       ),
@@ -91,23 +117,32 @@ def report_sections(data: Sequence[str]) -> list[Section]:
     Section(
       "Distribution of token entropy",
       ("actor/entropy_histogram",),
-      "Tokens of the first and of the last logged step.",
+      "The entropies of single tokens in the first and in the last logged "
+      "step.",
       figures.draw_entropy_histograms,
     ),
     Section(
       "Controller",
       ("control/coefficient", "control/error", "control/integral"),
-      "What the controller fed back; error = entropy − target.",
+      "The coefficient that the controller set at each update. The error is "
+      "the entropy minus its target, and the integral is the sum of past "
+      "errors.",
       figures.draw_control,
     ),
     Section(
       "Entropy by sign of advantage",
       ("entropy/positive", "entropy/negative"),
-      "Token-mean entropy of responses better and (dashed) worse than their "
-      "group's mean; running mean over 5 % of the run. Groups of one reward "
-      "are in neither.",
+      "Mean entropy per token of the responses that are better (solid) and "
+      "worse (dashed) than the mean of their group. A group whose responses "
+      "all have the same reward counts in neither. Each point is a running "
+      "mean over 5 % of the run.",
       figures.draw_entropy_by_sign,
     ),
+  ]
+
+
+def _covariance_sections() -> list[Section]:
+  return [
     Section(
       "Covariance of log-probability and advantage",
       (
@@ -117,48 +152,54 @@ def report_sections(data: Sequence[str]) -> list[Section]:
         "covariance/negative_probable",
         "covariance/negative_rare",
       ),
-      "Mean over the tokens of an update of (log π − mean)(A − mean), and what "
-      "tokens of probability 0.5 or more and the others add to it, by sign of "
-      "the advantage A; the four parts add up to the mean. Above 0 an update "
-      "lowers the entropy, to first order; below 0 it raises it (arXiv "
-      "2505.22617, eq. 10). A is the plain advantage: what an objective makes "
-      "of it is not in here. Tokens of A = 0 are among the negative. Running "
-      "mean over 5 % of the run.",
+      "The mean of (log π − mean)(A − mean) over the tokens of an update, "
+      "where A is the advantage. Four parts add up to it: tokens of "
+      "probability 0.5 or more are called probable and the others rare, and "
+      "each kind is split by the sign of A, with A = 0 among the negative. A "
+      "mean above 0 says that an update lowers the entropy, to first order; "
+      "below 0, that it raises it (arXiv 2505.22617, eq. 10). A is the plain "
+      "advantage, without what an objective does to it. Each point is a "
+      "running mean over 5 % of the run.",
       figures.draw_covariance,
     ),
     Section(
       "Predicted against measured entropy change",
-      ("covariance/predicted_change", "actor/entropy"),
-      "A dot is a rollout step: across, minus its mean covariance; up, the "
-      "entropy of the next rollout step less its own. The prediction is the "
-      "first order of one natural gradient step of size 1 on the plain "
-      "advantage. The optimizer, its learning rate, clipping and every other "
-      "term of the loss are not in it, so only sign and proportion can agree, "
-      "and the slope is a run's mean step size at best. The measured change "
-      "is between different prompts and samples; its noise hides much, and "
-      "the entropy of the step itself stands in both axes.",
+      ("covariance/predicted_change", ENTROPY),
+      "Each dot is a rollout step. Across: the predicted change, which is "
+      "minus the mean covariance of the step. Up: the measured change, which "
+      "is the entropy of the next rollout step minus the entropy of this one. "
+      "The prediction is the first-order effect of one natural gradient step "
+      "of size 1 on the plain advantage. It leaves out the optimizer, its "
+      "learning rate, clipping and every other term of the loss. So only sign "
+      "and proportion can agree, and the slope is at best the mean step size "
+      "of a run. The measured change is between different prompts and "
+      "samples, so it is noisy, and the entropy of the step itself enters "
+      "both axes.",
       figures.draw_entropy_changes,
       _change_table,
-    ),
-    Section(
-      "Entropy law",
-      ("actor/entropy", "critic/rewards/mean"),
-      "Reward R against entropy H with R = −a exp(H) + b (Cui et al., arXiv "
-      "2505.22617, who fit validation accuracy and whose law is for runs "
-      f"without intervention on the entropy). R is pass@1 where a run has "
-      f"{MIN_EVALUATIONS} evaluations or more, else the mean training reward. "
-      f"Forecast: the law of the first {100 * FIRST_PART:g} % of the points, "
-      "held against the rest at its measured entropies. In brackets 95 % "
-      "intervals; they take the points for independent, which those of one "
-      "run hardly are.",
-      functools.partial(figures.draw_entropy_law, fraction=FIRST_PART),
-      _law_table,
     ),
   ]
 
 
-def _law_table(runs: Sequence[Run]) -> str:
-  """Returns the fitted law of each run and its forecast, a column a run."""
+def _law_section() -> Section:
+  return Section(
+    "Entropy law",
+    (ENTROPY, TRAINING_REWARD),
+    "Reward R against entropy H, with the fitted law R = −a exp(H) + b (Cui "
+    "et al., arXiv 2505.22617; they fit validation accuracy, and their law is "
+    "for runs without intervention on the entropy). R is pass@1 if a run has "
+    f"{MIN_EVALUATIONS} evaluations or more, otherwise the mean training "
+    f"reward. Forecast: the law is fitted to the first {100 * FIRST_PART:g} % "
+    "of the points and compared with the rest at the measured entropies. "
+    "Brackets hold 95 % intervals. They assume independent points, which the "
+    "points of one run hardly are.",
+    functools.partial(figures.draw_entropy_law, fraction=FIRST_PART),
+    _law_table,
+  )
+
+
+def _law_table(runs: Sequence[RunLog]) -> str:
+  """Format the fitted law and its forecast as HTML, one column per run."""
   columns, notes = [], []
   for run in runs:
     entropy, reward, metric = law_points(run)
@@ -173,16 +214,16 @@ def _law_table(runs: Sequence[Run]) -> str:
         "a": with_interval(law.a, intervals.a),
         "b": with_interval(law.b, intervals.b),
         "ceiling b − a": with_interval(law.ceiling, intervals.ceiling),
-        "R left, at the last entropy": with_error(
+        "R left at the last entropy": with_error(
           law.ceiling - float(predict(law, last))
         ),
         "dR/dH there (1/nats)": with_error(float(sensitivity(law, last))),
         "RMSE": with_error(law.rmse),
         "R²": with_error(law.r_squared),
-        "points of the forecast": number(early.num_fitted),
-        "RMSE over the rest": with_error(early.rmse),
-        "error at the end": with_error(early.last_error),
-        "rest in its intervals": _percent(early.coverage),
+        "forecast: fitted points": number(early.num_fitted),
+        "forecast: RMSE over the rest": with_error(early.rmse),
+        "forecast: error at the end": with_error(early.last_error),
+        "forecast: rest within its 95 % intervals": percent(early.coverage),
       }
     )
     notes += [f"{run.name}: {note}." for note in _law_notes(law, early.law)]
@@ -191,7 +232,8 @@ def _law_table(runs: Sequence[Run]) -> str:
   return table + "".join(f'<p class="note">{escape(n)}</p>' for n in notes)
 
 
-def _change_table(runs: Sequence[Run]) -> str:
+def _change_table(runs: Sequence[RunLog]) -> str:
+  """Format the regressions of measured on predicted changes as HTML."""
   lines = []
   for run in runs:
     predicted, measured = entropy_changes(run)
@@ -208,26 +250,38 @@ def _change_table(runs: Sequence[Run]) -> str:
 
 
 def _law_notes(law: EntropyLaw, early: EntropyLaw) -> list[str]:
-  """Says what is wrong with a law or with the one of the run's first part."""
+  """Return warnings about a fitted law.
+
+  Args:
+    law: fitted to the whole run.
+    early: fitted to the first part of the run.
+  """
   if math.isnan(law.a):
-    return ["fewer than 3 distinct entropies, no law"]
-  narrow = f"ill-conditioned, entropies span less than {MIN_SPAN} nats"
-  notes = [narrow] if law.ill_conditioned else []
+    return ["there are fewer than 3 distinct entropies, so no law is fitted"]
+  narrow = f"the entropies span less than {MIN_SPAN} nats"
+  notes = []
+  if law.ill_conditioned:
+    notes.append(f"the law is ill-conditioned, as {narrow}")
   if law.a < 0:
-    notes.append("a < 0, no ceiling")
+    notes.append("a is negative (reward rose with entropy), so no ceiling")
   if math.isnan(early.a):
-    notes.append("fewer than 3 distinct entropies at first, no forecast")
+    notes.append(
+      "the first part has fewer than 3 distinct entropies, so no forecast"
+    )
   elif early.ill_conditioned:
-    notes.append(f"the forecast is {narrow}")
+    notes.append(
+      f"the forecast is ill-conditioned, as {narrow} in the first part"
+    )
   return notes
 
 
-def _percent(share: float) -> str:
-  return f"{100 * share:.0f} %" if math.isfinite(share) else "–"
-
-
 def html_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  """Returns an HTML table, all text escaped, that scrolls when it is wide."""
+  """Format an HTML table that scrolls when it is wide; all text is escaped.
+
+  Args:
+    head: the headings of the columns.
+    lines: the cells of each line, its label first.
+  """
   cell = lambda tag, text: f"<{tag}>{escape(text)}</{tag}>"
   top = "".join(cell("th", text) for text in head)
   rest = (

@@ -1,6 +1,8 @@
-"""Runs read back: the lines of metrics.jsonl, and the series in them.
+"""Read the log of a run: the lines of metrics.jsonl, and series out of them.
 
-JSON has no NaN: null, which stands for NaN and infinity, is read as NaN.
+Each line of metrics.jsonl is one JSON object, from a metric's name to a number
+or a list of numbers (writer.py writes it). JSON has no NaN: a null, which is
+written for NaN and for infinity, is read as NaN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,49 +19,48 @@ from entrojax.system.workdir import CONFIG_FILE
 METRICS_FILE = "metrics.jsonl"
 ENTROPY = "actor/entropy"
 TRAINING_REWARD = "critic/rewards/mean"
-MIN_EVALUATIONS = 5  # from which on a run's law is one of validation accuracy
 
 Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 
 
-class LawPoints(NamedTuple):
-  """What the entropy law of a run is fitted to, in the order of the run."""
+class RunLog(NamedTuple):
+  """What a run directory holds about a run: its metrics and its config."""
 
-  entropy: np.ndarray  # [K], nats
-  reward: np.ndarray  # [K]
-  metric: str  # the reward's name in metrics.jsonl
-
-
-class Run(NamedTuple):
-  """A run directory, read back."""
-
-  name: str
-  path: Path
-  rows: list[Row]
-  config: Mapping[str, Any]
+  name: str  # what reports call the run
+  path: Path  # the run directory
+  rows: list[Row]  # the lines of metrics.jsonl, in the order of the file
+  config: Mapping[str, Any]  # nested; empty without a config.json
 
   @property
   def target(self) -> float | None:
-    """The controller's entropy target, nats; None without one."""
+    """The entropy target of the controller, in nats; None without one."""
     target = (self.config.get("control") or {}).get("target")
     return None if target is None else float(target)
 
   @property
   def metrics(self) -> set[str]:
-    """The names of everything that any line holds."""
+    """The names of all metrics that occur in any line."""
     return {name for row in self.rows for name in row}
 
-  def logged(self, metric: str) -> bool:
-    """Returns whether any line holds a metric, * for anything in its name."""
+  def has(self, metric: str) -> bool:
+    """Return True if any line holds this metric.
+
+    Args:
+      metric: a name, in which * stands for any text.
+    """
     names = self.metrics
     return metric in names or any(fnmatchcase(name, metric) for name in names)
 
 
-def read_run(name: str, path: Path | str) -> Run:
-  """Reads metrics.jsonl and, where there is one, config.json.
+def read_run(name: str, path: Path | str) -> RunLog:
+  """Read metrics.jsonl and, if there is one, config.json of a run directory.
+
+  Args:
+    name: what reports call the run.
+    path: the run directory.
 
   Raises:
-    FileNotFoundError: no metrics.jsonl; the message names its path.
+    FileNotFoundError: there is no metrics.jsonl; the message names its path.
     ValueError: a file is empty or malformed.
   """
   path = Path(path)
@@ -78,69 +79,31 @@ def read_run(name: str, path: Path | str) -> Run:
       config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
       raise ValueError(f"{file} is not JSON: {error}") from error
-  return Run(name, path, rows, config)
+  return RunLog(name, path, rows, config)
 
 
-def series(run: Run, metric: str) -> tuple[np.ndarray, np.ndarray]:
-  """Returns optimizer steps i64[K] and values f64[K] of one logged number."""
+def series(run: RunLog, metric: str) -> tuple[np.ndarray, np.ndarray]:
+  """Return the optimizer steps i64[K] and the values f64[K] of one metric."""
   rows = [row for row in run.rows if metric in row]
   steps = np.array([row["step"] for row in rows], np.int64)
   return steps, np.array([row[metric] for row in rows], np.float64)
 
 
-def law_points(run: Run) -> LawPoints:
-  """Returns entropy and reward, of the lines that have both.
-
-  The reward is the pass@1 of the first data set, by name, that was evaluated
-  at least MIN_EVALUATIONS times, with the training entropy of the same
-  optimizer step (of the first one for an evaluation before it); without such a
-  data set the mean training reward.
-  """
-  for data in datasets([run]):
-    metric = f"val/{data}/pass@1"
-    steps, reward = _finite_series(run, metric)
-    at, entropy = _finite_series(run, ENTROPY)
-    if steps.size >= MIN_EVALUATIONS and at.size:
-      entropy = entropy[np.maximum(np.searchsorted(at, steps, "right") - 1, 0)]
-      return LawPoints(entropy, reward, metric)
-  pairs = [
-    [row.get(name, np.nan) for name in (ENTROPY, TRAINING_REWARD)]
-    for row in run.rows
-  ]
-  points = np.array(pairs, np.float64).reshape(-1, 2)
-  points = points[np.isfinite(points).all(axis=1)]
-  return LawPoints(points[:, 0], points[:, 1], TRAINING_REWARD)
+def datasets(runs: Sequence[RunLog]) -> list[str]:
+  """List the data sets on which any of the runs was evaluated, sorted."""
+  names = {name for run in runs for name in run.metrics}
+  return sorted(
+    name.removeprefix("val/").removesuffix("/pass@1")
+    for name in names
+    if fnmatchcase(name, "val/*/pass@1")
+  )
 
 
-def entropy_changes(run: Run) -> tuple[np.ndarray, np.ndarray]:
-  """Returns what each rollout step should and did do to the entropy.
+def evaluations(run: RunLog, data: str) -> tuple[Row | None, Row | None]:
+  """Return the lines of the first and the last evaluation on a data set.
 
-  Returns:
-    predicted [K], nats per unit of natural gradient step, minus the mean
-    covariance of a rollout step; measured [K], nats, the entropy of the next
-    rollout step less the one of this. Steps whose next one is missing are
-    left out.
-  """
-  names = (ENTROPY, "covariance/predicted_change")
-  by_step = {
-    row["rollout_step"]: [row.get(name, np.nan) for name in names]
-    for row in run.rows
-    if ENTROPY in row and "rollout_step" in row
-  }
-  pairs = [
-    (predicted, by_step[step + 1][0] - entropy)
-    for step, (entropy, predicted) in by_step.items()
-    if step + 1 in by_step
-  ]
-  points = np.array(pairs, np.float64).reshape(-1, 2)
-  points = points[np.isfinite(points).all(axis=1)]
-  return points[:, 0], points[:, 1]
-
-
-def evaluations(run: Run, data: str) -> tuple[Row | None, Row | None]:
-  """Returns the lines of the evaluations at the start and at the end.
-
-  A single evaluation is the start at optimizer step 0 and else the end.
+  A run with a single evaluation has only one of the two: the first if it was
+  made at optimizer step 0, otherwise the last. The other one is None.
   """
   rows = [row for row in run.rows if f"val/{data}/pass@1" in row]
   if len(rows) > 1:
@@ -152,7 +115,12 @@ def evaluations(run: Run, data: str) -> tuple[Row | None, Row | None]:
 def pass_at_k(
   row: Row | None, data: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns k [K] ascending, pass@k [K] and its standard error [K]."""
+  """Return k [K] ascending, pass@k [K] and its standard error [K].
+
+  Args:
+    row: the line of an evaluation; None gives empty arrays.
+    data: the name of the data set.
+  """
   row, prefix = row or {}, f"val/{data}/pass@"
   ks = sorted(
     int(name.removeprefix(prefix))
@@ -164,32 +132,10 @@ def pass_at_k(
   return np.array(ks), np.array(values), np.array(errors)
 
 
-def _finite_series(run: Run, metric: str) -> tuple[np.ndarray, np.ndarray]:
-  steps, values = series(run, metric)
-  finite = np.isfinite(values)
-  return steps[finite], values[finite]
-
-
-def datasets(runs: Sequence[Run]) -> list[str]:
-  """Returns the data sets that any run was evaluated on, sorted."""
-  names = {name for run in runs for name in run.metrics}
-  return sorted(
-    name.removeprefix("val/").removesuffix("/pass@1")
-    for name in names
-    if fnmatchcase(name, "val/*/pass@1")
-  )
-
-
-def printable(name: str, length: int = 40) -> str:
-  """Makes a name fit for a legend: one line, no control character, short."""
-  name = "".join(char if char.isprintable() else "?" for char in name)
-  return name if len(name) <= length else name[: length - 1] + "…"
-
-
 def read_metrics(path: Path | str) -> list[Row]:
-  """Reads the lines of a metrics.jsonl, null as NaN.
+  """Read the lines of a metrics.jsonl, with null as NaN.
 
-  A last line that a killed run left unfinished is passed over.
+  A last line that a killed run left unfinished is ignored.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -199,7 +145,10 @@ def read_metrics(path: Path | str) -> list[Row]:
 
 
 def read_lines(path: Path) -> list[tuple[str, Row]]:
-  """Returns each line with its row; null is NaN in the row, not in the text."""
+  """Read each line of a metrics.jsonl as its text and its row.
+
+  A null becomes NaN in the row; the text stays as it is in the file.
+  """
   lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
   parsed = []
   for number, text in enumerate(lines, start=1):
@@ -216,6 +165,7 @@ def read_lines(path: Path) -> list[tuple[str, Row]]:
 
 
 def _nan(value: Any) -> Any:
+  """Replace None, also within lists, by NaN."""
   if isinstance(value, list):
     return [_nan(item) for item in value]
   return math.nan if value is None else value

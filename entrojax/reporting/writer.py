@@ -1,4 +1,4 @@
-"""The writer of a run's metrics: one row to JSONL, TensorBoard and W&B.
+"""Write a run's metrics, row by row, to JSONL, TensorBoard and W&B.
 
 A run directory holds `metrics.jsonl` with one JSON object per line:
 
@@ -25,7 +25,7 @@ AXES = ("step", "rollout_step", "tokens")
 
 
 class Sink(Protocol):
-  """Where rows go."""
+  """A place to which rows are written."""
 
   def write(self, row: Row) -> None: ...
 
@@ -33,16 +33,17 @@ class Sink(Protocol):
 
 
 class JsonlSink:
-  """Writes a row a line and flushes it.
+  """Writes each row as one line and flushes it.
 
   Args:
-    path: the file. A new run refuses one that already has lines.
-    resumed_rollout_step: the rollout step of the checkpoint that the run goes
-      on from; -1 to start over. Lines of later rollout steps are dropped, so
-      that an interrupted run has none twice. None: a new run.
+    path: the file. A new run refuses a file that already has lines.
+    resumed_rollout_step: the rollout step of the checkpoint from which the run
+      resumes, or -1 to start over. The lines of later rollout steps are
+      dropped, so that an interrupted run has no line twice. None: a new run.
 
   Attributes:
-    last_step: optimizer step of the last line kept, None where there is none.
+    last_step: the optimizer step of the last line that was kept; None if no
+      line was.
   """
 
   def __init__(self, path: Path, *, resumed_rollout_step: int | None = None):
@@ -73,15 +74,15 @@ class JsonlSink:
 
 
 class TensorBoardSink:
-  """Writes rows as TensorBoard events; the axis is the optimizer step.
+  """Writes rows as TensorBoard events, over the optimizer step.
 
-  Lists that are not histograms over `ENTROPY_EDGES`, and numbers that are not
-  finite, are left to the JSONL. TensorBoard shows `pass@8` as `pass_8`.
+  Numbers that are not finite are only in the JSONL, and so are lists that are
+  not histograms over `ENTROPY_EDGES`. TensorBoard shows `pass@8` as `pass_8`.
 
   Args:
     workdir: the run directory; events go to its folder `tensorboard`.
-    purge_step: events of this optimizer step or later, which an interrupted
-      run left, are hidden. None: hide nothing.
+    purge_step: TensorBoard hides the events of this optimizer step and later
+      ones, which an interrupted run left behind. None: it hides nothing.
   """
 
   def __init__(self, workdir: Path, *, purge_step: int | None = None):
@@ -122,11 +123,11 @@ class TensorBoardSink:
 
 
 class WandbSink:
-  """Writes rows to Weights & Biases; a resumed run goes on under its id.
+  """Writes rows to Weights & Biases; a resumed run keeps its id.
 
   Args:
-    workdir: the run directory, whose last part names the run. Its file
-      `wandb_id` keeps the id; W&B passes over steps that it already has.
+    workdir: the run directory. Its last part names the run, and its file
+      `wandb_id` keeps the id. W&B ignores steps that it already has.
     project: the W&B project.
     config: the resolved config, nested.
   """
@@ -136,8 +137,8 @@ class WandbSink:
       import wandb
     except ImportError as error:
       raise RuntimeError(
-        "Weights & Biases was asked for but is not installed: "
-        "`pip install wandb`, or leave it out"
+        f"log.wandb_project={project!r} needs Weights & Biases, which is not "
+        "installed: `pip install wandb`, or leave log.wandb_project unset"
       ) from error
     workdir = Path(workdir).resolve()
     id_file = workdir / "wandb_id"
@@ -160,9 +161,10 @@ class WandbSink:
 
 
 class Writer:
-  """Hands every row to every sink; a context manager.
+  """Hands every row to every sink. Use it as a context manager.
 
-  Of several processes only the first has sinks; without any, nothing happens.
+  With several processes only the first has sinks. Without a sink nothing is
+  written.
   """
 
   def __init__(self, sinks: Sequence[Sink]):
@@ -176,22 +178,26 @@ class Writer:
     rollout_step: int,
     tokens: int,
   ) -> Row:
-    """Writes one row.
+    """Write one row.
 
     Args:
       metrics: name -> number, array of one number, or list of numbers.
-      step: optimizer steps taken.
-      rollout_step: rollout batches used.
-      tokens: tokens sampled so far.
+      step: the number of optimizer steps taken so far.
+      rollout_step: the number of rollout batches used so far.
+      tokens: the number of tokens sampled so far.
 
     Returns:
       The row, in plain Python numbers.
 
     Raises:
-      ValueError: a value is no number or list, or a name is an axis.
+      ValueError: a value is neither a number nor a list of numbers, or a
+        metric has the name of an axis (step, rollout_step, tokens).
     """
     if clash := set(AXES) & set(metrics):
-      raise ValueError(f"metrics may not be called {sorted(clash)}")
+      raise ValueError(
+        f"metrics may not be called {sorted(clash)}: these names count the "
+        "steps and tokens of the run"
+      )
     axes = map(int, (step, rollout_step, tokens))
     row: Row = dict(zip(AXES, axes, strict=True))
     row |= {name: _plain(name, value) for name, value in metrics.items()}
@@ -217,13 +223,13 @@ def open_writer(
   wandb_project: str | None = None,
   config: Mapping[str, Any] | None = None,
 ) -> Writer:
-  """Opens the sinks of a run directory: JSONL and TensorBoard, W&B if asked.
+  """Open a run directory's JSONL and TensorBoard files and, if set, W&B.
 
   Args:
-    workdir: the run directory, made if absent.
+    workdir: the run directory, created if missing.
     resumed_rollout_step: see `JsonlSink`.
-    wandb_project: the Weights & Biases project; None: no such sink.
-    config: the resolved config, nested; only W&B stores it here.
+    wandb_project: the Weights & Biases project; None: nothing is sent to W&B.
+    config: the resolved config, nested; only W&B uses it.
   """
   workdir = Path(workdir)
   jsonl = JsonlSink(
@@ -239,7 +245,11 @@ def open_writer(
 
 
 def _plain(name: str, value: Any) -> int | float | list[float]:
-  """Turns numbers of any library into Python's, or names what cannot be."""
+  """Convert a number or a list of any library to plain Python.
+
+  Raises:
+    ValueError: it is neither; the message names the metric.
+  """
   array = np.asarray(value)
   if array.ndim == 0 and array.dtype.kind in "biu":
     return int(array)
@@ -253,13 +263,17 @@ def _plain(name: str, value: Any) -> int | float | list[float]:
 
 
 def _finite(value: Any) -> Any:
+  """Replace NaN and infinity, also within lists, by None."""
   if isinstance(value, list):
     return [_finite(item) for item in value]
   return value if math.isfinite(value) else None
 
 
 def _replace_text(path: Path, text: str) -> None:
-  """Replaces a file in one step, so that a kill leaves the one or the other."""
+  """Replace a file's text in one step.
+
+  If the process is killed, the file holds either the old text or the new one.
+  """
   draft = path.with_name(path.name + ".tmp")
   draft.write_text(text, encoding="utf-8")
   draft.replace(path)

@@ -1,4 +1,4 @@
-"""The curriculum: its order, its stages, what begins with a stage."""
+"""The curriculum: its order, its stages, and what restarts with a stage."""
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from tests.helpers.system import (
 
 pytestmark = pytest.mark.usefixtures("one_device", "session_data")
 
-# of 20 prompts, some of them equal
+# of 20 prompts, with ties
 ENTROPIES = np.random.default_rng(0).integers(0, 8, 20) / 4
 UPDATES = 2  # per rollout step
 
@@ -33,7 +33,7 @@ def base(tmp_path_factory):
 
 
 def staged(base, table, **overrides):
-  """Returns a run of two stages of two rollout steps; the table is written."""
+  """Return the config of two stages of two rollout steps; write its table."""
   config = tiny_config(
     base,
     **{
@@ -45,7 +45,7 @@ def staged(base, table, **overrides):
       "checkpoint.keep": 9,
       "optimizer.warmup_steps": 3,
       "objective": ("ppo_clip", "reference_kl"),
-      # the tiny base solves nothing: these rewards differ in length alone
+      # the tiny base solves nothing, so its rewards differ only by length
       "advantage": ("overlong_penalty", "grpo"),
       "overlong_penalty.max_length": 12,
       "overlong_penalty.cache_length": 12,
@@ -58,7 +58,7 @@ def staged(base, table, **overrides):
 
 
 def checkpoint(workdir, step):
-  """Returns every array of a checkpoint, by path."""
+  """Return the tree of arrays of a checkpoint, without the key."""
   manager = ocp.CheckpointManager(
     (workdir / "checkpoints").absolute(), item_names=("state", "host")
   )
@@ -85,7 +85,7 @@ def test_stages_without_a_prompt_are_refused(num_stages):
     stage_rows(np.zeros(7), num_stages)
 
 
-def test_a_stage_lasts_its_steps_and_the_last_one_goes_on():
+def test_a_stage_lasts_its_steps_and_the_last_one_until_the_end():
   stages = Stages(("low", "middle", "high"), length=2)
   steps = range(8)
   names = [stages.stream(step) for step in steps]
@@ -107,8 +107,8 @@ def test_each_stage_of_a_run_has_the_prompts_of_its_part(base, tmp_path):
   for stream, expected in zip(
     run.data.stages.streams, (rows[:10], rows[10:]), strict=True
   ):
-    seen = [next(stream)[1] for _ in range(5)]  # 40 prompts: four passes
-    prompts = [problem.prompt for batch in seen for problem in batch]
+    batches = [next(stream)[1] for _ in range(5)]  # 40 prompts: four passes
+    prompts = [problem.prompt for batch in batches for problem in batch]
     for i in range(0, 40, 10):
       assert sorted(prompts[i : i + 10]) == sorted(
         problems[row].prompt for row in expected
@@ -126,7 +126,7 @@ def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(
   )
   train(staged(base, table), tmp_path / "whole")
   assert runs[0].functions.update._cache_size() == 1  # compiled once
-  for last in (2, 3, 4):  # at the border, amid the second stage, to the end
+  for last in (2, 3, 4):  # stop at the border, within stage 2, at the end
     config = staged(base, table, num_rollout_steps=last)
     train(config, tmp_path / "parts")
   whole, parts = (
@@ -140,7 +140,7 @@ def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(
   )
 
   assert [row["curriculum/stage"] for row in whole] == [1, 1, 2, 2]
-  # the reference of stage 2 is the policy that stage 1 ended with
+  # the reference of stage 2 is the policy at the end of stage 1
   assert ["ref_params" in tree for tree in saved] == [False, False, True, True]
   for tree in saved[2:]:
     jax.tree.map(
@@ -150,15 +150,15 @@ def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(
     lambda a, b: np.any(a != b), saved[1]["params"], saved[2]["params"]
   )
   assert any(jax.tree.leaves(moved))
-  # optimizer and schedule begin anew, the count of steps goes on
+  # optimizer and schedule restart, the count of steps continues
   counts = [
     {int(x) for x in jax.tree.leaves(tree["opt_state"]) if np.shape(x) == ()}
     for tree in saved
   ]
   assert counts == [{2}, {4}, {2}, {4}]
   assert [int(tree["step"]) for tree in saved] == [2, 4, 6, 8]
-  # the second and the fourth update of a stage: warm-up and peak; of a cosine
-  # over 2400 steps one step is 4e-7
+  # the second and the fourth update of a stage: warm-up and peak; one step
+  # of a cosine over 2400 steps changes the rate by 4e-7 of it
   rates = [row["actor/lr"] for row in whole]
   expected = [1.6e-4 * 2 / 3, 1.6e-4] * 2
   assert rates == pytest.approx(expected, rel=1e-5)
@@ -184,9 +184,7 @@ def test_a_run_without_a_reference_gets_none_from_a_stage(base, tmp_path):
     ({"curriculum.table": "/no/table"}, "/no/table: there is no such table"),
   ],
 )
-def test_a_curriculum_that_cannot_be_is_named(
-  overrides, message, base, tmp_path
-):
+def test_an_impossible_curriculum_is_named(overrides, message, base, tmp_path):
   staged(base, tmp_path / "table")
   config = staged(base, tmp_path / "table", **overrides)
   with pytest.raises(ValueError, match=message):
@@ -209,7 +207,7 @@ def test_a_table_of_another_difficulty_is_named(base, tmp_path):
     build(staged(base, table))
 
 
-def test_a_stage_that_the_run_never_comes_to_is_warned_of(base, tmp_path):
+def test_a_stage_that_the_run_never_reaches_is_warned_of(base, tmp_path):
   config = staged(base, tmp_path / "table", num_rollout_steps=2)
   with pytest.warns(UserWarning, match=r"stage 2 of curriculum begins after 2"):
     check(config)

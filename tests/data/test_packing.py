@@ -1,4 +1,4 @@
-"""Packed rows: each example alone in its own, and nothing lost on the way."""
+"""Packed rows: no example reads another one, and none is lost."""
 
 import dataclasses
 import itertools
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from entrojax.control import no_control
-from entrojax.data.packing import Example, PackedStream, make_batch, pack
+from entrojax.data.packing import Example, PackedStream, make_packed_batch, pack
 from entrojax.entropy.token_stats import unembed
 from entrojax.models import decoder
 from entrojax.objectives import aggregation, reinforce
@@ -32,7 +32,7 @@ def random_example(rng, prompt_length, response_length):
 
 @pytest.fixture(scope="module")
 def rows():
-  """Returns 8 rows of 1 to 4 examples, some full, some not."""
+  """Return 8 rows of 1 to 4 examples, some full, some not."""
   rng = np.random.default_rng(0)
   lengths = [
     *([(3, 4), (1, 1), (2, 1)], [(5, 7)], [(1, 2), (4, 5)], [(2, 2)]),
@@ -45,7 +45,7 @@ def rows():
 
 
 def alone(model, rows):
-  """Makes loss(params): the cross-entropy of each example read by itself."""
+  """Build loss(params): the cross-entropy of each example read by itself."""
 
   def log_probs(params, prompt, response):
     tokens = jnp.concatenate([prompt, response])[None]
@@ -55,14 +55,14 @@ def alone(model, rows):
     return jnp.take_along_axis(every, response[:, None], axis=1)
 
   def loss(params):
-    of_examples = [log_probs(params, *pair) for row in rows for pair in row]
-    return -jnp.mean(jnp.concatenate(of_examples))
+    by_example = [log_probs(params, *pair) for row in rows for pair in row]
+    return -jnp.mean(jnp.concatenate(by_example))
 
   return loss
 
 
 def packed_update(model, params, batch, *, mesh=(1, 1, 1), **options):
-  """Returns (metrics, gradients) of one update on a batch."""
+  """Return (metrics, gradients) of one update on a batch."""
   mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
   optimizer = recording_sgd(no_control(), 0.05)
   update = make_update(
@@ -93,13 +93,15 @@ def test_packed_loss_and_gradients_are_those_of_examples_alone(
   model = decoder(sizes, dtype=jnp.float64)
   params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tiny_model[1])
   loss, gradients = jax.jit(jax.value_and_grad(alone(model, rows)))(params)
-  batch = make_batch(rows, ROW_LENGTH, pad_id=0)
-  metrics, found = packed_update(model, params, batch, **SPLITS.get(split, {}))
+  batch = make_packed_batch(rows, ROW_LENGTH, pad_id=0)
+  metrics, packed_gradients = packed_update(
+    model, params, batch, **SPLITS.get(split, {})
+  )
   # float64 sums in another order; a metric is a float32 scalar
   np.testing.assert_allclose(metrics["actor/loss"], loss, rtol=1e-6)
   jax.tree.map(
     lambda f, e: np.testing.assert_allclose(f, e, rtol=1e-8, atol=1e-11),
-    found,
+    packed_gradients,
     jax.device_get(gradients),
   )
 
@@ -108,7 +110,7 @@ def test_without_restarting_positions_examples_would_see_each_other(
   sizes, tiny_model, rows
 ):
   model, params = tiny_model
-  batch = make_batch(rows, ROW_LENGTH, pad_id=0)
+  batch = make_packed_batch(rows, ROW_LENGTH, pad_id=0)
   running = np.broadcast_to(np.arange(ROW_LENGTH), batch.positions.shape)
   mixed = dataclasses.replace(
     batch, positions=np.where(batch.positions < 0, -1, running)
@@ -140,9 +142,9 @@ def test_an_example_in_the_cache_is_not_seen_by_the_next(tiny_model):
 # -- rows ---------------------------------------------------------------------
 
 
-def test_a_batch_is_laid_out_as_the_head_of_the_file_shows():
+def test_a_batch_is_laid_out_as_the_module_docstring_shows():
   row = [([5, 6, 7], [8, 2]), ([5, 6], [8, 9, 9, 2]), ([5], [8, 2])]
-  batch = make_batch([row], 16, pad_id=0)
+  batch = make_packed_batch([row], 16, pad_id=0)
   assert batch.tokens.tolist() == [
     [5, 6, 7, 8, 2, 5, 6, 8, 9, 9, 2, 5, 8, 2, 0, 0]
   ]
@@ -156,7 +158,7 @@ def test_a_batch_is_laid_out_as_the_head_of_the_file_shows():
 
 
 def test_an_example_goes_into_the_fullest_row_with_room():
-  # 6 | 6 5 does not fit beside 6: a row each; 3 goes beside 7, 4 beside 6
+  # 6 does not fit beside 7: a row each; 3 goes beside 7, 4 beside 6
   assert list(pack([7, 6, 3, 4, 9], 10)) == [[0, 2], [1, 3], [4]]
   # one open row: what does not fit closes it
   assert list(pack([7, 6, 3, 4], 10, open_rows=1)) == [[0], [1, 2], [3]]
@@ -175,18 +177,18 @@ def test_packing_keeps_every_example_and_fills_nearly_all():
 
 
 def tokens_of(batch):
-  """Returns the examples of a batch as tuples of tokens."""
-  found = []
+  """Return the examples of a batch as tuples of tokens."""
+  examples = []
   for tokens, positions in zip(batch.tokens, batch.positions, strict=True):
     starts = [*np.flatnonzero(positions == 0), int(np.sum(positions >= 0))]
-    found += [
+    examples += [
       tuple(tokens[a:b].tolist()) for a, b in itertools.pairwise(starts)
     ]
-  return found
+  return examples
 
 
 def stream_of(count=23, **options):
-  """Returns a stream of examples whose prompt says their number."""
+  """Return a stream of examples; the tokens of prompt i are 3 + i."""
   examples = [
     Example(
       np.full(1 + i % 4, 3 + i),
@@ -203,17 +205,17 @@ def test_an_epoch_shows_every_example_once_with_responses_that_vary():
   rows, filled = stream.rows_of_first_epoch()
   epochs = []
   for _ in range(2):
-    shown = []
-    while len(shown) < 23:
-      shown += tokens_of(next(stream))
-    epochs.append({example[0]: example for example in shown})
-    assert len(shown) == len(epochs[-1]) == 23
+    examples = []
+    while len(examples) < 23:
+      examples += tokens_of(next(stream))
+    epochs.append({example[0]: example for example in examples})
+    assert len(examples) == len(epochs[-1]) == 23
   assert epochs[0] != epochs[1]
   tokens = sum(len(example) for example in epochs[0].values())
   assert filled == pytest.approx(tokens / (rows * ROW_LENGTH))
 
 
-def test_a_resumed_stream_goes_on_as_if_it_had_not_stopped():
+def test_a_resumed_stream_continues_as_if_never_interrupted():
   stream = stream_of()
   for _ in range(5):  # beyond the first epoch
     next(stream)
@@ -228,6 +230,6 @@ def test_a_stream_of_other_examples_is_refused():
     stream_of(22).restore(stream_of(23).state())
 
 
-def test_few_examples_make_batches_of_several_epochs():
+def test_few_examples_make_packed_batches_of_several_epochs():
   batch = next(stream_of(1, num_rows=3))
   assert tokens_of(batch) == [(3, 50, 50)] * 3

@@ -76,7 +76,7 @@ def test_the_stream_chooses_a_bucket_for_each_batch(tokenizer):
     assert prompts.tokens.shape[1] == (2 if len(problem.prompt) <= 2 else 4)
 
 
-def test_a_template_changes_what_is_read_and_nothing_else(tokenizer):
+def test_a_template_changes_the_prompt_and_nothing_else(tokenizer):
   problems = [Problem("1=", {"a": 1}), Problem("23=", {"a": 2})]
   templated = prompt_stream.Templated(problems, lambda prompt: f"0{prompt}=")
   assert list(templated) == [
@@ -84,9 +84,9 @@ def test_a_template_changes_what_is_read_and_nothing_else(tokenizer):
     Problem("023==", {"a": 2}),
   ]
   assert templated[1:] == [Problem("023==", {"a": 2})]
-  found = prompt_stream.encode_prompts(templated, tokenizer, 5)
+  encoded = prompt_stream.encode_prompts(templated, tokenizer, 5)
   expected = prompt_stream.encode_prompts(list(templated), tokenizer, 5)
-  np.testing.assert_array_equal(found.tokens, expected.tokens)
+  np.testing.assert_array_equal(encoded.tokens, expected.tokens)
 
 
 def test_no_problems_make_an_empty_array(tokenizer):
@@ -111,7 +111,7 @@ def test_every_epoch_holds_every_row_once(tokenizer):
   assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
-def test_the_order_is_that_of_the_seed(tokenizer):
+def test_the_seed_decides_the_order(tokenizer):
   first = take_rows(make_stream(tokenizer, seed=1), 6)
   assert take_rows(make_stream(tokenizer, seed=1), 6) == first
   assert take_rows(make_stream(tokenizer, seed=2), 6) != first
@@ -171,15 +171,19 @@ def test_an_empty_prompt_is_refused(tokenizer):
 
 @pytest.mark.parametrize("num_prompts", [0, -1])
 def test_a_batch_needs_a_prompt(tokenizer, num_prompts):
-  with pytest.raises(ValueError, match=f"num_prompts={num_prompts}"):
+  with pytest.raises(
+    ValueError, match=r"rollout\.num_prompts must be at least 1"
+  ):
     make_stream(tokenizer, num_prompts=num_prompts)
 
 
 def test_a_bucket_needs_a_token(tokenizer):
-  with pytest.raises(ValueError, match="prompt_length=0"):
+  with pytest.raises(
+    ValueError, match=r"rollout\.prompt_length must be at least 1"
+  ):
     prompt_stream.encode_prompts([], tokenizer, 0)
 
 
 def test_a_prompt_that_repeats_in_a_batch_has_an_id_of_its_own():
-  ids = prompt_stream._distinct(np.array([2, 0, 2, 1, 0, 2]), 4)
+  ids = prompt_stream._distinct_ids(np.array([2, 0, 2, 1, 0, 2]), 4)
   assert ids.tolist() == [2, 0, 6, 1, 4, 10]

@@ -9,7 +9,7 @@ from entrojax.assembly.run import build
 from entrojax.data import chat_template, templates
 from tests.helpers.system import tiny_config, write_base
 
-QUESTION = "What is {1 + 1}?\nSay it."  # braces and lines stay what they are
+QUESTION = "What is {1 + 1}?\nSay it."  # braces and lines must stay
 
 CHAT_ML = """\
 {%- for message in messages %}
@@ -23,7 +23,7 @@ CHAT_ML = """\
     {%- endif %}
 {%- endif %}
 """
-# as Llama 3.1's: a BOS, a date, tools that are none, text that is trimmed
+# like Llama 3.1's: a BOS, a date, no tools, trimmed text
 DATED = """\
 {{- bos_token }}
 {%- if not date_string is defined %}
@@ -182,8 +182,8 @@ def test_a_run_puts_its_prompts_into_the_chat_of_its_base(tmp_path):
     prompt=f"({prompt})"
   )
   expected, _ = next(plain.data.stream)
-  found, _ = next(chat.data.stream)
-  np.testing.assert_array_equal(found.mask.sum(1), expected.mask.sum(1) + 2)
+  prompts, _ = next(chat.data.stream)
+  np.testing.assert_array_equal(prompts.mask.sum(1), expected.mask.sum(1) + 2)
 
 
 @pytest.mark.usefixtures("session_data", "one_device")

@@ -1,4 +1,4 @@
-"""The tokenizer: encoding, decoding and errors that name what is wrong."""
+"""The tokenizer: encoding, decoding, and errors that name the culprit."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_several_tokens_may_end_a_response(tmp_path):
   assert tokenizer.decode([3, 6, 4]) == "a"
 
 
-def test_rows_are_padded_with_the_first_eos_where_no_pad_is_given(tmp_path):
+def test_rows_are_padded_with_the_first_eos_if_no_pad_is_set(tmp_path):
   config = {"eos_token_id": [EOS, 6], "pad_token_id": None}
   assert tokenizer_lib.load(write_folder(tmp_path, config)).pad_id == EOS
 
@@ -125,7 +125,7 @@ def write_generation_config(folder, **config):
   (folder / "generation_config.json").write_text(json.dumps(config))
 
 
-def test_what_the_generation_config_says_of_eos_and_pad_comes_first(tmp_path):
+def test_eos_and_pad_of_the_generation_config_take_precedence(tmp_path):
   write_folder(tmp_path, {"eos_token_id": EOS, "pad_token_id": 0})
   write_generation_config(tmp_path, eos_token_id=[5, EOS], pad_token_id=6)
   tokenizer = tokenizer_lib.load(tmp_path)

@@ -18,7 +18,7 @@ from entrojax.objectives import (
   top_entropy,
 )
 from entrojax.objectives.gradient_changes import gradient_changes
-from entrojax.reporting.inert_controls import PATIENCE, Effects
+from entrojax.reporting.inert_controls import PATIENCE, ControlEffects
 from tests.helpers.objective_cases import hand_tokens
 from tests.helpers.updates import Setting
 
@@ -120,7 +120,7 @@ def measured(**changes):
 
 
 def test_the_first_rollout_step_says_what_each_control_does():
-  effects = Effects(("grpo", "ppo_clip", "top_entropy"))
+  effects = ControlEffects(("grpo", "ppo_clip", "top_entropy"))
   first = measured(ppo_clip=0.0, top_entropy=0.5)
   assert effects.notes(first) == [
     "ppo_clip changes the gradient of 0.00% of tokens, by 0.00% of its norm",
@@ -131,7 +131,7 @@ def test_the_first_rollout_step_says_what_each_control_does():
 
 
 def test_a_projected_step_is_said_by_its_size():
-  (note,) = Effects(("projection",)).notes(
+  (note,) = ControlEffects(("projection",)).notes(
     {"projection/relative_correction": 0.25, "projection/touched": 1.0}
   )
   assert note == "projection corrects the step by 25.00% of its size"
@@ -139,7 +139,7 @@ def test_a_projected_step_is_said_by_its_size():
 
 @pytest.mark.parametrize("awake_at", [None, 0, PATIENCE - 1])
 def test_a_control_that_never_does_anything_is_named(awake_at):
-  effects = Effects(("erc",))
+  effects = ControlEffects(("erc",))
   notes = [
     effects.notes(measured(erc=0.1 if step == awake_at else 0.0))
     for step in range(PATIENCE + 3)
@@ -151,5 +151,5 @@ def test_a_control_that_never_does_anything_is_named(awake_at):
 
 
 def test_what_is_not_measured_is_not_named():
-  effects = Effects(("grpo",))
+  effects = ControlEffects(("grpo",))
   assert not any(effects.notes({}) for _ in range(PATIENCE + 1))

@@ -1,4 +1,4 @@
-"""Progress: bars for terminals, lines for logs, and no text that is obeyed."""
+"""Progress: a display for terminals, lines for logs, harmless text."""
 
 import io
 import math
@@ -10,7 +10,7 @@ from entrojax.reporting.progress import Progress, duration, harmless, sparkline
 
 
 class Clock:
-  """Seconds that pass when a test says so."""
+  """A clock that a test sets."""
 
   def __init__(self):
     self.now = 0.0
@@ -50,7 +50,7 @@ def test_a_log_gets_one_line_every_few_rollout_steps_and_the_last():
       progress.update(step, METRICS)  # a second optimizer step
   lines = console.file.getvalue().splitlines()
   assert [line.split()[1] for line in lines] == ["3/7", "6/7", "7/7"]
-  assert "entropy 0.512  reward 0.25  clipfrac 0.01" in lines[0]
+  assert "entropy 0.512  reward 0.25  clipped 0.01" in lines[0]
   assert "tokens/s 12,346" in lines[0]
 
 
@@ -72,8 +72,25 @@ def test_the_time_left_is_the_mean_of_this_process_steps():
     110, first_rollout_step=100, console=console, clock=clock
   ) as progress:
     clock.now = 30.0
-    progress.update(102, METRICS)  # 15 s a step, 8 steps left
-  assert "left 0:02:00" in console.file.getvalue()
+    progress.update(102, METRICS)  # 15 s per step, 8 steps left
+  assert "time left 0:02:00" in console.file.getvalue()
+
+
+def test_before_the_first_step_the_time_left_is_unknown():
+  console = plain()
+  with Progress(9, console=console) as progress:
+    progress.update(0, {"val/countdown/pass@1": 0.3})
+  line = console.file.getvalue()
+  assert line == "rollout 0/9  pass@1 0.3  time left unknown\n"
+
+
+def test_a_number_that_is_absent_is_not_shown_as_nan():
+  console = plain()
+  with Progress(9, console=console, clock=Clock()) as progress:
+    progress.update(1, METRICS | {"actor/entropy": math.nan})
+  line = console.file.getvalue()
+  assert "entropy n/a  reward 0.25" in line
+  assert "nan" not in line
 
 
 def test_each_plain_line_is_flushed():
@@ -108,7 +125,7 @@ def test_a_terminal_shows_the_scalars_and_the_sparkline():
   *_, head, bar, scalars, entropy = console.file.getvalue().splitlines()[-5:-1]
   assert "rollout 2/3" in head
   assert "━" in bar
-  assert "entropy 0.1  reward 0.25  clipfrac 0.01  tokens/s 12,346" in scalars
+  assert "entropy 0.1  reward 0.25  clipped 0.01  tokens/s 12,346" in scalars
   assert "entropy █▁" in entropy
 
 
@@ -142,5 +159,5 @@ def test_a_duration_is_hours_minutes_seconds():
 
 
 def test_lines_cannot_be_printed_every_zero_steps():
-  with pytest.raises(ValueError, match="every"):
+  with pytest.raises(ValueError, match=r"log\.every must be at least 1, got 0"):
     Progress(1, every=0)

@@ -1,4 +1,4 @@
-"""The report: right numbers, nothing injected, absent metrics said so."""
+"""The report: right numbers, nothing injected, absent metrics named."""
 
 import base64
 from html.parser import HTMLParser
@@ -13,18 +13,14 @@ import pytest
 from entrojax import report
 from entrojax.entropy.law import fit_entropy_law, predict
 from entrojax.metrics import ENTROPY_EDGES
-from entrojax.reporting import figures
-from entrojax.reporting.run_logs import (
-  METRICS_FILE,
+from entrojax.reporting.fit_points import (
   entropy_changes,
   law_points,
-  read_run,
-)
-from entrojax.reporting.summary import (
-  format_table,
   line_through_origin,
-  summarize,
 )
+from entrojax.reporting.plotting import PALETTE, look, running_mean
+from entrojax.reporting.run_logs import METRICS_FILE, read_run
+from entrojax.reporting.summary import format_table, summarize
 
 BINS = len(ENTROPY_EDGES) - 1
 STEPS = 30
@@ -33,7 +29,7 @@ NUM_SECTIONS = 11  # of runs with one data set
 
 
 def evaluation(step, rate):
-  """An evaluation line: pass@k = 1 - (1 - rate)^k, error .01 k^0."""
+  """Return an evaluation line: pass@k = 1 - (1 - rate)^k, error 0.01."""
   row = {"step": step, "rollout_step": step, "tokens": 100 * step}
   for k in KS:
     row[f"val/sums/pass@{k}"] = 1 - (1 - rate) ** k
@@ -54,7 +50,7 @@ def training(step, target):
     "timing_s/step": 2.0,
     "entropy/positive": entropy + 0.1,
     "entropy/negative": entropy - 0.1,
-    # next step's entropy, 1 / (step + 1), less this one's, over .5
+    # twice the change to the next step's entropy, 1 / (step + 1) - 1 / step
     "covariance/predicted_change": -2.0 / (step * (step + 1)),
     "covariance/mean": 2.0 / (step * (step + 1)),
     "covariance/positive_probable": 0.4,
@@ -72,7 +68,7 @@ def training(step, target):
 
 
 def make_run(path, target=None, drop=(), evaluated=(0, 15, STEPS)):
-  """Writes a run; `drop` are the beginnings of metrics that it lacks."""
+  """Write a run that lacks the metrics whose names begin as in `drop`."""
   rows = [training(step, target) for step in range(1, STEPS + 1)]
   rows += [evaluation(step, 0.2 + 0.01 * step) for step in evaluated]
   rows.sort(key=lambda row: row["step"])
@@ -107,13 +103,13 @@ class Page(HTMLParser):
 
 
 def pictures(text):
-  found = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)
-  return [ElementTree.fromstring(base64.b64decode(data)) for data in found]
+  documents = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)
+  return [ElementTree.fromstring(base64.b64decode(data)) for data in documents]
 
 
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory):
-  """A run without and one with a controller, reported: rows, page, runs."""
+  """Report a run without and one with a controller: rows, page, runs."""
   folder = tmp_path_factory.mktemp("runs")
   runs = {
     "grpo": make_run(folder / "grpo"),
@@ -183,15 +179,15 @@ def test_the_fitted_law_is_in_the_page(two_runs):
   assert "b 0.600 [0.600, 0.600]" in words
   assert "ceiling b − a 0.450 [0.450, 0.450]" in words
   # at H = 1/30: .15 (exp(H) - 1) = .0051 left, slope -.15 exp(H) = -.1551
-  assert "R left, at the last entropy 0.005" in words
+  assert "R left at the last entropy 0.005" in words
   assert "dR/dH there (1/nats) -0.155" in words
 
 
 def test_the_forecast_of_the_law_is_in_the_page(two_runs):
   words = Page(two_runs[1]).words
   # 15 % of 30 points is 4.5; the law holds exactly
-  assert "points of the forecast 4 4" in words
-  assert "RMSE over the rest 0.000 0.000" in words
+  assert "forecast: fitted points 4 4" in words
+  assert "forecast: RMSE over the rest 0.000 0.000" in words
 
 
 def test_the_predicted_change_is_held_against_the_measured_one(two_runs):
@@ -264,7 +260,7 @@ def test_a_run_that_lacks_a_metric_is_named_beside_the_others(tmp_path):
   assert f"Not logged by short: {control}." in words
 
 
-def test_nan_and_an_unfinished_last_line_are_no_obstacle(tmp_path):
+def test_nan_and_an_unfinished_last_line_do_no_harm(tmp_path):
   path = make_run(tmp_path / "run")
   with (path / METRICS_FILE).open("a") as file:
     bad = {"actor/entropy": None, "critic/rewards/mean": None}
@@ -282,7 +278,7 @@ def test_nan_and_an_unfinished_last_line_are_no_obstacle(tmp_path):
   ("evaluated", "start", "end"),
   [((0,), True, False), ((STEPS,), False, True), ((5, 9), True, True)],
 )
-def test_one_evaluation_is_the_start_at_step_0_and_else_the_end(
+def test_one_evaluation_is_the_start_at_step_0_and_otherwise_the_end(
   tmp_path, evaluated, start, end
 ):
   path = make_run(tmp_path / "run", evaluated=evaluated)
@@ -372,20 +368,18 @@ def test_a_run_that_cannot_be_read_ends_the_command_with_its_path(
 
 def test_a_running_mean_cuts_its_window_at_the_ends_and_skips_nan():
   values = np.array([1.0, 2.0, np.nan, 6.0])
-  np.testing.assert_allclose(
-    figures.running_mean(values, 3), [1.5, 1.5, 4.0, 6.0]
-  )
-  np.testing.assert_array_equal(figures.running_mean(values, 1), values)
-  alone = figures.running_mean(np.array([1.0, np.nan, np.nan, np.nan, 2.0]), 3)
+  np.testing.assert_allclose(running_mean(values, 3), [1.5, 1.5, 4.0, 6.0])
+  np.testing.assert_array_equal(running_mean(values, 1), values)
+  alone = running_mean(np.array([1.0, np.nan, np.nan, np.nan, 2.0]), 3)
   np.testing.assert_allclose(alone, [1.0, 1.0, np.nan, 2.0, 2.0])
 
 
 def test_runs_keep_apart_beyond_the_palette():
-  looks = [figures.look(place) for place in range(2 * len(figures.PALETTE))]
+  looks = [look(run_index) for run_index in range(2 * len(PALETTE))]
   assert len(set(looks)) == len(looks)
 
 
-def test_a_law_of_too_few_points_is_said_to_be_one(tmp_path):
+def test_a_law_of_too_few_points_is_named(tmp_path):
   path = make_run(tmp_path / "run", drop=("critic",))
   other = make_run(tmp_path / "other")
   report.write_report({"a": path, "b": other}, tmp_path / "r.html")
@@ -409,13 +403,16 @@ def test_five_evaluations_make_a_law_of_validation_accuracy(tmp_path):
   entropy, reward, metric = law_points(read_run("run", run))
   assert metric == "val/sums/pass@1"
   np.testing.assert_allclose(reward, [0.2, 0.21, 0.3, 0.4, 0.5])
-  # of the same step; before the first step that one's
+  # the entropy of the same step; before the first step, the first step's
   np.testing.assert_allclose(entropy, [1.0, 1.0, 1 / 10, 1 / 20, 1 / 30])
   report.write_report({"few": few, "run": run}, tmp_path / "r.html")
   words = Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
   assert "R critic/rewards/mean val/sums/pass@1 points 30 5" in words
-  # 15 % of five evaluations is none
-  assert "run: fewer than 3 distinct entropies at first, no forecast." in words
+  # 15 % of five evaluations is less than one point
+  assert (
+    "run: the first part has fewer than 3 distinct entropies, so no forecast."
+    in words
+  )
 
 
 def test_evaluations_without_entropies_leave_the_training_reward(tmp_path):
@@ -450,7 +447,7 @@ def test_a_line_through_the_origin_has_its_textbook_numbers():
   slope, error, correlation = line_through_origin(
     np.array([1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0])
   )
-  # x y = 16, x x = 14; rest 6/7, -9/7, 4/7: its squares are 133/49
+  # x y = 16, x x = 14; residuals 6/7, -9/7, 4/7: squares 133/49
   assert slope == pytest.approx(16 / 14)
   assert error == pytest.approx(math.sqrt(133 / 49 / 2 / 14))
   # centred: x -1 0 1, y -1/3 -4/3 5/3: 2 / sqrt(2 * 42/9)
@@ -464,7 +461,7 @@ def test_a_line_through_too_little_is_nan(x, y):
   assert np.isnan(line_through_origin(np.array(x), np.array(y))).all()
 
 
-def test_what_does_not_vary_has_no_correlation():
+def test_constant_values_have_no_correlation():
   slope, error, correlation = line_through_origin(np.ones(3), np.ones(3))
   assert (slope, error) == (1.0, 0.0)
   assert math.isnan(correlation)

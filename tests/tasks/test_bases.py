@@ -12,7 +12,7 @@ import pytest
 from configs import warm_up_logic
 from entrojax.assembly.model import model_folder
 from entrojax.data import tokenizer
-from entrojax.data.packing import make_batch
+from entrojax.data.packing import make_packed_batch
 from entrojax.data.sft_examples import Pair, encode
 from entrojax.models import decoder, hugging_face
 from entrojax.tasks import FAMILIES
@@ -57,7 +57,7 @@ def test_the_logic_base_has_learnt_its_tasks():
     max_responses=1,
   )
   rows = [[(prompt, responses[0])] for prompt, responses in found.examples]
-  batch = make_batch(rows, 64, words().pad_id)
+  batch = make_packed_batch(rows, 64, words().pad_id)
   log_probs, _ = jax.jit(
     functools.partial(score, decoder(sizes), response_length=63)
   )(params, jnp.asarray(batch.tokens), jnp.asarray(batch.positions))
