@@ -35,7 +35,7 @@ def write(path, rows):
 
 @pytest.fixture
 def read(tmp_path):
-  """Returns the Loaded of rows written to a file."""
+  """Return the FileContents of rows written to a file."""
 
   def read(*rows, name="set.jsonl"):
     return math_data.read(write(tmp_path / name, rows))

@@ -51,7 +51,7 @@ def test_long_and_empty_responses_do_not_reach_the_scorer():
   ],
 )
 def test_the_last_closed_tag_is_judged(response, judged):
-  assert reasoning_gym.tagged(response) == judged
+  assert reasoning_gym.answer_text(response) == judged
 
 
 @pytest.mark.parametrize(

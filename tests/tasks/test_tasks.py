@@ -24,7 +24,7 @@ from entrojax.tasks import (
   sudoku,
   word_sorting,
 )
-from entrojax.tasks.sampling import draw, sampled
+from entrojax.tasks.sampling import draw, problem_source
 from entrojax.types import Problem
 from experiments import attack_verifiers
 
@@ -101,7 +101,9 @@ def test_an_answer_survives_the_data_set(name, level):
 
 
 def test_sampled_problems_have_distinct_prompts_and_come_in_order():
-  problems = list(sampled(dyck.generate, num_problems=300)(**dyck.LEVELS[0]))
+  problems = list(
+    problem_source(dyck.generate, num_problems=300)(**dyck.LEVELS[0])
+  )
   prompts = [problem.prompt for problem in problems]
   assert len(set(prompts)) == len(prompts)
   drawn = [problem.prompt for problem in first_problems("dyck", 0, 600)]
@@ -110,7 +112,9 @@ def test_sampled_problems_have_distinct_prompts_and_come_in_order():
 
 def test_a_level_with_few_problems_ends():
   # eight queens with none given: one prompt
-  problems = sampled(n_queens.generate, num_problems=50)(size=8, missing=8)
+  problems = problem_source(n_queens.generate, num_problems=50)(
+    size=8, missing=8
+  )
   assert [problem.prompt for problem in problems] == ["........:"]
 
 
@@ -473,7 +477,7 @@ def test_a_response_is_right_exactly_when_all_its_steps_are():
 # -- the data set -------------------------------------------------------------
 
 SMALL = sudoku.FAMILY._replace(
-  problems=sampled(sudoku.generate, num_problems=80)
+  problems=problem_source(sudoku.generate, num_problems=80)
 )
 
 
