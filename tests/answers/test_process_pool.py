@@ -122,5 +122,5 @@ def test_settings_that_cannot_work_are_named():
       ValueError, match=r"process_pool\.seconds must be above"
     ):
       Pool(add, seconds=seconds)
-  with pytest.raises(ValueError, match=r"process_pool\.function must be of"):
+  with pytest.raises(ValueError, match=r"process_pool\.function must be at"):
     Pool(lambda a: a)
