@@ -42,15 +42,14 @@ def test_the_logic_base_can_read_and_write_every_family(name):
 
 def test_the_logic_base_has_learnt_its_tasks():
   sizes, params = hugging_face.load(LOGIC)
-  assert (
-    params["embed_tokens"].dtype == np.float32
-  )  # though the file has bfloat16
+  # the file holds bfloat16
+  assert params["embed_tokens"].dtype == np.float32
   pairs = []
   for name in sorted({re.split("[#:]", x)[0] for x in warm_up_logic.TASKS}):
     family = FAMILIES[name]
     for problem in itertools.islice(family.problems(**family.levels[0]), 4):
       pairs.append(Pair(name, problem.prompt, family.solutions(problem)))
-  examples, *_ = encode(
+  encoded = encode(
     pairs,
     words(),
     np.random.default_rng(0),
@@ -58,7 +57,7 @@ def test_the_logic_base_has_learnt_its_tasks():
     row_length=64,
     max_responses=1,
   )
-  rows = [[(prompt, responses[0])] for prompt, responses in examples]
+  rows = [[(prompt, responses[0])] for prompt, responses in encoded.examples]
   batch = make_batch(rows, 64, words().pad_id)
   log_probs, _ = jax.jit(
     functools.partial(score, decoder(sizes), response_length=63)
