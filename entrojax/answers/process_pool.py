@@ -89,7 +89,7 @@ class Worker:
     return self._read(line)
 
   def _read(self, line: str) -> Any:
-    """Return the value in an answer; raise WorkerError if there is none."""
+    """Parse a line; raise WorkerError unless it holds a value."""
     try:
       answer = json.loads(line)
       failure = answer.get("error")

@@ -119,6 +119,10 @@ def _read_sudoku(game: Game) -> dict:
   return {"puzzle": "/".join("".join(row) for row in rows)}
 
 
+def _extract_sudoku(response: str) -> str | None:
+  return _digits(_matrix(python_fence(response) or ""))
+
+
 def _square(grid: Any) -> list[list[str]]:
   """Read a square of numbers; 0 and X are empty cells."""
   rows = [[str(cell).upper() for cell in row] for row in grid]
@@ -184,19 +188,15 @@ def _extract_futoshiki(response: str) -> str | None:
   return _digits(rows)
 
 
-def _extract_dyck(response: str) -> str:
-  return "".join(after_thinking(response).split())
-
-
-def _extract_sudoku(response: str) -> str | None:
-  return _digits(_matrix(python_fence(response) or ""))
-
-
 def _read_dyck(game: Game) -> dict:
   solution = "".join(str(game["metadata"]["full_sequence"]).split())
   if not solution or not set(solution) <= set("".join(dyck.BRACKETS)):
     raise _UnreadableError(f"full_sequence {solution!r} is not one of brackets")
   return {"solution": solution}
+
+
+def _extract_dyck(response: str) -> str:
+  return "".join(after_thinking(response).split())
 
 
 def _read_word_sorting(game: Game) -> dict:
