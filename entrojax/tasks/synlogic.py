@@ -107,9 +107,9 @@ def _digits(rows: list[list[str]] | None) -> str | None:
 
 
 # -- games ---------------------------------------------------------------------
-# The first function of a game reads from its JSON the answer of a Problem,
-# which is what the verifier needs. Others extract text from a response, or
-# verify it.
+# `_read_GAME` turns the JSON of a game into the answer of a Problem, which is
+# what the verifier needs. `_extract_GAME` extracts from a response the text
+# that the verifier reads.
 
 
 def _read_sudoku(game: Game) -> dict:
@@ -191,7 +191,7 @@ def _extract_futoshiki(response: str) -> str | None:
 def _read_dyck(game: Game) -> dict:
   solution = "".join(str(game["metadata"]["full_sequence"]).split())
   if not solution or not set(solution) <= set("".join(dyck.BRACKETS)):
-    raise _UnreadableError(f"full_sequence {solution!r} is not one of brackets")
+    raise _UnreadableError(f"full_sequence {solution!r} has more than brackets")
   return {"solution": solution}
 
 

@@ -262,7 +262,7 @@ MALFORMED = [
       "data_source": "dyck_language",
       "extra_info": game_data("sudoku", metadata={"full_sequence": "ab"}),
     },
-    "'ab' is not one of brackets",
+    "'ab' has more than brackets",
   ),
 ]
 
