@@ -63,7 +63,7 @@ def _read_rows(path: Path, say: Say) -> Sequence[math_data.Row]:
   dropped = loaded.duplicates + loaded.empty
   text = f"{path}: {len(loaded.rows) + dropped} rows"
   if dropped:
-    text += f", left out {math_data.left_out(loaded)}"
+    text += f", left out {math_data.describe_left_out(loaded)}"
   say(text)
   return loaded.rows
 
@@ -110,7 +110,7 @@ def without_leaks(splits: Problems, say: Say) -> Problems:
 
 def _questions(problems: Iterable[Problem]) -> set[str]:
   """Return the problems' questions, with white space as single blanks."""
-  return {math_data.same_question(p.prompt) for p in problems}
+  return {math_data.question_key(p.prompt) for p in problems}
 
 
 def prepare(task: str, source: Path, output: Path, *, say: Say) -> Path:

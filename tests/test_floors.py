@@ -12,8 +12,8 @@ PACKAGE = ROOT / "entrojax"
 
 # From the ground up. A file imports its own room and the floors below it.
 FLOORS = (
-  "types",
-  "masking metrics arguments system answers",
+  "types arguments",
+  "masking metrics system answers",
   "control",
   "entropy models tasks",
   "advantages objectives data reporting",

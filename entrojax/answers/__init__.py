@@ -1,1 +1,1 @@
-"""Final answers: their spelling, their equality, their diversity."""
+"""Final answers: extract them, compare them, cluster them by meaning."""

@@ -1,17 +1,20 @@
-"""Sorts the answers of a group into clusters of one meaning, on the host.
+"""Sort the answers of a group into clusters with one meaning, on the host.
 
-An equivalence is any function (answer, answer) -> bool: `exact` or
-`normalised` of spelling.py, a verifier's equality, a judge of entailment (here)
-or the similarity of embeddings (embeddings.py).
+An equivalence is any function (answer, answer) -> bool. Examples are `exact`
+and `normalised` in spelling.py, the equality of a verifier, entailment in both
+directions (`entailment_equivalence`), and the similarity of embeddings
+(embeddings.py).
 """
 
 from collections.abc import Callable, Sequence
 from typing import Literal
 import warnings
 
+from entrojax.arguments import require_one_of
+
 Equivalent = Callable[[str, str], bool]
 Label = Literal["entailment", "neutral", "contradiction"]
-Judge = Callable[[str, str], Label]  # (premise, hypothesis) -> label
+Entailment = Callable[[str, str], Label]  # (premise, hypothesis) -> label
 
 LABELS = ("entailment", "neutral", "contradiction")
 UNPARSED = ("singleton", "shared", "drop")
@@ -20,9 +23,10 @@ UNPARSED = ("singleton", "shared", "drop")
 class Guarded:
   """An equivalence that never raises.
 
-  Two answers whose comparison raises are not equivalent, which at worst
-  overstates the entropy. The first failure warns, all are counted: keep one
-  Guarded over the steps of a run to watch its `failures`.
+  Two answers whose comparison raises count as different, which at worst
+  overstates the semantic entropy. The first failure gives a warning, and all
+  failures are counted. To monitor `failures` over a whole run, use the same
+  Guarded in all its steps.
   """
 
   def __init__(self, equivalent: Equivalent):
@@ -50,38 +54,37 @@ def cluster(
   *,
   unparsed: str = "singleton",
 ) -> list[int]:
-  """Assigns each answer to the first cluster whose representative matches.
+  """Assign each answer to the first cluster whose representative matches.
 
-  A cluster's representative is its first answer; an answer that matches none
-  opens a cluster, and none is ever reassigned, so with an equivalence that is
-  not transitive the order matters. Equal strings are equivalent unasked, and
-  no pair is compared twice. An equivalence that raises says no: see `Guarded`.
+  The representative of a cluster is its first answer. An answer that matches no
+  representative starts a new cluster. No answer is ever reassigned, so the
+  order matters if the equivalence is not transitive. Equal strings are
+  equivalent without a comparison, and no pair is compared twice. If a
+  comparison raises, the answers count as different; see `Guarded`.
 
-  SEED-GRPO, arXiv 2505.12346, whose `equivalent` is `exact`.
+  This is the procedure of SEED-GRPO, arXiv 2505.12346, with `exact` as its
+  equivalence.
 
   Deviation: the code of Farquhar et al. (2024) lets a later representative
   take an answer away from its cluster.
 
   Args:
-    answers: G answers; None = the response has none that could be read.
+    answers: G answers; None = no answer could be read from the response.
     equivalent: called with (representative, answer).
     unparsed: each None is a cluster of its own ("singleton", as in SEED), all
-      are one ("shared"), or they do not count ("drop").
+      None are one cluster ("shared"), or they do not count ("drop").
 
   Returns:
     G cluster ids, numbered from 0 by first appearance; -1 = does not count.
 
   Raises:
-    ValueError: `unparsed` is none of these.
+    ValueError: `unparsed` is not one of UNPARSED.
   """
-  if unparsed not in UNPARSED:
-    raise ValueError(
-      f"cluster.unparsed must be one of {UNPARSED}, got {unparsed!r}"
-    )
+  require_one_of("clusters.unparsed", unparsed, UNPARSED)
   guarded = equivalent
   if not isinstance(equivalent, Guarded):
     guarded = Guarded(equivalent)
-  cluster_of: dict[str | None, int] = {}  # of every answer met so far
+  cluster_of: dict[str | None, int] = {}  # of every answer so far
   representatives: dict[str, int] = {}
   ids: list[int] = []
   num_clusters = 0
@@ -89,58 +92,62 @@ def cluster(
     if answer is None and unparsed == "drop":
       ids.append(-1)
       continue
-    known = cluster_of.get(answer)
-    if known is None and answer is not None:
-      known = next(
+    number = cluster_of.get(answer)
+    if number is None and answer is not None:
+      number = next(
         (c for r, c in representatives.items() if guarded(r, answer)), None
       )
-    if known is None:
-      known = num_clusters
+    if number is None:
+      number = num_clusters
       num_clusters += 1
       if answer is not None:
-        representatives[answer] = known
+        representatives[answer] = number
     if answer is not None or unparsed == "shared":
-      cluster_of[answer] = known
-    ids.append(known)
+      cluster_of[answer] = number
+    ids.append(number)
   return ids
 
 
 def entailment_equivalence(
-  judge: Judge, *, question: str | None = None, strict: bool = True
+  entailment: Entailment, *, question: str | None = None, strict: bool = True
 ) -> Equivalent:
-  """Makes an equivalence of free text from a judge of entailment.
+  """Build an equivalence of free text from an entailment function.
 
   Semantic entropy (Kuhn et al., arXiv 2302.09664; Farquhar et al., 2024): two
-  answers mean the same if each entails the other. A lenient judgement asks
-  less: neither contradicts the other, and not both directions are neutral.
+  answers mean the same if each entails the other. The lenient rule requires
+  less: neither answer contradicts the other, and at least one entails the
+  other.
 
-  Deviation: strict is the default; Farquhar's code has the lenient one.
+  Deviation: strict is the default; Farquhar's code uses the lenient rule.
 
   Args:
-    judge: (premise, hypothesis) -> "entailment", "neutral" or "contradiction":
-      a classifier of natural-language inference, or a prompted model.
-    question: stands before both answers, so that "Paris" and "It is Paris" are
+    entailment: (premise, hypothesis) -> "entailment", "neutral" or
+      "contradiction". It may be a classifier of natural-language inference or a
+      prompted language model.
+    question: put before both answers, so that "Paris" and "It is Paris" are
       read as answers to it.
-    strict: whether both directions have to be entailment.
+    strict: whether both directions must be "entailment".
 
   Returns:
-    An equivalence, which raises ValueError if the judge returns another label.
+    An equivalence. It raises ValueError if `entailment` returns another label.
   """
 
   def labels(a, b):
     if question is not None:
       a, b = f"{question} {a}", f"{question} {b}"
     for premise, hypothesis in ((a, b), (b, a)):
-      label = judge(premise, hypothesis)
+      label = entailment(premise, hypothesis)
       if label not in LABELS:
-        raise ValueError(f"a judge must return one of {LABELS}, got {label!r}")
+        raise ValueError(
+          f"entailment must return one of {LABELS}, got {label!r}"
+        )
       yield label
 
   def both_entail(a, b):
     return all(label == "entailment" for label in labels(a, b))
 
   def compatible(a, b):
-    found = set(labels(a, b))
-    return "contradiction" not in found and "entailment" in found
+    both = set(labels(a, b))
+    return "contradiction" not in both and "entailment" in both
 
   return both_entail if strict else compatible

@@ -1,11 +1,13 @@
-"""How different texts are, and which of them stand for all.
+"""Measure how different texts are, and choose texts that represent all.
 
     distinct-n = different n-grams of words / all n-grams of words
 
-Li et al., arXiv 1510.03055. It falls with the amount of text: compare sets of
-one size. `spread_rows` clusters embeddings by k-means and takes the text
-nearest to each centre: some 600 of 17,000 prompts chosen so trained about as
-well as all of them (arXiv 2511.05993).
+Distinct-n (Li et al., arXiv 1510.03055) falls with the amount of text, so only
+sets of the same size can be compared.
+
+`spread_rows` clusters embeddings by k-means and takes the text nearest to each
+centre. In arXiv 2511.05993 some 600 of 17,000 prompts that were chosen in this
+way trained about as well as all of them.
 """
 
 from collections.abc import Sequence
@@ -13,15 +15,15 @@ import re
 
 import numpy as np
 
-_WORD = re.compile(r"\w+|[^\w\s]")  # also each other sign
+_WORD = re.compile(r"\w+|[^\w\s]")  # other signs are words of their own
 _NUM_FEATURES = 1024
-_CHARACTERS = (3, 4, 5)  # of an n-gram
+_CHARACTERS = (3, 4, 5)  # lengths of the n-grams that are embedded
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: 2^64 / the golden ratio
-_MAX_PASSES = 100  # of k-means
+_MAX_PASSES = 100  # passes of k-means
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:
-  """Returns the share of n-grams of words that are different; 0 of none."""
+  """Compute distinct-n of texts, in [0, 1]; 0 if there is no n-gram."""
   grams = [
     tuple(words[i : i + n])
     for words in map(_WORD.findall, texts)
@@ -31,31 +33,32 @@ def distinct_n(texts: Sequence[str], n: int) -> float:
 
 
 def ngram_embedding(texts: Sequence[str]) -> np.ndarray:
-  """Embeds texts by the characters' n-grams, hashed, as tf-idf.
+  """Embed texts by hashed n-grams of characters, weighted by tf-idf.
 
     x_j = log(1 + count of j) log(N / texts that have j),   then |x| = 1
 
-  For n = 3, 4, 5, in lower case. It needs no model, and tells wordings apart,
-  not meanings.
+  The n-grams are of the lower-case text, with n = 3, 4, 5. The embedding needs
+  no model. It distinguishes wordings, not meanings.
 
   Args:
-    texts: N of them.
+    texts: N texts.
 
   Returns:
-    f32[N, 1024], of length 1; 0 for a text without an n-gram of its own.
+    f32[N, 1024], rows of length 1; a row is 0 if its text has no n-gram, or
+    only n-grams that all texts have.
   """
   counts = np.stack([_hashed_counts(text.lower()) for text in texts])
   have = np.count_nonzero(counts, axis=0)
   weights = np.log(len(texts) / np.maximum(have, 1))
-  found = np.log1p(counts) * weights.astype(np.float32)
-  lengths = np.linalg.norm(found, axis=1, keepdims=True)
-  return found / np.maximum(lengths, np.finfo(np.float32).tiny)
+  vectors = np.log1p(counts) * weights.astype(np.float32)
+  lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+  return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def _hashed_counts(text: str) -> np.ndarray:
-  """Counts the n-grams of a text's bytes by their hashes, f32[1024]."""
+  """Count the n-grams of a text's bytes by their hashes, f32[1024]."""
   data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
-  data = data.astype(np.uint64) + np.uint64(1)  # a zero byte counts as well
+  data = data.astype(np.uint64) + np.uint64(1)  # so that a zero byte counts too
   counts = np.zeros(_NUM_FEATURES, np.float32)
   for n in _CHARACTERS:
     if len(data) < n:
@@ -70,19 +73,23 @@ def _hashed_counts(text: str) -> np.ndarray:
 
 
 def spread_rows(embeddings: np.ndarray, size: int, *, seed: int) -> np.ndarray:
-  """Returns the rows nearest to the centres of `size` clusters, sorted.
+  """Choose the rows nearest to the centres of `size` clusters.
 
-  k-means++ (Arthur and Vassilvitskii, 2007), then Lloyd's passes until no row
-  changes its cluster, 100 at most. Rows are distinct: of two centres with one
-  nearest row the later takes its next.
+  The centres start from k-means++ (Arthur and Vassilvitskii, 2007) and move by
+  Lloyd's passes until no row changes its cluster, at most 100 times. The chosen
+  rows are distinct: if two centres have the same nearest row, the later centre
+  takes its next one.
 
   Args:
     embeddings: f[N, D].
-    size: of the subset, 1 <= size <= N.
-    seed: of the first centres.
+    size: the number of rows to choose, 1 <= size <= N.
+    seed: seeds the draw of the first centres.
+
+  Returns:
+    i64[size], the numbers of the chosen rows, sorted.
 
   Raises:
-    ValueError: there are fewer rows, or a number is not finite.
+    ValueError: `size` is out of range, or an embedding is not finite.
   """
   points = np.asarray(embeddings, np.float32)
   if not 1 <= size <= len(points):
@@ -109,12 +116,16 @@ def spread_rows(embeddings: np.ndarray, size: int, *, seed: int) -> np.ndarray:
 def _first_centres(
   points: np.ndarray, size: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """Draws rows with a probability of their squared distance to those drawn."""
+  """Draw the first centres by k-means++.
+
+  Each row's probability is proportional to its squared distance from the
+  nearest row drawn before it.
+  """
   rows = [int(rng.integers(len(points)))]
   closest = _squared_distances(points, points[rows])[:, 0]
   while len(rows) < size:
     total = closest.sum(dtype=np.float64)
-    # 0: every row equals one of those drawn
+    # if the total is 0, every row equals one drawn before
     chances = closest.astype(np.float64) / total if total > 0 else None
     rows.append(int(rng.choice(len(points), p=chances)))
     closest = np.minimum(
@@ -124,20 +135,20 @@ def _first_centres(
 
 
 def _squared_distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-  """Returns f32[N, K], never below 0."""
+  """Compute the squared distances f32[N, K], none below 0."""
   norms = [np.square(x).sum(axis=1) for x in (points, centres)]
-  found = norms[0][:, None] + norms[1] - 2 * points @ centres.T
-  return np.maximum(found, 0)
+  distances = norms[0][:, None] + norms[1] - 2 * points @ centres.T
+  return np.maximum(distances, 0)
 
 
 def _means(
   points: np.ndarray, nearest: np.ndarray, centres: np.ndarray
 ) -> np.ndarray:
-  """Returns the mean of each cluster; an empty one keeps its centre."""
+  """Compute the mean of each cluster; an empty cluster keeps its centre."""
   order = np.argsort(nearest, kind="stable")
-  found, first = np.unique(nearest[order], return_index=True)
+  clusters, first = np.unique(nearest[order], return_index=True)
   sums = np.add.reduceat(points[order], first, axis=0)
   counts = np.diff(np.append(first, len(points)))
   means = centres.copy()
-  means[found] = sums / counts[:, None]
+  means[clusters] = sums / counts[:, None]
   return means

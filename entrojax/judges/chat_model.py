@@ -1,9 +1,10 @@
 """A language model behind an OpenAI-compatible HTTP service as a judge.
 
-One request a response: its steps as a JSON list, the verdicts as another. What
-was answered is kept in a file, so that an interrupted or repeated run asks
-nothing twice. The key comes from an environment variable; it is in no file, no
-log and no error, and follows no redirection.
+Each response is one request: its steps are sent as a JSON list, and the reply
+must be a JSON list with one verdict per step. Verdicts are kept in a file, so
+that an interrupted or repeated run does not send a request twice. The key is
+read from an environment variable. It is written to no file, log or error
+message, and no redirection is followed with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +22,15 @@ import urllib.parse
 import urllib.request
 import warnings
 
+from entrojax.arguments import require_at_least
 from entrojax.types import Reasoning, StepJudge
 
 MAX_REPLY = 1 << 20  # bytes
-_AGAIN = (408, 409, 425, 429)  # and from 500 on: asked again later
+_RETRY_STATUSES = (408, 409, 425, 429)  # retried, as all from 500 on are
 _LONGEST_PAUSE = 60.0  # seconds between two tries
 
-# In our words; the taxonomy and both rules on context are the paper's idea.
+# The kinds of errors and the two rules on context follow BCPG-NSA (arXiv
+# 2505.14403); the wording is our own.
 INSTRUCTIONS = """\
 You check the steps of an attempt to solve a problem. The attempt's final answer
 is known to be wrong, but single steps may be right. A step is wrong if it has
@@ -45,7 +48,7 @@ one entry a step, in order, true = right."""
 
 
 class JudgeError(RuntimeError):
-  """The service did not answer; nothing that was answered before is lost."""
+  """The service did not answer; earlier verdicts are kept in the cache."""
 
 
 def chat_model(
@@ -60,48 +63,45 @@ def chat_model(
   concurrency: int = 8,
   sleep: Callable[[float], None] = time.sleep,
 ) -> StepJudge:
-  """Makes the judge.
+  """Build the judge.
 
-  A reply that is not one verdict a step is read as "no step is right",
-  counted, warned of and asked for again in the next run.
+  If a reply is not a list with one verdict per step, all steps of its response
+  count as wrong and a warning gives the number of such replies. They are not
+  kept, so the next run sends these requests again.
 
   Args:
-    url: of the service, up to and without /chat/completions.
-    model: its name there.
-    key_variable: environment variable of the key; "": the service needs none.
-    cache: file of verdicts, JSON lines; None: nothing is kept.
-    timeout: seconds of one try, in all.
-    max_tries: of a request that failed on the way or met a busy service.
-    first_pause: seconds before the second try; each later one doubles it.
-    concurrency: requests at once.
-    sleep: waits.
+    url: the URL of the service, without the final /chat/completions.
+    model: the name of the model at the service.
+    key_variable: the environment variable that holds the key; "": the service
+      needs no key.
+    cache: the file of verdicts, JSON lines; None: verdicts are not kept.
+    timeout: seconds that one try may take in total.
+    max_tries: the most tries of a request that fails in transit or meets a busy
+      service.
+    first_pause: seconds before the second try; the pause doubles each time, up
+      to a minute.
+    concurrency: the number of requests in flight at once.
+    sleep: waits for a number of seconds.
 
   Returns:
-    The judge, which raises JudgeError if the service cannot be reached or
-    refuses.
+    The judge. It raises JudgeError if the service cannot be reached or refuses.
 
   Raises:
-    ValueError: a setting cannot work, or the variable is not set.
+    ValueError: a setting cannot work, or the environment variable is not set.
   """
-  for name, value, least in (
-    ("timeout", timeout, 1e-3),
-    ("max_tries", max_tries, 1),
-    ("first_pause", first_pause, 0),
-    ("concurrency", concurrency, 1),
-  ):
-    if not value >= least:
-      raise ValueError(
-        f"chat_model.{name} must be at least {least}, got {value}"
-      )
+  require_at_least("chat_model.timeout", timeout, 1e-3)
+  require_at_least("chat_model.max_tries", max_tries, 1)
+  require_at_least("chat_model.first_pause", first_pause, 0)
+  require_at_least("chat_model.concurrency", concurrency, 1)
   if not model:
     raise ValueError(
-      "chat_model.model is not set: the name of the judging model"
+      "chat_model.model is not set; it must name the model at the service"
     )
   endpoint = _endpoint(url)
   headers = _headers(key_variable)
-  known = _Cache(None if cache is None else Path(cache))
+  verdict_cache = _Cache(None if cache is None else Path(cache))
 
-  def ask(body: bytes) -> bytes:
+  def post_with_retries(body: bytes) -> bytes:
     failure = ""
     for attempt in range(max_tries):
       if attempt:
@@ -111,44 +111,51 @@ def chat_model(
       except _TryAgainError as error:
         failure = str(error)
     raise JudgeError(
-      f"chat_model.url {endpoint}: {failure}, {max_tries} times; the same "
-      "command goes on from here"
+      f"chat_model.url {endpoint}: {failure}, {max_tries} times. Run the "
+      "same command again to resume"
     )
 
   def judge_one(reasoning: Reasoning) -> tuple[list[bool], bool]:
-    """Returns the verdicts, and whether they were made out."""
+    """Return the verdicts, and whether the reply was well-formed."""
     if not reasoning.steps:
       return [], True
     body = _request(model, reasoning)
     name = hashlib.sha256(endpoint.encode() + b"\n" + body).hexdigest()
-    verdicts = known.get(name)
+    verdicts = verdict_cache.get(name)
     if verdicts is None or len(verdicts) != len(reasoning.steps):
-      verdicts = read_reply(ask(body), len(reasoning.steps))
+      verdicts = read_reply(post_with_retries(body), len(reasoning.steps))
       if verdicts is None:
         return [False] * len(reasoning.steps), False
-      known.put(name, verdicts)
+      verdict_cache.put(name, verdicts)
     return verdicts, True
 
-  def judge(asked: Sequence[Reasoning]) -> list[list[bool]]:
+  def judge(reasonings: Sequence[Reasoning]) -> list[list[bool]]:
     with ThreadPoolExecutor(concurrency) as threads:
-      answers = list(threads.map(judge_one, asked))
-    malformed = sum(not understood for _, understood in answers)
+      results = list(threads.map(judge_one, reasonings))
+    malformed = sum(not well_formed for _, well_formed in results)
     if malformed:
       warnings.warn(
-        f"chat_model: {malformed} of {len(answers)} replies are no list of "
+        f"chat_model: {malformed} of {len(results)} replies are no list of "
         "verdicts: their steps count as wrong",
         stacklevel=2,
       )
-    return [verdicts for verdicts, _ in answers]
+    return [verdicts for verdicts, _ in results]
 
   return judge
 
 
 def read_reply(reply: bytes, num_steps: int) -> list[bool] | None:
-  """Returns the verdicts in a service's reply; None where it has none.
+  """Parse a service's reply.
 
-  The message may stand in a code fence or have words around its object. Zeros
-  and ones count as false and true.
+  The message may be in a code fence or have words around its JSON object. 0 and
+  1 count as false and true.
+
+  Args:
+    reply: the body of the HTTP response.
+    num_steps: the number of verdicts that there must be.
+
+  Returns:
+    bool per step, True = right; None if the reply is malformed.
   """
   try:
     text = json.loads(reply)["choices"][0]["message"]["content"]
@@ -164,6 +171,7 @@ def read_reply(reply: bytes, num_steps: int) -> list[bool] | None:
 
 
 def _request(model: str, reasoning: Reasoning) -> bytes:
+  """Build the body of the request for one response."""
   question = {
     "problem": reasoning.problem.prompt,
     "steps": list(reasoning.steps),
@@ -180,24 +188,24 @@ def _request(model: str, reasoning: Reasoning) -> bytes:
 
 
 class _TryAgainError(Exception):
-  """A try failed on the way."""
+  """A try failed for a reason that may pass."""
 
 
 def _post(
   endpoint: str, headers: Mapping[str, str], body: bytes, timeout: float
 ) -> bytes:
-  """Posts once; no error has more of the reply than its number.
+  """Post once. Errors contain no part of the reply except its status.
 
   Raises:
-    _TryAgainError: another try may do better.
-    JudgeError: none will.
+    _TryAgainError: another try may succeed.
+    JudgeError: another try would fail as well.
   """
   deadline = time.monotonic() + timeout
   request = urllib.request.Request(endpoint, body, dict(headers))
   try:
     with _OPENER.open(request, timeout=timeout) as response:
       reply = bytearray()
-      # what is cut off at MAX_REPLY is no list of verdicts
+      # a reply that is cut off at MAX_REPLY is malformed, and counts as such
       while len(reply) < MAX_REPLY and (chunk := response.read1(1 << 16)):
         reply += chunk
         if time.monotonic() > deadline:
@@ -205,7 +213,7 @@ def _post(
     return bytes(reply)
   except urllib.error.HTTPError as error:
     error.close()
-    if error.code >= 500 or error.code in _AGAIN:
+    if error.code >= 500 or error.code in _RETRY_STATUSES:
       raise _TryAgainError(f"status {error.code}") from None
     raise JudgeError(
       f"chat_model.url {endpoint}: status {error.code}"
@@ -213,12 +221,12 @@ def _post(
   except (OSError, http.client.HTTPException) as error:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     late = isinstance(cause, TimeoutError)
-    what = f"no answer in {timeout:g} s" if late else type(cause).__name__
-    raise _TryAgainError(what) from None
+    failure = f"no answer in {timeout:g} s" if late else type(cause).__name__
+    raise _TryAgainError(failure) from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-  """A redirection is an error: it would take the key to another place."""
+  """Treat a redirection as an error: it would send the key elsewhere."""
 
   def redirect_request(self, *_: Any, **__: Any) -> None:
     return None
@@ -228,10 +236,10 @@ _OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 def _endpoint(url: str | None) -> str:
-  """Returns where to post.
+  """Build the URL to post to.
 
   Raises:
-    ValueError: no URL of HTTP, or one that may hold a secret.
+    ValueError: `url` is not an HTTP URL, or it may hold a secret.
   """
   try:
     parts = urllib.parse.urlsplit(url or "")
@@ -249,6 +257,7 @@ def _endpoint(url: str | None) -> str:
 
 
 def _headers(key_variable: str) -> dict[str, str]:
+  """Build the headers of a request, with the key if there is one."""
   headers = {"Content-Type": "application/json"}
   if not key_variable:
     return headers
@@ -256,23 +265,28 @@ def _headers(key_variable: str) -> dict[str, str]:
   if not key:
     raise ValueError(
       f"chat_model.key_variable: the environment variable {key_variable} is "
-      "not set (a service without a key: chat_model.key_variable = '')"
+      "not set (if the service needs no key, set chat_model.key_variable = '')"
     )
   if not (key.isascii() and key.isprintable()):
     raise ValueError(
-      f"chat_model.key_variable: {key_variable} holds what no HTTP header can"
+      f"chat_model.key_variable: {key_variable} holds characters that an HTTP "
+      "header cannot"
     )
   return {**headers, "Authorization": f"Bearer {key}"}
 
 
 class _Cache:
-  """Verdicts by the request that asked for them; a line of JSON each."""
+  """Verdicts by the hash of their request, in a file with one per line."""
 
   def __init__(self, path: Path | None):
-    """Reads what `path` holds; a line cut off by a kill is passed over."""
+    """Read the file, if it exists. Malformed lines are ignored.
+
+    Args:
+      path: the file, JSON lines; None: verdicts are kept in memory only.
+    """
     self._path, self._lock = path, threading.Lock()
     self._verdicts: dict[str, list[bool]] = {}
-    self._ends = True  # whether the file ends with a whole line
+    self._ends = True  # whether the last line in the file is complete
     if path is None or not path.exists():
       return
     data = path.read_bytes()
@@ -290,7 +304,7 @@ class _Cache:
     return self._verdicts.get(name)
 
   def put(self, name: str, verdicts: list[bool]) -> None:
-    """Keeps verdicts; any thread may call."""
+    """Store verdicts, in memory and in the file. This is thread-safe."""
     line = json.dumps({"request": name, "verdicts": verdicts}) + "\n"
     with self._lock:
       self._verdicts[name] = verdicts

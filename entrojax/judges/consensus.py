@@ -1,22 +1,27 @@
-"""Consensus: a step is right if every judge says so."""
+"""Consensus: a step counts as right if every judge calls it right."""
 
 from collections.abc import Sequence
 
 
 def consensus(verdicts: Sequence[Sequence[bool]]) -> list[bool]:
-  """Returns the logical AND over judges, of each step.
+  """Compute the logical AND over judges for each step of a response.
 
-  BCPG-NSA, arXiv 2505.14403, sec. 3.2: few steps, and those surely right.
+  BCPG-NSA, arXiv 2505.14403, sec. 3.2. This marks few steps, but these are
+  almost surely right.
 
   Args:
-    verdicts: [judges][K], at least one judge.
+    verdicts: [judges][steps], True = the judge calls the step right. There must
+      be at least one judge.
+
+  Returns:
+    bool per step, True = right.
 
   Raises:
-    ValueError: there is no judge, or they judged different numbers of steps.
+    ValueError: there is no judge, or their numbers of steps differ.
   """
   if not verdicts:
     raise ValueError("consensus of no judge")
-  counts = {len(of_judge) for of_judge in verdicts}
+  counts = {len(steps) for steps in verdicts}
   if len(counts) > 1:
     raise ValueError(f"judges disagree on the number of steps: {counts}")
-  return [all(of_step) for of_step in zip(*verdicts, strict=True)]
+  return [all(votes) for votes in zip(*verdicts, strict=True)]

@@ -1,10 +1,11 @@
-"""Segmentation: a response cut into steps, and the step of each of its tokens.
+"""Segmentation: cut a response into steps and assign its tokens to the steps.
 
-A step is a span (start, end) of characters. The spans of a text lie in order,
-without gaps: white space belongs to the step that it follows.
+A step is a span (start, end) of characters. The spans of a text are in order
+and have no gaps: white space belongs to the step that it follows.
 
-BCPG-NSA (arXiv 2505.14403, sec. 3.1) cuts with Segment any Text: `sat`. `rules`
-needs no model. Whatever the text, both take time linear in its length.
+`sat` cuts with Segment any Text, as BCPG-NSA does (arXiv 2505.14403, sec. 3.1).
+`rules` needs no model. Both take time linear in the length of the text.
+`token_steps` then finds the step of each token.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,52 +14,56 @@ import re
 
 import numpy as np
 
+from entrojax.arguments import require_at_least
 from entrojax.data.tokenizer import Tokenizer
 
 Span = tuple[int, int]
-Segmenter = Callable[[str], list[Span]]  # never raises for what a text says
+Segmenter = Callable[[str], list[Span]]  # no text makes it raise
 
 _LINE = re.compile(r"[^\n]*\n\s*|[^\n]+")
 _SENTENCE_END = re.compile(r"[.!?]+[ \t]+|[。！？]+[ \t]*")
-_DOLLARS = re.compile(r"\\.|\${1,2}")  # what is escaped is no delimiter
+_DOLLARS = re.compile(r"\\.|\${1,2}")  # an escaped dollar is no delimiter
 
 
 def rules(*, min_length: int = 40, separators: Sequence[str] = ()) -> Segmenter:
-  """Makes a segmenter by rules.
+  """Build a segmenter that cuts at lines, sentences and given separators.
 
-  It cuts after the ends of lines, and within a line after the ends of
-  sentences outside $...$. Pieces that are too short join what follows them,
-  the last one what precedes it.
+  It cuts after line breaks, and within a line after the ends of sentences
+  outside $...$. A piece that is too short is joined to the next one; the last
+  piece is joined to the previous one.
 
   Args:
-    min_length: characters of a step, at least 1. About 40 make ten tokens of a
-      language model; answers of single symbols need less.
-    separators: texts after which to cut as well, as ";".
+    min_length: the fewest characters of a step, at least 1. 40 characters are
+      about ten tokens of a language model. Responses made of single symbols
+      need a smaller number.
+    separators: further texts after which to cut, such as ";".
+
+  Raises:
+    ValueError: an argument is out of range.
   """
-  if min_length < 1:
-    raise ValueError(f"rules.min_length must be at least 1, got {min_length}")
+  require_at_least("rules.min_length", min_length, 1)
   if not all(separators):
     raise ValueError(f"rules.separators has an empty text: {separators}")
-  asked = re.compile("|".join(map(re.escape, separators)) or r"(?!)")
+  separator = re.compile("|".join(map(re.escape, separators)) or r"(?!)")
 
   def segment(text: str) -> list[Span]:
-    cuts = {match.end() for match in asked.finditer(text)}
+    cuts = {match.end() for match in separator.finditer(text)}
     for line in _LINE.finditer(text):
       cuts |= {line.start() + end for end in _sentence_ends(line[0])}
       cuts.add(line.end())
-    return _merged(sorted(cuts), len(text), min_length)
+    return _merge_short(sorted(cuts), len(text), min_length)
 
   return segment
 
 
 def sat(*, model: str = "sat-3l-sm") -> Segmenter:
-  """Makes the segmenter of Segment any Text (arXiv 2406.16678).
+  """Build the segmenter of Segment any Text (arXiv 2406.16678).
 
   Args:
-    model: a folder, or a name that wtpsplit-lite downloads.
+    model: a folder, or the name of a model that wtpsplit-lite downloads.
 
   Raises:
-    ValueError: the package is missing; the message says how to install it.
+    ValueError: the package wtpsplit-lite is not installed.
   """
   try:
     from wtpsplit_lite import SaT
@@ -71,16 +76,19 @@ def sat(*, model: str = "sat-3l-sm") -> Segmenter:
 
 
 def by_pieces(split: Callable[[str], Iterable[str]]) -> Segmenter:
-  """Makes a segmenter of what cuts a text into pieces that join to the text.
+  """Build a segmenter from a function that cuts a text into pieces.
 
-  Where they do not, the text is one step.
+  Args:
+    split: text -> pieces. If the pieces joined are not the text, the whole text
+      becomes one step.
   """
 
   def segment(text: str) -> list[Span]:
     pieces = list(split(text)) if text.strip() else []
     if "".join(pieces) != text:
       pieces = [text]
-    return _merged(list(itertools.accumulate(map(len, pieces))), len(text), 1)
+    ends = list(itertools.accumulate(map(len, pieces)))
+    return _merge_short(ends, len(text), 1)
 
   return segment
 
@@ -88,16 +96,19 @@ def by_pieces(split: Callable[[str], Iterable[str]]) -> Segmenter:
 def token_steps(
   tokens: Sequence[int], spans: Sequence[Span], tokenizer: Tokenizer
 ) -> np.ndarray:
-  """Returns the step of each token of a response, i32[L]; -1 = of none.
+  """Find the step of each token of a response.
 
-  A token belongs to the step that holds its first character that is no space,
-  or its first one where it has only spaces. The EOS belongs to no step: to end
-  there is a decision of its own.
+  A token belongs to the step that contains its first character other than white
+  space; if it has only white space, its first character decides. The EOS
+  belongs to no step, because ending the response is a decision of its own.
 
   Args:
-    tokens: of the response, L.
-    spans: of the text that they decode to.
-    tokenizer: decodes them.
+    tokens: the L tokens of the response.
+    spans: the steps of the text that the tokens decode to.
+    tokenizer: the tokenizer that decodes them.
+
+  Returns:
+    i32[L], the number of each token's step, -1 = it belongs to none.
   """
   text, starts = tokenizer.decode_with_starts(tokens)
   steps = np.full(len(tokens), -1, np.int32)
@@ -113,7 +124,7 @@ def token_steps(
 
 
 def _sentence_ends(line: str) -> Iterator[int]:
-  """Yields where sentences of a line end, its mathematics left whole."""
+  """Yield the ends of the sentences in a line, except those within $...$."""
   inside = np.zeros(len(line) + 1, bool)
   opened: re.Match | None = None
   for match in _DOLLARS.finditer(line):
@@ -129,8 +140,10 @@ def _sentence_ends(line: str) -> Iterator[int]:
       yield match.end()
 
 
-def _merged(cuts: Sequence[int], length: int, min_length: int) -> list[Span]:
-  """Returns the spans between cuts, short ones joined to their neighbours."""
+def _merge_short(
+  cuts: Sequence[int], length: int, min_length: int
+) -> list[Span]:
+  """Return the spans between cuts, with short ones joined to a neighbour."""
   kept = [0]
   for cut in cuts:
     if cut - kept[-1] >= min_length and cut < length:

@@ -1,4 +1,10 @@
-"""Tasks: problems with a verifier. A task's name is its module's."""
+"""Tasks: problems together with the verifier of their responses.
+
+Each module with a FAMILY is one task, and the module's name is the task's name.
+`make_task` builds any of them, and also the tasks that read local files (math,
+synlogic) or come from the package reasoning-gym. README.md in this folder lists
+them all and explains how to add one.
+"""
 
 import difflib
 import os
@@ -42,18 +48,24 @@ NAMES = tuple(FAMILIES)
 def make_task(
   name: str, data_dir: str | os.PathLike | None = None, difficulty: int = 1
 ) -> Task:
-  """Makes a task.
+  """Build a task from its name.
 
   Args:
-    name: one of NAMES, or 'reasoning_gym/' and a family of that package, or
-      'synlogic', or 'math', with the grader's name as in 'math/dapo' if it is
-      not 'boxed'.
-    data_dir: where data sets are kept; see builder.load for the default. Of
-      'synlogic' and 'math' the folder of their files, of 'math' a file too.
-    difficulty: the level, 1 = the easiest; see `levels` of the family.
+    name: one of NAMES; 'reasoning_gym/' followed by a family of that package;
+      'synlogic'; or 'math', optionally followed by a grader as in 'math/dapo'
+      (default 'math/boxed').
+    data_dir: for 'math' and 'synlogic' the folder with their files (for 'math'
+      it may also be a single file); for all other tasks the folder in which
+      generated data sets are kept, see builder.load for its default.
+    difficulty: the level, from 1 (the easiest) to the number of levels of the
+      family.
+
+  Returns:
+    A Task, whose problems are loaded only when its `load` is called.
 
   Raises:
-    ValueError: no such task, or level; the message names the nearest task.
+    ValueError: there is no such task or no such level; the message names the
+      task with the most similar name.
   """
   if name.startswith("reasoning_gym/"):
     from entrojax.tasks import reasoning_gym
@@ -73,7 +85,7 @@ def make_task(
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown task {name!r}, one of {NAMES}{hint}")
-  # tensorflow-datasets takes a second to import: only where it is needed
+  # imported here because tensorflow-datasets takes a second to import
   from entrojax.tasks import builder
 
   return builder.task(FAMILIES[name], data_dir, difficulty)

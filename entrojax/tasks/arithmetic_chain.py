@@ -1,11 +1,11 @@
-"""Arithmetic chains: evaluate from the left, writing every value on the way.
+"""Arithmetic chains: evaluate from left to right and write every value.
 
-Prompt `3+4*2-5:`, where operators have no precedence; the right response is the
-value after each operation, `7;14;9`, and nothing else.
+Prompt `3+4*2-5:`, in which no operator takes precedence over another. The right
+response is the value after each operation, `7;14;9`, and nothing else.
 
-A step of a response is what stands between its semicolons. `judge_steps` says
-which steps are right, and `judge_pieces` serves it as an exact oracle of steps
-in wrong responses, however they were cut.
+The steps of a response are the texts between its semicolons. `judge_steps`
+decides exactly which of them are right. `judge_pieces` does so for a response
+that was cut into pieces in any other way; it is the step oracle of this family.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import re
 
 import numpy as np
 
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 CHARACTERS = "0123456789+-*;: "
@@ -33,13 +33,13 @@ LEVELS = (
 def generate(
   rng: np.random.Generator, *, operations: int, largest: int, bound: int
 ) -> Problem:
-  """Draws a chain.
+  """Draw a chain of operations.
 
   Args:
-    rng: consumed.
-    operations: steps of the right response.
-    largest: operands lie between 1 and this.
-    bound: of the absolute value of each step, at least largest; <= 999999.
+    rng: the source of randomness; it is advanced.
+    operations: the number of operations, and so of steps in the right response.
+    largest: operands lie between 1 and this, inclusive.
+    bound: no step exceeds this in absolute value; from `largest` to 999999.
   """
   value = int(rng.integers(1, largest + 1))
   chain = str(value)
@@ -62,34 +62,42 @@ def generate(
 
 
 def judge_steps(problem: Problem, response: str) -> list[bool]:
-  """Says of each step of a response whether it is right; never raises on a str.
+  """Decide for each step of a response whether it is right.
 
-  A step is right if it follows from the value written before it and every step
-  before it is right: after a wrong step none is right, even one that follows
-  from the wrong value or that falls back on the right one. A step beyond the
-  end of the chain is wrong, and so is one that is not an integer in its usual
-  form; spaces around it do not count.
+  A step is right if it follows from the value written before it and if every
+  earlier step is right. After a wrong step no step is right, even one that
+  follows from the wrong value or returns to the right one. A step beyond the
+  end of the chain is wrong, and so is a step that is not an integer in its
+  usual form. Spaces around a step are ignored. No str makes this raise.
 
-  Deviation: BCPG-NSA (arXiv 2505.14403) lets a judge decide; here a right step
-  means a right prefix, which is exact and what a learner may keep.
+  Deviation: BCPG-NSA (arXiv 2505.14403) lets a judge decide. Here a right step
+  means a right prefix, which is exact and which a learner may keep.
 
   Returns:
-    One entry per step of response.split(";").
+    bool per step of response.split(";"), True = right.
   """
   steps = problem.answer["steps"]
-  verdicts = [False] * (response.count(";") + 1)
-  written = response.split(";", len(steps))[: len(steps)]
-  for i, (step, right) in enumerate(zip(written, steps, strict=False)):
-    if step.strip(" ") != right:
+  right = [False] * (response.count(";") + 1)
+  texts = response.split(";", len(steps))[: len(steps)]
+  for i, (text, step) in enumerate(zip(texts, steps, strict=False)):
+    if text.strip(" ") != step:
       break
-    verdicts[i] = True
-  return verdicts
+    right[i] = True
+  return right
 
 
 def judge_pieces(problem: Problem, pieces: Sequence[str]) -> list[bool]:
-  """Says of each piece of a response whether it has no part of a wrong step.
+  """Decide for each piece of a response whether it is free of wrong steps.
 
-  A semicolon belongs to the step before it. An empty piece is wrong.
+  A piece is right if it contains no part of a wrong step. A semicolon belongs
+  to the step before it. An empty piece is wrong.
+
+  Args:
+    problem: a problem of this family.
+    pieces: the response, cut anywhere; joined they are the response.
+
+  Returns:
+    bool per piece, True = right.
   """
   response = "".join(pieces)
   steps = response.split(";")
@@ -103,19 +111,19 @@ def judge_pieces(problem: Problem, pieces: Sequence[str]) -> list[bool]:
     ),
     len(response),
   )
-  ends_of_pieces = itertools.accumulate(map(len, pieces))
+  piece_ends = itertools.accumulate(map(len, pieces))
   return [
     bool(piece) and end <= wrong_from
-    for piece, end in zip(pieces, ends_of_pieces, strict=True)
+    for piece, end in zip(pieces, piece_ends, strict=True)
   ]
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response: right if every step is there and right.
+  """Verify a response: it is right if all steps are present and right.
 
-  Never raises on a str. Reasons: 'too long', 'unparseable', 'wrong step',
-  'too few steps', 'too many steps', 'correct'; the first that holds. Spaces are
-  allowed around steps.
+  Spaces around steps are ignored. No str makes this raise. The reason is the
+  first of these that holds: 'too long', 'unparseable', 'wrong step',
+  'too few steps', 'too many steps', 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -136,7 +144,7 @@ def verify(problem: Problem, response: str) -> Verdict:
 FAMILY = Family(
   "arithmetic_chain",
   LEVELS,
-  sampled(generate),
+  problem_source(generate),
   verify,
   CHARACTERS,
   judge_steps=judge_pieces,

@@ -1,11 +1,13 @@
-"""Data sets of tasks on disk: one TFDS builder for all of them.
+"""Data sets of tasks on disk, written and read by one TFDS builder.
 
-Written as array_record and read as a data source, so tensorflow is never
-imported. A row is a prompt and its answer in JSON. A family's splits, at each
-level, are a pure function of its problems: their order by the SHA-256 of the
-prompt is cut into test, validation and train, so that no prompt is in two
-splits and no random number generator's version matters. Those of local files
-(prepare_data.py) are the files, in their order.
+A row is a prompt and its answer in JSON. Files are written as array_record and
+read as a data source, so tensorflow is never imported.
+
+The splits of a family's level are a pure function of its problems: the problems
+are sorted by the SHA-256 of their prompts and divided into test, validation and
+train. No prompt is in two splits, and no version of a random number generator
+matters. The splits of local files (entrojax.prepare_data) are the files
+themselves, in their own order.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +22,7 @@ import re
 import tempfile
 from typing import Any
 
-os.environ.setdefault("NO_GCE_CHECK", "true")  # no look-ups on the network
+os.environ.setdefault("NO_GCE_CHECK", "true")  # tfds: use no network
 
 import tensorflow_datasets as tfds
 
@@ -29,13 +31,14 @@ from entrojax.types import Family, Problem, Task
 DATA_DIR_VARIABLE = "ENTROJAX_DATA_DIR"
 DEFAULT_DATA_DIR = "~/.cache/entrojax/data"
 
-_OF_TASK = "of_task"  # in a data set's metadata
+_TASK_KEY = "of_task"  # key of a data set's metadata that names its task
 
-NUM_HELD_OUT = 512  # prompts of test, and of validation; at most an eighth each
+# prompts in test, and in validation; each gets at most an eighth of all
+NUM_HELD_OUT = 512
 
 
 def split_problems(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
-  """Cuts problems into test, validation and train by the hash of the prompt."""
+  """Divide problems into test, validation and train by their prompts' hash."""
   ordered = sorted(
     problems, key=lambda p: hashlib.sha256(p.prompt.encode()).digest()
   )
@@ -48,11 +51,10 @@ def split_problems(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-  """Prompts and, in JSON, what their verifier needs."""
+  """Prompts, and in JSON the answers that their verifier needs."""
 
-  VERSION = tfds.core.Version(
-    "1.0.0"
-  )  # raise it when any task's problems change
+  # increase it when the problems of any task change
+  VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES = {"1.0.0": "Initial."}  # noqa: RUF012 (tfds reads it so)
 
   def __init__(
@@ -61,20 +63,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     splits: Callable[[], Mapping[str, Iterable[Problem]]],
     data_dir: str | os.PathLike,
     *,
-    of_task: str | None = None,
+    task_name: str | None = None,
   ):
-    """Makes a builder.
+    """Build a builder.
 
     Args:
-      name: of the data set.
-      splits: makes its problems, by split.
-      data_dir: the folder of data sets.
-      of_task: the task whose local files these problems are, which keep their
-        order; None: of a family, in the order of the prompts' hashes.
+      name: the name of the data set.
+      splits: returns its problems, by split.
+      data_dir: the folder in which data sets are kept.
+      task_name: if the problems come from local files, the task that verifies
+        them; they keep their order. None: the problems are a family's, and are
+        stored in the order of their prompts' hashes.
     """
     self.name = name
     self._splits = splits
-    self._of_task = of_task
+    self._task_name = task_name
     super().__init__(data_dir=data_dir, file_format="array_record")
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -86,9 +89,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       builder=self,
       description=self.__doc__,
       features=tfds.features.FeaturesDict(features),
-      disable_shuffling=self._of_task is not None,
-      metadata=tfds.core.MetadataDict({_OF_TASK: self._of_task})
-      if self._of_task
+      disable_shuffling=self._task_name is not None,
+      metadata=tfds.core.MetadataDict({_TASK_KEY: self._task_name})
+      if self._task_name
       else None,
     )
 
@@ -102,7 +105,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(self, problems) -> Iterator[tuple[str | int, dict]]:
     for number, problem in enumerate(problems):
       row = {"prompt": problem.prompt, "answer": json.dumps(problem.answer)}
-      yield problem.prompt if self._of_task is None else number, row
+      yield problem.prompt if self._task_name is None else number, row
 
 
 def load(
@@ -111,17 +114,17 @@ def load(
   data_dir: str | os.PathLike | None = None,
   difficulty: int = 1,
 ) -> tuple[Problem, ...]:
-  """Reads a split, preparing the data set on first use.
+  """Load a split of a family's level; write the data set on first use.
 
   Args:
-    family: whose problems.
+    family: the family of problems.
     split: 'train', 'validation', 'test' or a part such as 'validation[:256]'.
-    data_dir: the folder of data sets; by default $ENTROJAX_DATA_DIR, or
-      ~/.cache/entrojax/data where that is not set.
+    data_dir: the folder in which data sets are kept; None: the folder named by
+      $ENTROJAX_DATA_DIR, or ~/.cache/entrojax/data if that is not set.
     difficulty: the level, from 1 to len(family.levels).
 
   Raises:
-    ValueError: the level or the split is unknown, or holds no problem.
+    ValueError: the level or the split is unknown, or the split is empty.
   """
   _check_difficulty(family, difficulty)
   make = functools.partial(
@@ -129,17 +132,18 @@ def load(
     f"{family.name}_{difficulty}",
     lambda: split_problems(family.problems(**family.levels[difficulty - 1])),
   )
-  source = _source(_prepared(make, _data_dir(data_dir)), split, family.name)
-  return tuple(map(_problem, source.__getitems__(range(len(source)))))
+  builder = _open_or_prepare(make, _data_dir(data_dir))
+  source = _open_source(builder, split, family.name)
+  return tuple(map(_parse_row, source.__getitems__(range(len(source)))))
 
 
-def _source(builder: tfds.core.DatasetBuilder, split: str, name: str):
-  """Returns the data source of a split, which holds a problem."""
+def _open_source(builder: tfds.core.DatasetBuilder, split: str, name: str):
+  """Open the data source of a split; an empty one raises ValueError."""
   try:
     size = builder.info.splits[split].num_examples
   except (ValueError, KeyError) as error:
     raise ValueError(
-      f"split={split!r} is not a split of {name}, nor a part of one (see "
+      f"split={split!r} is not a split of {name} or a part of one (see "
       f"task.train_split and evaluation.split): {error}"
     ) from error
   if size == 0:
@@ -147,7 +151,7 @@ def _source(builder: tfds.core.DatasetBuilder, split: str, name: str):
   return builder.as_data_source(split=split)
 
 
-def _problem(row: Mapping[str, bytes]) -> Problem:
+def _parse_row(row: Mapping[str, bytes]) -> Problem:
   return Problem(row["prompt"].decode(), json.loads(row["answer"]))
 
 
@@ -156,7 +160,7 @@ def task(
   data_dir: str | os.PathLike | None = None,
   difficulty: int = 1,
 ) -> Task:
-  """Makes a task of one level, its data under `data_dir` (see `load`)."""
+  """Build the task of a family's level; `load` describes the arguments."""
   _check_difficulty(family, difficulty)
   return Task(
     name=family.name,
@@ -170,11 +174,16 @@ def task(
   )
 
 
-class Stored(Sequence[Problem]):
-  """A split of a prepared data set; a problem is read when it is asked for."""
+class StoredSplit(Sequence[Problem]):
+  """A split of a prepared data set; problems are read from disk when used."""
 
   def __init__(self, source: Any, folder: Path):
-    """Makes it of a TFDS data source whose files lie in a folder."""
+    """Wrap a TFDS data source.
+
+    Args:
+      source: the data source.
+      folder: the folder of its files, for error messages.
+    """
     self._source = source
     self._folder = folder
 
@@ -182,7 +191,7 @@ class Stored(Sequence[Problem]):
     return len(self._source)
 
   def __iter__(self) -> Iterator[Problem]:
-    return iter(self[:])  # at once: an eighth of the time
+    return iter(self[:])  # reading all rows at once takes an eighth of the time
 
   def __getitem__(self, row):
     index = range(len(self))[row]
@@ -192,62 +201,62 @@ class Stored(Sequence[Problem]):
 
   def _read(self, rows: Sequence[int]) -> list[Problem]:
     try:
-      return [_problem(row) for row in self._source.__getitems__(rows)]
-    except RuntimeError as error:  # of array_record, mostly without a name
+      return [_parse_row(row) for row in self._source.__getitems__(rows)]
+    except RuntimeError as error:  # array_record's rarely name the file
       raise ValueError(f"{self._folder}: {error}") from error
 
 
-def load_stored(split: str, folder: Path, of_task: str) -> Stored:
-  """Opens a split, or a part of one, of a data set that `store` wrote.
+def load_stored(split: str, folder: Path, task_name: str) -> StoredSplit:
+  """Open a split, or a part of one, of a data set that `store` wrote.
 
   Args:
-    split: 'train', 'train[:100]' or whatever TFDS reads.
-    folder: of the data set, files.prepared_folder.
-    of_task: the task whose problems it has to hold.
+    split: 'train', 'train[:100]' or any other split that TFDS can read.
+    folder: the folder of the data set's files; see files.prepared_folder.
+    task_name: the task that the data set must belong to.
 
   Raises:
-    ValueError: the split is unknown or empty, the data set is broken or of
-      another task.
+    ValueError: the split is unknown or empty, or the data set is incomplete or
+      belongs to another task.
   """
   try:
     builder = tfds.builder_from_directory(folder)
-    found = (builder.info.metadata or {}).get(_OF_TASK)
-  except Exception as error:  # whatever the parsers of its files raise
-    raise ValueError(f"{folder} is no whole data set: {error}") from error
-  if found != of_task:
+    stored_name = (builder.info.metadata or {}).get(_TASK_KEY)
+  except Exception as error:  # the parsers of its files raise many types
+    raise ValueError(f"{folder} is no complete data set: {error}") from error
+  if stored_name != task_name:
     raise ValueError(
-      f"{folder} is a data set of {found!r}, the task is {of_task!r}"
+      f"{folder} is a data set of {stored_name!r}, the task is {task_name!r}"
     )
-  return Stored(_source(builder, split, str(folder)), folder)
+  return StoredSplit(_open_source(builder, split, str(folder)), folder)
 
 
 def store(
-  splits: Mapping[str, Iterable[Problem]], output: Path, of_task: str
+  splits: Mapping[str, Iterable[Problem]], output: Path, task_name: str
 ) -> Path:
-  """Writes the problems of local files as a data set.
+  """Write the problems of local files as a data set.
 
   Args:
-    splits: in their order.
-    output: the data set's folder; its name is the data set's.
-    of_task: the task that verifies them.
+    splits: the problems of each split, in the order in which to store them.
+    output: the data set's folder; the folder's name becomes the data set's.
+    task_name: the task that verifies the problems.
 
   Returns:
-    The folder below `output` that holds the files, named by a version.
+    The folder below `output` that holds the files; its name is the version.
 
   Raises:
-    ValueError: there is such a data set, or its name is none.
+    ValueError: `output` exists, or its name cannot be a data set's name.
   """
   if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", output.name):
     raise ValueError(
-      f"{output}: {output.name!r} is no name of a data set: small letters, "
-      "digits and single underscores, beginning with a letter"
+      f"{output}: {output.name!r} is no name of a data set: it may hold only "
+      "small letters, digits and single underscores, and begins with a letter"
     )
   if output.exists():
     raise ValueError(f"{output} exists already")
   make = functools.partial(
-    Builder, output.name, lambda: splits, of_task=of_task
+    Builder, output.name, lambda: splits, task_name=task_name
   )
-  return Path(_prepared(make, output.parent).data_dir)
+  return Path(_open_or_prepare(make, output.parent).data_dir)
 
 
 def _check_difficulty(family: Family, difficulty: int) -> None:
@@ -263,11 +272,12 @@ def _data_dir(data_dir: str | os.PathLike | None) -> Path:
   return Path(chosen).expanduser()
 
 
-def _prepared(make: Callable[..., Builder], data_dir: Path) -> Builder:
-  """Returns a builder whose data are on disk, whoever wrote them.
+def _open_or_prepare(make: Callable[..., Builder], data_dir: Path) -> Builder:
+  """Open a data set on disk; write it first if it does not exist.
 
-  Prepared in a folder of its own and renamed, which is atomic: of processes
-  that prepare at once the first to finish wins and the others use its data.
+  It is written to a temporary folder, which is then renamed. Renaming is
+  atomic: if several processes prepare the same data set, the first to finish
+  wins and the others use its data.
   """
   builder = make(data_dir)
   final = Path(builder.data_dir)
@@ -286,7 +296,7 @@ def _prepared(make: Callable[..., Builder], data_dir: Path) -> Builder:
 
 
 def _prepare(make: Callable[..., Builder], folder: str) -> Path:
-  """Writes the data set under folder, silently; returns where."""
+  """Write the data set below folder, silently; return its files' folder."""
   tfds.disable_progress_bar()
   builder = make(folder)
   with contextlib.redirect_stdout(io.StringIO()):

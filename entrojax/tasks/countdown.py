@@ -1,16 +1,17 @@
 """Countdown: reach a target with given numbers, each used exactly once.
 
-Prompt `3 5 7 9=24:`; a right response is an infix expression of the target and
-nothing else, such as `(3+9)*(7-5)`. The language of responses:
+For the prompt `3 5 7 9=24:` a right response is an infix expression whose value
+is the target, such as `(3+9)*(7-5)`, and nothing else. The language of
+responses:
 
     sum     = product (('+' | '-') product)*
     product = factor (('*' | '/') factor)*
     factor  = number | '(' sum ')'
     number  = ASCII digits without a leading zero
 
-There is no unary minus. Operators associate to the left; division is rational.
-Problems are enumerated, not sampled, so a data set is a pure function of the
-arguments of `all_problems`.
+There is no unary minus. Operators associate to the left, and division is exact
+(rational). Problems are enumerated, not sampled, so a data set is a pure
+function of the arguments of `all_problems`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,12 +20,13 @@ import functools
 import itertools
 import math
 
+from entrojax.arguments import require_at_least, require_in
 from entrojax.types import Family, Problem, Verdict
 
 MAX_RESPONSE_LENGTH = 64  # characters, spaces included
-MAX_DIGITS = 4  # of one number
+MAX_DIGITS = 4  # digits of one number
 
-CHARACTERS = "0123456789+-*/()= :"  # all that prompts and responses contain
+CHARACTERS = "0123456789+-*/()= :"  # the alphabet of prompts and responses
 
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 _NUMBER_PRECEDENCE = 3
@@ -35,12 +37,12 @@ Token = int | str  # a number, or one of + - * / ( )
 
 
 def format_prompt(numbers: Iterable[int], target: int) -> str:
-  """Writes a prompt, e.g. `3 5 7 9=24:`; the numbers in ascending order."""
+  """Write a prompt such as `3 5 7 9=24:`, with the numbers sorted."""
   return f"{' '.join(str(n) for n in sorted(numbers))}={target}:"
 
 
 def make_problem(numbers: Iterable[int], target: int) -> Problem:
-  """Makes one problem; its answer is what `verify` needs, not a solution."""
+  """Build one problem; its answer holds numbers and target, no solution."""
   numbers = sorted(int(n) for n in numbers)
   answer = {"numbers": numbers, "target": int(target)}
   return Problem(format_prompt(numbers, target), answer)
@@ -56,21 +58,22 @@ def all_problems(
   lowest_target: int = 10,
   highest_target: int = 99,
 ) -> list[Problem]:
-  """Enumerates every solvable problem, in order of numbers, then of target.
+  """Enumerate every solvable problem, sorted by numbers, then by target.
 
   Args:
-    count: numbers in a problem.
-    largest: numbers are drawn from 1 to this, repeats allowed.
+    count: the number of numbers in a problem.
+    largest: the numbers are integers from 1 to this; they may repeat.
     lowest_target: the smallest target, an integer.
-    highest_target: the largest target, included.
+    highest_target: the largest target, inclusive.
 
   Returns:
-    Problems that some expression over the rationals solves.
+    The problems that some expression over the rationals solves.
+
+  Raises:
+    ValueError: count or largest is out of range.
   """
-  if count < 1 or largest < 1:
-    raise ValueError(f"count={count} and largest={largest} must be at least 1")
-  if largest >= 10**MAX_DIGITS:
-    raise ValueError(f"largest={largest} has more than {MAX_DIGITS} digits")
+  require_at_least("countdown.count", count, 1)
+  require_in("countdown.largest", largest, f"[1, {10**MAX_DIGITS - 1}]")
   memo: dict[Multiset, set[Ratio]] = {}
   problems: list[Problem] = []
   for numbers in itertools.combinations_with_replacement(
@@ -88,14 +91,14 @@ def all_problems(
 def _reachable(
   numbers: Multiset, memo: dict[Multiset, set[Ratio]]
 ) -> set[Ratio]:
-  """Returns every value of numbers."""
+  """Compute the value of every expression that uses all of the numbers."""
   if len(numbers) == 1:
     return {(numbers[0], 1)}
   if numbers not in memo:
     memo[numbers] = {
       value
       for left, right in _splits(numbers)
-      if left <= right  # _combinations takes both orders
+      if left <= right  # _combinations covers both orders
       for x in _reachable(left, memo)
       for y in _reachable(right, memo)
       for value in _combinations(x, y)
@@ -104,19 +107,20 @@ def _reachable(
 
 
 def _combinations(x: Ratio, y: Ratio) -> list[Ratio]:
-  """Returns x + y, x - y, y - x, x * y, x / y, y / x, reduced."""
+  """Compute x + y, x - y, y - x, x * y, x / y, y / x as reduced ratios."""
   (a, b), (c, d) = x, y
   ad, bc, bd = a * d, b * c, b * d
-  values = [_reduced(ad + bc, bd), _reduced(a * c, bd)]
-  values += [_reduced(ad - bc, bd), _reduced(bc - ad, bd)]
+  values = [_reduce(ad + bc, bd), _reduce(a * c, bd)]
+  values += [_reduce(ad - bc, bd), _reduce(bc - ad, bd)]
   if c:
-    values.append(_reduced(ad, bc))
+    values.append(_reduce(ad, bc))
   if a:
-    values.append(_reduced(bc, ad))
+    values.append(_reduce(bc, ad))
   return values
 
 
-def _reduced(numerator: int, denominator: int) -> Ratio:
+def _reduce(numerator: int, denominator: int) -> Ratio:
+  """Reduce a fraction and make its denominator positive."""
   divisor = math.gcd(numerator, denominator)
   if denominator < 0:
     divisor = -divisor
@@ -125,7 +129,7 @@ def _reduced(numerator: int, denominator: int) -> Ratio:
 
 @functools.lru_cache(maxsize=4096)
 def _splits(numbers: Multiset) -> list[tuple[Multiset, Multiset]]:
-  """Returns every ordered pair of non-empty multisets that make up numbers."""
+  """List the ordered pairs of non-empty multisets that make up the numbers."""
   pairs = set()
   for size in range(1, len(numbers)):
     for chosen in itertools.combinations(range(len(numbers)), size):
@@ -141,14 +145,19 @@ def _splits(numbers: Multiset) -> list[tuple[Multiset, Multiset]]:
 def solutions_of_multiset(
   numbers: Iterable[int], *, lowest_target: int = 10, highest_target: int = 99
 ) -> dict[int, list[str]]:
-  """Writes every expression of the numbers whose value is in the target range.
+  """Write every expression of the numbers with a value in the target range.
 
-  Every intermediate result is an integer (it may be negative), so a problem
-  that needs a fraction, such as 3 3 8 8=24, has no entry. Parentheses around a
-  part of an expression may stand where they are not needed: (3+5)+7+9.
+  All intermediate results are integers (they may be negative). A problem that
+  needs a fraction, such as 3 3 8 8=24, therefore has no entry. Expressions may
+  contain parentheses that are not needed, as in (3+5)+7+9.
+
+  Args:
+    numbers: the numbers; an expression uses each exactly once.
+    lowest_target: the smallest value, an integer.
+    highest_target: the largest value, inclusive.
 
   Returns:
-    target -> its distinct expressions, sorted.
+    A dict from each target to its distinct expressions, sorted.
   """
   solutions: dict[int, list[str]] = {}
   for text, value, _ in _expressions(tuple(sorted(numbers))):
@@ -158,26 +167,27 @@ def solutions_of_multiset(
 
 
 def _expressions(numbers: Multiset) -> list[tuple[str, int, int]]:
-  """Returns (text, value, precedence) of every expression, each text once."""
+  """List (text, value, precedence) of every expression, each text once."""
   if len(numbers) == 1:
     return [(str(numbers[0]), numbers[0], _NUMBER_PRECEDENCE)]
   expressions = []
   for left, right in _splits(numbers):
     expressions += [
-      written
+      expression
       for x in _small_expressions(left)
       for y in _small_expressions(right)
-      for written in _written(x, y)
+      for expression in _combine(x, y)
     ]
   return expressions
 
 
-# Sub-multisets are shared by many problems; whole problems are not.
+# Cached because many problems share sub-multisets; whole problems are not
+# shared, and so not cached.
 _small_expressions = functools.lru_cache(maxsize=4096)(_expressions)
 
 
-def _written(x, y) -> list[tuple[str, int, int]]:
-  """Writes x op y in every way, where the value is an integer."""
+def _combine(x, y) -> list[tuple[str, int, int]]:
+  """Write x op y in every way, for each op with an integer value."""
   a, b = x[1], y[1]
   values = {"+": a + b, "-": a - b, "*": a * b}
   if b and a % b == 0:
@@ -191,9 +201,10 @@ def _written(x, y) -> list[tuple[str, int, int]]:
 
 
 def _operands(expression, lowest_precedence: int) -> list[str]:
-  """Writes an operand; parentheses are free where they are not needed.
+  """Write an operand, with and without parentheses where both are allowed.
 
-  An expression below `lowest_precedence` needs them, a number never has them.
+  An expression of a precedence below `lowest_precedence` needs parentheses. A
+  number never has them.
   """
   text, _, precedence = expression
   if precedence == _NUMBER_PRECEDENCE:
@@ -207,31 +218,33 @@ def _operands(expression, lowest_precedence: int) -> list[str]:
 def _cached_solutions(
   numbers: Multiset, lowest: int, highest: int
 ) -> dict[int, list[str]]:
+  """Call solutions_of_multiset and remember its result."""
   return solutions_of_multiset(
     numbers, lowest_target=lowest, highest_target=highest
   )
 
 
 def solutions(problem: Problem) -> Sequence[str]:
-  """Returns all right responses whose intermediate results are integers.
+  """List the right responses whose intermediate results are all integers.
 
-  Distinct and sorted; none for a problem that needs a fraction.
+  They are distinct and sorted. A problem that needs a fraction has none.
   """
   numbers, target = problem.answer["numbers"], problem.answer["target"]
   lowest, highest = min(10, target), max(99, target)
-  found = _cached_solutions(tuple(sorted(numbers)), lowest, highest)
-  return found.get(target, ())
+  texts_by_target = _cached_solutions(tuple(sorted(numbers)), lowest, highest)
+  return texts_by_target.get(target, ())
 
 
 # -- verification -------------------------------------------------------------
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response; exact, never raises on a str, and never evals.
+  """Verify a response with exact arithmetic; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'wrong numbers', 'division by zero',
-  'wrong value', 'correct'; the first that holds. Spaces are allowed around the
-  expression and between its tokens. Whatever parses votes in maj@k.
+  The text is parsed, never evaluated as Python. Spaces around the expression
+  and between its tokens are ignored. Every response that parses votes in maj@k.
+  The reason is the first of these that holds: 'too long', 'unparseable',
+  'wrong numbers', 'division by zero', 'wrong value', 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -251,13 +264,13 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 def equivalent(a: str, b: str) -> bool:
-  """Says whether two expressions have the same value, exactly."""
+  """Return whether two expressions have exactly the same value."""
   values = [_value(text) for text in (a, b)]
   return values[0] is not None and values[0] == values[1]
 
 
 def _value(text: str) -> Fraction | None:
-  """Returns the value of an expression; None if it has none."""
+  """Compute the exact value of an expression; None if it has none."""
   if len(text) > MAX_RESPONSE_LENGTH:
     return None
   tokens = _tokenize(text)
@@ -267,7 +280,7 @@ def _value(text: str) -> Fraction | None:
 
 
 def _tokenize(text: str) -> list[Token] | None:
-  """Splits text into numbers and symbols; None at any other character."""
+  """Split a text into numbers and symbols; None if it holds anything else."""
   tokens: list[Token] = []
   i = 0
   while i < len(text):
@@ -290,13 +303,13 @@ def _tokenize(text: str) -> list[Token] | None:
 
 
 def _parse(tokens: Sequence[Token]) -> list[Token] | None:
-  """Puts infix tokens into postfix order (shunting yard); None if malformed.
+  """Put infix tokens into postfix order (shunting yard); None if malformed.
 
-  Without recursion, so that no nesting can exhaust the stack.
+  There is no recursion, so no depth of nesting can exhaust the stack.
   """
   postfix: list[Token] = []
   waiting: list[str] = []  # operators and open parentheses
-  after_value = False  # whether a complete operand stands to the left
+  after_value = False  # whether a complete operand is to the left
   for token in tokens:
     if (isinstance(token, int) or token == "(") == after_value:
       return None
@@ -322,7 +335,7 @@ def _parse(tokens: Sequence[Token]) -> list[Token] | None:
 
 
 def _evaluate(postfix: Sequence[Token]) -> Fraction | None:
-  """Evaluates postfix tokens exactly; None on a division by zero."""
+  """Evaluate postfix tokens exactly; None on a division by zero."""
   stack = []
   for token in postfix:
     if isinstance(token, int):
@@ -345,7 +358,7 @@ def _evaluate(postfix: Sequence[Token]) -> Fraction | None:
 FAMILY = Family(
   name="countdown",
   levels=(
-    {"count": 4, "largest": 9},  # what the base that ships has learnt
+    {"count": 4, "largest": 9},  # the shipped base has learnt this level
     {"count": 4, "largest": 13},
   ),
   problems=all_problems,

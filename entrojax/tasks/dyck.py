@@ -1,12 +1,12 @@
 """Dyck language: close the brackets that are still open.
 
-Prompt `([]{(:`; the right response is the shortest ending, `)})`, and nothing
-else.
+For the prompt `([]{(:` the right response is the shortest ending, `)})`, and
+nothing else.
 """
 
 import numpy as np
 
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 BRACKETS = ("()", "[]", "{}", "<>")
@@ -24,13 +24,14 @@ LEVELS = (
 def generate(
   rng: np.random.Generator, *, kinds: int, length: int, most_open: int
 ) -> Problem:
-  """Draws the beginning of a word.
+  """Draw the beginning of a balanced word of brackets.
 
   Args:
-    rng: consumed.
-    kinds: of brackets, at most 4.
-    length: brackets of the prompt.
-    most_open: open brackets at any place, and so of the right response.
+    rng: the source of randomness; it is advanced.
+    kinds: the number of kinds of brackets, at most 4.
+    length: the number of brackets in the prompt.
+    most_open: at no place more brackets than this are open, so the right
+      response is not longer than this.
   """
   prompt, stack = "", ""
   for position in range(length):
@@ -46,10 +47,10 @@ def generate(
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response; never raises on a str.
+  """Verify a response; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'wrong', 'correct'. Spaces are allowed at
-  both ends.
+  Spaces at both ends are ignored. The reason is 'too long', 'unparseable',
+  'wrong' or 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -61,4 +62,4 @@ def verify(problem: Problem, response: str) -> Verdict:
   return Verdict(1.0, "correct", text)
 
 
-FAMILY = Family("dyck", LEVELS, sampled(generate), verify, CHARACTERS)
+FAMILY = Family("dyck", LEVELS, problem_source(generate), verify, CHARACTERS)

@@ -1,4 +1,10 @@
-"""Rows of local files, and parts of splits: what file-based tasks share."""
+"""Read rows of local files and the names of splits, for file-based tasks.
+
+math_data.py, synlogic.py and supervised fine-tuning read parquet, JSON lines
+and JSON lists through `rows`. A split is a file `NAME.ENDING` in a folder, or
+part of one, as in `train[100:200]`. A folder may also hold a data set that
+`entrojax.prepare_data` wrote; see `stored_loader`.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 import functools
@@ -15,15 +21,21 @@ ENDINGS = ("parquet", "jsonl", "json")
 def rows(
   path: Path, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-  """Yields (number, row) of a file: parquet, a JSON list, or lines of JSON.
+  """Read a file row by row: parquet, a JSON list, or JSON lines.
 
   Args:
-    path: of the file; its ending tells the format.
-    columns: those that are read of a parquet file; None: all.
+    path: the file; its ending (.parquet, .json, otherwise JSON lines) selects
+      the format.
+    columns: the columns to read from a parquet file; None: all. Other formats
+      always give all columns.
+
+  Yields:
+    (number of the row from 0, dict from column to value). Empty lines of JSON
+    lines count in the numbers.
 
   Raises:
-    ValueError: there is no such file, or it is something else; the message
-      names file and row.
+    ValueError: the file does not exist or is malformed; the message names file
+      and row.
   """
   if not path.is_file():
     raise ValueError(f"{path} is not a file")
@@ -31,8 +43,8 @@ def rows(
     yield from enumerate(_parquet(path, columns))
     return
   try:
-    found = _json_list(path) if path.suffix == ".json" else _json_lines(path)
-    for number, row in found:
+    read = _json_list if path.suffix == ".json" else _json_lines
+    for number, row in read(path):
       if not isinstance(row, dict):
         raise ValueError(f"{path}: row {number} is not a JSON object")
       yield number, row
@@ -41,7 +53,7 @@ def rows(
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[dict]:
-  from pyarrow import ArrowException, parquet  # comes with the data sets
+  from pyarrow import ArrowException, parquet  # slow to import
 
   try:
     with parquet.ParquetFile(path) as file:
@@ -72,19 +84,22 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 def _json_list(path: Path) -> Iterator[tuple[int, Any]]:
   text = path.read_text(encoding="utf-8")
   try:
-    found = json.loads(text)
+    values = json.loads(text)
   except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
-  if not isinstance(found, list):
+  if not isinstance(values, list):
     raise ValueError(f"{path} is not a JSON list")
-  yield from enumerate(found)
+  yield from enumerate(values)
 
 
 def parse_split(split: str) -> tuple[str, slice]:
-  """Reads 'train' or a part of a split, 'train[100:200]'.
+  """Parse the name of a split or of a part of it, 'train' or 'train[100:200]'.
+
+  Returns:
+    (name, slice of the split's rows)
 
   Raises:
-    ValueError: it is neither.
+    ValueError: the text is neither.
   """
   match = re.fullmatch(r"([\w.-]+)(?:\[(-?\d*):(-?\d*)\])?", split, re.ASCII)
   try:
@@ -92,16 +107,22 @@ def parse_split(split: str) -> tuple[str, slice]:
     bounds = [int(bound) if bound else None for bound in (start, stop)]
   except (AttributeError, ValueError):
     raise ValueError(
-      f"split={split!r} is not a split nor a part of one"
+      f"split={split!r} is not a split or a part of one, such as 'train' or "
+      "'train[100:200]'"
     ) from None
   return name, slice(*bounds)
 
 
 def find(folder: Path, name: str, endings: Sequence[str] = ENDINGS) -> Path:
-  """Returns the file of a split.
+  """Find the file of a split in a folder.
+
+  Args:
+    folder: the folder.
+    name: the split, which is the file's name without its ending.
+    endings: the allowed endings; the first that exists is taken.
 
   Raises:
-    ValueError: there is none in the folder.
+    ValueError: the folder holds no such file.
   """
   paths = [folder / f"{name}.{ending}" for ending in endings]
   for path in paths:
@@ -109,47 +130,65 @@ def find(folder: Path, name: str, endings: Sequence[str] = ENDINGS) -> Path:
       return path
   tried = " nor ".join(map(str, paths))
   raise ValueError(
-    f"split={name!r}: there is no {tried}. Splits are task.train_split and "
-    "evaluation.split; a single file given as task.data_dir is cut in three"
+    f"split={name!r}: there is no {tried}. The splits of a run are named by "
+    "task.train_split and evaluation.split; if task.data_dir is a single file, "
+    "it is divided into train, validation and test"
   )
 
 
 def split_files(
   folder: Path, endings: Sequence[str] = ENDINGS
 ) -> dict[str, Path]:
-  """Returns the file of each split in a folder, by the split's name.
+  """Find the files of all splits in a folder.
+
+  Returns:
+    A dict from the name of each split to its file.
 
   Raises:
-    ValueError: there is none, or there are two of one split.
+    ValueError: there is no such file, or a split has two files.
   """
-  found: dict[str, Path] = {}
+  paths: dict[str, Path] = {}
   for path in sorted(folder.iterdir()):
     if path.suffix.removeprefix(".") not in endings:
       continue
-    if path.stem in found:
-      raise ValueError(f"{found[path.stem]} and {path} are one split")
-    found[path.stem] = path
-  if not found:
+    if path.stem in paths:
+      raise ValueError(
+        f"{paths[path.stem]} and {path} are one split: keep one of the files"
+      )
+    paths[path.stem] = path
+  if not paths:
     raise ValueError(f"{folder} holds no file of {', '.join(endings)}")
-  return found
+  return paths
 
 
 def stored_loader(
-  path: Path, of_task: str
+  path: Path, task_name: str
 ) -> Callable[[str], Sequence[Problem]] | None:
-  """Returns what loads a split of a prepared data set; None: it is none."""
+  """Build the function that loads a split of a prepared data set.
+
+  Args:
+    path: a folder that may hold a data set of entrojax.prepare_data.
+    task_name: the task that the data set must belong to.
+
+  Returns:
+    A function from the name of a split to its problems; None if the folder
+    holds no prepared data set.
+  """
   folder = prepared_folder(path)
   if folder is None:
     return None
-  from entrojax.tasks import builder  # takes a second
+  from entrojax.tasks import builder  # the import takes a second
 
-  return functools.partial(builder.load_stored, folder=folder, of_task=of_task)
+  return functools.partial(
+    builder.load_stored, folder=folder, task_name=task_name
+  )
 
 
 def prepared_folder(path: Path) -> Path | None:
-  """Returns the folder of a TFDS data set: `path`, or its newest version.
+  """Find the folder of a TFDS data set: `path` itself, or its newest version.
 
-  None: `path` is something else.
+  Returns:
+    The folder; None if `path` holds no data set.
   """
   if not path.is_dir():
     return None
@@ -160,8 +199,8 @@ def prepared_folder(path: Path) -> Path | None:
     versions, key=lambda p: [int(n) for n in p.name.split(".")], reverse=True
   )
   for folder in (path, *newest_first):
-    # the first alone is in folders of other libraries too
-    heads = ("dataset_info.json", "features.json")
-    if all((folder / name).is_file() for name in heads):
+    # both, because other libraries write a dataset_info.json too
+    markers = ("dataset_info.json", "features.json")
+    if all((folder / name).is_file() for name in markers):
       return folder
   return None

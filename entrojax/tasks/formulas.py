@@ -1,8 +1,9 @@
 """Formulas of propositional logic over people or variables A, B, C, ...
 
-A formula is a variable's index or (operator, part, ...): '~' not, '&' and,
-'|' or, '>' implies, '=' if and only if. They are drawn and evaluated here and
-written into prompts; nothing that a model writes is ever one.
+A formula is the index of a variable, or a tuple (operator, part, ...). The
+operators are '~' not, '&' and, '|' or, '>' implies, '=' if and only if. This
+module draws, evaluates and writes the formulas in prompts. It never parses text
+that a model wrote.
 """
 
 from collections.abc import Callable
@@ -23,10 +24,15 @@ OPERATORS: dict[str, Callable[[int, int, int], int]] = {
 
 
 def truth_table(formula: Formula, num_variables: int) -> int:
-  """Returns the assignments that make a formula true, as a set of bits.
+  """Compute the set of assignments that make a formula true.
 
-  Bit a stands for the assignment in which variable i is true where bit i of a
-  is 1; there are 2**num_variables.
+  Args:
+    formula: over variables 0 to num_variables - 1.
+    num_variables: the number of variables.
+
+  Returns:
+    The set as an integer of 2**num_variables bits. Bit a is 1 if the formula is
+    true under assignment a, in which variable i is true if bit i of a is 1.
   """
   true = (1 << (1 << num_variables)) - 1
   if isinstance(formula, int):
@@ -44,7 +50,7 @@ def _variable_table(variable: int, num_variables: int) -> int:
 
 
 def models(table: int, num_variables: int) -> list[str]:
-  """Writes every assignment of a set of bits, as `TFT`, sorted."""
+  """Write every assignment in a set (see truth_table), as `TFT`; sorted."""
   return sorted(
     "".join("FT"[a >> i & 1] for i in range(num_variables))
     for a in range(1 << num_variables)
@@ -53,7 +59,7 @@ def models(table: int, num_variables: int) -> list[str]:
 
 
 def write(formula: Formula) -> str:
-  """Writes a formula; parentheses around every operation but the outermost."""
+  """Write a formula with parentheses around all but the outermost operation."""
   if isinstance(formula, int):
     return NAMES[formula]
   operator, *parts = formula
@@ -70,18 +76,19 @@ def _part(formula: Formula) -> str:
 def random_formula(
   rng: np.random.Generator, num_variables: int, depth: int
 ) -> Formula:
-  """Draws a formula that names no variable twice.
+  """Draw a formula in which no variable occurs twice.
 
   Args:
-    rng: consumed.
-    num_variables: at least 2**depth.
-    depth: of nested operations, negation aside; a part may have fewer.
+    rng: the source of randomness; it is advanced.
+    num_variables: the number of variables to choose from, at least 2**depth.
+    depth: the most nested operations, negations not counted; a part may have
+      fewer.
   """
   return _grow(rng, rng.permutation(num_variables).tolist(), depth)
 
 
 def _grow(rng: np.random.Generator, pool: list[int], depth: int) -> Formula:
-  """Draws a formula whose variables it takes from the pool."""
+  """Draw a formula; its variables are removed from the pool."""
   if depth == 0 or rng.random() < 0.25:
     variable = pool.pop()
     return variable if rng.random() < 0.5 else ("~", variable)

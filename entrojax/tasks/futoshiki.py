@@ -1,15 +1,16 @@
 """Futoshiki: fill a Latin square under inequalities between neighbours.
 
-Prompt `..3./4.../..../.1..;a1<b1,c4<c3:`, rows from the top, '.' = empty; then
-inequalities, columns being letters and rows numbers from the top. A right
-response is the full square, `1234/...`, and nothing else; any that obeys the
-rules will do.
+The prompt `..3./4.../..../.1..;a1<b1,c4<c3:` lists the rows from the top, with
+'.' for an empty cell, and then the inequalities. In these a letter stands for a
+column and a number for a row, counted from the top. A right response is the
+full square, `1234/...`, and nothing else; every square that obeys the rules is
+right.
 """
 
 import numpy as np
 
 from entrojax.tasks import grids
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 MAX_RESPONSE_LENGTH = 128  # characters
@@ -28,49 +29,50 @@ LEVELS = (
 def generate(
   rng: np.random.Generator, *, size: int, givens: int, inequalities: int
 ) -> Problem:
-  """Draws a puzzle.
+  """Draw a puzzle.
 
   Args:
-    rng: consumed.
-    size: rows, at most 9.
-    givens: filled cells.
-    inequalities: pairs of neighbours whose order is told.
+    rng: the source of randomness; it is advanced.
+    size: the number of rows, at most 9.
+    givens: the number of filled cells.
+    inequalities: the number of inequalities between neighbours.
   """
   rows = grids.random_square(rng, size)
   solution = "/".join(rows)
-  puzzle = grids.erased(rng, solution, size * size - givens)
+  puzzle = grids.erase(rng, solution, size * size - givens)
   pairs = _neighbours(size)
   chosen = rng.choice(len(pairs), size=inequalities, replace=False)
-  orders = [_ordered(rows, *pairs[i]) for i in sorted(chosen.tolist())]
+  orders = [_sort_cells(rows, *pairs[i]) for i in sorted(chosen.tolist())]
   rules = ",".join(f"{_name(low)}<{_name(high)}" for low, high in orders)
   answer = {"puzzle": puzzle, "orders": orders, "solution": solution}
   return Problem(f"{puzzle};{rules}:", answer)
 
 
 def _neighbours(size: int) -> list[tuple[list[int], list[int]]]:
-  """Returns the pairs of cells [row, column] that share a side."""
+  """List the pairs of cells [row, column] that share a side."""
   cells = [(i, j) for i in range(size) for j in range(size)]
   right = [([i, j], [i, j + 1]) for i, j in cells if j + 1 < size]
   below = [([i, j], [i + 1, j]) for i, j in cells if i + 1 < size]
   return right + below
 
 
-def _ordered(rows, x: list[int], y: list[int]) -> list[list[int]]:
-  """Returns the two cells, the smaller digit's first."""
+def _sort_cells(rows, x: list[int], y: list[int]) -> list[list[int]]:
+  """Return the two cells, the one with the smaller digit first."""
   return [x, y] if rows[x[0]][x[1]] < rows[y[0]][y[1]] else [y, x]
 
 
 def _name(cell: list[int]) -> str:
+  """Write a cell [row, column] as in a prompt, such as b1."""
   row, column = cell
   return f"{'abcdefghi'[column]}{row + 1}"
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response by the rules; never raises on a str.
+  """Verify a response by the rules; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'changed a given', 'repeats a digit',
-  'breaks an inequality', 'correct'; the first that holds. Spaces are allowed at
-  both ends.
+  Spaces at both ends are ignored. The reason is the first of these that holds:
+  'too long', 'unparseable', 'changed a given', 'repeats a digit',
+  'breaks an inequality', 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -89,7 +91,12 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 def solutions(problem: Problem) -> list[str]:
-  """Returns all right responses of 4 rows; of more the one it was made from."""
+  """List right responses.
+
+  Returns:
+    All of them, sorted, for a square of 4 rows; for larger squares the one that
+    the problem was made from.
+  """
   puzzle, solution = problem.answer["puzzle"], problem.answer["solution"]
   return [
     text
@@ -99,13 +106,14 @@ def solutions(problem: Problem) -> list[str]:
 
 
 def _keeps_orders(rows: list[str], orders: list[list[list[int]]]) -> bool:
+  """Return whether each pair's first cell holds the smaller digit."""
   return all(rows[i][j] < rows[k][l] for (i, j), (k, l) in orders)
 
 
 FAMILY = Family(
   "futoshiki",
   LEVELS,
-  sampled(generate),
+  problem_source(generate),
   verify,
   CHARACTERS,
   solutions=solutions,

@@ -1,6 +1,7 @@
 """The game of 24: Countdown whose target is always 24.
 
-Prompt `4 7 8 8=24:`; responses are those of Countdown, and so is the verifier.
+For the prompt `4 7 8 8=24:` a right response is `(7-8/8)*4`. The language of
+responses and the verifier are shared with countdown.py.
 """
 
 import functools

@@ -1,4 +1,7 @@
-"""Squares of digits, written row by row: `12/21`; '.' is an empty cell."""
+"""Squares of digits: draw, read and check them, for sudoku.py and futoshiki.py.
+
+A square is written row by row, `12/21`, with '.' for an empty cell.
+"""
 
 from collections.abc import Sequence
 import functools
@@ -10,7 +13,7 @@ DIGITS = "123456789"
 
 
 def read_square(text: str, size: int) -> list[str] | None:
-  """Reads rows of the digits 1 to size; None if it is not such a square."""
+  """Read rows of the digits 1 to size; None if the text is no such square."""
   rows = text.split("/")
   if len(rows) != size or any(len(row) != size for row in rows):
     return None
@@ -19,19 +22,19 @@ def read_square(text: str, size: int) -> list[str] | None:
 
 
 def keeps_givens(puzzle: str, text: str) -> bool:
-  """Says whether text has every given of the puzzle, which is as long."""
+  """Return whether a text has every given of a puzzle of the same length."""
   return all(p in (".", t) for p, t in zip(puzzle, text, strict=True))
 
 
 def is_latin(rows: Sequence[str]) -> bool:
-  """Says whether no digit stands twice in a row or in a column."""
+  """Return whether no digit occurs twice in a row or in a column."""
   size = len(rows)
   lines = [*rows, *zip(*rows, strict=True)]
   return all(len(set(line)) == size for line in lines)
 
 
 def boxes(rows: Sequence[str], side: int) -> list[str]:
-  """Returns the side x side boxes of a square of side * side rows."""
+  """List the side x side boxes of a square of side * side rows."""
   starts = range(0, side * side, side)
   return [
     "".join(rows[i + k][j : j + side] for k in range(side))
@@ -40,8 +43,8 @@ def boxes(rows: Sequence[str], side: int) -> list[str]:
   ]
 
 
-def erased(rng: np.random.Generator, square: str, count: int) -> str:
-  """Empties `count` random cells of a written square."""
+def erase(rng: np.random.Generator, square: str, count: int) -> str:
+  """Empty `count` random cells of a written square."""
   text = list(square)
   cells = [i for i, character in enumerate(text) if character != "/"]
   for i in rng.choice(len(cells), size=count, replace=False):
@@ -52,10 +55,18 @@ def erased(rng: np.random.Generator, square: str, count: int) -> str:
 def random_square(
   rng: np.random.Generator, size: int, box_side: int | None = None
 ) -> list[str]:
-  """Draws a Latin square; with box_side, one whose boxes repeat no digit.
+  """Draw a Latin square; with box_side, its boxes repeat no digit either.
 
-  Backtracking, cell by cell; where a cell's candidates run out too often the
-  search begins anew, so that its time has no heavy tail.
+  The search fills cell by cell and backtracks. It starts again after too many
+  steps, so that its time has no heavy tail.
+
+  Args:
+    rng: the source of randomness; it is advanced.
+    size: the number of rows, at most 9.
+    box_side: the side of the boxes, in cells; None: there are no boxes.
+
+  Returns:
+    The rows, each a text of `size` digits.
   """
   while True:
     rows = _fill(rng, size, box_side, max_steps=8 * size * size)
@@ -66,15 +77,17 @@ def random_square(
 def completions(
   puzzle: str, solution: str, box_side: int | None = None
 ) -> list[str]:
-  """Returns the squares that keep the givens of a puzzle.
+  """List the full squares that keep the givens of a puzzle.
 
   Args:
     puzzle: a written square; '.' is an empty cell.
-    solution: one of them.
-    box_side: of the boxes that may repeat no digit either; None: no boxes.
+    solution: one of the squares to list.
+    box_side: the side of boxes that must not repeat a digit either; None: there
+      are no boxes.
 
   Returns:
-    All of them of 4 rows, sorted; `solution` alone of more.
+    All such squares, sorted, if they have at most 4 rows; otherwise `solution`
+    alone.
   """
   if puzzle.index("/") > 4:
     return [solution]
@@ -84,7 +97,7 @@ def completions(
 
 @functools.cache
 def _all_squares(size: int, box_side: int | None) -> list[str]:
-  """Writes every Latin square (4 rows: 576, with boxes 288), sorted."""
+  """Write every Latin square, sorted (4 rows: 576, and 288 with boxes)."""
   lines = ["".join(line) for line in itertools.permutations(DIGITS[:size])]
   return [
     "/".join(rows)
@@ -100,12 +113,12 @@ def _all_squares(size: int, box_side: int | None) -> list[str]:
 def _fill(
   rng: np.random.Generator, size: int, box_side: int | None, *, max_steps: int
 ) -> list[str] | None:
-  """Fills a square; None after max_steps cells."""
+  """Fill a square by backtracking; None if that takes over max_steps steps."""
   cells = size * size
   orders = rng.permuted(np.tile(np.arange(size), (cells, 1)), axis=1).tolist()
   units = [_units(cell, size, box_side) for cell in range(cells)]
-  used = [0] * (3 * size)  # digits of each row, column and box, as bits
-  choice = [-1] * cells  # which of its candidates a cell tries
+  used = [0] * (3 * size)  # digits in each row, column and box, as bits
+  choice = [-1] * cells  # index of the candidate that each cell tries
   cell = 0
   for _ in range(max_steps):
     row, column, box = units[cell]
@@ -135,9 +148,9 @@ def _fill(
 
 
 def _units(cell: int, size: int, box_side: int | None) -> tuple[int, int, int]:
-  """Returns the indices of a cell's row, column and box among all units.
+  """Return the indices of a cell's row, column and box among all units.
 
-  Without boxes each row is a box as well, which forbids nothing more.
+  Without boxes each row also counts as a box, which adds no constraint.
   """
   row, column = divmod(cell, size)
   box = row

@@ -1,15 +1,16 @@
 """Knights and Knaves: who always tells the truth, and who always lies?
 
-Prompt `A:~B;B:A=C;C:A|~B:`: after each name what that person says, where A
-means "A is a knight" and ~ & | > = are not, and, or, implies, if and only if.
-The right response names each person in order, T for a knight and F for a
-knave, `TFT`, and nothing else. There is exactly one solution.
+In the prompt `A:~B;B:A=C;C:A|~B:` each name is followed by that person's
+statement, in which A means "A is a knight" and ~ & | > = stand for not, and,
+or, implies, if and only if. The right response has one letter per person, in
+order, T for a knight and F for a knave: `TFT`, and nothing else. There is
+exactly one solution.
 """
 
 import numpy as np
 
 from entrojax.tasks import formulas
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 CHARACTERS = formulas.NAMES + "TF~&|>=():; "
@@ -25,18 +26,18 @@ LEVELS = (
 
 
 def generate(rng: np.random.Generator, *, people: int, depth: int) -> Problem:
-  """Draws a puzzle.
+  """Draw a puzzle with exactly one solution.
 
   Args:
-    rng: consumed.
-    people: who speak, 2 to 8.
-    depth: nested operations of a statement.
+    rng: the source of randomness; it is advanced.
+    people: the number of people, 2 to 8; each makes one statement.
+    depth: the most nested operations in a statement.
   """
   while True:
     statements = [
       formulas.random_formula(rng, people, depth) for _ in range(people)
     ]
-    # knights, and they alone, tell the truth
+    # a person is a knight if and only if the statement is true
     kinds = (1 << (1 << people)) - 1
     for speaker, statement in enumerate(statements):
       agrees = ("=", speaker, statement)
@@ -44,18 +45,18 @@ def generate(rng: np.random.Generator, *, people: int, depth: int) -> Problem:
     if kinds.bit_count() == 1:
       break
   [solution] = formulas.models(kinds, people)
-  told = ";".join(
+  puzzle = ";".join(
     f"{name}:{formulas.write(statement)}"
     for name, statement in zip(formulas.NAMES, statements, strict=False)
   )
-  return Problem(f"{told}:", {"solution": solution})
+  return Problem(f"{puzzle}:", {"solution": solution})
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response; never raises on a str.
+  """Verify a response; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'wrong', 'correct'. Spaces are allowed at
-  both ends.
+  Spaces at both ends are ignored. The reason is 'too long', 'unparseable',
+  'wrong' or 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -69,5 +70,5 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 FAMILY = Family(
-  "knights_and_knaves", LEVELS, sampled(generate), verify, CHARACTERS
+  "knights_and_knaves", LEVELS, problem_source(generate), verify, CHARACTERS
 )

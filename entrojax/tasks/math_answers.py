@@ -1,24 +1,26 @@
-r"""How answers in mathematics are taken out of responses and compared.
+r"""Graders for mathematics: extract the answer of a response and compare it.
 
-A grader is a way to take the answer out, equalities that are tried in order,
-and a spelling in which equal answers vote together:
+A grader consists of a function that extracts the answer, of equalities that are
+tried in order, and of a spelling by which equal answers are counted together in
+maj@k:
 
-    name         answer                      equal if
-    boxed        last closed \boxed{}        same spelling, or same number
-    integer      last closed \boxed{}        same integer (AIME: 025 is 25)
-    math_verify  last closed \boxed{}        as boxed, or math-verify says so
-    gsm8k        that, or the last number    as boxed
-    dapo         last line `Answer:`         same string after DAPO's rules
-    dapo_box     box in the last 100 chars   same string
-    qwen         box, `he answer is`, or     same string after Qwen's rules, or
+    name         answer                      equal if boxed        last closed
+    \boxed{}        same spelling, or same number integer      last closed
+    \boxed{}        same integer (AIME: 025 is 25) math_verify  last closed
+    \boxed{}        boxed's rules, or math-verify agrees gsm8k        that, or
+    the last number    boxed's rules dapo         last line `Answer:`
+    same string after DAPO's rules dapo_box     box in the last 100 chars   same
+    string qwen         box, `he answer is`, or     same string after Qwen's
+    rules, or
                  the last number             same number, percent or not
 
-Nothing here evaluates an answer, raises on a str, or takes more than linear
-time in a response: what is compared is short, and numbers are fractions of
-bounded size. Only math_verify computes, in processes with a time limit.
+No function here evaluates an answer as code, raises on a str, or takes more
+than linear time in the length of a response. Only short texts are compared, and
+numbers are fractions of bounded size. Only math_verify does algebra, in
+separate processes with a time limit.
 
-Deviation: DAPO's reward is +1 or -1; here every verdict is 1 or 0, and the
-shift is a matter of shaping the reward.
+Deviation: DAPO's reward is +1 or -1. Here every reward is 1 or 0; a shift
+belongs to the shaping of rewards.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,47 +39,49 @@ from entrojax.answers.spelling import (
   normalise,
   normalised,
 )
+from entrojax.arguments import require_in
 from entrojax.types import Problem, Verdict, Verifier
 
-DAPO_TAIL = 300  # characters of a response that dapo reads
-DAPO_BOX_TAIL = 100  # and dapo_box
-TOLERANCE = 1e-4  # relative to the gold answer, arXiv 2506.01347's code
-VERIFY_SECONDS = 5.0  # for one comparison by math-verify
+DAPO_TAIL = 300  # `dapo` reads this many characters at the end of a response
+DAPO_BOX_TAIL = 100  # and `dapo_box` this many
+TOLERANCE = 1e-4  # relative to the gold answer, from arXiv 2506.01347's code
+VERIFY_SECONDS = 5.0  # time limit of one comparison by math-verify
 
-Extract = Callable[[str], str | None]  # response -> answer; None: there is none
-Equal = Callable[[str, str], bool]  # (answer, gold)
+Extract = Callable[[str], str | None]  # response -> its answer, or None
+Equal = Callable[[str, str], bool]  # (answer, gold) -> whether they are equal
 
 
 class Grader(NamedTuple):
-  """A way to judge responses."""
+  """How to extract an answer from a response and compare it with the gold."""
 
   extract: Extract
   equalities: Sequence[Equal]  # tried in this order, cheap ones first
-  spelling: Callable[[str], str] = normalise  # in which answers vote
+  spelling: Callable[[str], str] = normalise  # equal spellings vote together
 
 
-# -- taking the answer out of a response --------------------------------------
+# -- extracting the answer from a response ------------------------------------
 
 
 def dapo_answer(response: str) -> str | None:
-  """Returns what follows the last `Answer:` of the last 300 characters.
+  """Extract the text after the last `Answer:` of the last 300 characters.
 
-  Up to the end of its line, in any case; white space around the colon may be a
-  line break. DAPO, arXiv 2503.14476, its reward function.
+  The text ends with its line. The word may be in upper or lower case, and line
+  breaks are allowed around the colon. This is the rule of DAPO's reward
+  function, arXiv 2503.14476.
   """
-  found = re.findall(r"(?i)answer\s*:\s*([^\n]+)", response[-DAPO_TAIL:])
-  return (found[-1].strip() or None) if found else None
+  answers = re.findall(r"(?i)answer\s*:\s*([^\n]+)", response[-DAPO_TAIL:])
+  return (answers[-1].strip() or None) if answers else None
 
 
 def dapo_box(response: str) -> str | None:
-  r"""Returns the last \boxed{...} of the last 100 characters."""
+  r"""Extract the last \boxed{...} of the last 100 characters."""
   return boxed(response[-DAPO_BOX_TAIL:])
 
 
 def gsm8k_answer(response: str) -> str | None:
-  r"""Returns the last \boxed{...}, or else the last number.
+  r"""Extract the last \boxed{...}; without a box, extract the last number.
 
-  A box that was cut off is no answer, and no number replaces it.
+  If the last box was cut off, there is no answer, and no number replaces it.
   """
   if "\\boxed" in response:
     return boxed(response)
@@ -85,7 +89,7 @@ def gsm8k_answer(response: str) -> str | None:
 
 
 def last_number(response: str) -> str | None:
-  """Returns the last number in a text, without commas."""
+  """Extract the last number in a text, without commas."""
   last = None
   for match in _NUMBER_IN_TEXT.finditer(response):
     last = match[0]
@@ -93,11 +97,12 @@ def last_number(response: str) -> str | None:
 
 
 def qwen_answer(response: str) -> str | None:
-  r"""Returns a box, what follows "he answer is", or else the last number.
+  r"""Extract the last box, the text after "he answer is", or the last number.
 
-  The first line of it. An unclosed box gives all that follows, a box without
-  braces what stands before a dollar sign. Lenient: a response that was cut off
-  may be rewarded. Evaluation code of Qwen2.5-Math as in RLVR-Decomposed,
+  The first of these that exists is taken, and of it the first line. An unclosed
+  box extends to the end of the response, and a box without braces to the next
+  dollar sign. This is lenient: a response that was cut off may be rewarded. The
+  rules come from Qwen2.5-Math's evaluation code as used by RLVR-Decomposed,
   arXiv 2506.01347.
   """
   if "boxed" in response:
@@ -111,6 +116,7 @@ def qwen_answer(response: str) -> str | None:
 
 
 def _after_boxed(text: str) -> str:
+  """Return the inside of a box, given the text after the word `boxed`."""
   if not text.startswith("{"):
     return text.partition("$")[0]
   depth = 0
@@ -125,29 +131,32 @@ def _after_boxed(text: str) -> str:
 
 
 def integer(answer: str, gold: str) -> bool:
-  """Says whether both are the same integer, such as 025 and 25."""
+  """Return whether both are the same integer, such as 025 and 25."""
   value = normalise(answer)
   return bool(re.fullmatch("-?[0-9]+", value)) and value == normalise(gold)
 
 
 def numeric(*, tolerance: float = TOLERANCE, percent: bool = False) -> Equal:
-  """Makes an equality of numbers: decimals, fractions, powers of ten, percents.
+  """Build an equality of decimals, fractions, powers of ten and percentages.
 
       |answer - gold| <= tolerance |gold|
 
-  Deviation: a gold answer that is written as an integer wants that integer, for
-  9,999 is not 10,000.
+  Deviation: if the gold answer is written as an integer, only that integer is
+  right, because 9,999 is not 10,000.
 
   Args:
-    tolerance: relative to the gold answer.
-    percent: whether a hundredth or the hundredfold of the gold answer is right
-      too, as in the code of arXiv 2506.01347: 50 for 0.5, a false positive.
+    tolerance: the largest difference, relative to the gold answer, in [0, 1).
+    percent: whether a hundredth and a hundred times the gold answer are right
+      too, as in the code of arXiv 2506.01347. This accepts 50 for 0.5, which is
+      a false positive.
+
+  Returns:
+    An equality of (answer, gold).
 
   Raises:
     ValueError: the tolerance is out of range.
   """
-  if not 0 <= tolerance < 1:
-    raise ValueError(f"numeric.tolerance must lie in [0, 1), got {tolerance}")
+  require_in("numeric.tolerance", tolerance, "[0, 1)")
   scales = _PERCENT if percent else (Fraction(1),)
 
   def equal(answer: str, gold: str) -> bool:
@@ -161,7 +170,7 @@ _PERCENT = (Fraction(1), Fraction(1, 100), Fraction(100))
 
 
 def _near(answer: str, gold: str, tolerance: float, scales) -> bool:
-  """Says whether a number is near another, or near a multiple of it."""
+  """Return whether a number is near another one times any of some scales."""
   value, target = number(answer), number(gold)
   if value is None or target is None:
     return False
@@ -170,9 +179,10 @@ def _near(answer: str, gold: str, tolerance: float, scales) -> bool:
 
 
 def number(text: str) -> Fraction | None:
-  """Reads a decimal, a fraction of two, times a power of ten, or a percentage.
+  """Parse a number: a decimal or a fraction, a power of ten, a percentage.
 
-  None for all else, and for exponents of more than three digits.
+  Examples are 1.5, 1/2, 3e8, 3*10^8 and 50%. Returns None for any other text,
+  and for exponents of more than three digits.
   """
   text = normalise(text)
   if len(text) > MAX_LENGTH:
@@ -188,51 +198,56 @@ def number(text: str) -> Fraction | None:
   return value / 100 if percent else value
 
 
-def spelled(spelling: Callable[[str], str]) -> Equal:
-  """Makes an equality of two answers' spellings."""
+def same_spelling(spelling: Callable[[str], str]) -> Equal:
+  """Build the equality of answers that have the same spelling."""
   return lambda answer, gold: spelling(answer) == spelling(gold)
 
 
 def qwen(answer: str, gold: str) -> bool:
-  """Says whether two answers are equal by the rules of RLVR-Decomposed.
+  """Return whether two answers are equal by the rules of RLVR-Decomposed.
 
-  The same string but for case, the same number to 1e-4 or a hundredth or the
-  hundredfold of it, the same string without parentheses and braces, or tuples
-  whose members are equal.
+  They are equal if one of these holds: they are the same string apart from
+  case; they are the same number to a relative 1e-4, or one is 100 times the
+  other; they are the same string without parentheses and braces; they are
+  tuples with equal elements.
 
   Deviation: matrices and symbolic equality are left to math_verify.
   """
   a, b = (normalise_qwen(text).lower() for text in (answer, gold))
   bare = [re.sub(r"[(){}]", "", text) for text in (a, b)]
-  if a == b or _as_qwen(a, b) or (bare[0] == bare[1] and bare[0]):
+  if a == b or _near_qwen(a, b) or (bare[0] == bare[1] and bare[0]):
     return True
-  members = [_members(text) for text in (a, b)]
-  if not all(members) or len(members[0]) != len(members[1]):
+  tuples = [_elements(text) for text in (a, b)]
+  if not all(tuples) or len(tuples[0]) != len(tuples[1]):
     return False
-  return all(x == y or _as_qwen(x, y) for x, y in zip(*members, strict=True))
+  return all(x == y or _near_qwen(x, y) for x, y in zip(*tuples, strict=True))
 
 
-def _as_qwen(a: str, b: str) -> bool:
+def _near_qwen(a: str, b: str) -> bool:
   return _near(a, b, TOLERANCE, _PERCENT)
 
 
-def _members(text: str) -> list[str]:
+def _elements(text: str) -> list[str]:
+  """Split a tuple or an interval at its commas; [] for any other text."""
   if not re.fullmatch(r"[(\[].*[)\]]", text, re.DOTALL):
     return []
   return text[1:-1].split(",")
 
 
 def math_verify(*, size: int = 1, seconds: float = VERIFY_SECONDS) -> Equal:
-  """Makes an equality by the package math-verify, in processes of their own.
+  """Build the equality of the package math-verify, run in separate processes.
 
-  Gold answers and answers are read as LaTeX. Raises TimeoutError or WorkerError
-  where a comparison hangs or fails, which a verifier turns into a verdict. No
-  pair is compared twice while it is remembered, hanging ones included. The
-  package takes 50% for both 50 and 0.5, and drops units.
+  Answers and gold answers are read as LaTeX. The package accepts 50% for both
+  50 and 0.5, and ignores units.
 
   Args:
-    size: processes, which threads may share.
-    seconds: for one comparison.
+    size: the number of processes, which all threads share.
+    seconds: the time limit of one comparison.
+
+  Returns:
+    An equality of (answer, gold). It raises TimeoutError if a comparison hangs
+    and WorkerError if it fails; make_verifier turns both into verdicts. The
+    results of recent pairs, hanging ones included, are remembered.
 
   Raises:
     ValueError: the package is missing, or an argument is out of range.
@@ -262,10 +277,10 @@ def math_verify(*, size: int = 1, seconds: float = VERIFY_SECONDS) -> Equal:
   def equal(answer: str, gold: str) -> bool:
     if max(len(answer), len(gold)) > MAX_LENGTH:
       return False
-    found = outcome(answer, gold)
-    if isinstance(found, type):
-      raise found(f"math-verify gave no verdict on {answer[:80]!r}")
-    return found
+    result = outcome(answer, gold)
+    if isinstance(result, type):
+      raise result(f"math-verify gave no verdict on {answer[:80]!r}")
+    return result
 
   return equal
 
@@ -282,12 +297,13 @@ _DAPO_WORDS = (
 
 
 def normalise_dapo(answer: str) -> str:
-  r"""Rewrites an answer by DAPO's rules (arXiv 2503.14476; Minerva's before).
+  r"""Rewrite an answer by DAPO's rules (arXiv 2503.14476), after Minerva's.
 
-  What follows the last `=`; articles, spaces, units, degrees and quotes go,
-  wherever these letters stand; the first $...$ and the inside of \text and
-  \boxed replace what holds them; \frac12 and \sqrt2 get braces; commas between
-  digits go. Words may lose letters, on both sides alike.
+  Only the text after the last `=` is kept. Articles, spaces, units, degrees and
+  quotes are removed wherever their letters occur, so words may lose letters, in
+  answer and gold answer alike. If there is a $...$, only its inside is kept,
+  and so is the inside of \text and \boxed. \frac12 and \sqrt2 get braces.
+  Commas between digits are removed.
   """
   if len(answer) > MAX_LENGTH:
     return answer.strip()
@@ -313,11 +329,12 @@ def normalise_dapo(answer: str) -> str:
 
 
 def normalise_qwen(answer: str) -> str:
-  r"""Rewrites an answer by Qwen2.5-Math's rules, as RLVR-Decomposed uses them.
+  r"""Rewrite an answer by Qwen2.5-Math's rules, as RLVR-Decomposed uses them.
 
-  Line breaks, \!, \left, \right, \cdot, degrees, $, %, "and" and spaces go; so
-  do a unit in a \text at the end, zeros behind the point and an `x =` of one or
-  two letters; dfrac is frac; \frac12, \sqrt2 and 1/2 get braces.
+  Line breaks, \!, \left, \right, \cdot, degrees, $, %, "and" and spaces are
+  removed. So are a unit in a final \text, zeros after the decimal point, and an
+  `x =` with a name of one or two letters. dfrac becomes frac, and \frac12,
+  \sqrt2 and 1/2 get braces.
   """
   text = answer.strip()
   if len(text) > MAX_LENGTH:
@@ -364,7 +381,7 @@ GRADERS: dict[str, Callable[[], Grader]] = {
   "math_verify": lambda: Grader(boxed, (normalised, numeric(), math_verify())),
   "gsm8k": lambda: Grader(gsm8k_answer, (normalised, numeric())),
   "dapo": lambda: Grader(
-    dapo_answer, (spelled(normalise_dapo),), normalise_dapo
+    dapo_answer, (same_spelling(normalise_dapo),), normalise_dapo
   ),
   "dapo_box": lambda: Grader(dapo_box, (exact,), str.strip),
   "qwen": lambda: Grader(qwen_answer, (qwen,), normalise_qwen),
@@ -372,10 +389,10 @@ GRADERS: dict[str, Callable[[], Grader]] = {
 
 
 def make_grader(name: str) -> Grader:
-  """Makes one of GRADERS.
+  """Build the grader with a given name, a key of GRADERS.
 
   Raises:
-    ValueError: there is none of this name, or its package is missing.
+    ValueError: there is no grader with this name, or its package is missing.
   """
   if name not in GRADERS:
     raise ValueError(
@@ -385,11 +402,15 @@ def make_grader(name: str) -> Grader:
 
 
 def make_verifier(grader: Grader) -> Verifier:
-  """Makes verify(problem, response) of problems whose answer has 'gold'.
+  """Build the verifier of problems whose answer holds a list 'gold'.
 
-  An answer is right if it equals one of the gold answers. It never raises on a
-  str. Reasons: 'no answer', 'too long', 'timeout', 'failed', 'wrong',
-  'correct'.
+  Args:
+    grader: extracts and compares answers.
+
+  Returns:
+    verify(problem, response) -> Verdict, which no str makes raise. An answer is
+    right if it equals one of the gold answers. The reason is 'no answer',
+    'too long', 'timeout', 'failed', 'wrong' or 'correct'.
   """
 
   def verify(problem: Problem, response: str) -> Verdict:
@@ -407,7 +428,7 @@ def make_verifier(grader: Grader) -> Verifier:
 
 
 def _compare(answer: str, golds: Sequence[str], equalities) -> str:
-  """Returns the reason of a verdict: what the first success or failure says."""
+  """Compare an answer with the gold answers; return the verdict's reason."""
   reason = "wrong"
   for equal in equalities:
     for gold in golds:
@@ -421,6 +442,6 @@ def _compare(answer: str, golds: Sequence[str], equalities) -> str:
   return reason
 
 
-def equivalent(grader: Grader) -> Equal:
-  """Makes what says whether two answers mean the same, for clusters."""
+def make_equivalence(grader: Grader) -> Equal:
+  """Build the equivalence of two answers, for clusters: any equality holds."""
   return lambda a, b: any(equal(a, b) for equal in grader.equalities)

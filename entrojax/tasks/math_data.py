@@ -1,27 +1,29 @@
-r"""Local files of mathematics as a task: parquet, JSON lines or a JSON list.
+r"""A task that reads local files of mathematics (parquet or JSON).
 
-`make_task("math", folder)` reads `folder/train.parquet` (.jsonl, .json) for the
-split 'train'; of a single file, `make_task("math", "math500.jsonl")`, the
-splits are 'all', and 'train', 'validation' and 'test' cut by a hash of the
-question. `entrojax.prepare_data` makes a TFDS data set of either, which is a
-folder too. "math/dapo" is the same task with another grader: math_answers.py.
+`make_task("math", folder)` reads `folder/train.parquet` (or .jsonl, .json) for
+the split 'train'. `make_task("math", "math500.jsonl")` reads a single file; its
+splits are 'all', and 'train', 'validation' and 'test', into which a hash of the
+question divides it. `entrojax.prepare_data` turns either into a TFDS data set,
+whose folder can be given instead. "math/dapo" is the same task with another
+grader; see math_answers.py.
 
-The layouts of GSM8K, MATH, MATH-500, DAPO-Math-17k, DeepScaleR, AIME, AMC,
-Minerva, OlympiadBench, RLVR-Decomposed and rllm are told apart row by row, by
-the columns that are there; the first that is not null counts:
+The files of GSM8K, MATH, MATH-500, DAPO-Math-17k, DeepScaleR, AIME, AMC,
+Minerva, OlympiadBench, RLVR-Decomposed and rllm can be read as they are. Each
+field of a row comes from the first of these columns that exists and is not
+null:
 
     question   reward_model.ground_truth.question, extra_info.raw_problem,
-               extra_info.question, problem, question, or prompt: a text, or
-               messages, of which the user's are taken
+               extra_info.question, problem, question, prompt (a text, or a
+               list of messages, from which the user's are taken)
     gold       reward_model.ground_truth (a text, a number, a list, or a dict
-               with target), answer, final_answer, else out of solution: the
-               number after ####, or the last box
-    id         unique_id, id, idx, extra_info.index, or file and row
-    source     data_source, source, or the file's name
-    level      level: 5 or "Level 5"
+               with target), answer, final_answer, solution (the number after
+               ####, or the last box)
+    id         unique_id, id, idx, extra_info.index; otherwise file and row
+    source     data_source, source; otherwise the file's name
+    level      level, written 5 or "Level 5"
 
-A question loses DAPO's instruction, which its data set repeats in every prompt:
-the template of a run puts it on again, once.
+DAPO's data set repeats the same instruction in every prompt. It is removed from
+the question, because the prompt template of a run adds it again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +39,7 @@ from entrojax.answers.spelling import boxed
 from entrojax.tasks import files, math_answers
 from entrojax.types import Problem, Task
 
-Cells = dict[str, Any]  # of a row, by column, as JSON or parquet has them
+Cells = dict[str, Any]  # column -> value of a row, as JSON or parquet give it
 Message = Mapping[str, str]  # role, content
 
 
@@ -46,33 +48,33 @@ class Row(NamedTuple):
 
   id: str
   question: str  # without instructions
-  messages: tuple[Message, ...] | None  # as they are in the file
-  gold: tuple[str, ...]  # stripped, none empty; one of them is to be given
-  source: str  # the data set
-  level: int | None  # of difficulty, if the file has one
-  meta: Mapping[str, Any]  # the other columns but solution
+  messages: tuple[Message, ...] | None  # unchanged, if the file has messages
+  gold: tuple[str, ...]  # stripped, not empty; any one of them is right
+  source: str  # name of the data set
+  level: int | None  # difficulty, if the file has one
+  meta: Mapping[str, Any]  # the columns not used above, without solution
 
 
-class Loaded(NamedTuple):
-  """What a file holds, and what of it was left out."""
+class FileContents(NamedTuple):
+  """The rows of a file, and the number of rows that were left out."""
 
   rows: tuple[Row, ...]  # in the file's order
-  duplicates: int  # rows left out: their question stands in an earlier one
-  conflicts: int  # those of them whose gold answers differ from it
-  empty: int  # rows left out: they have no gold answer
+  duplicates: int  # rows left out because an earlier row has their question
+  conflicts: int  # duplicates whose gold answers differ from the earlier row's
+  empty: int  # rows left out because they have no gold answer
 
 
 class _ColumnError(ValueError):
-  """A column holds something else than it should."""
+  """The value of a column is malformed."""
 
 
 # -- reading ------------------------------------------------------------------
 
 
-def read(path: str | os.PathLike) -> Loaded:
-  """Reads a file.
+def read(path: str | os.PathLike) -> FileContents:
+  """Read a file; leave out rows with a repeated question or without an answer.
 
-  Questions that differ in white space only are the same.
+  Questions that differ only in white space count as the same.
 
   Raises:
     ValueError: a row is malformed; the message names file, row and column.
@@ -83,23 +85,23 @@ def read(path: str | os.PathLike) -> Loaded:
   for number, raw in files.rows(path):
     try:
       question, gold = _question(raw), _gold(raw)
-      same = same_question(question)
-      if gold and same not in rows:
+      key = question_key(question)
+      if gold and key not in rows:
         where = f"{path.stem}:{number}"
-        rows[same] = _row(raw, question, gold, where, path.stem)
+        rows[key] = _row(raw, question, gold, where, path.stem)
         continue
     except _ColumnError as error:
       raise ValueError(f"{path}: row {number}: column {error}") from error
     if gold:
       duplicates += 1
-      conflicts += rows[same].gold != gold
+      conflicts += rows[key].gold != gold
     else:
       empty += 1
-  return Loaded(tuple(rows.values()), duplicates, conflicts, empty)
+  return FileContents(tuple(rows.values()), duplicates, conflicts, empty)
 
 
-def same_question(question: str) -> str:
-  """Returns what is equal of two rows with the same question."""
+def question_key(question: str) -> str:
+  """Return a key that is equal for two spellings of the same question."""
   return " ".join(question.split())
 
 
@@ -129,12 +131,12 @@ _USED = frozenset(
 
 
 def _null(value: Any) -> bool:
-  """Says whether a cell is empty: tables write NaN for that."""
+  """Return whether a cell is empty; tables write NaN for empty cells."""
   return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _get(raw: Cells, column: str) -> Any:
-  """Returns a cell, 'a.b' of nested ones; None: it is not there, or empty."""
+  """Return a cell, with 'a.b' for nested dicts; None if missing or empty."""
   value: Any = raw
   for key in column.split("."):
     value = value.get(key) if isinstance(value, dict) else None
@@ -142,11 +144,13 @@ def _get(raw: Cells, column: str) -> Any:
 
 
 def _first(raw: Cells, *columns: str) -> Any:
+  """Return the first of some cells that is not empty, or None."""
   values = (_get(raw, column) for column in columns)
   return next((value for value in values if value is not None), None)
 
 
 def _question(raw: Cells) -> str:
+  """Read the question of a row, without DAPO's instruction."""
   columns = (
     "reward_model.ground_truth.question",
     "extra_info.raw_problem",
@@ -160,14 +164,14 @@ def _question(raw: Cells) -> str:
     if value is None:
       continue
     if column == "prompt" and isinstance(value, list):
-      said = _messages(raw) or ()
-      value = "\n\n".join(m["content"] for m in said if m["role"] == "user")
+      messages = _messages(raw) or ()
+      value = "\n\n".join(m["content"] for m in messages if m["role"] == "user")
     if not isinstance(value, str):
       raise _ColumnError(f"{column} is {value!r:.80}, not a text")
     value = without_instruction(value).strip()
     if not value:
       raise _ColumnError(f"{column} is empty")
-    context = _get(raw, "context")  # of OlympiadBench
+    context = _get(raw, "context")  # a column of OlympiadBench
     if isinstance(context, str) and column == "question":
       value = f"{context}\n\n{value}".strip()
     return value
@@ -175,7 +179,7 @@ def _question(raw: Cells) -> str:
 
 
 def without_instruction(prompt: str) -> str:
-  """Takes DAPO's first and last paragraph off a prompt, if they are there."""
+  """Remove DAPO's first and last paragraph from a prompt, if present."""
   first, _, rest = prompt.strip().partition("\n\n")
   question, _, last = rest.rpartition("\n\n")
   if (
@@ -188,6 +192,7 @@ def without_instruction(prompt: str) -> str:
 
 
 def _messages(raw: Cells) -> tuple[Message, ...] | None:
+  """Read the messages of a row, reduced to role and content; None without."""
   for column in ("prompt", "source_prompt"):
     value = _get(raw, column)
     if not isinstance(value, list):
@@ -209,7 +214,7 @@ def _messages(raw: Cells) -> tuple[Message, ...] | None:
 
 
 def _level(value: Any) -> int | None:
-  """Reads 5, 5.0 or "Level 5"; "Level ?" and other words are no level."""
+  """Parse 5, 5.0 or "Level 5"; None for any other text, such as "Level ?"."""
   text = "" if _null(value) else str(value)
   match = re.fullmatch(r"(?:level\s*)?([0-9]{1,4})(?:\.0)?", text.strip(), re.I)
   return int(match[1]) if match else None
@@ -219,7 +224,7 @@ def _level(value: Any) -> int | None:
 
 
 def _gold(raw: Cells) -> tuple[str, ...]:
-  """Returns the gold answers, of which a response has to give one."""
+  """Read the gold answers of a row; a right response gives one of them."""
   for column in ("reward_model.ground_truth", "answer", "final_answer"):
     value = _get(raw, column)
     if isinstance(value, dict):
@@ -232,19 +237,19 @@ def _gold(raw: Cells) -> tuple[str, ...]:
     texts = [_text(v, column) for v in values if not _null(v)]
     gold = tuple(text for text in texts if text)
     if raw.get("is_multiple_answer") is True and len(gold) > 1:
-      return (", ".join(gold),)  # all of them, not one
+      return (", ".join(gold),)  # a response must give all of them
     return gold
   solution = _get(raw, "solution")
   if isinstance(solution, str):
-    found = answer_of_solution(solution)
-    return (found,) if found else ()
+    answer = answer_of_solution(solution)
+    return (answer,) if answer else ()
   if not {"reward_model", "answer", "final_answer", "solution"} & set(raw):
     raise _ColumnError("answer is missing, and so is solution")
   return ()
 
 
 def _text(value: Any, column: str) -> str:
-  """Writes a gold answer; 142.0 is 142."""
+  """Convert a gold answer to text; 142.0 becomes 142."""
   if isinstance(value, str):
     if column == "answer" and "####" in value:
       return answer_of_solution(value) or ""
@@ -257,9 +262,10 @@ def _text(value: Any, column: str) -> str:
 
 
 def answer_of_solution(solution: str) -> str | None:
-  r"""Returns the number after the last ####, without commas, or the last box.
+  r"""Extract the number after the last ####, without commas, or the last box.
 
-  Of a solution, not of a response: \fbox{5} and \boxed 5 count as boxes.
+  This is for solutions in data sets, not for responses: \fbox{5} and \boxed 5
+  count as boxes too.
   """
   _, marks, after = solution.rpartition("####")
   if marks:
@@ -272,38 +278,40 @@ def answer_of_solution(solution: str) -> str | None:
 
 
 def problem(row: Row) -> Problem:
-  """Makes the problem of a row; its prompt is the question."""
+  """Build the problem of a row; its prompt is the question."""
   answer = {"gold": list(row.gold), "id": row.id, "source": row.source}
   return Problem(row.question, answer | {"level": row.level})
 
 
 class Splits:
-  """Reads splits: see this file's head.
+  """A callable that loads splits; the module's docstring describes them.
 
-  Tells what was left out, and how many problems a split shares with another
-  that was read before: a training set that contains the test set.
+  It warns if rows were left out, and if a split shares problems with another
+  one that was loaded before, as when a training set contains the test set.
   """
 
   def __init__(self, path: Path):
-    """Makes it of a file, or of a folder with a file for each split."""
+    """Build the loader of a file, or of a folder with a file for each split."""
     self._path = path
-    self._read = functools.cache(_told)
+    self._read = functools.cache(_read_and_warn)
     self._questions: dict[str, set[str]] = {}  # split -> its questions
 
   def __call__(self, split: str) -> tuple[Problem, ...]:
-    """Reads a split, 'train', or a part of one, 'train[100:200]'.
+    """Load a split, such as 'train', or a part of one, 'train[100:200]'.
 
     Raises:
-      ValueError: no such split, a malformed row, or no problem in it.
+      ValueError: there is no such split, a row is malformed, or the split holds
+        no problem.
     """
     name, part = files.parse_split(split)
     rows = self._rows(name)[part]
     if not rows:
       raise ValueError(f"split={split!r} of {self._path} holds no problem")
-    self._tell_shared(split, {same_question(row.question) for row in rows})
+    self._warn_of_shared(split, {question_key(row.question) for row in rows})
     return tuple(map(problem, rows))
 
   def _rows(self, name: str) -> Sequence[Row]:
+    """Return the rows of a whole split."""
     if self._path.is_dir():
       return self._read(files.find(self._path, name))
     rows = self._read(self._path)
@@ -316,7 +324,8 @@ class Splits:
       )
     return splits[name]
 
-  def _tell_shared(self, split: str, questions: set[str]) -> None:
+  def _warn_of_shared(self, split: str, questions: set[str]) -> None:
+    """Warn if a split shares questions with one that was loaded before."""
     for other, others in self._questions.items():
       shared = len(questions & others)
       if shared and other != split:
@@ -329,8 +338,8 @@ class Splits:
 
 
 def split_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
-  """Cuts the rows of a file into splits by the hash of the question."""
-  from entrojax.tasks.builder import split_problems  # takes a second
+  """Divide the rows of a file into splits by the hash of the question."""
+  from entrojax.tasks.builder import split_problems  # the import takes a second
 
   splits = split_problems(Problem(row.question, {"row": row}) for row in rows)
   return {
@@ -339,9 +348,9 @@ def split_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
   }
 
 
-def left_out(loaded: Loaded) -> str:
-  """Says how many rows of a file were left out and why; '' for none."""
-  _, duplicates, conflicts, empty = loaded
+def describe_left_out(contents: FileContents) -> str:
+  """Describe how many rows of a file were left out and why; '' if none were."""
+  _, duplicates, conflicts, empty = contents
   counts = {
     f"{duplicates} with the question of an earlier one ({conflicts} of them "
     "with another answer)": duplicates,
@@ -350,13 +359,13 @@ def left_out(loaded: Loaded) -> str:
   return ", ".join(text for text, count in counts.items() if count)
 
 
-def _told(path: Path) -> tuple[Row, ...]:
-  """Reads a file and tells what was left out."""
-  loaded = read(path)
-  told = left_out(loaded)
-  if told:
-    warnings.warn(f"{path}: left out rows: {told}", stacklevel=4)
-  return loaded.rows
+def _read_and_warn(path: Path) -> tuple[Row, ...]:
+  """Read the rows of a file and warn if some were left out."""
+  contents = read(path)
+  left_out = describe_left_out(contents)
+  if left_out:
+    warnings.warn(f"{path}: left out rows: {left_out}", stacklevel=4)
+  return contents.rows
 
 
 def task(
@@ -365,30 +374,32 @@ def task(
   *,
   grader: str = "boxed",
 ) -> Task:
-  """Makes the task of a file, a folder of files or a prepared data set.
+  """Build the task of a file, a folder of files or a prepared data set.
 
   Args:
-    path: of it.
-    difficulty: 1, for a file holds problems of the difficulty it was made with.
-    grader: one of math_answers.GRADERS.
+    path: the file or folder; see this module's docstring.
+    difficulty: must be 1, because files have no levels.
+    grader: a key of math_answers.GRADERS.
 
   Raises:
-    ValueError: there is no such file, or grader, or a difficulty is given.
+    ValueError: there is no such file or grader, or the difficulty is not 1.
   """
   if path is None:
-    raise ValueError("task.data_dir is not set: the folder of the math files")
+    raise ValueError(
+      "task.data_dir is not set; it must be the file or folder of the problems"
+    )
   if difficulty != 1:
     raise ValueError(
-      f"task.difficulty must be 1 for math, got {difficulty}: its files hold "
-      "problems of the difficulty they were made with"
+      f"task.difficulty must be 1 for math, got {difficulty}: its files have a "
+      "fixed difficulty"
     )
   path = Path(path).expanduser()
   if not path.exists():
     raise ValueError(f"task.data_dir={str(path)!r} does not exist")
-  made = math_answers.make_grader(grader)
+  rules = math_answers.make_grader(grader)
   return Task(
     name="math",
     load=files.stored_loader(path, "math") or Splits(path),
-    verify=math_answers.make_verifier(made),
-    equivalent=math_answers.equivalent(made),
+    verify=math_answers.make_verifier(rules),
+    equivalent=math_answers.make_equivalence(rules),
   )

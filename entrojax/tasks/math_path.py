@@ -1,8 +1,8 @@
-"""Math path: put digits for question marks so that an equation holds.
+"""Math path: replace question marks by digits so that an equation holds.
 
-Prompt `?4+3*?=29:`; a right response is the whole equation, `14+3*5=29`, and
-nothing else; any digits that make it true will do, but no number of several
-digits may begin with 0. Products go before sums.
+For the prompt `?4+3*?=29:` a right response is the whole equation, `14+3*5=29`,
+and nothing else. All digits that make it true are right, but a number of
+several digits must not begin with 0. Products are evaluated before sums.
 """
 
 import itertools
@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 CHARACTERS = "0123456789+-*=?: "
@@ -28,13 +28,14 @@ LEVELS = (
 def generate(
   rng: np.random.Generator, *, numbers: int, largest: int, hidden: int
 ) -> Problem:
-  """Draws an equation.
+  """Draw an equation with hidden digits.
 
   Args:
-    rng: consumed.
-    numbers: on its left side.
-    largest: they lie between 1 and this, at most 99.
-    hidden: digits, anywhere in the equation; fewer if it has fewer.
+    rng: the source of randomness; it is advanced.
+    numbers: the number of numbers on the left side.
+    largest: these lie between 1 and this, which is at most 99.
+    hidden: the number of hidden digits, on either side; all digits are hidden
+      if the equation has fewer.
   """
   while True:
     left = str(rng.integers(1, largest + 1))
@@ -52,7 +53,7 @@ def generate(
 
 
 def _value(expression: str) -> int:
-  """Evaluates sums of products, the second part of the shape already known."""
+  """Evaluate a sum of products of integers, such as 14+3*5."""
   total = 0
   for sign, product in re.findall(r"([+-]?)([0-9*]+)", expression):
     value = math.prod(int(number) for number in product.split("*"))
@@ -61,11 +62,11 @@ def _value(expression: str) -> int:
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response; never raises on a str.
+  """Verify a response; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable' (another shape than the prompt's, or a
-  leading 0), 'changed a given', 'not equal', 'correct'; the first that holds.
-  Spaces are allowed at both ends.
+  Spaces at both ends are ignored. The reason is the first of these that holds:
+  'too long', 'unparseable' (the shape differs from the prompt's, or a number
+  begins with 0), 'changed a given', 'not equal', 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -84,12 +85,17 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 def _shape(text: str) -> str:
-  """Returns text with '0' for each digit."""
+  """Replace each digit of a text by '0'."""
   return re.sub("[0-9]", "0", text)
 
 
 def solutions(problem: Problem) -> list[str]:
-  """Returns all right responses, sorted; beyond 2 hidden digits one alone."""
+  """List right responses.
+
+  Returns:
+    All of them, sorted, if at most 2 digits are hidden; otherwise the one that
+    the problem was made from.
+  """
   puzzle, solution = problem.answer["puzzle"], problem.answer["solution"]
   hidden = puzzle.count("?")
   if hidden > 2:
@@ -103,7 +109,7 @@ def solutions(problem: Problem) -> list[str]:
 FAMILY = Family(
   "math_path",
   LEVELS,
-  sampled(generate),
+  problem_source(generate),
   verify,
   CHARACTERS,
   solutions=solutions,

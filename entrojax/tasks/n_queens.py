@@ -1,8 +1,9 @@
 """N queens: place one queen in each row so that none attacks another.
 
-Prompt `1...6...:`, for each row the column of its queen, '.' = not placed yet.
-A right response gives all columns, `15863724`, keeps the queens that stand, and
-is nothing else; any that obeys the rules will do.
+The prompt `1...6...:` gives for each row the column of its queen, with '.' for
+a queen that is not placed yet. A right response gives all columns, `15863724`,
+and nothing else. It keeps the queens that are placed; every placement that
+obeys the rules is right.
 """
 
 import functools
@@ -10,7 +11,7 @@ import functools
 import numpy as np
 
 from entrojax.tasks.grids import DIGITS, keeps_givens
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 CHARACTERS = "123456789.: "
@@ -25,12 +26,12 @@ LEVELS = (
 
 
 def generate(rng: np.random.Generator, *, size: int, missing: int) -> Problem:
-  """Draws a board.
+  """Draw a board.
 
   Args:
-    rng: consumed.
-    size: rows and columns, 4 to 9.
-    missing: queens to place.
+    rng: the source of randomness; it is advanced.
+    size: the number of rows and of columns, 4 to 9.
+    missing: the number of queens to place.
   """
   solutions = _solutions(size)
   solution = solutions[rng.integers(len(solutions))]
@@ -43,7 +44,7 @@ def generate(rng: np.random.Generator, *, size: int, missing: int) -> Problem:
 
 @functools.lru_cache
 def _solutions(size: int, placed: str = "") -> list[str]:
-  """Returns every solution that begins with the rows placed, in order."""
+  """List every solution that begins with the placed rows, sorted."""
   if len(placed) == size:
     return [placed]
   return [
@@ -55,7 +56,7 @@ def _solutions(size: int, placed: str = "") -> list[str]:
 
 
 def _is_safe(columns: str) -> bool:
-  """Says whether no two queens share a column or a diagonal."""
+  """Return whether no two queens share a column or a diagonal."""
   numbers = [int(column) for column in columns]
   return all(
     len({column + slope * row for row, column in enumerate(numbers)})
@@ -65,10 +66,10 @@ def _is_safe(columns: str) -> bool:
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response by the rules; never raises on a str.
+  """Verify a response by the rules; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'moved a queen', 'attack', 'correct'; the
-  first that holds. Spaces are allowed at both ends.
+  Spaces at both ends are ignored. The reason is the first of these that holds:
+  'too long', 'unparseable', 'moved a queen', 'attack', 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -84,7 +85,7 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 def solutions(problem: Problem) -> list[str]:
-  """Returns all right responses, sorted."""
+  """List all right responses, sorted."""
   puzzle = problem.answer["puzzle"]
   return [s for s in _solutions(len(puzzle)) if keeps_givens(puzzle, s)]
 
@@ -92,7 +93,7 @@ def solutions(problem: Problem) -> list[str]:
 FAMILY = Family(
   "n_queens",
   LEVELS,
-  sampled(generate),
+  problem_source(generate),
   verify,
   CHARACTERS,
   solutions=solutions,

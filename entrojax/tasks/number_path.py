@@ -1,8 +1,9 @@
-"""Number path (Numbrix): a path through a square visits every cell once.
+"""Number path (Numbrix): number a path that visits every cell of a square once.
 
-Prompt `1 . ./. 5 ./7 . .:`, rows from the top; fill in 1, 2, 3, ... so that
-each number shares a side with the next. A right response is the full square,
-`1 2 3/6 5 4/7 8 9`, and nothing else; any that obeys the rules will do.
+The prompt `1 . ./. 5 ./7 . .:` lists the rows from the top, with '.' for an
+empty cell. Fill in 1, 2, 3, ... so that each number shares a side with the
+next. A right response is the full square, `1 2 3/6 5 4/7 8 9`, and nothing
+else; every square that obeys the rules is right.
 """
 
 import functools
@@ -10,7 +11,7 @@ import itertools
 
 import numpy as np
 
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 CHARACTERS = "0123456789./: "
@@ -28,12 +29,12 @@ Cell = tuple[int, int]  # row, column
 
 
 def generate(rng: np.random.Generator, *, size: int, empty: int) -> Problem:
-  """Draws a puzzle.
+  """Draw a puzzle.
 
   Args:
-    rng: consumed.
-    size: rows, 2 to 9.
-    empty: cells to fill.
+    rng: the source of randomness; it is advanced.
+    size: the number of rows, 2 to 9.
+    empty: the number of cells to fill.
   """
   path = _random_path(rng, size)
   order = {cell: str(i + 1) for i, cell in enumerate(path)}
@@ -41,18 +42,19 @@ def generate(rng: np.random.Generator, *, size: int, empty: int) -> Problem:
   puzzle = solution.copy()
   for cell in rng.choice(size * size, size=empty, replace=False):
     puzzle[cell] = "."
-  answer = {"puzzle": _written(puzzle), "solution": _written(solution)}
+  answer = {"puzzle": _write(puzzle), "solution": _write(solution)}
   return Problem(f"{answer['puzzle']}:", answer)
 
 
-def _written(cells: list[str]) -> str:
+def _write(cells: list[str]) -> str:
+  """Write the cells of a square, row by row, as in a prompt."""
   size = round(len(cells) ** 0.5)
   rows = [cells[i : i + size] for i in range(0, len(cells), size)]
   return "/".join(" ".join(row) for row in rows)
 
 
 def _random_path(rng: np.random.Generator, size: int) -> list[Cell]:
-  """Draws a path by moves that rewire one end of it, from a snake on."""
+  """Draw a path: start from a snake, then rewire one end of it many times."""
   path = [
     (i, j if i % 2 == 0 else size - 1 - j)
     for i in range(size)
@@ -71,11 +73,11 @@ def _random_path(rng: np.random.Generator, size: int) -> list[Cell]:
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response by the rules; never raises on a str.
+  """Verify a response by the rules; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'changed a given', 'wrong numbers',
-  'broken path', 'correct'; the first that holds. Spaces are allowed at both
-  ends.
+  Spaces at both ends are ignored. The reason is the first of these that holds:
+  'too long', 'unparseable', 'changed a given', 'wrong numbers', 'broken path',
+  'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -83,16 +85,16 @@ def verify(problem: Problem, response: str) -> Verdict:
   size = len(puzzle)
   text = response.strip(" ")
   rows = [row.split(" ") for row in text.split("/")]
-  known = {str(n) for n in range(1, size * size + 1)}
+  numbers = {str(n) for n in range(1, size * size + 1)}
   if len(rows) != size or any(
-    len(row) != size or not set(row) <= known for row in rows
+    len(row) != size or not set(row) <= numbers for row in rows
   ):
     return Verdict(0.0, "unparseable", None)
   cells = [cell for row in rows for cell in row]
   givens = [cell for row in puzzle for cell in row]
   if any(g not in (".", c) for g, c in zip(givens, cells, strict=True)):
     return Verdict(0.0, "changed a given", text)
-  if set(cells) != known:
+  if set(cells) != numbers:
     return Verdict(0.0, "wrong numbers", text)
   if not _is_path(cells, size):
     return Verdict(0.0, "broken path", text)
@@ -100,7 +102,7 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 def _is_path(cells: list[str], size: int) -> bool:
-  """Says whether each number shares a side with the next."""
+  """Return whether each number shares a side with the next."""
   places = sorted(range(len(cells)), key=lambda i: int(cells[i]))
   return all(
     abs(x // size - y // size) + abs(x % size - y % size) == 1
@@ -109,12 +111,17 @@ def _is_path(cells: list[str], size: int) -> bool:
 
 
 def solutions(problem: Problem) -> list[str]:
-  """Returns all right responses of 3 rows; of more the one it was made from."""
+  """List right responses.
+
+  Returns:
+    All of them for a square of 3 rows; for larger squares the one that the
+    problem was made from.
+  """
   puzzle = problem.answer["puzzle"].replace("/", " ").split(" ")
   if len(puzzle) > 9:
     return [problem.answer["solution"]]
   return [
-    _written(cells)
+    _write(cells)
     for cells in _all_paths(round(len(puzzle) ** 0.5))
     if all(g in (".", c) for g, c in zip(puzzle, cells, strict=True))
   ]
@@ -122,7 +129,7 @@ def solutions(problem: Problem) -> list[str]:
 
 @functools.cache
 def _all_paths(size: int) -> list[list[str]]:
-  """Returns the cells of every full square, rows from the top."""
+  """List the cells of every full square that is a path, row by row."""
   numbers = [str(i + 1) for i in range(size * size)]
   return [
     list(cells)
@@ -134,7 +141,7 @@ def _all_paths(size: int) -> list[list[str]]:
 FAMILY = Family(
   "number_path",
   LEVELS,
-  sampled(generate),
+  problem_source(generate),
   verify,
   CHARACTERS,
   solutions=solutions,

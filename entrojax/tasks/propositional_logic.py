@@ -1,14 +1,15 @@
 """Propositional logic: find truth values that make every formula true.
 
-Prompt `A|~B;C>(A&D);B=~C:`, where ~ & | > = are not, and, or, implies, if and
-only if. A right response gives a value to each variable in order, `TFTF`, and
-nothing else; any model of the formulas will do.
+In the prompt `A|~B;C>(A&D);B=~C:` the signs ~ & | > = stand for not, and, or,
+implies, if and only if. A right response gives each variable a value, in order:
+`TFTF`, and nothing else. Every assignment that makes all formulas true is
+right. Such an assignment is called a model of the formulas.
 """
 
 import numpy as np
 
 from entrojax.tasks import formulas
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 CHARACTERS = formulas.NAMES + "TF~&|>=():; "
@@ -26,38 +27,40 @@ LEVELS = (
 def generate(
   rng: np.random.Generator, *, variables: int, depth: int, most_models: int
 ) -> Problem:
-  """Draws formulas, each one ruling out some models, until few are left.
+  """Draw formulas that each rule out some models, until few models remain.
 
   Args:
-    rng: consumed.
-    variables: A, B, ...; 2 to 8, each in some formula.
-    depth: nested operations of a formula.
-    most_models: right responses, at most; at least 1.
+    rng: the source of randomness; it is advanced.
+    variables: the number of variables A, B, ..., 2 to 8; each occurs in some
+      formula.
+    depth: the most nested operations in a formula.
+    most_models: there are at most this many right responses, and at least 1.
   """
-  table = (1 << (1 << variables)) - 1  # no formula yet: all are models
-  written: list[str] = []
-  while table.bit_count() > most_models or not _all_named(written, variables):
+  table = (1 << (1 << variables)) - 1  # without a formula all are models
+  texts: list[str] = []
+  while table.bit_count() > most_models or not _name_all(texts, variables):
     formula = formulas.random_formula(rng, variables, depth)
-    left = table & formulas.truth_table(formula, variables)
-    few = table.bit_count() <= most_models  # then only variables are missing
-    if left and (few or left != table):
-      table = left
-      written.append(formulas.write(formula))
+    remaining = table & formulas.truth_table(formula, variables)
+    few = table.bit_count() <= most_models  # only variables are missing
+    if remaining and (few or remaining != table):
+      table = remaining
+      texts.append(formulas.write(formula))
   models = formulas.models(table, variables)
   answer = {"models": models, "solution": models[rng.integers(len(models))]}
-  return Problem(f"{';'.join(written)}:", answer)
+  return Problem(f"{';'.join(texts)}:", answer)
 
 
-def _all_named(written: list[str], variables: int) -> bool:
-  text = "".join(written)
+def _name_all(texts: list[str], variables: int) -> bool:
+  """Return whether every variable occurs in some formula."""
+  text = "".join(texts)
   return all(name in text for name in formulas.NAMES[:variables])
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response; never raises on a str.
+  """Verify a response; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'breaks a formula', 'correct'. Spaces are
-  allowed at both ends.
+  Spaces at both ends are ignored. The reason is 'too long', 'unparseable',
+  'breaks a formula' or 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -73,7 +76,7 @@ def verify(problem: Problem, response: str) -> Verdict:
 FAMILY = Family(
   "propositional_logic",
   LEVELS,
-  sampled(generate),
+  problem_source(generate),
   verify,
   CHARACTERS,
   solutions=lambda problem: problem.answer["models"],

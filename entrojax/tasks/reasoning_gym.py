@@ -1,19 +1,23 @@
-"""Tasks of the package reasoning-gym behind our interface, judged 0 or 1.
+"""Tasks of the package reasoning-gym, with rewards of 0 or 1.
 
 `make_task("reasoning_gym/chain_sum", difficulty=2)` draws problems of that
-family at the second level of its curriculum and writes them once, each with its
-whole entry in JSON, with the builder of all tasks. The package is optional:
-`pip install 'entrojax[reasoning-gym]'`.
+family at the second level of its curriculum. They are written to disk once,
+each with its whole entry in JSON, by the builder that all tasks share
+(builder.py). The package is optional: `pip install 'entrojax[reasoning-gym]'`.
 
-The package gives partial credit: a long answer that contains the right one, or
-a grid with one wrong cell in a hundred, scores 0.99 and more, and some scorers
-accept "nan", or anything. Here a response is right if it equals the entry's own
-answer, spaces aside; in the families of SCORED, where several answers or forms
-of one are right, if the package's scorer gives 1 up to rounding. Entries whose
-own answer is not right are left out. If a response has an <answer> tag the last
-one is judged, as the package's prompts ask, else the whole response.
+The package gives partial credit. A long answer that contains the right one, or
+a grid with one wrong cell in a hundred, scores 0.99 or more, and some scorers
+accept "nan", or anything. Here a response is right if it equals the answer in
+the entry, apart from spaces. In some families several answers, or several forms
+of one answer, are right: in these, listed in SCORED, a response is right if the
+package's scorer gives 1 up to rounding. Entries whose own answer is not right
+by these rules are left out.
 
-Deviation: a threshold of 0.99 on every score would accept such answers.
+If a response holds an <answer> tag, as the package's prompts ask for, only the
+text in the last such tag is verified; otherwise the whole response is.
+
+Deviation: the package's score is not thresholded at 0.99 for every family,
+because that would accept the wrong answers described above.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,11 +33,12 @@ from entrojax.tasks import builder
 from entrojax.types import Family, Problem, Task, Verdict, Verifier
 
 PREFIX = "reasoning_gym/"
-NUM_ENTRIES = 2_048  # drawn for a level, before copies are left out
-RIGHT = 1 - 1e-6  # the least score of a right answer
+NUM_ENTRIES = 2_048  # entries drawn for a level, before copies are left out
+RIGHT = 1 - 1e-6  # the lowest score of a right answer
 
-# Several answers or forms are right, and the scorer of version 0.1.25 was read:
-# it evaluates nothing, ends soon, and gives 1 to right answers alone.
+# In these families several answers or forms of one answer are right. The source
+# of their scorers was checked in version 0.1.25: they evaluate nothing that a
+# model writes, end soon, and give 1 to right answers only.
 SCORED = frozenset(
   {
     "advanced_geometry",
@@ -76,17 +81,17 @@ REFUSED = {
 
 
 def task(name: str, data_dir, difficulty: int) -> Task:
-  """Makes the task of one of the package's families.
+  """Build the task of one of the package's families.
 
   Args:
-    name: of the family in the package, such as 'chain_sum'.
-    data_dir: see builder.load.
-    difficulty: the level of its curriculum, from 1; the only one, 1, of a
-      family without a curriculum.
+    name: the package's name of the family, such as 'chain_sum'.
+    data_dir: the folder in which data sets are kept; see builder.load.
+    difficulty: the level of the family's curriculum, from 1; a family without a
+      curriculum has only level 1.
 
   Raises:
-    ValueError: the package is missing, or has no such family or level, or it
-      is one of REFUSED.
+    ValueError: the package is missing, it has no such family or level, or the
+      family is one of REFUSED.
   """
   gym = _package()
   if name in REFUSED:
@@ -116,6 +121,7 @@ def task(name: str, data_dir, difficulty: int) -> Task:
 
 
 def _package():
+  """Import reasoning-gym."""
   try:
     return importlib.import_module("reasoning_gym")
   except ImportError as error:
@@ -126,6 +132,7 @@ def _package():
 
 
 def _num_levels(gym, name: str) -> int:
+  """Return the number of levels of a family's curriculum; 1 without one."""
   if not gym.factory.has_curriculum(name):
     return 1
   attributes = gym.factory.create_curriculum(name).attributes.values()
@@ -133,7 +140,7 @@ def _num_levels(gym, name: str) -> int:
 
 
 def _dataset(gym, name: str, difficulty: int):
-  """Makes the package's data set of a level; item i is a function of i."""
+  """Build the package's data set of a level; item i depends on i alone."""
   settings: dict[str, Any] = {"seed": 0, "size": NUM_ENTRIES}
   if not gym.factory.has_curriculum(name):
     return gym.create_dataset(name, **settings)
@@ -150,10 +157,10 @@ def _dataset(gym, name: str, difficulty: int):
 
 
 def _problems(dataset, verify: Verifier) -> Iterator[Problem]:
-  """Yields entries that survive JSON and whose own answer is right."""
+  """Yield the problems of all distinct entries whose own answer is right."""
   prompts: set[str] = set()
   for index in range(len(dataset)):
-    entry = json.loads(json.dumps(dict(dataset[index]), default=_plain))
+    entry = json.loads(json.dumps(dict(dataset[index]), default=_to_json))
     problem = Problem(entry["question"], entry)
     if problem.prompt in prompts or not isinstance(entry["answer"], str):
       continue
@@ -162,39 +169,45 @@ def _problems(dataset, verify: Verifier) -> Iterator[Problem]:
       yield problem
 
 
-def _plain(value):
-  """Returns what JSON can write in place of what it cannot."""
+def _to_json(value):
+  """Convert a value that JSON cannot write to one that it can."""
   if isinstance(value, np.generic | np.ndarray):
     return value.tolist()
   return sorted(value) if isinstance(value, set | frozenset) else str(value)
 
 
 def equality(answer: str, entry: Mapping[str, Any]) -> float:
-  """Scores 1 if the answer is the entry's own, spaces in its lines aside."""
+  """Score 1 if the lines equal the entry's answer apart from spaces, else 0."""
   return float(_words(answer) == _words(entry["answer"]))
 
 
 def _words(text: str) -> list[list[str]]:
+  """Split a text into lines, and the lines into words."""
   return [line.split() for line in text.strip().splitlines()]
 
 
 def make_verifier(scorer: Callable[..., float]) -> Verifier:
-  """Makes verify(problem, response) from scorer(answer=, entry=).
+  """Build a verifier from one of the package's scorers.
 
-  It never raises on a str. Reasons: 'too long', 'empty', 'scorer failed',
-  'wrong', 'correct'.
+  Args:
+    scorer: (answer=text, entry=dict) -> score; a right answer scores at least
+      RIGHT.
+
+  Returns:
+    verify(problem, response) -> Verdict, which no str makes raise. The reason
+    is 'too long', 'empty', 'scorer failed', 'wrong' or 'correct'.
   """
 
   def verify(problem: Problem, response: str) -> Verdict:
     entry = problem.answer
-    text = tagged(response).strip()
+    text = answer_text(response).strip()
     if len(text) > 1_000 + 2 * len(entry["answer"]):
       return Verdict(0.0, "too long", None)
     if not text:
       return Verdict(0.0, "empty", None)
     try:
       score = float(scorer(answer=text, entry=dict(entry)))
-    except Exception:  # a scorer meets whatever a model writes
+    except Exception:  # the text is arbitrary, and scorers are not robust
       return Verdict(0.0, "scorer failed", text)
     if not score >= RIGHT:  # NaN included
       return Verdict(0.0, "wrong", text)
@@ -203,8 +216,8 @@ def make_verifier(scorer: Callable[..., float]) -> Verifier:
   return verify
 
 
-def tagged(response: str) -> str:
-  """Returns the text of the last closed <answer> tag; else all of it."""
+def answer_text(response: str) -> str:
+  """Return the text in the last closed <answer> tag, or the whole response."""
   before, closing, _ = response.rpartition("</answer>")
   if not closing:
     return response

@@ -1,4 +1,9 @@
-"""Problems drawn one by one: a function of (seed, index) and the level."""
+"""Random problems: each one is a pure function of (seed, index) and the level.
+
+A family's module writes `generate(rng, **level)`, which draws one problem.
+`problem_source` turns it into the sequence of distinct problems from which a
+data set is made.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -6,29 +11,43 @@ import numpy as np
 
 from entrojax.types import Problem
 
-NUM_PROBLEMS = (
-  9_216  # prompts of a level: 8,192 to train on, twice 512 held out
-)
-_DRAWS_PER_PROBLEM = 2  # at most; a level with few problems ends with fewer
+# prompts per level: 8,192 for training, 512 each for validation and test
+NUM_PROBLEMS = 9_216
+# at most this many draws per problem, so that a level with few distinct
+# problems ends
+_DRAWS_PER_PROBLEM = 2
 
 Generate = Callable[..., Problem]  # (rng, **level) -> a solvable problem
 
 
 def draw(generate: Generate, *, seed: int, index: int, **level) -> Problem:
-  """Returns the problem of (seed, index) at a level."""
+  """Draw the problem with a given seed and index at a level.
+
+  Args:
+    generate: draws one problem from a random number generator.
+    seed: shared by all problems of a data set.
+    index: number of the draw, from 0.
+    **level: the level's arguments for `generate`; they seed the draw, too.
+  """
   rng = np.random.default_rng([seed, index, *level.values()])
   return generate(rng, **level)
 
 
-def sampled(
+def problem_source(
   generate: Generate, *, num_problems: int = NUM_PROBLEMS, seed: int = 0
 ) -> Callable[..., Iterator[Problem]]:
-  """Makes problems(**level): draws 0, 1, 2, ... without repeated prompts.
+  """Build problems(**level), which yields draws 0, 1, 2, ... of a level.
+
+  A draw whose prompt has occurred before is left out.
 
   Args:
-    generate: draws one problem.
-    num_problems: how many prompts to stop at.
-    seed: of all draws.
+    generate: draws one problem from a random number generator.
+    num_problems: the number of distinct prompts after which to stop.
+    seed: shared by all draws.
+
+  Returns:
+    A function from a level's arguments to an iterator of problems with distinct
+    prompts; it yields fewer than num_problems if the level has too few.
   """
 
   def problems(**level) -> Iterator[Problem]:

@@ -1,8 +1,9 @@
 """Sudoku: fill a square so that no row, column or box repeats a digit.
 
-Prompt `1.3./..2./2.../...2:`, rows from the top, '.' = empty; a right response
-is the full square, `1234/3421/2143/4312`, and nothing else. A puzzle may have
-several solutions: each is right. Boxes are 2 x 2 of 4 rows, 3 x 3 of 9.
+The prompt `1.3./..2./2.../...2:` lists the rows from the top, with '.' for an
+empty cell. A right response is the full square, `1234/3421/2143/4312`, and
+nothing else. A puzzle may have several solutions, and each is right. Boxes are
+2 x 2 cells in a square of 4 rows and 3 x 3 cells in a square of 9 rows.
 """
 
 import math
@@ -10,7 +11,7 @@ import math
 import numpy as np
 
 from entrojax.tasks import grids
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 MAX_RESPONSE_LENGTH = 128  # characters
@@ -28,24 +29,24 @@ LEVELS = (
 
 
 def generate(rng: np.random.Generator, *, size: int, empty: int) -> Problem:
-  """Draws a puzzle.
+  """Draw a puzzle.
 
   Args:
-    rng: consumed.
-    size: rows, 4 or 9.
-    empty: cells to fill.
+    rng: the source of randomness; it is advanced.
+    size: the number of rows, 4 or 9.
+    empty: the number of cells to fill.
   """
   rows = grids.random_square(rng, size, math.isqrt(size))
   solution = "/".join(rows)
-  puzzle = grids.erased(rng, solution, empty)
+  puzzle = grids.erase(rng, solution, empty)
   return Problem(f"{puzzle}:", {"puzzle": puzzle, "solution": solution})
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response by the rules; never raises on a str.
+  """Verify a response by the rules; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'changed a given', 'repeats a digit',
-  'correct'; the first that holds. Spaces are allowed at both ends.
+  Spaces at both ends are ignored. The reason is the first of these that holds:
+  'too long', 'unparseable', 'changed a given', 'repeats a digit', 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -64,11 +65,21 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 def solutions(problem: Problem) -> list[str]:
-  """Returns all right responses of 4 rows; of 9 the one it was made from."""
+  """List right responses.
+
+  Returns:
+    All of them, sorted, for a square of 4 rows; for 9 rows the one that the
+    problem was made from.
+  """
   puzzle, solution = problem.answer["puzzle"], problem.answer["solution"]
   return grids.completions(puzzle, solution, math.isqrt(puzzle.index("/")))
 
 
 FAMILY = Family(
-  "sudoku", LEVELS, sampled(generate), verify, CHARACTERS, solutions=solutions
+  "sudoku",
+  LEVELS,
+  problem_source(generate),
+  verify,
+  CHARACTERS,
+  solutions=solutions,
 )

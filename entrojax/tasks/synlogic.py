@@ -1,17 +1,22 @@
-"""SynLogic's own files (arXiv 2505.19641) as a task: parquet or jsonl.
+"""A task that reads SynLogic's own files (arXiv 2505.19641), parquet or jsonl.
 
-`make_task("synlogic", folder)` reads `folder/train.parquet` for the split
-'train', or train.jsonl. Of a row these columns count: `data_source`, the task's
-key; `prompt`, a list of messages with role and content; and `extra_info`, whose
-`game_data_str` is the game in JSON with `question`, `answer` and `metadata`.
-Prompts are the contents of the messages, joined by empty lines.
+`make_task("synlogic", folder)` reads `folder/train.parquet` or
+`folder/train.jsonl` for the split 'train'. These columns of a row are used:
 
-Responses are free text that ends in an answer of the form which the prompt asks
-for: it is taken out as SynLogic's verifiers do, always the last one, and judged
-by the verifiers here. Rows of tasks that have none are left out and counted.
+    data_source  the name of the game, such as "sudoku"
+    prompt       a list of messages, each with role and content
+    extra_info   a dict; its `game_data_str` is a JSON object with `question`,
+                 `answer` and `metadata`
 
-Deviation: no answer is evaluated as Python, 24 is enforced in the game of 24,
-and brackets in a box may be nested.
+The prompt of a problem is the contents of the messages, joined by empty lines.
+
+A response is free text with an answer in the form that the prompt asks for. The
+last such answer is extracted as SynLogic's verifiers do and then verified by
+the rules of the game. Rows of games without a verifier here are left out and
+counted.
+
+Deviation: no answer is evaluated as Python, the target 24 is enforced in the
+game of 24, and brackets in a box may be nested.
 """
 
 from collections import Counter
@@ -21,7 +26,7 @@ import json
 import os
 from pathlib import Path
 import re
-from typing import Any
+from typing import Any, NamedTuple
 import warnings
 
 from entrojax.answers.spelling import boxed
@@ -36,20 +41,20 @@ from entrojax.tasks import (
 from entrojax.types import Problem, Task, Verdict, Verifier
 
 MAX_RESPONSE_LENGTH = 200_000  # characters
-MAX_ANSWER_LENGTH = 4_096  # characters, once taken out
+MAX_ANSWER_LENGTH = 4_096  # characters of an extracted answer
 
 Game = Mapping[str, Any]  # question, answer, metadata
 
 
 class _UnreadableError(ValueError):
-  """A game lacks what its verifier needs."""
+  """A row lacks the data that its game's verifier needs."""
 
 
-# -- taking the answer out of a response ---------------------------------------
+# -- extracting the answer from a response -------------------------------------
 
 
-def fenced(response: str) -> str | None:
-  """Returns the inside of the last closed python fence."""
+def python_fence(response: str) -> str | None:
+  """Extract the text in the last closed ```python fence; None without one."""
   start = response.rfind("```python")
   if start >= 0 and response.find("```", start + 9) < 0:  # not closed
     start = response.rfind("```python", 0, start)
@@ -60,10 +65,11 @@ def fenced(response: str) -> str | None:
   return text.strip() if closing else None
 
 
-def bracketed(response: str) -> str | None:
-  """Returns the last text between '[[' and ']]', brackets included.
+def double_brackets(response: str) -> str | None:
+  """Extract the last text from '[[' to ']]', brackets included.
 
-  White space becomes single spaces, and goes where brackets follow each other.
+  White space becomes single spaces, and is removed between two brackets. None:
+  there is no such text, or it is too long.
   """
   text = " ".join(response.split()).replace("[ [", "[[").replace("] ]", "]]")
   before, closing, _ = text.rpartition("]]")
@@ -74,7 +80,10 @@ def bracketed(response: str) -> str | None:
 
 
 def after_thinking(response: str) -> str:
-  """Returns what follows the thoughts; of it the last answer tag, if any."""
+  """Return the text in the last <answer> tag after </think>.
+
+  Without such a tag, return all text after </think>.
+  """
   text = response.rpartition("</think>")[2]
   before, closing, _ = text.rpartition("</answer>")
   _, opening, inside = before.rpartition("<answer>")
@@ -82,7 +91,7 @@ def after_thinking(response: str) -> str:
 
 
 def _matrix(text: str) -> list[list[str]] | None:
-  """Reads rows of numbers in brackets or parentheses; no row is empty."""
+  """Parse rows of numbers in brackets or parentheses; no row may be empty."""
   text = "".join(text.split())
   row = r"[\[(][0-9]+(?:,[0-9]+)*,?[\])]"
   if not re.fullmatch(rf"[\[(]{row}(?:,{row})*,?[\])]", text, re.ASCII):
@@ -91,24 +100,31 @@ def _matrix(text: str) -> list[list[str]] | None:
 
 
 def _digits(rows: list[list[str]] | None) -> str | None:
-  """Writes a matrix of single digits as grids do, `12/21`."""
+  """Write a matrix of single digits as grids.py does, `12/21`."""
   if rows is None or any(len(cell) != 1 for row in rows for cell in row):
     return None
   return "/".join("".join(row) for row in rows)
 
 
-# -- games: what a verifier needs, and what it reads -------------------------
+# -- games ---------------------------------------------------------------------
+# `_read_GAME` turns the JSON of a game into the answer of a Problem, which is
+# what the verifier needs. `_extract_GAME` extracts from a response the text
+# that the verifier reads.
 
 
-def _sudoku(game: Game) -> dict:
+def _read_sudoku(game: Game) -> dict:
   rows = _square(game["metadata"]["original_sudoku"])
   if len(rows) != 9:
     raise _UnreadableError("original_sudoku is not a square of 9 rows")
   return {"puzzle": "/".join("".join(row) for row in rows)}
 
 
+def _extract_sudoku(response: str) -> str | None:
+  return _digits(_matrix(python_fence(response) or ""))
+
+
 def _square(grid: Any) -> list[list[str]]:
-  """Reads a square of numbers; 0 and X are empty."""
+  """Read a square of numbers; 0 and X are empty cells."""
   rows = [[str(cell).upper() for cell in row] for row in grid]
   rows = [["." if c in ("0", "X") else c for c in row] for row in rows]
   cells = [cell for row in rows for cell in row]
@@ -119,7 +135,7 @@ def _square(grid: Any) -> list[list[str]]:
   return rows
 
 
-def _game_of_24(game: Game) -> dict:
+def _read_game_of_24(game: Game) -> dict:
   numbers = [int(number) for number in game["metadata"]["numbers"]]
   target = int(game["metadata"].get("result", 24))
   operators = list(game["metadata"].get("operators", "+-*/"))
@@ -127,7 +143,7 @@ def _game_of_24(game: Game) -> dict:
 
 
 def _verify_24(problem: Problem, text: str) -> Verdict:
-  """Judges as Countdown does, with the operators allowed alone."""
+  """Verify as Countdown does, but allow only the operators of the game."""
   verdict = countdown.verify(problem, text)
   used = set(text) & set("+-*/")
   if verdict.reward and not used <= set(problem.answer["operators"]):
@@ -135,7 +151,7 @@ def _verify_24(problem: Problem, text: str) -> Verdict:
   return verdict
 
 
-def _futoshiki(game: Game) -> dict:
+def _read_futoshiki(game: Game) -> dict:
   size = int(game["metadata"]["grid_size"])
   rows = _grid_in(game["question"], size)
   orders = []
@@ -150,40 +166,45 @@ def _futoshiki(game: Game) -> dict:
 
 
 def _grid_in(question: str, size: int) -> list[list[str]]:
-  """Finds `size` lines of `size` digits or X in a question: the givens."""
-  found: list[list[str]] = []
+  """Find the puzzle in a question: `size` lines of `size` digits or X."""
+  rows: list[list[str]] = []
   for line in question.splitlines():
     cells = line.split()
     fits = len(cells) == size and all(
       re.fullmatch("[1-9Xx]", cell) for cell in cells
     )
-    found = [*found, cells] if fits else []
-    if len(found) == size:
-      return _square(found)
+    rows = [*rows, cells] if fits else []
+    if len(rows) == size:
+      return _square(rows)
   raise _UnreadableError(f"its question shows no grid of {size} rows")
 
 
-def _spaced(response: str) -> str | None:
-  """Reads [[1 2, 2 1]], whose rows are separated by commas, as `12/21`."""
-  text = bracketed(response)
+def _extract_futoshiki(response: str) -> str | None:
+  """Extract [[1 2, 2 1]], whose rows are separated by commas, as `12/21`."""
+  text = double_brackets(response)
   if text is None:
     return None
   rows = [re.findall(r"[^\s\[\]]+", row) for row in text.split(",")]
   return _digits(rows)
 
 
-def _dyck(game: Game) -> dict:
+def _read_dyck(game: Game) -> dict:
   solution = "".join(str(game["metadata"]["full_sequence"]).split())
   if not solution or not set(solution) <= set("".join(dyck.BRACKETS)):
-    raise _UnreadableError(f"full_sequence {solution!r} is not one of brackets")
+    raise _UnreadableError(f"full_sequence {solution!r} has more than brackets")
   return {"solution": solution}
 
 
-def _word_sorting(game: Game) -> dict:
+def _extract_dyck(response: str) -> str:
+  return "".join(after_thinking(response).split())
+
+
+def _read_word_sorting(game: Game) -> dict:
   return {"solution": _words(game["answer"])}
 
 
 def _words(text: str) -> str:
+  """Remove white space and replace full-width commas."""
   return "".join(text.replace("，", ",").split())
 
 
@@ -193,67 +214,63 @@ def _verify_words(problem: Problem, text: str) -> Verdict:
   return Verdict(0.0, "wrong", text)
 
 
-def _numbrix(game: Game) -> dict:
+def _read_numbrix(game: Game) -> dict:
   rows = _square(game["metadata"]["grid"])
   return {"puzzle": "/".join(" ".join(row) for row in rows)}
 
 
-def _numbers(response: str) -> str | None:
-  rows = _matrix(bracketed(response) or "")
+def _extract_numbrix(response: str) -> str | None:
+  rows = _matrix(double_brackets(response) or "")
   return None if rows is None else "/".join(" ".join(row) for row in rows)
 
 
-def _box_of_words(response: str) -> str | None:
+def _extract_words(response: str) -> str | None:
   text = boxed(response)
   return None if text is None else _words(text)
 
 
-# task -> (game -> answer, response -> text or None, verifier of that text)
-_TASKS: dict[
-  str,
-  tuple[Callable[[Game], dict], Callable[[str], str | None], Verifier],
-] = {
-  "dyck_language": (
-    _dyck,
-    lambda response: "".join(after_thinking(response).split()),
-    dyck.verify,
-  ),
-  "futoshiki": (_futoshiki, _spaced, futoshiki.verify),
-  "game_of_24": (_game_of_24, fenced, _verify_24),
-  "numbrix": (_numbrix, _numbers, number_path.verify),
-  "sudoku": (
-    _sudoku,
-    lambda response: _digits(_matrix(fenced(response) or "")),
-    sudoku.verify,
-  ),
-  "word_sorting": (_word_sorting, _box_of_words, _verify_words),
+class _Rules(NamedTuple):
+  """How to read and to verify one game."""
+
+  read: Callable[[Game], dict]  # game -> the answer of a Problem
+  extract: Callable[[str], str | None]  # response -> the text to verify
+  verify: Verifier  # of that text
+
+
+_RULES = {
+  "dyck_language": _Rules(_read_dyck, _extract_dyck, dyck.verify),
+  "futoshiki": _Rules(_read_futoshiki, _extract_futoshiki, futoshiki.verify),
+  "game_of_24": _Rules(_read_game_of_24, python_fence, _verify_24),
+  "numbrix": _Rules(_read_numbrix, _extract_numbrix, number_path.verify),
+  "sudoku": _Rules(_read_sudoku, _extract_sudoku, sudoku.verify),
+  "word_sorting": _Rules(_read_word_sorting, _extract_words, _verify_words),
 }
-_OTHER_KEYS = {"mathador": "game_of_24"}
+_ALIASES = {"mathador": "game_of_24"}  # data_source -> key of _RULES
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response by its game's rules; never raises on a str.
+  """Verify a response by the rules of its game; no str makes this raise.
 
-  Reasons: 'too long', 'no answer', else those of the game's verifier.
+  The reason is 'too long', 'no answer', or a reason of the game's verifier.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
-  _, extract, judge = _TASKS[problem.answer["task"]]
-  text = extract(response)
+  rules = _RULES[problem.answer["task"]]
+  text = rules.extract(response)
   if not text or len(text) > MAX_ANSWER_LENGTH:
     return Verdict(0.0, "no answer", None)
-  return judge(problem, text)
+  return rules.verify(problem, text)
 
 
 # -- files --------------------------------------------------------------------
 
 
 def read(path: str | os.PathLike) -> tuple[list[Problem], Counter[str]]:
-  """Reads a file.
+  """Read a file.
 
   Returns:
-    The problems of tasks that have a verifier here, in order, and how many rows
-    of each other task were left out.
+    The problems of all games with a verifier here, in order, and for each other
+    game the number of its rows, which were left out.
 
   Raises:
     ValueError: a row is malformed; the message names file, row and column.
@@ -262,31 +279,32 @@ def read(path: str | os.PathLike) -> tuple[list[Problem], Counter[str]]:
   left_out: Counter[str] = Counter()
   columns = ["data_source", "prompt", "extra_info"]
   for number, row in files.rows(Path(path), columns):
-    key = _task_key(row, f"{path}: row {number}")
-    if key in _TASKS:
+    key = _game_key(row, f"{path}: row {number}")
+    if key in _RULES:
       problems.append(_problem(row, key, f"{path}: row {number}"))
     else:
       left_out[key] += 1
   return problems, left_out
 
 
-def _task_key(row: dict[str, Any], where: str) -> str:
+def _game_key(row: dict[str, Any], where: str) -> str:
+  """Read the name of the game, in one spelling."""
   source = row.get("data_source")
   if not isinstance(source, str) or not source:
     raise ValueError(f"{where}: column data_source is {source!r}, not a name")
   key = source.rpartition("/")[2].lower().replace("-", "_").replace(" ", "_")
-  return _OTHER_KEYS.get(key, key)
+  return _ALIASES.get(key, key)
 
 
 def _problem(row: dict[str, Any], key: str, where: str) -> Problem:
   prompt = _prompt(row.get("prompt"), where)
   game = _game(row.get("extra_info"), where)
   try:
-    answer = _TASKS[key][0](game)
+    answer = _RULES[key].read(game)
   except (KeyError, TypeError, ValueError, AttributeError) as error:
-    what = f"no {error}" if isinstance(error, KeyError) else error
+    reason = f"no {error}" if isinstance(error, KeyError) else error
     raise ValueError(
-      f"{where}: column extra_info: game_data_str of a {key}: {what}"
+      f"{where}: column extra_info: game_data_str of a {key}: {reason}"
     ) from error
   return Problem(prompt, {"task": key, **answer})
 
@@ -323,14 +341,16 @@ def _game(extra_info: Any, where: str) -> Game:
 
 
 def load(split: str, folder: str | os.PathLike) -> tuple[Problem, ...]:
-  """Reads a split, telling how many rows were left out.
+  """Load a split; a warning counts the rows that were left out.
 
   Args:
     split: the name of a file without its ending, or a part, 'train[100:200]'.
-    folder: where SynLogic's files are.
+    folder: the folder of SynLogic's files.
 
   Raises:
-    ValueError: no such split, a malformed row, or no problem in it.
+    ValueError: there is no such split, a row is malformed, or the split holds
+    no
+      problem.
   """
   name, part = files.parse_split(split)
   path = files.find(Path(folder), name, ("parquet", "jsonl"))
@@ -340,7 +360,7 @@ def load(split: str, folder: str | os.PathLike) -> tuple[Problem, ...]:
       f"{count} {key}" for key, count in left_out.most_common()
     )
     warnings.warn(
-      f"{path}: left out rows of tasks without a verifier here: {counts}",
+      f"{path}: left out rows of games that have no verifier here: {counts}",
       stacklevel=2,
     )
   if not problems[part]:
@@ -349,17 +369,23 @@ def load(split: str, folder: str | os.PathLike) -> tuple[Problem, ...]:
 
 
 def task(folder: str | os.PathLike | None, difficulty: int) -> Task:
-  """Makes the task of a folder of SynLogic's files, or of a prepared data set.
+  """Build the task of a folder of SynLogic's files, or of a prepared data set.
+
+  Args:
+    folder: SynLogic's files, or the output of entrojax.prepare_data.
+    difficulty: must be 1, because files have no levels.
 
   Raises:
-    ValueError: no folder is given, or a difficulty is.
+    ValueError: the folder is None, or the difficulty is not 1.
   """
   if folder is None:
-    raise ValueError("task.data_dir is not set: the folder of SynLogic's files")
+    raise ValueError(
+      "task.data_dir is not set; it must be the folder of SynLogic's files"
+    )
   if difficulty != 1:
     raise ValueError(
       f"task.difficulty must be 1 for synlogic, got {difficulty}: its files "
-      "hold problems of the difficulty they were made with"
+      "have a fixed difficulty"
     )
   folder = Path(folder).expanduser()
   stored = files.stored_loader(folder, "synlogic")

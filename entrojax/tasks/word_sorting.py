@@ -1,14 +1,15 @@
 """Word sorting: put words into alphabetical order.
 
-Prompt `tok,abe,tof:`; the right response is `abe,tof,tok` and nothing else.
-Words are random letters, distinct, and may share their first letters.
+For the prompt `tok,abe,tof:` the right response is `abe,tof,tok` and nothing
+else. Words consist of random letters, are distinct, and may share their first
+letters.
 """
 
 import re
 
 import numpy as np
 
-from entrojax.tasks.sampling import sampled
+from entrojax.tasks.sampling import problem_source
 from entrojax.types import Family, Problem, Verdict
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -26,34 +27,36 @@ LEVELS = (
 def generate(
   rng: np.random.Generator, *, words: int, length: int, shared: int
 ) -> Problem:
-  """Draws words.
+  """Draw words in random order.
 
   Args:
-    rng: consumed.
-    words: how many.
-    length: letters of a word.
-    shared: first letters that half of the words have in common.
+    rng: the source of randomness; it is advanced.
+    words: the number of words.
+    length: the number of letters in a word.
+    shared: about half of the words begin with the same letters; this is the
+      number of those letters.
   """
   stem = _letters(rng, shared)
-  found: list[str] = []
-  while len(found) < words:
-    begun = stem if rng.random() < 0.5 else ""
-    word = begun + _letters(rng, length - len(begun))
-    if word not in found:
-      found.append(word)
-  solution = ",".join(sorted(found))
-  return Problem(f"{','.join(found)}:", {"solution": solution})
+  texts: list[str] = []
+  while len(texts) < words:
+    start = stem if rng.random() < 0.5 else ""
+    word = start + _letters(rng, length - len(start))
+    if word not in texts:
+      texts.append(word)
+  solution = ",".join(sorted(texts))
+  return Problem(f"{','.join(texts)}:", {"solution": solution})
 
 
 def _letters(rng: np.random.Generator, count: int) -> str:
+  """Draw a text of random letters."""
   return "".join(LETTERS[i] for i in rng.integers(len(LETTERS), size=count))
 
 
 def verify(problem: Problem, response: str) -> Verdict:
-  """Judges a response; never raises on a str.
+  """Verify a response; no str makes this raise.
 
-  Reasons: 'too long', 'unparseable', 'wrong words', 'wrong order', 'correct';
-  the first that holds. Spaces are allowed at both ends.
+  Spaces at both ends are ignored. The reason is the first of these that holds:
+  'too long', 'unparseable', 'wrong words', 'wrong order', 'correct'.
   """
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
@@ -68,4 +71,6 @@ def verify(problem: Problem, response: str) -> Verdict:
   return Verdict(1.0, "correct", text)
 
 
-FAMILY = Family("word_sorting", LEVELS, sampled(generate), verify, CHARACTERS)
+FAMILY = Family(
+  "word_sorting", LEVELS, problem_source(generate), verify, CHARACTERS
+)

@@ -1,4 +1,4 @@
-"""Answers go to the first cluster that takes them, and stay there."""
+"""Clusters: answers join the first one that matches, and stay there."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from entrojax.answers.spelling import exact
 
 
 def near(a, b):
-  """Not transitive: 1 is near 2 and 2 near 3, but 1 is not near 3."""
+  """Compare integers; not transitive: 1 is near 2, 2 near 3, 1 not near 3."""
   return abs(int(a) - int(b)) <= 1
 
 
@@ -45,14 +45,14 @@ def test_clusters_are_those_of_a_search_through_all_representatives():
 
 
 def test_no_pair_is_compared_twice_and_no_answer_with_itself():
-  asked = []
+  pairs = []
 
   def equivalent(a, b):
-    asked.append((a, b))
+    pairs.append((a, b))
     return False
 
   assert cluster(["a", "b", "c"] * 3, equivalent) == [0, 1, 2] * 3
-  assert asked == list(itertools.combinations("abc", 2))
+  assert pairs == list(itertools.combinations("abc", 2))
 
 
 @pytest.mark.parametrize(
@@ -119,31 +119,31 @@ E, N, C = "entailment", "neutral", "contradiction"
   ],
 )
 def test_two_directed_labels_make_an_equivalence(forth, back, strict, lenient):
-  judge = {("a", "b"): forth, ("b", "a"): back}
-  judge_pair = lambda premise, hypothesis: judge[premise, hypothesis]
-  assert entailment_equivalence(judge_pair)("a", "b") == strict
-  found = entailment_equivalence(judge_pair, strict=False)("a", "b")
-  assert found == lenient
+  labels = {("a", "b"): forth, ("b", "a"): back}
+  entailment = lambda premise, hypothesis: labels[premise, hypothesis]
+  assert entailment_equivalence(entailment)("a", "b") == strict
+  lenient_rule = entailment_equivalence(entailment, strict=False)
+  assert lenient_rule("a", "b") == lenient
 
 
 def test_the_question_stands_before_both_answers():
-  heard = []
+  pairs = []
 
-  def judge(premise, hypothesis):
-    heard.append((premise, hypothesis))
+  def entailment(premise, hypothesis):
+    pairs.append((premise, hypothesis))
     return E
 
-  same = entailment_equivalence(judge, question="Capital of France?")
+  same = entailment_equivalence(entailment, question="Capital of France?")
   assert same("Paris", "It is Paris")
   first, second = "Capital of France? Paris", "Capital of France? It is Paris"
-  assert heard == [(first, second), (second, first)]
+  assert pairs == [(first, second), (second, first)]
 
 
-def test_a_judge_with_a_label_of_its_own_says_so():
+def test_an_entailment_function_with_an_unknown_label_is_an_error():
   same = entailment_equivalence(lambda premise, hypothesis: "ENTAILMENT")
   with pytest.raises(ValueError, match=r"must return one of.*'ENTAILMENT'"):
     same("a", "b")
-  with pytest.warns(RuntimeWarning, match="a judge must return"):
+  with pytest.warns(RuntimeWarning, match="entailment must return"):
     assert cluster(["a", "b"], same) == [0, 1]
 
 
@@ -156,12 +156,12 @@ def test_answers_are_clustered_by_what_they_entail():
     "Rome": {"rome"},
   }
 
-  def judge(premise, hypothesis):
+  def entailment(premise, hypothesis):
     if facts[hypothesis] <= facts[premise]:
       return E
     return N if facts[hypothesis] & facts[premise] else C
 
   answers = list(facts)
-  assert cluster(answers, entailment_equivalence(judge)) == [0, 0, 1, 2]
-  lenient = entailment_equivalence(judge, strict=False)
+  assert cluster(answers, entailment_equivalence(entailment)) == [0, 0, 1, 2]
+  lenient = entailment_equivalence(entailment, strict=False)
   assert cluster(answers, lenient) == [0, 0, 0, 1]

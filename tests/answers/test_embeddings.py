@@ -18,7 +18,7 @@ from entrojax.answers.embeddings import (
 
 
 def at_degrees(texts):
-  """Embeds "30" as a vector of length 7 at 30 degrees."""
+  """Embed "30" as a vector of length 7 at 30 degrees."""
   angles = np.radians([float(text) for text in texts])
   return 7 * np.float32(np.stack([np.cos(angles), np.sin(angles)], axis=1))
 
@@ -161,12 +161,12 @@ def test_minilm_does_not_tell_facts_apart(same, a, b):
 
 def test_minilm_embeds_a_text_alike_in_any_company(embed):
   answers = SELF_CONTAINED[0]
-  found = embed(answers)
-  assert found.shape == (6, 384)
-  assert found.dtype == np.float32
+  vectors = embed(answers)
+  assert vectors.shape == (6, 384)
+  assert vectors.dtype == np.float32
   # float32 sums of 384 squares
-  np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
-  np.testing.assert_array_equal(found[3], embed(answers[3:4])[0])
+  np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
+  np.testing.assert_array_equal(vectors[3], embed(answers[3:4])[0])
 
 
 @pytest.mark.parametrize("text", ["", "\x00", "word " * 5000, "\ud800", "√½"])

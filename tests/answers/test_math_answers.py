@@ -1,7 +1,7 @@
-r"""Answers in mathematics: how they are taken out, compared and judged.
+r"""Answers in mathematics: extraction, comparison and verdicts.
 
-math_answers.json holds responses and gold answers with the verdict that the
-rules of each grader give, worked out by hand, and why.
+math_answers.json holds responses and gold answers, the verdict of each grader's
+rules worked out by hand, and the reason for it.
 """
 
 import json
@@ -61,7 +61,7 @@ def test_answers_that_vote_together_are_spelt_alike():
     assert len(votes) == 1, votes
 
 
-def test_percents_are_lenient_only_if_asked_for():
+def test_percents_are_lenient_only_if_set():
   strict = math_answers.numeric()
   lenient = math_answers.numeric(percent=True)
   for answer in ("50", "0.005"):

@@ -1,4 +1,4 @@
-"""Calls in processes: limits hold, crashes are survived, others go on."""
+"""Calls in processes: limits hold, and crashes do not affect other calls."""
 
 import sys
 import threading
@@ -12,10 +12,10 @@ from tests.helpers.pool_functions import add, misbehave, which
 
 @pytest.fixture(scope="module")
 def pool():
-  """Returns one process; every test has to leave it usable."""
-  with Pool(misbehave, seconds=30) as made:
-    yield made
-    assert made.call("well") == "well"
+  """Return a pool of one process; every test must leave it usable."""
+  with Pool(misbehave, seconds=30) as shared:
+    yield shared
+    assert shared.call("well") == "well"
 
 
 @pytest.mark.parametrize("how", ["hang", "sleep"])
@@ -61,7 +61,7 @@ def test_a_process_cannot_take_all_memory(pool):
 
 
 def test_a_call_that_nobody_waits_for_ends_too():
-  """As if the training process had been killed while it waited."""
+  """Stands for a training process that was killed while it waited."""
   worker = Worker(misbehave.__code__.co_filename, "misbehave", None)
   try:
     worker._process.stdin.write('[["hang"], 0.1]\n')
@@ -99,24 +99,28 @@ def test_a_process_answers_call_after_call_until_the_pool_closes():
 
 
 def test_threads_wait_for_a_free_process():
-  found = []
+  sums = []
   with Pool(add) as pool:
     threads = [
-      threading.Thread(target=lambda i=i: found.append(pool.call(i, i)))
+      threading.Thread(target=lambda i=i: sums.append(pool.call(i, i)))
       for i in range(8)
     ]
     for thread in threads:
       thread.start()
     for thread in threads:
       thread.join()
-  assert sorted(found) == [0, 2, 4, 6, 8, 10, 12, 14]
+  assert sorted(sums) == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
 def test_settings_that_cannot_work_are_named():
-  with pytest.raises(ValueError, match=r"verify_pool\.size must be at least 1"):
+  with pytest.raises(
+    ValueError, match=r"process_pool\.size must be at least 1"
+  ):
     Pool(add, size=0)
   for seconds in (0.0, -1.0, float("nan"), float("inf")):
-    with pytest.raises(ValueError, match=r"verify_pool\.seconds must be above"):
+    with pytest.raises(
+      ValueError, match=r"process_pool\.seconds must be above"
+    ):
       Pool(add, seconds=seconds)
-  with pytest.raises(ValueError, match=r"verify_pool\.function must be of"):
+  with pytest.raises(ValueError, match=r"process_pool\.function must be at"):
     Pool(lambda a: a)

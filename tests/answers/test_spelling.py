@@ -1,4 +1,4 @@
-r"""Answers are found in responses and compared but for their spelling."""
+r"""Final answers: extracted from responses, compared apart from spelling."""
 
 import time
 
@@ -87,9 +87,9 @@ def test_spellings_of_one_answer_are_equal(spellings):
 
 def test_different_answers_stay_apart():
   answers = [*DIFFERENT, *(row[0] for row in ALIKE)]
-  found: dict[str, str] = {}
+  answers_by_spelling: dict[str, str] = {}
   for answer in dict.fromkeys(answers):
-    other = found.setdefault(normalise(answer), answer)
+    other = answers_by_spelling.setdefault(normalise(answer), answer)
     assert other == answer
 
 

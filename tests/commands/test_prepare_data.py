@@ -181,5 +181,5 @@ def test_another_tasks_set_or_a_broken_one_is_refused(prepared, tmp_path):
   (tmp_path / "dataset_info.json").write_text("{")
   assert files.prepared_folder(tmp_path) is None
   (tmp_path / "features.json").write_text("{")
-  with pytest.raises(ValueError, match=f"{tmp_path} is no whole data set"):
+  with pytest.raises(ValueError, match=f"{tmp_path} is no complete data set"):
     make_task("math", tmp_path).load("train")

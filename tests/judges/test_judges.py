@@ -1,4 +1,4 @@
-"""Judges of steps: oracle, a service over HTTP, a reward model, consensus."""
+"""Judges of steps: oracle, chat model over HTTP, reward model, consensus."""
 
 import http.server
 import json
@@ -34,7 +34,7 @@ def chain_task():
     (["7;", "15;", "9"], [True, False, False]),
     (["7;", "14"], [True, True]),
     (["7;", "14;", "9;", "3"], [True, True, True, False]),
-    (["7;14;", "9"], [True, True]),  # however it is cut
+    (["7;14;", "9"], [True, True]),  # cut at other places
     (["7;15;", "9"], [False, False]),  # a part of it is wrong
     (["7;1", "5;9"], [False, False]),
     (["", "7;"], [False, True]),
@@ -72,7 +72,7 @@ def test_a_step_is_right_if_every_judge_says_so():
 
 
 class Service:
-  """A service on the loopback: answers from a list, and keeps what came."""
+  """An HTTP service that answers from a list and records its requests."""
 
   def __init__(self, *answers):
     self.answers, self.requests = list(answers), []
@@ -87,7 +87,7 @@ class Service:
         answer = service.answers.pop(0)
         if callable(answer):
           answer = answer(self)
-        if answer is None:  # it hangs up
+        if answer is None:  # close the connection without a reply
           return
         status, headers, content = answer
         self.send_response(status)
@@ -114,13 +114,13 @@ class Service:
     self._server.server_close()
 
 
-def said(content):
+def reply_with(content):
   reply = {"choices": [{"message": {"content": content}}]}
   return 200, {}, json.dumps(reply).encode()
 
 
-RIGHT_WRONG = said('{"verdicts": [true, false]}')
-ASKED = [Reasoning(PROBLEM, ["7;", "15"])]
+RIGHT_WRONG = reply_with('{"verdicts": [true, false]}')
+REASONINGS = [Reasoning(PROBLEM, ["7;", "15"])]
 
 
 @pytest.fixture(autouse=True)
@@ -144,12 +144,12 @@ def test_a_service_is_asked_once_with_the_key_and_remembered(tmp_path, capfd):
   cache = tmp_path / "new" / "verdicts"
   with Service(RIGHT_WRONG, RIGHT_WRONG) as service:
     judge, pauses = make(service, cache=cache)
-    assert judge(ASKED) == [[True, False]]
-    assert judge([*ASKED, Reasoning(PROBLEM, [])]) == [[True, False], []]
-    again, _ = make(service, cache=cache)  # as the next run would
-    assert again(ASKED) == [[True, False]]
+    assert judge(REASONINGS) == [[True, False]]
+    assert judge([*REASONINGS, Reasoning(PROBLEM, [])]) == [[True, False], []]
+    again, _ = make(service, cache=cache)  # stands for the next run
+    assert again(REASONINGS) == [[True, False]]
     other, _ = make(service, cache=cache, model="another")
-    other(ASKED)
+    other(REASONINGS)
   assert len(service.requests) == 2 and not pauses
   path, headers, body = service.requests[0]
   assert path == "/v1/chat/completions"
@@ -162,11 +162,11 @@ def test_a_service_is_asked_once_with_the_key_and_remembered(tmp_path, capfd):
 def test_a_cache_that_was_cut_off_or_spoiled_loses_only_those_lines(tmp_path):
   cache = tmp_path / "verdicts"
   with Service(RIGHT_WRONG, RIGHT_WRONG) as service:
-    make(service, cache=cache)[0](ASKED)
+    make(service, cache=cache)[0](REASONINGS)
     line = cache.read_text()
     cache.write_text('[]\n{"request": 1}\n' + line[:-5])
-    make(service, cache=cache)[0](ASKED)
-    make(service, cache=cache)[0](ASKED)
+    make(service, cache=cache)[0](REASONINGS)
+    make(service, cache=cache)[0](REASONINGS)
   assert len(service.requests) == 2
 
 
@@ -174,7 +174,7 @@ def test_a_busy_service_is_asked_again_after_growing_pauses():
   busy, lost = (429, {}, b""), (503, {}, b"")
   with Service(busy, lost, None, RIGHT_WRONG) as service:
     judge, pauses = make(service, first_pause=0.5)
-    assert judge(ASKED) == [[True, False]]
+    assert judge(REASONINGS) == [[True, False]]
   assert pauses == [0.5, 1.0, 2.0]
 
 
@@ -197,7 +197,7 @@ def test_a_service_that_refuses_is_an_error_without_the_key(
   with Service(*answers) as service:
     judge, _ = make(service, max_tries=3)
     with pytest.raises(JudgeError, match=message) as caught:
-      judge(ASKED)
+      judge(REASONINGS)
   assert len(service.requests) == count
   assert KEY not in str(caught.value)
 
@@ -222,7 +222,7 @@ def test_a_try_ends_in_time_even_if_the_service_drips(drips):
     judge, _ = make(service, timeout=0.3, max_tries=1)
     started = time.monotonic()
     with pytest.raises(JudgeError, match=r"no answer in 0\.3 s"):
-      judge(ASKED)
+      judge(REASONINGS)
     assert time.monotonic() - started < 3
     release.set()
 
@@ -244,7 +244,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("content", MALFORMED, ids=range(len(MALFORMED)))
 def test_a_reply_that_is_no_list_of_verdicts_is_none(content):
-  assert read_reply(said(content)[2], 2) is None
+  assert read_reply(reply_with(content)[2], 2) is None
 
 
 @pytest.mark.parametrize(
@@ -263,17 +263,19 @@ def test_a_reply_that_is_no_message_is_none(reply):
   ],
 )
 def test_verdicts_may_stand_in_a_fence_or_among_words(content):
-  assert read_reply(said(content)[2], 2) == [True, False]
+  assert read_reply(reply_with(content)[2], 2) == [True, False]
 
 
-def test_malformed_replies_count_as_wrong_are_told_and_not_kept(tmp_path):
-  huge = said("x" * (2 << 20))
-  with Service(said("no idea"), huge, RIGHT_WRONG) as service:
+def test_malformed_replies_count_as_wrong_give_a_warning_and_are_not_kept(
+  tmp_path,
+):
+  huge = reply_with("x" * (2 << 20))
+  with Service(reply_with("no idea"), huge, RIGHT_WRONG) as service:
     judge, _ = make(service, cache=tmp_path / "verdicts")
     for _ in range(2):
       with pytest.warns(UserWarning, match="1 of 1 replies are no list"):
-        assert judge(ASKED) == [[False, False]]
-    assert judge(ASKED) == [[True, False]]
+        assert judge(REASONINGS) == [[False, False]]
+    assert judge(REASONINGS) == [[True, False]]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_a_setting_that_cannot_work_is_named(settings, message):
 
 def test_a_service_may_need_no_key():
   with Service(RIGHT_WRONG) as service:
-    make(service, key_variable="")[0](ASKED)
+    make(service, key_variable="")[0](REASONINGS)
   assert "Authorization" not in service.requests[0][1]
 
 
@@ -331,7 +333,7 @@ def folder(request, tmp_path_factory):
   return path
 
 
-def settings_of(folder, **settings):
+def settings_for(folder, **settings):
   marks = {"separator": "~", "good": "Y", "bad": "N"}
   sizes = {"max_length": 24, "batch_size": 2}
   return {"path": str(folder), **marks, **sizes, **settings}
@@ -341,7 +343,7 @@ TEXTS = [["7;", "15;", "9"], ["1;2;3;4"], ["9;", "8;"]]
 
 
 def expected_scores(folder, steps):
-  """Returns pi(Y) / (pi(Y) + pi(N)) after each ~, one text at a time."""
+  """Compute pi(Y) / (pi(Y) + pi(N)) after each ~, one text at a time."""
   words = tokenizer.load(folder)
   sizes, params = hugging_face.load(folder)
   model, scores = decoder(sizes), []
@@ -363,23 +365,24 @@ def test_scores_are_the_model_s_odds_of_the_marks_after_each_step(folder):
   gaps = np.diff(ordered)
   threshold = float(ordered[int(np.argmax(gaps))] + gaps.max() / 2)
   assert gaps.max() > 1e-3
-  judge = reward_model(**settings_of(folder, threshold=threshold))
-  asked = [Reasoning(PROBLEM, steps) for steps in TEXTS]
+  judge = reward_model(**settings_for(folder, threshold=threshold))
+  reasonings = [Reasoning(PROBLEM, steps) for steps in TEXTS]
   expected = [[score > threshold for score in text] for text in scores]
   assert {v for text in expected for v in text} == {True, False}
-  assert judge(asked) == expected
-  assert [judge([one])[0] for one in asked] == expected  # whatever its batch
+  assert judge(reasonings) == expected
+  # a response gets the same verdicts in any batch
+  assert [judge([one])[0] for one in reasonings] == expected
 
 
-def test_what_is_not_read_counts_as_wrong_and_is_told(folder):
-  judge = reward_model(**settings_of(folder, threshold=0.0, max_length=11))
-  asked = [
+def test_steps_that_are_not_read_count_as_wrong_with_a_warning(folder):
+  judge = reward_model(**settings_for(folder, threshold=0.0, max_length=11))
+  reasonings = [
     Reasoning(PROBLEM, ["7;", "14;"]),  # the prompt has 8 tokens
     Reasoning(PROBLEM, ["what?"]),
     Reasoning(PROBLEM, []),
   ]
   with pytest.warns(UserWarning, match="2 of 3 responses are not read whole"):
-    assert judge(asked) == [[True, False], [False], []]
+    assert judge(reasonings) == [[True, False], [False], []]
 
 
 @pytest.mark.parametrize(
@@ -395,4 +398,4 @@ def test_what_is_not_read_counts_as_wrong_and_is_told(folder):
 )
 def test_a_reward_model_that_cannot_work_is_refused(settings, message, folder):
   with pytest.raises(ValueError, match=message):
-    reward_model(**settings_of(folder, **settings))
+    reward_model(**settings_for(folder, **settings))

@@ -1,4 +1,4 @@
-"""Responses into steps, and tokens to steps."""
+"""Segmentation: responses into steps, and the step of each token."""
 
 import itertools
 import sys
@@ -112,12 +112,12 @@ def test_pieces_of_a_model_become_spans_if_they_join_to_the_text():
   assert segment("  ") == [(0, 2)]
 
 
-def test_sat_splits_with_the_model_that_was_asked_for(monkeypatch):
-  made = []
+def test_sat_splits_with_the_model_of_its_settings(monkeypatch):
+  names = []
 
   class SaT:
     def __init__(self, model):
-      made.append(model)
+      names.append(model)
 
     def split(self, text):
       return [text[:3], text[3:]]
@@ -125,7 +125,7 @@ def test_sat_splits_with_the_model_that_was_asked_for(monkeypatch):
   package = types.SimpleNamespace(SaT=SaT)
   monkeypatch.setitem(sys.modules, "wtpsplit_lite", package)
   assert sat(model="folder")("abcdef") == [(0, 3), (3, 6)]
-  assert made == ["folder"]
+  assert names == ["folder"]
 
 
 def test_sat_without_its_package_says_how_to_get_it(monkeypatch):
@@ -147,7 +147,7 @@ def test_a_setting_that_cannot_work_is_named(settings, message):
 
 
 def byte_tokenizer(*merges):
-  """Makes a byte-level BPE of all bytes and these merged texts, EOS 0."""
+  """Build a byte-level BPE with all bytes and some merged texts, EOS 0."""
   letters = tokenizers.pre_tokenizers.ByteLevel.alphabet()
   words = ["<eos>", *sorted(letters), *merges]
   backend = tokenizers.Tokenizer(

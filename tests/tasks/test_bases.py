@@ -1,4 +1,4 @@
-"""The models that ship: what they read, what they know, how large they are."""
+"""The shipped bases: their vocabulary, what they have learnt, their size."""
 
 import functools
 import itertools
@@ -42,13 +42,14 @@ def test_the_logic_base_can_read_and_write_every_family(name):
 
 def test_the_logic_base_has_learnt_its_tasks():
   sizes, params = hugging_face.load(LOGIC)
-  assert params["embed_tokens"].dtype == np.float32  # of a bfloat16 file
+  # the file holds bfloat16
+  assert params["embed_tokens"].dtype == np.float32
   pairs = []
   for name in sorted({re.split("[#:]", x)[0] for x in warm_up_logic.TASKS}):
     family = FAMILIES[name]
     for problem in itertools.islice(family.problems(**family.levels[0]), 4):
       pairs.append(Pair(name, problem.prompt, family.solutions(problem)))
-  found = encode(
+  encoded = encode(
     pairs,
     words(),
     np.random.default_rng(0),
@@ -56,7 +57,7 @@ def test_the_logic_base_has_learnt_its_tasks():
     row_length=64,
     max_responses=1,
   )
-  rows = [[(prompt, responses[0])] for prompt, responses in found.examples]
+  rows = [[(prompt, responses[0])] for prompt, responses in encoded.examples]
   batch = make_packed_batch(rows, 64, words().pad_id)
   log_probs, _ = jax.jit(
     functools.partial(score, decoder(sizes), response_length=63)

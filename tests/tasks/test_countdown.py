@@ -25,7 +25,7 @@ ALL_PROBLEMS = countdown.all_problems()
 
 
 def reference_value(text):
-  """Evaluates with Python's own grammar; None if not in our language."""
+  """Evaluate with Python's own grammar; None if not in our language."""
   if not re.fullmatch(r"[0-9+\-*/() ]*", text, re.ASCII):
     return None
   try:
@@ -62,7 +62,7 @@ def reference_reward(problem, text):
 
 
 def brute_force_values(numbers, *, integers_only):
-  """Folds two members of a list into one, in every way, until one is left."""
+  """Combine two numbers of a list in every way, until one number is left."""
   if len(numbers) == 1:
     return set(numbers)
   values = set()
@@ -265,7 +265,7 @@ def test_arbitrary_bytes_are_never_accepted_and_never_raise(data):
 
 @given(st.text(alphabet="3579+-*/() ", max_size=70))
 @settings(max_examples=500, deadline=None)
-def test_random_expressions_are_judged_as_python_judges_them(text):
+def test_random_expressions_are_verified_as_python_evaluates_them(text):
   verdict = countdown.verify(SEED_PROBLEM, text)
   assert verdict.reward == reference_reward(SEED_PROBLEM, text)
   parses = verdict.answer is not None
@@ -275,7 +275,7 @@ def test_random_expressions_are_judged_as_python_judges_them(text):
     assert reference_value(text) is not None
 
 
-def test_mutated_golds_are_judged_as_python_judges_them():
+def test_mutated_golds_are_verified_as_python_evaluates_them():
   rng = np.random.default_rng(0)
   golds = countdown.solutions_of_multiset([3, 5, 7, 9])[24]
   symbols = "0123456789+-*/() "
@@ -328,8 +328,8 @@ def digest(problems):
 
 
 def test_the_splits_are_those_that_the_base_was_trained_on(data_dir):
-  # Digests of the splits, in order, that the base which ships was trained on:
-  # taken with the data set's first builder, before there were other tasks.
+  # Digests of the splits on which the shipped base was trained, in order. They
+  # come from the data set's first builder, not from the one under test.
   assert {
     split: digest(builder.load(countdown.FAMILY, split, data_dir))
     for split in ("train", "validation", "test")

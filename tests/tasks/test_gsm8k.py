@@ -1,9 +1,9 @@
-"""Word problems in GSM8K's format: the sample, and training a real model on it.
+"""Word problems in GSM8K's format: a sample, and training a real model on it.
 
     python -m experiments.convert_smollm2 --output=smollm2
     ENTROJAX_SMOLLM2=smollm2 python -m pytest tests/tasks/test_gsm8k.py
 
-Without that folder the sample alone is tested; with it, 3 rollout steps and an
+Without that folder only the sample is tested. With it, 3 rollout steps and an
 evaluation take some 7 minutes on 2 cores.
 """
 
@@ -32,8 +32,8 @@ def test_the_sample_has_20_problems_and_its_sums_are_right():
     answer = json.loads(line)["answer"]
     sums = re.findall(r"<<([\d+*/ -]+)=(\d+)>>(\d[\d,]*)", answer)
     assert sums, problem.prompt
-    for left, right, said in sums:
-      assert eval(left) == int(right) == int(said.replace(",", ""))
+    for left, right, result in sums:
+      assert eval(left) == int(right) == int(result.replace(",", ""))
     assert problem.answer["gold"] == [sums[-1][1]]
 
 
@@ -45,8 +45,8 @@ def test_its_presets_name_what_a_run_needs():
 
 
 def command(module, *arguments):
-  """Runs a command on the sample; returns what it prints."""
-  done = subprocess.run(
+  """Run a command on the sample and return its output."""
+  process = subprocess.run(
     [
       *(sys.executable, "-m", f"entrojax.{module}"),
       "--config=configs/gsm8k.py:sample",
@@ -59,8 +59,8 @@ def command(module, *arguments):
     text=True,
     timeout=600,
   )
-  assert done.returncode == 0, done.stderr
-  return done.stdout
+  assert process.returncode == 0, process.stderr
+  return process.stdout
 
 
 @pytest.mark.skipif(

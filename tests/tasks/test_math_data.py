@@ -1,7 +1,7 @@
 r"""Files of mathematics: every layout and trap of the data sets in use.
 
-The rows have the columns and the oddities of the published files; questions
-and answers are made up.
+The rows have the columns and the oddities of the published files, but the
+questions and answers are invented.
 """
 
 import json
@@ -35,7 +35,7 @@ def write(path, rows):
 
 @pytest.fixture
 def read(tmp_path):
-  """Returns the Loaded of rows written to a file."""
+  """Return the FileContents of rows written to a file."""
 
   def read(*rows, name="set.jsonl"):
     return math_data.read(write(tmp_path / name, rows))
@@ -54,7 +54,7 @@ def dapo(question="What is 30 + 4?", gold="34", **changes):
   } | changes
 
 
-# a data set, one of its rows, and question, gold, id, source, level by hand
+# data set: (one of its rows, (question, gold, id, source, level) by hand)
 LAYOUTS = {
   "gsm8k": (
     {"question": "6 x 200?", "answer": "6*200=<<6*200=1200>>1,200\n#### 1,200"},
@@ -191,8 +191,8 @@ LAYOUTS = {
 def test_a_layout_is_read_as_by_hand(name, ending, read):
   raw, expected = LAYOUTS[name]
   (row,) = read(raw, name=f"set.{ending}").rows
-  found = (row.question, list(row.gold), row.id, row.source, row.level)
-  assert found == expected
+  fields = (row.question, list(row.gold), row.id, row.source, row.level)
+  assert fields == expected
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -242,7 +242,7 @@ def test_duplicates_with_another_answer_are_counted_and_the_first_stays(read):
 
 
 def test_a_set_that_repeats_its_problems_is_read_once(read):
-  """As aime-2024.parquet, which holds 30 problems 32 times."""
+  """The layout of aime-2024.parquet, which holds 30 problems 32 times."""
   rows = [dapo(question=f"p{i % 5}", gold=str(i % 5)) for i in range(5 * 32)]
   loaded = read(*rows, name="aime-2024.parquet")
   assert [row.question for row in loaded.rows] == [f"p{i}" for i in range(5)]
@@ -325,13 +325,13 @@ def test_the_grader_is_part_of_the_name(tmp_path):
 def test_what_is_left_out_is_told(tmp_path):
   rows = [*ROWS, ROWS[0], {"problem": ROWS[1]["problem"], "answer": 9}]
   write(tmp_path / "train.jsonl", [*rows, {"problem": "p", "answer": ""}])
-  told = "2 with the question of an earlier one .1 of them .* 1 without"
-  with pytest.warns(UserWarning, match=told):
+  message = "2 with the question of an earlier one .1 of them .* 1 without"
+  with pytest.warns(UserWarning, match=message):
     make_task("math", tmp_path).load("train")
 
 
 def test_a_training_set_that_contains_the_test_set_is_told(tmp_path):
-  """As the gsm_8k of understand-r1-zero, train and test in one."""
+  """The case of gsm_8k in understand-r1-zero: its train holds its test set."""
   write(tmp_path / "test.jsonl", ROWS[:10])
   write(tmp_path / "train.jsonl", ROWS)
   task = make_task("math", tmp_path)

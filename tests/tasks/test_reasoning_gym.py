@@ -1,4 +1,4 @@
-"""reasoning-gym behind our interface: strict, and optional."""
+"""Tasks of reasoning-gym: strict verifiers, and an optional package."""
 
 import sys
 
@@ -10,7 +10,7 @@ from entrojax.types import Problem
 PROBLEM = Problem("2 + 5 =", {"question": "2 + 5 =", "answer": "7"})
 
 
-def judge_with_score(score, response="7"):
+def verify_with_score(score, response="7"):
   verify = reasoning_gym.make_verifier(lambda answer, entry: score)
   return verify(PROBLEM, response)
 
@@ -21,7 +21,7 @@ def judge_with_score(score, response="7"):
    (float("nan"), 0.0)],
 )  # fmt: skip
 def test_partial_credit_is_no_credit(score, reward):
-  verdict = judge_with_score(score)
+  verdict = verify_with_score(score)
   assert verdict == (reward, "correct" if reward else "wrong", "7")
 
 
@@ -31,16 +31,16 @@ def test_a_scorer_that_fails_gives_nothing():
 
   verify = reasoning_gym.make_verifier(scorer)
   assert verify(PROBLEM, "7") == (0.0, "scorer failed", "7")
-  assert judge_with_score(None).reason == "scorer failed"
+  assert verify_with_score(None).reason == "scorer failed"
 
 
 def test_long_and_empty_responses_do_not_reach_the_scorer():
-  assert judge_with_score(1.0, "7" * 1_003) == (0.0, "too long", None)
-  assert judge_with_score(1.0, " \n") == (0.0, "empty", None)
+  assert verify_with_score(1.0, "7" * 1_003) == (0.0, "too long", None)
+  assert verify_with_score(1.0, " \n") == (0.0, "empty", None)
 
 
 @pytest.mark.parametrize(
-  "response, judged",
+  "response, text",
   [
     ("7", "7"),
     ("<answer>7</answer>", "7"),
@@ -50,8 +50,8 @@ def test_long_and_empty_responses_do_not_reach_the_scorer():
     ("<answer>7", "<answer>7"),
   ],
 )
-def test_the_last_closed_tag_is_judged(response, judged):
-  assert reasoning_gym.tagged(response) == judged
+def test_the_last_closed_tag_is_verified(response, text):
+  assert reasoning_gym.answer_text(response) == text
 
 
 @pytest.mark.parametrize(

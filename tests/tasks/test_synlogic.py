@@ -1,4 +1,4 @@
-"""SynLogic's files: what is read, what is left out, what is said of errors."""
+"""SynLogic's files: rows that are read, rows left out, and error messages."""
 
 import json
 
@@ -16,7 +16,7 @@ LATIN_9 = [
 
 
 def hidden(grid, *cells, empty="X"):
-  """Returns a copy of a grid with some cells emptied."""
+  """Return a copy of a grid with some cells emptied."""
   return [
     [empty if (i, j) in cells else value for j, value in enumerate(row)]
     for i, row in enumerate(grid)
@@ -84,7 +84,7 @@ def write(path, rows):
 
 @pytest.fixture
 def problems(tmp_path):
-  """Returns the problem of each task, read from a parquet file."""
+  """Return the problem of each game, read from a parquet file."""
   path = write(tmp_path / "train.parquet", [row(source) for source in GAMES])
   read, left_out = synlogic.read(path)
   assert not left_out
@@ -132,7 +132,7 @@ def test_a_tasks_key_is_normalised(source, tmp_path):
   assert read[0].answer["task"] == "sudoku"
 
 
-# -- judging ------------------------------------------------------------------
+# -- verifying ----------------------------------------------------------------
 
 SUDOKU_WRONG = [row[:] for row in LATIN_9]
 SUDOKU_WRONG[0][0], SUDOKU_WRONG[0][1] = LATIN_9[0][1], LATIN_9[0][0]
@@ -262,7 +262,7 @@ MALFORMED = [
       "data_source": "dyck_language",
       "extra_info": game_data("sudoku", metadata={"full_sequence": "ab"}),
     },
-    "'ab' is not one of brackets",
+    "'ab' has more than brackets",
   ),
 ]
 

@@ -1,6 +1,7 @@
 """Every task: its problems, its levels, its verifier and its data set."""
 
 import functools
+import importlib
 import itertools
 import json
 
@@ -17,31 +18,23 @@ from entrojax.tasks import (
   grids,
   knights_and_knaves,
   make_task,
-  math_path,
   n_queens,
-  number_path,
   propositional_logic,
   sudoku,
   word_sorting,
 )
-from entrojax.tasks.sampling import draw, sampled
+from entrojax.tasks.sampling import draw, problem_source
 from entrojax.types import Problem
 from experiments import attack_verifiers
 
+MODULES = {
+  name: importlib.import_module(f"entrojax.tasks.{name}") for name in FAMILIES
+}
+# families whose problems are drawn, not enumerated
 SAMPLED = {
-  module.FAMILY.name: module
-  for module in (
-    arithmetic_chain,
-    dyck,
-    futoshiki,
-    knights_and_knaves,
-    math_path,
-    n_queens,
-    number_path,
-    propositional_logic,
-    sudoku,
-    word_sorting,
-  )
+  name: module
+  for name, module in MODULES.items()
+  if hasattr(module, "generate")
 }
 LEVELS = [
   (name, level)
@@ -64,6 +57,11 @@ def first_problems(name, level, count, seed=0):
 
 
 # -- problems -----------------------------------------------------------------
+
+
+def test_a_family_has_the_name_of_its_module():
+  for name, module in MODULES.items():
+    assert module.FAMILY is FAMILIES[name]
 
 
 @pytest.mark.parametrize("name, level", LEVELS)
@@ -101,16 +99,20 @@ def test_an_answer_survives_the_data_set(name, level):
 
 
 def test_sampled_problems_have_distinct_prompts_and_come_in_order():
-  problems = list(sampled(dyck.generate, num_problems=300)(**dyck.LEVELS[0]))
+  problems = list(
+    problem_source(dyck.generate, num_problems=300)(**dyck.LEVELS[0])
+  )
   prompts = [problem.prompt for problem in problems]
   assert len(set(prompts)) == len(prompts)
-  drawn = [problem.prompt for problem in first_problems("dyck", 0, 600)]
-  assert prompts == list(dict.fromkeys(drawn))[: len(prompts)]
+  draws = [problem.prompt for problem in first_problems("dyck", 0, 600)]
+  assert prompts == list(dict.fromkeys(draws))[: len(prompts)]
 
 
 def test_a_level_with_few_problems_ends():
   # eight queens with none given: one prompt
-  problems = sampled(n_queens.generate, num_problems=50)(size=8, missing=8)
+  problems = problem_source(n_queens.generate, num_problems=50)(
+    size=8, missing=8
+  )
   assert [problem.prompt for problem in problems] == ["........:"]
 
 
@@ -203,7 +205,7 @@ def test_every_model_is_right_and_nothing_else(level):
 
 @pytest.mark.parametrize("size, side", [(4, 2), (9, 3), (4, None), (7, None)])
 def test_random_squares_repeat_no_digit(size, side):
-  drawn = set()
+  squares = set()
   for seed in range(20):
     rows = grids.random_square(np.random.default_rng(seed), size, side)
     lines = [*rows, *zip(*rows, strict=True)]
@@ -211,8 +213,8 @@ def test_random_squares_repeat_no_digit(size, side):
       lines += grids.boxes(rows, side)
     digits = sorted(grids.DIGITS[:size])
     assert all(sorted(line) == digits for line in lines)
-    drawn.add("/".join(rows))
-  assert len(drawn) > 10
+    squares.add("/".join(rows))
+  assert len(squares) > 10
 
 
 def test_the_boxes_of_a_square_are_those_seen_by_eye():
@@ -257,7 +259,7 @@ BY_HAND = [
   # a Latin square whose boxes repeat
   ("sudoku", {"puzzle": "..../" * 3 + "...."}, "1234/2341/3412/4123",
    "repeats a digit"),
-  # as many solutions as there are are right
+  # an empty square has many solutions, and each is right
   ("sudoku", {"puzzle": "..../" * 3 + "...."}, "1234/3412/2143/4321",
    "correct"),
   ("sudoku", SUDOKU, "1234/3421/2143", "unparseable"),
@@ -473,7 +475,7 @@ def test_a_response_is_right_exactly_when_all_its_steps_are():
 # -- the data set -------------------------------------------------------------
 
 SMALL = sudoku.FAMILY._replace(
-  problems=sampled(sudoku.generate, num_problems=80)
+  problems=problem_source(sudoku.generate, num_problems=80)
 )
 
 
