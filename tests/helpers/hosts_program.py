@@ -1,4 +1,4 @@
-"""What tests/system/test_hosts.py runs in three processes of two devices each."""
+"""The program of test_hosts.py, for three processes of two devices each."""
 
 import sys
 

@@ -48,7 +48,7 @@ def sgd(learning_rate=0.5, **settings):
 
 def adam(learning_rate=0.1, weight_decay=0.1, **settings):
   """Makes the trainer's chain, projected if there are settings."""
-  wrap = functools.partial(
+  projection = functools.partial(
     entropy_projection,
     precondition=adam_preconditioner(b2=ADAM["b2"], eps=ADAM["eps"]),
     **settings,
@@ -59,7 +59,7 @@ def adam(learning_rate=0.1, weight_decay=0.1, **settings):
     **ADAM,
     weight_decay=weight_decay,
     max_grad_norm=CLIP,
-    wrap=wrap if settings else None,
+    projection=projection if settings else None,
   )
 
 

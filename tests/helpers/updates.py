@@ -14,8 +14,9 @@ from entrojax.system.sharding import (
   param_shardings,
   replicated,
 )
-from entrojax.types import Batch
-from entrojax.update.train_step import init_state, make_update
+from entrojax.types import Batch, Controller
+from entrojax.update.optimizer import Optimizer
+from entrojax.update.train_step import BatchSplit, init_state, make_update
 
 NUM_ROWS, PROMPT_LENGTH, RESPONSE_LENGTH = 16, 3, 5
 GROUP_SIZE = 2
@@ -67,17 +68,23 @@ def make_batch(seed, dtype=np.float32, vocabulary=8) -> Batch:
   )
 
 
-def recording_sgd(controller, learning_rate):
-  """Makes plain descent that keeps the gradients of its last step."""
+def controlled(
+  controller: Controller, *, reads_entropy_gradient=False, **transforms
+) -> Optimizer:
+  """Build an optimizer from a controller and named transforms, in order."""
+  chain = optax.named_chain(
+    ("control", controller.transform), *transforms.items()
+  )
+  return Optimizer(chain.init, chain.update, controller, reads_entropy_gradient)
+
+
+def recording_sgd(controller, learning_rate) -> Optimizer:
+  """Build plain descent that keeps the gradients of its last step."""
   record = optax.GradientTransformationExtraArgs(
     lambda params: jax.tree.map(jnp.zeros_like, params),
     lambda updates, state, params=None, **unused: (updates, updates),
   )
-  return optax.named_chain(
-    ("control", controller.transform),
-    ("record", record),
-    ("sgd", optax.sgd(learning_rate)),
-  )
+  return controlled(controller, record=record, sgd=optax.sgd(learning_rate))
 
 
 def totals(metrics):
@@ -103,13 +110,13 @@ class Setting:
     self,
     model,
     params,
-    objective,
+    members,
     controller,
     *,
     aggregate=aggregation.token_mean,
   ):
     self.model, self.params = model, params
-    self.objective, self.controller = objective, controller
+    self.members, self.controller = members, controller
     self.aggregate = aggregate
     table = params["embed_tokens"]
     self.batch = make_batch(0, table.dtype, vocabulary=len(table))
@@ -122,22 +129,19 @@ class Setting:
     """
     return self.two_updates(**options)()
 
-  def two_updates(self, *, mesh=(1, 1, 1), group_size=GROUP_SIZE, **options):
+  def two_updates(self, *, mesh=(1, 1, 1), group_size=GROUP_SIZE, **split):
     """Makes run(control state, by default its first) -> after two updates."""
     mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
     optimizer = recording_sgd(self.controller, 0.05)
     update = make_update(
       self.model,
-      self.objective,
+      self.members,
       self.aggregate,
-      self.controller,
       optimizer,
       group_size=group_size,
       temperature=0.8,
-      updates_per_rollout=2,
-      num_epochs=2,
+      split=BatchSplit(updates_per_rollout=2, num_epochs=2, **split),
       mesh=mesh,
-      **options,
     )
     state = init_state(self.params, optimizer)
     shardings = param_shardings(mesh, state)

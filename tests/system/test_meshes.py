@@ -12,7 +12,7 @@ import pytest
 
 from entrojax.control import entropic_pi
 from entrojax.models import DecoderConfig, decoder
-from entrojax.objectives import aggregation, chain, entropic, kl_cov
+from entrojax.objectives import aggregation, entropic, kl_cov
 from entrojax.rollouts.sampler import generate, make_sampler
 from entrojax.system.sharding import (
   by_row,
@@ -59,17 +59,18 @@ def trained(dtype, shape):
   """Returns parameters on a mesh after three updates, and what these left."""
   mesh = make_mesh(shape, jax.devices()[: np.prod(shape)])
   model = decoder(SIZES, dtype=dtype, mesh=mesh)
-  controller = entropic_pi(target=2.0, kp=1.0, ki=0.1)
-  # Adam would make of a gradient that is rounding a whole step
-  optimizer = recording_sgd(controller, 0.5)
+  # Adam would turn a gradient that is pure rounding into a whole step.
+  optimizer = recording_sgd(entropic_pi(target=2.0, kp=1.0, ki=0.1), 0.5)
   update = make_update(
     model,
-    chain(kl_cov(fraction=0.04), entropic(min_probability=0.1)),
+    {
+      "kl_cov": kl_cov(fraction=0.04),
+      "entropic": entropic(min_probability=0.1),
+    },
     aggregation.token_mean,
-    controller,
     optimizer,
     group_size=GROUP_SIZE,
-    on_policy=False,  # else the loss is that of ratios of 1
+    on_policy=False,  # otherwise all ratios would be 1
     mesh=mesh,
   )
   params = jax.jit(model.init)(jax.random.key(0))

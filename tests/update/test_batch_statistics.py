@@ -118,7 +118,7 @@ def two_updates(bigram):
   def make(dtype, split):
     table = np.random.default_rng(0).normal(size=(8, 8))
     params = {"embed_tokens": jnp.asarray(table, dtype)}
-    setting = Setting(bigram, params, any_method, choosing())
+    setting = Setting(bigram, params, {"any": any_method}, choosing())
     return setting.two_updates(**SPLITS[split])
 
   return make

@@ -19,7 +19,7 @@ from entrojax.system.sharding import (
 )
 from entrojax.types import TrainState
 from entrojax.update.scoring import score
-from entrojax.update.train_step import init_state, make_update
+from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.projected import (
   RAISE,
   WANTED,
@@ -33,25 +33,23 @@ from tests.helpers.updates import (
   PROMPT_LENGTH,
   RESPONSE_LENGTH,
   SPLITS,
+  controlled,
   log_softmax,
   make_batch,
   totals,
 )
 
 
-def updater(model, optimizer, **options):
+def updater(model, optimizer, *, mesh=None, **split):
   return make_update(
     model,
-    ppo_clip(),
+    {"ppo_clip": ppo_clip()},
     aggregation.token_mean,
-    no_control(),
     optimizer,
-    **{
-      "group_size": GROUP_SIZE,
-      "entropy_gradient": True,
-      "temperature": 0.8,
-      **options,
-    },
+    group_size=GROUP_SIZE,
+    temperature=0.8,
+    split=BatchSplit(**split),
+    mesh=mesh,
   )
 
 
@@ -61,10 +59,8 @@ def table_state(optimizer, dtype=np.float32) -> TrainState:
 
 
 def chained(projected):
-  """Returns a chain with what the train step looks for."""
-  return optax.named_chain(
-    ("control", no_control().transform), ("sgd", projected)
-  )
+  """Build an optimizer from a projected transform, without a controller."""
+  return controlled(no_control(), reads_entropy_gradient=True, sgd=projected)
 
 
 def test_h_is_the_gradient_of_the_token_mean_entropy(bigram):
@@ -74,10 +70,8 @@ def test_h_is_the_gradient_of_the_token_mean_entropy(bigram):
   recording = optax.GradientTransformationExtraArgs(
     lambda params: jax.tree.map(jnp.zeros_like, params), keep
   )
-  optimizer = optax.named_chain(
-    ("control", no_control().transform),
-    ("sgd", sgd(**RAISE)),
-    ("h", recording),
+  optimizer = controlled(
+    no_control(), reads_entropy_gradient=True, sgd=sgd(**RAISE), h=recording
   )
   state, batch = table_state(optimizer), make_batch(0)
   table = np.asarray(state.params["embed_tokens"])
@@ -140,7 +134,7 @@ class Setting:
     self.params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
     self.batch = make_batch(0, dtype, sizes.vocab_size)
 
-  def after_two_updates(self, *, mesh=(1, 1, 1), **options):
+  def after_two_updates(self, *, mesh=(1, 1, 1), **split):
     """Returns metrics, Adam's moments and what the updates have moved."""
     mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
     optimizer = adam(0.01, **RAISE, sided="both")
@@ -150,7 +144,7 @@ class Setting:
       updates_per_rollout=2,
       num_epochs=2,
       mesh=mesh,
-      **options,
+      **split,
     )
     state = init_state(self.params, optimizer)
     shardings = param_shardings(mesh, state)
@@ -260,10 +254,9 @@ def test_the_entropy_is_differentiated_only_if_asked_for(sizes, tiny_model):
     params,
   )
 
-  def update(entropy_gradient):
-    optimizer = chained(sgd(**RAISE) if entropy_gradient else sgd())
+  def update(optimizer):
     return operations(
-      updater(model, optimizer, entropy_gradient=entropy_gradient),
+      updater(model, optimizer),
       init_state(params, optimizer),
       None,
       batch,
@@ -271,5 +264,5 @@ def test_the_entropy_is_differentiated_only_if_asked_for(sizes, tiny_model):
     )
 
   # a backward pass costs two forward passes: 3 in all, or 5
-  assert update(False) < 3.5 * forward
-  assert update(True) > 4.5 * forward
+  assert update(controlled(no_control(), sgd=sgd())) < 3.5 * forward
+  assert update(chained(sgd(**RAISE))) > 4.5 * forward

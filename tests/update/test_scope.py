@@ -19,7 +19,12 @@ from entrojax.objectives import (
 from entrojax.objectives.chain import loss_by_parts, policy_loss
 from tests.helpers.updates import Setting, difference
 
-OBJECTIVE = chain(ppo_clip(), top_entropy(fraction=0.3), steer())
+MEMBERS = {
+  "ppo_clip": ppo_clip(),
+  "top_entropy": top_entropy(fraction=0.3),
+  "steer": steer(),
+}
+OBJECTIVE = chain(*MEMBERS.values())
 AGGREGATE = aggregation.token_mean
 
 
@@ -75,7 +80,7 @@ def setting(bigram):
   return Setting(
     bigram,
     {"embed_tokens": jnp.asarray(table, jnp.float32)},
-    chain(OBJECTIVE, entropic(min_probability=0.3)),
+    {**MEMBERS, "entropic": entropic(min_probability=0.3)},
     entropic_pi(target=0.5),
   )
 
@@ -105,7 +110,7 @@ def test_responses_that_are_left_out_count_nowhere(bigram):
   table = np.random.default_rng(0).normal(size=(8, 8))
   params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
   kept = np.float32([1, 1, 0, 1] * 4)
-  setting = Setting(bigram, params, OBJECTIVE, no_control())
+  setting = Setting(bigram, params, MEMBERS, no_control())
   setting.batch = dataclasses.replace(setting.batch, keep=jnp.asarray(kept))
   found = setting.after_two_updates()
   garbage = dataclasses.replace(
@@ -122,7 +127,7 @@ def test_responses_that_are_left_out_count_nowhere(bigram):
 def test_an_update_without_a_token_that_counts_moves_nothing(bigram):
   table = np.random.default_rng(0).normal(size=(8, 8))
   params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
-  setting = Setting(bigram, params, OBJECTIVE, entropic_pi(target=0.5))
+  setting = Setting(bigram, params, MEMBERS, entropic_pi(target=0.5))
   setting.batch = dataclasses.replace(setting.batch, keep=jnp.zeros(16))
   with np.errstate(invalid="ignore"):  # means over no token
     found = setting.after_two_updates()

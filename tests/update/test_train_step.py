@@ -25,7 +25,7 @@ from entrojax.objectives import (
 from entrojax.system.sharding import by_row, make_mesh, replicated
 from entrojax.types import Batch, Mean, TokenLoss
 from entrojax.update.optimizer import make_optimizer
-from entrojax.update.train_step import init_state, make_update
+from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.updates import (
   GROUP_SIZE,
   NUM_ROWS,
@@ -43,22 +43,22 @@ TARGET = 0.5
 
 # -- any split, any mesh ------------------------------------------------------
 
-EVERYTHING = chain(
-  ppo_clip(clip_high=0.28, dual_clip=3.0),
-  entropic(min_probability=0.3),
-  reference_kl(kl_coef=0.1),
-  entropy_bonus(entropy_coef=0.05),
-)
+EVERYTHING = {
+  "ppo_clip": ppo_clip(clip_high=0.28, dual_clip=3.0),
+  "entropic": entropic(min_probability=0.3),
+  "reference_kl": reference_kl(kl_coef=0.1),
+  "entropy_bonus": entropy_bonus(entropy_coef=0.05),
+}
 
 # metrics that are float64 if the tokens are; the others are float32 scalars
 EXACT = ("actor/entropy", "actor/ppo_kl", "actor/pg_loss", "actor/kl_loss")
 
 
-def decoder_setting(sizes, params, objective, controller, dtype):
+def decoder_setting(sizes, params, members, controller, dtype):
   return Setting(
     decoder(sizes, dtype=dtype),
     jax.tree.map(lambda x: jnp.asarray(x, dtype), params),
-    objective,
+    members,
     controller,
   )
 
@@ -84,7 +84,7 @@ def setting64(sizes, tiny_model):
 def ppo64(sizes, tiny_model):
   with jax.enable_x64(True):
     setting = decoder_setting(
-      sizes, tiny_model[1], ppo_clip(), no_control(), jnp.float64
+      sizes, tiny_model[1], {"ppo_clip": ppo_clip()}, no_control(), jnp.float64
     )
     return setting, setting.after_two_updates()
 
@@ -150,24 +150,26 @@ def test_how_activations_are_kept_changes_only_rounding(options, setting32):
 def simple(
   model,
   *,
-  objective=None,
+  members=None,
   controller=None,
   learning_rate=0.5,
   optimizer=None,
   seed=0,
-  **options,
+  mesh=None,
+  **split,
 ):
-  """Returns (update, state, batch) of a bigram policy, nothing jitted."""
-  controller = controller or no_control()
-  optimizer = optimizer or recording_sgd(controller, learning_rate)
+  """Return (update, state, batch) of a bigram policy, nothing jitted."""
+  optimizer = optimizer or recording_sgd(
+    controller or no_control(), learning_rate
+  )
   update = make_update(
     model,
-    objective or ppo_clip(),
+    members or {"ppo_clip": ppo_clip()},
     aggregation.token_mean,
-    controller,
     optimizer,
     group_size=GROUP_SIZE,
-    **options,
+    split=BatchSplit(**split),
+    mesh=mesh,
   )
   table = np.random.default_rng(seed).normal(size=(8, 8))
   params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
@@ -248,13 +250,11 @@ def test_the_difference_between_sampler_and_trainer_is_measured_once(bigram):
 
 
 def test_an_update_without_a_token_changes_nothing_but_the_step(bigram):
-  controller = entropic_pi(target=TARGET)
   update, state, batch = simple(
     bigram,
-    objective=EVERYTHING_BUT_KL,
-    controller=controller,
+    members=EVERYTHING_BUT_KL,
     optimizer=make_optimizer(
-      controller,
+      entropic_pi(target=TARGET),
       optax.constant_schedule(0.1),
       b1=0.9,
       b2=0.999,
@@ -273,9 +273,11 @@ def test_an_update_without_a_token_changes_nothing_but_the_step(bigram):
   assert metrics["actor/loss"].total == 0
 
 
-EVERYTHING_BUT_KL = chain(
-  ppo_clip(), entropic(min_probability=0.3), entropy_bonus(entropy_coef=0.05)
-)
+EVERYTHING_BUT_KL = {
+  "ppo_clip": ppo_clip(),
+  "entropic": entropic(min_probability=0.3),
+  "entropy_bonus": entropy_bonus(entropy_coef=0.05),
+}
 
 
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -1e30])
@@ -283,7 +285,7 @@ def test_the_content_of_padding_changes_no_number(bigram, garbage):
   controller = entropic_pi(target=TARGET)
   update, state, batch = simple(
     bigram,
-    objective=EVERYTHING_BUT_KL,
+    members=EVERYTHING_BUT_KL,
     controller=controller,
     updates_per_rollout=2,
     num_epochs=2,
@@ -346,7 +348,7 @@ def test_every_epoch_visits_every_row_once(
 ):
   update, state, batch = simple(
     bigram,
-    objective=probe,
+    members={"probe": probe},
     updates_per_rollout=updates_per_rollout,
     num_epochs=num_epochs,
   )
@@ -364,7 +366,7 @@ def test_every_epoch_visits_every_row_once(
 
 def test_the_mini_batches_of_another_key_are_others(bigram):
   update, state, batch = simple(
-    bigram, objective=probe, updates_per_rollout=4, learning_rate=0.0
+    bigram, members={"probe": probe}, updates_per_rollout=4, learning_rate=0.0
   )
   update = jax.jit(update)
   sums = {
@@ -390,7 +392,7 @@ def test_updates_that_are_no_multiple_of_the_epochs_are_refused(bigram):
 def test_the_integral_takes_in_the_entropy_of_each_mini_batch_once(bigram):
   update, state, batch = simple(
     bigram,
-    objective=probe,
+    members={"probe": probe},
     controller=entropic_pi(target=TARGET),
     updates_per_rollout=4,
   )
@@ -411,7 +413,7 @@ def test_the_coefficient_uses_the_integral_before_its_own_update(bigram):
   kp, ki, num_updates = 0.25, 0.125, 4
   update, state, batch = simple(
     bigram,
-    objective=probe,
+    members={"probe": probe},
     controller=entropic_pi(target=TARGET, kp=kp, ki=ki, limit=9.0),
     learning_rate=0.0,
     updates_per_rollout=num_updates,
@@ -431,7 +433,7 @@ def test_the_coefficient_uses_the_integral_before_its_own_update(bigram):
 def test_the_integral_goes_on_where_the_last_call_ended(bigram):
   update, state, batch = simple(
     bigram,
-    objective=probe,
+    members={"probe": probe},
     controller=entropic_pi(target=TARGET),
     learning_rate=0.0,
   )
@@ -446,6 +448,11 @@ def test_the_integral_goes_on_where_the_last_call_ended(bigram):
   )
 
 
+KL = {
+  "ppo_clip": ppo_clip(),
+  "reference_kl": reference_kl(kl_coef=0.5, estimator="k2"),
+}
+
 # -- the graph ----------------------------------------------------------------
 
 
@@ -458,7 +465,9 @@ def test_one_compilation_serves_all_values(bigram):
     return chain(ppo_clip(), entropic())(tokens, token_loss, coefficient, key)
 
   update, state, _ = simple(
-    bigram, objective=counting, controller=entropic_pi(target=TARGET)
+    bigram,
+    members={"counting": counting},
+    controller=entropic_pi(target=TARGET),
   )
   update = jax.jit(update)
   state, _ = update(state, None, make_batch(0), jax.random.key(0))
@@ -483,7 +492,7 @@ def test_the_state_is_donated(bigram):
 def test_a_reference_adds_its_divergence_and_is_not_changed(bigram):
   update, state, batch = simple(
     bigram,
-    objective=chain(ppo_clip(), reference_kl(kl_coef=0.5, estimator="k2")),
+    members=KL,
   )
   reference = jax.tree.map(lambda x: 0.5 * x, state.params)
   _, metrics = jax.jit(update)(state, reference, batch, jax.random.key(0))
@@ -509,7 +518,7 @@ def test_a_reference_adds_its_divergence_and_is_not_changed(bigram):
 def test_the_reference_is_met_row_by_row_in_shuffled_mini_batches(bigram):
   update, state, batch = simple(
     bigram,
-    objective=chain(ppo_clip(), reference_kl(kl_coef=0.5, estimator="k2")),
+    members=KL,
     learning_rate=0.0,
     updates_per_rollout=4,
     num_microbatches=2,
