@@ -151,7 +151,7 @@ def test_processes_that_are_to_run_something_else_say_so(environment, tmp_path):
     ),
     seconds=SECONDS,
   )
-  said = "process 0 runs something else than process 1: config.seed is 0, not 1"
+  said = "process 0 has other settings than process 1: config.seed is 0, not 1"
   for status, output in ended:
     assert status == 2 and f"error: {said}\n" in output, output
     assert re.search(r"process \d of 2 waits for the others at 127", output)
