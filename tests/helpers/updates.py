@@ -1,4 +1,4 @@
-"""Updates that tests compare: a batch, an optimizer that records, a setting."""
+"""What tests of updates share: a batch, a recording optimizer, a comparison."""
 
 import dataclasses
 
@@ -31,10 +31,10 @@ SPLITS = {
 
 
 def make_batch(seed, dtype=np.float32, vocabulary=8) -> Batch:
-  """Draws 8 prompts x 2 responses; prompts and responses are ragged.
+  """Draw 8 prompts x 2 responses; prompts and responses are ragged.
 
-  The last response is empty. The old log-probs are near those of a policy
-  that knows nothing, so that ratios lie on both sides of 1.
+  The last response is empty. The old log-probs are near the log-probs of a
+  uniform policy, so that ratios lie on both sides of 1.
   """
   rng = np.random.default_rng(seed)
   rows, length = NUM_ROWS, RESPONSE_LENGTH
@@ -88,7 +88,7 @@ def recording_sgd(controller, learning_rate) -> Optimizer:
 
 
 def totals(metrics):
-  """Returns sum / count of every metric on the host."""
+  """Return sum / count of every metric on the host."""
   return {
     name: np.asarray(m.total) / np.asarray(m.count)
     for name, m in metrics.items()
@@ -101,7 +101,7 @@ def log_softmax(logits):
 
 
 class Setting:
-  """What a comparison holds fixed: policy, objective, controller, a batch.
+  """The parts of an update that a comparison of splits holds fixed.
 
   Numbers have the type of `params`.
   """
@@ -122,15 +122,18 @@ class Setting:
     self.batch = make_batch(0, table.dtype, vocabulary=len(table))
 
   def after_two_updates(self, **options):
-    """Returns metrics, the second update's gradients and new params.
+    """Return metrics, the second update's gradients and new params.
 
-    Both updates see the whole batch. At the first the ratio is 1, at the
-    second it is that of the batch's old log-probs.
+    Both updates see the whole batch. The ratio is 1 at the first update, and
+    is taken against the batch's old log-probs at the second.
     """
     return self.two_updates(**options)()
 
   def two_updates(self, *, mesh=(1, 1, 1), group_size=GROUP_SIZE, **split):
-    """Makes run(control state, by default its first) -> after two updates."""
+    """Build run(control_state=None) -> results of two updates.
+
+    Without an argument the controller starts in its own first state.
+    """
     mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
     optimizer = recording_sgd(self.controller, 0.05)
     update = make_update(
@@ -171,17 +174,19 @@ class Setting:
     return run
 
 
-def difference(found, expected, metrics=None):
-  """Returns the largest relative error of gradients, params and metrics."""
+def difference(actual, expected, metrics=None):
+  """Return the largest relative error of gradients, params and metrics."""
   pairs = [
     [
       np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree[part])])
-      for tree in (found, expected)
+      for tree in (actual, expected)
     ]
     for part in ("gradients", "params")
   ]
   for name in metrics or expected["metrics"]:
-    pairs.append([np.atleast_1d(x["metrics"][name]) for x in (found, expected)])
+    pairs.append(
+      [np.atleast_1d(x["metrics"][name]) for x in (actual, expected)]
+    )
   return max(
     np.linalg.norm(f - e) / max(np.linalg.norm(e), 1e-2) for f, e in pairs
   )
