@@ -445,9 +445,7 @@ def test_the_weighted_prediction_is_minus_the_covariance_with_the_weights(
   # At a ratio of 1 the gradient weighs a token's log-prob by A, or 2 A.
   advantages = np.asarray(batch.advantages, np.float64)
   weights = np.where(advantages < 0, 2 * advantages, advantages)
-  counted = (np.asarray(batch.response_mask) > 0) & (np.arange(16) % 2 == 1)[
-    :, None
-  ]
+  counted = np.asarray(batch.response_mask * batch.keep[:, None]) > 0
   expected = -np.cov(
     own_log_probs(state, batch)[counted], weights[counted], ddof=0
   )[0, 1]
@@ -477,7 +475,7 @@ def test_the_integral_takes_in_tokens_that_the_loss_leaves_out(bigram):
   update, state, batch = simple(bigram, controller=entropic_pi(target=TARGET))
   batch = half_kept(batch)
   sampled, kept = entropies_of_all_and_of_kept(state, batch)
-  assert abs(sampled - kept) > 0.01
+  assert abs(sampled - kept) > 1e-3
   state, _ = jax.jit(update)(state, None, batch, jax.random.key(0))
   # float32 means of entropies below 3
   np.testing.assert_allclose(
@@ -493,7 +491,7 @@ def test_the_coefficient_reads_tokens_that_the_loss_leaves_out(bigram):
   )
   batch = half_kept(numbered(batch, full=False))
   sampled, kept = entropies_of_all_and_of_kept(state, batch)
-  assert abs(sampled - kept) > 0.01
+  assert abs(sampled - kept) > 1e-3
   _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
   # float32 means of entropies below 3
   np.testing.assert_allclose(
