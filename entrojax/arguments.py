@@ -1,7 +1,7 @@
 """Checks of hyperparameters that every factory shares.
 
-Each raises ValueError with the setting's name, what would be right, and the
-value, as in "erc.low must lie in [0, 1), got 2".
+Each check raises ValueError with the name of the setting, what would be right,
+and the value: "erc.low must lie in [0, 1), got 2".
 """
 
 from collections.abc import Collection
@@ -27,8 +27,9 @@ def require_in(name: str, value: float, interval: str) -> None:
   Args:
     name: how a user writes the setting, such as "erc.low".
     value: the number.
-    interval: two bounds as in "[0, 1)": a bracket includes its bound, a
-      parenthesis excludes it, and "inf" is no bound.
+    interval: two bounds, as in "[0, 1)". A bracket includes its bound, a
+      parenthesis excludes it; "inf)" allows any finite number and "inf]" any
+      number.
   """
   low, high = (float(bound) for bound in interval[1:-1].split(","))
   above = value >= low if interval[0] == "[" else value > low
@@ -46,7 +47,7 @@ def require_one_of(name: str, value: Any, choices: Collection[Any]) -> None:
   Args:
     name: how a user writes the setting, such as "steer.form".
     value: the setting.
-    choices: what it may be, in the order in which the message lists them.
+    choices: the allowed values, in the order in which the message lists them.
   """
   if value not in choices:
     listed = ", ".join(repr(choice) for choice in choices)

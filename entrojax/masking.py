@@ -11,39 +11,39 @@ from entrojax.types import Array, Mean
 
 
 def clean(values: Array, mask: Array) -> Array:
-  """Replaces masked-out values by 0; their gradient is exactly 0."""
+  """Replace masked-out values by 0; their gradient is exactly 0."""
   chex.assert_equal_shape([values, mask])
   return jnp.where(mask > 0, values, 0.0)
 
 
 def masked_sum(values: Array, mask: Array, axis: int | None = None) -> Array:
-  """Returns sum(values * mask)."""
+  """Compute sum(values * mask)."""
   return jnp.sum(clean(values, mask) * mask, axis=axis)
 
 
 def divide(total: Array, count: Array) -> Array:
-  """Returns total / count, and 0 where there is nothing to count.
+  """Compute total / count; the result is 0 where the count is 0.
 
-  An empty mini-batch has loss 0 and gradient 0: nothing to learn from.
+  An empty mini-batch has loss 0 and gradient 0: there is nothing to learn from.
   """
   return jnp.where(count > 0, total / jnp.where(count > 0, count, 1.0), 0.0)
 
 
 def masked_mean(values: Array, mask: Array, axis: int | None = None) -> Array:
-  """Returns sum(values * mask) / sum(mask), 0 for an empty mask."""
+  """Compute sum(values * mask) / sum(mask); it is 0 for an empty mask."""
   return divide(masked_sum(values, mask, axis), jnp.sum(mask, axis=axis))
 
 
 def mean_metric(values: Array, mask: Array) -> Mean:
-  """Returns a metric as the sum over the masked tokens and their count."""
+  """Build a metric from the sum over the masked tokens and their number."""
   return Mean(total=masked_sum(values, mask), count=jnp.sum(mask))
 
 
 def share_metric(selected: Array, mask: Array) -> Mean:
-  """Returns the share of masked tokens for which `selected` is true."""
+  """Build the metric of the share of masked tokens that are `selected`."""
   return mean_metric(selected.astype(jnp.float32), mask)
 
 
 def scalar_metric(value: Array) -> Mean:
-  """Returns one number per update as a metric; updates average."""
+  """Build a metric from one number per update; several updates average."""
   return Mean(total=jnp.asarray(value, jnp.float32), count=jnp.float32(1.0))

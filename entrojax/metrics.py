@@ -1,8 +1,8 @@
 """Metrics as sums and counts: added up on the device, divided once on the host.
 
-An update returns each metric as a `Mean`, a total and a count, so that metrics
-of several updates and devices add up exactly. `finalize` divides. The histogram
-of token entropies is such a sum too.
+An update returns each metric as a `Mean`, a total and a count. The metrics of
+several updates and devices therefore add up exactly, and `finalize` divides at
+the end. The histogram of token entropies is a sum of this kind too.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ from entrojax.types import Array, Mean
 
 ENTROPY_HISTOGRAM = "actor/entropy_histogram"
 
-# Nats. Narrow where most tokens are, and up to ln(150,000) = 11.9, the entropy
-# of a uniform choice from a large vocabulary: 40 bins.
+# The edges of 40 bins, in nats. The bins are narrow where most tokens are, and
+# reach up to ln(150,000) = 11.9, the entropy of a uniform choice from a large
+# vocabulary.
 ENTROPY_EDGES: tuple[float, ...] = tuple(
   [round(0.1 * i, 1) for i in range(20)]
   + [round(2 + 0.2 * i, 1) for i in range(10)]
@@ -27,10 +28,11 @@ ENTROPY_EDGES: tuple[float, ...] = tuple(
 
 
 def entropy_histogram(entropy: Array, mask: Array) -> Array:
-  """Counts the tokens in each bin of `ENTROPY_EDGES`.
+  """Count the tokens in each bin of `ENTROPY_EDGES`.
 
-  Comparisons and sums only, one bin after the other: no scatter and no array
-  of tokens by bins, and rows on several devices meet in one sum at the end.
+  Only comparisons and sums are used, one bin after the other. There is no
+  scatter and no array of tokens by bins, and rows on several devices meet in
+  one sum at the end.
 
   Args:
     entropy: f32[...], nats.
@@ -38,29 +40,31 @@ def entropy_histogram(entropy: Array, mask: Array) -> Array:
 
   Returns:
     f32[bins], exact up to 2**24 tokens. The first bin holds everything below
-    its upper edge, the last one everything from its lower edge on; a NaN is
-    counted in none.
+    its upper edge, the last bin everything from its lower edge on. A NaN is
+    counted in no bin.
   """
   chex.assert_equal_shape([entropy, mask])
   lower = jnp.array((-math.inf, *ENTROPY_EDGES[1:-1]), jnp.float32)
-  of_rows = jax.lax.map(
+  row_counts = jax.lax.map(
     lambda edge: jnp.sum((entropy >= edge) * mask, -1, jnp.float32), lower
   )
-  at_least = of_rows.sum(tuple(range(1, of_rows.ndim)))
+  at_least = row_counts.sum(tuple(range(1, row_counts.ndim)))
   return at_least - jnp.append(at_least[1:], 0.0)
 
 
 def finalize(metrics: Mapping[str, Mean]) -> dict[str, float | list[float]]:
-  """Divides sums by counts on the host, in one transfer.
+  """Divide sums by counts on the host, after a single transfer.
 
   Args:
-    metrics: name -> Mean; the total may be a list [K], the count may not.
+    metrics: name -> Mean. The total may be a number or an array f32[K]; the
+      count is a number.
 
   Returns:
-    name -> total / count; NaN where nothing was counted.
+    name -> total / count, a float or a list of floats; NaN where the count is
+    0.
 
   Raises:
-    ValueError: a metric has another shape; the message names it.
+    ValueError: a metric has another shape. The message names the metric.
   """
   values: dict[str, float | list[float]] = {}
   for name, mean in jax.device_get(dict(metrics)).items():

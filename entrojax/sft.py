@@ -60,7 +60,7 @@ from entrojax.system.sharding import (
 )
 from entrojax.system.workdir import check_processes, hold_workdir, write_config
 from entrojax.types import Array, Batch, Metrics, TrainState
-from entrojax.update.train_step import Update, make_update
+from entrojax.update.train_step import BatchSplit, Update, make_update
 
 TRAINING_FOLDER = "training"
 _START_FOLDER = "start"  # a new model before its first step
@@ -183,11 +183,12 @@ def build_sft(config: Config) -> Parts:
     ValueError: a setting cannot work, or a file is missing or malformed; the
       message names the key or the file.
   """
-  controller = control.no_control()
   with hosts.together():
     mesh = make_mesh(config.mesh)
     check_sft_rows(config, num_row_shards(mesh))
-    optimizer, schedule = make_scheduled_optimizer(config.optimizer, controller)
+    optimizer, schedule = make_scheduled_optimizer(
+      config.optimizer, control.no_control()
+    )
     folder = model_folder(config.model.path)
     words = tokenizer.load(folder)
     stream = read_stream(config, folder, words)
@@ -197,12 +198,11 @@ def build_sft(config: Config) -> Parts:
   def make_sft_update(model):
     update = make_update(
       model,
-      objectives.reinforce(),
+      {"reinforce": objectives.reinforce()},
       aggregation.token_mean,
-      controller,
       optimizer,
+      split=BatchSplit(**config.training),
       mesh=mesh,
-      **config.training,
     )
 
     def run(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

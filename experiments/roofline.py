@@ -21,7 +21,12 @@ from entrojax.objectives import aggregation
 from entrojax.rollouts.sampler import Sampling, generate, make_sampler
 from entrojax.types import Model, Params, Prompts, Responses, Rollout
 from entrojax.update.optimizer import make_optimizer
-from entrojax.update.train_step import init_state, make_batch, make_update
+from entrojax.update.train_step import (
+  BatchSplit,
+  init_state,
+  make_batch,
+  make_update,
+)
 from experiments import machine
 from experiments.scale import SMALL
 
@@ -164,9 +169,8 @@ def _make_update(
   model: Model, params: Params, rollout: Rollout
 ) -> Callable[[], object]:
   """Makes an update of GRPO; one has been made already."""
-  controller = control.no_control()
   optimizer = make_optimizer(
-    controller,
+    control.no_control(),
     lambda count: 1e-3,
     b1=0.9,
     b2=0.999,
@@ -178,13 +182,14 @@ def _make_update(
   update = jax.jit(
     make_update(
       model,
-      objectives.chain(objectives.ppo_clip(clip_low=0.2, clip_high=0.2)),
+      {"ppo_clip": objectives.ppo_clip(clip_low=0.2, clip_high=0.2)},
       aggregation.token_mean,
-      controller,
       optimizer,
       group_size=_GROUP,
-      num_microbatches=max(rows * _RESPONSE // _TOKENS_AT_ONCE, 1),
-      rematerialise=False,
+      split=BatchSplit(
+        num_microbatches=max(rows * _RESPONSE // _TOKENS_AT_ONCE, 1),
+        rematerialise=False,
+      ),
     ),
     donate_argnums=0,
   )

@@ -30,7 +30,11 @@ from entrojax.types import (
   StepJudge,
   Task,
 )
-from entrojax.update.optimizer import learning_rate_schedule, make_optimizer
+from entrojax.update.optimizer import (
+  Optimizer,
+  learning_rate_schedule,
+  make_optimizer,
+)
 from entrojax.update.projection import adam_preconditioner, entropy_projection
 
 
@@ -40,8 +44,7 @@ class Recipe(NamedTuple):
   members: Mapping[str, Objective]  # the members of the chain, in order
   objective: Objective  # the chain of these members
   rules: Mapping[str, AdvantageRule]  # the advantage rules, in order
-  controller: Controller
-  optimizer: optax.GradientTransformationExtraArgs
+  optimizer: Optimizer  # holds the controller
   learning_rate: optax.Schedule
 
   @property
@@ -56,15 +59,15 @@ def make_recipe(config: Config) -> Recipe:
   Raises:
     ValueError: a name is unknown, or a setting cannot work.
   """
-  members, controller = make_members(config), make_controller(config)
+  members = make_members(config)
   objective = objectives.chain(*members.values())
   _try_objective(objective)
   rules = make_advantage_rules(config)
   _try_advantage_rules(rules, config)
   optimizer, schedule = make_scheduled_optimizer(
-    config.optimizer, controller, _make_projection(config)
+    config.optimizer, make_controller(config), _make_projection(config)
   )
-  return Recipe(members, objective, rules, controller, optimizer, schedule)
+  return Recipe(members, objective, rules, optimizer, schedule)
 
 
 def make_members(config: Config) -> Mapping[str, Objective]:
@@ -180,7 +183,7 @@ def make_scheduled_optimizer(
   settings: Mapping[str, Any],
   controller: Controller,
   wrap: Callable[..., optax.GradientTransformationExtraArgs] | None = None,
-) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
+) -> tuple[Optimizer, optax.Schedule]:
   """Build the optimizer and its learning-rate schedule.
 
   Args:
@@ -195,7 +198,8 @@ def make_scheduled_optimizer(
     decay_steps=settings.pop("decay_steps"),
     end_fraction=settings.pop("end_fraction"),
   )
-  return make_optimizer(controller, schedule, wrap=wrap, **settings), schedule
+  optimizer = make_optimizer(controller, schedule, projection=wrap, **settings)
+  return optimizer, schedule
 
 
 def _make_projection(config: Config):

@@ -58,8 +58,15 @@ from entrojax.types import (
   Rollout,
   TrainState,
 )
+from entrojax.update.optimizer import Optimizer
 from entrojax.update.scoring import score_in_microbatches
-from entrojax.update.train_step import Update, init_state, make_update, restart
+from entrojax.update.train_step import (
+  BatchSplit,
+  Update,
+  init_state,
+  make_update,
+  restart,
+)
 
 
 class Functions(NamedTuple):
@@ -317,24 +324,21 @@ def make_update_of(
   """
   return functools.partial(
     make_update,
-    objective=recipe.objective,
+    members=recipe.members,
     aggregate=aggregation.by_name(
       config.aggregation, length=config.rollout.response_length
     ),
-    controller=recipe.controller,
     optimizer=recipe.optimizer,
     group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,
-    members=recipe.members,
-    entropy_gradient=config.projection.enabled,
+    split=BatchSplit(**config.training),
     on_policy=not config.offline.enabled,
     mesh=mesh,
-    **config.training,
   )
 
 
 def first_state(
-  mesh: Mesh, params: Params, optimizer: optax.GradientTransformationExtraArgs
+  mesh: Mesh, params: Params, optimizer: Optimizer
 ) -> tuple[TrainState, TrainState]:
   """Build the state before the first update.
 

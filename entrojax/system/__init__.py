@@ -1,1 +1,1 @@
-"""Processes, devices and files: what a run stands on."""
+"""Processes, devices, checkpoints and the files of a run."""

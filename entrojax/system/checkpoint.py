@@ -1,10 +1,10 @@
 """Checkpoints: orbax step directories, written in the background.
 
-A checkpoint holds everything that a run needs to go on bit for bit as if it
-had not stopped: parameters, optimizer state with the controller's inside, the
-root key, the position in the data and the counters. The reference model is not
-in it where it is the base model of the config; that of a later stage of a
-curriculum is.
+A checkpoint holds everything that a run needs to resume bit for bit as if it
+had not stopped: the parameters, the optimizer's state (which includes the
+controller's), the root key, the position in the data and the counters. It holds
+the reference model only in a later stage of a curriculum. Otherwise the
+reference is the base model that the config names.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,13 @@ class Checkpoints:
   """The checkpoints of one run; step numbers are rollout steps."""
 
   def __init__(self, folder: Path, *, keep: int, alone: bool = False):
-    """Opens the folder, which is made if absent.
+    """Open the folder, which is created if missing unless `alone`.
 
     Args:
-      folder: of the checkpoints; of several processes all see the same one.
-      keep: how many of the newest to keep, at least 1.
-      alone: whether this process opens it without the others.
+      folder: the folder of the checkpoints. Several processes must all see the
+        same one.
+      keep: the number of newest checkpoints to keep, at least 1.
+      alone: whether this process opens the folder without the others.
     """
     if keep < 1:
       raise ValueError(f"checkpoint.keep must be at least 1, got {keep}")
@@ -43,7 +44,7 @@ class Checkpoints:
     )
 
   def latest(self) -> int | None:
-    """Returns the newest committed step; None: there is none."""
+    """Return the step of the newest complete checkpoint, None without one."""
     return self._manager.latest_step()
 
   def save(
@@ -54,14 +55,17 @@ class Checkpoints:
     host: Mapping[str, Any],
     ref_params: Params | None = None,
   ) -> Path:
-    """Starts writing a checkpoint and returns where it will be.
+    """Start writing a checkpoint in the background; return its folder.
+
+    A step that was saved already is not written again.
 
     Args:
-      step: rollout steps done.
-      state: on the device; copied before this returns, so it may be donated.
+      step: the number of rollout steps taken.
+      state: the state on the device. It is copied before this returns, so it
+        may be donated.
       key: the root key of the run.
-      host: what JSON can hold: data position, counters.
-      ref_params: the reference's; None: it is not to be saved.
+      host: the data position and the counters, as JSON can hold them.
+      ref_params: the parameters of the reference; None: they are not saved.
     """
     if step != self.latest():
       self._manager.save(
@@ -76,12 +80,16 @@ class Checkpoints:
   def restore(
     self, state: TrainState, key: Array, ref_params: Params | None = None
   ) -> tuple[TrainState, jax.Array, dict[str, Any], Params | None]:
-    """Returns the newest checkpoint, placed as `state` is placed.
+    """Restore the newest checkpoint, placed on devices as `state` is.
 
     Args:
-      state: as a fresh run makes it; gives shapes, dtypes and placement.
-      key: likewise.
-      ref_params: likewise; None: the checkpoint has no reference.
+      state: the state of a fresh run, for shapes, dtypes and placement.
+      key: the root key of a fresh run, for the same.
+      ref_params: the reference of a fresh run, for the same; None: the
+        checkpoint holds no reference.
+
+    Returns:
+      (state, key, host, ref_params), as they were saved.
 
     Raises:
       ValueError: the checkpoint lacks a tensor or has one of another shape.
@@ -110,10 +118,13 @@ class Checkpoints:
     return state, tree["key"], host, tree.get("ref_params")
 
   def restore_params(self, params: Params) -> tuple[int, Params]:
-    """Returns the newest checkpoint's step and parameters, on one device.
+    """Restore the parameters of the newest checkpoint to one device.
 
     Args:
-      params: their tree of shapes and dtypes.
+      params: the tree of shapes and dtypes of the parameters.
+
+    Returns:
+      The number of rollout steps taken, and the parameters.
 
     Raises:
       ValueError: there is no checkpoint, or it has other parameters.
@@ -145,15 +156,16 @@ class Checkpoints:
     return step, restored["state"]["params"]
 
   def wait(self) -> None:
-    """Returns when everything that was saved is on disk."""
+    """Wait until everything that was saved is on disk."""
     self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, and closes."""
+    """Wait until everything is on disk, and close the folder."""
     self._manager.close()
 
 
 def _processes(*, alone: bool) -> ocp.options.MultiprocessingOptions:
+  """Choose the processes that orbax synchronises: all of them, or only this."""
   if not alone:
     return ocp.options.MultiprocessingOptions()
   here = jax.process_index()
@@ -167,6 +179,7 @@ def _processes(*, alone: bool) -> ocp.options.MultiprocessingOptions:
 def _tree(
   state: TrainState, key: Array, ref_params: Params | None
 ) -> dict[str, Any]:
+  """Build the tree of arrays of a checkpoint."""
   tree = {
     "params": state.params,
     "opt_state": state.opt_state,

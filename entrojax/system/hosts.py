@@ -1,12 +1,14 @@
 """Several processes that run one program, each with its own devices.
 
-All of them read the same config and the same prompts and take the same steps.
-A global array lies on the devices of all; a process sees the rows on its own.
-So each decodes and verifies the responses of its own prompts, tells the others
-what came out, a few numbers a response, and then all hold the same verdicts
-and decide alike. The first process writes what a run reports.
+All processes read the same config and the same prompts, and take the same
+steps. A global array is spread over the devices of all processes, and each
+process can read only the rows on its own devices. Therefore each process
+decodes and verifies the responses to its own prompts. It then sends the
+verdicts, a few numbers per response, to the others. Afterwards all processes
+hold the same verdicts and make the same decisions. The first process writes the
+metrics and files of the run.
 
-In one process everything here is what it is without: nothing is sent.
+With a single process, every function here is a no-op: nothing is sent.
 """
 
 from collections.abc import Iterator
@@ -26,21 +28,22 @@ def initialize(
   num_processes: int | None = None,
   process_id: int | None = None,
 ) -> None:
-  """Joins the other processes; comes before anything else of JAX.
+  """Join the other processes. Call this before anything else of JAX.
 
   Args:
-    coordinator: host:port where the first process can be reached; None: a TPU
-      pod, Slurm or GKE knows it, and the rest.
-    num_processes: how many there are.
-    process_id: which of them this is, from 0.
+    coordinator: the host:port of the first process. None on a TPU pod, Slurm or
+      GKE: JAX then reads it and the other arguments from the environment.
+    num_processes: the number of processes.
+    process_id: the number of this process, from 0.
 
   Raises:
-    ValueError, RuntimeError: nothing is known of others, or they do not come.
+    ValueError: the environment does not name the other processes.
+    RuntimeError: the other processes cannot be reached.
   """
   on_cpu = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
   if on_cpu:
-    # with more threads XLA may begin the sums of a loop and those behind it in
-    # another order in each process, which gloo does not bear
+    # With several threads, XLA may start the sums of a loop and the sums after
+    # it in a different order in each process, and gloo cannot bear that.
     os.environ["NPROC"] = "1"
   jax.distributed.initialize(coordinator, num_processes, process_id)
   if jax.default_backend() == "cpu" and not on_cpu:
@@ -50,18 +53,18 @@ def initialize(
 
 
 def is_first() -> bool:
-  """Returns whether this process writes what the run reports."""
+  """Return True in the process that writes the metrics and files of the run."""
   return jax.process_index() == 0
 
 
 class Share(NamedTuple):
-  """Which process verifies which prompt of a batch."""
+  """Which process verifies which prompts of a batch."""
 
-  owners: np.ndarray  # i64[Q], a process each
-  some: np.ndarray  # i64[], a prompt on the devices of this process
+  owners: np.ndarray  # i64[Q], the process that verifies each prompt
+  fallback: np.ndarray  # i64[1], a prompt on the devices of this process
 
   def of(self, process: int) -> np.ndarray:
-    """Returns the numbers of a process's prompts, ascending."""
+    """Return the numbers of a process's prompts, ascending."""
     return np.flatnonzero(self.owners == process)
 
   @property
@@ -71,17 +74,21 @@ class Share(NamedTuple):
 
   @property
   def held(self) -> np.ndarray:
-    """As `mine`, but never empty, so that arrays keep their shapes."""
-    return self.mine if self.mine.size else self.some
+    """The prompts to work on: `mine`, or the fallback if there are none.
+
+    They are never empty, so that no array has an axis of length 0.
+    """
+    return self.mine if self.mine.size else self.fallback
 
 
 def share(rows: Any, num_prompts: int) -> Share:
-  """Shares out the prompts of a batch among the processes that hold them.
+  """Share out the prompts of a batch among the processes that hold them.
 
   Args:
-    rows: an array whose first axis is the responses, those of a prompt next to
-      each other; its placement decides.
-    num_prompts: Q, a multiple of the parts that the mesh cuts rows into.
+    rows: an array [Q * G, ...] of responses, in which the responses to a prompt
+      are neighbours. Its placement decides.
+    num_prompts: Q, a multiple of the number of parts that the mesh splits rows
+      into.
   """
   here = jax.process_index()
   if jax.process_count() == 1:
@@ -93,24 +100,27 @@ def share(rows: Any, num_prompts: int) -> Share:
     part = index.indices(num_prompts)[:2]
     holders.setdefault(part, set()).add(device.process_index)
   owners = np.empty(num_prompts, int)
-  some = np.empty(0, int)
+  fallback = np.empty(0, int)
   for turn, (part, processes) in enumerate(sorted(holders.items())):
-    # the parts of a range go to another first process each time
+    # Rotate the processes from part to part, so that the longer pieces do not
+    # all go to the same process.
     order = np.roll(sorted(processes), turn)
     pieces = np.array_split(np.arange(*part), len(order))
     for process, piece in zip(order, pieces, strict=True):
       owners[piece] = process
     if here in processes:
-      some = np.array(part[:1])
-  return Share(owners, some)
+      fallback = np.array(part[:1])
+  return Share(owners, fallback)
 
 
 def place(tree: Any, sharding: Sharding) -> Any:
-  """Places arrays that every process holds; each sends its devices their part.
+  """Place arrays that every process holds on the devices of all processes.
+
+  Each process sends their part to its own devices.
 
   Args:
-    tree: of numpy arrays, keys, or arrays that are placed already.
-    sharding: of each.
+    tree: numpy arrays, keys, or arrays that are already on devices.
+    sharding: where each of the arrays is placed.
   """
   if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
@@ -129,14 +139,16 @@ def place(tree: Any, sharding: Sharding) -> Any:
 
 
 def own_rows(tree: Any, prompts: np.ndarray, num_prompts: int) -> Any:
-  """Returns the rows of some prompts on the host, as numpy arrays.
+  """Copy the rows of some prompts to the host.
 
   Args:
-    tree: of arrays whose first axis is rows, split over the mesh or not.
-    prompts: numbers of prompts on devices of this process.
+    tree: arrays [Q * G, ...], split over the mesh or not.
+    prompts: i64[q], numbers of prompts on the devices of this process.
     num_prompts: Q of the whole batch.
-  """
 
+  Returns:
+    The tree of numpy arrays [q * G, ...].
+  """
   if jax.process_count() == 1:
     on_host = jax.device_get(tree)
     if len(prompts) == num_prompts:
@@ -164,19 +176,19 @@ def own_rows(tree: Any, prompts: np.ndarray, num_prompts: int) -> Any:
 
 
 def whole(tree: Any) -> Any:
-  """Returns arrays on the host, wherever their parts are."""
+  """Copy whole arrays to the host, on whichever devices their parts are."""
   if jax.process_count() == 1:
     return jax.device_get(tree)
   return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def gather(tree: Any, shared: Share) -> Any:
-  """Returns what each process knows of its prompts, of all prompts.
+  """Collect the numbers that each process computed for its own prompts.
 
   Args:
-    tree: of numpy arrays [q, ...] of 4 bytes an element: row i is of prompt
-      `shared.held[i]`.
-    shared: whose they are.
+    tree: numpy arrays [q, ...] with 4 bytes per element. Row i belongs to the
+      prompt `shared.held[i]`.
+    shared: which process has which prompts.
 
   Returns:
     The tree with arrays [Q, ...], the same in every process.
@@ -189,11 +201,11 @@ def gather(tree: Any, shared: Share) -> Any:
   ]
   mine, num_prompts = np.concatenate(words, axis=1), len(shared.owners)
   counts = np.bincount(shared.owners, minlength=jax.process_count())
-  sent = np.zeros((counts.max(), mine.shape[1]), np.uint32)
-  sent[: len(mine)] = mine
+  padded = np.zeros((counts.max(), mine.shape[1]), np.uint32)
+  padded[: len(mine)] = mine
   all_words = np.empty((num_prompts, mine.shape[1]), np.uint32)
-  for process, got in enumerate(multihost_utils.process_allgather(sent)):
-    all_words[shared.of(process)] = got[: counts[process]]
+  for process, part in enumerate(multihost_utils.process_allgather(padded)):
+    all_words[shared.of(process)] = part[: counts[process]]
   ends = np.cumsum([w.shape[1] for w in words])[:-1]
   columns = np.split(all_words, ends, axis=1)
   return jax.tree.unflatten(
@@ -206,15 +218,15 @@ def gather(tree: Any, shared: Share) -> Any:
 
 
 def gather_json(value: Any) -> list[Any]:
-  """Returns what each process says, by process; it is what JSON can hold."""
+  """Collect a value, as JSON can hold it, from each process, in order."""
   if jax.process_count() == 1:
     return [value]
   text = np.frombuffer(json.dumps(value).encode(), np.uint8)
   sizes = multihost_utils.process_allgather(np.array(len(text), np.int32))
-  # powers of two: few shapes, so that few graphs are compiled
-  sent = np.zeros(1 << int(sizes.max() - 1).bit_length(), np.uint8)
-  sent[: len(text)] = text
-  texts = multihost_utils.process_allgather(sent)
+  # Lengths are powers of two: with few shapes, few graphs are compiled.
+  padded = np.zeros(1 << int(sizes.max() - 1).bit_length(), np.uint8)
+  padded[: len(text)] = text
+  texts = multihost_utils.process_allgather(padded)
   return [
     json.loads(row[:size].tobytes())
     for row, size in zip(texts, sizes, strict=True)
@@ -222,7 +234,7 @@ def gather_json(value: Any) -> list[Any]:
 
 
 def any_of(flag: bool) -> bool:
-  """Returns whether the flag is set in any process."""
+  """Return True if the flag is set in at least one process."""
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
@@ -230,12 +242,13 @@ def any_of(flag: bool) -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-  """Raises in every process what goes wrong in one.
+  """Raise an error in every process if one of them fails inside this context.
 
-  What is inside must not wait for other processes.
+  The code inside must not wait for other processes.
 
   Raises:
-    ValueError: what another process says, with its number.
+    ValueError: another process failed; the message has its number and its
+      error. A process that fails itself raises its own error.
   """
   if jax.process_count() == 1:
     yield
@@ -245,9 +258,9 @@ def together() -> Iterator[None]:
     yield
   except (ValueError, OSError, RuntimeError) as raised:
     error = raised
-  said = gather_json(None if error is None else str(error))
+  messages = gather_json(None if error is None else str(error))
   if error is not None:
     raise error
-  for process, text in enumerate(said):
-    if text is not None:
-      raise ValueError(f"process {process}: {text}")
+  for process, message in enumerate(messages):
+    if message is not None:
+      raise ValueError(f"process {process}: {message}")

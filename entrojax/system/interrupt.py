@@ -6,31 +6,31 @@ import threading
 from types import FrameType
 from typing import Any
 
-# what signal.signal takes and returns
+# What signal.signal takes and returns.
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Interruption:
-  """While entered, the first SIGINT or SIGTERM sets `received`.
+  """A context manager in which the first SIGINT or SIGTERM sets `received`.
 
-  A second one interrupts at once, as it would without this class. Outside the
-  main thread, where Python takes no signals, it does nothing.
+  A second signal raises KeyboardInterrupt at once. Outside the main thread,
+  where Python receives no signals, the context manager does nothing.
   """
 
   SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
   def __init__(self) -> None:
     self.received: str | None = None  # the signal's name
-    self._before: dict[int, _Handler] = {}
+    self._previous: dict[int, _Handler] = {}
 
   def __enter__(self) -> "Interruption":
     if threading.current_thread() is threading.main_thread():
       for number in self.SIGNALS:
-        self._before[number] = signal.signal(number, self._receive)
+        self._previous[number] = signal.signal(number, self._receive)
     return self
 
   def __exit__(self, *_) -> None:
-    for number, handler in self._before.items():
+    for number, handler in self._previous.items():
       signal.signal(number, handler)
 
   def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -39,6 +39,7 @@ class Interruption:
       raise KeyboardInterrupt
     self.received = signal.Signals(number).name
     print(
-      f"{self.received}: saving after this step; once more ends it unsaved",
+      f"{self.received} received. The run saves and ends after this step. "
+      "Interrupt again to end it at once, without saving.",
       flush=True,
     )

@@ -1,11 +1,12 @@
-"""A file of JSON lines that a stopped command goes on with.
+"""A JSONL file that an interrupted command can resume.
 
     {"settings": {"seed": 0, "model": {...}, ...}, "num_rows": 17811}
     {...}
     ...
 
-The first line says what the others depend on and how many there will be; they
-are appended batch by batch.
+The first line holds the settings that the rows depend on, and the number of
+rows of the finished file. The rows follow, one per line. A command appends them
+batch by batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,10 @@ from entrojax.system.workdir import differences
 
 
 class Lines(NamedTuple):
-  """A finished file."""
+  """The contents of a finished file."""
 
   settings: dict[str, Any]
-  rows: list[bytes]  # a line each, from the file's second on
+  rows: list[bytes]  # every line after the first, as it is in the file
 
 
 def begin(
@@ -31,20 +32,23 @@ def begin(
   batch_size: int,
   kind: str,
 ) -> int:
-  """Starts a file, or prepares an unfinished one to be continued.
+  """Start a file, or prepare an unfinished one to be resumed.
 
   Args:
-    path: the file; its folder is made if absent.
-    settings: what the rows depend on; what JSON can hold.
-    num_rows: lines of the finished file, but for the first.
-    batch_size: rows of one `append`; what a kill left of one is dropped.
-    kind: what such a file is called.
+    path: the file. Its folder is created if missing.
+    settings: the settings that the rows depend on, as JSON can hold them.
+    num_rows: the number of rows of the finished file.
+    batch_size: the number of rows in one `append`. An incomplete batch, as a
+      killed command leaves it, is removed from the file.
+    kind: the name of this kind of file in error messages, such as "table of
+      prompts".
 
   Returns:
-    How many rows the file holds.
+    The number of rows that the file holds.
 
   Raises:
-    ValueError: the file is of another kind, or of other settings or data.
+    ValueError: the file is of another kind, or its settings or number of rows
+      differ.
   """
   head = {"settings": dict(settings), "num_rows": num_rows}
   if not path.exists() or not path.stat().st_size:
@@ -67,36 +71,36 @@ def begin(
 
 
 def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes rows at the end of a file."""
+  """Append rows to a file, one JSON line each."""
   lines = [json.dumps(row, allow_nan=False) + "\n" for row in rows]
   with path.open("a") as file:
     file.write("".join(lines))
 
 
 def read(path: Path, *, kind: str, unit: str) -> Lines:
-  """Reads a finished file.
+  """Read a finished file.
 
   Args:
     path: the file.
-    kind: what such a file is called.
-    unit: what its rows are called.
+    kind: the name of this kind of file in error messages.
+    unit: the name of its rows in error messages, such as "prompts".
 
   Raises:
-    ValueError: it is missing, of another kind or unfinished.
+    ValueError: the file is missing, of another kind or unfinished.
   """
   if not path.is_file():
     raise ValueError(f"{path}: there is no such {kind}")
   head, lines = _read_lines(path, kind)
   if len(lines) - 1 != head["num_rows"]:
     raise ValueError(
-      f"{path} holds {len(lines) - 1} of {head['num_rows']} {unit}: the "
-      "command that began it goes on with it"
+      f"{path} holds only {len(lines) - 1} of {head['num_rows']} {unit}: run "
+      "the command that started it again to finish it"
     )
   return Lines(head["settings"], lines[1:])
 
 
 def _read_lines(path: Path, kind: str) -> tuple[dict[str, Any], list[bytes]]:
-  """Returns the first line, parsed, and all lines that have an end."""
+  """Return the first line, parsed, and all lines that end in a newline."""
   lines = path.read_bytes().splitlines(keepends=True)
   lines = [line for line in lines if line.endswith(b"\n")]
   try:

@@ -1,9 +1,8 @@
 """Where arrays live: one mesh, one table from parameter path to placement.
 
-Axes: 'data' splits rows, 'fsdp' splits rows and parameters, 'tensor' splits
-heads, hidden units and the vocabulary. Rollouts and training use the same
-parameter arrays on the same mesh. jax.jit with these shardings is what was
-called pjit.
+The mesh has three axes: 'data' splits rows, 'fsdp' splits rows and parameters,
+'tensor' splits heads, hidden units and the vocabulary. Rollouts and training
+use the same parameter arrays on the same mesh.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import numpy as np
 AXES = ("data", "fsdp", "tensor")
 ROWS = PartitionSpec(("data", "fsdp"))  # the batch axis of every array of rows
 
-# First match wins; a leaf under 'layers' has the depth as its first axis.
+# The first match wins. A leaf under 'layers' has the depth as its first axis.
 _TABLE = (
   (r"embed_tokens$|lm_head$", PartitionSpec("tensor", "fsdp")),
   (r"(q|k|v|gate|up)_proj/kernel$", PartitionSpec(None, "fsdp", "tensor")),
@@ -33,17 +32,18 @@ _TABLE = (
 
 
 def make_mesh(shape: Sequence[int], devices: Sequence[Any] | None = None):
-  """Makes the mesh.
+  """Build the mesh.
 
   Args:
-    shape: sizes of the axes (data, fsdp, tensor); one may be -1: whatever the
-      number of devices leaves.
-    devices: all of them, of all processes, by default. Where they are of
-      several TPU slices, neighbours on the axes fsdp and tensor are of one: it
-      is the axis data alone that crosses the slower network between slices.
+    shape: sizes of the axes (data, fsdp, tensor). One of them may be -1: it
+      gets the size that uses all devices.
+    devices: the devices of all processes; by default all that JAX sees. If they
+      belong to several TPU slices, neighbours on the axes fsdp and tensor are
+      in the same slice: only the axis data crosses the slower network between
+      slices.
 
   Raises:
-    ValueError: the shape does not fit the number of devices, or of slices.
+    ValueError: the shape does not fit the number of devices or of slices.
   """
   devices = jax.devices() if devices is None else devices
   sizes = list(shape)
@@ -53,24 +53,24 @@ def make_mesh(shape: Sequence[int], devices: Sequence[Any] | None = None):
       f"{tuple(shape)}"
     )
   if -1 in sizes:
-    known = int(np.prod([s for s in sizes if s != -1]))
-    sizes[sizes.index(-1)] = max(len(devices) // known, 1)
+    others = int(np.prod([s for s in sizes if s != -1]))
+    sizes[sizes.index(-1)] = max(len(devices) // others, 1)
   if int(np.prod(sizes)) != len(devices):
     raise ValueError(
       f"mesh {dict(zip(AXES, sizes, strict=True))} needs "
-      f"{int(np.prod(sizes))} devices, {len(devices)} are here"
+      f"{int(np.prod(sizes))} devices, but there are {len(devices)}"
     )
   types = (AxisType.Auto,) * len(AXES)
   slices = len({getattr(device, "slice_index", 0) for device in devices})
   if slices == 1:
     return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=devices)
-  if devices[0].platform != "tpu":  # hosts of GPUs: one after the other
+  if devices[0].platform != "tpu":  # GPU hosts: any axis may cross them
     placed = mesh_utils.create_device_mesh(sizes, devices)
     return Mesh(placed, AXES, axis_types=types)
   if sizes[0] % slices:
     raise ValueError(
-      f"mesh {dict(zip(AXES, sizes, strict=True))}: the axis data is to be a "
-      f"multiple of {slices}, the number of slices that the devices are of"
+      f"mesh {dict(zip(AXES, sizes, strict=True))}: the axis data must be a "
+      f"multiple of {slices}, the number of slices that the devices belong to"
     )
   placed = mesh_utils.create_hybrid_device_mesh(
     (sizes[0] // slices, *sizes[1:]),
@@ -82,15 +82,16 @@ def make_mesh(shape: Sequence[int], devices: Sequence[Any] | None = None):
 
 
 def num_row_shards(mesh: Mesh) -> int:
-  """Returns into how many parts the rows of a batch are split."""
+  """Return the number of parts that the rows of a batch are split into."""
   return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def param_shardings(mesh: Mesh, params: Any) -> Any:
-  """Returns the tree of shardings for parameters, or anything shaped so.
+  """Return the shardings of parameters, or of a state that holds them.
 
-  Optimizer moments carry the path of their parameter and so its placement.
-  An axis that does not divide a dimension is left out for that leaf.
+  The path of an optimizer moment ends with the path of its parameter, so both
+  are placed alike. An axis that does not divide a dimension is left out for
+  that leaf.
   """
 
   def place(path, leaf):
@@ -101,7 +102,7 @@ def param_shardings(mesh: Mesh, params: Any) -> Any:
 
 
 def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-  """Returns how the parameter of this path and shape is split."""
+  """Return the axes that split a parameter with this path and shape."""
   spec = next(s for pattern, s in _TABLE if re.search(pattern, name))
   if len(spec) > len(shape):
     return PartitionSpec()
@@ -114,19 +115,19 @@ def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Returns the placement of scalars and keys: a copy everywhere."""
+  """Return the placement of scalars and keys: a copy on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def split_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
-  """Splits arrays over the mesh along their axis of rows, inside a graph.
+  """Split arrays over the mesh along their axis of rows, inside a graph.
 
-  Without it a gather of rows leaves every device with all of them.
+  Without this constraint a gather of rows leaves every device with all rows.
 
   Args:
-    tree: of arrays whose axis `axis` is rows.
-    mesh: None leaves the tree alone.
-    axis: 0, or 1 where the first axis is micro-batches.
+    tree: arrays whose axis number `axis` is the rows.
+    mesh: the mesh; None leaves the tree alone.
+    axis: 0, or 1 if the first axis is the micro-batches.
   """
   if mesh is None:
     return tree
@@ -135,18 +136,19 @@ def split_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
 
 
 def split_activations(x_ND: Any, mesh: Mesh | None) -> Any:
-  """Splits activations [N, D] over rows, and over 'tensor' by their width.
+  """Split activations f[N, D] by row, and by width over the axis 'tensor'.
 
-  What a rematerialised layer keeps is then as small on a device as its part of
-  the parameters; layers gather what they multiply, and scatter what they sum.
+  The activations that a rematerialised layer keeps then take up as small a part
+  of each device as its parameters do. Layers gather what they multiply, and
+  scatter what they sum. A width that the axis does not divide is not split.
   """
   if mesh is None:
     return x_ND
-  whole = x_ND.shape[1] % mesh.shape["tensor"]
-  placed = PartitionSpec(*ROWS, None if whole else "tensor")
+  remainder = x_ND.shape[1] % mesh.shape["tensor"]
+  placed = PartitionSpec(*ROWS, None if remainder else "tensor")
   return jax.lax.with_sharding_constraint(x_ND, NamedSharding(mesh, placed))
 
 
 def by_row(mesh: Mesh) -> NamedSharding:
-  """Returns the placement of arrays whose first axis is rows or prompts."""
+  """Return the placement of arrays whose first axis is rows or prompts."""
   return NamedSharding(mesh, ROWS)

@@ -1,11 +1,11 @@
-"""A run's directory: held by one process, described by its config.json.
+"""The directory of a run: locked by one process, described by config.json.
 
 config.json       the resolved config
-metrics.jsonl     one line a rollout step or evaluation
+metrics.jsonl     one line per rollout step or evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
-tensorboard/      the same numbers
-checkpoints/      one directory a saved step
-rollouts.jsonl    of an offline run, unless it was given others
+tensorboard/      the numbers of metrics.jsonl, for TensorBoard
+checkpoints/      one directory per saved step
+rollouts.jsonl    the rollouts of an offline run that was not given a file
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS_FILE = "rollouts.jsonl"
 _LOCK = ".lock"
 
-# What a resumed run may change: nothing here moves a number of the training.
+# The settings that a resumed run may change: none of them affects training.
 _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
   *("evaluation", "checkpoint", "log", "mesh"),
@@ -32,14 +32,16 @@ _MAY_CHANGE = (
 
 @contextlib.contextmanager
 def hold_workdir(workdir: Path) -> Iterator[None]:
-  """Holds a directory, made if absent; the system lets go when we die.
+  """Lock the directory (created if missing) for this process.
 
-  One that nothing was written into is left as it was found.
+  The operating system releases the lock when the process exits. A directory
+  that was created here and stays empty is removed again.
 
   Raises:
-    ValueError: another process holds it, or it cannot be made.
+    ValueError: another process holds the lock, or the directory cannot be
+      created.
   """
-  absent = not workdir.exists()
+  is_new = not workdir.exists()
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     lock = (workdir / _LOCK).open("a+")
@@ -59,26 +61,27 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
     try:
       yield
     finally:
-      if absent and [path.name for path in workdir.iterdir()] == [_LOCK]:
+      if is_new and [path.name for path in workdir.iterdir()] == [_LOCK]:
         (workdir / _LOCK).unlink()
         workdir.rmdir()
 
 
-def check_processes(**given: Any) -> None:
-  """Checks that all processes are to run the same.
+def check_processes(**settings: Any) -> None:
+  """Check that all processes were started with the same settings.
 
   Args:
-    **given: what each was given; what JSON can hold.
+    **settings: the settings of this process, as JSON can hold them.
 
   Raises:
-    ValueError: one was given something else, said in every process.
+    ValueError: the settings of a process differ from the first one's. Every
+      process raises it, with the same message.
   """
-  first, *others = hosts.gather_json(given)
+  first, *others = hosts.gather_json(settings)
   for number, other in enumerate(others, start=1):
-    changed = differences(first, other, "{key} is {then}, not {now}")
+    changed = differences(first, other, "{key} is {old}, not {new}")
     if changed:
       raise ValueError(
-        f"process 0 runs something else than process {number}: "
+        f"process 0 has other settings than process {number}: "
         f"{'; '.join(changed)}"
       )
 
@@ -86,18 +89,18 @@ def check_processes(**given: Any) -> None:
 def write_config(
   workdir: Path, config: Mapping[str, Any], *, saved: bool, resume: bool
 ) -> None:
-  """Writes config.json after checking that it describes a saved run.
+  """Write config.json, after checking it against the run in the directory.
 
   Args:
     workdir: the run directory.
     config: the resolved settings, nested.
-    saved: whether the directory holds a checkpoint; what ended before its
-      first one binds nobody.
-    resume: whether to go on from the checkpoint.
+    saved: whether the directory holds a checkpoint. A run that ended before its
+      first checkpoint is replaced.
+    resume: whether this run continues from the checkpoint.
 
   Raises:
     ValueError: the directory holds a run and `resume` is false, or a setting
-      differs that a resumed run may not change; the message names it.
+      differs that a resumed run may not change. The message names the setting.
   """
   path = workdir / CONFIG_FILE
   text = json.dumps(config, indent=2, sort_keys=True) + "\n"
@@ -119,14 +122,14 @@ def write_config(
 
 
 def append_samples(workdir: Path, samples: Sequence[Mapping[str, Any]]) -> None:
-  """Adds a line of JSON a sample to samples.jsonl."""
+  """Append samples to samples.jsonl, one JSON line each."""
   with (workdir / SAMPLES_FILE).open("a") as file:
     for sample in samples:
       file.write(json.dumps(sample) + "\n")
 
 
 def trim_samples(workdir: Path, rollout_step: int | None) -> None:
-  """Drops the samples of evaluations after `rollout_step`; None: of all."""
+  """Remove the samples of evaluations after `rollout_step`; all if None."""
   path = workdir / SAMPLES_FILE
   if not path.exists():
     return
@@ -141,27 +144,27 @@ def trim_samples(workdir: Path, rollout_step: int | None) -> None:
 
 
 def differences(
-  before: Mapping[str, Any],
-  now: Mapping[str, Any],
-  words: str = "{key} was {then}, is {now}",
+  old: Mapping[str, Any],
+  new: Mapping[str, Any],
+  template: str = "{key} was {old}, is {new}",
 ) -> list[str]:
-  """Returns 'section.key was 1, is 2' of nested settings that differ.
+  """List the settings that differ, as 'section.key was 1, is 2'.
 
   Args:
-    before: as read from JSON.
-    now: what JSON can hold.
-    words: how it is said.
+    old: nested settings, as read from JSON.
+    new: nested settings, as JSON can hold them.
+    template: the text for each difference, with {key}, {old} and {new}.
   """
-  then, now = _leaves(before), _leaves(json.loads(json.dumps(now)))
+  olds, news = _leaves(old), _leaves(json.loads(json.dumps(new)))
   return [
-    words.format(key=key, then=repr(then.get(key)), now=repr(now.get(key)))
-    for key in sorted(then.keys() | now.keys())
-    if then.get(key) != now.get(key)
+    template.format(key=key, old=repr(olds.get(key)), new=repr(news.get(key)))
+    for key in sorted(olds.keys() | news.keys())
+    if olds.get(key) != news.get(key)
   ]
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Flattens nested settings to 'section.key' -> value."""
+  """Flatten nested settings to 'section.key' -> value."""
   leaves: dict[str, Any] = {}
   for key, value in tree.items():
     if isinstance(value, dict) and value:

@@ -1,1 +1,1 @@
-"""The jitted update: scoring, gradients, the optimizer and its controller."""
+"""The update of the policy: scoring, gradients, optimizer and controller."""

@@ -1,44 +1,59 @@
-"""The optimizer: one named optax chain, the controller's state inside it."""
+"""The optimizer: one named optax chain that also holds the controller's state.
+
+    control -> clip by global norm -> AdamW, or its entropy projection
+
+The chain's state is a dict with the keys 'control', 'clip' and 'adamw'. The
+controller's state advances with the optimizer's, and a checkpoint holds both.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from entrojax.types import Controller
+from entrojax.arguments import require_at_least, require_in, require_one_of
+from entrojax.types import Controller, Params
 
 MU_DTYPES = ("float32", "bfloat16")
+
+
+class Optimizer(NamedTuple):
+  """An optax chain, and the controller whose state the chain holds."""
+
+  init: Callable[[Params], Any]  # params -> state, with the key 'control'
+  # (gradients, state, params, *, entropy f32[]) -> (updates, state); also takes
+  # the keyword entropy_grad if `reads_entropy_gradient`
+  update: Callable[..., tuple[Params, Any]]
+  controller: Controller
+  reads_entropy_gradient: bool
 
 
 def learning_rate_schedule(
   *, peak: float, warmup_steps: int, decay_steps: int, end_fraction: float
 ) -> optax.Schedule:
-  """Makes a linear warm-up, then a cosine decay or a constant.
+  """Build a linear warm-up that is followed by a cosine decay or a constant.
 
   Args:
-    peak: the learning rate after the warm-up.
-    warmup_steps: optimizer steps from 0 to the peak.
-    decay_steps: optimizer steps from the peak to its end; 0 = constant.
-    end_fraction: what the cosine ends at, as a fraction of the peak.
+    peak: the learning rate at the end of the warm-up, > 0.
+    warmup_steps: the number of optimizer steps from 0 to the peak.
+    decay_steps: the number of optimizer steps from the peak to the end of the
+      cosine; 0 = a constant learning rate after the warm-up.
+    end_fraction: the learning rate at the end of the cosine, as a fraction of
+      the peak.
   """
-  if not peak > 0:
-    raise ValueError(f"optimizer.learning_rate must be above 0, got {peak}")
-  for name, value in (
-    ("warmup_steps", warmup_steps),
-    ("decay_steps", decay_steps),
-    ("end_fraction", end_fraction),
-  ):
-    if value < 0:
-      raise ValueError(f"optimizer.{name} must not be negative, got {value}")
+  require_in("optimizer.learning_rate", peak, "(0, inf]")
+  require_at_least("optimizer.warmup_steps", warmup_steps, 0)
+  require_at_least("optimizer.decay_steps", decay_steps, 0)
+  require_at_least("optimizer.end_fraction", end_fraction, 0)
   warmup = optax.linear_schedule(0.0, peak, warmup_steps)
   after = (
     optax.cosine_decay_schedule(peak, decay_steps, alpha=end_fraction)
     if decay_steps
     else optax.constant_schedule(peak)
   )
-  # The first step is update 0: without the shift it would move nothing.
+  # The first step has the count 0: without the shift it would move nothing.
   schedule = optax.join_schedules([warmup, after], [warmup_steps])
   return lambda count: schedule(count + 1) if warmup_steps else after(count)
 
@@ -53,53 +68,54 @@ def make_optimizer(
   weight_decay: float,
   max_grad_norm: float,
   mu_dtype: str = "float32",
-  wrap: Callable[..., optax.GradientTransformationExtraArgs] | None = None,
-) -> optax.GradientTransformationExtraArgs:
-  """Makes the chain: control, clip by global norm, AdamW.
+  projection: Callable[..., optax.GradientTransformationExtraArgs]
+  | None = None,
+) -> Optimizer:
+  """Build the chain of controller, clipping by global norm and AdamW.
 
-  Its `update` takes the keyword `entropy` f32[], which the controller takes in.
-  Weight decay spares vectors: norm scales and biases. `wrap` makes AdamW into
-  what takes its place, such as entropy_projection: it sees clipped gradients
-  and AdamW's finished step.
-
-  `mu_dtype` is how Adam's first moment is kept between steps; the arithmetic is
-  float32. The second moment stays float32: with b2 = 0.999 a step adds a
-  thousandth of a gradient's square to it, and bfloat16, which has 8 bits, would
-  round that away.
+  Args:
+    controller: its transform becomes the part 'control' of the chain. It reads
+      the entropy that every `update` gets.
+    schedule: optimizer steps taken so far -> learning rate.
+    b1: the decay of Adam's first moment.
+    b2: the decay of Adam's second moment.
+    eps: the number that Adam adds to the root of the second moment.
+    weight_decay: the decoupled weight decay. It spares norm scales and biases.
+    max_grad_norm: the largest global norm of a gradient.
+    mu_dtype: the type in which Adam's first moment is kept between steps; the
+      arithmetic is float32. The second moment stays float32: with b2 = 0.999 a
+      step adds a thousandth of a gradient's square to it, and bfloat16, which
+      has 8 bits, would round that away.
+    projection: a function that wraps AdamW, such as entropy_projection. The
+      result gets clipped gradients and corrects AdamW's finished step. None:
+      AdamW's step is left alone and no entropy gradient is needed.
   """
-  for name, value in (("b1", b1), ("b2", b2)):
-    if not 0 <= value < 1:
-      raise ValueError(f"optimizer.{name} must lie in [0, 1), got {value}")
-  for name, value in (("eps", eps), ("max_grad_norm", max_grad_norm)):
-    if not value > 0:
-      raise ValueError(f"optimizer.{name} must be above 0, got {value}")
-  if weight_decay < 0:
-    raise ValueError(
-      f"optimizer.weight_decay must not be negative, got {weight_decay}"
-    )
-  if mu_dtype not in MU_DTYPES:
-    raise ValueError(
-      f"optimizer.mu_dtype must be one of {MU_DTYPES}, got {mu_dtype!r}"
-    )
+  require_in("optimizer.b1", b1, "[0, 1)")
+  require_in("optimizer.b2", b2, "[0, 1)")
+  require_in("optimizer.eps", eps, "(0, inf]")
+  require_in("optimizer.max_grad_norm", max_grad_norm, "(0, inf]")
+  require_at_least("optimizer.weight_decay", weight_decay, 0)
+  require_one_of("optimizer.mu_dtype", mu_dtype, MU_DTYPES)
   adamw = optax.adamw(
     schedule,
     b1,
     b2,
     eps,
-    # float32 is what parameters have; tests in float64 keep theirs
+    # None keeps the type of the parameters: float32, or float64 in tests.
     mu_dtype=None if mu_dtype == "float32" else jnp.dtype(mu_dtype),
     weight_decay=weight_decay,
     mask=_is_matrix,
   )
-  return optax.named_chain(
+  chain = optax.named_chain(
     ("control", controller.transform),
     ("clip", optax.clip_by_global_norm(max_grad_norm)),
-    ("adamw", wrap(adamw) if wrap else adamw),
+    ("adamw", projection(adamw) if projection else adamw),
   )
+  return Optimizer(chain.init, chain.update, controller, projection is not None)
 
 
 def _is_matrix(params: Any) -> Any:
-  """Marks what weight decay acts on: kernels and embedding tables."""
+  """Mark the leaves that weight decay acts on: kernels and embedding tables."""
 
   def matrix(path, leaf):
     del leaf

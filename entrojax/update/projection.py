@@ -1,18 +1,19 @@
 """The entropy-projected update: a step whose first-order entropy change is set.
 
     H      token-mean entropy of the policy over the mini-batch, nats
-    h      its gradient with respect to the parameters
+    h      the gradient of H with respect to the parameters
     step   the optimizer's finished step: what would be added to the parameters
     D      a positive diagonal: 1 / (sqrt(v_hat) + eps) for Adam, 1 for SGD
-    delta  the wanted first-order change of H of this update, nats
+    delta  the wanted first-order change of H in this update, nats
 
     if <h, step> < delta:
       step += multiplier D h,  multiplier = (delta - <h, step>) / <h, D h>
 
-Of all corrections that reach delta this one is the smallest in the norm of
+Of all corrections that reach delta, this one is the smallest in the norm of
 D^-1. It is an entropy bonus whose coefficient is solved for at every update
-instead of tuned. Since h is one mini-batch's and first order is not all, delta
-is fed back from the measured entropy:
+instead of tuned. Two things make the prediction inexact: h comes from a single
+mini-batch, and the change of H is not only of first order. Therefore delta is
+fed back from the measured entropy:
 
     delta = clip(gain (target - H) + integral_gain I, -limit, limit)
     I += target - H
@@ -26,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from entrojax.arguments import require_in, require_one_of
 from entrojax.types import Array
 
 # (state of the inner optimizer after its step, h) -> D h
@@ -38,36 +40,39 @@ class Correction(NamedTuple):
   wanted_change: Array  # delta
   uncorrected_change: Array  # <h, step>
   predicted_change: Array  # <h, corrected step>
-  multiplier: Array  # of D h; 0 = left alone
+  multiplier: Array  # of D h; 0 = the step was left alone
   relative_correction: Array  # |multiplier D h| / |step|
-  touched: Array  # 1 = corrected, 0 = left alone
+  touched: Array  # 1 = the step was corrected, 0 = it was left alone
 
 
 class ProjectionState(NamedTuple):
-  inner: Any  # the inner optimizer's
-  num_updates: Array  # i32[]
-  start_entropy: Array  # f32[], the first above 0, nats; 0 = none yet
-  integral: Array  # f32[], sum of past errors, nats
+  """The state of an optimizer whose steps are projected."""
+
+  inner: Any  # the state of the inner optimizer
+  num_updates: Array  # i32[], updates taken
+  start_entropy: Array  # f32[], nats, the first H above 0; 0 = not yet measured
+  integral: Array  # f32[], nats, I: the sum of past errors target - H
   last: Correction
 
 
 def identity_preconditioner(inner_state: Any, gradient: Any) -> Any:
-  """Returns D h for D = 1, the metric of plain gradient descent."""
+  """Return D h for D = 1, the metric of plain gradient descent."""
   del inner_state
   return gradient
 
 
 def adam_preconditioner(*, b2: float, eps: float) -> Precondition:
-  """Makes D h for Adam's D = 1 / (sqrt(v_hat) + eps).
+  """Build the function that multiplies by Adam's D = 1 / (sqrt(v_hat) + eps).
 
-  v_hat is the second moment after this update's gradient, bias corrected.
+  v_hat is the second moment after this update's gradient, with the bias
+  corrected.
 
-  Deviation: D = 0 where v_hat is 0. A parameter that the loss has not moved
-  yet has no scale; 1 / eps would send all of the correction there.
+  Deviation: D = 0 where v_hat is 0. A parameter that the loss has not moved yet
+  has no scale; 1 / eps would send all of the correction there.
 
   Args:
     b2: Adam's decay of the second moment.
-    eps: Adam's, added to the root.
+    eps: Adam's eps, which is added to the root of the second moment.
   """
 
   def precondition(inner_state: Any, gradient: Any) -> Any:
@@ -100,34 +105,36 @@ def entropy_projection(
   upper: float | None = None,
   max_relative_correction: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-  """Makes the inner optimizer with every finished step corrected.
+  """Wrap an optimizer so that every finished step of it is corrected.
 
-  `update` takes the keywords `entropy` f32[], nats, and `entropy_grad`, h,
-  shaped as the parameters. The inner optimizer sees the gradient of the loss
-  alone, so its moments know nothing of corrections. Without a target delta is
-  0: the pure projection. No correction is made where it has no meaning:
-  <h, D h> = 0 (a uniform or deterministic policy), h or H not finite.
+  The `update` of the result takes the keywords `entropy`, f32[], nats, and
+  `entropy_grad`, h, a tree shaped as the parameters. The inner optimizer sees
+  only the gradient of the loss, so its moments know nothing of corrections.
+  Without a target, delta is 0: the pure projection. No correction is made where
+  it has no meaning: <h, D h> = 0 (a uniform or deterministic policy), or h or H
+  is not finite.
 
   Args:
-    inner: what makes the finished step, learning rate included.
-    precondition: D, in the metric that `inner` descends in.
+    inner: the optimizer that makes the finished step, learning rate included.
+    precondition: multiplies by D, the metric that `inner` descends in.
     target: the entropy to hold, nats per token, > 0, or a schedule of it over
       the updates.
-    target_fraction: the same as a fraction of the entropy at the first update.
-    gain: wanted change of an update per nat of error, >= 0.
-    integral_gain: the same per nat of summed error, >= 0.
-    limit: bound of delta, nats per update, > 0.
-    sided: 'raise' leaves steps alone that raise entropy by delta or more,
+    target_fraction: the entropy to hold, as a fraction of the entropy at the
+      first update, > 0.
+    gain: the wanted change of an update per nat of error, >= 0.
+    integral_gain: the wanted change of an update per nat of summed error, >= 0.
+    limit: the bound of |delta|, nats per update, > 0.
+    sided: 'raise' leaves steps alone that raise the entropy by delta or more;
       'both' brings every step to delta.
-    upper: nats per update, at least `limit`: a step that raises entropy by
-      more is brought down to it; None = unbounded. For sided='raise' alone.
-    max_relative_correction: bound of |correction| / |step|; None = unbounded:
-      several steps long at Adam's first updates, where D h = h / |g|, and the
-      longer the smaller h.
+    upper: nats per update, at least `limit`: a step that raises the entropy by
+      more is brought down to it. None = unbounded. Only for sided = 'raise'.
+    max_relative_correction: the bound of |correction| / |step|, > 0. None =
+      unbounded: at Adam's first updates, where D h = h / |g|, corrections are
+      several steps long, and the longer the smaller h is.
 
   Raises:
     ValueError: an argument is out of its range, or there are two targets, a
-      gain without a target or a target without a gain.
+      gain without a target, or a target without a gain.
   """
   _check(
     target,
@@ -164,63 +171,68 @@ def entropy_projection(
     step, inner_state = inner.update(
       updates, state.inner, params, entropy=entropy, **extra_args
     )
-    measured = jnp.isfinite(entropy)
-    starts = (state.start_entropy == 0) & measured
-    state = state._replace(
-      start_entropy=_float32(jnp.where(starts, entropy, state.start_entropy))
-    )
-    error = jnp.where(measured, error_of(state, entropy), 0.0)
-    wanted = jnp.clip(
-      gain * error + integral_gain * state.integral, -limit, limit
-    )
-    wanted = jnp.where(measured, wanted, jnp.nan)
-    most = wanted if sided == "both" else _float32(upper or math.inf)
-    step, last = corrected(
-      step,
-      entropy_grad,
-      precondition(inner_state, entropy_grad),
-      wanted,
-      most,
-      max_relative_correction=max_relative_correction,
-    )
-    return step, ProjectionState(
-      inner=inner_state,
-      num_updates=optax.safe_increment(state.num_updates),
-      start_entropy=state.start_entropy,
-      integral=_float32(state.integral + error),
-      last=last,
-    )
+    with jax.named_scope("projection"):
+      is_finite = jnp.isfinite(entropy)
+      starts = (state.start_entropy == 0) & is_finite
+      state = state._replace(
+        start_entropy=_float32(jnp.where(starts, entropy, state.start_entropy))
+      )
+      error = jnp.where(is_finite, error_of(state, entropy), 0.0)
+      delta = jnp.clip(
+        gain * error + integral_gain * state.integral, -limit, limit
+      )
+      delta = jnp.where(is_finite, delta, jnp.nan)
+      largest = delta if sided == "both" else _float32(upper or math.inf)
+      step, last = correct_step(
+        step,
+        entropy_grad,
+        precondition(inner_state, entropy_grad),
+        delta,
+        largest,
+        max_relative_correction=max_relative_correction,
+      )
+      return step, ProjectionState(
+        inner=inner_state,
+        num_updates=optax.safe_increment(state.num_updates),
+        start_entropy=state.start_entropy,
+        integral=_float32(state.integral + error),
+        last=last,
+      )
 
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def corrected(
+def correct_step(
   step: Any,
   gradient: Any,
   direction: Any,
-  wanted: Array,
-  most: Array,
+  delta: Array,
+  largest: Array,
   *,
   max_relative_correction: float | None,
 ) -> tuple[Any, Correction]:
-  """Returns the step that changes the entropy as wanted, to first order.
+  """Correct a step so that it changes the entropy by delta, to first order.
 
   Inner products are sums over all leaves, in float32 or wider. A step that is
-  left alone stays bitwise the same.
+  left alone stays the same bit by bit.
 
   Args:
-    step: tree of arrays.
-    gradient: h, a tree shaped so.
-    direction: D h, a tree shaped so.
-    wanted: f32[], delta, nats: the least change; NaN = leave the step alone.
-    most: f32[], nats, at least delta: the largest change.
-    max_relative_correction: as in `entropy_projection`.
+    step: a tree of arrays, the optimizer's finished step.
+    gradient: h, a tree of the same shapes.
+    direction: D h, a tree of the same shapes.
+    delta: f32[], nats, the smallest change that is left alone; NaN = leave any
+      step alone.
+    largest: f32[], nats, at least delta, the largest change that is left alone.
+    max_relative_correction: see `entropy_projection`.
+
+  Returns:
+    The step, corrected or not, and what was done to it.
   """
   change = _inner_product(gradient, step)
   curvature = _inner_product(gradient, direction)
-  # written so that no comparison with NaN corrects
-  wrong = (change < wanted) | ((change > most) & (wanted <= most))
-  goal = jnp.where(change < wanted, wanted, most)
+  # Written so that no comparison with NaN leads to a correction.
+  is_outside = (change < delta) | ((change > largest) & (delta <= largest))
+  goal = jnp.where(change < delta, delta, largest)
   multiplier = (goal - change) / jnp.where(curvature > 0, curvature, 1.0)
   step_norm = jnp.sqrt(_inner_product(step, step))
   norm = jnp.abs(multiplier) * jnp.sqrt(_inner_product(direction, direction))
@@ -229,7 +241,7 @@ def corrected(
     shrink = jnp.where(norm > bound, bound / norm, 1.0)
     multiplier, norm = shrink * multiplier, shrink * norm
   touched = (
-    wrong & (curvature > 0) & jnp.isfinite(multiplier) & (multiplier != 0)
+    is_outside & (curvature > 0) & jnp.isfinite(multiplier) & (multiplier != 0)
   )
   multiplier = jnp.where(touched, multiplier, 0.0)
 
@@ -238,7 +250,7 @@ def corrected(
     return jnp.where(touched, moved, leaf)
 
   last = Correction(
-    wanted_change=jnp.nan_to_num(wanted),
+    wanted_change=jnp.nan_to_num(delta),
     uncorrected_change=change,
     predicted_change=jnp.where(
       touched, change + multiplier * curvature, change
@@ -251,7 +263,11 @@ def corrected(
 
 
 def projection_metrics(opt_state: Any) -> Mapping[str, Array]:
-  """Returns what the last update did, by name, from any optimizer's state."""
+  """Read the last correction from an optimizer's state, as projection/NAME.
+
+  Raises:
+    ValueError: the optimizer has no entropy_projection in it.
+  """
   state = optax.tree_utils.tree_get(opt_state, "ProjectionState")
   if state is None:
     raise ValueError("the optimizer has no entropy_projection in it")
@@ -261,6 +277,8 @@ def projection_metrics(opt_state: Any) -> Mapping[str, Array]:
 
 
 def _inner_product(a: Any, b: Any) -> Array:
+  """Compute <a, b>, the sum over all leaves, in float32 or wider."""
+
   def of_leaves(x: Array, y: Array) -> Array:
     dtype = jnp.promote_types(jnp.result_type(x, y), jnp.float32)
     return jnp.sum(x.astype(dtype) * y.astype(dtype))
@@ -282,33 +300,29 @@ def _check(
   upper: float | None,
   max_relative_correction: float | None,
 ) -> None:
-  """Raises ValueError naming the argument of entropy_projection to blame."""
-  above_0 = {
+  """Raise ValueError if an argument of entropy_projection cannot work."""
+  positive = {
     "target": None if callable(target) else target,
     "target_fraction": target_fraction,
     "limit": limit,
     "upper": upper,
     "max_relative_correction": max_relative_correction,
   }
-  for name, value in above_0.items():
-    if value is not None and not 0 < value < math.inf:
-      raise ValueError(f"projection.{name} must be above 0, got {value}")
-  for name, value in (("gain", gain), ("integral_gain", integral_gain)):
-    if not 0 <= value < math.inf:
-      raise ValueError(f"projection.{name} must not be negative, got {value}")
-  if sided not in ("raise", "both"):
-    raise ValueError(
-      f"projection.sided must be 'raise' or 'both', got {sided!r}"
-    )
+  for name, value in positive.items():
+    if value is not None:
+      require_in(f"projection.{name}", value, "(0, inf)")
+  require_in("projection.gain", gain, "[0, inf)")
+  require_in("projection.integral_gain", integral_gain, "[0, inf)")
+  require_one_of("projection.sided", sided, ("raise", "both"))
   if upper is not None and (sided == "both" or upper < limit):
     raise ValueError(
       f"projection.upper = {upper} bounds steps that sided = 'raise' leaves "
-      f"alone, from limit = {limit} on: got sided = {sided!r}"
+      f"alone, and must be at least limit = {limit}: got sided = {sided!r}"
     )
   if target is not None and target_fraction is not None:
     raise ValueError(
       f"projection.target = {target} and projection.target_fraction = "
-      f"{target_fraction} are both set: which is to be held?"
+      f"{target_fraction} are both set: set only the one to be held"
     )
   has_target = target is not None or target_fraction is not None
   if has_target != (gain > 0 or integral_gain > 0):

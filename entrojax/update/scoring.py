@@ -1,9 +1,9 @@
 """Log-probs and entropies of given responses: the trainer's forward pass.
 
-As in a rollout, the prompt of a group is read once and its G responses share
-what was read. Both pass through the layers together, P + G T tokens instead of
-G (P + T), so that a layer's parameters are gathered once, and its gradient is
-one product.
+As in a rollout, the prompt of a group is read once, and its G responses share
+the keys and values of the prompt. Prompt and responses pass through the layers
+together: P + G T tokens instead of G (P + T). A layer's parameters are gathered
+once, and its gradient is one product.
 """
 
 import math
@@ -29,17 +29,17 @@ def score(
   temperature: float = 1.0,
   mesh: Mesh | None = None,
 ) -> tuple[Array, Array]:
-  """Returns log-probs and entropies of the last `response_length` tokens.
+  """Compute log-probs and entropies of the last `response_length` tokens.
 
   Args:
     model: the policy.
     params: its parameters.
-    tokens: i32[B, L].
+    tokens: i32[B, L], prompt and response of each row.
     positions: i32[B, L], -1 = padding.
     response_length: T < L.
-    group_size: G; each run of G rows has one prompt, which is read once.
-    temperature: the sampling temperature.
-    mesh: over which the rows are split; None for a single device.
+    group_size: G; G neighbouring rows have the same prompt, which is read once.
+    temperature: the sampling temperature, which divides the logits.
+    mesh: the mesh that the rows are split over; None for a single device.
 
   Returns:
     (log_probs f32[B, T], entropy f32[B, T]), nats. Values at padding are
@@ -48,18 +48,18 @@ def score(
   prompt_length = tokens.shape[1] - response_length
   prompt, response = jnp.split(tokens, [prompt_length], axis=1)
   prompt_at, response_at = jnp.split(positions, [prompt_length], axis=1)
-  one_a_group = lambda x: x.reshape(-1, group_size, prompt_length)[:, 0]
-  before, rest = model.apply_branches(
+  first_of_group = lambda x: x.reshape(-1, group_size, prompt_length)[:, 0]
+  prompt_hidden, response_hidden = model.apply_branches(
     params,
-    one_a_group(prompt),
-    one_a_group(prompt_at),
-    # the last response token is predicted, never read
+    first_of_group(prompt),
+    first_of_group(prompt_at),
+    # The last token of a response is predicted, but never read.
     response[:, :-1],
     response_at[:, :-1],
   )
-  first = jnp.repeat(before[:, -1:], group_size, axis=0)
+  first = jnp.repeat(prompt_hidden[:, -1:], group_size, axis=0)
   return token_stats(
-    jnp.concatenate([first, rest], axis=1),
+    jnp.concatenate([first, response_hidden], axis=1),
     model.unembedding(params),
     response,
     temperature=temperature,
@@ -80,18 +80,33 @@ def score_in_microbatches(
   rematerialise: bool,
   mesh: Mesh | None = None,
 ) -> tuple[Array, Array]:
-  """Returns what `score` does, micro-batch by micro-batch.
+  """Compute the same numbers as `score`, one micro-batch after the other.
 
-  Its transpose accumulates gradients over the same loop, so that objectives
-  see the log-probs of the whole mini-batch whatever its split. With
-  `rematerialise` the backward pass runs the forward pass of each micro-batch
-  again and the activations of only one exist at a time. Each micro-batch is
-  split over the rows of `mesh`. A part that one device holds of it may be less
-  than a group: its rows then read their prompt again.
+  The transpose of this function accumulates gradients over the same loop.
+  Objectives can therefore see the log-probs of the whole mini-batch however it
+  is split.
+
+  Args:
+    model: the policy.
+    params: its parameters.
+    tokens: i32[B, L], prompt and response of each row.
+    positions: i32[B, L], -1 = padding.
+    response_length: T < L.
+    group_size: G; G neighbouring rows have the same prompt. If a device holds
+      less than a group of a micro-batch, its rows read their prompt again.
+    temperature: the sampling temperature, which divides the logits.
+    num_microbatches: the number of micro-batches, a divisor of B.
+    rematerialise: whether the backward pass runs the forward pass of each
+      micro-batch again. The activations of only one then exist at a time.
+    mesh: the mesh that the rows of each micro-batch are split over; None for a
+      single device.
+
+  Returns:
+    (log_probs f32[B, T], entropy f32[B, T]), nats.
   """
-  shards = num_row_shards(mesh) if mesh is not None else 1
-  rows_at_once = tokens.shape[0] // num_microbatches // shards
-  shared = math.gcd(group_size, rows_at_once)
+  num_shards = num_row_shards(mesh) if mesh is not None else 1
+  rows_at_once = tokens.shape[0] // num_microbatches // num_shards
+  rows_per_prompt = math.gcd(group_size, rows_at_once)
 
   def score_rows(rows):
     return score(
@@ -99,16 +114,16 @@ def score_in_microbatches(
       params,
       *rows,
       response_length=response_length,
-      group_size=shared,
+      group_size=rows_per_prompt,
       temperature=temperature,
       mesh=mesh,
     )
 
   if num_microbatches == 1:
     return score_rows((tokens, positions))
-  kept = (SAVED,) if rematerialise else (SAVED, COSTLY)
+  saved = (SAVED,) if rematerialise else (SAVED, COSTLY)
   score_rows = jax.checkpoint(
-    score_rows, policy=jax.checkpoint_policies.save_only_these_names(*kept)
+    score_rows, policy=jax.checkpoint_policies.save_only_these_names(*saved)
   )
   rows = jax.tree.map(
     lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), (tokens, positions)

@@ -19,7 +19,7 @@ from entrojax.system.sharding import (
   param_shardings,
   replicated,
 )
-from entrojax.update.train_step import init_state, make_update
+from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.updates import SPLITS, recording_sgd, totals
 
 ROW_LENGTH = 12
@@ -61,18 +61,17 @@ def alone(model, rows):
   return loss
 
 
-def packed_update(model, params, batch, *, mesh=(1, 1, 1), **options):
+def packed_update(model, params, batch, *, mesh=(1, 1, 1), **split):
   """Return (metrics, gradients) of one update on a batch."""
   mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
   optimizer = recording_sgd(no_control(), 0.05)
   update = make_update(
     model,
-    reinforce(),
+    {"reinforce": reinforce()},
     aggregation.token_mean,
-    no_control(),
     optimizer,
+    split=BatchSplit(**split),
     mesh=mesh,
-    **options,
   )
   state = init_state(params, optimizer)
   shardings = param_shardings(mesh, state)

@@ -19,8 +19,9 @@ from entrojax.entropy.covariance import (
 from entrojax.metrics import finalize
 from entrojax.objectives import aggregation, ppo_clip
 from entrojax.types import Batch
-from entrojax.update.train_step import init_state, make_update
+from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.paths import GOLDENS
+from tests.helpers.updates import controlled
 
 METHODS = json.loads((GOLDENS / "methods.json").read_text())
 
@@ -245,17 +246,13 @@ def test_an_update_reports_covariance_and_entropy_by_sign(bigram):
   tokens = rng.integers(8, size=(3, 4))  # one of the prompt, three sampled
   mask = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
   advantages = np.array([[1.0], [-0.5], [0.0]]).repeat(3, axis=1)
-  optimizer = optax.named_chain(
-    ("control", no_control().transform), ("sgd", optax.sgd(0.0))
-  )
+  optimizer = controlled(no_control(), sgd=optax.sgd(0.0))
   update = make_update(
     bigram,
-    ppo_clip(),
+    {"ppo_clip": ppo_clip()},
     aggregation.token_mean,
-    no_control(),
     optimizer,
-    updates_per_rollout=2,  # each on all rows
-    num_epochs=2,
+    split=BatchSplit(updates_per_rollout=2, num_epochs=2),  # each on all rows
   )
   params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
   batch = Batch(

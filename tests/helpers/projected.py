@@ -31,13 +31,13 @@ GRADIENT = {  # of the entropy
   "norm": jnp.array([0.4, -0.1, 0.6]),
 }
 
-# so far below its target that every update wants the limit, in nats
+# The limit, in nats. H is so far below its target that every update wants it.
 WANTED = 0.125
 RAISE = {"target": 9.0, "gain": 1.0, "limit": WANTED}
 
 
 def sgd(learning_rate=0.5, **settings):
-  """Makes plain descent, projected if there are settings."""
+  """Build plain descent, projected if there are settings."""
   inner = optax.with_extra_args_support(optax.sgd(learning_rate))
   if not settings:
     return inner
@@ -47,8 +47,8 @@ def sgd(learning_rate=0.5, **settings):
 
 
 def adam(learning_rate=0.1, weight_decay=0.1, **settings):
-  """Makes the trainer's chain, projected if there are settings."""
-  wrap = functools.partial(
+  """Build the trainer's chain, projected if there are settings."""
+  projection = functools.partial(
     entropy_projection,
     precondition=adam_preconditioner(b2=ADAM["b2"], eps=ADAM["eps"]),
     **settings,
@@ -59,14 +59,14 @@ def adam(learning_rate=0.1, weight_decay=0.1, **settings):
     **ADAM,
     weight_decay=weight_decay,
     max_grad_norm=CLIP,
-    wrap=wrap if settings else None,
+    projection=projection if settings else None,
   )
 
 
 def run(optimizer, grads=GRADS, entropies=(0.25,) * 3, gradient=GRADIENT):
-  """Returns the last step, the last state and the metrics of all updates.
+  """Return the last step, the last state and the metrics of all updates.
 
-  The parameters stand still.
+  The parameters do not change.
   """
   state, metrics = optimizer.init(PARAMS), []
   for grad, entropy in zip(grads, entropies, strict=True):

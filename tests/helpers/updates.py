@@ -1,4 +1,4 @@
-"""Updates that tests compare: a batch, an optimizer that records, a setting."""
+"""What tests of updates share: a batch, a recording optimizer, a comparison."""
 
 import dataclasses
 
@@ -14,8 +14,9 @@ from entrojax.system.sharding import (
   param_shardings,
   replicated,
 )
-from entrojax.types import Batch
-from entrojax.update.train_step import init_state, make_update
+from entrojax.types import Batch, Controller
+from entrojax.update.optimizer import Optimizer
+from entrojax.update.train_step import BatchSplit, init_state, make_update
 
 NUM_ROWS, PROMPT_LENGTH, RESPONSE_LENGTH = 16, 3, 5
 GROUP_SIZE = 2
@@ -30,10 +31,10 @@ SPLITS = {
 
 
 def make_batch(seed, dtype=np.float32, vocabulary=8) -> Batch:
-  """Draws 8 prompts x 2 responses; prompts and responses are ragged.
+  """Draw 8 prompts x 2 responses; prompts and responses are ragged.
 
-  The last response is empty. The old log-probs are near those of a policy
-  that knows nothing, so that ratios lie on both sides of 1.
+  The last response is empty. The old log-probs are near the log-probs of a
+  uniform policy, so that ratios lie on both sides of 1.
   """
   rng = np.random.default_rng(seed)
   rows, length = NUM_ROWS, RESPONSE_LENGTH
@@ -67,21 +68,27 @@ def make_batch(seed, dtype=np.float32, vocabulary=8) -> Batch:
   )
 
 
-def recording_sgd(controller, learning_rate):
-  """Makes plain descent that keeps the gradients of its last step."""
+def controlled(
+  controller: Controller, *, reads_entropy_gradient=False, **transforms
+) -> Optimizer:
+  """Build an optimizer from a controller and named transforms, in order."""
+  chain = optax.named_chain(
+    ("control", controller.transform), *transforms.items()
+  )
+  return Optimizer(chain.init, chain.update, controller, reads_entropy_gradient)
+
+
+def recording_sgd(controller, learning_rate) -> Optimizer:
+  """Build plain descent that keeps the gradients of its last step."""
   record = optax.GradientTransformationExtraArgs(
     lambda params: jax.tree.map(jnp.zeros_like, params),
     lambda updates, state, params=None, **unused: (updates, updates),
   )
-  return optax.named_chain(
-    ("control", controller.transform),
-    ("record", record),
-    ("sgd", optax.sgd(learning_rate)),
-  )
+  return controlled(controller, record=record, sgd=optax.sgd(learning_rate))
 
 
 def totals(metrics):
-  """Returns sum / count of every metric on the host."""
+  """Return sum / count of every metric on the host."""
   return {
     name: np.asarray(m.total) / np.asarray(m.count)
     for name, m in metrics.items()
@@ -94,7 +101,7 @@ def log_softmax(logits):
 
 
 class Setting:
-  """What a comparison holds fixed: policy, objective, controller, a batch.
+  """The parts of an update that a comparison of splits holds fixed.
 
   Numbers have the type of `params`.
   """
@@ -103,41 +110,41 @@ class Setting:
     self,
     model,
     params,
-    objective,
+    members,
     controller,
     *,
     aggregate=aggregation.token_mean,
   ):
     self.model, self.params = model, params
-    self.objective, self.controller = objective, controller
+    self.members, self.controller = members, controller
     self.aggregate = aggregate
     table = params["embed_tokens"]
     self.batch = make_batch(0, table.dtype, vocabulary=len(table))
 
   def after_two_updates(self, **options):
-    """Returns metrics, the second update's gradients and new params.
+    """Return metrics, the second update's gradients and new params.
 
-    Both updates see the whole batch. At the first the ratio is 1, at the
-    second it is that of the batch's old log-probs.
+    Both updates see the whole batch. The ratio is 1 at the first update, and
+    is taken against the batch's old log-probs at the second.
     """
     return self.two_updates(**options)()
 
-  def two_updates(self, *, mesh=(1, 1, 1), group_size=GROUP_SIZE, **options):
-    """Makes run(control state, by default its first) -> after two updates."""
+  def two_updates(self, *, mesh=(1, 1, 1), group_size=GROUP_SIZE, **split):
+    """Build run(control_state=None) -> results of two updates.
+
+    Without an argument the controller starts in its own first state.
+    """
     mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
     optimizer = recording_sgd(self.controller, 0.05)
     update = make_update(
       self.model,
-      self.objective,
+      self.members,
       self.aggregate,
-      self.controller,
       optimizer,
       group_size=group_size,
       temperature=0.8,
-      updates_per_rollout=2,
-      num_epochs=2,
+      split=BatchSplit(updates_per_rollout=2, num_epochs=2, **split),
       mesh=mesh,
-      **options,
     )
     state = init_state(self.params, optimizer)
     shardings = param_shardings(mesh, state)
@@ -167,17 +174,19 @@ class Setting:
     return run
 
 
-def difference(found, expected, metrics=None):
-  """Returns the largest relative error of gradients, params and metrics."""
+def difference(actual, expected, metrics=None):
+  """Return the largest relative error of gradients, params and metrics."""
   pairs = [
     [
       np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree[part])])
-      for tree in (found, expected)
+      for tree in (actual, expected)
     ]
     for part in ("gradients", "params")
   ]
   for name in metrics or expected["metrics"]:
-    pairs.append([np.atleast_1d(x["metrics"][name]) for x in (found, expected)])
+    pairs.append(
+      [np.atleast_1d(x["metrics"][name]) for x in (actual, expected)]
+    )
   return max(
     np.linalg.norm(f - e) / max(np.linalg.norm(e), 1e-2) for f, e in pairs
   )

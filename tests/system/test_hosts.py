@@ -1,4 +1,4 @@
-"""Several processes are one run: its metrics, its checkpoints, its end."""
+"""Several processes act as one run: its metrics, checkpoints and end."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ RUN = (
 
 @pytest.fixture
 def environment(request, data_dir):
-  """Returns what the processes share with the other tests."""
+  """Return the environment: data and compilation cache of the other tests."""
   return {
     "ENTROJAX_DATA_DIR": str(data_dir),
     "JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("jax")),
@@ -45,7 +45,7 @@ def training_rows(workdir: Path) -> list[dict]:
 
 
 def wait_for_step(workdir: Path, rollout_step: int) -> None:
-  """Returns when a rollout step has been written."""
+  """Wait until a rollout step has been written."""
   deadline = time.monotonic() + SECONDS
   path = workdir / "metrics.jsonl"
   while f'"rollout_step": {rollout_step}, ' not in path.read_text():
@@ -53,11 +53,11 @@ def wait_for_step(workdir: Path, rollout_step: int) -> None:
     time.sleep(0.05)
 
 
-def assert_same(found: list[dict], expected: list[dict]) -> None:
-  """Compares rows of metrics to 1e-5, relative, or absolute near 0."""
-  assert [row.keys() for row in found] == [row.keys() for row in expected]
-  for row, other in zip(found, expected, strict=True):
-    # is itself the rounding of float32, in nats
+def assert_same(actual: list[dict], expected: list[dict]) -> None:
+  """Compare rows of metrics to 1e-5, relative, or absolute near 0."""
+  assert [row.keys() for row in actual] == [row.keys() for row in expected]
+  for row, other in zip(actual, expected, strict=True):
+    # This metric is itself the rounding of float32, in nats.
     name = "rollout/log_prob_diff_max"
     assert row.pop(name, 0) < 1e-4 and other.pop(name, 0) < 1e-4
     for name, value in other.items():
@@ -85,7 +85,7 @@ def test_a_run_of_four_processes_goes_on_on_two_and_on_one(
     seconds=SECONDS,
   )
   assert [status for status, _ in four] == [0] * 4, four
-  # the first one speaks for all
+  # Only the first process reports progress.
   assert ["rollout 1/2" in output for _, output in four] == [True] + [False] * 3
 
   processes = start(
@@ -120,7 +120,7 @@ def test_a_run_of_four_processes_goes_on_on_two_and_on_one(
   assert_same(training_rows(parts), training_rows(whole))
   batches = {row["dynamic_sampling/batches"] for row in training_rows(whole)}
   assert max(batches) > 1  # groups without a signal were replaced
-  # of evaluations the first was made by four processes, the last by one
+  # Four processes made the first evaluation, one process the last.
   ends = [[numbers(path)[i] for i in (0, -1)] for path in (parts, whole)]
   assert_same(*ends)
   samples = [
@@ -151,15 +151,17 @@ def test_processes_that_are_to_run_something_else_say_so(environment, tmp_path):
     ),
     seconds=SECONDS,
   )
-  said = "process 0 runs something else than process 1: config.seed is 0, not 1"
+  message = (
+    "process 0 has other settings than process 1: config.seed is 0, not 1"
+  )
   for status, output in ended:
-    assert status == 2 and f"error: {said}\n" in output, output
+    assert status == 2 and f"error: {message}\n" in output, output
     assert re.search(r"process \d of 2 waits for the others at 127", output)
   assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-  ("given", "said"),
+  ("arguments", "message"),
   [
     ({"coordinator": "here:1"}, "num_processes is missing"),
     ({"process_id": 1}, "coordinator is missing"),
@@ -174,16 +176,18 @@ def test_processes_that_are_to_run_something_else_say_so(environment, tmp_path):
     ({"distributed": True}, "this is no TPU pod, Slurm or GKE job"),
   ],
 )
-def test_flags_that_name_no_processes_are_refused(given, said, monkeypatch):
+def test_flags_that_name_no_processes_are_refused(
+  arguments, message, monkeypatch
+):
   nothing = dict.fromkeys(("coordinator", "num_processes", "process_id"))
-  flags = SimpleNamespace(**{"distributed": False, **nothing, **given})
+  flags = SimpleNamespace(**{"distributed": False, **nothing, **arguments})
 
-  def initialize(*arguments):
-    assert not arguments
+  def initialize(*addresses):
+    assert not addresses
     raise ValueError("coordinator_address should be defined.")
 
   monkeypatch.setattr(hosts, "initialize", initialize)
-  with pytest.raises(ValueError, match=said):
+  with pytest.raises(ValueError, match=message):
     command_line.join_processes(flags)
 
 

@@ -1,4 +1,4 @@
-"""A mesh changes no number: three updates, then samples of what they made.
+"""A mesh changes no number: three updates, then samples of their policy.
 
 A decoder whose every dimension can be split over eight devices is trained by
 Clip-Higher and KL-Cov with a controller and AdamW, and then samples.
@@ -12,7 +12,7 @@ import pytest
 
 from entrojax.control import entropic_pi
 from entrojax.models import DecoderConfig, decoder
-from entrojax.objectives import aggregation, chain, entropic, kl_cov
+from entrojax.objectives import aggregation, entropic, kl_cov
 from entrojax.rollouts.sampler import Sampling, generate, make_sampler
 from entrojax.system.sharding import (
   by_row,
@@ -56,20 +56,21 @@ def prompts(num_prompts=8, length=4) -> Prompts:
 
 @functools.cache
 def trained(dtype, shape):
-  """Returns parameters on a mesh after three updates, and what these left."""
+  """Return parameters on a mesh after three updates, and numbers to compare."""
   mesh = make_mesh(shape, jax.devices()[: np.prod(shape)])
   model = decoder(SIZES, dtype=dtype, mesh=mesh)
-  controller = entropic_pi(target=2.0, kp=1.0, ki=0.1)
-  # Adam would make of a gradient that is rounding a whole step
-  optimizer = recording_sgd(controller, 0.5)
+  # Adam would turn a gradient that is pure rounding into a whole step.
+  optimizer = recording_sgd(entropic_pi(target=2.0, kp=1.0, ki=0.1), 0.5)
   update = make_update(
     model,
-    chain(kl_cov(fraction=0.04), entropic(min_probability=0.1)),
+    {
+      "kl_cov": kl_cov(fraction=0.04),
+      "entropic": entropic(min_probability=0.1),
+    },
     aggregation.token_mean,
-    controller,
     optimizer,
     group_size=GROUP_SIZE,
-    on_policy=False,  # else the loss is that of ratios of 1
+    on_policy=False,  # otherwise all ratios would be 1
     mesh=mesh,
   )
   params = jax.jit(model.init)(jax.random.key(0))
@@ -102,7 +103,7 @@ def flat(tree):
 
 @functools.cache
 def sampled(shape):
-  """Returns what the trained policy answers, i32[B, L], sampled on the mesh."""
+  """Sample responses of the trained policy on the mesh, i32[B, L]."""
   mesh = make_mesh(shape, jax.devices()[: np.prod(shape)])
   sample = jax.jit(
     functools.partial(
@@ -128,10 +129,10 @@ def sampled(shape):
 def test_a_mesh_changes_no_update(dtype, mesh):
   with jax.enable_x64(dtype is np.float64):
     expected = trained(dtype, (1, 1, 1))[1]
-    found = trained(dtype, MESHES[mesh])[1]
-  assert found["params"].dtype == dtype
+    actual = trained(dtype, MESHES[mesh])[1]
+  assert actual["params"].dtype == dtype
   for name, value in expected.items():
-    error = np.linalg.norm(found[name] - value) / np.linalg.norm(value)
+    error = np.linalg.norm(actual[name] - value) / np.linalg.norm(value)
     assert error < TOLERANCES[dtype], name
 
 

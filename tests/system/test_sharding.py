@@ -1,4 +1,4 @@
-"""The mesh: which device stands where."""
+"""The mesh: the place of each device."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from entrojax.system.sharding import make_mesh
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-  """What a mesh asks of a device."""
+  """The attributes of a device that the mesh reads."""
 
   id: int
   process_index: int
@@ -23,7 +23,7 @@ class Device:
 
 
 def devices_of(platform: str, num_slices: int, side: int = 2):
-  """Returns devices of slices that are squares, the slices mixed up."""
+  """Return devices of square slices, in an order that mixes the slices."""
   devices = [
     Device(
       id=number,

@@ -1,11 +1,11 @@
-"""Batch statistics are the mini-batch's, whatever computes it.
+"""Batch statistics are taken over the mini-batch, however it is split.
 
 Every method that ranks, averages or draws over a mini-batch updates a bigram
-policy: whole, in 8 micro-batches, and over 8 devices. Losses, gradients and
-metrics agree, so the selections are the same.
+policy three times: with the mini-batch as a whole, in 8 micro-batches, and over
+8 devices. Losses, gradients and metrics agree, so the selections are the same.
 
-One graph holds all methods, for 90 graphs would take minutes to compile: the
-controller's coefficient says which of them is the objective.
+One graph holds all methods, because 90 graphs would take minutes to compile.
+The controller's coefficient chooses the method that is the objective.
 """
 
 import functools
@@ -50,7 +50,7 @@ SPLITS = {
   "8 micro-batches": {"num_microbatches": 8},
   "8 devices": {"mesh": (8, 1, 1)},
 }
-# sums in another order differ by 1e-15 and 6e-8, and two updates sum that up
+# Sums in another order differ by 1e-15 and 6e-8; two updates accumulate that.
 TOLERANCES = {np.float64: 1e-10, np.float32: 1e-5}
 
 
@@ -60,9 +60,9 @@ class Choice(NamedTuple):
 
 
 def choosing() -> Controller:
-  """Makes EntroPIC's controller that says as well which method to run.
+  """Build EntroPIC's controller, which also chooses the method to run.
 
-  Its coefficient is f32[2]: the method and what is fed back.
+  Its coefficient is f32[2]: the method, and EntroPIC's own coefficient.
   """
   pi = entropic_pi(target=0.5, kp=0.25, ki=0.25)
 
@@ -87,7 +87,7 @@ def chosen(method: int) -> Choice:
 
 
 def any_method(tokens, token_loss, coefficient, key) -> TokenLoss:
-  """Runs the method that the coefficient chooses: two terms, two metrics."""
+  """Run the method that the coefficient chooses: two terms, two metrics."""
   nothing = Term(jnp.zeros_like(tokens.log_probs), jnp.zeros_like(tokens.mask))
 
   def branch(method, tokens, key):
@@ -97,7 +97,7 @@ def any_method(tokens, token_loss, coefficient, key) -> TokenLoss:
     touched = [m for name, m in metrics.items() if name.endswith("/touched")]
     return (*terms, nothing)[:2], {
       "method/touched": (touched or [metrics["actor/pg_clipfrac"]])[0],
-      # all that it reports, added up, for the methods' names differ
+      # The sum of all its metrics, because the methods' names for them differ.
       "method/metrics": Mean(
         sum(m.total.astype(tokens.log_probs.dtype) for m in metrics.values()),
         jnp.float32(1.0),
@@ -112,13 +112,13 @@ def any_method(tokens, token_loss, coefficient, key) -> TokenLoss:
 
 @pytest.fixture(scope="module")
 def two_updates(bigram):
-  """Returns two_updates(dtype, split) -> run(control state), compiled once."""
+  """Return two_updates(dtype, split) -> run(control state), compiled once."""
 
   @functools.cache
   def make(dtype, split):
     table = np.random.default_rng(0).normal(size=(8, 8))
     params = {"embed_tokens": jnp.asarray(table, dtype)}
-    setting = Setting(bigram, params, any_method, choosing())
+    setting = Setting(bigram, params, {"any": any_method}, choosing())
     return setting.two_updates(**SPLITS[split])
 
   return make
@@ -131,16 +131,16 @@ def test_statistics_are_the_mini_batch_s_on_any_split(name, dtype, two_updates):
     control = chosen(list(METHODS).index(name))
     expected, *others = (two_updates(dtype, s)(control) for s in SPLITS)
   assert expected["gradients"]["embed_tokens"].dtype == dtype
-  for found in others:
-    assert difference(found, expected) < TOLERANCES[dtype]
+  for actual in others:
+    assert difference(actual, expected) < TOLERANCES[dtype]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_comparison_has_something_to_compare(name, two_updates):
   run = two_updates(np.float32, "whole")
   index = list(METHODS).index(name)
-  found = run(chosen(index))
-  assert found["metrics"]["method/touched"] > 0
-  assert 0.1 < abs(found["metrics"]["control/coefficient"]) < 0.9
+  actual = run(chosen(index))
+  assert actual["metrics"]["method/touched"] > 0
+  assert 0.1 < abs(actual["metrics"]["control/coefficient"]) < 0.9
   other = run(chosen((index + 1) % len(METHODS)))
-  assert difference(found, other) > 1e-2
+  assert difference(actual, other) > 1e-2

@@ -1,4 +1,4 @@
-"""The learning rate, and what the chain does to parameters."""
+"""The learning rate, and the steps that the chain takes."""
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ def test_the_first_step_of_a_warm_up_already_moves():
   schedule = learning_rate_schedule(
     peak=1.0, warmup_steps=4, decay_steps=0, end_fraction=0.0
   )
-  found = [float(schedule(jnp.int32(i))) for i in range(6)]
-  np.testing.assert_allclose(found, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-6)
+  actual = [float(schedule(jnp.int32(i))) for i in range(6)]
+  np.testing.assert_allclose(actual, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-6)
 
 
 def test_the_cosine_ends_at_its_fraction():
@@ -31,8 +31,8 @@ def test_the_cosine_ends_at_its_fraction():
     peak=2.0, warmup_steps=0, decay_steps=10, end_fraction=0.1
   )
   # half-way a cosine from 1 to 0.1 is at 0.55
-  found = [float(schedule(jnp.int32(i))) for i in (0, 5, 10, 20)]
-  np.testing.assert_allclose(found, [2.0, 1.1, 0.2, 0.2], rtol=1e-6)
+  actual = [float(schedule(jnp.int32(i))) for i in (0, 5, 10, 20)]
+  np.testing.assert_allclose(actual, [2.0, 1.1, 0.2, 0.2], rtol=1e-6)
 
 
 def optimizer(**overrides):

@@ -37,7 +37,7 @@ from tests.helpers.system import tiny_config
 
 
 def wanted_changes(entropies, **settings) -> list[float]:
-  """Returns what each of a few updates wants."""
+  """Return the wanted change, delta, of each of a few updates."""
   grads = GRADS[:1] * len(entropies)
   _, _, metrics = run(sgd(**settings), grads, entropies)
   return [float(m["projection/wanted_change"]) for m in metrics]
@@ -47,7 +47,7 @@ def wanted_changes(entropies, **settings) -> list[float]:
 
 
 def diagonal_of(make) -> np.ndarray:
-  """Returns D after GRADS, from the definition of Adam's second moment."""
+  """Return D after GRADS, from the definition of Adam's second moment."""
   if make is sgd:
     return np.ones(7)
   moment = np.zeros(7)
@@ -70,7 +70,7 @@ def test_the_correction_is_the_smallest_that_reaches_the_wanted_change(make):
   expected = np.linalg.solve(system, right)[:7]
   # float32 steps below 1
   np.testing.assert_allclose(correction, expected, rtol=0, atol=1e-6)
-  # every other correction that reaches it is longer
+  # Every other correction that reaches the wanted change is longer.
   length = correction @ (correction / diagonal)
   for other in np.random.default_rng(0).normal(size=(20, 7)):
     other = correction + other - (h @ other) / (h @ h) * h
@@ -81,7 +81,7 @@ ONE = {"w": jnp.array([1.0, 0.0])}
 
 
 def one_step(grad, gradient, **settings):
-  """Returns the step and the metrics of one update of plain descent by 0.5."""
+  """Return the step and the metrics of one update of plain descent by 0.5."""
   optimizer = sgd(**settings)
   step, state = optimizer.update(
     grad,
@@ -93,7 +93,7 @@ def one_step(grad, gradient, **settings):
   return step, projection_metrics(state)
 
 
-def test_what_the_update_did_is_told():
+def test_the_metrics_report_what_the_update_did():
   step, metrics = one_step(ONE, {"w": jnp.array([2.0, 0.0])}, **RAISE)
   # <h, step> = 2 * -0.5; the multiplier is (0.125 + 1) / 4
   assert {name: float(value) for name, value in metrics.items()} == {
@@ -134,7 +134,7 @@ def test_a_step_that_raises_entropy_too_far_is_brought_down_to_upper(
 
 
 def test_the_correction_is_bounded_relative_to_the_step():
-  # unbounded it is 1.125 times the step, see above
+  # Unbounded, it is 1.125 times the step (see the metrics test).
   step, metrics = one_step(
     ONE, {"w": jnp.array([2.0, 0.0])}, **RAISE, max_relative_correction=0.25
   )
@@ -171,7 +171,7 @@ UNTOUCHED = {
 @pytest.mark.parametrize("make", [sgd, adam])
 @pytest.mark.parametrize("reason", UNTOUCHED)
 def test_a_step_is_left_bitwise_alone_if(reason, make, sided):
-  # descent by a gradient of 0 is a step of -0: adding 0 would lose the sign
+  # Descent by a gradient of 0 is a step of -0: adding 0 would lose the sign.
   grads = [*GRADS[:2], {**GRADS[2], "norm": jnp.zeros(3)}]
   expected = run(make(), grads)[0]
   case = UNTOUCHED[reason]
@@ -179,8 +179,8 @@ def test_a_step_is_left_bitwise_alone_if(reason, make, sided):
     if sided == "both":
       return  # it is lowered, as tested above
     case = {"gradient": jax.tree.map(lambda x: 1e3 * x, expected)}
-  found, _, metrics = run(make(**RAISE, sided=sided), grads, **case)
-  assert bits(found) == bits(expected)
+  actual, _, metrics = run(make(**RAISE, sided=sided), grads, **case)
+  assert bits(actual) == bits(expected)
   assert metrics[-1]["projection/touched"] == 0
   assert metrics[-1]["projection/multiplier"] == 0
 
@@ -197,9 +197,9 @@ def test_adam_s_moments_see_the_gradient_of_the_loss_alone():
 def test_a_parameter_that_the_loss_never_moved_is_not_corrected():
   grads = [{**g, "norm": g["norm"].at[1].set(0.0)} for g in GRADS]
   expected, _, _ = run(adam(), grads)
-  found, _, metrics = run(adam(**RAISE), grads)
-  assert found["norm"][1] == expected["norm"][1]
-  assert found["norm"][0] != expected["norm"][0]
+  actual, _, metrics = run(adam(**RAISE), grads)
+  assert actual["norm"][1] == expected["norm"][1]
+  assert actual["norm"][0] != expected["norm"][0]
   # float32 sums of 6 numbers below 1
   assert metrics[-1]["projection/predicted_change"] == pytest.approx(
     WANTED, abs=1e-6
@@ -259,8 +259,8 @@ def test_without_a_target_every_update_is_to_keep_its_entropy():
     ({"target": np.nan, "gain": 1.0}, r"projection\.target .* nan"),
     ({"target_fraction": -1, "gain": 1}, r"projection\.target_fraction .* -1"),
     ({"limit": 0.0}, r"projection\.limit must be above 0, got 0"),
-    ({"target": 1.0, "gain": -0.5}, r"projection\.gain must not .* -0\.5"),
-    ({"integral_gain": -2}, r"projection\.integral_gain must not .* -2"),
+    ({"target": 1.0, "gain": -0.5}, r"projection\.gain must lie in .* -0\.5"),
+    ({"integral_gain": -2}, r"projection\.integral_gain must lie in .* -2"),
     ({"upper": 1e-9}, r"projection\.upper = 1e-09 .* limit"),
     ({"upper": 1.0, "sided": "both"}, r"projection\.upper = 1\.0 .*'both'"),
     ({"sided": "lower"}, r"projection\.sided must be .* 'lower'"),
@@ -312,7 +312,7 @@ def softmax_entropy(logits):
 
 @functools.partial(jax.jit, static_argnames="optimizer")
 def play(logits, *, optimizer):
-  """Returns the logits after 2000 steps of the exact policy gradient."""
+  """Return the logits after 2000 steps of the exact policy gradient."""
 
   def step(carry, _):
     logits, state = carry

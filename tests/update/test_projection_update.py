@@ -19,7 +19,7 @@ from entrojax.system.sharding import (
 )
 from entrojax.types import TrainState
 from entrojax.update.scoring import score
-from entrojax.update.train_step import init_state, make_update
+from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.projected import (
   RAISE,
   WANTED,
@@ -30,28 +30,27 @@ from tests.helpers.projected import (
 )
 from tests.helpers.updates import (
   GROUP_SIZE,
+  NUM_ROWS,
   PROMPT_LENGTH,
   RESPONSE_LENGTH,
   SPLITS,
+  controlled,
   log_softmax,
   make_batch,
   totals,
 )
 
 
-def updater(model, optimizer, **options):
+def updater(model, optimizer, *, mesh=None, **split):
   return make_update(
     model,
-    ppo_clip(),
+    {"ppo_clip": ppo_clip()},
     aggregation.token_mean,
-    no_control(),
     optimizer,
-    **{
-      "group_size": GROUP_SIZE,
-      "entropy_gradient": True,
-      "temperature": 0.8,
-      **options,
-    },
+    group_size=GROUP_SIZE,
+    temperature=0.8,
+    split=BatchSplit(**split),
+    mesh=mesh,
   )
 
 
@@ -61,25 +60,23 @@ def table_state(optimizer, dtype=np.float32) -> TrainState:
 
 
 def chained(projected):
-  """Returns a chain with what the train step looks for."""
-  return optax.named_chain(
-    ("control", no_control().transform), ("sgd", projected)
-  )
+  """Build an optimizer from a projected transform, without a controller."""
+  return controlled(no_control(), reads_entropy_gradient=True, sgd=projected)
 
 
-def test_h_is_the_gradient_of_the_token_mean_entropy(bigram):
+def recorded_and_expected_h(bigram, batch):
+  """Return h as an update gets it, and as a loop over tokens computes it."""
+
   def keep(updates, state, params=None, *, entropy_grad, **unused):
     return updates, entropy_grad
 
   recording = optax.GradientTransformationExtraArgs(
     lambda params: jax.tree.map(jnp.zeros_like, params), keep
   )
-  optimizer = optax.named_chain(
-    ("control", no_control().transform),
-    ("sgd", sgd(**RAISE)),
-    ("h", recording),
+  optimizer = controlled(
+    no_control(), reads_entropy_gradient=True, sgd=sgd(**RAISE), h=recording
   )
-  state, batch = table_state(optimizer), make_batch(0)
+  state = table_state(optimizer)
   table = np.asarray(state.params["embed_tokens"])
   state, _ = jax.jit(updater(bigram, optimizer))(
     state, None, batch, jax.random.key(0)
@@ -93,17 +90,28 @@ def test_h_is_the_gradient_of_the_token_mean_entropy(bigram):
   for row, t in np.argwhere(mask):
     previous = batch.tokens[row, PROMPT_LENGTH - 1 + t]
     expected[previous] += slopes[previous] / mask.sum()
+  return state.opt_state["h"]["embed_tokens"], expected
+
+
+def test_h_is_the_gradient_of_the_token_mean_entropy(bigram):
+  h, expected = recorded_and_expected_h(bigram, make_batch(0))
   # float32 sums of 50 terms of size 1/50
-  np.testing.assert_allclose(
-    state.opt_state["h"]["embed_tokens"], expected, rtol=0, atol=1e-6
-  )
+  np.testing.assert_allclose(h, expected, rtol=0, atol=1e-6)
+
+
+def test_h_takes_in_tokens_that_the_loss_leaves_out(bigram):
+  batch = make_batch(0)
+  batch = dataclasses.replace(batch, keep=jnp.arange(NUM_ROWS) % 2.0)
+  h, expected = recorded_and_expected_h(bigram, batch)
+  # float32 sums of 50 terms of size 1/50
+  np.testing.assert_allclose(h, expected, rtol=0, atol=1e-6)
 
 
 def test_the_entropy_changes_as_wanted_to_second_order(bigram, float64):
   batch = make_batch(0, np.float64)
 
   def changes(learning_rate):
-    """Returns (measured, wanted), the wanted change 0.2 learning rates."""
+    """Return (measured, wanted); the wanted change is 0.2 learning rates."""
     wanted = 0.2 * learning_rate
     optimizer = chained(
       sgd(learning_rate, target=9.0, gain=1.0, limit=wanted, sided="both")
@@ -128,7 +136,7 @@ def test_the_entropy_changes_as_wanted_to_second_order(bigram, float64):
 
 
 class Setting:
-  """What a comparison of splits holds fixed."""
+  """The policy and the batch of a comparison of splits."""
 
   def __init__(self, sizes, params, dtype):
     sizes = dataclasses.replace(sizes, num_hidden_layers=1)
@@ -140,8 +148,8 @@ class Setting:
     self.params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
     self.batch = make_batch(0, dtype, sizes.vocab_size)
 
-  def after_two_updates(self, *, mesh=(1, 1, 1), **options):
-    """Returns metrics, Adam's moments and what the updates have moved."""
+  def after_two_updates(self, *, mesh=(1, 1, 1), **split):
+    """Return metrics, Adam's moments and the change of the parameters."""
     mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
     optimizer = adam(0.01, **RAISE, sided="both")
     update = updater(
@@ -150,7 +158,7 @@ class Setting:
       updates_per_rollout=2,
       num_epochs=2,
       mesh=mesh,
-      **options,
+      **split,
     )
     state = init_state(self.params, optimizer)
     shardings = param_shardings(mesh, state)
@@ -170,10 +178,10 @@ class Setting:
     }
 
 
-def difference(found, expected, metrics=()):
-  """Returns the largest relative error."""
-  pairs = [(found[name], expected[name]) for name in ("moments", "moved")]
-  pairs += [(found["metrics"][m], expected["metrics"][m]) for m in metrics]
+def difference(actual, expected, metrics=()):
+  """Return the largest relative error."""
+  pairs = [(actual[name], expected[name]) for name in ("moments", "moved")]
+  pairs += [(actual["metrics"][m], expected["metrics"][m]) for m in metrics]
   return max(np.linalg.norm(f - e) / np.linalg.norm(e) for f, e in pairs)
 
 
@@ -219,14 +227,14 @@ def test_the_comparison_has_something_to_compare(setting64):
 def test_splits_and_meshes_change_nothing_in_float64(split, setting64):
   setting, expected = setting64
   with jax.enable_x64(True):
-    found = setting.after_two_updates(**SPLITS[split])
-  assert difference(found, expected) < 1e-10
+    actual = setting.after_two_updates(**SPLITS[split])
+  assert difference(actual, expected) < 1e-10
 
 
 def test_splits_and_meshes_change_only_rounding_in_float32(setting32):
   setting, expected = setting32
-  found = setting.after_two_updates(num_microbatches=2, mesh=(2, 2, 2))
-  assert difference(found, expected, PROJECTION) < 1e-5
+  actual = setting.after_two_updates(num_microbatches=2, mesh=(2, 2, 2))
+  assert difference(actual, expected, PROJECTION) < 1e-5
 
 
 def test_an_update_without_a_token_is_not_corrected(bigram):
@@ -234,14 +242,16 @@ def test_an_update_without_a_token_is_not_corrected(bigram):
   state, batch = table_state(optimizer), make_batch(0)
   mask = jnp.zeros_like(batch.response_mask)
   batch = dataclasses.replace(batch, response_mask=mask)
-  found, metrics = jax.jit(updater(bigram, optimizer))(
+  actual, metrics = jax.jit(updater(bigram, optimizer))(
     state, None, batch, jax.random.key(0)
   )
-  assert bits(found.params) == bits(state.params)
+  assert bits(actual.params) == bits(state.params)
   assert all(metrics[name].total == 0 for name in PROJECTION)
 
 
-def test_the_entropy_is_differentiated_only_if_asked_for(sizes, tiny_model):
+def test_the_entropy_is_differentiated_only_for_an_optimizer_that_reads_it(
+  sizes, tiny_model
+):
   model, params = tiny_model
   batch = make_batch(0, vocabulary=sizes.vocab_size)
 
@@ -260,16 +270,15 @@ def test_the_entropy_is_differentiated_only_if_asked_for(sizes, tiny_model):
     params,
   )
 
-  def update(entropy_gradient):
-    optimizer = chained(sgd(**RAISE) if entropy_gradient else sgd())
+  def update(optimizer):
     return operations(
-      updater(model, optimizer, entropy_gradient=entropy_gradient),
+      updater(model, optimizer),
       init_state(params, optimizer),
       None,
       batch,
       jax.random.key(0),
     )
 
-  # a backward pass costs two forward passes: 3 in all, or 5
-  assert update(False) < 3.5 * forward
-  assert update(True) > 4.5 * forward
+  # A backward pass costs two forward passes: 3 in all, or 5 for both.
+  assert update(controlled(no_control(), sgd=sgd())) < 3.5 * forward
+  assert update(chained(sgd(**RAISE))) > 4.5 * forward

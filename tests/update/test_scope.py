@@ -1,4 +1,4 @@
-"""Batch statistics of a part of the mini-batch, as released code has them."""
+"""Batch statistics over parts of the mini-batch, as in released torch code."""
 
 import dataclasses
 
@@ -19,7 +19,12 @@ from entrojax.objectives import (
 from entrojax.objectives.loss import loss_by_parts, policy_loss
 from tests.helpers.updates import Setting, difference
 
-OBJECTIVE = chain(ppo_clip(), top_entropy(fraction=0.3), steer())
+MEMBERS = {
+  "ppo_clip": ppo_clip(),
+  "top_entropy": top_entropy(fraction=0.3),
+  "steer": steer(),
+}
+OBJECTIVE = chain(*MEMBERS.values())
 AGGREGATE = aggregation.token_mean
 
 
@@ -31,7 +36,7 @@ def test_parts_are_mini_batches_of_their_own(random_tokens):
   tokens = random_tokens(0, 6, 7)
   coefficient = jnp.array([0.5, -0.5, 0.0])
   objective = chain(OBJECTIVE, entropic(min_probability=0.3))
-  found, metrics = loss_by_parts(
+  actual, metrics = loss_by_parts(
     objective,
     AGGREGATE,
     tokens,
@@ -49,7 +54,7 @@ def test_parts_are_mini_batches_of_their_own(random_tokens):
   ]
   # 3 numbers of order 1 in another order of sums
   np.testing.assert_allclose(
-    found, np.mean([loss for loss, _ in alone]), rtol=2e-6
+    actual, np.mean([loss for loss, _ in alone]), rtol=2e-6
   )
   touched = metrics["top_entropy/touched"]
   assert touched.total == sum(m["top_entropy/touched"].total for _, m in alone)
@@ -75,7 +80,7 @@ def setting(bigram):
   return Setting(
     bigram,
     {"embed_tokens": jnp.asarray(table, jnp.float32)},
-    chain(OBJECTIVE, entropic(min_probability=0.3)),
+    {**MEMBERS, "entropic": entropic(min_probability=0.3)},
     entropic_pi(target=0.5),
   )
 
@@ -89,7 +94,7 @@ def test_scope_micro_depends_on_the_split_and_minibatch_does_not(setting):
   # float32 sums in another order
   assert difference(parts["minibatch"], whole) < 1e-5
   assert difference(parts["micro"], whole) > 1e-2
-  # what is measured over all tokens is the same, at the first update at least
+  # Metrics over all tokens are the same, at least at the first update.
   for name in ("control/error", "actor/entropy"):
     np.testing.assert_allclose(
       parts["micro"]["metrics"][name], whole["metrics"][name], rtol=0.1
@@ -105,9 +110,9 @@ def test_responses_that_are_left_out_count_nowhere(bigram):
   table = np.random.default_rng(0).normal(size=(8, 8))
   params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
   kept = np.float32([1, 1, 0, 1] * 4)
-  setting = Setting(bigram, params, OBJECTIVE, no_control())
+  setting = Setting(bigram, params, MEMBERS, no_control())
   setting.batch = dataclasses.replace(setting.batch, keep=jnp.asarray(kept))
-  found = setting.after_two_updates()
+  actual = setting.after_two_updates()
   garbage = dataclasses.replace(
     setting.batch,
     advantages=jnp.where(kept[:, None] > 0, setting.batch.advantages, 1e6),
@@ -115,19 +120,19 @@ def test_responses_that_are_left_out_count_nowhere(bigram):
   setting.batch = garbage
   again = setting.after_two_updates()
   np.testing.assert_array_equal(
-    found["gradients"]["embed_tokens"], again["gradients"]["embed_tokens"]
+    actual["gradients"]["embed_tokens"], again["gradients"]["embed_tokens"]
   )
 
 
 def test_an_update_without_a_token_that_counts_moves_nothing(bigram):
   table = np.random.default_rng(0).normal(size=(8, 8))
   params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
-  setting = Setting(bigram, params, OBJECTIVE, entropic_pi(target=0.5))
+  setting = Setting(bigram, params, MEMBERS, entropic_pi(target=0.5))
   setting.batch = dataclasses.replace(setting.batch, keep=jnp.zeros(16))
   with np.errstate(invalid="ignore"):  # means over no token
-    found = setting.after_two_updates()
+    actual = setting.after_two_updates()
   np.testing.assert_array_equal(
-    found["params"]["embed_tokens"], table.astype("f4")
+    actual["params"]["embed_tokens"], table.astype("f4")
   )
-  assert found["metrics"]["actor/entropy"] > 0
-  assert found["metrics"]["control/integral"] == 0
+  assert actual["metrics"]["actor/entropy"] > 0
+  assert actual["metrics"]["control/integral"] == 0

@@ -1,4 +1,4 @@
-"""The update: the same on any split and mesh, and what it counts.
+"""The update: the same on any split and mesh, and the tokens that it counts.
 
 Structure is tested on a bigram policy, numbers on the tiny decoder.
 """
@@ -22,10 +22,16 @@ from entrojax.objectives import (
   ppo_clip,
   reference_kl,
 )
+from entrojax.objectives.chain import scale_loss
 from entrojax.system.sharding import by_row, make_mesh, replicated
 from entrojax.types import Batch, Mean, TokenLoss
 from entrojax.update.optimizer import make_optimizer
-from entrojax.update.train_step import init_state, make_update
+from entrojax.update.train_step import (
+  BatchSplit,
+  init_state,
+  make_update,
+  restart,
+)
 from tests.helpers.updates import (
   GROUP_SIZE,
   NUM_ROWS,
@@ -43,22 +49,22 @@ TARGET = 0.5
 
 # -- any split, any mesh ------------------------------------------------------
 
-EVERYTHING = chain(
-  ppo_clip(clip_high=0.28, dual_clip=3.0),
-  entropic(min_probability=0.3),
-  reference_kl(kl_coef=0.1),
-  entropy_bonus(entropy_coef=0.05),
-)
+EVERYTHING = {
+  "ppo_clip": ppo_clip(clip_high=0.28, dual_clip=3.0),
+  "entropic": entropic(min_probability=0.3),
+  "reference_kl": reference_kl(kl_coef=0.1),
+  "entropy_bonus": entropy_bonus(entropy_coef=0.05),
+}
 
-# metrics that are float64 if the tokens are; the others are float32 scalars
+# Metrics that are float64 if the tokens are. The others are float32 scalars.
 EXACT = ("actor/entropy", "actor/ppo_kl", "actor/pg_loss", "actor/kl_loss")
 
 
-def decoder_setting(sizes, params, objective, controller, dtype):
+def decoder_setting(sizes, params, members, controller, dtype):
   return Setting(
     decoder(sizes, dtype=dtype),
     jax.tree.map(lambda x: jnp.asarray(x, dtype), params),
-    objective,
+    members,
     controller,
   )
 
@@ -84,7 +90,7 @@ def setting64(sizes, tiny_model):
 def ppo64(sizes, tiny_model):
   with jax.enable_x64(True):
     setting = decoder_setting(
-      sizes, tiny_model[1], ppo_clip(), no_control(), jnp.float64
+      sizes, tiny_model[1], {"ppo_clip": ppo_clip()}, no_control(), jnp.float64
     )
     return setting, setting.after_two_updates()
 
@@ -109,26 +115,26 @@ def test_the_comparison_has_something_to_compare(setting64):
 def test_splits_and_meshes_change_nothing_in_float64(split, setting64):
   setting, expected = setting64
   with jax.enable_x64(True):
-    found = setting.after_two_updates(**SPLITS[split])
-  assert difference(found, expected, EXACT) < 1e-10
+    actual = setting.after_two_updates(**SPLITS[split])
+  assert difference(actual, expected, EXACT) < 1e-10
 
 
 @pytest.mark.parametrize("split", ["8 micro-batches", "2 x 2 x 2"])
 def test_splits_and_meshes_do_not_change_plain_ppo(split, ppo64):
   setting, expected = ppo64
   with jax.enable_x64(True):
-    found = setting.after_two_updates(**SPLITS[split])
-  assert difference(found, expected, EXACT[:3]) < 1e-10
+    actual = setting.after_two_updates(**SPLITS[split])
+  assert difference(actual, expected, EXACT[:3]) < 1e-10
 
 
-# float32 rounds by 6e-8; two updates of a 2-layer decoder sum that up.
+# float32 rounds by 6e-8; two updates of a 2-layer decoder accumulate that.
 
 
 @pytest.mark.parametrize("split", ["8 micro-batches", "8 x 1 x 1", "2 x 2 x 2"])
 def test_splits_and_meshes_change_only_rounding_in_float32(split, setting32):
   setting, expected = setting32
-  found = setting.after_two_updates(**SPLITS[split])
-  assert difference(found, expected) < 1e-5
+  actual = setting.after_two_updates(**SPLITS[split])
+  assert difference(actual, expected) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -150,28 +156,51 @@ def test_how_activations_are_kept_changes_only_rounding(options, setting32):
 def simple(
   model,
   *,
-  objective=None,
+  members=None,
   controller=None,
   learning_rate=0.5,
   optimizer=None,
   seed=0,
-  **options,
+  on_policy=True,
+  mesh=None,
+  **split,
 ):
-  """Returns (update, state, batch) of a bigram policy, nothing jitted."""
-  controller = controller or no_control()
-  optimizer = optimizer or recording_sgd(controller, learning_rate)
+  """Return (update, state, batch) of a bigram policy, nothing jitted."""
+  optimizer = optimizer or recording_sgd(
+    controller or no_control(), learning_rate
+  )
   update = make_update(
     model,
-    objective or ppo_clip(),
+    members or {"ppo_clip": ppo_clip()},
     aggregation.token_mean,
-    controller,
     optimizer,
     group_size=GROUP_SIZE,
-    **options,
+    split=BatchSplit(**split),
+    on_policy=on_policy,
+    mesh=mesh,
   )
   table = np.random.default_rng(seed).normal(size=(8, 8))
   params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
   return update, init_state(params, optimizer), make_batch(seed)
+
+
+def own_log_probs(state, batch) -> np.ndarray:
+  """Compute the bigram policy's log-probs of the responses, f64[B, T]."""
+  log_p = log_softmax(state.params["embed_tokens"])
+  before = PROMPT_LENGTH - 1
+  return log_p[batch.tokens[:, before:-1], batch.tokens[:, before + 1 :]]
+
+
+def own_entropies(state, batch) -> np.ndarray:
+  """Compute the bigram policy's entropies at the responses, f64[B, T]."""
+  log_p = log_softmax(state.params["embed_tokens"])
+  entropies = -np.sum(np.exp(log_p) * log_p, axis=1)
+  return entropies[batch.tokens[:, PROMPT_LENGTH - 1 : -1]]
+
+
+def half_kept(batch) -> Batch:
+  """Return the batch with every second response left out of the loss."""
+  return dataclasses.replace(batch, keep=jnp.arange(NUM_ROWS) % 2.0)
 
 
 def test_the_first_update_has_the_policy_gradient_of_the_table(bigram):
@@ -184,8 +213,8 @@ def test_the_first_update_has_the_policy_gradient_of_the_table(bigram):
   gradient = np.zeros((8, 8))
   tokens, mask = np.asarray(batch.tokens), np.asarray(batch.response_mask)
   for row, t in np.argwhere(mask):
-    previous, drawn = tokens[row, PROMPT_LENGTH - 1 + t :][:2]
-    pull = np.eye(8)[drawn] - p[previous]
+    previous, token = tokens[row, PROMPT_LENGTH - 1 + t :][:2]
+    pull = np.eye(8)[token] - p[previous]
     gradient[previous] -= float(batch.advantages[row, t]) * pull
   gradient /= mask.sum()
   # float32 sums of 50 terms of size 1/50
@@ -216,10 +245,8 @@ def test_at_later_updates_the_old_policy_is_the_batch_s(bigram):
     bigram, learning_rate=0.0, updates_per_rollout=2, num_epochs=2
   )
   _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
-  log_p = log_softmax(state.params["embed_tokens"])
-  before = PROMPT_LENGTH - 1
-  found = log_p[batch.tokens[:, before:-1], batch.tokens[:, before + 1 :]]
-  kl = np.sum((batch.old_log_probs - found) * batch.response_mask)
+  own = own_log_probs(state, batch)
+  kl = np.sum((batch.old_log_probs - own) * batch.response_mask)
   # the first update adds 0 to the total and its tokens to the count
   np.testing.assert_allclose(
     totals(metrics)["actor/ppo_kl"],
@@ -228,13 +255,25 @@ def test_at_later_updates_the_old_policy_is_the_batch_s(bigram):
   )
 
 
+def test_the_first_update_on_the_batch_of_another_policy_has_its_ratio(bigram):
+  update, state, batch = simple(bigram, on_policy=False)
+  _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
+  log_ratio = own_log_probs(state, batch) - batch.old_log_probs
+  kl = -np.sum(log_ratio * batch.response_mask) / np.sum(batch.response_mask)
+  np.testing.assert_allclose(
+    totals(metrics)["actor/ppo_kl"],
+    kl,
+    rtol=1e-5,  # float32 differences of log-probs
+  )
+  # Sampler and trainer cannot be compared on the same parameters.
+  assert "rollout/log_prob_diff_max" not in metrics
+
+
 def test_the_difference_between_sampler_and_trainer_is_measured_once(bigram):
   update, state, batch = simple(
     bigram, learning_rate=0.0, updates_per_rollout=2, num_epochs=2
   )
-  log_p = log_softmax(state.params["embed_tokens"])
-  before = PROMPT_LENGTH - 1
-  own = log_p[batch.tokens[:, before:-1], batch.tokens[:, before + 1 :]]
+  own = own_log_probs(state, batch)
   shift = np.zeros_like(own)
   shift[0, 0], shift[3, 0], shift[-1] = 0.125, -0.25, 9.0  # the last is empty
   batch = dataclasses.replace(
@@ -248,13 +287,11 @@ def test_the_difference_between_sampler_and_trainer_is_measured_once(bigram):
 
 
 def test_an_update_without_a_token_changes_nothing_but_the_step(bigram):
-  controller = entropic_pi(target=TARGET)
   update, state, batch = simple(
     bigram,
-    objective=EVERYTHING_BUT_KL,
-    controller=controller,
+    members=EVERYTHING_BUT_KL,
     optimizer=make_optimizer(
-      controller,
+      entropic_pi(target=TARGET),
       optax.constant_schedule(0.1),
       b1=0.9,
       b2=0.999,
@@ -273,9 +310,11 @@ def test_an_update_without_a_token_changes_nothing_but_the_step(bigram):
   assert metrics["actor/loss"].total == 0
 
 
-EVERYTHING_BUT_KL = chain(
-  ppo_clip(), entropic(min_probability=0.3), entropy_bonus(entropy_coef=0.05)
-)
+EVERYTHING_BUT_KL = {
+  "ppo_clip": ppo_clip(),
+  "entropic": entropic(min_probability=0.3),
+  "entropy_bonus": entropy_bonus(entropy_coef=0.05),
+}
 
 
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -1e30])
@@ -283,7 +322,7 @@ def test_the_content_of_padding_changes_no_number(bigram, garbage):
   controller = entropic_pi(target=TARGET)
   update, state, batch = simple(
     bigram,
-    objective=EVERYTHING_BUT_KL,
+    members=EVERYTHING_BUT_KL,
     controller=controller,
     updates_per_rollout=2,
     num_epochs=2,
@@ -297,17 +336,17 @@ def test_the_content_of_padding_changes_no_number(bigram, garbage):
   )
   update = jax.jit(update)
   expected = update(state, None, batch, jax.random.key(0))
-  found = update(state, None, dirty, jax.random.key(0))
-  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  actual = update(state, None, dirty, jax.random.key(0))
+  jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 # -- mini-batches and epochs --------------------------------------------------
 
 
 def probe(tokens, token_loss, coefficient, key):
-  """Tells what an update saw; its own term is 0.
+  """An objective that reports its mini-batch as metrics; its own loss is 0.
 
-  Rows are told apart by their advantages: row b has the advantage b.
+  The advantage of row b is b, so that rows can be recognised.
   """
   del key
   rows = tokens.advantages[:, 0].astype(jnp.int32)
@@ -321,14 +360,14 @@ def probe(tokens, token_loss, coefficient, key):
     "probe/entropy": scalar_metric(entropy),
     "probe/coefficient": scalar_metric(coefficient),
   }
-  found = ppo_clip()(tokens, token_loss, coefficient, None)
-  (term,) = found.terms
+  actual = ppo_clip()(tokens, token_loss, coefficient, None)
+  (term,) = actual.terms
   term = dataclasses.replace(term, loss=0 * term.loss)
-  return TokenLoss((term,), {**found.metrics, **metrics})
+  return TokenLoss((term,), {**actual.metrics, **metrics})
 
 
 def numbered(batch, full=True) -> Batch:
-  """Returns `batch` with row b's advantage b and, if `full`, no padding."""
+  """Return `batch` with row b's advantage b and, if `full`, no padding."""
   shape = batch.response_mask.shape
   rows = jnp.broadcast_to(
     jnp.arange(NUM_ROWS, dtype=jnp.float32)[:, None], shape
@@ -346,7 +385,7 @@ def test_every_epoch_visits_every_row_once(
 ):
   update, state, batch = simple(
     bigram,
-    objective=probe,
+    members={"probe": probe},
     updates_per_rollout=updates_per_rollout,
     num_epochs=num_epochs,
   )
@@ -364,7 +403,7 @@ def test_every_epoch_visits_every_row_once(
 
 def test_the_mini_batches_of_another_key_are_others(bigram):
   update, state, batch = simple(
-    bigram, objective=probe, updates_per_rollout=4, learning_rate=0.0
+    bigram, members={"probe": probe}, updates_per_rollout=4, learning_rate=0.0
   )
   update = jax.jit(update)
   sums = {
@@ -375,7 +414,7 @@ def test_the_mini_batches_of_another_key_are_others(bigram):
     )
     for k in range(4)
   }
-  # a sum of means over ragged mini-batches depends on who is with whom
+  # A sum of means over ragged mini-batches depends on which rows are together.
   assert len(sums) > 1
 
 
@@ -384,13 +423,100 @@ def test_updates_that_are_no_multiple_of_the_epochs_are_refused(bigram):
     simple(bigram, updates_per_rollout=3, num_epochs=2)
 
 
+# -- what an update reports ---------------------------------------------------
+
+
+def doubled(tokens, token_loss, coefficient, key):
+  """An objective that doubles the loss of tokens with a negative advantage."""
+  del coefficient, key
+  return scale_loss(
+    token_loss, jnp.where(tokens.advantages < 0, 2.0, 1.0), metrics={}
+  )
+
+
+def test_the_weighted_prediction_is_minus_the_covariance_with_the_weights(
+  bigram,
+):
+  update, state, batch = simple(
+    bigram, members={"ppo_clip": ppo_clip(), "doubled": doubled}
+  )
+  batch = half_kept(batch)
+  _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
+  # At a ratio of 1 the gradient weighs a token's log-prob by A, or 2 A.
+  advantages = np.asarray(batch.advantages, np.float64)
+  weights = np.where(advantages < 0, 2 * advantages, advantages)
+  counted = np.asarray(batch.response_mask * batch.keep[:, None]) > 0
+  expected = -np.cov(
+    own_log_probs(state, batch)[counted], weights[counted], ddof=0
+  )[0, 1]
+  assert abs(expected) > 0.01
+  # float32 means of some 25 products of size 1
+  np.testing.assert_allclose(
+    metrics["covariance/predicted_change_weighted"].total,
+    expected,
+    rtol=0,
+    atol=2e-6,
+  )
+
+
 # -- the controller -----------------------------------------------------------
+
+
+def entropies_of_all_and_of_kept(state, batch) -> tuple[float, float]:
+  """Compute the mean entropy of the sampled and of the kept tokens."""
+  entropies, sampled = own_entropies(state, batch), batch.response_mask
+  kept = sampled * batch.keep[:, None]
+  return tuple(
+    float(np.average(entropies, weights=mask)) for mask in (sampled, kept)
+  )
+
+
+def test_the_integral_takes_in_tokens_that_the_loss_leaves_out(bigram):
+  update, state, batch = simple(bigram, controller=entropic_pi(target=TARGET))
+  batch = half_kept(batch)
+  sampled, kept = entropies_of_all_and_of_kept(state, batch)
+  assert abs(sampled - kept) > 1e-3
+  state, _ = jax.jit(update)(state, None, batch, jax.random.key(0))
+  # float32 means of entropies below 3
+  np.testing.assert_allclose(
+    state.opt_state["control"].integral, sampled - TARGET, rtol=0, atol=2e-6
+  )
+
+
+def test_the_coefficient_reads_tokens_that_the_loss_leaves_out(bigram):
+  update, state, batch = simple(
+    bigram,
+    members={"probe": probe},
+    controller=entropic_pi(target=TARGET, kp=1.0, ki=0.0, limit=9.0),
+  )
+  batch = half_kept(numbered(batch, full=False))
+  sampled, kept = entropies_of_all_and_of_kept(state, batch)
+  assert abs(sampled - kept) > 1e-3
+  _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
+  # float32 means of entropies below 3
+  np.testing.assert_allclose(
+    metrics["probe/coefficient"].total, sampled - TARGET, rtol=0, atol=2e-6
+  )
+
+
+def test_a_restart_has_a_fresh_optimizer_and_the_policy_of_before(bigram):
+  controller = entropic_pi(target=TARGET)
+  optimizer = recording_sgd(controller, 0.5)
+  update, state, batch = simple(bigram, optimizer=optimizer)
+  trained, _ = jax.jit(update)(state, None, batch, jax.random.key(0))
+  assert trained.opt_state["control"].integral != 0
+  fresh = restart(trained, optimizer)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    fresh,
+    dataclasses.replace(trained, opt_state=state.opt_state),
+  )
 
 
 def test_the_integral_takes_in_the_entropy_of_each_mini_batch_once(bigram):
   update, state, batch = simple(
     bigram,
-    objective=probe,
+    members={"probe": probe},
     controller=entropic_pi(target=TARGET),
     updates_per_rollout=4,
   )
@@ -411,7 +537,7 @@ def test_the_coefficient_uses_the_integral_before_its_own_update(bigram):
   kp, ki, num_updates = 0.25, 0.125, 4
   update, state, batch = simple(
     bigram,
-    objective=probe,
+    members={"probe": probe},
     controller=entropic_pi(target=TARGET, kp=kp, ki=ki, limit=9.0),
     learning_rate=0.0,
     updates_per_rollout=num_updates,
@@ -431,7 +557,7 @@ def test_the_coefficient_uses_the_integral_before_its_own_update(bigram):
 def test_the_integral_goes_on_where_the_last_call_ended(bigram):
   update, state, batch = simple(
     bigram,
-    objective=probe,
+    members={"probe": probe},
     controller=entropic_pi(target=TARGET),
     learning_rate=0.0,
   )
@@ -446,6 +572,11 @@ def test_the_integral_goes_on_where_the_last_call_ended(bigram):
   )
 
 
+KL = {
+  "ppo_clip": ppo_clip(),
+  "reference_kl": reference_kl(kl_coef=0.5, estimator="k2"),
+}
+
 # -- the graph ----------------------------------------------------------------
 
 
@@ -458,7 +589,9 @@ def test_one_compilation_serves_all_values(bigram):
     return chain(ppo_clip(), entropic())(tokens, token_loss, coefficient, key)
 
   update, state, _ = simple(
-    bigram, objective=counting, controller=entropic_pi(target=TARGET)
+    bigram,
+    members={"counting": counting},
+    controller=entropic_pi(target=TARGET),
   )
   update = jax.jit(update)
   state, _ = update(state, None, make_batch(0), jax.random.key(0))
@@ -483,7 +616,7 @@ def test_the_state_is_donated(bigram):
 def test_a_reference_adds_its_divergence_and_is_not_changed(bigram):
   update, state, batch = simple(
     bigram,
-    objective=chain(ppo_clip(), reference_kl(kl_coef=0.5, estimator="k2")),
+    members=KL,
   )
   reference = jax.tree.map(lambda x: 0.5 * x, state.params)
   _, metrics = jax.jit(update)(state, reference, batch, jax.random.key(0))
@@ -509,13 +642,13 @@ def test_a_reference_adds_its_divergence_and_is_not_changed(bigram):
 def test_the_reference_is_met_row_by_row_in_shuffled_mini_batches(bigram):
   update, state, batch = simple(
     bigram,
-    objective=chain(ppo_clip(), reference_kl(kl_coef=0.5, estimator="k2")),
+    members=KL,
     learning_rate=0.0,
     updates_per_rollout=4,
     num_microbatches=2,
   )
   _, metrics = jax.jit(update)(state, state.params, batch, jax.random.key(0))
-  # policy and reference are the same: any row met by another's would show
+  # Policy and reference are the same: a reference of another row would show.
   np.testing.assert_allclose(
     metrics["actor/kl_loss"].total, 0, rtol=0, atol=1e-10
   )
@@ -551,6 +684,6 @@ def test_each_of_8_devices_does_an_eighth_of_the_update(bigram):
     )
     return graph.compile().cost_analysis()["flops"]
 
-  # what does not depend on the rows (the optimizer, sums over devices) is done
-  # by each: less than as much again
+  # Every device also does what does not depend on the rows: the optimizer, and
+  # sums over devices. That is less than as much again.
   assert operations(8) < operations(1) / 4

@@ -1,0 +1,95 @@
+"""The numbers that an optimizer step reports, next to the objective's own.
+
+Shapes: tokens and masks f32[B, T], the rows of the mini-batch. A metric is a
+sum and a count; entropies and log-probs are in nats.
+"""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import optax
+
+from entrojax.entropy.covariance import (
+  covariance_metrics,
+  predicted_entropy_change,
+)
+from entrojax.masking import clean, mean_metric
+from entrojax.metrics import entropy_histogram
+from entrojax.types import Array, Batch, Mean, Metrics, Params, ScoredTokens
+
+
+def step_scalars(
+  tokens: ScoredTokens,
+  loss: Array,
+  log_prob_cotangent: Array,
+  grads: Params,
+  updates: Params,
+) -> Mapping[str, Array]:
+  """Compute the loss, the norms and the predicted entropy change of a step.
+
+  Args:
+    tokens: the mini-batch.
+    loss: f32[].
+    log_prob_cotangent: f32[B, T], d loss / d log_probs.
+    grads: the gradient with respect to the parameters, before clipping.
+    updates: what the optimizer adds to the parameters.
+
+  Returns:
+    Scalars f32[] by the name of their metric. In
+    covariance/predicted_change_weighted, minus the gradient's own weight of
+    each token's log-prob, times the number of tokens, stands for the advantage:
+    it accounts for all that the objective did to A. Negative: the entropy
+    falls.
+  """
+  weights = -jnp.sum(tokens.mask) * log_prob_cotangent
+  return {
+    "actor/loss": loss,
+    "covariance/predicted_change_weighted": predicted_entropy_change(
+      tokens.log_probs, weights, tokens.mask
+    ),
+    "actor/grad_norm": optax.global_norm(grads),
+    "actor/update_norm": optax.global_norm(updates),
+  }
+
+
+def token_metrics(tokens: ScoredTokens, sampled: Array) -> Metrics:
+  """Compute the metrics that are means over tokens.
+
+  Args:
+    tokens: the mini-batch; its mask leaves out responses that are not kept.
+    sampled: f32[B, T], 1 = a sampled token, kept or not.
+  """
+  log_ratio = tokens.log_probs - tokens.old_log_probs
+  signs = {"positive": tokens.advantages > 0, "negative": tokens.advantages < 0}
+  return {
+    **covariance_metrics(tokens),
+    **{
+      f"entropy/{name}": mean_metric(tokens.entropy, tokens.mask * sign)
+      for name, sign in signs.items()
+    },
+    "actor/entropy": mean_metric(tokens.entropy, sampled),
+    "actor/ppo_kl": mean_metric(-log_ratio, sampled),
+    "actor/entropy_histogram": Mean(
+      total=entropy_histogram(tokens.entropy, sampled),
+      count=jnp.float32(1.0),
+    ),
+  }
+
+
+def sampler_difference(
+  tokens: ScoredTokens, batch: Batch, first: Array
+) -> Metrics:
+  """Compute how far sampler and trainer differ on the same parameters.
+
+  Only the first update of a rollout batch, whose policy sampled the batch
+  (`first`), can measure it. Other updates count nothing.
+  """
+  difference = clean(
+    jnp.abs(tokens.log_probs - batch.old_log_probs), batch.response_mask
+  )
+  count = first.astype(jnp.float32)
+  return {
+    "rollout/log_prob_diff_max": Mean(
+      total=count * jnp.max(difference), count=count
+    )
+  }
