@@ -22,6 +22,7 @@ lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -m tests.helpers.prose
 
 format: $(INSTALLED)
 	$(RUN) -m ruff check --fix .
