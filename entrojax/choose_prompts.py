@@ -1,28 +1,28 @@
-"""The command that chooses a subset of the training prompts.
+"""Choose a subset of the training prompts of a run.
 
     python -m entrojax.choose_prompts --config=configs/countdown.py \
         --output=runs/subset.jsonl --size=600 --by=embedding
     python -m entrojax.main --config=configs/countdown.py \
         --workdir=runs/subset --config.task.subset=runs/subset.jsonl
 
---by says how:
+--by names the rule:
 
-embedding  one prompt of each of --size clusters, so that they cover all: see
-           diversity.py. --embedding=ngrams needs no model, minilm reads
-           sentences (pip install -e '.[semantic]')
-answers    those to which the base model gives the most different answers:
-           highest semantic entropy in --table, which prompt_entropy.py makes
-random     any: what the others are to be compared with
+embedding  one prompt of each of --size clusters, so that the chosen prompts
+           cover all of them: see answers/diversity.py. --embedding=ngrams needs
+           no model; minilm embeds sentences (pip install -e '.[semantic]')
+answers    the prompts that get the most different answers: those of highest
+           semantic entropy in --table, a file of entrojax.prompt_entropy
+random     a random set, as a baseline for the other rules
 
 The same command chooses the same prompts. It prints distinct-n of the chosen
-prompts and of random sets of their size.
+prompts and, for comparison, of random sets of the same size.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 import numpy as np
@@ -31,7 +31,7 @@ from entrojax.answers import diversity, embeddings
 from entrojax.assembly.check_settings import check_kind
 from entrojax.data import prompt_subset
 from entrojax.data.curriculum import read_entropies
-from entrojax.system.command_line import command, parse_flags
+from entrojax.system.command_line import command
 from entrojax.tasks import make_task
 from entrojax.types import Problem
 
@@ -40,7 +40,45 @@ EMBEDDINGS = {
   "ngrams": lambda: diversity.ngram_embedding,
   "minilm": embeddings.minilm,
 }
-_RANDOM_SETS = 5  # to compare with
+_RANDOM_SETS = 5  # for the comparison of distinct-n
+
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "the settings of the run, a file such as configs/grpo.py",
+  flag_values=FLAGS,
+)
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  None,
+  "the JSONL file to write, for --config.task.subset",
+  flag_values=FLAGS,
+)
+_SIZE = flags.DEFINE_integer(
+  "size", None, "the number of prompts to choose", flag_values=FLAGS
+)
+_BY = flags.DEFINE_enum(
+  "by",
+  "embedding",
+  BY,
+  "one prompt of each cluster of embeddings, those with the most different "
+  "answers, or random ones",
+  flag_values=FLAGS,
+)
+_EMBEDDING = flags.DEFINE_enum(
+  "embedding",
+  "ngrams",
+  sorted(EMBEDDINGS),
+  "the embedding of prompts, for --by=embedding",
+  flag_values=FLAGS,
+)
+_TABLE = flags.DEFINE_string(
+  "table",
+  None,
+  "a file of entrojax.prompt_entropy, for --by=answers",
+  flag_values=FLAGS,
+)
 
 
 def choose(
@@ -52,18 +90,23 @@ def choose(
   embedding: str = "ngrams",
   table: str | None = None,
 ) -> np.ndarray:
-  """Returns the chosen rows of the training split, i64[size], rising.
+  """Choose rows of the training split.
 
   Args:
-    config: its seed draws, its task has to be the table's.
-    problems: N, the training split.
-    size: of the subset, 1 <= size <= N.
-    by: one of BY.
-    embedding: one of EMBEDDINGS, for "embedding".
-    table: of prompts, for "answers".
+    config: the settings of the run: its seed, and its task, which must be the
+      table's.
+    problems: the N problems of the training split.
+    size: the number of rows to choose, 1 <= size <= N.
+    by: the rule, one of BY.
+    embedding: one of EMBEDDINGS, for the rule "embedding".
+    table: a file of entrojax.prompt_entropy, for the rule "answers".
+
+  Returns:
+    The chosen rows, i64[size], ascending.
 
   Raises:
-    ValueError: there are fewer problems, or the table is not theirs.
+    ValueError: there are fewer problems than `size`, or the table belongs to
+      other problems.
     ImportError: minilm is not installed.
   """
   if not 1 <= size <= len(problems):
@@ -77,80 +120,83 @@ def choose(
     points = np.asarray(embed([problem.prompt for problem in problems]))
     return diversity.spread_rows(points, size, seed=config.seed)
   if table is None:
-    raise ValueError("--by=answers needs --table, which prompt_entropy makes")
+    raise ValueError(
+      "--by=answers needs --table, a file of entrojax.prompt_entropy"
+    )
   entropies = read_entropies(Path(table), config.task, problems)
   return np.sort(np.argsort(-entropies, kind="stable")[:size])
 
 
 def _random_rows(num_rows: int, size: int, seed: int) -> np.ndarray:
+  """Sample rows without replacement, i64[size], ascending."""
   rng = np.random.default_rng(seed)
   return np.sort(rng.choice(num_rows, size, replace=False))
 
 
-def compared(
+def compare_diversity(
   problems: Sequence[Problem], rows: np.ndarray, seed: int
 ) -> Mapping[str, tuple[float, float, float]]:
-  """Returns distinct-n of a subset, and of random ones: mean and deviation."""
+  """Compute distinct-n of a subset, and of random sets of the same size.
+
+  Args:
+    problems: the training split.
+    rows: i64[size], the rows of the subset.
+    seed: the run's seed.
+
+  Returns:
+    (the subset's, mean over random sets, their standard deviation) by name,
+    "distinct-1" to "distinct-3".
+  """
   texts = lambda rows: [problems[r].prompt for r in rows]
-  seeds = range(seed + 1, seed + 1 + _RANDOM_SETS)  # seed is --by=random's
-  found = {}
+  # `seed` itself gives the set of --by=random
+  seeds = range(seed + 1, seed + 1 + _RANDOM_SETS)
+  comparison = {}
   for n in (1, 2, 3):
     others = [
       diversity.distinct_n(texts(_random_rows(len(problems), len(rows), s)), n)
       for s in seeds
     ]
-    found[f"distinct-{n}"] = (
+    comparison[f"distinct-{n}"] = (
       diversity.distinct_n(texts(rows), n),
       float(np.mean(others)),
       float(np.std(others, ddof=1)),
     )
-  return found
+  return comparison
 
 
-def define_flags() -> None:
-  """Defines what the command takes; importing this file defines nothing."""
-  config_flags.DEFINE_config_file("config", None, "of the run")
-  flags.DEFINE_string("output", None, "the subset, a JSONL file")
-  flags.DEFINE_integer("size", None, "prompts to choose")
-  flags.DEFINE_enum("by", "embedding", BY, "how they are chosen")
-  flags.DEFINE_enum("embedding", "ngrams", sorted(EMBEDDINGS), "of prompts")
-  flags.DEFINE_string("table", None, "of prompts, for --by=answers")
-  flags.mark_flags_as_required(["config", "output", "size"])
-
-
-@command("interrupted; nothing was written")
-def main() -> int:
-  """Writes the subset; returns the exit status."""
-  given = flags.FLAGS
-  config = given.config
-  how: dict[str, Any] = {"size": given.size, "by": given.by}
-  if given.by == "embedding":
-    how["embedding"] = given.embedding
-  if given.by == "answers":
-    how["table"] = given.table
+@command(
+  FLAGS,
+  required=("config", "output", "size"),
+  settings="configs/default.py",
+  interrupted="Interrupted. Nothing was written.",
+)
+def main() -> None:
+  """Write the subset and print how diverse it is."""
+  config, output, by = _CONFIG.value, Path(_OUTPUT.value), _BY.value
+  options: dict[str, Any] = {"size": _SIZE.value, "by": by}
+  if by == "embedding":
+    options["embedding"] = _EMBEDDING.value
+  if by == "answers":
+    options["table"] = _TABLE.value
   check_kind(config)
-  if Path(given.output).exists():
-    raise ValueError(f"{given.output} is there: choose another --output")
+  if output.exists():
+    raise ValueError(f"{output} exists already: choose another --output")
   task = config.task
   if not task.name:
     raise ValueError("task.name is not set")
   problems = make_task(task.name, task.data_dir, task.difficulty).load(
     task.train_split
   )
-  print(f"{len(problems)} prompts by {given.by}", flush=True)
-  rows = choose(config, problems, **how)
-  settings = {"seed": config.seed, **how, "task": task.to_dict()}
-  prompt_subset.write(Path(given.output), rows, problems, settings)
-  print(f"{len(rows)} of {len(problems)} prompts by {given.by}")
-  for name, (own, mean, deviation) in compared(
-    problems, rows, config.seed
-  ).items():
+  print(f"choosing from {len(problems)} prompts by {by}", flush=True)
+  rows = choose(config, problems, **options)
+  settings = {"seed": config.seed, **options, "task": task.to_dict()}
+  prompt_subset.write(output, rows, problems, settings)
+  print(f"{len(rows)} of {len(problems)} prompts by {by}")
+  comparison = compare_diversity(problems, rows, config.seed)
+  for name, (own, mean, deviation) in comparison.items():
     print(f"{name} {own:.4f}, of random sets {mean:.4f} ± {deviation:.4f}")
-  print(f"done: --config.task.subset={given.output}")
-  return 0
+  print(f"done: --config.task.subset={output}")
 
 
 if __name__ == "__main__":
-  logging.set_verbosity(logging.ERROR)
-  define_flags()
-  app.run(main, flags_parser=parse_flags)
+  main()

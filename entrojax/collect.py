@@ -1,13 +1,16 @@
-"""Rollouts for a run that trains offline: sampled, verified, judged, on disk.
+"""Sample, verify and judge the rollouts that an offline run trains on.
 
     python -m entrojax.collect --config=configs/bcpg_nsa.py \
         --output=runs/rollouts.jsonl
 
-Samples rollout.group_size responses to each of offline.num_prompts problems of
-the training split from model.path, verifies them, cuts the wrong ones into
-steps (config.segmentation) and has these judged (config.judges); see
-recorded.py for the file. Stopped, the same command goes on. A run without
-offline.rollouts does all that first, in its work directory.
+The model of model.path answers offline.num_prompts problems of the training
+split, with rollout.group_size responses to each. The responses are verified.
+Wrong ones are cut into steps (config.segmentation), and the judges of
+config.judges say which steps are right. rollouts/recorded.py describes the
+file.
+
+An interrupted command resumes when it is started again. A run without
+offline.rollouts collects its rollouts at its start, into its run directory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +19,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 import jax
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
@@ -32,27 +35,39 @@ from entrojax.data.prompt_stream import encode_prompts
 from entrojax.judges.segmentation import Segmenter
 from entrojax.rollouts import recorded
 from entrojax.rollouts.rewards import decode_responses, judge
-from entrojax.system.command_line import command, parse_flags
+from entrojax.system.command_line import command
 from entrojax.tasks import make_task
 from entrojax.types import Problem, Reasoning, Rollout, StepJudge, Task
 
-_KEY = 2**32 - 3  # no rollout step has this number
+_KEY = 2**32 - 3  # folded into the seed; no rollout step has this number
+
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "the settings of the offline run, a file such as configs/bcpg_nsa.py",
+  flag_values=FLAGS,
+)
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "the JSONL file of rollouts to write", flag_values=FLAGS
+)
 
 
 def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
-  """Writes the file, batch by batch; goes on with an unfinished one.
+  """Write the file batch by batch; resume an unfinished one.
 
-  The responses to a problem depend on the seed and on its row alone.
+  The responses to a problem depend on the seed and the problem's row alone.
 
   Args:
-    config: of the run that is to be.
-    path: the file; what a chat_model answered is kept beside it.
+    config: the settings of the offline run.
+    path: the file. The answers of the judge chat_model are kept beside it.
 
   Yields:
-    (prompts done, prompts in all), first before anything is sampled.
+    (prompts done, prompts in all) before the first batch and after each.
 
   Raises:
-    ValueError: a setting cannot work, or the file is of other settings.
+    ValueError: a setting cannot work, or the file was begun with other
+      settings.
   """
   check_offline(config)
   task = make_task(
@@ -64,7 +79,8 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
   )
   tokenizer = tokenizers.load(model_folder(config.model.path))
   problems = load_problems(config, task, config.task.train_split)
-  plain = task.load(config.task.train_split)  # for the judges
+  # judges read the problems without the model's template
+  plain = task.load(config.task.train_split)
   rows = training_rows(config, plain)
   chosen = np.random.default_rng(config.seed).permutation(rows)
   chosen = chosen[: config.offline.num_prompts]
@@ -84,32 +100,42 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
   yield done, len(chosen)
   while done < len(chosen):
     rows = chosen[done : done + batch_size]
-    # the last batch is filled up with repeats, so that shapes never change
+    # Repeats fill the last batch up, so that shapes never change.
     places = np.arange(done, done + batch_size)
     batch = jax.tree.map(lambda x, p=places: x[p % len(chosen)], prompts)
     fillers = len(problems) + np.arange(batch_size - len(rows))
     ids = np.concatenate([rows, fillers]).astype(np.int32)
     batch = dataclasses.replace(batch, ids=ids)
     rollout = jax.device_get(generate(params, batch, key))
-    written = _verified(
+    responses = _verify_rollout(
       jax.tree.map(lambda x, r=rows: x[: len(r) * group_size], rollout),
       {int(row): problems[row] for row in rows},
       tokenizer,
       task,
     )
-    add_verdicts(written, plain, segment, judges)
-    recorded.append(path, written)
+    add_verdicts(responses, plain, segment, judges)
+    recorded.append(path, responses)
     done += len(rows)
     yield done, len(chosen)
 
 
-def _verified(
+def _verify_rollout(
   rollout: Rollout,
   problems: Mapping[int, Problem],
   tokenizer: tokenizers.Tokenizer,
   task: Task,
 ) -> list[dict[str, Any]]:
-  """Returns the rows of a rollout of these problems, not yet judged."""
+  """Decode and verify a rollout.
+
+  Args:
+    rollout: the responses to `problems`, group by group, on the host.
+    problems: by row of the training split, in the rollout's order.
+    tokenizer: the policy's.
+    task: the task, which verifies.
+
+  Returns:
+    A row of the file for each response, without steps and verdicts of judges.
+  """
   texts = decode_responses(rollout, tokenizer)
   group_size = len(texts) // len(problems)
   verdicts = judge(list(problems.values()), texts, task.verify)
@@ -146,65 +172,70 @@ def add_verdicts(
   segment: Segmenter,
   judges: Mapping[str, StepJudge],
 ) -> None:
-  """Adds steps and verdicts to the rows that are to be judged.
+  """Add steps and the judges' verdicts to the wrong responses, in place.
 
-  These are the wrong responses of groups that have right ones as well.
+  A group without a right response is left out, since training drops it.
 
   Args:
-    rows: of whole groups.
-    problems: by number, as the judges are to read them.
-    segment: cuts responses.
-    judges: by name; none: nothing is cut.
+    rows: rows of the file, in whole groups.
+    problems: all problems of the split, as the judges read them.
+    segment: cuts a response into steps.
+    judges: by name; without judges nothing is cut.
   """
   solved = {r["problem"] for r in rows if recorded.is_right(r["reward"])}
-  asked = [
+  wrong = [
     row
     for row in rows
     if row["problem"] in solved and not recorded.is_right(row["reward"])
   ]
   if not judges:
     return
-  for row in asked:
+  for row in wrong:
     row["steps"] = segment(row["response"])
   reasonings = [
     Reasoning(
       problems[row["problem"]],
       [row["response"][start:end] for start, end in row["steps"]],
     )
-    for row in asked
+    for row in wrong
   ]
   for name, judge_steps in judges.items():
-    for row, right in zip(asked, judge_steps(reasonings), strict=True):
+    for row, right in zip(wrong, judge_steps(reasonings), strict=True):
       row["verdicts"][name] = right
 
 
-def report(config: Config, path: Path, every: float = 0.05) -> None:
-  """Runs `collect`, with a line now and then."""
-  said = 0
+def collect_with_progress(
+  config: Config, path: Path, every: float = 0.05
+) -> None:
+  """Run `collect` to its end and print its progress.
+
+  Args:
+    config: see `collect`.
+    path: see `collect`.
+    every: the part of all prompts between two lines of progress.
+  """
+  last = 0  # prompts done at the last line
   for done, number in collect(config, path):
-    if done == number or done - said >= every * number:
+    if done == number or done - last >= every * number:
       print(f"{done}/{number} prompts sampled and judged", flush=True)
-      said = done
+      last = done
 
 
-def define_flags() -> None:
-  """Defines what the command takes; importing this file defines nothing."""
-  config_flags.DEFINE_config_file("config", None, "of the run")
-  flags.DEFINE_string("output", None, "the file, JSON lines")
-  flags.mark_flags_as_required(["config", "output"])
-
-
-@command("interrupted; the same command goes on from its last batch")
-def main() -> int:
-  """Writes the file; returns the exit status."""
-  path = Path(flags.FLAGS.output)
-  check_kind(flags.FLAGS.config)
-  report(flags.FLAGS.config, path)
+@command(
+  FLAGS,
+  required=("config", "output"),
+  settings="configs/default.py",
+  interrupted=(
+    "Interrupted. Run the same command again to resume after the last batch."
+  ),
+)
+def main() -> None:
+  """Write the file."""
+  path = Path(_OUTPUT.value)
+  check_kind(_CONFIG.value)
+  collect_with_progress(_CONFIG.value, path)
   print(f"done: {path}")
-  return 0
 
 
 if __name__ == "__main__":
-  logging.set_verbosity(logging.ERROR)
-  define_flags()
-  app.run(main, flags_parser=parse_flags)
+  main()

@@ -1,19 +1,22 @@
-r"""The command that judges a model folder: pass@k, maj@k and what it wrote.
+r"""Evaluate a model folder on tasks: pass@k, maj@k and all its responses.
 
     python -m entrojax.evaluate_model --config=configs/grpo.py \
         --config.model.path=my_model --output=evaluations/mine \
         --task='countdown:test' --task='math/gsm8k:test@data/gsm8k'
 
-A task is NAME[#LEVEL][:SPLIT][@FOLDER]; what is left out is the config's, and
-without any the config's own task is taken. Sampling is config.evaluation's.
-A task's samples depend on the seed and on its rows alone: the first evaluation
-of a run that begins with the model has the same numbers. The folder gets
+A task is NAME[#LEVEL][:SPLIT][@FOLDER]. Parts that are left out come from the
+config, and without any --task the config's own task is evaluated. The section
+`evaluation` of the config says how responses are sampled. The samples of a task
+depend on the seed and on the task's rows alone. Its metrics equal the first
+evaluation of a run that starts from the same model with the same settings.
 
-evaluation.json  the settings, the template's name, metrics by task
+After each task the command writes to the folder
+
+evaluation.json  the settings, the template's name, and the metrics by task
 samples.jsonl    every response: task, row, sample, prompt, response, reward,
-                 reason, answer (null: could not be read)
+                 reason, answer (null: no answer was found)
 
-task by task; an interrupted command leaves the tasks that were finished.
+An interrupted command leaves the tasks that it has finished.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,7 +27,7 @@ from pathlib import Path
 import time
 from typing import Any, NamedTuple
 
-from absl import app, flags, logging
+from absl import flags
 import jax
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
@@ -49,7 +52,6 @@ from entrojax.system.command_line import (
   command,
   define_process_flags,
   join_processes,
-  parse_flags,
 )
 from entrojax.system.workdir import SAMPLES_FILE, check_processes
 from entrojax.tasks import make_task
@@ -57,7 +59,7 @@ from entrojax.types import Array, Params, Problem, Prompts, Rollout, Task
 
 EVALUATION_FILE = "evaluation.json"
 
-# what the numbers depend on, beside the tasks
+# the settings that the metrics depend on, besides the tasks
 _SETTINGS = {
   "model": ("path", "dtype", "scan_layers"),
   "prompt": ("template", "chat"),
@@ -76,16 +78,40 @@ _READ = {
   *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
 }
 _SECONDS = 10  # between lines of progress
-Tell = Callable[[str, int, int], None]  # see evaluate_model
+
+# (label, prompts done, prompts in all), called before each batch of prompts
+ReportProgress = Callable[[str, int, int], None]
+
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "the model and the sampling, a file such as configs/grpo.py",
+  flag_values=FLAGS,
+)
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  None,
+  "the folder to write, which must be empty or missing",
+  flag_values=FLAGS,
+)
+_TASKS = flags.DEFINE_multi_string(
+  "task",
+  [],
+  "a task to evaluate on, NAME[#LEVEL][:SPLIT][@FOLDER] such as "
+  "countdown:test; by default the config's task",
+  flag_values=FLAGS,
+)
+define_process_flags(FLAGS)
 
 
-class Questions(NamedTuple):
-  """A split that has been read."""
+class TaskSplit(NamedTuple):
+  """The problems of one split of a task."""
 
   label: str  # as the command line names it
   spec: Spec
   task: Task
-  problems: Sequence[Problem]  # their prompts as the model reads them
+  problems: Sequence[Problem]  # with prompts as the model reads them
 
 
 def evaluate_model(
@@ -93,27 +119,27 @@ def evaluate_model(
   labels: Sequence[str],
   output: Path,
   *,
-  tell: Tell = lambda label, done, count: None,
+  report_progress: ReportProgress = lambda label, done, count: None,
 ) -> Iterator[tuple[str, dict[str, float]]]:
-  """Evaluates a model on tasks; all share one compiled sampler.
+  """Evaluate a model on tasks; all of them share one compiled sampler.
 
   Args:
-    config: read as far as its model, prompt, mesh, lengths and evaluation go;
-      left as it is.
-    labels: NAME[#LEVEL][:SPLIT][@FOLDER]; none: the config's task and split.
-    output: the folder to write, made if absent.
-    tell: called before each batch with the label, the prompts done and their
-      number.
+    config: its model, prompt, mesh, lengths and evaluation are read; not
+      changed.
+    labels: the tasks, each NAME[#LEVEL][:SPLIT][@FOLDER]; if there are none,
+      the config's task and split.
+    output: the folder to write; created if missing.
+    report_progress: called before each batch of prompts.
 
   Yields:
-    (label, metrics by name), once the task's numbers are written.
+    (label, metrics by name) for each task, once its files are written.
 
   Raises:
-    ValueError: a setting or a task cannot work, a split is empty, a prompt does
-      not fit, or the folder holds something: before anything is sampled.
+    ValueError: a setting or a task cannot work, a split is empty, a prompt is
+      too long, or the folder is not empty. Raised before anything is sampled.
   """
   config = copy.deepcopy(config)
-  config.lora.rank = 0  # the folder's own weights are judged
+  config.lora.rank = 0  # evaluates the folder's own weights, without an adapter
   check_processes(
     config=config.to_dict(), tasks=list(labels), output=str(output)
   )
@@ -123,40 +149,53 @@ def evaluate_model(
       raise ValueError(
         f"{output} holds something: choose another output folder"
       )
-    tokenizer = load(_model_folder(config.model.path))
-    read = [
-      _read(config, label, tokenizer) for label in _labels(config, labels)
+    tokenizer = load(_check_model_folder(config.model.path))
+    splits = [
+      _read_split(config, label, tokenizer)
+      for label in _default_labels(config, labels)
     ]
     generate, params = build_evaluation(config, tokenizer)
   if hosts.is_first():
     output.mkdir(parents=True, exist_ok=True)
-  found: dict[str, Any] = {}
+  results: dict[str, Any] = {}
   batch_size = config.evaluation.prompts_per_batch
-  for asked in read:
+  for split in splits:
     evaluation = evaluate_policy(
-      _telling(generate, tell, asked, batch_size),
+      _with_progress(generate, report_progress, split, batch_size),
       params,
-      asked.problems,
-      asked.task.verify,
+      split.problems,
+      split.task.verify,
       tokenizer,
       jax.random.fold_in(jax.random.key(config.seed), EVALUATION_KEY),
       prompt_length=config.rollout.prompt_length,
       prompt_buckets=config.rollout.prompt_buckets,
       prompts_per_batch=batch_size,
     )
-    found[asked.label] = {
-      **asked.spec._asdict(),
-      "num_problems": len(asked.problems),
-      "metrics": measure(evaluation),
+    metrics = measure(evaluation)
+    results[split.label] = {
+      **split.spec._asdict(),
+      "num_problems": len(split.problems),
+      "metrics": metrics,
     }
     if hosts.is_first():
-      _append_samples(output / SAMPLES_FILE, asked, evaluation)
-      _write(output / EVALUATION_FILE, settings_of(config) | {"tasks": found})
-    yield asked.label, found[asked.label]["metrics"]
+      _append_samples(output / SAMPLES_FILE, split, evaluation)
+      _write_json(
+        output / EVALUATION_FILE,
+        evaluation_settings(config) | {"tasks": results},
+      )
+    yield split.label, metrics
 
 
-def spec_of(label: str, config: Config) -> Spec:
-  """Reads NAME[#LEVEL][:SPLIT][@FOLDER]; the rest is the config's."""
+def parse_task(label: str, config: Config) -> Spec:
+  """Parse NAME[#LEVEL][:SPLIT][@FOLDER].
+
+  Args:
+    label: the task; parts that it leaves out come from the config.
+    config: the settings.
+
+  Raises:
+    ValueError: the label has another form.
+  """
   task = config.task
   default = Spec(
     task.name, task.difficulty, config.evaluation.split, task.data_dir
@@ -167,8 +206,8 @@ def spec_of(label: str, config: Config) -> Spec:
     raise ValueError(f"--task={error}") from None
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-  """Returns what the numbers depend on, and the name of the template."""
+def evaluation_settings(config: Config) -> dict[str, Any]:
+  """Return the settings that the metrics depend on, and the template's name."""
   plain = config.prompt.template
   return {
     "seed": config.seed,
@@ -180,11 +219,11 @@ def settings_of(config: Config) -> dict[str, Any]:
   }
 
 
-def check_overrides(keys: Collection[str]) -> None:
-  """Raises ValueError naming the first setting that would do nothing.
+def check_evaluation_overrides(keys: Collection[str]) -> None:
+  """Raise ValueError for the first setting that an evaluation does not read.
 
   Args:
-    keys: 'section.leaf' of what the command line set.
+    keys: the settings that the command line overrides, as 'section.leaf'.
   """
   for key in keys:
     if key in _READ:
@@ -199,9 +238,13 @@ def check_overrides(keys: Collection[str]) -> None:
     )
 
 
-def format_metrics(found: dict[str, dict[str, float]]) -> str:
-  """Formats label -> metrics: a line a metric, a column a task."""
-  names = next(iter(found.values()))
+def format_metrics(results: dict[str, dict[str, float]]) -> str:
+  """Format metrics as a table with a line per metric and a column per task.
+
+  Args:
+    results: metrics by name, by the task's label.
+  """
+  names = next(iter(results.values()))
   cells = []
   for name in names:
     if name.endswith("_stderr"):
@@ -216,15 +259,19 @@ def format_metrics(found: dict[str, dict[str, float]]) -> str:
           with_error(metrics[name], metrics[error])
           if error in metrics
           else show(metrics[name])
-          for metrics in found.values()
+          for metrics in results.values()
         ),
       ]
     )
-  return align([printable(label) for label in found], cells)
+  return align([printable(label) for label in results], cells)
 
 
-def _labels(config: Config, labels: Sequence[str]) -> Sequence[str]:
-  """Returns the labels to read: the config's own task where there are none."""
+def _default_labels(config: Config, labels: Sequence[str]) -> Sequence[str]:
+  """Return the labels, or the config's own task if there are none.
+
+  Raises:
+    ValueError: a label is given twice, or there is no task at all.
+  """
   if not labels and not config.task.name:
     raise ValueError("task.name is not set, and there is no --task")
   twice = [label for label in labels if labels.count(label) > 1]
@@ -233,8 +280,12 @@ def _labels(config: Config, labels: Sequence[str]) -> Sequence[str]:
   return labels or [f"{config.task.name}:{config.evaluation.split}"]
 
 
-def _model_folder(path: str) -> Path:
-  """Returns the folder of a model; a run's own is none."""
+def _check_model_folder(path: str) -> Path:
+  """Resolve model.path to a folder.
+
+  Raises:
+    ValueError: it is no folder, or it is a run directory.
+  """
   folder = model_folder(path)
   if (folder / "checkpoints").is_dir() and not (
     folder / "tokenizer.json"
@@ -246,9 +297,14 @@ def _model_folder(path: str) -> Path:
   return folder
 
 
-def _read(config: Config, label: str, tokenizer: Tokenizer) -> Questions:
-  """Reads a split and fits its prompts to their bucket."""
-  spec = spec_of(label, config)
+def _read_split(config: Config, label: str, tokenizer: Tokenizer) -> TaskSplit:
+  """Read a split of a task.
+
+  Raises:
+    ValueError: there is no such task or split, it is empty, or a prompt has
+      more than rollout.prompt_length tokens.
+  """
+  spec = parse_task(label, config)
   try:
     task = make_task(spec.task, spec.data_dir, spec.difficulty)
     problems = load_problems(config, task, spec.split)
@@ -257,32 +313,37 @@ def _read(config: Config, label: str, tokenizer: Tokenizer) -> Questions:
     encode_prompts(problems, tokenizer, config.rollout.prompt_length)
   except ValueError as error:
     raise ValueError(f"{label}: {error}") from error
-  return Questions(label, spec, task, problems)
+  return TaskSplit(label, spec, task, problems)
 
 
-def _telling(
-  generate: Generate, tell: Tell, asked: Questions, batch_size: int
+def _with_progress(
+  generate: Generate,
+  report_progress: ReportProgress,
+  split: TaskSplit,
+  batch_size: int,
 ) -> Generate:
-  """Wraps `generate` so that it tells how many prompts are behind it."""
+  """Wrap `generate` to report how many prompts of the split are done."""
   done = itertools.count(0, batch_size)
 
   def run(params: Params, prompts: Prompts, key: Array) -> Rollout:
-    tell(asked.label, next(done), len(asked.problems))
+    report_progress(split.label, next(done), len(split.problems))
     return generate(params, prompts, key)
 
   return run
 
 
 def _append_samples(
-  path: Path, asked: Questions, evaluation: Evaluation
+  path: Path, split: TaskSplit, evaluation: Evaluation
 ) -> None:
-  """Writes a line for every response, in the order of rows and samples."""
+  """Append a line for every response, in the order of rows and samples."""
   with path.open("a") as file:
-    for row, problem in enumerate(asked.problems):
-      judged = zip(evaluation.texts[row], evaluation.verdicts[row], strict=True)
-      for sample, (text, verdict) in enumerate(judged):
+    for row, problem in enumerate(split.problems):
+      responses = zip(
+        evaluation.texts[row], evaluation.verdicts[row], strict=True
+      )
+      for sample, (text, verdict) in enumerate(responses):
         line = {
-          "task": asked.label,
+          "task": split.label,
           "row": row,
           "sample": sample,
           "prompt": problem.prompt,
@@ -292,65 +353,51 @@ def _append_samples(
         file.write(json.dumps(line) + "\n")
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-  """Writes JSON, whole or not at all."""
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+  """Write a JSON file completely or not at all."""
   part = path.with_suffix(".part")
   part.write_text(json.dumps(content, indent=2) + "\n")
   part.replace(path)
 
 
-def define_flags() -> None:
-  """Defines what the command takes; importing this file defines nothing."""
-  config_flags.DEFINE_config_file("config", None, "the model and the sampling")
-  flags.DEFINE_multi_string(
-    "task", [], "NAME[#LEVEL][:SPLIT][@FOLDER], as often as there are tasks"
-  )
-  flags.DEFINE_string("output", None, "the folder to write")
-  flags.mark_flags_as_required(["config", "output"])
-  define_process_flags()
+def _print_progress() -> ReportProgress:
+  """Build a function that prints a line of progress every few seconds."""
+  last = time.monotonic()  # of the last line
 
-
-def _progress() -> Tell:
-  """Makes what prints a line of progress now and then."""
-  said = time.monotonic()
-
-  def tell(label: str, done: int, count: int) -> None:
-    nonlocal said
-    if time.monotonic() - said >= _SECONDS and hosts.is_first():
-      said = time.monotonic()
+  def report_progress(label: str, done: int, count: int) -> None:
+    nonlocal last
+    if time.monotonic() - last >= _SECONDS and hosts.is_first():
+      last = time.monotonic()
       print(f"{label}: {done}/{count} prompts", flush=True)
 
-  return tell
+  return report_progress
 
 
-@command("interrupted")
-def main() -> int:
-  """Evaluates and prints the table; returns the exit status."""
-  given, found = flags.FLAGS, {}
-  output = Path(given.output)
-  join_processes()
-  check_kind(given.config)
-  check_overrides(config_flags.get_override_values(given["config"]))
+@command(FLAGS, required=("config", "output"), settings="configs/default.py")
+def main() -> None:
+  """Evaluate and print the table of metrics."""
+  config, output = _CONFIG.value, Path(_OUTPUT.value)
+  join_processes(FLAGS)
+  check_kind(config)
+  check_evaluation_overrides(config_flags.get_override_values(FLAGS["config"]))
+  results: dict[str, dict[str, float]] = {}
   try:
     for label, metrics in evaluate_model(
-      given.config, given.task, output, tell=_progress()
+      config, _TASKS.value, output, report_progress=_print_progress()
     ):
-      found[label] = metrics
+      results[label] = metrics
       if hosts.is_first():
         print(f"evaluated {label}", flush=True)
   finally:
-    if hosts.is_first() and found and len(found) < len(given.task):
-      print(f"{output} holds {', '.join(found)}")
+    if hosts.is_first() and results and len(results) < len(_TASKS.value):
+      print(f"{output} holds the results of {', '.join(results)}")
   if not hosts.is_first():
-    return 0
-  print(f"model {given.config.model.path}, template ", end="")
-  print(settings_of(given.config)["template"])
-  print(format_metrics(found))
+    return
+  template = evaluation_settings(config)["template"]
+  print(f"model {config.model.path}, template {template}")
+  print(format_metrics(results))
   print(f"done: {output / EVALUATION_FILE}")
-  return 0
 
 
 if __name__ == "__main__":
-  logging.set_verbosity(logging.ERROR)
-  define_flags()
-  app.run(main, flags_parser=parse_flags)
+  main()

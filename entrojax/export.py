@@ -1,39 +1,49 @@
-"""The command that writes a run's policy as a Hugging Face folder.
+"""Write the policy of a run as a Hugging Face model folder.
 
     python -m entrojax.export runs/mine --output my_model
 
-The folder is the run's base with other weights: config, tokenizer and chat
-template are the base's own, so that `transformers` loads it as it loads that.
+The folder is a copy of the run's base model with other weights: config,
+tokenizer and chat template are the base's own, so `transformers` loads both in
+the same way.
 """
 
-import argparse
-from collections.abc import Sequence
 import contextlib
 import json
 from pathlib import Path
-import sys
 
+from absl import flags
 import jax
 import jax.numpy as jnp
 
 from entrojax.assembly.model import make_lora, model_folder
 from entrojax.models import decoder, hugging_face, lora
 from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.command_line import command
 from entrojax.system.workdir import CONFIG_FILE
 
-DTYPES = ("float32", "bfloat16")
+FLAGS = flags.FlagValues()
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "the model folder to write", flag_values=FLAGS
+)
+_DTYPE = flags.DEFINE_enum(
+  "dtype",
+  "float32",
+  ("float32", "bfloat16"),
+  "the type of the weights in the folder",
+  flag_values=FLAGS,
+)
 
 
 def export(workdir: Path, output: Path, *, dtype: str = "float32") -> int:
-  """Writes the policy of the newest checkpoint of a run.
+  """Write the policy of the newest checkpoint of a run.
 
   Args:
     workdir: the run directory.
-    output: the folder to write.
-    dtype: of the weights on disk.
+    output: the model folder to write.
+    dtype: the type of the weights in the folder, "float32" or "bfloat16".
 
   Returns:
-    The rollout steps that the policy has been trained for.
+    The number of rollout steps that the policy was trained for.
 
   Raises:
     ValueError: the directory holds no run or no checkpoint, or its base model
@@ -62,22 +72,15 @@ def export(workdir: Path, output: Path, *, dtype: str = "float32") -> int:
   return step
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-  """Runs the command line; a run that cannot be read ends it with status 2."""
-  parser = argparse.ArgumentParser(
-    prog="python -m entrojax.export",
-    description="Writes a run's policy as a Hugging Face folder.",
-  )
-  parser.add_argument("run", metavar="RUN", help="run directory")
-  parser.add_argument("--output", required=True, help="folder to write")
-  parser.add_argument("--dtype", choices=DTYPES, default="float32")
-  options = parser.parse_args(arguments)
-  try:
-    step = export(Path(options.run), Path(options.output), dtype=options.dtype)
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
-  print(f"done: {options.output}, after {step} rollout steps")
+@command(
+  FLAGS,
+  arguments={"RUN": "the directory of a run, with checkpoints"},
+  required=("output",),
+)
+def main(run: str) -> None:
+  """Write the model folder."""
+  step = export(Path(run), Path(_OUTPUT.value), dtype=_DTYPE.value)
+  print(f"done: {_OUTPUT.value}, after {step} rollout steps")
 
 
 if __name__ == "__main__":

@@ -1,31 +1,50 @@
-"""The command that makes a TFDS data set of a task's local files.
+"""Convert a task's local files to a TFDS data set.
 
     python -m entrojax.prepare_data math data/gsm8k --output=data/tfds/gsm8k
     python -m entrojax.main ... --config.task.name=math/gsm8k \
         --config.task.data_dir=data/tfds/gsm8k
 
-The files are read once, by the readers that read them directly too
-(tasks/math_data.py, tasks/synlogic.py), and what is left out is counted:
-repeated questions, rows without an answer, games without a verifier, and of
-the split `train` the problems of the others. The result is array_record, read
-without tensorflow and in any order: `tfds.data_source("gsm8k",
-data_dir="data/tfds")`, parts such as `train[:100]`, `tfds.even_splits`.
+The files are read once, by the same readers that a run without TFDS uses
+(tasks/math_data.py, tasks/synlogic.py). The command counts what they leave out:
+repeated questions, rows without an answer, and games without a verifier. It
+also removes problems from the split `train` that are in another split.
+
+The result is in array_record format. It is read without tensorflow and in any
+order: `tfds.data_source("gsm8k", data_dir="data/tfds")`, parts such as
+`train[:100]`, `tfds.even_splits`.
 """
 
-import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-import sys
 
+from absl import flags
+
+from entrojax.arguments import require_one_of
+from entrojax.system.command_line import command
 from entrojax.tasks import builder, files, math_data, synlogic
 from entrojax.types import Problem
 
 Problems = Mapping[str, Sequence[Problem]]  # by split
-Say = Callable[[str], None]
+Say = Callable[[str], None]  # prints a line for the user
+
+FLAGS = flags.FlagValues()
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  None,
+  "the folder of the data set, which must not exist; its last part is the "
+  "name of the data set",
+  flag_values=FLAGS,
+)
 
 
 def read_math(source: Path, say: Say) -> Problems:
-  """Reads every split of a folder, or of a file, and says what is left out."""
+  """Read every split of a folder, or of one file, and report what is left out.
+
+  Args:
+    source: a folder of files named by split, or a single file, which is cut
+      into splits.
+    say: called with one line per file.
+  """
   rows: Mapping[str, Sequence[math_data.Row]]
   if source.is_dir():
     paths = files.split_files(source)
@@ -39,6 +58,7 @@ def read_math(source: Path, say: Say) -> Problems:
 
 
 def _read_rows(path: Path, say: Say) -> Sequence[math_data.Row]:
+  """Read a file and report how many rows it has and what is left out."""
   loaded = math_data.read(path)
   dropped = loaded.duplicates + loaded.empty
   text = f"{path}: {len(loaded.rows) + dropped} rows"
@@ -49,7 +69,12 @@ def _read_rows(path: Path, say: Say) -> Sequence[math_data.Row]:
 
 
 def read_synlogic(source: Path, say: Say) -> Problems:
-  """Reads every split of a folder and says what is left out."""
+  """Read every split of a folder and report what is left out.
+
+  Args:
+    source: a folder of parquet or jsonl files named by split.
+    say: called with one line per file.
+  """
   splits = {}
   for name, path in files.split_files(source, ("parquet", "jsonl")).items():
     splits[name], left_out = synlogic.read(path)
@@ -65,7 +90,12 @@ READERS = {"math": read_math, "synlogic": read_synlogic}
 
 
 def without_leaks(splits: Problems, say: Say) -> Problems:
-  """Takes the problems of all other splits out of `train`; says how many."""
+  """Remove the problems of all other splits from `train`.
+
+  Args:
+    splits: problems by split.
+    say: called with one line per split that shares problems with `train`.
+  """
   train = splits.get("train", ())
   for name, problems in splits.items():
     if name == "train":
@@ -79,25 +109,28 @@ def without_leaks(splits: Problems, say: Say) -> Problems:
 
 
 def _questions(problems: Iterable[Problem]) -> set[str]:
+  """Return the problems' questions, with white space as single blanks."""
   return {math_data.same_question(p.prompt) for p in problems}
 
 
 def prepare(task: str, source: Path, output: Path, *, say: Say) -> Path:
-  """Writes the data set.
+  """Write the data set.
 
   Args:
     task: one of READERS.
-    source: its folder of files; of 'math' a file too.
-    output: the data set's folder, which may not exist.
-    say: gets lines of text: what was read, and what was left out.
+    source: the task's folder of files; for 'math' it may be a single file.
+    output: the data set's folder, which must not exist.
+    say: called with each line about what was read and what was left out.
 
   Returns:
-    The folder of the files, `output`/version.
+    The folder of the data set's files, `output`/version.
 
   Raises:
     ValueError: a file or a row is malformed, a split is empty, or `output`
-      is there or no name; the message names the file, the row and the column.
+      exists or is no valid name; the message names the file, the row and the
+      column.
   """
+  require_one_of("TASK", task, sorted(READERS))
   if not source.exists():
     raise ValueError(f"{source} does not exist")
   splits = without_leaks(READERS[task](source, say), say)
@@ -108,25 +141,21 @@ def prepare(task: str, source: Path, output: Path, *, say: Say) -> Path:
   return builder.store(splits, output, task)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-  """Runs the command line; what cannot be read ends it with status 2."""
-  parser = argparse.ArgumentParser(
-    prog="python -m entrojax.prepare_data",
-    description="Makes a TFDS data set of a task's local files.",
-  )
-  parser.add_argument("task", choices=sorted(READERS))
-  parser.add_argument(
-    "source",
-    help="folder, files named by split; of math also a file, which is cut",
-  )
-  parser.add_argument("--output", required=True, help="folder to write")
-  options = parser.parse_args(arguments)
-  output = Path(options.output).expanduser()
-  try:
-    prepare(options.task, Path(options.source).expanduser(), output, say=print)
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+@command(
+  FLAGS,
+  arguments={
+    "TASK": " or ".join(sorted(READERS)),
+    "SOURCE": (
+      "a folder of files named by split; for math also a single file, which is "
+      "cut into splits"
+    ),
+  },
+  required=("output",),
+)
+def main(task: str, source: str) -> None:
+  """Write the data set and print the setting that selects it."""
+  output = Path(_OUTPUT.value).expanduser()
+  prepare(task, Path(source).expanduser(), output, say=print)
   print(f"done: --config.task.data_dir={output}")
 
 

@@ -1,12 +1,15 @@
-"""The semantic entropy of every training prompt, under the initial policy.
+"""Measure the semantic entropy of every training prompt of a run.
 
     python -m entrojax.prompt_entropy --config=configs/countdown.py \
         --output=runs/prompts.jsonl
 
-Samples some answers to each problem of the config's training split as the run
-would, sorts them by meaning (config.clusters) and writes a table of prompts;
-see prompt_table.py. Stopped, the same command goes on. The policy is
-config.model.path, a group has --samples answers.
+The model of config.model.path answers each problem of the training split
+--samples times, sampled as the run would sample. The answers to a problem are
+clustered by meaning (config.clusters). The command writes a table with the
+semantic entropy, token entropy and accuracy of each prompt, which
+data/prompt_table.py describes.
+
+An interrupted command resumes when it is started again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +19,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 import jax
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
@@ -29,38 +32,60 @@ from entrojax.data import prompt_table
 from entrojax.data.prompt_stream import encode_prompts
 from entrojax.entropy.semantic import semantic_entropy
 from entrojax.rollout_step import judge_rollout
-from entrojax.system.command_line import command, parse_flags
+from entrojax.system.command_line import command
 from entrojax.types import Rollout
 
-_KEY = 2**32 - 2  # no rollout step has this number
+_KEY = 2**32 - 2  # folded into the seed; no rollout step has this number
+
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "the settings of the run, a file such as configs/grpo.py",
+  flag_values=FLAGS,
+)
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "the table to write, a JSONL file", flag_values=FLAGS
+)
+_SAMPLES = flags.DEFINE_integer(
+  "samples", 8, "the number of answers to each prompt", flag_values=FLAGS
+)
+_ESTIMATOR = flags.DEFINE_string(
+  "estimator",
+  "rao",
+  "the estimator of semantic entropy: rao, count, mc or mc_unnormalised",
+  flag_values=FLAGS,
+)
 
 
 def write_table(
   config: Config, path: Path, *, num_samples: int, estimator: str = "rao"
 ) -> Iterator[tuple[int, int]]:
-  """Writes the table, batch by batch; goes on with an unfinished one.
+  """Write the table batch by batch; resume an unfinished one.
 
-  A prompt's answers depend on the seed and on its row alone.
+  The answers to a prompt depend on the seed and the prompt's row alone.
 
   Args:
-    config: of the run that is to be; left as it is.
-    path: the table.
-    num_samples: M, answers to each prompt.
-    estimator: see `semantic_entropy`.
+    config: the settings of the run; not changed.
+    path: the table to write.
+    num_samples: M, the number of answers to each prompt.
+    estimator: of semantic entropy, see `semantic_entropy`.
 
   Yields:
-    (rows written, rows in all), first before anything is sampled.
+    (rows written, rows in all) before the first batch and after each.
 
   Raises:
-    ValueError: a setting cannot work, or the file is of other settings.
+    ValueError: a setting cannot work, or the file was begun with other
+      settings.
   """
   config = copy.deepcopy(config)
   config.rollout.group_size = num_samples
-  config.curriculum.table = None  # which this one is to be
-  config.task.subset = None  # a table is of all prompts
+  config.curriculum.table = None  # it may name the table that we write here
+  config.task.subset = None  # the table has a row for every prompt
   entropy_of = jax.jit(functools.partial(semantic_entropy, estimator=estimator))
+  # Called once now: a wrong `estimator` raises before anything is built.
   nothing = np.zeros((1, num_samples), np.int32)
-  entropy_of(nothing, np.zeros(nothing.shape, np.float32))  # knows its names
+  entropy_of(nothing, np.zeros(nothing.shape, np.float32))
   run = build(config)
   data = run.data._replace(cluster=make_clusterer(config, run.data.task))
   problems = load_problems(config, data.task, config.task.train_split)
@@ -71,13 +96,13 @@ def write_table(
   batch_size, num_rows = config.rollout.num_prompts, len(problems)
   done = prompt_table.begin(
     path,
-    settings_of(config, estimator),
+    table_settings(config, estimator),
     num_rows=num_rows,
     batch_size=batch_size,
   )
   yield done, num_rows
   while done < num_rows:
-    # the last batch is filled up with repeats, so that shapes never change
+    # Repeats fill the last batch up, so that shapes never change.
     ids = np.arange(done, done + batch_size, dtype=np.int32)
     rows = ids % num_rows
     batch = jax.tree.map(lambda x, r=rows: x[r], prompts)
@@ -93,17 +118,17 @@ def write_table(
       "accuracy": (np.asarray(responses.correctness) >= 1).mean(axis=1),
     }
     lists = {name: np.asarray(x).tolist() for name, x in columns.items()}
-    written = [
+    table_rows = [
       dict(zip(lists, values, strict=True))
       for values in zip(*lists.values(), strict=True)
     ][: num_rows - done]
-    prompt_table.append(path, written)
-    done += len(written)
+    prompt_table.append(path, table_rows)
+    done += len(table_rows)
     yield done, num_rows
 
 
-def settings_of(config: Config, estimator: str) -> dict[str, Any]:
-  """Returns what the numbers of a table depend on."""
+def table_settings(config: Config, estimator: str) -> dict[str, Any]:
+  """Return the settings that the numbers of a table depend on."""
   sections = {
     name: dict(config[name])
     for name in ("model", "task", "prompt", "rollout", "clusters")
@@ -112,7 +137,7 @@ def settings_of(config: Config, estimator: str) -> dict[str, Any]:
 
 
 def _token_entropy(rollout: Rollout, group_size: int) -> np.ndarray:
-  """Returns the token-mean entropy of each group, nats, f[Q]."""
+  """Return the mean entropy per token of each group, f[Q] in nats."""
   total, count = (
     np.asarray(x).reshape(-1, group_size * x.shape[1]).sum(axis=1)
     for x in (rollout.entropy, rollout.response_mask)
@@ -121,7 +146,7 @@ def _token_entropy(rollout: Rollout, group_size: int) -> np.ndarray:
 
 
 def summary(columns: Mapping[str, np.ndarray]) -> str:
-  """Describes a table in a line."""
+  """Describe the columns of a table in one line."""
   entropy = columns["semantic_entropy"]
   quartiles = np.quantile(entropy, (0.25, 0.5, 0.75))
   return (
@@ -133,38 +158,32 @@ def summary(columns: Mapping[str, np.ndarray]) -> str:
   )
 
 
-def define_flags() -> None:
-  """Defines what the command takes; importing this file defines nothing."""
-  config_flags.DEFINE_config_file("config", None, "of the run")
-  flags.DEFINE_string("output", None, "the table, a JSONL file")
-  flags.DEFINE_integer("samples", 8, "answers to each prompt")
-  flags.DEFINE_string(
-    "estimator", "rao", "of semantic entropy: rao, count, mc, mc_unnormalised"
-  )
-  flags.mark_flags_as_required(["config", "output"])
-
-
-@command("interrupted; the same command goes on from its last batch")
-def main() -> int:
-  """Writes the table; returns the exit status."""
-  given = flags.FLAGS
-  path, said = Path(given.output), 0
-  check_kind(given.config)
-  for done, num_rows in write_table(
-    given.config,
+@command(
+  FLAGS,
+  required=("config", "output"),
+  settings="configs/default.py",
+  interrupted=(
+    "Interrupted. Run the same command again to resume after the last batch."
+  ),
+)
+def main() -> None:
+  """Write the table and print its summary."""
+  path = Path(_OUTPUT.value)
+  check_kind(_CONFIG.value)
+  steps = write_table(
+    _CONFIG.value,
     path,
-    num_samples=given.samples,
-    estimator=given.estimator,
-  ):
-    if done == num_rows or done - said >= num_rows / 20:
+    num_samples=_SAMPLES.value,
+    estimator=_ESTIMATOR.value,
+  )
+  last = 0  # rows written at the last line of progress
+  for done, num_rows in steps:
+    if done == num_rows or done - last >= num_rows / 20:
       print(f"{done}/{num_rows} prompts", flush=True)
-      said = done
+      last = done
   print(summary(prompt_table.read(path).columns))
   print(f"done: {path}")
-  return 0
 
 
 if __name__ == "__main__":
-  logging.set_verbosity(logging.ERROR)
-  define_flags()
-  app.run(main, flags_parser=parse_flags)
+  main()

@@ -1,18 +1,20 @@
-"""One HTML page that compares runs: tables, pictures, and how to remake them.
+"""Compare runs on one HTML page of tables and figures.
 
     python -m entrojax.report runs/grpo runs/entropic --output report.html
 
-The page is a single file without scripts or links to anything outside, and
-depends on nothing but the runs: the same runs give the same bytes.
+The page is a single file without scripts and without links to other files. Each
+figure shows the command that draws it again. The page depends on the runs
+alone: the same runs give the same bytes.
 """
 
-import argparse
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 import math
 from pathlib import Path
 import shlex
+
+from absl import flags
 
 from entrojax.reporting import figures
 from entrojax.reporting.report_sections import (
@@ -28,31 +30,42 @@ from entrojax.reporting.summary import (
   summarize,
   table_cells,
 )
+from entrojax.system.command_line import command
+
+_TITLE_DEFAULT = "Entropy report"
+
+FLAGS = flags.FlagValues()
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "the HTML file to write", flag_values=FLAGS
+)
+_TITLE = flags.DEFINE_string(
+  "title", _TITLE_DEFAULT, "the title of the page", flag_values=FLAGS
+)
 
 
 def write_report(
   runs: Mapping[str, Path | str],
   path: Path | str,
   *,
-  title: str = "Entropy report",
+  title: str = _TITLE_DEFAULT,
   commands: Mapping[str, str] | None = None,
 ) -> SummaryRows:
-  """Writes the page.
+  """Write the page.
 
   Args:
     runs: name -> run directory with metrics.jsonl and config.json, in the
-      order in which they are shown.
-    path: the HTML file.
-    title: of the page.
-    commands: name of a run -> the command that made it, shown beside it.
+      order in which the page shows them.
+    path: the HTML file to write.
+    title: the title of the page.
+    commands: name of a run -> the command that started it, shown beside it.
 
   Returns:
-    run -> summary, for `format_table`.
+    The summary of each run by name, for `format_table`.
 
   Raises:
     FileNotFoundError: a run has no metrics.jsonl.
     ValueError: a run's file is empty or malformed, there are no runs, or
-      `commands` names another one.
+      `commands` names a run that is not in `runs`.
   """
   if not runs:
     raise ValueError("a report needs at least one run")
@@ -78,6 +91,7 @@ def write_report(
 
 
 def _section_html(section: Section, runs: Sequence[Run], command: str) -> str:
+  """Return a section: its figure and table, and the command that draws it."""
   drawing = section.draw(runs)
   parts = [f"<section><h2>{escape(section.title)}</h2>"]
   if drawing:
@@ -96,7 +110,7 @@ def _section_html(section: Section, runs: Sequence[Run], command: str) -> str:
 
 
 def _missing(section: Section, runs: Sequence[Run]) -> str:
-  """Says which metrics of a section were not logged, and by which runs."""
+  """Return which metrics of a section were not logged, and by which runs."""
   absent: dict[tuple[str, ...], list[str]] = {}
   for metric in section.metrics:
     names = tuple(run.name for run in runs if not run.logged(metric))
@@ -110,6 +124,7 @@ def _missing(section: Section, runs: Sequence[Run]) -> str:
 
 
 def _last_values(runs: Sequence[Run]) -> str:
+  """Return the table of the last value of every metric."""
   last = [{k: v for row in run.rows for k, v in row.items()} for run in runs]
   lines = [
     [name, *(_value(row.get(name, math.nan)) for row in last)]
@@ -125,7 +140,7 @@ def _value(value: float | list[float]) -> str:
 
 
 def _run_list(runs: Sequence[Run], commands: Mapping[str, str]) -> str:
-  """Lists the runs with their colour, target and the command that made them."""
+  """List the runs with their colour, target and the command of each."""
   items = []
   for place, run in enumerate(runs):
     color, _ = figures.look(place)
@@ -141,13 +156,14 @@ def _run_list(runs: Sequence[Run], commands: Mapping[str, str]) -> str:
 def _own_command(
   runs: Mapping[str, Path | str], path: Path | str, title: str
 ) -> str:
+  """Return the command that writes this page."""
   words = [*(_shown_path(folder) for folder in runs.values()), "--output"]
   words += [_shown_path(path), "--title", title]
   return shlex.join(["python", "-m", "entrojax.report", *words])
 
 
 def _shown_path(path: Path | str) -> str:
-  """Returns a path relative to the working directory if it lies below it."""
+  """Return a path, relative to the working directory if it lies below it."""
   path, here = Path(path), Path.cwd()
   return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -207,25 +223,19 @@ PAGE = """<!doctype html>
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-  """Runs the command line; a run that cannot be read ends it with status 2."""
-  parser = argparse.ArgumentParser(
-    prog="python -m entrojax.report",
-    description="Compares runs on one HTML page.",
-  )
-  parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory")
-  parser.add_argument("--output", required=True, help="HTML file to write")
-  parser.add_argument("--title", default="Entropy report")
-  options = parser.parse_args(arguments)
-  names = [Path(folder).resolve().name for folder in options.runs]
+@command(
+  FLAGS,
+  arguments={"RUN...": "the directories of one or more runs"},
+  required=("output",),
+)
+def main(*folders: str) -> None:
+  """Write the page and print its summary."""
+  names = [Path(folder).resolve().name for folder in folders]
   unique = len(set(names)) == len(names)
-  runs = dict(zip(names if unique else options.runs, options.runs, strict=True))
-  try:
-    rows = write_report(runs, options.output, title=options.title)
-  except (OSError, ValueError) as error:
-    parser.error(str(error))
+  runs = dict(zip(names if unique else folders, folders, strict=True))
+  rows = write_report(runs, _OUTPUT.value, title=_TITLE.value)
   print(format_table(rows))
-  print(f"\nreport: {options.output}")
+  print(f"\nreport: {_OUTPUT.value}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.run import Run, build
-from entrojax.collect import report
+from entrojax.collect import collect_with_progress as report
 from entrojax.evaluate import EVALUATION_KEY, evaluate_policy, summarize
 from entrojax.reporting.inert_controls import Effects
 from entrojax.reporting.live_law import LiveLaw

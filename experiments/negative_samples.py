@@ -24,7 +24,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax.collect import report
+from entrojax.collect import collect_with_progress
 from entrojax.rollouts import recorded
 from entrojax.train import train
 
@@ -46,7 +46,7 @@ def run_seed(
 ) -> dict[float, list[dict[str, float]]]:
   """Runs all methods on the rollouts of one seed; returns their evaluations."""
   rollouts = folder / "rollouts.jsonl"
-  report(config, rollouts, every=1.0)
+  collect_with_progress(config, rollouts, every=1.0)
   kept = len(recorded.read(rollouts).kept)
   config = copy.deepcopy(config)
   config.offline.rollouts = str(rollouts)

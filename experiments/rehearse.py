@@ -25,7 +25,7 @@ from pathlib import Path
 import time
 from typing import Any, NamedTuple
 
-from absl import app, flags, logging
+from absl import flags
 import jax
 from jax.experimental import topologies
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ from entrojax.assembly.model import (
 )
 from entrojax.assembly.run import make_update_of
 from entrojax.models import DecoderConfig, hugging_face, lora
-from entrojax.system.command_line import command, parse_flags
+from entrojax.system.command_line import command
 from entrojax.system.sharding import (
   by_row,
   make_mesh,
@@ -335,7 +335,7 @@ def _advice(config: Config) -> Mapping[str, str]:
   }
 
 
-@command("interrupted")
+@command(flags.FLAGS, settings="configs/default.py")
 def main() -> int:
   """Compiles and prints; returns the exit status."""
   config = _CONFIG.value
@@ -377,5 +377,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-  logging.set_verbosity(logging.ERROR)
-  app.run(main, flags_parser=parse_flags)
+  main()

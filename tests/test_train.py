@@ -350,7 +350,7 @@ def test_an_interrupted_run_saves_and_says_where(
   process.send_signal(number)
   output, errors = process.communicate(timeout=60)
   assert process.returncode == 130, errors
-  saved = Path(output.split("saved ")[1].split(";")[0])
+  saved = Path(output.split("Saved ")[1].split(". Run")[0])
   assert saved.is_dir()
   assert "Traceback" not in errors
   assert int(saved.name) == numbers(workdir)[-1]["rollout_step"]

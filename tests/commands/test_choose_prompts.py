@@ -238,7 +238,7 @@ def test_the_command_writes_what_a_run_reads(base, tmp_path, data_dir):
   again = run("subset.jsonl", "--size=7")
   assert again.returncode == 2
   assert again.stderr.endswith(
-    "subset.jsonl is there: choose another --output\n"
+    "subset.jsonl exists already: choose another --output\n"
   )
   failed = run("other.jsonl", "--size=21")
   assert failed.returncode == 2

@@ -13,11 +13,11 @@ from entrojax import evaluate_model as module
 from entrojax.assembly import run as build_module
 from entrojax.evaluate_model import (
   EVALUATION_FILE,
-  check_overrides,
+  check_evaluation_overrides,
   evaluate_model,
+  evaluation_settings,
   format_metrics,
-  settings_of,
-  spec_of,
+  parse_task,
 )
 from entrojax.tasks import countdown, make_task
 from entrojax.train import train
@@ -128,15 +128,15 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
 
 
 def test_stopped_after_a_task_that_task_is_kept(base, tmp_path):
-  told = []
+  reports = []
   steps = evaluate_model(
     tiny_config(base),
     TWO,
     tmp_path / "out",
-    tell=lambda label, done, count: told.append((label, done, count)),
+    report_progress=lambda *progress: reports.append(progress),
   )
   next(steps)
-  assert told == [(TWO[0], 0, 11), (TWO[0], 8, 11)]  # batches of eight
+  assert reports == [(TWO[0], 0, 11), (TWO[0], 8, 11)]  # batches of eight
   steps.close()
   content, samples = read(tmp_path / "out")
   assert list(content["tasks"]) == [TWO[0]]
@@ -145,13 +145,13 @@ def test_stopped_after_a_task_that_task_is_kept(base, tmp_path):
 
 def test_the_file_says_what_the_numbers_depend_on(base):
   config = tiny_config(base, **{"prompt.template": "r1", "seed": 5})
-  settings = settings_of(config)
+  settings = evaluation_settings(config)
   assert settings["seed"] == 5
   assert settings["template"] == "r1"
   assert settings["model"]["path"] == str(base)
   assert settings["evaluation"]["temperature"] == 1.0
   config.prompt.chat = True
-  assert settings_of(config)["template"] == "chat(r1)"
+  assert evaluation_settings(config)["template"] == "chat(r1)"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_the_file_says_what_the_numbers_depend_on(base):
 )
 def test_what_a_task_leaves_out_is_the_config_s(label, expected, base):
   config = tiny_config(base, **{"task.difficulty": 2, "task.data_dir": "data"})
-  assert spec_of(label, config) == expected
+  assert parse_task(label, config) == expected
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_a_task_leaves_out_is_the_config_s(label, expected, base):
 )
 def test_a_task_of_another_form_is_named(label, base):
   with pytest.raises(ValueError, match="is not of the form NAME"):
-    spec_of(label, tiny_config(base))
+    parse_task(label, tiny_config(base))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_run_directory_is_sent_to_the_export(base, tmp_path):
 )
 def test_a_setting_that_would_do_nothing_is_refused(key, message):
   with pytest.raises(ValueError, match=message):
-    check_overrides(["seed", "evaluation.top_k", key])
+    check_evaluation_overrides(["seed", "evaluation.top_k", key])
 
 
 def test_the_table_has_a_line_a_metric_and_a_column_a_task():

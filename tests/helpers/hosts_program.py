@@ -16,7 +16,7 @@ NUM_PROMPTS, GROUP_SIZE = 6, 2
 
 def main(argv):
   del argv
-  join_processes()
+  join_processes(flags.FLAGS)
   here = jax.process_index()
   assert jax.process_count() == 3 and jax.device_count() == 6
 
@@ -73,6 +73,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  define_process_flags()
+  define_process_flags(flags.FLAGS)
   sys.argv = flags.FLAGS(sys.argv)
   app.run(main, argv=sys.argv)

@@ -102,7 +102,7 @@ def test_a_run_of_four_processes_goes_on_on_two_and_on_one(
     two = finish(processes, seconds=SECONDS)
   assert [status for status, _ in two] == [130] * 2, two
   (saved,) = {
-    int(re.findall(r"saved .*/checkpoints/(\d+);", output)[0])
+    int(re.findall(r"Saved .*/checkpoints/(\d+)\.", output)[0])
     for _, output in two
   }
   assert 3 <= saved < 1000
@@ -177,7 +177,6 @@ def test_processes_that_are_to_run_something_else_say_so(environment, tmp_path):
 def test_flags_that_name_no_processes_are_refused(given, said, monkeypatch):
   nothing = dict.fromkeys(("coordinator", "num_processes", "process_id"))
   flags = SimpleNamespace(**{"distributed": False, **nothing, **given})
-  monkeypatch.setattr(command_line, "flags", SimpleNamespace(FLAGS=flags))
 
   def initialize(*arguments):
     assert not arguments
@@ -185,7 +184,7 @@ def test_flags_that_name_no_processes_are_refused(given, said, monkeypatch):
 
   monkeypatch.setattr(hosts, "initialize", initialize)
   with pytest.raises(ValueError, match=said):
-    command_line.join_processes()
+    command_line.join_processes(flags)
 
 
 def test_in_one_process_nothing_is_sent():
