@@ -85,7 +85,7 @@ def build_run(name: str, overrides: Mapping, num_samples: int) -> Run:
   """Build a method's run, with a held-out set of one problem.
 
   Args:
-    name: of a config.
+    name: the name of the method's config, such as "kl_cov".
     overrides: 'section.leaf' -> value.
     num_samples: new responses to each prompt.
   """

@@ -2,8 +2,8 @@
 
 A method's claim is what its paper says of the policy's entropy, compared with
 plain GRPO: higher (+1), lower (-1), or nothing that a few updates could show
-(0). Some claims become visible in a few updates only with other settings than
-those of the method's config; these are the method's overrides.
+(0). The method's overrides are settings that differ from its config, where only
+they make the claim visible in a few updates.
 """
 
 from collections.abc import Mapping, Sequence

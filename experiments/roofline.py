@@ -113,7 +113,7 @@ def _print_shape(
 
 
 def _update_flops(shape: Shape) -> float:
-  """Return the update's FLOPs: three times those of its forward pass."""
+  """Return the update's FLOPs, which are three forward passes."""
   prompts = shape.rows // _GROUP * _PROMPT
   tokens = shape.rows * (_RESPONSE - 1)
   forward = machine.forward_flops(shape.sizes, prompts, _PROMPT / 2, 0)
@@ -153,7 +153,7 @@ def _least_seconds(
 def _make_decode(
   model: Model, params: Params, rows: int
 ) -> Callable[[], Rollout]:
-  """Build a function that samples responses, none of which ends early."""
+  """Build a function that samples responses of full length."""
   count = rows // _GROUP
   prompts = Prompts(
     tokens=jnp.full((count, _PROMPT), 3, jnp.int32),

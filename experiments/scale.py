@@ -48,8 +48,8 @@ def seconds_in_turn(
   """Time two functions in turn.
 
   Returns:
-    The median seconds of the first, those of the second, and the median over
-    turns of the ratio first / second.
+    The median seconds of the first and of the second, and the median over turns
+    of the ratio first / second.
   """
   runs: list[tuple[float, float]] = []
   for _ in range(repeats):
