@@ -1,9 +1,25 @@
-"""Entropy control for LLM reinforcement learning, in JAX.
+"""Entropy control for reinforcement learning of language models, in JAX.
 
-The library face: objectives, advantage rules, aggregations and controllers as
-functions of plain arrays, usable without this package's model or trainer.
+This module is the library: objectives, advantage rules, aggregations and
+controllers as functions of plain arrays. None of them needs the models or the
+trainer of this package.
 
     loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
+
+The trainer is built from the same functions, in rooms. A room imports only the
+rooms before it:
+
+    types, masking, metrics    the types, reductions and sums
+    system, answers, control   devices and files; answers; controllers
+    entropy, models, tasks     token entropies; decoders; problems, verifiers
+    objectives, advantages     losses; rules from rewards to advantages
+    data, reporting            prompts and tokenizers; logs and figures
+    judges, update             judges of steps; the optimizer step
+    rollouts, evaluate         sampled responses; pass@k
+    assembly                   from a config to the parts of a run
+    rollout_step, train        one rollout step; the loop over them
+
+and the commands: python -m entrojax.main, .sft, .evaluate_model, .report, ...
 """
 
 from entrojax.advantages import (

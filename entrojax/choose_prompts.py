@@ -51,7 +51,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
-  None,
+  "",
   "the JSONL file to write, for --config.task.subset",
   flag_values=FLAGS,
 )

@@ -1,9 +1,10 @@
-"""Evaluation: pass@k, avg@k and maj@k on held-out prompts, with errors.
+"""Evaluate a policy: pass@k, avg@k and maj@k on held-out prompts, with errors.
 
     pass@k = 1 - C(n - c, k) / C(n, k)
 
-unbiased over n samples of which c are right (Chen et al., arXiv 2107.03374,
-eq. 1), averaged over prompts; its error is a bootstrap over prompts.
+This is the unbiased estimate for a prompt with n samples of which c are right
+(Chen et al., arXiv 2107.03374, eq. 1). It is averaged over prompts, and its
+error is a bootstrap over prompts.
 """
 
 from collections import Counter
@@ -18,7 +19,11 @@ import numpy as np
 from entrojax.answers.diversity import distinct_n
 from entrojax.data.prompt_stream import encode_prompts, shortest
 from entrojax.data.tokenizer import Tokenizer
-from entrojax.rollouts.rewards import correctness, decode_responses, judge
+from entrojax.rollouts.rewards import (
+  correctness,
+  decode_responses,
+  verify_responses,
+)
 from entrojax.rollouts.sampler import Generate
 from entrojax.system import hosts
 from entrojax.types import (
@@ -32,35 +37,35 @@ from entrojax.types import (
 
 _BOOTSTRAP_DRAWS = 1000
 _MAJORITY_DRAWS = 16
-_SEED = 0  # of the host's draws alone: bootstrap and majority subsets
+_SEED = 0  # for draws on the host: bootstrap and majority subsets
 
 EVALUATION_KEY = 2**32 - 1  # no rollout step has this number
 
 
 class Evaluation(NamedTuple):
-  """What the samples of a policy on a set of prompts showed."""
+  """The verified samples of a policy: n for each of Q prompts."""
 
   texts: list[list[str]]  # [Q][n]
   verdicts: list[list[Verdict]]  # [Q][n]
   response_length: float  # tokens, mean
-  truncated: float  # share of responses without an end
+  truncated: float  # share of responses that ended at the length limit
   entropy: float  # nats, token-mean
 
   def correct(self) -> np.ndarray:
-    """Returns bool[Q, n]: which samples are right."""
+    """Return bool[Q, n]: which samples are right."""
     return correctness(self.verdicts) >= 1.0
 
   def answers(self) -> list[list[str | None]]:
-    """Returns [Q][n] normalised answers; None does not vote."""
+    """Return [Q][n] normalised answers; None does not vote."""
     return [[v.answer for v in row] for row in self.verdicts]
 
 
 def pass_at_k(num_samples: int, num_correct: np.ndarray, k: int) -> np.ndarray:
-  """Returns the unbiased pass@k of each prompt.
+  """Compute the unbiased pass@k f[Q] of each prompt.
 
   Args:
-    num_samples: n.
-    num_correct: i[Q], c of each prompt.
+    num_samples: n, samples of each prompt.
+    num_correct: c i[Q], the number of right samples of each prompt.
     k: 1 <= k <= n.
   """
   if not 1 <= k <= num_samples:
@@ -75,14 +80,14 @@ def pass_at_k(num_samples: int, num_correct: np.ndarray, k: int) -> np.ndarray:
 def maj_at_k(
   answers: Sequence[Sequence[str | None]], correct: np.ndarray, k: int
 ) -> np.ndarray:
-  """Returns, for each prompt, how often the most frequent answer is right.
+  """Compute maj@k f[Q]: how often the most frequent answer is right.
 
-  Over random k-subsets of the samples without replacement. Answers that do not
-  parse do not vote; of tied answers the first seen wins.
+  The mean is over random subsets of k samples without replacement. Answers that
+  do not parse do not vote. Among tied answers the first sampled one wins.
 
   Args:
     answers: [Q][n] normalised answers; None: unparseable.
-    correct: bool[Q, n].
+    correct: bool[Q, n], which samples are right.
     k: 1 <= k <= n.
   """
   rng = np.random.default_rng([_SEED, k])
@@ -101,19 +106,19 @@ def maj_at_k(
 
 
 def standard_error(values: np.ndarray) -> float:
-  """Returns the bootstrap error of the mean over prompts, values f[Q]."""
+  """Compute the bootstrap error of the mean of values f[Q] over prompts."""
   rng = np.random.default_rng(_SEED)
   rows = rng.integers(len(values), size=(_BOOTSTRAP_DRAWS, len(values)))
   return float(np.std(values[rows].mean(axis=1), ddof=1))
 
 
 def summarize(evaluation: Evaluation, name: str) -> dict[str, float]:
-  """Returns the metrics of an evaluation as 'val/<name>/...'."""
+  """Compute the metrics of an evaluation, named 'val/<name>/...'."""
   return {f"val/{name}/{key}": x for key, x in measure(evaluation).items()}
 
 
 def measure(evaluation: Evaluation) -> dict[str, float]:
-  """Returns the metrics by name: k runs over the powers of 2 up to n."""
+  """Compute the metrics of an evaluation; k takes the powers of 2 up to n."""
   correct, answers = evaluation.correct(), evaluation.answers()
   num_samples = correct.shape[1]
   num_correct = correct.sum(axis=1)
@@ -153,17 +158,17 @@ def evaluate_policy(
   prompt_buckets: Sequence[int] = (),
   prompts_per_batch: int,
 ) -> Evaluation:
-  """Samples every problem and judges the samples.
+  """Sample every problem and verify the samples.
 
   Args:
     generate: jitted (params, prompts, key) -> n samples of each prompt.
-    params: of the policy.
+    params: the policy's parameters.
     problems: Q held-out problems.
-    verify: the judge.
-    tokenizer: of the policy.
+    verify: the task's verifier.
+    tokenizer: the policy's.
     key: consumed.
-    prompt_length: the prompt's bucket.
-    prompt_buckets: smaller ones, for batches of short prompts.
+    prompt_length: P, tokens that every prompt is padded to.
+    prompt_buckets: smaller P, ascending, for batches of short prompts.
     prompts_per_batch: prompts in one call of `generate`; the last batch is
       filled up with repeats, so that shapes never change.
   """
@@ -178,9 +183,11 @@ def evaluate_policy(
     batch = dataclasses.replace(batch, ids=rows.astype(np.int32))
     batch = shortest(batch, prompt_buckets)
     rollout = generate(params, batch, key)
-    asked = problems[start : start + prompts_per_batch]
-    found, sums = _judged(rollout, asked, prompts_per_batch, verify, tokenizer)
-    for row in found:
+    batch_problems = problems[start : start + prompts_per_batch]
+    samples, sums = _verify_batch(
+      rollout, batch_problems, prompts_per_batch, verify, tokenizer
+    )
+    for row in samples:
       texts.append([text for text, _ in row])
       verdicts.append([Verdict(*verdict) for _, verdict in row])
     totals = totals + sums
@@ -195,46 +202,46 @@ def evaluate_policy(
   )
 
 
-def _judged(
+def _verify_batch(
   rollout: Rollout,
-  asked: Sequence[Problem],
+  problems: Sequence[Problem],
   num_prompts: int,
   verify: Verifier,
   tokenizer: Tokenizer,
 ) -> tuple[list[list[tuple[str, Verdict]]], np.ndarray]:
-  """Judges the responses to the first prompts of a batch.
+  """Verify the responses to the first prompts of a batch.
 
-  Each process judges those of its own prompts, and all get what they found.
+  Each process verifies the responses to its own prompts. Then every process
+  gets all results.
 
   Args:
-    rollout: the batch's, on the device.
-    asked: the problems of its first prompts; the others fill it up.
-    num_prompts: of the batch.
-    verify: the judge.
-    tokenizer: of the policy.
+    rollout: of the batch, on the device.
+    problems: of the first prompts; the batch's other prompts only fill it.
+    num_prompts: prompts of the batch.
+    verify: the task's verifier.
+    tokenizer: the policy's.
 
   Returns:
-    For each problem the text and verdict of its responses; and sums over all
-    responses: tokens, entropy in nats, truncated ones.
+    For each problem, the text and verdict of each response. And three sums over
+    all responses: tokens, entropy in nats, number of truncated responses.
   """
   share = hosts.share(rollout.tokens, num_prompts)
-  real = lambda numbers: numbers[numbers < len(asked)]
-  mine = real(share.mine)
+  without_fillers = lambda numbers: numbers[numbers < len(problems)]
+  mine = without_fillers(share.mine)
   own = hosts.own_rows(rollout, mine, num_prompts)
-  written = decode_responses(own, tokenizer)
-  verdicts = judge([asked[i] for i in mine], written, verify)
-  texts, sampled = (
-    iter(written),
-    (own.response_mask, own.entropy, own.truncated),
-  )
-  said = hosts.gather_json(
+  own_texts = decode_responses(own, tokenizer)
+  verdicts = verify_responses([problems[i] for i in mine], own_texts, verify)
+  texts = iter(own_texts)
+  summed = (own.response_mask, own.entropy, own.truncated)
+  parts = hosts.gather_json(
     {
       "rows": [[(next(texts), verdict) for verdict in row] for row in verdicts],
-      "sums": [float(x.sum()) for x in sampled],
+      "sums": [float(x.sum()) for x in summed],
     }
   )
-  found: list[Any] = [None] * len(asked)
-  for process, part in enumerate(said):
-    for i, row in zip(real(share.of(process)), part["rows"], strict=True):
-      found[i] = row
-  return found, np.sum([part["sums"] for part in said], axis=0)
+  samples: list[Any] = [None] * len(problems)
+  for process, part in enumerate(parts):
+    numbers = without_fillers(share.of(process))
+    for i, row in zip(numbers, part["rows"], strict=True):
+      samples[i] = row
+  return samples, np.sum([part["sums"] for part in parts], axis=0)

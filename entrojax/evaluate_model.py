@@ -33,7 +33,12 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
 from entrojax.assembly.check_settings import check_evaluation, check_kind
-from entrojax.assembly.data import Spec, load_problems, parse_spec
+from entrojax.assembly.data import (
+  Spec,
+  load_problems,
+  make_template,
+  parse_spec,
+)
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.run import build_evaluation
 from entrojax.data.prompt_stream import encode_prompts
@@ -91,7 +96,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
-  None,
+  "",
   "the folder to write, which must be empty or missing",
   flag_values=FLAGS,
 )
@@ -149,12 +154,13 @@ def evaluate_model(
       raise ValueError(
         f"{output} holds something: choose another output folder"
       )
-    tokenizer = load(_check_model_folder(config.model.path))
+    folder = _check_model_folder(config.model.path)
+    tokenizer, template = load(folder), make_template(config, folder)
     splits = [
-      _read_split(config, label, tokenizer)
+      _read_split(config, label, tokenizer, template)
       for label in _default_labels(config, labels)
     ]
-    generate, params = build_evaluation(config, tokenizer)
+    generate, params = build_evaluation(config, folder, tokenizer)
   if hosts.is_first():
     output.mkdir(parents=True, exist_ok=True)
   results: dict[str, Any] = {}
@@ -297,7 +303,12 @@ def _check_model_folder(path: str) -> Path:
   return folder
 
 
-def _read_split(config: Config, label: str, tokenizer: Tokenizer) -> TaskSplit:
+def _read_split(
+  config: Config,
+  label: str,
+  tokenizer: Tokenizer,
+  template: Callable[[str], str],
+) -> TaskSplit:
   """Read a split of a task.
 
   Raises:
@@ -307,7 +318,7 @@ def _read_split(config: Config, label: str, tokenizer: Tokenizer) -> TaskSplit:
   spec = parse_task(label, config)
   try:
     task = make_task(spec.task, spec.data_dir, spec.difficulty)
-    problems = load_problems(config, task, spec.split)
+    problems = load_problems(task, spec.split, template)
     if not len(problems):
       raise ValueError(f"split={spec.split!r} holds no problem")
     encode_prompts(problems, tokenizer, config.rollout.prompt_length)

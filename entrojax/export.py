@@ -23,7 +23,7 @@ from entrojax.system.workdir import CONFIG_FILE
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "the model folder to write", flag_values=FLAGS
+  "output", "", "the model folder to write", flag_values=FLAGS
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype",

@@ -6,7 +6,6 @@
 
 from pathlib import Path
 import re
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -27,7 +26,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir",
-  None,
+  "",
   "the run directory; created if missing",
   flag_values=FLAGS,
 )
@@ -41,8 +40,8 @@ _RESUME = flags.DEFINE_bool(
 _PROFILE = flags.DEFINE_string(
   "profile",
   None,
-  "N:M records an XProf trace into the run directory, from the end of rollout "
-  "step N to the end of rollout step M",
+  "FIRST:LAST records an XProf trace of these rollout steps into the run "
+  "directory; steps count from 1, and both are included",
   flag_values=FLAGS,
 )
 define_process_flags(FLAGS)
@@ -68,10 +67,8 @@ def main() -> int:
   config, workdir = _CONFIG.value, Path(_WORKDIR.value)
   check_kind(config)
   check_overrides(config, config_flags.get_override_values(FLAGS["config"]))
-  options: dict[str, Any] = {}
-  if _PROFILE.value is not None:
-    options["profile"] = parse_profile(_PROFILE.value, config.num_rollout_steps)
-  saved = train(config, workdir, resume=_RESUME.value, **options)
+  profile = None if _PROFILE.value is None else parse_profile(_PROFILE.value)
+  saved = train(config, workdir, resume=_RESUME.value, profile=profile)
   if saved is not None:
     print(f"Interrupted. Saved {saved}. Run the same command again to resume.")
     return EXIT_INTERRUPTED
@@ -80,34 +77,23 @@ def main() -> int:
   return 0
 
 
-def parse_profile(text: str, num_rollout_steps: int) -> tuple[int, int]:
-  """Parse --profile.
-
-  Args:
-    text: "N:M".
-    num_rollout_steps: the length of the run.
-
-  Returns:
-    (N, M): the number of rollout steps that are done when the trace begins,
-    and when it ends.
+def parse_profile(text: str) -> tuple[int, int]:
+  """Parse --profile: the first and the last rollout step to record.
 
   Raises:
-    ValueError: the text has another form, or not 0 <= N < M <=
-      num_rollout_steps.
+    ValueError: the text is not FIRST:LAST with 1 <= FIRST <= LAST.
   """
   match = re.fullmatch(r"(\d+):(\d+)", text)
   if match is None:
     raise ValueError(
-      f"--profile={text} is not of the form N:M, two numbers of rollout steps "
-      "such as 10:13"
+      f"--profile={text} is not of the form FIRST:LAST, two numbers of rollout "
+      "steps such as 10:12"
     )
   first, last = map(int, match.groups())
-  if first >= last:
-    raise ValueError(f"--profile={text}: N must be below M, as in 10:13")
-  if last > num_rollout_steps:
+  if not 1 <= first <= last:
     raise ValueError(
-      f"--profile={text}: the run ends after num_rollout_steps = "
-      f"{num_rollout_steps}"
+      f"--profile={text} needs 1 <= FIRST <= LAST: rollout steps count from 1, "
+      "and both are recorded"
     )
   return first, last
 

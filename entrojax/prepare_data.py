@@ -30,7 +30,7 @@ Say = Callable[[str], None]  # prints a line for the user
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
   "output",
-  None,
+  "",
   "the folder of the data set, which must not exist; its last part is the "
   "name of the data set",
   flag_values=FLAGS,

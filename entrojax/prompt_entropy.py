@@ -31,7 +31,7 @@ from entrojax.assembly.run import build
 from entrojax.data import prompt_table
 from entrojax.data.prompt_stream import encode_prompts
 from entrojax.entropy.semantic import semantic_entropy
-from entrojax.rollout_step import judge_rollout
+from entrojax.rollout_step import verify_rollout
 from entrojax.system.command_line import command
 from entrojax.types import Rollout
 
@@ -45,7 +45,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "the table to write, a JSONL file", flag_values=FLAGS
+  "output", "", "the table to write, a JSONL file", flag_values=FLAGS
 )
 _SAMPLES = flags.DEFINE_integer(
   "samples", 8, "the number of answers to each prompt", flag_values=FLAGS
@@ -88,7 +88,7 @@ def write_table(
   entropy_of(nothing, np.zeros(nothing.shape, np.float32))
   run = build(config)
   data = run.data._replace(cluster=make_clusterer(config, run.data.task))
-  problems = load_problems(config, data.task, config.task.train_split)
+  problems = load_problems(data.task, config.task.train_split, data.template)
   prompts = encode_prompts(
     problems, data.tokenizer, config.rollout.prompt_length
   )
@@ -110,7 +110,7 @@ def write_table(
     rollout = jax.device_get(
       run.functions.generate(run.state.params, batch, key)
     )
-    responses = judge_rollout(data, rollout, [problems[r] for r in rows], 0)
+    responses = verify_rollout(data, rollout, [problems[r] for r in rows], 0)
     columns = {
       "row": ids,
       "semantic_entropy": entropy_of(responses.clusters, responses.log_probs),

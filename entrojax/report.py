@@ -36,7 +36,7 @@ _TITLE_DEFAULT = "Entropy report"
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "the HTML file to write", flag_values=FLAGS
+  "output", "", "the HTML file to write", flag_values=FLAGS
 )
 _TITLE = flags.DEFINE_string(
   "title", _TITLE_DEFAULT, "the title of the page", flag_values=FLAGS

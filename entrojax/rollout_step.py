@@ -1,7 +1,8 @@
-"""A rollout step: prompts, rollout, text, verdicts, advantages, update.
+"""One rollout step: prompts, rollout, text, verdicts, advantages, update.
 
-Responses are sampled from the policy, or taken from a file. The update still
-runs when a step returns; `finished` waits for it.
+Responses are sampled from the policy, or taken from a file of recorded
+rollouts. A step returns while its update still runs on the device.
+`wait_for_update` waits for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,23 +11,26 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.assembly.data import Data
 from entrojax.assembly.run import Run
 from entrojax.metrics import finalize
-from entrojax.rollouts.dynamic_sampling import Sampled, left_padded, refill
-from entrojax.rollouts.recorded import Recorded
+from entrojax.rollouts.dynamic_sampling import (
+  RolloutBatch,
+  pad_prompts,
+  sample_until_filled,
+)
+from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.rewards import (
   decode_responses,
   gather_responses,
   group_responses,
-  judge,
   reward_metrics,
+  verify_responses,
 )
 from entrojax.system import hosts
-from entrojax.system.sharding import by_row
+from entrojax.system.sharding import by_row, replicated
 from entrojax.types import (
   Array,
   Mean,
@@ -39,178 +43,186 @@ from entrojax.types import (
 from entrojax.update.train_step import make_batch
 
 
-class Standing(NamedTuple):
+class Position(NamedTuple):
   """Where a run stands between two rollout steps."""
 
   state: TrainState
-  ref_params: Params | None  # of the reference model
+  ref_params: Params | None  # the reference model's; None: no reference
   key: Array  # the root key; step i uses fold_in(key, i)
-  rollout_step: int  # rollout batches done
-  step: int  # optimizer steps done
-  tokens: int  # tokens sampled
+  rollout_step: int  # rollout batches so far
+  step: int  # optimizer steps so far
+  tokens: int  # tokens sampled so far
 
 
 class StepRecord(NamedTuple):
-  """The numbers of a rollout step, its update still running."""
+  """The metrics of a rollout step whose update may still be running."""
 
-  standing: Standing
-  optimizer_step: int  # as the learning rate counts them
-  metrics: Mapping[str, Mean]  # on the device
-  host: dict[str, Any]
-  started: float  # time.perf_counter at its start
+  position: Position  # after the step
+  optimizer_step: int  # the schedule's count at the step's last update
+  metrics: Mapping[str, Mean]  # of the update, on the device
+  host: dict[str, Any]  # metrics computed on the host
+  started: float  # time.perf_counter at the start of the step
 
 
-class Drawn(NamedTuple):
-  """The batch of a rollout step, before its advantages."""
+class StepBatch(NamedTuple):
+  """The batch of a rollout step before its advantages."""
 
   rollout: Rollout  # on the device
   responses: Responses  # of the batch, on the host
-  everything: Responses  # all that were judged for it
-  numbers: dict[str, Any]
-  step_ok: Array | None = None  # f32[B, T], as of a Batch
+  all_responses: Responses  # all that were verified for it, on the host
+  metrics: dict[str, Any]
+  step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
 
 
-def start_step(
-  config: Config, run: Run, standing: Standing
-) -> tuple[Standing, StepRecord]:
-  """Samples, judges and starts the update."""
+def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
+  """Sample and verify a batch, and start its update.
+
+  Args:
+    run: the run.
+    position: before the step; its state is donated.
+
+  Returns:
+    The position after the step, and the step's record.
+  """
   started = time.perf_counter()
   stages = run.data.stages
-  if stages.restarts(standing.rollout_step):
-    standing = _restarted(run, standing)
-  generate_key, update_key = jax.random.split(
-    jax.random.fold_in(standing.key, standing.rollout_step)
-  )
+  if stages.restarts(position.rollout_step):
+    position = _start_stage(run, position)
+  step_key = fold_in(run, position.key, position.rollout_step)
+  generate_key, update_key = _split(step_key)
   if run.recorded is None:
-    drawn = _sampled(config, run, standing, generate_key)
+    batch = _sample_batch(run, position, generate_key)
   else:
-    drawn = _replayed(config, run, run.recorded, standing)
-  responses = jax.device_get(run.functions.advantage(drawn.responses))
+    batch = _replay_batch(run, run.recorded, position)
+  responses = jax.device_get(run.functions.advantage(batch.responses))
   learned = Responses(
     responses.rewards, advantages=responses.advantages, keep=responses.keep
   )
   learned = hosts.place(learned, by_row(run.mesh))
   state, metrics = run.functions.update(
-    standing.state,
-    standing.ref_params,
-    make_batch(drawn.rollout, learned, drawn.step_ok),
+    position.state,
+    position.ref_params,
+    make_batch(batch.rollout, learned, batch.step_ok),
     update_key,
   )
-  numbers = drawn.numbers | reward_metrics(drawn.everything, responses)
-  of_stage = standing.rollout_step - stages.first_step(standing.rollout_step)
-  updates = config.training.updates_per_rollout
-  standing = standing._replace(
-    state=state,
-    rollout_step=standing.rollout_step + 1,
-    step=standing.step + updates,
-    tokens=standing.tokens + int(numbers["rollout/tokens"]),
+  host = batch.metrics | reward_metrics(batch.all_responses, responses)
+  steps_of_stage = position.rollout_step - stages.first_step(
+    position.rollout_step
   )
-  last = (of_stage + 1) * updates - 1
-  return standing, StepRecord(standing, last, metrics, numbers, started)
+  updates = run.settings.updates_per_rollout
+  position = position._replace(
+    state=state,
+    rollout_step=position.rollout_step + 1,
+    step=position.step + updates,
+    tokens=position.tokens + int(host["rollout/tokens"]),
+  )
+  last_update = (steps_of_stage + 1) * updates - 1
+  return position, StepRecord(position, last_update, metrics, host, started)
 
 
-def _sampled(
-  config: Config, run: Run, standing: Standing, generate_key: Array
-) -> Drawn:
-  """Samples a batch from the policy and judges it."""
-  stages = run.data.stages
+def _sample_batch(
+  run: Run, position: Position, generate_key: Array
+) -> StepBatch:
+  """Sample a batch from the policy and verify it."""
+  stages, settings = run.data.stages, run.settings.rollout
   seconds = {"gen": 0.0, "verify": 0.0}
 
-  def sample(key: Array) -> Sampled:
-    """Takes the next prompts; each process judges what is on its devices."""
+  def sample(key: Array) -> RolloutBatch:
+    """Sample the next prompts; each process verifies what its devices hold."""
     begun = time.perf_counter()
-    prompts, problems = next(stages.stream(standing.rollout_step))
-    rollout = run.functions.generate(standing.state.params, prompts, key)
+    prompts, problems = next(stages.stream(position.rollout_step))
+    rollout = run.functions.generate(position.state.params, prompts, key)
     share = hosts.share(rollout.tokens, len(problems))
     own = hosts.own_rows(rollout, share.held, len(problems))
     generated = time.perf_counter()
-    responses = judge_rollout(
-      run.data, own, [problems[i] for i in share.held], standing.rollout_step
+    own_problems = [problems[i] for i in share.held]
+    responses = gather_responses(
+      verify_rollout(run.data, own, own_problems, position.rollout_step), share
     )
-    responses = gather_responses(responses, share)
     seconds["gen"] += generated - begun
     seconds["verify"] += time.perf_counter() - generated
-    return Sampled(rollout, responses)
+    return RolloutBatch(rollout, responses)
 
-  numbers: dict[str, Any] = {}
-  settings = dict(config.dynamic_sampling)
-  if settings.pop("enabled"):
+  def sample_number(i: int) -> RolloutBatch:
+    """Sample batch number i of a step with dynamic sampling."""
+    rollout, responses = sample(fold_in(run, generate_key, i))
+    pad_id = run.data.tokenizer.pad_id
+    rollout = pad_prompts(rollout, settings.prompt_length, pad_id)
+    return RolloutBatch(rollout, responses)
 
-    def one_of_many(i: int) -> Sampled:
-      rollout, responses = sample(jax.random.fold_in(generate_key, i))
-      length, pad_id = config.rollout.prompt_length, run.data.tokenizer.pad_id
-      return Sampled(left_padded(rollout, length, pad_id), responses)
-
-    batch, everything, numbers = refill(
-      one_of_many,
-      config.rollout.num_prompts,
-      **settings,
-    )
-  else:
+  metrics: dict[str, Any] = {}
+  if settings.dynamic_sampling is None:
     batch = sample(generate_key)
-    everything = batch.responses
-  numbers |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
+    all_responses = batch.responses
+  else:
+    batch, all_responses, metrics = sample_until_filled(
+      sample_number,
+      settings.num_prompts,
+      max_batches=settings.dynamic_sampling.max_batches,
+      on_exhausted=settings.dynamic_sampling.on_exhausted,
+    )
+  metrics |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
   if len(stages.streams) > 1:
-    numbers["curriculum/stage"] = stages.number(standing.rollout_step) + 1
-  return Drawn(batch.rollout, batch.responses, everything, numbers)
+    metrics["curriculum/stage"] = stages.number(position.rollout_step) + 1
+  return StepBatch(batch.rollout, batch.responses, all_responses, metrics)
 
 
-def _replayed(
-  config: Config, run: Run, recorded: Recorded, standing: Standing
-) -> Drawn:
-  """Takes the next batch of recorded rollouts."""
+def _replay_batch(
+  run: Run, recorded: RecordedRollouts, position: Position
+) -> StepBatch:
+  """Take the next batch of recorded rollouts."""
   begun = time.perf_counter()
-  prompts, _ = next(run.data.stages.stream(standing.rollout_step))
+  prompts, _ = next(run.data.stages.stream(position.rollout_step))
   number = len(recorded.problems)
   groups = np.asarray(prompts.ids) % number
   rollout = recorded.rollout(groups)
-  responses = recorded.judged(
+  responses = recorded.group_responses(
     rollout,
     groups,
-    rollout_step=standing.rollout_step,
+    rollout_step=position.rollout_step,
     cluster=run.data.cluster,
   )
   step_ok = recorded.steps_ok(groups)
-  on_device = hosts.place((rollout, step_ok), by_row(run.mesh))
-  taken = (standing.rollout_step + 1) * config.rollout.num_prompts
-  numbers = {
-    "offline/epochs": taken / number,
+  rollout, step_ok = hosts.place((rollout, step_ok), by_row(run.mesh))
+  used = (position.rollout_step + 1) * run.settings.rollout.num_prompts
+  metrics = {
+    "offline/epochs": used / number,
     "timing_s/gen": time.perf_counter() - begun,
     "timing_s/verify": 0.0,
   }
-  return Drawn(on_device[0], responses, responses, numbers, on_device[1])
+  return StepBatch(rollout, responses, responses, metrics, step_ok)
 
 
-def _restarted(run: Run, standing: Standing) -> Standing:
-  """Begins a stage: its reference is the policy, its optimizer is fresh."""
+def _start_stage(run: Run, position: Position) -> Position:
+  """Start a curriculum stage: a fresh optimizer, the policy as reference."""
   ref_params = None
-  if run.ref_params is not None:  # a copy: updates take the policy's own
-    ref_params = jax.tree.map(jnp.copy, standing.state.params)
-  return standing._replace(
-    state=run.functions.restart(standing.state), ref_params=ref_params
+  if run.ref_params is not None:  # a copy: updates donate the policy's own
+    ref_params = jax.tree.map(jnp.copy, position.state.params)
+  return position._replace(
+    state=run.functions.restart(position.state), ref_params=ref_params
   )
 
 
-def judge_rollout(
+def verify_rollout(
   data: Data, rollout: Rollout, problems: Sequence[Problem], rollout_step: int
 ) -> Responses:
-  """Returns what the verifier and the advantage rules see of a rollout.
+  """Verify a rollout and collect what advantage rules may read.
 
   Args:
-    data: of the run.
-    rollout: on the host.
-    problems: Q, whose groups are neighbours in the rollout.
+    data: has the tokenizer, the verifier and the clusters.
+    rollout: B = Q * G rows, on the host.
+    problems: Q problems, in the order of the rollout's groups.
     rollout_step: rollout batches before this one.
   """
   texts = decode_responses(rollout, data.tokenizer)
-  verdicts = judge(problems, texts, data.task.verify)
+  verdicts = verify_responses(problems, texts, data.task.verify)
   return group_responses(
     rollout, verdicts, rollout_step=rollout_step, cluster=data.cluster
   )
 
 
-def finished(record: StepRecord) -> StepRecord:
-  """Waits for the update and adds its time."""
+def wait_for_update(record: StepRecord) -> StepRecord:
+  """Wait for a step's update and add the step's times."""
   jax.block_until_ready(record.metrics)
   taken = time.perf_counter() - record.started
   earlier = record.host["timing_s/gen"] + record.host["timing_s/verify"]
@@ -224,17 +236,33 @@ def finished(record: StepRecord) -> StepRecord:
   )
 
 
-def numbers_of(run: Run, record: StepRecord) -> dict[str, Any]:
-  """Returns everything that is written of a rollout step."""
-  learning_rate = run.functions.learning_rate(record.optimizer_step)
-  numbers = finalize(record.metrics)
-  if not np.isfinite(numbers["actor/grad_norm"]):
+def step_metrics(run: Run, record: StepRecord) -> dict[str, Any]:
+  """Return all metrics of a rollout step, by name.
+
+  Raises:
+    ValueError: the gradient is not finite.
+  """
+  metrics = finalize(record.metrics)
+  if not np.isfinite(metrics["actor/grad_norm"]):
     raise ValueError(
-      f"rollout step {record.standing.rollout_step}: actor/grad_norm is "
-      f"{numbers['actor/grad_norm']}; the run ends here, unsaved"
+      f"rollout step {record.position.rollout_step}: actor/grad_norm is "
+      f"{metrics['actor/grad_norm']}; the run ends here, unsaved"
     )
-  return {
-    **numbers,
-    **record.host,
-    "actor/lr": float(learning_rate),
-  }
+  # optax computes a schedule with scalars that it places itself
+  with jax.transfer_guard("allow"):
+    learning_rate = float(run.functions.learning_rate(record.optimizer_step))
+  return {**metrics, **record.host, "actor/lr": learning_rate}
+
+
+def fold_in(run: Run, key: Array, number: int) -> Array:
+  """Fold a number into a key on the run's mesh."""
+  return _fold_in(key, hosts.place(np.uint32(number), replicated(run.mesh)))
+
+
+_fold_in = jax.jit(jax.random.fold_in)
+
+
+@jax.jit
+def _split(key: Array) -> tuple[Array, Array]:
+  first, second = jax.random.split(key)
+  return first, second

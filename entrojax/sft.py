@@ -86,7 +86,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
-  None,
+  "",
   "the model folder to write; created if missing",
   flag_values=FLAGS,
 )
@@ -188,9 +188,10 @@ def build_sft(config: Config) -> Parts:
     mesh = make_mesh(config.mesh)
     check_sft_rows(config, num_row_shards(mesh))
     optimizer, schedule = make_scheduled_optimizer(config.optimizer, controller)
-    words = tokenizer.load(model_folder(config.model.path))
-    stream = read_stream(config, words)
-    _, policy, params = load_policy(config, words, mesh)
+    folder = model_folder(config.model.path)
+    words = tokenizer.load(folder)
+    stream = read_stream(config, folder, words)
+    _, policy, params = load_policy(config, folder, words, mesh)
   state, shardings = first_state(mesh, params, optimizer)
 
   def make_sft_update(model):

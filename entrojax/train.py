@@ -1,10 +1,11 @@
-"""The train loop: rollout steps, evaluations, checkpoints, and what is written.
+"""The train loop: rollout steps, evaluations, checkpoints and their reports.
 
-The numbers of a step are written while the next update runs.
+The metrics of a step are written while the next step's update runs.
 """
 
 from collections.abc import Callable, Mapping
 import contextlib
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,25 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.assembly.check_settings import check
-from entrojax.assembly.run import Run, build
-from entrojax.collect import collect_with_progress as report
+from entrojax.assembly.offline import find_rollouts
+from entrojax.assembly.run import Run, build_checked
 from entrojax.evaluate import EVALUATION_KEY, evaluate_policy, summarize
 from entrojax.reporting.inert_controls import Effects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import open_writer
 from entrojax.rollout_step import (
-  Standing,
+  Position,
   StepRecord,
-  finished,
-  numbers_of,
+  fold_in,
   start_step,
+  step_metrics,
+  wait_for_update,
 )
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.interrupt import Interruption
+from entrojax.system.profiling import Profile, check_profile
 from entrojax.system.sharding import replicated
 from entrojax.system.workdir import (
   ROLLOUTS_FILE,
@@ -40,20 +43,29 @@ from entrojax.system.workdir import (
   write_config,
 )
 
+PROFILE_FOLDER = "profile"
 _MISMATCH = "rollout/log_prob_diff_max"
 
-# writes metrics by name
-Write = Callable[[Mapping[str, Any], Standing], None]
+# writes metrics by name, at a position of the run
+Write = Callable[[Mapping[str, Any], Position], None]
 
 
-def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
-  """Runs a config in a work directory.
+def train(
+  config: Config,
+  workdir: Path,
+  *,
+  resume: bool = True,
+  profile: tuple[int, int] | None = None,
+) -> Path | None:
+  """Train as a config says, in a run directory.
 
   Args:
-    config: the run's settings.
-    workdir: the run directory, made if absent.
-    resume: go on from the directory's newest checkpoint if it has one; if
+    config: the settings.
+    workdir: the run directory, created if it does not exist.
+    resume: whether to resume from the newest checkpoint of the directory; if
       false, a directory that holds a run is refused.
+    profile: (first, last) rollout step, counted from 1, to record in an XProf
+      trace in the directory's folder `profile`; None: record no trace.
 
   Returns:
     The checkpoint, if the run was interrupted; None if it is complete.
@@ -61,102 +73,148 @@ def train(config: Config, workdir: Path, *, resume: bool = True) -> Path | None:
   Raises:
     ValueError: a setting, a file or the directory cannot be used.
   """
+  settings = config.to_dict()
   with contextlib.ExitStack() as stack:
-    check_processes(config=config.to_dict(), workdir=str(workdir))
+    check_processes(config=settings, workdir=str(workdir))
     with hosts.together():
+      check(config)
+      check_profile(profile, config.num_rollout_steps)
       if hosts.is_first():
         stack.enter_context(hold_workdir(workdir))
-      rollouts = _rollouts(config, workdir)
-    run = build(config, rollouts)
+      report = functools.partial(print, flush=True)
+      rollouts = find_rollouts(config, workdir / ROLLOUTS_FILE, report)
+    run = build_checked(config, rollouts)
     interruption = stack.enter_context(Interruption())
     checkpoints = Checkpoints(
-      workdir / "checkpoints", keep=config.checkpoint.keep
+      workdir / "checkpoints", keep=run.settings.checkpoint.keep
     )
     stack.enter_context(contextlib.closing(checkpoints))
     fresh = checkpoints.latest() is None
     with hosts.together():
       if hosts.is_first():
-        write_config(workdir, config.to_dict(), saved=not fresh, resume=resume)
-    standing = _standing(config, run, checkpoints)
+        write_config(workdir, settings, saved=not fresh, resume=resume)
+    position = _first_position(run, checkpoints)
     write: Write = lambda metrics, at: None
     with hosts.together():
       if hosts.is_first():
-        write = _writer(config, workdir, run, standing, stack, fresh=fresh)
+        write = _open_reports(run, workdir, settings, position, stack, fresh)
+    trace = stack.enter_context(
+      Profile(workdir / PROFILE_FOLDER, profile if hosts.is_first() else None)
+    )
 
-    def save(at: Standing) -> Path:
-      stream = run.data.stages.stream(at.rollout_step)
-      return checkpoints.save(
-        at.rollout_step,
-        at.state,
-        at.key,
-        {"data": stream.state(), "step": at.step, "tokens": at.tokens},
-        at.ref_params if _has_own_reference(run, at.rollout_step) else None,
-      )
+    def save(at: Position) -> Path:
+      return _save(run, checkpoints, at)
 
-    def evaluate(at: Standing) -> None:
-      numbers, samples = _evaluate(config, run, at)
+    def evaluate(at: Position) -> None:
+      metrics, samples = _evaluate(run, at)
       if hosts.is_first():
         append_samples(workdir, samples)
-      write(numbers, at)
+      write(metrics, at)
 
     if fresh:
-      evaluate(standing)
-    return _loop(config, run, standing, write, evaluate, save, interruption)
+      evaluate(position)
+    return _loop(run, position, write, evaluate, save, interruption, trace)
 
 
-def _writer(
-  config: Config,
-  workdir: Path,
+def _loop(
   run: Run,
-  standing: Standing,
+  position: Position,
+  write: Write,
+  evaluate: Callable[[Position], None],
+  save: Callable[[Position], Path],
+  interruption: Interruption,
+  trace: Profile,
+) -> Path | None:
+  """Run until the last step or an interruption; see `train`."""
+  settings, last = run.settings, run.settings.num_rollout_steps
+  pending: StepRecord | None = None
+
+  def due(every: int) -> bool:
+    return bool(every) and position.rollout_step % every == 0
+
+  def stopped() -> bool:
+    return hosts.any_of(interruption.received is not None)
+
+  def write_step(record: StepRecord) -> None:
+    write(step_metrics(run, record), record.position)
+
+  while position.rollout_step < last and not stopped():
+    with trace.step(position.rollout_step + 1):
+      position, record = start_step(run, position)
+      if pending is not None:
+        write_step(pending)  # while the update runs
+      pending = wait_for_update(record)
+    ends = position.rollout_step == last
+    evaluates = ends or due(settings.evaluation.every)
+    saves = due(settings.checkpoint.every)
+    if evaluates or saves or stopped():
+      # a checkpoint must not be ahead of the lines written before it
+      write_step(pending)
+      pending = None
+    if evaluates:
+      evaluate(position)
+    if saves:
+      save(position)
+  if pending is not None:
+    write_step(pending)
+  path = save(position)
+  return path if position.rollout_step < last else None
+
+
+def _open_reports(
+  run: Run,
+  workdir: Path,
+  settings: Mapping[str, Any],
+  start: Position,
   stack: contextlib.ExitStack,
-  *,
   fresh: bool,
 ) -> Write:
-  """Opens what a run reports to, and returns what writes there.
+  """Open the logs and the progress display, and return what writes to them.
 
   Args:
-    config: of the run.
-    workdir: its directory.
     run: the run.
-    standing: where it begins or goes on.
+    workdir: its directory.
+    settings: the resolved config, nested, for W&B.
+    start: where the run starts or resumes.
     stack: closes what is opened.
-    fresh: whether it begins.
+    fresh: whether the run starts rather than resumes.
   """
+  log = run.settings.log
   writer = stack.enter_context(
     open_writer(
       workdir,
-      resumed_rollout_step=-1 if fresh else standing.rollout_step,
-      wandb_project=config.log.wandb_project or None,
-      config=config.to_dict(),
+      resumed_rollout_step=-1 if fresh else start.rollout_step,
+      wandb_project=log.wandb_project,
+      config=settings,
     )
   )
   progress = stack.enter_context(
     Progress(
-      config.num_rollout_steps,
-      first_rollout_step=standing.rollout_step,
-      every=config.log.every,
+      run.settings.num_rollout_steps,
+      first_rollout_step=start.rollout_step,
+      every=log.every,
     )
   )
-  effects = Effects((*config.advantage, *config.objective, "projection"))
-  trim_samples(workdir, None if fresh else standing.rollout_step)
+  effects = Effects(log.controls)
+  trim_samples(workdir, None if fresh else start.rollout_step)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
   law = LiveLaw(workdir)
 
-  def write(metrics: Mapping[str, Any], at: Standing) -> None:
-    if "actor/loss" in metrics:  # of a rollout step, not of an evaluation
+  def write(metrics: Mapping[str, Any], at: Position) -> None:
+    is_step = "actor/loss" in metrics  # rather than an evaluation
+    if is_step:
       metrics = {**metrics, **law.metrics(metrics)}
     writer.write(
       metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
     )
     progress.update(at.rollout_step, metrics)
-    if at.rollout_step == standing.rollout_step + 1 and _MISMATCH in metrics:
+    if at.rollout_step == start.rollout_step + 1 and _MISMATCH in metrics:
       progress.note(
         "sampler and trainer differ by at most "
-        f"{metrics[_MISMATCH]:.1e} nats a token"
+        f"{metrics[_MISMATCH]:.1e} nats per token"
       )
-    # of a rollout step that had tokens, not of an evaluation
+    # a step without tokens has no entropy, and then no control has an effect
     if np.isfinite(metrics.get("actor/entropy", np.nan)):
       for note in effects.notes(metrics):
         progress.note(note)
@@ -164,38 +222,21 @@ def _writer(
   return write
 
 
-def _rollouts(config: Config, workdir: Path) -> Path | None:
-  """Returns the file that an offline run trains on, made if it is to be."""
-  if not config.offline.enabled:
-    return None
-  if config.offline.rollouts:
-    return Path(config.offline.rollouts)
-  if jax.process_count() > 1:
-    raise ValueError(
-      "offline.rollouts is not set: several processes do not make them, "
-      "entrojax.collect does, in one"
-    )
-  check(config)  # all of it, before anything is sampled
-  path = workdir / ROLLOUTS_FILE
-  report(config, path)
-  return path
-
-
-def _standing(config: Config, run: Run, checkpoints: Checkpoints) -> Standing:
-  """Returns the start, or where the newest checkpoint stands."""
-  key = hosts.place(jax.random.key(config.seed), replicated(run.mesh))
-  ref_params = run.ref_params
+def _first_position(run: Run, checkpoints: Checkpoints) -> Position:
+  """Return the start of the run, or the position of the newest checkpoint."""
+  root_key = jax.random.key(run.settings.seed)
+  key = hosts.place(root_key, replicated(run.mesh))
   rollout_step = checkpoints.latest()
   if rollout_step is None:
-    return Standing(run.state, ref_params, key, 0, step=0, tokens=0)
-  own = _has_own_reference(run, rollout_step)
-  state, key, host, saved = checkpoints.restore(
-    run.state, key, ref_params if own else None
+    return Position(run.state, run.ref_params, key, 0, step=0, tokens=0)
+  has_own = _has_own_reference(run, rollout_step)
+  state, key, host, ref_params = checkpoints.restore(
+    run.state, key, run.ref_params if has_own else None
   )
   run.data.stages.stream(rollout_step).restore(host["data"])
-  return Standing(
+  return Position(
     state,
-    saved if own else ref_params,
+    ref_params if has_own else run.ref_params,
     key,
     rollout_step,
     host["step"],
@@ -203,76 +244,46 @@ def _standing(config: Config, run: Run, checkpoints: Checkpoints) -> Standing:
   )
 
 
+def _save(run: Run, checkpoints: Checkpoints, at: Position) -> Path:
+  """Start writing a checkpoint and return its path."""
+  stream = run.data.stages.stream(at.rollout_step)
+  host = {"data": stream.state(), "step": at.step, "tokens": at.tokens}
+  has_own = _has_own_reference(run, at.rollout_step)
+  ref_params = at.ref_params if has_own else None
+  # orbax copies arrays to the host in its own way
+  with jax.transfer_guard("allow"):
+    return checkpoints.save(at.rollout_step, at.state, at.key, host, ref_params)
+
+
 def _has_own_reference(run: Run, rollout_step: int) -> bool:
-  """Returns whether a run that stands there has a reference but the base."""
-  later = run.data.stages.number(max(rollout_step - 1, 0)) > 0
-  return later and run.ref_params is not None
-
-
-def _loop(
-  config: Config,
-  run: Run,
-  standing: Standing,
-  write: Write,
-  evaluate: Callable[[Standing], None],
-  save: Callable[[Standing], Path],
-  interruption: Interruption,
-) -> Path | None:
-  """Runs until the last step or an interruption; see `train`."""
-  last = config.num_rollout_steps
-  pending: StepRecord | None = None
-
-  def due(every: int) -> bool:
-    return bool(every) and standing.rollout_step % every == 0
-
-  def stopped() -> bool:
-    return hosts.any_of(interruption.received is not None)
-
-  while standing.rollout_step < last and not stopped():
-    standing, record = start_step(config, run, standing)
-    if pending is not None:  # while the update runs
-      write(numbers_of(run, pending), pending.standing)
-    pending = finished(record)
-    ends = standing.rollout_step == last
-    evaluates = ends or due(config.evaluation.every)
-    saves = due(config.checkpoint.every)
-    if evaluates or saves or stopped():
-      # a checkpoint must not be ahead of the lines that it continues
-      write(numbers_of(run, pending), pending.standing)
-      pending = None
-    if evaluates:
-      evaluate(standing)
-    if saves:
-      save(standing)
-  if pending is not None:
-    write(numbers_of(run, pending), pending.standing)
-  path = save(standing)
-  return path if standing.rollout_step < last else None
+  """Return whether the reference at this step is another one than the base."""
+  is_later_stage = run.data.stages.number(max(rollout_step - 1, 0)) > 0
+  return is_later_stage and run.ref_params is not None
 
 
 def _evaluate(
-  config: Config, run: Run, standing: Standing
+  run: Run, at: Position
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-  """Evaluates the policy; returns its numbers and some of its samples."""
-  settings = config.evaluation
+  """Evaluate the policy; return the metrics and some of the samples."""
+  settings, held_out = run.settings.evaluation, run.data.held_out
   evaluation = evaluate_policy(
     run.functions.evaluate,
-    standing.state.params,
-    run.data.held_out,
+    at.state.params,
+    held_out,
     run.data.task.verify,
     run.data.tokenizer,
-    jax.random.fold_in(standing.key, EVALUATION_KEY),
-    prompt_length=config.rollout.prompt_length,
-    prompt_buckets=config.rollout.prompt_buckets,
+    fold_in(run, at.key, EVALUATION_KEY),
+    prompt_length=settings.prompt_length,
+    prompt_buckets=settings.prompt_buckets,
     prompts_per_batch=settings.prompts_per_batch,
   )
   samples = []
-  for row in range(min(config.log.samples, len(run.data.held_out))):
+  for row in range(min(run.settings.log.num_samples, len(held_out))):
     verdict = evaluation.verdicts[row][0]
     samples.append(
       {
-        "rollout_step": standing.rollout_step,
-        "prompt": run.data.held_out[row].prompt,
+        "rollout_step": at.rollout_step,
+        "prompt": held_out[row].prompt,
         "response": evaluation.texts[row][0],
         "reward": verdict.reward,
         "reason": verdict.reason,

@@ -1,11 +1,19 @@
-"""Every type that crosses a file's border. Read this and you know the system.
+"""The types that more than one room uses. Read this file first.
+
+A rollout step passes them along in this order:
+
+    Prompts -> Rollout -> Responses -> Batch -> ScoredTokens -> TokenLoss
+            sampler    verifier,    rules    model           objective
 
 Shape letters: Q prompts, G responses per prompt (the group), B = Q * G rows,
 P tokens of the prompt's bucket, T tokens of the response's bucket, L = P + T,
 D hidden width, V vocabulary.
 
-Prompts are padded on the left, so that every response starts at column P and
-position t of a response array is always token P + t of its row.
+Prompts are padded on the left. Every response therefore starts at column P,
+and position t of a response array is always token P + t of its row.
+
+Masks are float32, and 1 means counted. Log-probs and entropies are float32
+and in nats.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,82 +25,84 @@ import numpy as np
 import optax
 
 Array = jax.Array | np.ndarray  # on the device | on the host
-Params = Mapping[str, Any]  # nested dict of arrays: plain data
+Params = Mapping[str, Any]  # nested dictionaries of arrays
 Metrics = Mapping[str, "Mean"]
 
 
 @dataclass_transform(frozen_default=True)
 def _pytree(cls):
-  """Makes a frozen dataclass whose fields are all leaves of a pytree."""
+  """Build a frozen dataclass whose fields are all leaves of a pytree."""
   return jax.tree_util.register_dataclass(
     dataclasses.dataclass(frozen=True)(cls)
   )
 
 
-# -- host side: text and scalars only ----------------------------------------
+# -- tasks: text and numbers on the host --------------------------------------
 
 
 class Problem(NamedTuple):
   """One row of a data set."""
 
-  prompt: str  # what the policy reads
-  answer: Mapping[str, Any]  # what the verifier needs; never shown
+  prompt: str  # the text that the policy reads
+  answer: Mapping[str, Any]  # for the verifier; the policy never sees it
 
 
 class Verdict(NamedTuple):
-  """What a verifier says of one response."""
+  """The verifier's result for one response."""
 
   reward: float  # 1.0 right, 0.0 wrong
   reason: str  # one word or phrase, for logs: 'correct', 'unparseable', ...
-  answer: str | None  # the normalised answer for maj@k; None: does not vote
+  answer: str | None  # the normalised answer for maj@k; None does not vote
 
 
-Verifier = Callable[[Problem, str], Verdict]  # never raises, never hangs
+# (problem, response) -> verdict; it never raises and never hangs
+Verifier = Callable[[Problem, str], Verdict]
 
-# (problem, steps: a response cut into pieces) -> which of them are right
+# (problem, the response cut into steps) -> whether each step is right
 StepOracle = Callable[[Problem, Sequence[str]], list[bool]]
 
 
 class Reasoning(NamedTuple):
-  """What a judge of steps reads."""
+  """A response cut into steps, with its problem: the input of a step judge."""
 
   problem: Problem
-  steps: Sequence[str]  # which joined are the response
+  steps: Sequence[str]  # their concatenation is the response
 
 
-# responses -> of each step of each, whether it is right. Never raises for what
-# a response says
+# responses -> for each response, whether each of its steps is right; it never
+# raises because of a response's text
 StepJudge = Callable[[Sequence[Reasoning]], list[list[bool]]]
 
 
-# the distinct right responses to a problem that a learner may be shown: all
-# that there are where they can be listed, else one; () where none is known
+# (problem) -> distinct right responses that a learner may be shown: all of them
+# where they can be listed, otherwise one; () if no right response is known
 Solutions = Callable[[Problem], Sequence[str]]
 
 
 class Family(NamedTuple):
-  """Problems of one kind, at levels of difficulty, and their verifier."""
+  """A kind of problem at several levels of difficulty, with its verifier."""
 
   name: str
   levels: Sequence[Mapping[str, int]]  # arguments of `problems`, easiest first
   problems: Callable[..., Iterable[Problem]]  # (**level) -> distinct prompts
   verify: Verifier
-  characters: str  # all that prompts and right responses contain
-  # whether two normalised answers mean the same; None: if they are equal
+  characters: str  # every character of the prompts and of right responses
+  # whether two normalised answers mean the same; None: only if they are equal
   equivalent: Callable[[str, str], bool] | None = None
-  judge_steps: StepOracle | None = None  # None: it knows right answers alone
+  judge_steps: StepOracle | None = None  # None: steps cannot be judged
   solutions: Solutions = lambda problem: (problem.answer["solution"],)
 
 
 class Task(NamedTuple):
-  """A source of problems and the verifier that judges responses to them."""
+  """A source of problems, and the verifier for responses to them."""
 
   name: str
   load: Callable[[str], Any]  # split -> sequence of Problem (len, [i])
   verify: Verifier
-  equivalent: Callable[[str, str], bool] | None = None  # as of a Family
-  judge_steps: StepOracle | None = None  # likewise
-  solutions: Solutions | None = None  # None: it knows no right response
+  # whether two normalised answers mean the same; None: only if they are equal
+  equivalent: Callable[[str, str], bool] | None = None
+  judge_steps: StepOracle | None = None  # None: steps cannot be judged
+  solutions: Solutions | None = None  # None: no right response is known
 
 
 # -- models -------------------------------------------------------------------
@@ -100,7 +110,7 @@ class Task(NamedTuple):
 
 @_pytree
 class Cache:
-  """Keys and values of the tokens that a model has read."""
+  """The keys and values of the tokens that a model has read: S slots a row."""
 
   layers: Any  # per layer: keys f[B, K, head, S] and values f[B, K, S, head]
   positions: Array  # i32[B, S], -1 = an empty or padded slot
@@ -108,11 +118,12 @@ class Cache:
 
 
 class Apply(Protocol):
-  """Runs a model on tokens i32[B, L] at positions i32[B, L].
+  """Run a model on tokens i32[B, L] at positions i32[B, L].
 
-  Returns hidden f[B, L, D] and, if there was a cache, the cache that has read
-  the tokens as well. With in_place, which must not be differentiated, no second
-  cache is made where the compiler can write into the first.
+  It returns the hidden states f[B, L, D]. Called with a cache, it also returns
+  the cache that holds these tokens too; otherwise the second result is None.
+  With in_place=True the compiler may write into the cache that was passed
+  instead of making a second one. Do not differentiate such a call.
   """
 
   @overload
@@ -142,73 +153,74 @@ class Model(NamedTuple):
   """A language model as functions of plain parameters.
 
   A position below 0 marks padding: no token attends to it. A position of 0
-  begins an example: no token attends to what stands before its own.
+  begins an example: its tokens do not attend to anything before it in the row.
   """
 
   init: Callable[..., Params]  # (key) -> params
   apply: Apply
   # (params, prompts i32[Q, P], their positions, responses i32[Q * G, T], their
-  # positions) -> hidden of both; each response follows its prompt, read once
+  # positions) -> hidden states of the prompts and of the responses; each prompt
+  # is read once, and its G responses continue from it
   apply_branches: Callable[..., tuple[Array, Array]]
-  unembedding: Callable[
-    [Params], Array
-  ]  # the table f[V, D]: logits = hidden @ its transpose
-  init_cache: Callable[..., Cache]  # (batch_size, length) -> empty Cache
-  share_cache: Callable[..., Cache]  # (cache, times) -> each row, times over
-  # (cache of S rows, prompts' cache, i32[N, s], bool[N, s]) -> the cache, whose
-  # marked rows have read the prompt of that number among the device's, no more
+  # (params) -> the table f[V, D]: logits = hidden @ its transpose
+  unembedding: Callable[[Params], Array]
+  init_cache: Callable[..., Cache]  # (batch_size, length) -> empty cache
+  share_cache: Callable[..., Cache]  # (cache, times) -> every row repeated
+  # (cache of S rows, cache of the prompts, numbers i32[N, s], marks bool[N, s])
+  # -> the cache in which each marked row holds one prompt and nothing else;
+  # N devices have s = S / N rows each, and numbers count a device's own prompts
   refill_cache: Callable[..., Cache]
-  # (params) -> the same, as apply reads them fastest time after time
+  # (params) -> params in the layout that repeated decoding steps read fastest
   for_decoding: Callable[[Params], Params] = lambda params: params
 
 
-# -- the journey of a batch ---------------------------------------------------
+# -- a rollout step: from prompts to a batch ----------------------------------
 
 
 @_pytree
 class Prompts:
-  """Q prompts on the device; their answers stay on the host."""
+  """Q prompts as tokens. Their answers stay on the host."""
 
   tokens: Array  # i32[Q, P], left-padded
   mask: Array  # f32[Q, P], 1 = a token of the prompt
-  ids: Array  # i32[Q], distinct; they seed the samples of a prompt
+  ids: Array  # i32[Q], distinct; they seed the samples of each prompt
 
 
 @_pytree
 class Rollout:
-  """What the sampler did; rows of one prompt are neighbours."""
+  """The sampled responses. Rows of one prompt are neighbours."""
 
-  tokens: Array  # i32[B, L], prompt then response, 'pad' after the end
+  tokens: Array  # i32[B, L], prompt, response, then pad tokens
   positions: Array  # i32[B, L], -1 = padding
-  response_mask: Array  # f32[B, T], 1 = sampled token, EOS included
-  log_probs: Array  # f32[B, T], nats, as the sampler saw them
-  entropy: Array  # f32[B, T], nats, as the sampler saw it
-  truncated: Array  # f32[B], 1 = stopped by the length limit, no EOS
+  response_mask: Array  # f32[B, T], 1 = a sampled token, EOS included
+  log_probs: Array  # f32[B, T], nats, as the sampler computed them
+  entropy: Array  # f32[B, T], nats, as the sampler computed it
+  truncated: Array  # f32[B], 1 = ended by the length limit, without an EOS
 
 
 @_pytree
 class Responses:
-  """What is known of a rollout's responses: all that an advantage rule may see.
+  """Everything about a rollout's responses that an advantage rule may read.
 
-  A rule reads what it needs and returns other rewards, advantages or keep.
+  A rule returns a copy with other rewards, advantages or keep.
   """
 
-  rewards: Array  # f32[Q, G], shaped so far
+  rewards: Array  # f32[Q, G], with the shaping of the rules applied so far
   correctness: Array | None = None  # f32[Q, G], the raw verdicts, 0 to 1
-  log_probs: Array | None = None  # f32[Q, G], nats, mean over the response's
-  # tokens, sampling policy
+  log_probs: Array | None = None  # f32[Q, G], nats, mean over the tokens of the
+  # response, under the policy that sampled it
   lengths: Array | None = None  # f32[Q, G], tokens, EOS included
   truncated: Array | None = None  # f32[Q, G], 1 = ended by the length limit
   clusters: Array | None = None  # i32[Q, G], equal = answers that mean the
   # same, numbered within the group; -1 = does not count
-  entropy: Array | None = None  # f32[], nats, token-mean, sampling policy
+  entropy: Array | None = None  # f32[], nats, token-mean, under that policy
   rollout_step: Array | None = None  # i32[], rollout batches before this one
-  advantages: Array | None = None  # f32[Q, G]; None until a baseline made them
+  advantages: Array | None = None  # f32[Q, G]; None before the baseline rule
   keep: Array | None = None  # f32[Q, G], 1 = its tokens count; None: all do
   metrics: Mapping[str, "Mean"] = dataclasses.field(default_factory=dict)
 
 
-# what an advantage rule does: overlong penalty, baseline, SEED's factor, ...
+# one step from rewards to advantages: an overlong penalty, a baseline, ...
 AdvantageRule = Callable[[Responses], Responses]
 
 
@@ -217,18 +229,24 @@ class Batch:
   """One rollout batch, ready for the update."""
 
   tokens: Array  # i32[B, L]
-  positions: Array  # i32[B, L]
-  response_mask: Array  # f32[B, T], 1 = sampled token, EOS included
+  positions: Array  # i32[B, L], -1 = padding
+  response_mask: Array  # f32[B, T], 1 = a sampled token, EOS included
   keep: Array  # f32[B], 1 = a response that the loss counts
-  old_log_probs: Array  # f32[B, T], nats, under the sampling policy
-  old_entropy: Array  # f32[B, T], nats, under the sampling policy
+  old_log_probs: Array  # f32[B, T], nats, under the policy that sampled
+  old_entropy: Array  # f32[B, T], nats, under the policy that sampled
   advantages: Array  # f32[B, T]
-  step_ok: Array | None = None  # f32[B, T], as of ScoredTokens
+  step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+
+
+# -- the update: from tokens to a loss ----------------------------------------
 
 
 @_pytree
 class ScoredTokens:
-  """All that an objective may see. Gradients flow to log_probs and entropy."""
+  """Everything that an objective may read.
+
+  Gradients flow to log_probs and entropy only.
+  """
 
   log_probs: Array  # f32[B, T], nats, current policy
   old_log_probs: Array  # f32[B, T], nats, sampling policy
@@ -237,39 +255,41 @@ class ScoredTokens:
   advantages: Array  # f32[B, T]
   mask: Array  # f32[B, T], 1 = a response token that counts
   ref_log_probs: Array | None = None  # f32[B, T], nats, reference policy
-  step_ok: Array | None = None  # f32[B, T], 1 = of a step that was judged right
+  step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
 
 
 @_pytree
 class Mean:
-  """A metric as a sum and a count; divided once, when it is written."""
+  """A metric as a sum and a count. They are divided when it is written."""
 
-  total: Array  # f32[], or f32[bins] of a histogram
+  total: Array  # f32[], or f32[bins] for a histogram
   count: Array  # f32[]
 
 
 @_pytree
 class Term:
-  """One term of a loss, not yet reduced.
+  """One term of a loss, not yet reduced to a number.
 
-  Its aggregate is a weighted mean over tokens: `weight` says which tokens its
-  denominator counts.
+  An aggregation reduces it to a weighted mean over tokens.
   """
 
   loss: Array  # f32[B, T], to be minimised
-  weight: Array  # f32[B, T], 1 = counted
+  weight: Array  # f32[B, T], 1 = a token that the denominator counts
 
 
 class TokenLoss(NamedTuple):
-  """A composed objective before aggregation: all aggregates add."""
+  """A composed objective before aggregation.
 
-  terms: tuple[Term, ...]  # of the policy gradient: later members weigh them
+  The loss is the sum of all its aggregated terms.
+  """
+
+  terms: tuple[Term, ...]  # the policy gradient; later members reweight them
   metrics: Metrics
-  penalties: tuple[Term, ...] = ()  # KL, entropy: nobody weighs them
+  penalties: tuple[Term, ...] = ()  # KL, entropy: no member reweights these
 
 
-# (tokens, token_loss so far, coefficient f32[] of a controller if there is one,
-# key) -> token_loss
+# (tokens, token_loss so far, the controller's coefficient f32[] if there is a
+# controller, key) -> token_loss
 Objective = Callable[[ScoredTokens, TokenLoss, Any, Array], TokenLoss]
 # (loss f32[B, T], weight f32[B, T]) -> f32[]
 Aggregation = Callable[[Array, Array], Array]
@@ -277,18 +297,19 @@ Aggregation = Callable[[Array, Array], Array]
 
 @_pytree
 class TrainState:
-  """All that an update changes."""
+  """Everything that an update changes."""
 
   params: Params
-  opt_state: Any  # of optax.named_chain; the controller's under 'control'
+  opt_state: Any  # of optax.named_chain; the controller's is at 'control'
   step: Array  # i32[], optimizer steps taken
 
 
 class Controller(NamedTuple):
-  """One scalar that drives a member of the chain."""
+  """A scalar coefficient that drives one member of the objective chain."""
 
-  # takes the keyword `entropy` f32[]; returns updates unchanged
+  # its update takes the keyword `entropy` f32[] and returns updates unchanged
   transform: optax.GradientTransformationExtraArgs
-  # (state, entropy of the mini-batch at hand) -> f32[]
+  # (state, entropy of the current mini-batch) -> f32[]
   coefficient: Callable[[Any, Array], Array]
-  metrics: Callable[[Any, Array], Mapping[str, Array]]  # (state, entropy)
+  # (state, entropy of the current mini-batch) -> name -> f32[]
+  metrics: Callable[[Any, Array], Mapping[str, Array]]

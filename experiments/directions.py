@@ -32,7 +32,7 @@ import numpy as np
 from entrojax.advantages import uplift_rate
 from entrojax.assembly.run import Run, build
 from entrojax.models import decoder
-from entrojax.rollout_step import judge_rollout
+from entrojax.rollout_step import verify_rollout
 from entrojax.system.command_line import command
 from entrojax.types import Array, Params, Problem, Prompts, Rollout
 from entrojax.update.scoring import score
@@ -103,7 +103,7 @@ def save_batches(run: Run, count: int) -> list[SavedBatch]:
     key, sample_key = jax.random.split(jax.random.fold_in(jax.random.key(7), i))
     prompts, problems = next(run.data.stream)
     rollout = run.functions.generate(run.state.params, prompts, sample_key)
-    judged = judge_rollout(run.data, jax.device_get(rollout), problems, 0)
+    judged = verify_rollout(run.data, jax.device_get(rollout), problems, 0)
     batches.append(SavedBatch(prompts, problems, rollout, judged.rewards, key))
   return batches
 
@@ -121,7 +121,7 @@ def measure_method(
   measurements = []
   for batch in batches:
     responses = run.functions.advantage(
-      judge_rollout(run.data, jax.device_get(batch.rollout), batch.problems, 0)
+      verify_rollout(run.data, jax.device_get(batch.rollout), batch.problems, 0)
     )
     state, _ = run.functions.update(
       jax.tree.map(jnp.copy, run.state),

@@ -25,7 +25,7 @@ from absl import flags
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax.collect import collect_with_progress
+from entrojax.assembly.offline import collect, progress_lines
 from entrojax.rollouts import recorded
 from entrojax.system.command_line import command
 from entrojax.train import train
@@ -87,7 +87,8 @@ def run_seed(
     beta -> the run's evaluations.
   """
   rollouts = folder / "rollouts.jsonl"
-  collect_with_progress(config, rollouts, every=1.0)
+  for line in progress_lines(collect(config, rollouts), every=1.0):
+    print(line, flush=True)
   num_groups = len(recorded.read(rollouts).kept)
   config = copy.deepcopy(config)
   config.offline.rollouts = str(rollouts)

@@ -18,7 +18,7 @@ import numpy as np
 from entrojax import control, objectives
 from entrojax.models import DecoderConfig, decoder
 from entrojax.objectives import aggregation
-from entrojax.rollouts.sampler import generate, make_sampler
+from entrojax.rollouts.sampler import Sampling, generate, make_sampler
 from entrojax.types import Model, Params, Prompts, Responses, Rollout
 from entrojax.update.optimizer import make_optimizer
 from entrojax.update.train_step import init_state, make_batch, make_update
@@ -164,11 +164,13 @@ def _make_decode(
     functools.partial(
       generate,
       model,
-      group_size=_GROUP,
-      response_length=_RESPONSE,
-      eos_ids=(),
-      pad_id=0,
-      sampler=make_sampler(),
+      sampling=Sampling(
+        group_size=_GROUP,
+        response_length=_RESPONSE,
+        eos_ids=(),
+        pad_id=0,
+        sampler=make_sampler(),
+      ),
     )
   )
   return functools.partial(run, params, prompts, jax.random.key(1))

@@ -22,7 +22,7 @@ from entrojax.entropy.token_stats import (
   unembed,
 )
 from entrojax.models import DecoderConfig, decoder
-from entrojax.rollouts.sampler import generate
+from entrojax.rollouts.sampler import Sampling, generate
 from entrojax.rollouts.slots import generate_in_slots
 from entrojax.types import Array, Prompts
 from experiments import hlo
@@ -210,16 +210,18 @@ def print_slots(
     token = jax.random.randint(token_key, (), 2, logits.shape[0])
     return jnp.where(ends, 1, token)
 
-  settings: dict[str, Any] = {
-    "group_size": group_size,
-    "response_length": response_length,
-    "eos_ids": (1,),
-    "pad_id": 0,
-    "sampler": ends_by_chance,
-  }
-  whole = jax.jit(functools.partial(generate, model, **settings))
+  sampling = Sampling(
+    group_size=group_size,
+    response_length=response_length,
+    eos_ids=(1,),
+    pad_id=0,
+    sampler=ends_by_chance,
+  )
+  whole = jax.jit(functools.partial(generate, model, sampling=sampling))
   refilled = jax.jit(
-    functools.partial(generate_in_slots, model, **settings, num_slots=num_slots)
+    functools.partial(
+      generate_in_slots, model, sampling=sampling, num_slots=num_slots
+    )
   )
   size = num_slots // group_size
   parts = [

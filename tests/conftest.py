@@ -1,15 +1,15 @@
-"""What every test shares: eight fake devices, a compilation cache, a model.
+"""Fixtures for all tests: eight fake devices, a compilation cache, models.
 
-The environment is set before JAX is imported, which reads it once.
+The environment is set before JAX is imported, because JAX reads it only once.
 """
 
 import os
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["NO_GCE_CHECK"] = "true"  # no look-up of a cloud machine
-# Without LLVM's passes a graph compiles in half the time; those that split it
-# over devices and decide what is summed with what are other passes.
+os.environ["NO_GCE_CHECK"] = "true"  # do not look for a cloud machine
+# Without LLVM's passes a graph compiles in half the time. The passes that split
+# a graph over devices and order its sums are other ones, and still run.
 os.environ["XLA_FLAGS"] = " ".join(
   (
     os.environ.get("XLA_FLAGS", ""),
@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from entrojax import sft as sft_module
+from entrojax import train as train_module
 from entrojax.assembly import run as build_module
 from entrojax.models import DecoderConfig, decoder
 from entrojax.system.sharding import make_mesh
@@ -31,7 +32,7 @@ from entrojax.types import Cache, Model, Params, ScoredTokens
 
 
 def pytest_configure(config):
-  """Shares compiled code between workers and runs; forbids silent ranks."""
+  """Share compiled code between workers and runs; forbid rank promotion."""
   cache = config.cache.mkdir("jax")
   jax.config.update("jax_compilation_cache_dir", str(cache))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -40,7 +41,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def sizes() -> DecoderConfig:
-  """Returns the sizes of the tiny decoder; every width is its own number."""
+  """Return the sizes of the tiny decoder; no two widths are equal."""
   return DecoderConfig(
     vocab_size=11,
     hidden_size=16,
@@ -54,10 +55,10 @@ def sizes() -> DecoderConfig:
 
 @pytest.fixture(scope="session")
 def tiny_model(sizes) -> tuple[Model, Params]:
-  """Returns a decoder of 11 tokens and its parameters, float32.
+  """Return a decoder with 11 tokens and its float32 parameters.
 
-  The table is 20 times larger than at a real start, so that entropies differ
-  from token to token.
+  The embedding table is 20 times larger than a fresh model's, so that entropies
+  differ from token to token.
   """
   model = decoder(sizes)
   params = dict(jax.jit(model.init)(jax.random.key(0)))
@@ -67,10 +68,10 @@ def tiny_model(sizes) -> tuple[Model, Params]:
 
 @pytest.fixture(scope="session")
 def bigram() -> Model:
-  """Returns the policy of 8 tokens whose logits are a row of a table.
+  """Return a policy over 8 tokens whose logits are a row of a table.
 
-  Its parameters are {"embed_tokens": f32[8, 8]}, indexed by the token before;
-  its cache holds nothing.
+  Its parameters are {"embed_tokens": f32[8, 8]}, indexed by the previous token.
+  Its cache holds nothing.
   """
   zero = np.zeros((), np.int32)
   nothing = Cache(layers=(), positions=zero, index=zero)
@@ -95,18 +96,18 @@ def bigram() -> Model:
 
 @pytest.fixture(scope="session")
 def random_tokens():
-  """Returns random_tokens(seed, num_rows, num_tokens) -> ScoredTokens."""
+  """Return random_tokens(seed, num_rows, num_tokens) -> ScoredTokens."""
   return _random_tokens
 
 
 def _random_tokens(
   seed: int, num_rows: int, num_tokens: int, dtype=np.float32
 ) -> ScoredTokens:
-  """Draws a mini-batch whose padding is NaN, infinite or huge.
+  """Draw a mini-batch whose padding is NaN, infinite or huge.
 
-  Rows end at different tokens, the last row is empty, the first one full.
-  Ratios lie on both sides of the usual clip range, never on its bounds, and
-  some tokens are more probable than 0.95, so that EntroPIC's set is not empty.
+  Rows end at different tokens; the first row is full and the last one empty.
+  Ratios lie on both sides of the usual clip range and never on its bounds. Some
+  tokens are more probable than 0.95, so that EntroPIC's set is not empty.
   """
   rng = np.random.default_rng(seed)
   shape = (num_rows, num_tokens)
@@ -139,19 +140,19 @@ def _random_tokens(
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory) -> Path:
-  """Returns the folder of the session's data sets, prepared on first use."""
+  """Return the folder of the session's data sets, prepared at first use."""
   return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture
 def session_data(monkeypatch, data_dir):
-  """Makes the session's data sets the default ones."""
+  """Let tasks find the session's data sets by default."""
   monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
 
 
 @pytest.fixture
 def one_device(monkeypatch):
-  """Lets a run see the first of the fake devices alone."""
+  """Let a run see only the first of the fake devices."""
   first = jax.devices()[:1]
   for module in (build_module, sft_module):
     monkeypatch.setattr(
@@ -160,7 +161,27 @@ def one_device(monkeypatch):
 
 
 @pytest.fixture
+def no_implicit_transfers(monkeypatch):
+  """Raise if the train loop moves an array without saying so.
+
+  The loop's steps, evaluations and checkpoints run under the guard. Building a
+  run does not: it places arrays once.
+  """
+
+  def guarded(function):
+    def run(*args):
+      with jax.transfer_guard("disallow"):
+        return function(*args)
+
+    return run
+
+  for name in ("_loop", "_evaluate"):
+    function = getattr(train_module, name)
+    monkeypatch.setattr(train_module, name, guarded(function))
+
+
+@pytest.fixture
 def float64():
-  """Lets a test compute in float64; arrays must be made inside it."""
+  """Let a test compute in float64, with arrays that it makes itself."""
   with jax.enable_x64(True):
     yield

@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+import re
 
 import pytest
 
@@ -30,7 +31,8 @@ FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 # packages that are imported in these rooms alone
 FOREIGN = {
   "flax": "models",
-  "ml_collections": "assembly " + " ".join(FLOORS[9:]),
+  "ml_collections": "assembly train main sft evaluate_model collect "
+  "prompt_entropy choose_prompts",
   "tensorflow_datasets": "tasks",
   "pyarrow": "tasks",
   "reasoning_gym": "tasks",
@@ -59,10 +61,15 @@ def room(path: Path) -> str:
   return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> list[str]:
+# Parsed before any test runs: Python 3.11's ast.parse fails when its collector
+# runs another test's finalizers (an asyncio task that logs) during a parse.
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+def imported(tree: ast.Module) -> list[str]:
   """Return the dotted names that a file imports, anywhere in it."""
   names = []
-  for node in ast.walk(ast.parse(path.read_text())):
+  for node in ast.walk(tree):
     if isinstance(node, ast.Import):
       names += [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
@@ -70,9 +77,24 @@ def imported(path: Path) -> list[str]:
   return names
 
 
-# Parsed before any test runs: Python 3.11's ast.parse fails when its collector
-# runs another test's finalizers (an asyncio task that logs) during a parse.
-IMPORTED = {path: imported(path) for path in FILES}
+IMPORTED = {path: imported(tree) for path, tree in TREES.items()}
+
+# a config is resolved in assembly; the files of these rooms see none
+WITHOUT_CONFIG = {
+  *" ".join(FLOORS[: FLOORS.index("assembly")]).split(),
+  "rollout_step",
+}
+
+
+def config_parameters(tree: ast.Module) -> list[str]:
+  """Return 'line: name' of every parameter annotated with a config's type."""
+  return [
+    f"{node.lineno}: {node.arg}"
+    for node in ast.walk(tree)
+    if isinstance(node, ast.arg)
+    and node.annotation is not None
+    and re.search(r"\b(Config|ConfigDict)\b", ast.unparse(node.annotation))
+  ]
 
 
 def test_every_room_stands_on_a_floor():
@@ -129,3 +151,16 @@ def test_a_foreign_package_is_imported_only_where_it_belongs(package):
     and room(path) not in FOREIGN[package].split()
   ]
   assert not strangers
+
+
+def test_below_assembly_no_function_takes_a_config():
+  configs = {
+    str(path.relative_to(PACKAGE)): parameters
+    for path, tree in TREES.items()
+    if room(path) in WITHOUT_CONFIG and (parameters := config_parameters(tree))
+  }
+  assert not configs
+
+
+def test_the_search_for_configs_finds_those_of_assembly():
+  assert config_parameters(TREES[PACKAGE / "assembly" / "run.py"])

@@ -1,4 +1,4 @@
-"""The whole journey: a run, its files, its end, its continuation."""
+"""Whole runs: their files, their end, interruption and resume."""
 
 import fcntl
 import json
@@ -37,7 +37,7 @@ def base(tmp_path_factory):
 
 
 def final_params(workdir: Path):
-  """Returns every array of the newest checkpoint, by path."""
+  """Return every array of the newest checkpoint, by path."""
   manager = ocp.CheckpointManager(
     (workdir / "checkpoints").absolute(), item_names=("state", "host")
   )
@@ -123,10 +123,10 @@ def test_buckets_of_prompts_change_only_rounding(
 ):
   settings = resampled if resamples else controlled
   longer = lambda text: text + ":" if text.endswith("1:") else text
-  monkeypatch.setattr(data, "make_template", lambda config: longer)
+  monkeypatch.setattr(data, "make_template", lambda *_: longer)
   overrides = {"rollout.num_prompts": 2, "rollout.prompt_length": 12}
   config = settings(base, **overrides)
-  stream = data.read_data(config).stream
+  stream = data.read_data(config, base).stream
   longest = [int(next(stream)[0].mask.sum(1).max()) for _ in range(4)]
   config.rollout.prompt_buckets = (min(longest),)
   assert min(longest) < max(longest)
@@ -144,7 +144,9 @@ def test_buckets_of_prompts_change_only_rounding(
       assert two[name] == near, name
 
 
-def test_a_run_in_two_parts_is_the_run_in_one(base, tmp_path):
+def test_a_run_in_two_parts_is_the_run_in_one(
+  no_implicit_transfers, base, tmp_path
+):
   train(controlled(base), tmp_path / "whole")
   train(controlled(base, num_rollout_steps=2), tmp_path / "parts")
   train(controlled(base), tmp_path / "parts")
@@ -161,7 +163,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(base, tmp_path):
 
 @pytest.fixture
 def coin(monkeypatch):
-  """Judges by a hash of the response: one in seven is right.
+  """Verify by a hash of the response: one in seven is right.
 
   So a group of four has right and wrong responses with probability 0.46.
   """
@@ -179,7 +181,7 @@ def coin(monkeypatch):
 
 
 def resampled(base, **overrides):
-  """Returns a run with dynamic sampling, which one batch seldom ends."""
+  """Return a config with dynamic sampling that rarely stops at one batch."""
   return controlled(
     base,
     **{
@@ -191,7 +193,7 @@ def resampled(base, **overrides):
 
 
 def test_a_run_with_dynamic_sampling_in_two_parts_is_the_run_in_one(
-  coin, base, tmp_path
+  no_implicit_transfers, coin, base, tmp_path
 ):
   train(resampled(base), tmp_path / "whole")
   train(resampled(base, num_rollout_steps=2), tmp_path / "parts")
@@ -249,10 +251,8 @@ def test_a_refilled_batch_lies_on_the_mesh_as_a_sampled_one(
       return state, {}
 
     functions = run.functions._replace(generate=generate, update=update)
-    standing = rollout_step.Standing(
-      run.state, None, jax.random.key(0), 0, 0, 0
-    )
-    rollout_step.start_step(config, run._replace(functions=functions), standing)
+    start = rollout_step.Position(run.state, None, jax.random.key(0), 0, 0, 0)
+    rollout_step.start_step(run._replace(functions=functions), start)
   sampled, refilled = placed
   assert sampled.tokens[0].is_equivalent_to(by_row(run.mesh), 2)
   for field in ("tokens", "positions", "response_mask", "old_log_probs"):
@@ -277,14 +277,14 @@ def test_nothing_is_compiled_after_the_second_rollout_step(
       compilations.append(name) if "backend_compile" in name else None
     )
   )
-  inner = train_module.finished
+  inner = train_module.wait_for_update
 
   def counted(record):
     record = inner(record)
     after_step.append(len(compilations))
     return record
 
-  monkeypatch.setattr(train_module, "finished", counted)
+  monkeypatch.setattr(train_module, "wait_for_update", counted)
   train(settings(base, num_rollout_steps=6), tmp_path / "run")
   assert after_step[1] > 0, "the listener hears nothing"
   assert after_step[2:] == [after_step[1]] * 4
@@ -326,7 +326,7 @@ def start(workdir, base, data_dir, *extra):
 
 
 def wait_for_rollout_step(workdir, step, process, seconds=120):
-  """Returns when metrics.jsonl has a line of that rollout step."""
+  """Wait until metrics.jsonl has a line of that rollout step."""
   deadline = time.monotonic() + seconds
   path = workdir / "metrics.jsonl"
   while time.monotonic() < deadline and process.poll() is None:
@@ -453,3 +453,47 @@ def test_a_gradient_that_is_not_finite_ends_the_run_unsaved(base, tmp_path):
   with pytest.raises(ValueError, match=r"actor/grad_norm is (nan|inf)"):
     train(config, tmp_path / "run")
   assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+
+
+def traces(workdir):
+  return list((workdir / "profile").rglob("*.xplane.pb"))
+
+
+def test_the_steps_of_a_profile_are_traced_into_the_run_directory(
+  base, tmp_path
+):
+  train(tiny_config(base), tmp_path / "run", profile=(2, 2))
+  (trace,) = traces(tmp_path / "run")
+  # the scopes of the sampler are names in the trace
+  for scope in (b"rollout_step", b"prefill", b"decode_step", b"unembed"):
+    assert scope in trace.read_bytes()
+
+
+def test_a_run_that_ends_amid_a_profile_writes_the_trace(
+  base, tmp_path, monkeypatch
+):
+  def fails(record):
+    raise ValueError("an update went wrong")
+
+  monkeypatch.setattr(train_module, "wait_for_update", fails)
+  with pytest.raises(ValueError, match="an update went wrong"):
+    train(tiny_config(base), tmp_path / "failed", profile=(1, 2))
+  assert traces(tmp_path / "failed")
+
+
+@pytest.mark.parametrize("steps", [(0, 1), (2, 1), (1, 3), (-2, -1)])
+def test_a_profile_of_steps_that_the_run_has_not_is_refused(
+  steps, base, tmp_path
+):
+  with pytest.raises(ValueError, match=r"--profile=.* num_rollout_steps = 2"):
+    train(tiny_config(base), tmp_path / "run", profile=steps)
+  assert not (tmp_path / "run").exists()
+
+
+def test_the_guard_notices_an_implicit_transfer():
+  double = jax.jit(lambda x: 2 * x)
+  with (
+    jax.transfer_guard("disallow"),
+    pytest.raises(Exception, match="Disallowed host-to-device transfer"),
+  ):
+    double(np.ones(3, np.float32))

@@ -1,1 +1,4 @@
-"""From a checked config to the parts of a run."""
+"""Check a config and build the parts of a run from it.
+
+Configs stop here: the rooms below take plain arguments.
+"""

@@ -1,4 +1,4 @@
-"""Whether the methods that a config names go together and do anything."""
+"""Check that the methods of a config fit together and have an effect."""
 
 from collections.abc import Collection
 import inspect
@@ -7,11 +7,11 @@ import warnings
 from ml_collections import ConfigDict as Config
 
 from entrojax import advantages, control, judges, objectives
-from entrojax.assembly.lookup import member, members
+from entrojax.assembly import lookup
 from entrojax.judges import segmentation
 
-# members of a chain that take a controller's coefficient, and the controllers
-# whose coefficient means what they take
+# The chain's members that take a controller's coefficient, each with the
+# controllers whose coefficient has the meaning that the member expects.
 _DRIVEN = {
   "entropic": ("entropic_pi",),
   "adaptive_entropy": ("adaptive_coefficient",),
@@ -25,9 +25,12 @@ _DRIVEN = {
 
 
 def check_methods(config: Config) -> None:
-  """Raises ValueError naming the first key that contradicts another.
+  """Check the methods that a config names.
 
-  Warns of what can work and hardly means what it does.
+  Warns of combinations that run but probably do not do what was intended.
+
+  Raises:
+    ValueError: a setting contradicts another; the message names the first key.
   """
   _check_control(config)
   _check_advantage(config)
@@ -36,22 +39,25 @@ def check_methods(config: Config) -> None:
   _check_curriculum(config)
   _check_steps(config)
   _check_clip_range(config)
-  of_sequences = {"gspo", "bcpg"} & set(config.objective)
-  if of_sequences and config.aggregation != "seq-mean-token-mean":
+  sequence_members = {"gspo", "bcpg"} & set(config.objective)
+  if sequence_members and config.aggregation != "seq-mean-token-mean":
     raise ValueError(
-      f"aggregation must be 'seq-mean-token-mean' with {min(of_sequences)} in "
-      f"objective, got {config.aggregation!r}"
+      "aggregation must be 'seq-mean-token-mean' with "
+      f"{min(sequence_members)} in objective, got {config.aggregation!r}"
     )
   _warn_of_settings(config)
   _warn_of_inert_members(config)
 
 
 def check_overrides(config: Config, keys: Collection[str]) -> None:
-  """Raises ValueError naming the first setting that would do nothing.
+  """Check that every setting on the command line has an effect.
 
   Args:
-    config: resolved.
-    keys: 'section.leaf' of what the command line set.
+    config: the config, with the command line's settings in it.
+    keys: the 'section.leaf' of each setting on the command line.
+
+  Raises:
+    ValueError: a setting would do nothing; the message names the first one.
   """
   enabled = {*config.objective, *config.advantage, config.control.name}
   if "seed_grpo" in enabled:
@@ -73,7 +79,7 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
     )
   methods = {"clusters", *sections.values()}
   for module in (objectives, advantages, control, judges, segmentation):
-    methods |= set(members(module))
+    methods |= set(lookup.names(module))
   for key in keys:
     section, _, leaf = key.partition(".")
     if leaf and section in methods - enabled and key not in switches:
@@ -85,43 +91,43 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
 
 
 def _holds_entropy(config: Config) -> bool:
-  """Returns whether the controller has a target."""
-  make = member(control, config.control.name, "control.name")
+  """Return whether the controller has a target."""
+  make = lookup.function(control, config.control.name, "control.name")
   return "target" in inspect.signature(make).parameters
 
 
 def _check_control(config: Config) -> None:
-  """Raises ValueError if the controller lacks a setting or what it drives."""
+  """Raise ValueError if the controller lacks a setting or its member."""
   name, target = config.control.name, config.control.target
   holds_entropy = _holds_entropy(config)
   if target is not None and name == "no_control":
     raise ValueError(
       f"control.target is {target} but control.name is {name!r}: nothing would "
-      "hold it"
+      "hold the entropy there"
     )
   if target is None and holds_entropy:
     raise ValueError("control.target is not set: the entropy to hold, in nats")
   for leaf, value in config.get(name, Config()).items():
     if value is None:
       raise ValueError(f"{name}.{leaf} is not set")
-  found = [m for m in config.objective if m in _DRIVEN]
-  wanted = [m for m, controllers in _DRIVEN.items() if name in controllers]
-  if found == wanted:
+  present = [m for m in config.objective if m in _DRIVEN]
+  driven = [m for m, controllers in _DRIVEN.items() if name in controllers]
+  if present == driven:
     return
-  if wanted:
+  if driven:
     raise ValueError(
-      f"control.name is {name!r}, which drives {wanted[0]!r}: objective must "
-      f"have {wanted[0]!r} once and no other driven member, got "
+      f"control.name is {name!r}, which drives {driven[0]!r}: objective must "
+      f"have {driven[0]!r} once and no other driven member, got "
       f"{tuple(config.objective)}"
     )
   raise ValueError(
-    f"objective has {found[0]!r} but control.name is {name!r}: it is driven by "
-    + " or ".join(repr(controller) for controller in _DRIVEN[found[0]])
+    f"objective has {present[0]!r} but control.name is {name!r}: it is driven "
+    "by " + " or ".join(repr(c) for c in _DRIVEN[present[0]])
   )
 
 
 def _check_advantage(config: Config) -> None:
-  """Raises ValueError if rules or members contradict each other."""
+  """Raise ValueError if rules or members contradict each other."""
   for key in ("advantage", "objective"):
     names = tuple(config[key])
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -130,8 +136,8 @@ def _check_advantage(config: Config) -> None:
   rules = set(config.advantage)
   if {"overlong_penalty", "overlong_filter"} <= rules:
     raise ValueError(
-      "advantage has overlong_filter and overlong_penalty: the filter takes "
-      "away the responses that the penalty is for; choose one"
+      "advantage has overlong_filter and overlong_penalty: the filter removes "
+      "the responses that the penalty is for; choose one"
     )
   signed = sorted({"psr", "nsr", "w_reinforce"} & rules)
   for rule in ("overlong_penalty", "unlikeliness"):
@@ -143,7 +149,7 @@ def _check_advantage(config: Config) -> None:
   if signed and "grpo_dropout" in rules:
     raise ValueError(
       f"advantage has grpo_dropout, which centres advantages, and {signed[0]}, "
-      "whose signal that would remove: take grpo, dr_grpo or rloo"
+      "whose signal the centring would remove: take grpo, dr_grpo or rloo"
     )
   if {"psr", "nsr"} & rules and "entrocraft" in rules:
     raise ValueError(
@@ -156,12 +162,12 @@ def _check_advantage(config: Config) -> None:
     raise ValueError(
       f"overlong_penalty.max_length - cache_length = {free} tokens are free, "
       f"and no response has more than rollout.response_length = {longest}: the "
-      "penalty never acts"
+      "penalty would never act"
     )
 
 
 def _check_steps(config: Config) -> None:
-  """Raises ValueError if steps are needed and nobody judges them."""
+  """Raise ValueError if the objective needs judged steps and has none."""
   name = "negative_sample_augmentation"
   if name not in config.objective:
     return
@@ -177,7 +183,7 @@ def _check_steps(config: Config) -> None:
 
 
 def _check_clip_range(config: Config) -> None:
-  """Raises ValueError if steer and its surrogate clip differently."""
+  """Raise ValueError if steer and its surrogate clip differently."""
   if "steer" not in config.objective or config.steer.form != "theorem":
     return
   for name in {"ppo_clip", "ce_gppo"} & set(config.objective):
@@ -190,7 +196,7 @@ def _check_clip_range(config: Config) -> None:
 
 
 def _check_stare_target(config: Config) -> None:
-  """Raises ValueError if adaptive_stare and its controller disagree."""
+  """Raise ValueError if adaptive_stare and its controller disagree."""
   if "adaptive_stare" not in config.objective:
     return
   if config.adaptive_stare.target != config.control.target:
@@ -201,6 +207,7 @@ def _check_stare_target(config: Config) -> None:
 
 
 def _check_projection(config: Config) -> None:
+  """Raise ValueError if the projection is off and has settings."""
   if config.projection.enabled:
     return  # entropy_projection checks its own arguments
   for leaf in (
@@ -218,14 +225,14 @@ def _check_projection(config: Config) -> None:
 
 
 def _check_curriculum(config: Config) -> None:
-  """Raises ValueError if stages have no length; warns of those never begun."""
+  """Raise ValueError if stages have no length; warn of those never reached."""
   settings = config.curriculum
   if not settings.table:
     return
   if not settings.steps_per_stage or settings.steps_per_stage < 1:
     raise ValueError(
-      "curriculum.steps_per_stage must be at least 1, got "
-      f"{settings.steps_per_stage}: the rollout steps of a stage"
+      "curriculum.steps_per_stage must be at least 1 rollout step, got "
+      f"{settings.steps_per_stage}"
     )
   last = (settings.num_stages - 1) * settings.steps_per_stage
   if last >= config.num_rollout_steps:
@@ -238,32 +245,32 @@ def _check_curriculum(config: Config) -> None:
 
 
 def _warn_of_settings(config: Config) -> None:
-  """Warns of settings that hardly mean what they do."""
+  """Warn of settings that probably do not do what was intended."""
   if config.training.scope == "micro" and config.training.num_microbatches == 1:
     warnings.warn(
-      "training.scope is 'micro' but training.num_microbatches is 1: the one "
-      "part is the mini-batch",
+      "training.scope is 'micro' but training.num_microbatches is 1: the only "
+      "micro-batch is the whole mini-batch",
       stacklevel=4,
     )
   for leaf, off in (("top_k", 0), ("top_p", 1.0)):
     if config.rollout[leaf] != off:
       warnings.warn(
-        f"rollout.{leaf} is {config.rollout[leaf]}: samples are not the "
-        "policy's, and log-probs are still those of the whole distribution",
+        f"rollout.{leaf} is {config.rollout[leaf]}: samples do not come from "
+        "the policy itself, but log-probs are those of its whole distribution",
         stacklevel=4,
       )
   _warn_of_dropped_groups(config)
   one_sided = {"psr", "nsr", "w_reinforce"} & set(config.advantage)
   if one_sided and "positive_reweighting" in config.objective:
     warnings.warn(
-      f"positive_reweighting weighs right responses, and so does "
-      f"{min(one_sided)} in advantage: both weights multiply",
+      f"positive_reweighting weights right responses, and so does "
+      f"{min(one_sided)} in advantage: the two weights multiply",
       stacklevel=4,
     )
 
 
 def _warn_of_dropped_groups(config: Config) -> None:
-  """Warns of rules that learn from the groups that dynamic sampling drops."""
+  """Warn of rules that learn from the groups that dynamic sampling drops."""
   if not config.dynamic_sampling.enabled:
     return
   learns_from = {
@@ -274,14 +281,14 @@ def _warn_of_dropped_groups(config: Config) -> None:
   for rule, groups in learns_from.items():
     if rule in config.advantage:
       warnings.warn(
-        f"dynamic_sampling drops groups that are {groups}: without a baseline "
-        f"they carry a signal, which {rule} in advantage would learn from",
+        f"dynamic_sampling drops groups that are {groups}, and {rule} in "
+        "advantage, which has no baseline, would learn from them",
         stacklevel=5,
       )
 
 
 def _warn_of_inert_members(config: Config) -> None:
-  """Warns of members of the chain that the schedule leaves nothing to do."""
+  """Warn of members that have no effect with one update per rollout."""
   if config.training.updates_per_rollout > 1 or config.offline.enabled:
     return
   for name in (

@@ -1,14 +1,14 @@
-"""Whether the rows of a batch divide over micro-batches and devices."""
+"""Check that the rows of a batch divide over micro-batches and devices."""
 
 from ml_collections import ConfigDict as Config
 
 
 def check_divisibility(config: Config, num_row_shards: int) -> None:
-  """Raises ValueError if a batch does not split evenly.
+  """Raise ValueError if a batch of a training run does not divide evenly.
 
   Args:
-    config: the run's.
-    num_row_shards: devices on the mesh's axes data and fsdp.
+    config: the run's config.
+    num_row_shards: devices on the mesh's axes data and fsdp together.
   """
   training = config.training
   if training.updates_per_rollout % training.num_epochs:
@@ -37,7 +37,7 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
 
 
 def check_sft_rows(config: Config, num_row_shards: int) -> None:
-  """Raises ValueError if the rows of a batch do not split evenly."""
+  """Raise ValueError if a batch of supervised learning does not divide."""
   parts = config.training.num_microbatches * num_row_shards
   if config.sft.num_rows % parts:
     raise ValueError(
@@ -48,19 +48,19 @@ def check_sft_rows(config: Config, num_row_shards: int) -> None:
 
 
 def check_rollout_rows(config: Config, num_row_shards: int) -> None:
-  """Raises ValueError if rows of a rollout do not divide over the mesh."""
+  """Raise ValueError if the rows of a rollout do not divide over the mesh."""
   for key in ("rollout.num_prompts", "rollout.num_slots"):
     _check_rows(config, key, num_row_shards)
 
 
 def check_evaluation_rows(config: Config, num_row_shards: int) -> None:
-  """Raises ValueError if rows of an evaluation do not divide over the mesh."""
+  """Raise ValueError if an evaluation's rows do not divide over the mesh."""
   for key in ("evaluation.prompts_per_batch", "rollout.num_slots"):
     _check_rows(config, key, num_row_shards)
 
 
 def _check_rows(config: Config, key: str, num_row_shards: int) -> None:
-  """Raises ValueError if the rows of `key` do not divide over the mesh."""
+  """Raise ValueError if the rows of `key` do not divide over the mesh."""
   section, leaf = key.split(".")
   if config[section][leaf] % num_row_shards:
     raise ValueError(

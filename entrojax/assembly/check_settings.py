@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a config before anything is loaded."""
+"""Check the values of a config before anything is loaded."""
 
 from collections.abc import Mapping
 import itertools
@@ -11,10 +11,14 @@ from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
 
 
 def check(config: Config) -> None:
-  """Raises ValueError naming the first key whose value cannot work."""
+  """Check the config of a training run.
+
+  Raises:
+    ValueError: a value cannot work, or two contradict each other; the message
+      names the first such key.
+  """
   check_evaluation(config)
-  if not config.task.name:
-    raise ValueError("task.name is not set")
+  _check_task(config)
   _check_at_least(
     config,
     {
@@ -48,26 +52,44 @@ def check(config: Config) -> None:
       f"{config.rollout.temperature}: training samples cannot be greedy"
     )
   if config.offline.enabled:
-    check_offline(config)
+    _check_recording(config)
   check_methods(config)
 
 
 def check_offline(config: Config) -> None:
-  """Raises ValueError naming the first key that forbids recorded rollouts."""
+  """Check a config from which rollouts are collected, without training.
+
+  Raises:
+    ValueError: a value cannot work; the message names the first such key.
+  """
   check_evaluation(config)
+  _check_task(config)
+  _check_recording(config)
+
+
+def _check_task(config: Config) -> None:
+  """Raise ValueError if there is no task."""
   if not config.task.name:
     raise ValueError("task.name is not set")
+
+
+def _check_recording(config: Config) -> None:
+  """Raise ValueError naming the first key that rules out recorded rollouts."""
   _check_at_least(config, {"rollout.num_prompts": 1, "offline.num_prompts": 1})
   for key in ("dynamic_sampling.enabled", "curriculum.table"):
     if _get(config, key):
       raise ValueError(
-        f"{key} is {_get(config, key)} and offline.enabled is True: rollouts "
-        "are sampled once, from all prompts alike"
+        f"{key} is {_get(config, key)} and offline.enabled is True: recorded "
+        "rollouts are sampled only once, and from all prompts alike"
       )
 
 
 def check_sft(config: Config) -> None:
-  """Raises ValueError naming the first key that cannot work in `sft`."""
+  """Check the config of supervised learning.
+
+  Raises:
+    ValueError: a value cannot work; the message names the first such key.
+  """
   _check_numbers(config)
   _check_at_least(
     config,
@@ -87,17 +109,18 @@ def check_sft(config: Config) -> None:
   path, characters = config.model.path, config.new_model.characters
   if not path and not characters:
     raise ValueError(
-      "model.path is not set, nor is new_model.characters, of a new model"
+      "model.path is not set, nor is new_model.characters: set one of them, "
+      "to train an existing model or a new one"
     )
   if path and characters:
     raise ValueError(
-      f"model.path = {path!r} and new_model.characters are both set: is the "
-      "model to be a new one?"
+      f"model.path = {path!r} and new_model.characters are both set: train "
+      "either that model or a new one"
     )
   if characters and config.lora.rank:
     raise ValueError(
-      "lora.rank is set, and the model is a new one: its weights would stay "
-      "random"
+      "lora.rank is set, and the model is a new one, whose own weights would "
+      "stay random: set lora.rank to 0"
     )
   if not config.sft.tasks and not config.sft.files:
     raise ValueError("sft.tasks and sft.files are empty: no example to learn")
@@ -108,23 +131,28 @@ def check_sft(config: Config) -> None:
 
 
 def check_kind(config: Config, *, sft: bool = False) -> None:
-  """Raises ValueError if the config is of another command.
+  """Raise ValueError if the config belongs to another command.
 
   Args:
-    config: of any command.
-    sft: whether it should be of entrojax.sft.
+    config: the config of any command.
+    sft: whether the command is entrojax.sft.
   """
   if ("sft" in config) == sft:
     return
   kind, own = ("entrojax.main", "sft") if sft else ("entrojax.sft", "grpo")
   raise ValueError(
-    f"--config is one of {kind}: this command needs one such as "
+    f"--config is a config of {kind}: this command needs one such as "
     f"configs/{own}.py"
   )
 
 
 def check_evaluation(config: Config) -> None:
-  """Raises ValueError naming the first key that no model can be judged by."""
+  """Check the settings that sampling and evaluating a model depend on.
+
+  Raises:
+    ValueError: a value makes evaluation impossible; the message names the
+      first such key.
+  """
   if not config.model.path:
     raise ValueError("model.path is not set")
   _check_numbers(config)
@@ -143,8 +171,8 @@ def check_evaluation(config: Config) -> None:
   )
   buckets = tuple(config.rollout.prompt_buckets)
   lengths = (0, *buckets, config.rollout.prompt_length)
-  whole = all(isinstance(length, int) for length in lengths)
-  if not whole or any(a >= b for a, b in itertools.pairwise(lengths)):
+  integers = all(isinstance(length, int) for length in lengths)
+  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
     raise ValueError(
       f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
       f"rollout.prompt_length = {config.rollout.prompt_length}"
@@ -157,7 +185,7 @@ def check_evaluation(config: Config) -> None:
 
 
 def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:
-  """Raises ValueError if a setting, 'section.leaf', is below its least."""
+  """Raise ValueError if a setting 'section.leaf' is below its least value."""
   for key, least in at_least.items():
     value = _get(config, key)
     if value < least:
@@ -165,7 +193,7 @@ def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:
 
 
 def _check_numbers(config: Config) -> None:
-  """Raises ValueError if a number is NaN or infinite, or a mesh axis is 0."""
+  """Raise ValueError if a number is not finite or a mesh axis is 0."""
   for section, leaves in config.items():
     for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
       if isinstance(value, float) and not math.isfinite(value):
@@ -175,6 +203,7 @@ def _check_numbers(config: Config) -> None:
 
 
 def _get(config: Config, key: str):
+  """Return the setting 'section.leaf'."""
   value = config
   for part in key.split("."):
     value = value[part]

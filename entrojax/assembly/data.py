@@ -1,4 +1,4 @@
-"""What a run reads, as its config says: tokenizer, problems, prompts."""
+"""Read the data that a config names: tokenizer, problems and prompts."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -10,8 +10,7 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.answers import clusters, spelling
-from entrojax.assembly.lookup import member
-from entrojax.assembly.model import model_folder
+from entrojax.assembly import lookup
 from entrojax.data import prompt_subset, templates
 from entrojax.data import tokenizer as tokenizers
 from entrojax.data.curriculum import Stages, read_entropies, stage_rows
@@ -23,39 +22,44 @@ from entrojax.types import Problem, Task
 SPEC_FORM = "NAME[#LEVEL][:SPLIT][@FOLDER]"
 _SPEC = re.compile(r"([^#:@]+)(?:#(\d+))?(?::([^@]+))?(?:@(.+))?")
 
-# answers of a group, None = unparsed -> cluster ids
+# (answers of a group, None = unparsed) -> cluster numbers
 Clusterer = Callable[[Sequence[str | None]], list[int]]
 
 
 class Data(NamedTuple):
-  """What the run reads, and how it is judged."""
+  """The problems of a run, and how prompts are written and answers verified."""
 
   task: Task
   tokenizer: tokenizers.Tokenizer
-  stages: Stages
-  held_out: Sequence[Problem]
-  cluster: Clusterer | None  # of a group's answers, where a rule asks for it
+  template: Callable[[str], str]  # a problem's prompt -> the model's prompt
+  stages: Stages  # the training prompts
+  held_out: Sequence[Problem]  # for evaluations
+  cluster: Clusterer | None  # None: no rule reads clusters
 
   @property
   def stream(self) -> PromptStream:
-    """The prompts of the first stage, mostly the only one."""
+    """The prompts of the first stage, which is usually the only one."""
     return self.stages.streams[0]
 
 
 class Spec(NamedTuple):
-  """A split of a task."""
+  """A split of a task, as a command line or a config names it."""
 
   task: str
-  difficulty: int
+  difficulty: int  # level of the task, 1 = the easiest
   split: str
   data_dir: str | None  # None: the task's default
 
 
 def parse_spec(label: str, default: Spec) -> Spec:
-  """Reads NAME[#LEVEL][:SPLIT][@FOLDER]; what is left out is the default's.
+  """Parse NAME[#LEVEL][:SPLIT][@FOLDER].
+
+  Args:
+    label: the text.
+    default: its fields replace the parts that the text leaves out.
 
   Raises:
-    ValueError: it has another form.
+    ValueError: the text has another form.
   """
   match = _SPEC.fullmatch(label)
   if match is None:
@@ -69,44 +73,71 @@ def parse_spec(label: str, default: Spec) -> Spec:
   )
 
 
-def read_data(config: Config) -> Data:
-  """Reads tokenizer and problems, and fits every prompt to its bucket."""
-  tokenizer = tokenizers.load(model_folder(config.model.path))
+def read_data(config: Config, folder: Path) -> Data:
+  """Read tokenizer and problems, and check that every prompt fits its bucket.
+
+  Args:
+    config: a checked config.
+    folder: the model's folder.
+  """
+  tokenizer, template = tokenizers.load(folder), make_template(config, folder)
   task = make_task(
     config.task.name, config.task.data_dir, config.task.difficulty
   )
-  asked = "seed_grpo" in config.advantage
-  cluster = make_clusterer(config, task) if asked else None
-  held_out = load_problems(config, task, config.evaluation.split)
+  clusters_are_read = "seed_grpo" in config.advantage
+  cluster = make_clusterer(config, task) if clusters_are_read else None
+  held_out = load_problems(task, config.evaluation.split, template)
   encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
-  stages = _stages(config, task.load(config.task.train_split), tokenizer)
-  return Data(task, tokenizer, stages, held_out, cluster)
+  problems = task.load(config.task.train_split)
+  stages = _stages(config, problems, template, tokenizer)
+  return Data(task, tokenizer, template, stages, held_out, cluster)
 
 
-def load_problems(config: Config, task: Task, split: str) -> Sequence[Problem]:
-  """Returns a split of the task, its prompts as the model is to read them."""
-  return Templated(task.load(split), make_template(config))
+def load_problems(
+  task: Task, split: str, template: Callable[[str], str]
+) -> Sequence[Problem]:
+  """Load a split of a task, with prompts as the model reads them.
+
+  Args:
+    task: the task.
+    split: name of the split.
+    template: maps a problem's prompt to the model's prompt.
+  """
+  return Templated(task.load(split), template)
 
 
 def training_rows(config: Config, problems: Sequence[Problem]) -> np.ndarray:
-  """Returns the rows of the training split that are trained on, i64[N]."""
+  """Return the rows i64[N] of the training split to train on.
+
+  Args:
+    config: names the subset, if there is one.
+    problems: the whole training split, without a template.
+  """
   if config.task.subset:
     return prompt_subset.read(Path(config.task.subset), problems)
   return np.arange(len(problems))
 
 
-def one_stage(
-  config: Config, problems: Sequence[Problem], data: Data
+def single_stage(
+  config: Config, problems: Sequence[Problem], tokenizer: tokenizers.Tokenizer
 ) -> Stages:
-  """Makes the stream of these prompts, without a curriculum."""
-  return Stages((_stream(config, problems, data.tokenizer),), length=1)
+  """Build the stream of these problems, without a curriculum."""
+  return Stages((_stream(config, problems, tokenizer),), length=1)
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-  """Returns what recorded rollouts depend on."""
+def rollout_settings(config: Config, folder: Path) -> dict[str, Any]:
+  """Return the settings that recorded rollouts depend on.
+
+  Args:
+    config: a checked config.
+    folder: the model's folder.
+
+  Returns:
+    Nested settings, and a digest of the model's weights as model.weights.
+  """
   names = ("model", "task", "prompt", "rollout", "segmentation")
   sections = {name: config[name].to_dict() for name in names}
-  weights = hugging_face.digest(model_folder(config.model.path))
+  weights = hugging_face.digest(folder)
   return {
     **sections,
     "seed": config.seed,
@@ -122,6 +153,7 @@ def _stream(
   problems: Sequence[Problem],
   tokenizer: tokenizers.Tokenizer,
 ) -> PromptStream:
+  """Build an endless stream of batches of rollout.num_prompts prompts."""
   return PromptStream(
     problems,
     tokenizer=tokenizer,
@@ -135,16 +167,20 @@ def _stream(
 def _stages(
   config: Config,
   problems: Sequence[Problem],
+  template: Callable[[str], str],
   tokenizer: tokenizers.Tokenizer,
 ) -> Stages:
-  """Makes the stream of prompts, or one for each stage of the curriculum.
+  """Build one stream of prompts for each stage of the curriculum.
+
+  Without a curriculum there is a single one.
 
   Args:
-    config: of the run.
-    problems: the whole training split, their prompts as the task has them.
-    tokenizer: of the policy.
+    config: a checked config.
+    problems: the whole training split, with prompts as the task writes them.
+    template: maps a problem's prompt to the model's prompt.
+    tokenizer: the policy's.
   """
-  templated = Templated(list(problems), make_template(config))
+  templated = Templated(list(problems), template)
 
   def stream(rows: np.ndarray) -> PromptStream:
     return _stream(config, [templated[row] for row in rows], tokenizer)
@@ -161,21 +197,34 @@ def _stages(
   )
 
 
-def make_template(config: Config) -> Callable[[str], str]:
-  """Makes what config.prompt describes: a problem's prompt to the model's."""
-  plain = member(templates, config.prompt.template, "prompt.template")
+def make_template(config: Config, folder: Path) -> Callable[[str], str]:
+  """Build the function that turns a problem's prompt into the model's prompt.
+
+  Args:
+    config: config.prompt names the template.
+    folder: the model's folder, which may hold a chat template.
+  """
+  plain = lookup.function(templates, config.prompt.template, "prompt.template")
   if not config.prompt.chat:
     return plain
   from entrojax.data import (
-    chat_template,  # jinja2, only where a run asks for it
+    chat_template,  # needs jinja2, which few runs do
   )
 
-  chat = chat_template.load(model_folder(config.model.path))
+  chat = chat_template.load(folder)
   return lambda text: chat(plain(text))
 
 
 def make_clusterer(config: Config, task: Task) -> Clusterer:
-  """Makes what sorts a group's answers by meaning, as config.clusters says."""
+  """Build the function that clusters a group's answers by their meaning.
+
+  Args:
+    config: config.clusters describes it.
+    task: its `equivalent` serves clusters.equality = 'verified'.
+
+  Raises:
+    ValueError: a setting of config.clusters cannot work.
+  """
   settings = config.clusters
   if settings.unparsed not in clusters.UNPARSED:
     raise ValueError(
@@ -195,8 +244,8 @@ def make_clusterer(config: Config, task: Task) -> Clusterer:
   equivalent = equalities[settings.equality]
   if equivalent is None:
     raise ValueError(
-      f"clusters.equality is 'verified' but task {task.name!r} knows no "
-      "equality of answers but that of their text: take 'normalised'"
+      f"clusters.equality is 'verified' but task {task.name!r} compares "
+      "answers only as text: take 'normalised'"
     )
   return functools.partial(
     clusters.cluster,

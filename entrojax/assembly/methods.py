@@ -1,4 +1,8 @@
-"""What a config chooses: rules, objective, controller, optimizer."""
+"""Build the methods that a config names.
+
+These are the advantage rules, the objective, the controller, the optimizer, and
+for offline runs the segmenter and the judges of steps.
+"""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -12,7 +16,7 @@ from ml_collections import ConfigDict as Config
 import optax
 
 from entrojax import advantages, control, judges, objectives
-from entrojax.assembly.lookup import member
+from entrojax.assembly import lookup
 from entrojax.judges import segmentation
 from entrojax.judges.segmentation import Segmenter
 from entrojax.objectives import aggregation
@@ -33,20 +37,21 @@ from entrojax.update.projection import adam_preconditioner, entropy_projection
 class Recipe(NamedTuple):
   """The methods of a run."""
 
-  members: Mapping[str, Objective]  # of the chain, in order
-  objective: Objective  # the chain
-  rules: Mapping[str, AdvantageRule]  # in order
+  members: Mapping[str, Objective]  # the members of the chain, in order
+  objective: Objective  # the chain of these members
+  rules: Mapping[str, AdvantageRule]  # the advantage rules, in order
   controller: Controller
   optimizer: optax.GradientTransformationExtraArgs
   learning_rate: optax.Schedule
 
   @property
   def needs_reference(self) -> bool:
+    """Whether the objective reads the reference model's log-probs."""
     return needs_reference(self.objective)
 
 
 def make_recipe(config: Config) -> Recipe:
-  """Makes the methods that the config names.
+  """Build the methods that a config names.
 
   Raises:
     ValueError: a name is unknown, or a setting cannot work.
@@ -63,17 +68,17 @@ def make_recipe(config: Config) -> Recipe:
 
 
 def make_members(config: Config) -> Mapping[str, Objective]:
-  """Makes the members of the chain that config.objective names, in order."""
+  """Build the members of the chain that config.objective names, in order."""
   return {
-    name: member(objectives, name, "objective")(**config.get(name, {}))
+    name: lookup.function(objectives, name, "objective")(**config.get(name, {}))
     for name in config.objective
   }
 
 
 def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
-  """Makes the rules that config.advantage names, in order."""
+  """Build the rules that config.advantage names, in order."""
   return {
-    name: member(advantages, name, "advantage")(**config.get(name, {}))
+    name: lookup.function(advantages, name, "advantage")(**config.get(name, {}))
     for name in config.advantage
   }
 
@@ -81,7 +86,7 @@ def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
 def _try_advantage_rules(
   rules: Mapping[str, AdvantageRule], config: Config
 ) -> None:
-  """Traces the rules on one group, so that errors come now."""
+  """Trace the rules on one group, so that errors appear before the run."""
   group = jnp.zeros((1, config.rollout.group_size), jnp.float32)
   responses = Responses(
     rewards=group,
@@ -97,34 +102,35 @@ def _try_advantage_rules(
 
 
 def make_segmenter(config: Config) -> Segmenter:
-  """Makes what cuts responses into steps, as config.segmentation says."""
+  """Build the segmenter that config.segmentation names."""
   name = config.segmentation.name
-  make = member(segmentation, name, "segmentation.name")
+  make = lookup.function(segmentation, name, "segmentation.name")
   return make(**config.get(name, {}))
 
 
 def make_judges(
   config: Config, task: Task, *, cache: Path
 ) -> Mapping[str, StepJudge]:
-  """Makes the judges of steps that config.judges names.
+  """Build the judges of steps that config.judges names.
 
   Args:
-    config: of the run.
-    task: has the oracle.
-    cache: file of a chat_model's verdicts.
+    config: a checked config.
+    task: the oracle is the task's judge_steps.
+    cache: the file where a chat_model keeps the answers it got.
   """
-  made = {}
+  by_name = {}
   for name in config.judges:
-    make = member(judges, name, "judges")
-    settings = dict(config.get(name, {}))
-    given = {"task": task, "cache": cache}
-    wanted = inspect.signature(make).parameters.keys() & given.keys()
-    made[name] = make(**settings, **{key: given[key] for key in wanted})
-  return made
+    make = lookup.function(judges, name, "judges")
+    resources = {"task": task, "cache": cache}
+    needed = inspect.signature(make).parameters.keys() & resources.keys()
+    by_name[name] = make(
+      **config.get(name, {}), **{key: resources[key] for key in needed}
+    )
+  return by_name
 
 
 def needs_reference(objective: Objective) -> bool:
-  """Returns whether a member of the chain reads the reference's log-probs."""
+  """Return whether a member of the chain reads the reference's log-probs."""
   try:
     _try_objective(objective, with_reference=False)
   except MissingReferenceError:
@@ -135,7 +141,7 @@ def needs_reference(objective: Objective) -> bool:
 def _try_objective(
   objective: Objective, *, with_reference: bool = True
 ) -> None:
-  """Traces the chain on a mini-batch of one token, so that errors come now."""
+  """Trace the chain on one token, so that errors appear before the run."""
   token = jnp.zeros((1, 1), jnp.float32)
   tokens = ScoredTokens(
     log_probs=token,
@@ -155,15 +161,15 @@ def _try_objective(
   )
   if "actor/pg_loss" not in metrics:
     raise ValueError(
-      "objective has no surrogate, so no reward would be learned from: begin "
-      "it with one, as 'ppo_clip'"
+      "objective has no surrogate, so the policy would not learn from rewards: "
+      "begin it with a surrogate, such as 'ppo_clip'"
     )
 
 
 def make_controller(config: Config) -> Controller:
-  """Makes the controller that config.control names."""
+  """Build the controller that config.control names."""
   name, target = config.control.name, config.control.target
-  make = member(control, name, "control.name")
+  make = lookup.function(control, name, "control.name")
   settings = dict(config.get(name, {}))
   if "target" in inspect.signature(make).parameters:
     settings["target"] = target
@@ -175,12 +181,12 @@ def make_scheduled_optimizer(
   controller: Controller,
   wrap: Callable[..., optax.GradientTransformationExtraArgs] | None = None,
 ) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
-  """Makes the optimizer, and the learning rate that it follows.
+  """Build the optimizer and its learning-rate schedule.
 
   Args:
     settings: config.optimizer.
-    controller: that the run has.
-    wrap: of AdamW, see make_optimizer.
+    controller: the run's controller, whose state the optimizer holds.
+    wrap: wraps AdamW, see make_optimizer.
   """
   settings = dict(settings)
   schedule = learning_rate_schedule(
@@ -193,7 +199,7 @@ def make_scheduled_optimizer(
 
 
 def _make_projection(config: Config):
-  """Returns what wraps AdamW; None if updates are not to be projected."""
+  """Build the wrapper that projects AdamW's steps; None if it is off."""
   settings = dict(config.projection)
   if not settings.pop("enabled"):
     return None

@@ -1,4 +1,4 @@
-"""The model that a config names, and its sampler."""
+"""Build the model that a config names, and its sampler."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -12,21 +12,27 @@ from ml_collections import ConfigDict as Config
 
 from entrojax.data import tokenizer as tokenizers
 from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
-from entrojax.rollouts.sampler import Generate, generate, greedy, make_sampler
+from entrojax.rollouts.sampler import (
+  Generate,
+  Sampling,
+  generate,
+  greedy,
+  make_sampler,
+)
 from entrojax.rollouts.slots import generate_in_slots
 from entrojax.system.sharding import by_row, num_row_shards, param_shardings
 from entrojax.types import Model, Params, Rollout
 
 
 class Policy(NamedTuple):
-  """The model that is trained, and what of it is frozen."""
+  """The trained model and, with LoRA, its frozen base."""
 
-  model: Model
-  base: Params | None  # of an adapter, which then are all parameters of model
+  model: Model  # with LoRA, its parameters are the adapter's alone
+  base: Params | None  # the frozen weights under an adapter; None: no adapter
 
 
 class SpecialTokens(Protocol):
-  """What decoding asks of a tokenizer."""
+  """The tokens that decoding needs to know; a Tokenizer has them."""
 
   @property
   def eos_ids(self) -> tuple[int, ...]: ...
@@ -36,7 +42,14 @@ class SpecialTokens(Protocol):
 
 
 def model_folder(path: str) -> Path:
-  """Returns the folder of a model: `path` itself, or one that ships with us."""
+  """Resolve model.path to a folder.
+
+  Args:
+    path: a folder, or "bases/NAME" for a base model that comes with entrojax.
+
+  Raises:
+    ValueError: there is no such folder.
+  """
   ships = path.startswith("bases/") and not Path(path).is_dir()
   folder = Path(__file__).parents[1] / path if ships else Path(path)
   if not folder.is_dir():
@@ -45,7 +58,7 @@ def model_folder(path: str) -> Path:
 
 
 def make_lora(config: Mapping[str, Any]) -> Lora | None:
-  """Makes what config.lora describes; None where all weights are trained."""
+  """Read config.lora; None if all weights are trained."""
   rank, alpha, projections = (
     config["lora"][key] for key in ("rank", "alpha", "projections")
   )
@@ -53,10 +66,22 @@ def make_lora(config: Mapping[str, Any]) -> Lora | None:
 
 
 def load_policy(
-  config: Config, tokenizer: tokenizers.Tokenizer, mesh: Mesh
+  config: Config, folder: Path, tokenizer: tokenizers.Tokenizer, mesh: Mesh
 ) -> tuple[DecoderConfig, Policy, Params]:
-  """Returns sizes, policy and its parameters, which are read onto the mesh."""
-  folder = model_folder(config.model.path)
+  """Load the policy of a model folder onto the mesh.
+
+  Args:
+    config: a checked config; config.model and config.lora describe the policy.
+    folder: the model's folder.
+    tokenizer: the folder's.
+    mesh: where the parameters are placed.
+
+  Returns:
+    The sizes, the policy, and its trainable parameters.
+
+  Raises:
+    ValueError: the folder cannot be used; the message names it.
+  """
   sizes = hugging_face.read_config(folder)
   if tokenizer.vocab_size > sizes.vocab_size:
     raise ValueError(
@@ -71,7 +96,7 @@ def load_policy(
   params = hugging_face.load_params(
     folder,
     sizes,
-    # frozen weights are never added to: they need no more than the activations
+    # no update is added to frozen weights, so the activations' type suffices
     dtype=jnp.float32 if adapter is None else dtype,
     shardings=base_places,
   )
@@ -82,12 +107,21 @@ def load_policy(
 
 
 def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
-  """Makes a decoder of these sizes, as config.model and config.lora say."""
+  """Build a decoder.
+
+  Args:
+    config: config.model and config.lora describe it.
+    sizes: its sizes.
+    mesh: the devices that compute it.
+
+  Raises:
+    ValueError: the devices cannot compute it.
+  """
   platform = mesh.devices.flat[0].platform
   if config.model.fused_attention and platform != "tpu":
     raise ValueError(
-      "model.fused_attention is True, and the devices are of platform "
-      f"{platform!r}: its kernels are a TPU's"
+      "model.fused_attention is True, which needs TPUs, and the devices are of "
+      f"platform {platform!r}: set it to False"
     )
   dtype = jnp.dtype(config.model.dtype)
   return decoder(
@@ -109,18 +143,18 @@ def jit(
   donate_first: bool = False,
   **options: Any,
 ) -> Callable:
-  """Jits make(model), whose first argument is the model's parameters or state.
+  """Jit make(model), a function whose first argument is parameters or state.
 
   Args:
-    make: a model to a function of arrays.
-    policy: its frozen base, if it has one, is an argument of the graph: a
+    make: maps a model to a function of arrays.
+    policy: the model. A frozen base becomes an argument of the graph, because a
       constant would be compiled into it.
-    donate_first: donate the function's first argument.
+    donate_first: whether to donate the function's first argument.
     **options: of jax.jit.
   """
   donate = {"donate_argnums": 0 if policy.base is None else 1}
   options |= donate if donate_first else {}
-  whole = make(policy.model)  # made here, so that errors come now
+  whole = make(policy.model)  # now, so that errors do not wait for a call
   if policy.base is None:
     return jax.jit(whole, **options)
 
@@ -135,15 +169,33 @@ def make_generate(
   policy: Policy,
   tokens: SpecialTokens,
   mesh: Mesh,
-  sampling: Mapping[str, Any],
+  settings: Mapping[str, Any],
   group_size: int,
 ) -> Generate:
-  """Makes (params, prompts, key) -> `group_size` samples of each prompt."""
-  if sampling["temperature"] > 0:
-    temperature = sampling["temperature"]
-    sampler = make_sampler(top_k=sampling["top_k"], top_p=sampling["top_p"])
+  """Build the jitted sampler (params, prompts, key) -> rollout.
+
+  Args:
+    config: config.rollout has the response length and the slots.
+    policy: the model.
+    tokens: which tokens end and fill a response.
+    mesh: over whose rows the responses are split.
+    settings: temperature (0 = greedy), top_k and top_p: config.rollout or
+      config.evaluation.
+    group_size: samples of each prompt.
+  """
+  if settings["temperature"] > 0:
+    temperature = settings["temperature"]
+    sampler = make_sampler(top_k=settings["top_k"], top_p=settings["top_p"])
   else:
     temperature, sampler = 1.0, greedy
+  sampling = Sampling(
+    group_size=group_size,
+    response_length=config.rollout.response_length,
+    eos_ids=tokens.eos_ids,
+    pad_id=tokens.pad_id,
+    sampler=sampler,
+    temperature=temperature,
+  )
   decode: Callable[..., Rollout] = generate
   if config.rollout.num_slots:
     decode = functools.partial(
@@ -153,16 +205,7 @@ def make_generate(
       num_shards=num_row_shards(mesh),
     )
   return jit(
-    lambda model: functools.partial(
-      decode,
-      model,
-      group_size=group_size,
-      response_length=config.rollout.response_length,
-      eos_ids=tokens.eos_ids,
-      pad_id=tokens.pad_id,
-      temperature=temperature,
-      sampler=sampler,
-    ),
+    lambda model: functools.partial(decode, model, sampling=sampling),
     policy,
     out_shardings=by_row(mesh),
   )

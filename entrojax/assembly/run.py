@@ -1,4 +1,4 @@
-"""From a config to the parts of a run: every error before any compilation."""
+"""Build a run from a config; every error is raised before any compilation."""
 
 from collections.abc import Callable
 import dataclasses
@@ -19,14 +19,27 @@ from entrojax.assembly.check_rows import (
   check_evaluation_rows,
   check_rollout_rows,
 )
-from entrojax.assembly.check_settings import check, check_evaluation
-from entrojax.assembly.data import Data, one_stage, read_data, settings_of
+from entrojax.assembly.check_settings import check
+from entrojax.assembly.data import (
+  Data,
+  read_data,
+  rollout_settings,
+  single_stage,
+)
 from entrojax.assembly.methods import Recipe, make_recipe
-from entrojax.assembly.model import Policy, jit, load_policy, make_generate
+from entrojax.assembly.model import (
+  Policy,
+  jit,
+  load_policy,
+  make_generate,
+  model_folder,
+)
+from entrojax.assembly.settings import Settings, resolve
 from entrojax.data import tokenizer as tokenizers
 from entrojax.models import DecoderConfig
 from entrojax.objectives import aggregation
-from entrojax.rollouts.recorded import Recorded, record
+from entrojax.rollouts import recorded
+from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.sampler import Generate
 from entrojax.system import hosts
 from entrojax.system.sharding import (
@@ -50,7 +63,7 @@ from entrojax.update.train_step import Update, init_state, make_update, restart
 
 
 class Functions(NamedTuple):
-  """What the run computes; all jitted."""
+  """The jitted functions of a run."""
 
   generate: Generate  # rollout.group_size samples of each prompt
   evaluate: Generate  # evaluation.num_samples samples of each prompt
@@ -61,23 +74,24 @@ class Functions(NamedTuple):
 
 
 class Run(NamedTuple):
-  """Everything that the train loop needs."""
+  """Everything that the train loop needs. It holds no config."""
 
+  settings: Settings
   mesh: Mesh
   sizes: DecoderConfig
   data: Data
   functions: Functions
-  state: TrainState
-  ref_params: Params | None
-  recorded: Recorded | None = None  # what an offline run trains on
+  state: TrainState  # before the first update
+  ref_params: Params | None  # the reference model's; None: no method reads it
+  recorded: RecordedRollouts | None = None  # what an offline run trains on
 
 
 def build(config: Config, rollouts: Path | None = None) -> Run:
-  """Builds a run.
+  """Check a config and build its run.
 
   Args:
-    config: of the run.
-    rollouts: the file that an offline run trains on.
+    config: the settings.
+    rollouts: the file of recorded rollouts that an offline run trains on.
 
   Raises:
     ValueError: a setting cannot work, a file is missing or malformed; the
@@ -85,44 +99,80 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
   """
   with hosts.together():
     check(config)
+  return build_checked(config, rollouts)
+
+
+def build_checked(config: Config, rollouts: Path | None = None) -> Run:
+  """Build the run of a config that has been checked; see `build`."""
+  with hosts.together():
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
     recipe = make_recipe(config)
-    data, recorded = read_data(config), None
+    folder = model_folder(config.model.path)
+    data, recorded_rollouts = read_data(config, folder), None
     if rollouts is not None:
-      recorded = record(
-        rollouts, settings_of(config), config.judges, data.tokenizer
+      recorded_rollouts = recorded.load(
+        rollouts,
+        rollout_settings(config, folder),
+        config.judges,
+        data.tokenizer,
       )
-      data = data._replace(stages=one_stage(config, recorded.problems, data))
-    sizes, policy, params = load_policy(config, data.tokenizer, mesh)
+      problems = recorded_rollouts.problems
+      data = data._replace(
+        stages=single_stage(config, problems, data.tokenizer)
+      )
+    sizes, policy, params = load_policy(config, folder, data.tokenizer, mesh)
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
   state, shardings = first_state(mesh, params, recipe.optimizer)
-  functions = Functions(
-    generate=_placing(
-      make_generate(
-        config,
-        policy,
-        data.tokenizer,
-        mesh,
-        config.rollout,
-        config.rollout.group_size,
-      ),
+  functions = _make_functions(config, recipe, data, policy, mesh, shardings)
+  if recorded_rollouts is not None:
+    recorded_rollouts = _score_recorded(
+      config, policy, state.params, mesh, recorded_rollouts
+    )
+  return Run(
+    resolve(config),
+    mesh,
+    sizes,
+    data,
+    functions,
+    state,
+    ref_params,
+    recorded_rollouts,
+  )
+
+
+def _make_functions(
+  config: Config,
+  recipe: Recipe,
+  data: Data,
+  policy: Policy,
+  mesh: Mesh,
+  shardings: TrainState,
+) -> Functions:
+  """Jit the functions of a run; nothing is compiled before their first call.
+
+  Args:
+    config: a checked config.
+    recipe: the methods.
+    data: has the tokenizer.
+    policy: the model.
+    mesh: the devices.
+    shardings: the sharding of each array of the state.
+  """
+
+  def sampler(settings: Config, group_size: int) -> Generate:
+    return _place_prompts(
+      make_generate(config, policy, data.tokenizer, mesh, settings, group_size),
       mesh,
-    ),
-    evaluate=_placing(
-      make_generate(
-        config,
-        policy,
-        data.tokenizer,
-        mesh,
-        config.evaluation,
-        config.evaluation.num_samples,
-      ),
-      mesh,
-    ),
-    advantage=jax.jit(functools.partial(advantages.apply_rules, recipe.rules)),
+    )
+
+  apply_rules = jax.jit(functools.partial(advantages.apply_rules, recipe.rules))
+  return Functions(
+    generate=sampler(config.rollout, config.rollout.group_size),
+    evaluate=sampler(config.evaluation, config.evaluation.num_samples),
+    advantage=lambda responses: apply_rules(jax.device_put(responses)),
     update=jit(
       make_update_of(config, recipe, mesh),
       policy,
@@ -135,66 +185,76 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
     ),
     learning_rate=recipe.learning_rate,
   )
-  if recorded is not None:
-    recorded = _with_behaviour(config, policy, state.params, mesh, recorded)
-  return Run(mesh, sizes, data, functions, state, ref_params, recorded)
 
 
 def build_evaluation(
-  config: Config, tokenizer: tokenizers.Tokenizer
+  config: Config, folder: Path, tokenizer: tokenizers.Tokenizer
 ) -> tuple[Generate, Params]:
-  """Builds what evaluates a model, without anything that trains it.
+  """Build what evaluates a model, without the parts that train it.
+
+  Args:
+    config: checked by check_evaluation.
+    folder: the model's folder.
+    tokenizer: the folder's.
 
   Returns:
-    (params, prompts, key) -> evaluation.num_samples samples of each prompt,
-    jitted, and the parameters of config.model.path on the mesh.
+    The jitted function (params, prompts, key) -> evaluation.num_samples samples
+    of each prompt, and the model's parameters on the mesh.
 
   Raises:
-    ValueError: a setting cannot work, or the model's folder; see `build`.
+    ValueError: a setting or the folder cannot work.
   """
-  settings = config.evaluation
-  return _sampler(
-    config, tokenizer, check_evaluation_rows, settings, settings.num_samples
+  mesh = make_mesh(config.mesh)
+  check_evaluation_rows(config, num_row_shards(mesh))
+  num_samples = config.evaluation.num_samples
+  return _load_sampler(
+    config, folder, tokenizer, mesh, config.evaluation, num_samples
   )
 
 
 def build_sampler(
-  config: Config, tokenizer: tokenizers.Tokenizer
+  config: Config, folder: Path, tokenizer: tokenizers.Tokenizer
 ) -> tuple[Generate, Params]:
-  """Builds what samples as a run does, without anything that trains.
+  """Build what samples as a run does, without the parts that train.
+
+  Args:
+    config: checked by check_offline.
+    folder: the model's folder.
+    tokenizer: the folder's.
 
   Returns:
-    (params, prompts, key) -> rollout.group_size samples of each prompt,
-    jitted, and the parameters of config.model.path on the mesh.
+    The jitted function (params, prompts, key) -> rollout.group_size samples of
+    each prompt, and the model's parameters on the mesh.
 
   Raises:
-    ValueError: a setting cannot work, or the model's folder; see `build`.
+    ValueError: a setting or the folder cannot work.
   """
-  settings = config.rollout
-  return _sampler(
-    config, tokenizer, check_rollout_rows, settings, settings.group_size
+  mesh = make_mesh(config.mesh)
+  check_rollout_rows(config, num_row_shards(mesh))
+  group_size = config.rollout.group_size
+  return _load_sampler(
+    config, folder, tokenizer, mesh, config.rollout, group_size
   )
 
 
-def _sampler(
+def _load_sampler(
   config: Config,
+  folder: Path,
   tokenizer: tokenizers.Tokenizer,
-  check_rows: Callable[[Config, int], None],
+  mesh: Mesh,
   settings: Config,
   group_size: int,
 ) -> tuple[Generate, Params]:
-  check_evaluation(config)
-  mesh = make_mesh(config.mesh)
-  check_rows(config, num_row_shards(mesh))
-  _, policy, params = load_policy(config, tokenizer, mesh)
+  """Load a policy and build its sampler; see make_generate for settings."""
+  _, policy, params = load_policy(config, folder, tokenizer, mesh)
   generate = make_generate(
     config, policy, tokenizer, mesh, settings, group_size
   )
-  return _placing(generate, mesh), params
+  return _place_prompts(generate, mesh), params
 
 
-def _placing(generate: Generate, mesh: Mesh) -> Generate:
-  """Returns `generate` for prompts on the host: their rows go over the mesh."""
+def _place_prompts(generate: Generate, mesh: Mesh) -> Generate:
+  """Wrap a sampler so that it places prompts from the host on the mesh."""
 
   @functools.wraps(generate)
   def run(params: Params, prompts: Prompts, key: Array) -> Rollout:
@@ -203,17 +263,17 @@ def _placing(generate: Generate, mesh: Mesh) -> Generate:
   return run
 
 
-def _with_behaviour(
+def _score_recorded(
   config: Config,
   policy: Policy,
   params: Params,
   mesh: Mesh,
-  recorded: Recorded,
-) -> Recorded:
-  """Returns recorded rollouts with log-probs and entropies of their policy.
+  rollouts: RecordedRollouts,
+) -> RecordedRollouts:
+  """Add log-probs and entropies under the policy that sampled the rollouts.
 
-  The training code computes them, from the parameters that a fresh run begins
-  with: log pi - log pi_old then begins at 0.
+  The training code computes them from the parameters that a fresh run starts
+  with. log pi - log pi_old is therefore 0 at the start.
   """
   scores = jit(
     lambda model: functools.partial(
@@ -229,26 +289,32 @@ def _with_behaviour(
     policy,
     out_shardings=by_row(mesh),
   )
-  batch_size, number = config.rollout.num_prompts, len(recorded.problems)
+  batch_size, number = config.rollout.num_prompts, len(rollouts.problems)
   log_probs: list[np.ndarray] = []
   entropy: list[np.ndarray] = []
   for start in range(0, number, batch_size):
     # the last batch is filled up with repeats, so that shapes never change
     groups = np.arange(start, start + batch_size) % number
-    rollout = hosts.place(recorded.rollout(groups), by_row(mesh))
-    stats = hosts.whole(scores(params, rollout.tokens, rollout.positions))
+    batch = hosts.place(rollouts.rollout(groups), by_row(mesh))
+    stats = hosts.whole(scores(params, batch.tokens, batch.positions))
     for values, rows in zip(stats, (log_probs, entropy), strict=True):
-      rows += recorded.unpadded(values, groups)
-  rows_read = len(recorded.responses)
+      rows += rollouts.unpadded(values, groups)
+  num_rows = len(rollouts.responses)
   return dataclasses.replace(
-    recorded, log_probs=log_probs[:rows_read], entropy=entropy[:rows_read]
+    rollouts, log_probs=log_probs[:num_rows], entropy=entropy[:num_rows]
   )
 
 
 def make_update_of(
   config: Config, recipe: Recipe, mesh: Mesh
 ) -> Callable[[Model], Update]:
-  """Returns what makes a model's update, as the config's training says."""
+  """Return the function that builds a model's update.
+
+  Args:
+    config: config.training and the settings of the rollout batch describe it.
+    recipe: the methods.
+    mesh: over whose rows mini-batches are split.
+  """
   return functools.partial(
     make_update,
     objective=recipe.objective,
@@ -270,7 +336,16 @@ def make_update_of(
 def first_state(
   mesh: Mesh, params: Params, optimizer: optax.GradientTransformationExtraArgs
 ) -> tuple[TrainState, TrainState]:
-  """Returns the first state and its shardings; the parameters move into it."""
+  """Build the state before the first update.
+
+  Args:
+    mesh: where the state is placed.
+    params: moved into the state; the argument cannot be used afterwards.
+    optimizer: gives the optimizer state.
+
+  Returns:
+    The state, and the sharding of each of its arrays in the same tree.
+  """
   make = functools.partial(init_state, optimizer=optimizer)
   shardings = param_shardings(mesh, jax.eval_shape(make, params))
   place = jax.jit(make, out_shardings=shardings, donate_argnums=0)

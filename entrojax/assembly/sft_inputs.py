@@ -59,11 +59,12 @@ def with_model_path(config: Config, folder: Path, *, write: bool) -> Config:
   return config
 
 
-def read_stream(config: Config, words: Tokenizer) -> PackedStream:
+def read_stream(config: Config, folder: Path, words: Tokenizer) -> PackedStream:
   """Read and pack the examples; print how many there are.
 
   Args:
     config: the settings of the run.
+    folder: the model's folder.
     words: the model's tokenizer.
 
   Raises:
@@ -75,7 +76,7 @@ def read_stream(config: Config, words: Tokenizer) -> PackedStream:
     _pairs(config),
     words,
     np.random.default_rng(config.seed),
-    template=make_template(config),
+    template=make_template(config, folder),
     row_length=settings.row_length,
     max_responses=settings.max_responses,
   )

@@ -1,1 +1,1 @@
-"""Sampling responses and judging them: one batch of a rollout step."""
+"""Sample responses and verify them: the batch of one rollout step."""

@@ -1,15 +1,15 @@
-"""Dynamic sampling: groups without a signal are replaced by others.
+"""Dynamic sampling: replace the groups that carry no learning signal.
 
-    keep a group  <=>  0 < its right responses < G
+    keep a group  <=>  0 < the number of its right responses < G
 
-DAPO, arXiv 2503.14476, eq. 11. Only the verifier's word counts: a group whose
-wrong answers differ in nothing but an overlong penalty is not kept, or it
-would train on the penalty. The same policy samples batch after batch until
-enough groups are kept; surplus ones are thrown away.
+DAPO, arXiv 2503.14476, eq. 11. Only the raw verdicts count. A group of wrong
+answers that differ in nothing but an overlong penalty is not kept, because it
+would train on the penalty alone. The same policy samples batch after batch
+until enough groups are kept. Surplus groups are thrown away.
 
-The host decides, from the verdicts; the rows stay on the device, where those
-that are kept and those of a new batch become one batch. It has the same shapes
-whatever was kept, so nothing is compiled again.
+The host decides, from the verdicts. The rows stay on the device, where the kept
+rows and the rows of the next batch are merged into one batch. Its shapes do not
+depend on what was kept, so nothing is compiled again.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,85 +19,88 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 
+from entrojax.system import hosts
 from entrojax.types import Array, Responses, Rollout
 
 ON_EXHAUSTED = ("train_partial", "skip_step", "raise")
 
 
-class Sampled(NamedTuple):
-  """A rollout batch and what is known of it."""
+class RolloutBatch(NamedTuple):
+  """A rollout and its verified responses."""
 
   rollout: Rollout  # B = Q * G rows, on the device
   responses: Responses  # [Q, G], on the host
 
 
-class Refilled(NamedTuple):
-  """A batch of groups with a signal, and what was sampled for it."""
+class FilledBatch(NamedTuple):
+  """A batch of groups with a signal, and everything sampled to fill it."""
 
-  batch: Sampled  # Q groups
-  everything: Responses  # [num_batches * Q, G]
+  batch: RolloutBatch  # Q groups
+  all_responses: Responses  # [num_batches * Q, G], on the host
   metrics: dict[str, float]
 
 
 def has_signal(responses: Responses) -> np.ndarray:
-  """Returns bool[Q]: groups whose raw verdicts are not all the same.
+  """Return bool[Q]: whether the raw verdicts of a group differ.
 
-  Shaped rewards are not looked at.
+  Shaped rewards are ignored.
   """
   correctness = np.asarray(responses.correctness)
   return correctness.max(axis=1) > correctness.min(axis=1)
 
 
-def refill(
-  sample: Callable[[int], Sampled],
+def sample_until_filled(
+  sample: Callable[[int], RolloutBatch],
   num_groups: int,
   *,
   max_batches: int,
   on_exhausted: str = "train_partial",
-) -> Refilled:
-  """Samples until `num_groups` groups have a signal.
+) -> FilledBatch:
+  """Sample batches until `num_groups` groups have a signal.
 
-  Where groups are still missing after the last batch, others take their place
-  that count nowhere: response_mask, lengths and keep are 0. An update of which
-  no token counts changes nothing.
+  If there are too few groups after the last batch, other groups take their
+  place and count nowhere: their response_mask, lengths and keep are 0. An
+  update in which no token counts changes nothing.
 
-  Deviation: DAPO's code ends the run where groups are missing ("raise"), and
+  Deviation: DAPO's code ends the run if there are too few groups ("raise"), and
   samples three times as many prompts as it trains on in each batch.
 
   Args:
-    sample: batch number 0, 1, ... -> Q = num_groups groups of one policy.
+    sample: maps the batch number 0, 1, ... to Q = num_groups groups. All
+      batches are samples of the same policy.
     num_groups: Q.
-    max_batches: the most batches to sample, at least 1.
-    on_exhausted: what if groups are missing then: "train_partial" trains on
-      those that were kept, "skip_step" on none, "raise" raises.
+    max_batches: at most this many batches are sampled, at least 1.
+    on_exhausted: what to do if there are still too few groups: "train_partial"
+      trains on the groups that were kept, "skip_step" on none, "raise" raises.
 
   Returns:
     The first `num_groups` groups with a signal, in the order sampled.
 
   Raises:
-    ValueError: groups are missing and `on_exhausted` is "raise".
+    ValueError: there are too few groups and on_exhausted is "raise".
   """
-  batch: Sampled | None = None
-  seen: list[Responses] = []
+  batch: RolloutBatch | None = None
+  responses: list[Responses] = []
   num_filled, num_kept = 0, 0
-  while num_filled < num_groups and len(seen) < max_batches:
-    new = sample(len(seen))
-    seen.append(new.responses)
+  while num_filled < num_groups and len(responses) < max_batches:
+    new = sample(len(responses))
+    responses.append(new.responses)
     signal = has_signal(new.responses)
     num_kept += int(signal.sum())
-    chosen = np.flatnonzero(signal)[: num_groups - num_filled]
+    taken = np.flatnonzero(signal)[: num_groups - num_filled]
     if batch is None:  # as many without a signal as can be missing in the end
       batch, rest = new, np.flatnonzero(~signal)
     else:
       rest = np.arange(num_filled, num_groups)
-    places = np.concatenate([np.arange(num_filled), num_groups + chosen, rest])
-    batch = _merged(batch, new, places[:num_groups])
-    num_filled += len(chosen)
+    groups = np.concatenate([np.arange(num_filled), num_groups + taken, rest])
+    batch = _merge(batch, new, groups[:num_groups])
+    num_filled += len(taken)
 
   assert batch is not None
-  missing, num_sampled = num_groups - num_filled, len(seen) * num_groups
+  missing, num_sampled = num_groups - num_filled, len(responses) * num_groups
   if missing and on_exhausted == "raise":
     raise ValueError(
       f"dynamic_sampling: {num_kept} of {num_sampled} groups had right and "
@@ -105,28 +108,28 @@ def refill(
       f"too easy for the policy, or dynamic_sampling.max_batches = "
       f"{max_batches} is too small"
     )
-  skipped = missing and on_exhausted == "skip_step"
-  num_counted = 0 if skipped else num_filled
-  return Refilled(
+  skips = missing and on_exhausted == "skip_step"
+  num_counted = 0 if skips else num_filled
+  return FilledBatch(
     _count_first(batch, num_counted),
-    _concatenated(seen),
+    _concatenate(responses),
     {
-      "dynamic_sampling/batches": float(len(seen)),
+      "dynamic_sampling/batches": float(len(responses)),
       "dynamic_sampling/kept": num_kept / num_sampled,
       "dynamic_sampling/filled": num_counted / num_groups,
     },
   )
 
 
-def left_padded(rollout: Rollout, prompt_length: int, pad_id: int) -> Rollout:
-  """Returns a rollout whose prompts have another bucket's length.
+def pad_prompts(rollout: Rollout, prompt_length: int, pad_id: int) -> Rollout:
+  """Pad the prompts of a rollout on the left, to the length of another bucket.
 
-  Batches of one update may have been read in buckets of their own.
+  The batches sampled for one update may have been read in different buckets.
 
   Args:
     rollout: with at most `prompt_length` tokens before each response.
     prompt_length: P, tokens.
-    pad_id: fills the left.
+    pad_id: the token to pad with.
   """
   length = prompt_length + rollout.response_mask.shape[1]
   missing = length - rollout.tokens.shape[1]
@@ -143,18 +146,22 @@ def _pad(rollout: Rollout, missing: int, pad_id: int) -> Rollout:
   )
 
 
-def _merged(batch: Sampled, new: Sampled, groups: np.ndarray) -> Sampled:
-  """Returns groups of two batches: of `new` numbers Q and above."""
-  merge = _on_device(_merge_rows, _sharding(batch.rollout))
-  both = _concatenated([batch.responses, new.responses])
-  return Sampled(
-    merge(batch.rollout, new.rollout, groups.astype(np.int32)),
+def _merge(
+  batch: RolloutBatch, new: RolloutBatch, groups: np.ndarray
+) -> RolloutBatch:
+  """Take groups of two batches; numbers from Q on are groups of `new`."""
+  sharding = _sharding(batch.rollout)
+  merge = _jit_onto(_merge_rows, sharding)
+  numbers = _replicate(groups.astype(np.int32), sharding)
+  both = _concatenate([batch.responses, new.responses])
+  return RolloutBatch(
+    merge(batch.rollout, new.rollout, numbers),
     jax.tree.map(lambda x: x[groups] if x.ndim else x, both),
   )
 
 
 def _merge_rows(rollout: Rollout, new: Rollout, groups: Array) -> Rollout:
-  """Returns the rows of the groups i32[Q] of two rollouts."""
+  """Take the rows of the groups i32[Q] of two rollouts."""
   group_size = rollout.truncated.shape[0] // groups.shape[0]
   rows = groups[:, None] * group_size + jnp.arange(group_size)[None]
   return jax.tree.map(
@@ -162,29 +169,31 @@ def _merge_rows(rollout: Rollout, new: Rollout, groups: Array) -> Rollout:
   )
 
 
-def _count_first(batch: Sampled, num_counted: int) -> Sampled:
-  """Returns the batch with only the first `num_counted` groups counted."""
+def _count_first(batch: RolloutBatch, num_counted: int) -> RolloutBatch:
+  """Return the batch with only its first `num_counted` groups counted."""
   rollout, responses = batch
   shape = responses.rewards.shape
   keep = np.broadcast_to(np.arange(shape[0])[:, None] < num_counted, shape)
   keep = keep.astype(np.float32)
-  count = _on_device(_count_rows, _sharding(rollout), None)
-  rollout, entropy = count(rollout, keep)
-  return Sampled(
+  sharding = _sharding(rollout)
+  count = _jit_onto(_count_rows, sharding, None)
+  rollout, entropy = count(rollout, _replicate(keep, sharding))
+  return RolloutBatch(
     rollout,
     dataclasses.replace(
       responses,
       lengths=np.asarray(responses.lengths) * keep,
-      entropy=np.asarray(entropy),
+      entropy=np.asarray(jax.device_get(entropy)),
       keep=keep,
     ),
   )
 
 
 def _count_rows(rollout: Rollout, keep: Array) -> tuple[Rollout, Array]:
-  """Returns the rollout without tokens where keep f32[Q, G] is 0.
+  """Remove the tokens of the responses where keep f32[Q, G] is 0.
 
-  And its token-mean entropy, f32[], nats.
+  Returns:
+    The rollout, and its token-mean entropy f32[] in nats.
   """
   rows = keep.reshape(-1, 1)
   rollout = dataclasses.replace(
@@ -201,19 +210,26 @@ def _count_rows(rollout: Rollout, keep: Array) -> tuple[Rollout, Array]:
 
 
 @functools.cache
-def _on_device(function: Callable, *shardings: Any) -> Callable:
-  """Returns the function, jitted, with its results placed so."""
+def _jit_onto(function: Callable, *shardings: Any) -> Callable:
+  """Jit a function whose results get these shardings, one for each result."""
   places = shardings if len(shardings) > 1 else shardings[0]
   return jax.jit(function, out_shardings=places)
 
 
 def _sharding(rollout: Rollout) -> Any:
-  """Returns how rows are placed; None of arrays on the host."""
+  """Return how the rows are placed; None if they are on the host."""
   return getattr(rollout.tokens, "sharding", None)
 
 
-def _concatenated(trees: Sequence[Responses]) -> Responses:
-  """Concatenates arrays of groups; of scalars the first stays."""
+def _replicate(array: np.ndarray, sharding: Any) -> Array:
+  """Place an array on every device of the mesh, if rows are on a mesh."""
+  if isinstance(sharding, NamedSharding):
+    return hosts.place(array, NamedSharding(sharding.mesh, PartitionSpec()))
+  return array
+
+
+def _concatenate(trees: Sequence[Responses]) -> Responses:
+  """Concatenate the arrays of groups; keep the first of the scalars."""
   return jax.tree.map(
     lambda *x: np.concatenate(x) if x[0].ndim else x[0], *trees
   )

@@ -4,23 +4,24 @@
     {"problem": 17, "prompt": "3+4*2:", "response": "7;15", ...}
     ...
 
-One JSON object a line, written by collect.py. The first says how the rollouts
-were made; then comes one a response, those of a group together:
+The file holds one JSON object per line. The first line describes how the
+rollouts were made. Then follows one line per response; the responses of a group
+are neighbours:
 
 problem    number of the problem in its split, from 0
 prompt     str, as the model read it
 response   str
 tokens     ids of the response, EOS included
-truncated  whether the length limit ended it
-reward     of the verifier, 1 right, 0 wrong
+truncated  whether the response ended at the length limit
+reward     the verifier's, 1 right, 0 wrong
 reason     str, the verifier's
 answer     str, the normalised answer; null: none
-steps      [start, end] of each step in characters of the response
-verdicts   of each judge, by name: whether each step is right
+steps      [start, end] of each step, in characters of the response
+verdicts   for each judge, by name: whether each step is right
 
-Only wrong responses of groups with a signal, right and wrong ones together, are
-cut into steps and judged; others have no steps, and groups without a signal are
-dropped when the file is read.
+A group has a signal if it has both right and wrong responses. Only the wrong
+responses of such groups are cut into steps and judged; other responses have no
+steps. Groups without a signal are dropped when the file is read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,8 +49,8 @@ begin = functools.partial(resumable_jsonl.begin, kind=_KIND)
 append = resumable_jsonl.append
 
 
-class Response(NamedTuple):
-  """A line of the file; fields as above."""
+class RecordedResponse(NamedTuple):
+  """A line of the file; the module's docstring explains the fields."""
 
   problem: int
   prompt: str
@@ -63,21 +64,21 @@ class Response(NamedTuple):
   verdicts: dict[str, list[bool]]
 
 
-class Groups(NamedTuple):
-  """What a file holds."""
+class RecordedGroups(NamedTuple):
+  """The contents of a file."""
 
-  settings: dict[str, Any]
-  kept: list[list[Response]]  # groups with right and wrong responses
-  num_all_right: int  # groups
-  num_all_wrong: int
+  settings: dict[str, Any]  # how the rollouts were made
+  kept: list[list[RecordedResponse]]  # groups with right and wrong responses
+  num_all_right: int  # dropped groups in which every response is right
+  num_all_wrong: int  # dropped groups in which every response is wrong
 
 
-def read(path: Path) -> Groups:
-  """Reads a finished file.
+def read(path: Path) -> RecordedGroups:
+  """Read a complete file.
 
   Raises:
-    ValueError: it is missing, no file of rollouts, unfinished or malformed;
-      the message names the file, the line and the key.
+    ValueError: the file is missing, incomplete, malformed, or not a file of
+      rollouts; the message names the file, the line and the key.
   """
   file = resumable_jsonl.read(path, kind=_KIND, unit="responses")
   try:
@@ -86,11 +87,11 @@ def read(path: Path) -> Groups:
     group_size = 0
   if group_size < 2 or len(file.rows) % group_size:
     raise ValueError(
-      f"{path}:1: settings.rollout.group_size is {group_size}: no size of a "
-      f"group of {len(file.rows)} responses"
+      f"{path}:1: settings.rollout.group_size is {group_size}, which does not "
+      f"divide {len(file.rows)} responses into groups of at least 2"
     )
   responses = [
-    _parsed(f"{path}:{number}", line)
+    _parse_line(f"{path}:{number}", line)
     for number, line in enumerate(file.rows, start=2)
   ]
   groups = list(zip(*[iter(responses)] * group_size, strict=True))
@@ -101,7 +102,7 @@ def read(path: Path) -> Groups:
         "have more than one prompt"
       )
   counts = [sum(is_right(r.reward) for r in group) for group in groups]
-  return Groups(
+  return RecordedGroups(
     file.settings,
     [
       list(group)
@@ -114,30 +115,37 @@ def read(path: Path) -> Groups:
 
 
 def is_right(reward: float) -> bool:
-  """Returns whether a verifier's reward is that of a right response."""
+  """Return whether a verifier's reward means a right response."""
   return reward > 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Recorded:
-  """Groups with a signal, ready to be made batches of; all on the host.
+class RecordedRollouts:
+  """N groups with a signal, from which batches are made; all on the host.
 
-  Arrays of tokens are ragged: only a batch is padded.
+  The per-token lists hold one array per response, as long as the response.
+  Only batches are padded.
   """
 
-  problems: list[Problem]  # N; their answers are not known
+  problems: list[Problem]  # N; without answers, which the file does not hold
   prompts: Prompts  # of the N groups
-  group_size: int
-  response_length: int  # T, that batches are padded to
-  responses: list[Response]  # N * G
-  step_ok: list[np.ndarray] | None  # f32[L] each; None: there is no judge
-  num_dropped: tuple[int, int]  # groups all right, all wrong
-  # f32[L] each, nats, of the policy that sampled; unknown when just read
+  group_size: int  # G
+  response_length: int  # T, tokens, to which batches are padded
+  responses: list[RecordedResponse]  # N * G
+  # per response f32[tokens], 1 = a token of a right step; None: no judge
+  step_ok: list[np.ndarray] | None
+  num_dropped: tuple[int, int]  # groups all right, groups all wrong
+  # per response f32[tokens], nats, under the policy that sampled; zeros until
+  # assembly computes them
   log_probs: list[np.ndarray]
   entropy: list[np.ndarray]
 
   def rollout(self, groups: np.ndarray) -> Rollout:
-    """Returns the rollout of these groups, as a sampler would."""
+    """Return the rollout of these groups, as a sampler would return it.
+
+    Args:
+      groups: i[Q], numbers of groups.
+    """
     rows = self._rows(groups)
     response = self._padded([self.responses[r].tokens for r in rows], np.int32)
     mask = self._padded([np.ones(len(self.responses[r].tokens)) for r in rows])
@@ -158,10 +166,16 @@ class Recorded:
       ),
     )
 
-  def judged(
+  def group_responses(
     self, rollout: Rollout, groups: np.ndarray, **options: Any
   ) -> Responses:
-    """Returns what advantage rules may know; options of group_responses."""
+    """Collect what advantage rules may read, with the recorded verdicts.
+
+    Args:
+      rollout: of these groups.
+      groups: i[Q], numbers of groups.
+      **options: of rewards.group_responses.
+    """
     verdicts = [
       [
         Verdict(r.reward, r.reason, r.answer)
@@ -172,18 +186,23 @@ class Recorded:
     return group_responses(rollout, verdicts, **options)
 
   def steps_ok(self, groups: np.ndarray) -> Array | None:
-    """Returns f32[B, T], 1 = a token of a step that all judges call right."""
+    """Return f32[B, T], 1 = a token of a step that all judges call right."""
     if self.step_ok is None:
       return None
     return self._padded([self.step_ok[r] for r in self._rows(groups)])
 
   def unpadded(self, values: Array, groups: np.ndarray) -> list[np.ndarray]:
-    """Returns f[B, T] of these groups as one array a response, of its L."""
+    """Split f[B, T] into one array per response, as long as the response.
+
+    Args:
+      values: f[B, T], rows of these groups.
+      groups: i[Q], numbers of groups.
+    """
     rows = zip(self._rows(groups), np.asarray(values), strict=True)
     return [x[: len(self.responses[row].tokens)].copy() for row, x in rows]
 
   def summary(self) -> str:
-    """Says what there is to learn from."""
+    """Describe in a line how many groups there are to learn from."""
     right, wrong = self.num_dropped
     number = len(self.problems)
     text = (
@@ -198,7 +217,10 @@ class Recorded:
       if not is_right(r.reward)
     ]
     share = np.concatenate(negative).mean() if negative else 0.0
-    return f"{text}; {share:.1%} of the tokens of wrong ones are of right steps"
+    return (
+      f"{text}; {share:.1%} of the tokens of wrong responses belong to right "
+      "steps"
+    )
 
   def _rows(self, groups: np.ndarray) -> list[int]:
     rows = np.asarray(groups)[:, None] * self.group_size
@@ -211,26 +233,28 @@ class Recorded:
     return padded
 
 
-def record(
+def load(
   path: Path,
   settings: Mapping[str, Any],
   judges: Sequence[str],
   tokenizer: Tokenizer,
-) -> Recorded:
-  """Reads a file for a run.
+) -> RecordedRollouts:
+  """Load the rollouts that a run trains on.
 
   Args:
     path: the file.
-    settings: of the run; what must be the same is compared.
-    judges: whose consensus counts; none: no step is marked.
+    settings: the settings that recorded rollouts depend on, as this run has
+      them, by section and leaf. Those of the file must agree.
+    judges: names of the judges that must all call a step right; none: no step
+      is marked.
     tokenizer: the policy's.
 
   Raises:
-    ValueError: the file cannot be read, was made by another policy, or cannot
-      serve this run; the message names it and what differs.
+    ValueError: the file cannot be read, was made by another policy, or does not
+      fit this run; the message names the file and the difference.
   """
   groups = read(path)
-  unknown = np.zeros(settings["rollout"]["response_length"], np.float32)
+  zeros = np.zeros(settings["rollout"]["response_length"], np.float32)
   _check_same(path, groups.settings, settings)
   if not groups.kept:
     raise ValueError(
@@ -249,26 +273,28 @@ def record(
   if max(map(max, (r.tokens for r in responses))) >= tokenizer.vocab_size:
     raise ValueError(f"{path} has tokens that the tokenizer does not know")
   problems = [Problem(group[0].prompt, {}) for group in groups.kept]
-  return Recorded(
+  return RecordedRollouts(
     problems=problems,
     prompts=encode_prompts(problems, tokenizer, rollout["prompt_length"]),
     group_size=rollout["group_size"],
     response_length=rollout["response_length"],
     responses=responses,
-    step_ok=_marks(path, responses, judges, tokenizer) if judges else None,
+    step_ok=_mark_right_steps(path, responses, judges, tokenizer)
+    if judges
+    else None,
     num_dropped=(groups.num_all_right, groups.num_all_wrong),
-    log_probs=[unknown[: len(r.tokens)] for r in responses],
-    entropy=[unknown[: len(r.tokens)] for r in responses],
+    log_probs=[zeros[: len(r.tokens)] for r in responses],
+    entropy=[zeros[: len(r.tokens)] for r in responses],
   )
 
 
-def _marks(
+def _mark_right_steps(
   path: Path,
-  responses: Sequence[Response],
+  responses: Sequence[RecordedResponse],
   judges: Sequence[str],
   tokenizer: Tokenizer,
 ) -> list[np.ndarray]:
-  """Returns for each response f32[L], 1 = a token of a right step."""
+  """Return f32[tokens] for each response, 1 = a token of a right step."""
   marks = []
   for response in responses:
     mark = np.zeros(len(response.tokens), np.float32)
@@ -277,11 +303,11 @@ def _marks(
       if missing:
         raise ValueError(
           f"{path} has no verdicts of {missing[0]!r}, which judges names, only "
-          f"of {sorted(response.verdicts)}"
+          f"verdicts of {sorted(response.verdicts)}"
         )
       right = consensus([response.verdicts[name] for name in judges])
       steps = token_steps(response.tokens, response.steps, tokenizer)
-      mark[:] = np.append(right, False)[steps]  # -1, of no step, is the last
+      mark[:] = np.append(right, False)[steps]  # -1 = no step: the last, False
     marks.append(mark)
   return marks
 
@@ -289,7 +315,7 @@ def _marks(
 def _check_same(
   path: Path, recorded: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
-  """Raises ValueError if the file is of another policy than the run's."""
+  """Raise ValueError if another policy than the run's made the file."""
   for section, leaf in (
     ("model", "weights"),
     ("task", "name"),
@@ -298,19 +324,27 @@ def _check_same(
     ("rollout", "group_size"),
     ("rollout", "temperature"),
   ):
-    was = (recorded.get(section) or {}).get(leaf)
-    if was != settings[section][leaf]:
+    value = (recorded.get(section) or {}).get(leaf)
+    if value != settings[section][leaf]:
       raise ValueError(
-        f"{path} was made with {section}.{leaf} = {was!r}, the run has "
+        f"{path} was made with {section}.{leaf} = {value!r}, the run has "
         f"{settings[section][leaf]!r}"
       )
 
 
-def _parsed(where: str, line: bytes) -> Response:
-  """Returns a line as a Response; a ValueError names the key."""
+def _parse_line(where: str, line: bytes) -> RecordedResponse:
+  """Parse a line.
+
+  Args:
+    where: file and number of the line, for messages.
+    line: the JSON.
+
+  Raises:
+    ValueError: the line is malformed; the message names the key.
+  """
   try:
     raw = json.loads(line)
-    row = {key: raw[key] for key in Response._fields}
+    row = {key: raw[key] for key in RecordedResponse._fields}
   except (ValueError, TypeError, RecursionError) as error:
     raise ValueError(f"{where}: not a JSON object: {error}") from None
   except KeyError as error:
@@ -318,7 +352,7 @@ def _parsed(where: str, line: bytes) -> Response:
   for key, good in _GOOD.items():
     if not good(row[key]):
       raise ValueError(f"{where}: {key} is {str(row[key])[:80]}")
-  response = Response(**row)
+  response = RecordedResponse(**row)
   spans = [0, *itertools.chain(*response.steps)]
   joined = [a == b for a, b in zip(spans[::2], spans[1::2], strict=False)]
   if response.steps and not (
@@ -330,7 +364,7 @@ def _parsed(where: str, line: bytes) -> Response:
   for name, verdicts in response.verdicts.items():
     if not _are(bool, verdicts) or len(verdicts) != len(response.steps):
       raise ValueError(
-        f"{where}: verdicts.{name} is not one of true and false a step"
+        f"{where}: verdicts.{name} is not a list of true or false, one per step"
       )
   return response
 

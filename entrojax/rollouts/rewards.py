@@ -1,4 +1,8 @@
-"""Rewards: the verifier's verdicts on the responses of a rollout."""
+"""Rewards: decode the responses of a rollout, verify them, group the results.
+
+Everything here runs on the host, on numpy arrays and text. Responses of one
+problem are neighbours: response q * G + g is number g of problem q.
+"""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -13,10 +17,30 @@ from entrojax.system import hosts
 from entrojax.types import Problem, Responses, Rollout, Verdict, Verifier
 
 
-def judge(
+def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
+  """Decode each response of a rollout that is on the host."""
+  length = rollout.response_mask.shape[1]
+  texts = []
+  for row, mask in zip(
+    rollout.tokens[:, -length:], rollout.response_mask, strict=True
+  ):
+    texts.append(tokenizer.decode(row[mask > 0].tolist()))
+  return texts
+
+
+def verify_responses(
   problems: Sequence[Problem], responses: Sequence[str], verify: Verifier
 ) -> list[list[Verdict]]:
-  """Returns [Q][G] verdicts; responses of one problem are neighbours."""
+  """Verify G responses to each of Q problems.
+
+  Args:
+    problems: Q problems.
+    responses: Q * G texts.
+    verify: the task's verifier.
+
+  Returns:
+    [Q][G] verdicts.
+  """
   group_size = len(responses) // max(len(problems), 1)
   return [
     [
@@ -28,7 +52,7 @@ def judge(
 
 
 def correctness(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:
-  """Returns the raw rewards f32[Q, G], before any shaping."""
+  """Return the raw rewards f32[Q, G], before any shaping."""
   return np.array([[v.reward for v in row] for row in verdicts], np.float32)
 
 
@@ -39,13 +63,14 @@ def group_responses(
   rollout_step: int,
   cluster: Callable[[Sequence[str | None]], list[int]] | None = None,
 ) -> Responses:
-  """Returns what advantage rules may know of a rollout.
+  """Collect what advantage rules may read about a rollout.
 
   Args:
     rollout: B rows, on the host.
     verdicts: [Q][G].
     rollout_step: rollout batches before this one.
-    cluster: sorts a group's answers by meaning; None: nobody asks.
+    cluster: maps the answers of a group to cluster numbers, equal for answers
+      of the same meaning; None: no rule reads clusters.
   """
   rewards = correctness(verdicts)
   mask = rollout.response_mask
@@ -67,11 +92,11 @@ def group_responses(
 
 
 def gather_responses(own: Responses, share: hosts.Share) -> Responses:
-  """Returns the responses of all processes, in the order of the batch.
+  """Collect the responses of all processes, in the order of the batch.
 
   Args:
-    own: of the prompts `share.held`, on the host.
-    share: which process has which prompts.
+    own: this process's responses, to the prompts `share.held`, on the host.
+    share: which process verifies which prompts.
   """
   shape = own.rewards.shape
   columns = dataclasses.replace(
@@ -81,7 +106,7 @@ def gather_responses(own: Responses, share: hosts.Share) -> Responses:
   )
   gathered = hosts.gather(columns, share)
   tokens = np.asarray(gathered.lengths, np.float64)
-  # each process knows a mean over its own tokens
+  # each process has a mean over its own tokens
   total = np.sum(np.asarray(gathered.entropy, np.float64) * tokens)
   return dataclasses.replace(
     gathered,
@@ -91,15 +116,16 @@ def gather_responses(own: Responses, share: hosts.Share) -> Responses:
 
 
 def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
-  """Returns what the policy's responses and the batch to train on look like.
+  """Compute the metrics of a step's responses, by name.
 
-  Rewards are the raw ones; shaping shows in critic/shaped_rewards. What the
-  policy does is read from all its samples, whichever of them train.
+  critic/rewards is the raw reward; critic/shaped_rewards includes the shaping.
+  Metrics of the policy's behaviour use all its samples, including those that
+  it is not trained on.
 
   Args:
-    sampled: every response that was judged, on the host.
-    trained: those of the batch, with advantages, on the host; the ones
-      without a token only fill it up.
+    sampled: all verified responses of the step, on the host.
+    trained: the responses of the batch, with advantages, on the host. Those
+      without a token only fill the batch.
   """
   rewards, lengths = map(np.asarray, (sampled.correctness, sampled.lengths))
   trains = np.asarray(trained.lengths) > 0
@@ -121,7 +147,7 @@ def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
 
 
 def _spread(name: str, values: np.ndarray) -> dict[str, float]:
-  """Returns mean and extremes; NaN of nothing."""
+  """Return mean, maximum and minimum; NaN if there are no values."""
   some = values.size > 0
   return {
     f"{name}/mean": _mean(values),
@@ -132,14 +158,3 @@ def _spread(name: str, values: np.ndarray) -> dict[str, float]:
 
 def _mean(values: np.ndarray) -> float:
   return float(values.mean()) if values.size else math.nan
-
-
-def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
-  """Returns the text of each response of a rollout on the host."""
-  length = rollout.response_mask.shape[1]
-  texts = []
-  for row, mask in zip(
-    rollout.tokens[:, -length:], rollout.response_mask, strict=True
-  ):
-    texts.append(tokenizer.decode(row[mask > 0].tolist()))
-  return texts

@@ -54,8 +54,7 @@ class _Page(NamedTuple):
     """Return what a command without arguments says, in two lines."""
     names = [*self.arguments, *(f"--{name}" for name in self.required)]
     return (
-      f"{self.module} needs {_join(names)}.\n"
-      f"See python -m {self.module} --help"
+      f"{self.module} needs {_join(names)}.\nSee python -m {self.module} --help"
     )
 
   def help(self) -> str:
@@ -85,12 +84,11 @@ class _Page(NamedTuple):
     """Return a flag as the user writes it, and its help with the default."""
     flag = self.flag_values[name]
     text = " ".join(flag.help.split())
+    default = (flag.default_as_str or "").strip("'")
     if name in self.required:
       text += " (required)"
-    elif flag.boolean:
-      text += f" (default: {str(bool(flag.default)).lower()})"
-    elif flag.default not in (None, "", []):
-      text += f" (default: {flag.default})"
+    elif default not in ("", "None", "[]"):
+      text += f" (default: {default})"
     return f"--[no]{name}" if flag.boolean else f"--{name}", text
 
 
@@ -153,7 +151,9 @@ def command(
       if arguments is None:
         logging.set_verbosity(logging.ERROR)
         app.run(run, flags_parser=lambda argv: _parse_program(page, argv[1:]))
-      elif status := run(_parse(page, arguments)):
+        return
+      flag_values.unparse_flags()  # forgets the flags of an earlier call
+      if status := run(_parse(page, arguments)):
         sys.exit(status)
 
     return main
@@ -208,7 +208,6 @@ def _parse(page: _Page, arguments: Sequence[str]) -> list[str]:
     sys.exit(EXIT_WRONG)
   _check_config_file(arguments)
   flag_values = page.flag_values
-  flag_values.unparse_flags()
   flag_values.set_gnu_getopt(True)  # flags may stand behind arguments
   try:
     positional = flag_values([page.module, *arguments])[1:]
@@ -230,13 +229,19 @@ def _fail(message: str) -> NoReturn:
 
 
 def _check_config_file(arguments: Sequence[str]) -> None:
-  """Fail if --config names a file that does not exist."""
+  """Fail if --config names no Python file."""
   for place, argument in enumerate(arguments):
-    if match := re.fullmatch(r"--?config(?:=(.*))?", argument, re.DOTALL):
-      rest = arguments[place + 1 : place + 2]
-      value = match[1] if match[1] is not None else "".join(rest)
-      if not Path(value.partition(":")[0]).is_file():
-        _fail(f"--config={value}: there is no such file")
+    match = re.fullmatch(r"--?config(?:=(.*))?", argument, re.DOTALL)
+    if not match:
+      continue
+    value = match[1]
+    if value is None:  # --config FILE
+      value = "".join(arguments[place + 1 : place + 2])
+    path = Path(value.partition(":")[0])  # FILE.py:PRESET
+    if not path.is_file():
+      _fail(f"--config={value}: there is no such file")
+    if path.suffix != ".py":
+      _fail(f"--config={value}: a config is a Python file such as config.py")
 
 
 def _unknown_flag(page: _Page, name: str) -> str:

@@ -23,7 +23,7 @@ from entrojax.data.curriculum import Stages
 from entrojax.data.prompt_stream import PromptStream
 from entrojax.metrics import finalize
 from entrojax.models import DecoderConfig, decoder, hugging_face
-from entrojax.rollout_step import judge_rollout
+from entrojax.rollout_step import verify_rollout
 from entrojax.rollouts.rewards import reward_metrics
 from entrojax.types import Problem, Task, Verdict
 from entrojax.update.train_step import make_batch
@@ -128,7 +128,7 @@ def make_step(run: Run, turns: shared.Turns) -> Callable[[int], None]:
     generate_key, update_key = jax.random.split(jax.random.fold_in(key, i))
     prompts, problems = next(run.data.stream)
     rollout, on_host = sample(prompts, generate_key)
-    judged = judge_rollout(run.data, on_host, problems, i)
+    judged = verify_rollout(run.data, on_host, problems, i)
     responses = run.functions.advantage(judged)
     state, metrics = update(make_batch(rollout, responses), update_key)
     finalize(metrics)

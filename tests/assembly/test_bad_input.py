@@ -1,4 +1,4 @@
-"""A wrong setting ends at once, before any compilation, and says its name."""
+"""A wrong setting is named before anything is compiled."""
 
 import importlib
 import subprocess
@@ -262,7 +262,7 @@ def test_two_weights_of_right_responses_are_warned_about(base):
   [
     ({"advantage": ("unlikeliness", "w_reinforce")}, "shaping would do noth"),
     ({"advantage": ("overlong_penalty", "psr")}, "shaping would do nothing"),
-    ({"advantage": ("nsr", "grpo_dropout")}, "whose signal that would remove"),
+    ({"advantage": ("nsr", "grpo_dropout")}, "whose signal the centring would"),
     ({"advantage": ("psr", "entrocraft")}, "nothing would be left"),
     ({"objective": ("entropy_bonus",)}, "objective has no surrogate"),
     ({"objective": ("reference_kl",)}, "objective has no surrogate"),
@@ -284,9 +284,9 @@ def test_what_would_undo_itself_is_refused(changes, message, base, one_device):
 @pytest.mark.parametrize(
   ("key", "value", "message"),
   [
-    ("training.scope", "micro", "the one part is the mini-batch"),
-    ("rollout.top_p", 0.9, r"rollout\.top_p is 0\.9: samples are not"),
-    ("rollout.top_k", 5, r"rollout\.top_k is 5: samples are not"),
+    ("training.scope", "micro", "the only micro-batch is the whole mini-batch"),
+    ("rollout.top_p", 0.9, r"rollout\.top_p is 0\.9: samples do not"),
+    ("rollout.top_k", 5, r"rollout\.top_k is 5: samples do not"),
   ],
 )
 def test_a_setting_that_hardly_means_what_it_does_is_warned_about(
@@ -299,9 +299,9 @@ def test_a_setting_that_hardly_means_what_it_does_is_warned_about(
 @pytest.mark.parametrize(
   ("rule", "groups"),
   [
-    ("nsr", "all wrong:"),
-    ("psr", "all right:"),
-    ("w_reinforce", "all right or all wrong:"),
+    ("nsr", "all wrong, and"),
+    ("psr", "all right, and"),
+    ("w_reinforce", "all right or all wrong, and"),
     ("grpo", None),
   ],
 )
@@ -446,8 +446,8 @@ def test_what_composes_objectives_is_not_one(name, base, one_device):
 @pytest.mark.parametrize(
   ("name", "sft", "message"),
   [
-    ("sft", False, "is one of entrojax.sft: .* such as configs/grpo.py"),
-    ("grpo", True, "is one of entrojax.main: .* such as configs/sft.py"),
+    ("sft", False, "is a config of entrojax.sft: .* such as configs/grpo.py"),
+    ("grpo", True, "is a config of entrojax.main: .* such as configs/sft.py"),
   ],
 )
 def test_a_config_of_another_command_is_named(name, sft, message):

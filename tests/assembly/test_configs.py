@@ -1,4 +1,4 @@
-"""Every config runs and says in its header how."""
+"""Every config runs, and its header says how."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""What a config makes of itself before a run."""
+"""The methods that a config builds before a run."""
 
 import jax.numpy as jnp
 import pytest

@@ -1,4 +1,4 @@
-"""A subset of prompts: how it is chosen, and that a run trains on it alone."""
+"""A subset of prompts: how it is chosen, and that a run trains on it only."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ def test_distinct_n_counts_as_by_hand():
 
 
 def test_the_embedding_is_tf_idf_of_hashed_ngrams():
-  """Against plain Python, whose integers do not wrap around by themselves."""
+  """Compare with plain Python, whose integers do not wrap around."""
   texts = ["Abcabc", "abd é", "xy", ""]
   counts = np.zeros((4, 1024))
   for row, text in enumerate(texts):
@@ -44,14 +44,14 @@ def test_the_embedding_is_tf_idf_of_hashed_ngrams():
     for n, start in itertools.product((3, 4, 5), range(len(data))):
       if start + n > len(data):
         continue
-      found = 0
+      code = 0
       for byte in data[start : start + n]:
-        found = (found + byte + 1) * 0x9E3779B97F4A7C15 % 2**64
-        found ^= found >> 29
-      counts[row, found % 1024] += 1
+        code = (code + byte + 1) * 0x9E3779B97F4A7C15 % 2**64
+        code ^= code >> 29
+      counts[row, code % 1024] += 1
   assert counts.sum(axis=1).tolist() == [4 + 3 + 2, 4 + 3 + 2, 0, 0]
-  have = np.maximum((counts > 0).sum(axis=0), 1)
-  expected = np.log(1 + counts) * np.log(4 / have)
+  frequency = np.maximum((counts > 0).sum(axis=0), 1)
+  expected = np.log(1 + counts) * np.log(4 / frequency)
   lengths = np.linalg.norm(expected, axis=1, keepdims=True)
   expected = expected / np.where(lengths > 0, lengths, 1)
   np.testing.assert_allclose(ngram_embedding(texts), expected, atol=1e-6)
@@ -84,8 +84,8 @@ def test_of_each_cluster_the_row_nearest_to_its_mean_is_chosen():
     away = points[members] - points[members].mean(axis=0)
     expected.append(members[np.square(away).sum(axis=1).argmin()])
   for seed in range(3):
-    found = spread_rows(points, 5, seed=seed)
-    assert found.tolist() == sorted(expected)
+    rows = spread_rows(points, 5, seed=seed)
+    assert rows.tolist() == sorted(expected)
 
 
 def test_rows_are_distinct_whatever_is_equal():
@@ -136,7 +136,7 @@ def test_the_most_different_answers_are_those_of_highest_entropy(
 
 
 def trained_on(base, path, **overrides):
-  """Returns the prompts that each stage of a run of 20 problems gives."""
+  """Build a run of 20 problems; return the prompts of each of its stages."""
   config = tiny_config(
     base,
     **{
@@ -155,7 +155,7 @@ def trained_on(base, path, **overrides):
 
 @pytest.fixture
 def subset(base, tmp_path):
-  """Returns the file of a subset of the first 20 problems, and its rows."""
+  """Return the file of a subset of the first 20 problems, and its rows."""
   from entrojax.tasks import make_task
 
   rows = np.array([2, 3, 5, 7, 11, 13, 17, 19])
@@ -166,8 +166,8 @@ def subset(base, tmp_path):
 
 
 def test_a_run_trains_on_the_subset_alone(base, subset):
-  (found,), problems = trained_on(base, subset[0])
-  assert found == {problems[row].prompt for row in subset[1]}
+  (prompts,), problems = trained_on(base, subset[0])
+  assert prompts == {problems[row].prompt for row in subset[1]}
 
 
 def test_stages_are_made_of_the_subset(base, subset, tmp_path):
@@ -233,8 +233,8 @@ def test_the_command_writes_what_a_run_reads(base, tmp_path, data_dir):
   assert done.returncode == 0, done.stderr
   assert "6 of 20 prompts by embedding" in done.stdout
   assert "distinct-2 " in done.stdout and "of random sets" in done.stdout
-  (found,), _ = trained_on(base, tmp_path / "subset.jsonl")
-  assert len(found) == 6
+  (prompts,), _ = trained_on(base, tmp_path / "subset.jsonl")
+  assert len(prompts) == 6
   again = run("subset.jsonl", "--size=7")
   assert again.returncode == 2
   assert again.stderr.endswith(

@@ -1,4 +1,4 @@
-"""A model folder judged by the command: numbers, samples, table, refusals."""
+"""The evaluation of a model folder: metrics, samples, table, refusals."""
 
 import itertools
 import json
@@ -35,11 +35,11 @@ def base(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _small_world(one_device, session_data):
-  """Gives every test one device and the session's data sets."""
+  """Give every test one device and the session's data sets."""
 
 
 def read(folder):
-  """Returns evaluation.json and the lines of samples.jsonl."""
+  """Return evaluation.json and the lines of samples.jsonl."""
   lines = (folder / "samples.jsonl").read_text().splitlines()
   return json.loads((folder / EVALUATION_FILE).read_text()), [
     json.loads(line) for line in lines
@@ -71,14 +71,14 @@ def test_the_numbers_are_those_of_a_run_that_begins_with_the_model(
 def test_every_sample_is_kept_and_gives_the_metrics(
   base, tmp_path, monkeypatch
 ):
-  # some are right: a response that begins with a digit
+  # a response is right if it begins with a digit
   verify = lambda problem, text: countdown.FAMILY.verify(
     problem, text
   )._replace(reward=float(text[:1].isdigit()), answer=text[:1] or None)
   monkeypatch.setattr(
     module, "make_task", lambda *a: make_task(*a)._replace(verify=verify)
   )
-  found = dict(evaluate_model(tiny_config(base), TWO, tmp_path / "out"))
+  results = dict(evaluate_model(tiny_config(base), TWO, tmp_path / "out"))
   _, samples = read(tmp_path / "out")
   places = [(s["task"], s["row"], s["sample"]) for s in samples]
   assert places == [
@@ -96,11 +96,11 @@ def test_every_sample_is_kept_and_gives_the_metrics(
       assert set(s) >= {"reason", "answer"}
     right = np.array([s["reward"] for s in mine]).reshape(-1, SAMPLES)
     assert 0 < right.mean() < 1
-    assert found[label]["avg@4"] == pytest.approx(right.mean(), abs=1e-12)
+    assert results[label]["avg@4"] == pytest.approx(right.mean(), abs=1e-12)
     pairs = [
       [any(pair) for pair in itertools.combinations(row, 2)] for row in right
     ]
-    assert found[label]["pass@2"] == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert results[label]["pass@2"] == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
 def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(

@@ -1,4 +1,4 @@
-"""A run's policy as a folder that the next run, or anyone, can begin with."""
+"""The export: a run's policy as a folder that another run can start from."""
 
 import json
 
@@ -16,7 +16,7 @@ from tests.helpers.tiny_models import random_params
 
 @pytest.fixture
 def run(tmp_path):
-  """Returns a run directory, its base and the parameters it has reached."""
+  """Return a run directory, its base, and the run's last parameters."""
   base = write_base(tmp_path / "base")
   workdir, params = tmp_path / "run", random_params(SIZES)
   workdir.mkdir()
@@ -42,13 +42,13 @@ def test_the_newest_policy_is_written_beside_what_the_base_had(
   out = tmp_path / "out"
   export_module.main([str(workdir), "--output", str(out)])
   assert f"done: {out}, after 7 rollout steps" in capsys.readouterr().out
-  sizes, found = hugging_face.load(out)
+  sizes, exported = hugging_face.load(out)
   assert sizes == SIZES
-  jax.tree.map(np.testing.assert_array_equal, found, params)
+  jax.tree.map(np.testing.assert_array_equal, exported, params)
   for name in ("tokenizer.json", "config.json"):
     assert (out / name).read_bytes() == (base / name).read_bytes()
-  left = {path.name for path in (workdir / "checkpoints").iterdir()}
-  assert {"3", "7"} <= left
+  names = {path.name for path in (workdir / "checkpoints").iterdir()}
+  assert {"3", "7"} <= names
 
 
 def test_a_folder_of_another_kind_is_refused(run, tmp_path, capsys):

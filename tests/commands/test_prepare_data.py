@@ -1,4 +1,4 @@
-"""Local files as a TFDS data set: the same problems, counted, in any order."""
+"""Local files as a TFDS data set: the same problems, readable in any order."""
 
 import sys
 
@@ -16,7 +16,7 @@ QUIET = lambda text: None
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-  """Returns a folder with every layout, repeated and empty rows, and a leak."""
+  """Write a folder with every layout, repeated and empty rows, and a leak."""
   folder = tmp_path_factory.mktemp("source")
   broken = [ROWS[7], {"problem": ROWS[8]["problem"], "answer": 9}]
   broken += [{"problem": "p", "answer": None}] * 3
@@ -29,11 +29,11 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(source, tmp_path_factory):
-  """Returns (folder of the data set, the lines that were said)."""
-  said = []
+  """Prepare it; return the data set's folder and the lines of output."""
+  lines = []
   output = tmp_path_factory.mktemp("tfds") / "maths"
-  prepare("math", source, output, say=said.append)
-  return output, said
+  prepare("math", source, output, say=lines.append)
+  return output, lines
 
 
 @pytest.mark.filterwarnings("ignore:.*are in.*too")  # most ask "p"
@@ -52,13 +52,13 @@ def test_order_is_the_files_and_the_test_set_is_not_trained_on(prepared):
 
 
 def test_what_is_left_out_is_counted(source, prepared):
-  said = prepared[1]
+  lines = prepared[1]
   assert (
     f"{source / 'train.parquet'}: 45 rows, left out 2 with the question of an "
     "earlier one (1 of them with another answer), 3 without an answer"
-  ) in said
-  assert "train: left out 2 problems of aime-2024" in said
-  assert "train: 38 problems" in said
+  ) in lines
+  assert "train: left out 2 problems of aime-2024" in lines
+  assert "train: 38 problems" in lines
 
 
 def test_parts_are_read_at_random_and_shards_are_disjoint(prepared):
@@ -96,9 +96,9 @@ def test_its_batches_are_those_of_the_same_problems_in_memory(prepared):
     )
     for problems in (stored, list(stored))
   ]
-  for _ in range(4):  # the border of two epochs lies in the third
-    (_, found), (_, expected) = map(next, streams)
-    assert found == expected
+  for _ in range(4):  # the third batch spans two epochs
+    (_, problems), (_, expected) = map(next, streams)
+    assert problems == expected
   streams[1].restore(streams[0].state())
   assert next(streams[0])[1] == next(streams[1])[1]
 
@@ -114,22 +114,22 @@ def test_a_single_file_is_cut_by_the_hash_of_the_question(tmp_path):
 
 
 def test_synlogic_is_prepared_too(tmp_path):
-  source, said = tmp_path / "source", []
+  source, lines = tmp_path / "source", []
   source.mkdir()
   sources = ["sudoku", "numbrix", "arc_agi", "futoshiki"]
   write(source / "train.parquet", [synlogic_row(name) for name in sources])
   write(source / "val.jsonl", [synlogic_row("numbrix")])
-  prepare("synlogic", source, tmp_path / "tfds" / "logic", say=said.append)
+  prepare("synlogic", source, tmp_path / "tfds" / "logic", say=lines.append)
   stored = make_task("synlogic", tmp_path / "tfds" / "logic").load("train")
   with pytest.warns(UserWarning, match="1 arc_agi"):
     direct = make_task("synlogic", source).load("train")
   assert list(stored) == [direct[0], direct[2]]
-  assert any("without a verifier: 1 arc_agi" in line for line in said)
-  assert "train: left out 1 problems of val" in said
+  assert any("without a verifier: 1 arc_agi" in line for line in lines)
+  assert "train: left out 1 problems of val" in lines
 
 
 def run(capsys, *arguments):
-  """Returns (exit status, stderr) of the command."""
+  """Run the command, which fails; return its exit status and stderr."""
   with pytest.raises(SystemExit) as ended:
     main(list(map(str, arguments)))
   return ended.value.code, capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The table of prompts: its numbers, its continuation, its refusals."""
+"""The table of prompts: its numbers, how it is resumed, its refusals."""
 
 from collections import Counter
 import itertools
@@ -26,7 +26,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture
 def verdicts(monkeypatch, one_device, session_data):
-  """Makes an answer one of three letters and keeps verdicts by prompt."""
+  """Turn each answer into one of three letters; keep verdicts by prompt."""
   kept: dict[str, list[Verdict]] = {}
   make_task = data.make_task
 
@@ -75,7 +75,7 @@ def test_a_table_has_the_numbers_of_the_sampled_answers(
   table = prompt_table.read(path)
   semantic = []
   for row, problem in enumerate(problems):
-    group = verdicts[problem.prompt][:SAMPLES]  # beyond: the filled-up batch
+    group = verdicts[problem.prompt][:SAMPLES]  # the rest fills the batch up
     shares = [n / SAMPLES for n in Counter(v.answer for v in group).values()]
     semantic.append(-sum(p * math.log(p) for p in shares))
     right = sum(v.reward for v in group) / SAMPLES
@@ -103,7 +103,7 @@ def test_a_table_in_two_parts_is_the_table_in_one(verdicts, base, tmp_path):
   whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
   list(write_table(config_of(base), whole, num_samples=SAMPLES))
   lines = whole.read_bytes().splitlines(keepends=True)
-  # killed in the second batch, amid the line of row 11
+  # as if killed in the second batch, while writing the line of row 11
   parts.write_bytes(b"".join(lines[:12]) + lines[12][:9])
   steps = list(write_table(config_of(base), parts, num_samples=SAMPLES))
   assert steps == [(8, 20), (16, 20), (20, 20)]
@@ -124,7 +124,7 @@ def test_a_prompt_s_numbers_do_not_depend_on_the_batch_around_it(
     list(write_table(config, path, num_samples=SAMPLES))
     tables.append(prompt_table.read(path).columns)
   for name, column in tables[0].items():
-    # the same samples; sums of matmuls of two shapes round differently
+    # the samples are the same; matmuls of two shapes round differently
     np.testing.assert_allclose(column, tables[1][name], rtol=1e-4, atol=1e-6)
 
 
@@ -163,7 +163,7 @@ def test_an_unknown_estimator_ends_before_the_file_is_made(
 
 
 def written(path, count, num_rows=None):
-  """Writes a table of `count` rows by hand."""
+  """Write a table of `count` rows by hand."""
   prompt_table.begin(
     path, {"seed": 0}, num_rows=num_rows or count, batch_size=1
   )

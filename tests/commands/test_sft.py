@@ -1,4 +1,4 @@
-"""The command that learns from given responses: files, folders, refusals."""
+"""Supervised training: files, folders, refusals."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ def write_lines(path, rows):
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory):
-  """Returns a file of 24 prompts and responses."""
+  """Write a file of 24 prompts and responses."""
   return write_lines(tmp_path_factory.mktemp("data") / "a.jsonl", ROWS)
 
 
@@ -47,7 +47,7 @@ def base(tmp_path_factory):
 
 
 def tiny(**overrides):
-  """Returns the settings of 3 steps of 2 rows; keys are 'section.leaf'."""
+  """Return the settings of 3 steps of 2 rows; keys are 'section.leaf'."""
   config = sft_config.get_config()
   config.update(
     {
@@ -64,7 +64,7 @@ def tiny(**overrides):
 
 
 def new_model(lines, **overrides):
-  """Returns the settings of a new model that learns a file."""
+  """Return the settings of a new model that learns a file."""
   return tiny(
     **{
       "new_model.characters": countdown.CHARACTERS,
@@ -82,7 +82,7 @@ def weights(folder):
   return hugging_face.load(folder)[1]
 
 
-# -- what it makes ------------------------------------------------------------
+# -- training -----------------------------------------------------------------
 
 
 def test_a_new_model_learns_and_is_a_folder_that_can_be_judged(
@@ -90,17 +90,17 @@ def test_a_new_model_learns_and_is_a_folder_that_can_be_judged(
 ):
   config = new_model(lines, num_steps=40)
   assert sft(config, tmp_path / "out") is None
-  told = capsys.readouterr().out
+  output = capsys.readouterr().out
   # 7 or 8 of 24 tokens: prompt "3 1=", response "3+1", EOS
-  assert "24 examples; an epoch is 8 rows of 24 tokens, 100.0% filled" in told
-  assert "step 40/40  cross-entropy" in told
+  assert "24 examples; an epoch is 8 rows of 24 tokens, 100.0% filled" in output
+  assert "step 40/40  cross-entropy" in output
   rows = numbers(tmp_path / "out" / TRAINING_FOLDER)
   assert [row["step"] for row in rows] == list(range(1, 41))
   assert rows[0]["actor/loss"] == pytest.approx(np.log(22), rel=0.05)
   assert rows[-1]["actor/loss"] < 1.0
   assert rows[0]["tokens"] == 2 * 24 and rows[0]["sft/padding"] == 0
-  judged = tiny_config(tmp_path / "out")
-  ((_, metrics),) = evaluate_model(judged, [], tmp_path / "judged")
+  config = tiny_config(tmp_path / "out")
+  ((_, metrics),) = evaluate_model(config, [], tmp_path / "evaluation")
   assert 0 < metrics["entropy"] < np.log(22)
 
 
@@ -110,12 +110,12 @@ def test_a_run_that_goes_on_is_one_that_was_not_interrupted(lines, tmp_path):
   sft(new_model(lines, num_steps=2), parts)
   sft(new_model(lines, num_steps=5), parts)
   jax.tree.map(np.testing.assert_array_equal, weights(whole), weights(parts))
-  found = [numbers(path / TRAINING_FOLDER) for path in (whole, parts)]
-  assert found[0] == found[1]
+  rows = [numbers(path / TRAINING_FOLDER) for path in (whole, parts)]
+  assert rows[0] == rows[1]
 
 
 def test_a_mesh_changes_nothing_but_rounding(lines, tmp_path, monkeypatch):
-  found = []
+  runs = []
   for mesh in ((1, 1, 1), (2, 2, 2)):
     devices = jax.devices()[: np.prod(mesh)]
     monkeypatch.setattr(
@@ -123,10 +123,10 @@ def test_a_mesh_changes_nothing_but_rounding(lines, tmp_path, monkeypatch):
     )
     out = tmp_path / str(len(devices))
     sft(new_model(lines, **{"sft.num_rows": 8, "mesh": mesh}), out)
-    found.append(numbers(out / TRAINING_FOLDER))
-  for one, other in zip(*found, strict=True):
+    runs.append(numbers(out / TRAINING_FOLDER))
+  for one, other in zip(*runs, strict=True):
     for name in ("actor/loss", "actor/grad_norm"):
-      # float32 sums in another order, through two steps of Adam
+      # float32 sums in another order, after two steps of Adam
       assert one[name] == pytest.approx(other[name], rel=1e-4)
 
 
@@ -155,8 +155,8 @@ def test_a_task_and_a_table_are_learnt_together(base, tmp_path, capsys):
   )
   assert sft(config, tmp_path / "out") is None
   # 24 + 16 + 4; one game of 24 is solved with fractions alone
-  told = capsys.readouterr().out
-  assert told.startswith("43 examples, left out 1 without a known response; ")
+  output = capsys.readouterr().out
+  assert output.startswith("43 examples, left out 1 without a known response; ")
 
 
 def test_an_adapter_is_merged_into_the_folder(base, lines, tmp_path):
@@ -184,8 +184,8 @@ def test_long_examples_are_left_out_and_counted(lines, tmp_path, capsys):
   long = {"prompt": "1" * 20, "response": "2" * 4}  # 25 tokens with the EOS
   path = write_lines(tmp_path / "b.jsonl", [long, *ROWS])
   sft(new_model(path, num_steps=1), tmp_path / "out")
-  told = capsys.readouterr().out
-  assert "24 examples, left out 1 longer than a row; " in told
+  output = capsys.readouterr().out
+  assert "24 examples, left out 1 longer than a row; " in output
   path = write_lines(tmp_path / "c.jsonl", [long])
   with pytest.raises(ValueError, match=r"no example .* 1 are longer"):
     sft(new_model(path), tmp_path / "out2")

@@ -11,7 +11,7 @@ from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.run import build
 from entrojax.data.curriculum import Stages, stage_rows
-from entrojax.rollout_step import Standing
+from entrojax.rollout_step import Position
 from entrojax.train import train
 from tests.helpers.system import (
   numbers,
@@ -120,7 +120,9 @@ def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(
 ):
   table, runs = tmp_path / "table", []
   monkeypatch.setattr(
-    train_module, "build", lambda *args: runs.append(build(*args)) or runs[-1]
+    train_module,
+    "build_checked",
+    lambda *args: runs.append(build(*args)) or runs[-1],
   )
   train(staged(base, table), tmp_path / "whole")
   assert runs[0].functions.update._cache_size() == 1  # compiled once
@@ -165,8 +167,8 @@ def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(
 def test_a_run_without_a_reference_gets_none_from_a_stage(base, tmp_path):
   config = staged(base, tmp_path / "table", objective=("ppo_clip",))
   run = build(config)
-  start = Standing(run.state, None, jax.random.key(0), 2, step=4, tokens=9)
-  assert rollout_step._restarted(run, start).ref_params is None
+  start = Position(run.state, None, jax.random.key(0), 2, step=4, tokens=9)
+  assert rollout_step._start_stage(run, start).ref_params is None
   assert not train_module._has_own_reference(run, 3)
 
 

@@ -1,9 +1,10 @@
-"""The first rollout step of configs/grpo.py, on the shipped base, in numbers.
+"""Record the metrics of the first rollout step of configs/grpo.py:test.
 
     python -m tests.helpers.first_step
 
-writes tests/first_step.json, which test_system compares with: whoever changes
-what the first step computes sees it, and says so by writing the file again.
+writes tests/goldens/first_step.json. A test in tests/test_train.py compares the
+first step with it, and so notices every change of what the step computes. If a
+change is intended, write the file again.
 """
 
 import json
@@ -27,7 +28,7 @@ NAMES = (
 
 
 def first_step(workdir: Path) -> dict[str, float]:
-  """Returns the metrics of the first rollout step."""
+  """Return the metrics of the first rollout step."""
   config = grpo.get_config("test")
   config.mesh = (1, 1, 1)
   config.num_rollout_steps = 1

@@ -1,4 +1,7 @@
-"""What tests/system/test_hosts.py runs in three processes of two devices each."""
+"""Check entrojax.system.hosts in three processes of two devices each.
+
+tests/system/test_hosts.py starts them.
+"""
 
 import sys
 

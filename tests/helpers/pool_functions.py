@@ -1,10 +1,13 @@
-"""What test_verify_pool.py asks processes to do; imports nothing of ours."""
+"""Functions that tests/answers/test_process_pool.py runs in other processes.
+
+This file imports nothing of entrojax, so that those processes start quickly.
+"""
 
 import os
 import sys
 import time
 
-MEMORY = 4 << 30  # bytes: as in process_pool.py
+MEMORY = 4 << 30  # bytes, the limit in process_pool.py
 
 
 def add(a, b):
@@ -12,12 +15,12 @@ def add(a, b):
 
 
 def which(_):
-  """Returns the number of the process that answers."""
+  """Return the id of the process that runs this function."""
   return os.getpid()
 
 
 def misbehave(how):
-  """Does what a verifier may do at worst."""
+  """Misbehave in one of the ways of a bad verifier."""
   if how == "hang":
     while True:
       pass

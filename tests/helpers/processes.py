@@ -1,4 +1,4 @@
-"""Several processes on this machine that run one program."""
+"""Run one program in several processes on this machine."""
 
 from collections.abc import Mapping, Sequence
 import os
@@ -16,14 +16,14 @@ def start(
   num_devices: int = 1,
   **environment: str,
 ) -> list[subprocess.Popen]:
-  """Starts `python -m command` in processes that know of each other.
+  """Start `python -m command` in processes that form one JAX program.
 
   Args:
-    count: of processes; one is told of no others.
+    count: the number of processes; a single one gets no process flags.
     *command: the module and its arguments.
-    extra: arguments of one process alone.
-    num_devices: fake devices of each.
-    **environment: variables beside this process's own.
+    extra: more arguments for some processes, by process number.
+    num_devices: fake devices of each process.
+    **environment: environment variables in addition to this process's own.
   """
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
@@ -57,10 +57,12 @@ def start(
 def finish(
   processes: Sequence[subprocess.Popen], *, seconds: float
 ) -> list[tuple[int, str]]:
-  """Returns status and output of each; none outlives its time.
+  """Wait for processes and return the exit status and output of each.
+
+  Processes that still run after `seconds` are killed.
 
   Raises:
-    subprocess.TimeoutExpired: one took longer than `seconds`.
+    subprocess.TimeoutExpired: a process took longer than `seconds`.
   """
   try:
     return [

@@ -1,4 +1,4 @@
-"""What the system tests share: a tiny random base and a config that uses it."""
+"""Helpers of the system tests: a tiny random base and a config that uses it."""
 
 import json
 from pathlib import Path
@@ -20,11 +20,11 @@ SIZES = DecoderConfig(
   head_dim=4,
 )
 
-TIMES = ("timing_s/", "perf/")  # metrics that no two runs share
+TIMES = ("timing_s/", "perf/")  # metrics that differ from run to run
 
 
 def write_base(folder: Path) -> Path:
-  """Writes a model folder with random parameters."""
+  """Write a model folder with random parameters."""
   folder.mkdir(parents=True)
   words = tokenizer.character_tokenizer(countdown.CHARACTERS)
   words.save(str(folder / "tokenizer.json"))
@@ -36,7 +36,12 @@ def write_base(folder: Path) -> Path:
 
 
 def tiny_config(base: Path, **overrides):
-  """Returns the test preset on the tiny base; keys are 'section.leaf'."""
+  """Return the config countdown.py:test with the tiny base.
+
+  Args:
+    base: the folder of the tiny base.
+    **overrides: settings by 'section.leaf'.
+  """
   config = countdown_config.get_config("test")
   config.model.path = str(base)
   config.mesh = (1, 1, 1)
@@ -45,7 +50,7 @@ def tiny_config(base: Path, **overrides):
 
 
 def write_prompt_table(path: Path, config, entropies) -> None:
-  """Writes a table of prompts for a config, of these semantic entropies."""
+  """Write a prompt table for a config, with these semantic entropies."""
   settings = {"task": dict(config.task)}
   count = len(entropies)
   prompt_table.begin(path, settings, num_rows=count, batch_size=count)
@@ -59,7 +64,7 @@ def write_prompt_table(path: Path, config, entropies) -> None:
 
 
 def numbers(workdir: Path) -> list[dict]:
-  """Returns the lines of metrics.jsonl without what depends on the clock."""
+  """Return the lines of metrics.jsonl without the metrics of time."""
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return [
     {k: v for k, v in json.loads(line).items() if not k.startswith(TIMES)}

@@ -18,7 +18,7 @@ import pytest
 from entrojax.entropy.token_stats import unembed
 from entrojax.models import decoder, hugging_face
 from entrojax.models.rope import Llama3Scaling, frequencies
-from entrojax.rollouts.sampler import generate, make_sampler
+from entrojax.rollouts.sampler import Sampling, generate, make_sampler
 from entrojax.types import Prompts
 from entrojax.update.scoring import score
 from tests.helpers.paths import GOLDENS
@@ -275,11 +275,13 @@ def sampled_and_scored(model, params, prompts, key):
     params,
     prompts,
     key,
-    group_size=2,
-    response_length=8,
-    eos_ids=(2, 5),
-    pad_id=0,
-    sampler=make_sampler(),
+    sampling=Sampling(
+      group_size=2,
+      response_length=8,
+      eos_ids=(2, 5),
+      pad_id=0,
+      sampler=make_sampler(),
+    ),
   )
   scored, _ = score(
     model,

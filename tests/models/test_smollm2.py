@@ -18,7 +18,7 @@ from entrojax.data import chat_template
 from entrojax.data import tokenizer as tokenizer_lib
 from entrojax.data.prompt_stream import encode_prompts
 from entrojax.models import decoder, hugging_face
-from entrojax.rollouts.sampler import generate, greedy
+from entrojax.rollouts.sampler import Sampling, generate, greedy
 from entrojax.types import Problem
 from entrojax.update.scoring import score
 
@@ -49,11 +49,13 @@ def spoken():
     functools.partial(
       generate,
       model,
-      group_size=1,
-      response_length=24,
-      eos_ids=tokenizer.eos_ids,
-      pad_id=tokenizer.pad_id,
-      sampler=greedy,
+      sampling=Sampling(
+        group_size=1,
+        response_length=24,
+        eos_ids=tokenizer.eos_ids,
+        pad_id=tokenizer.pad_id,
+        sampler=greedy,
+      ),
     )
   )(params, prompts, jax.random.key(0))
   scored, _ = jax.jit(functools.partial(score, model, response_length=24))(

@@ -9,22 +9,26 @@ import pytest
 
 from entrojax import advantages
 from entrojax.advantages import grpo, overlong_penalty
-from entrojax.rollouts.dynamic_sampling import Sampled, has_signal, refill
+from entrojax.rollouts.dynamic_sampling import (
+  RolloutBatch,
+  has_signal,
+  sample_until_filled,
+)
 from entrojax.types import Responses, Rollout
 from entrojax.update.train_step import make_batch
 
 PROMPT, LENGTH = 2, 3
 
 
-def sampled(correctness, first_token=0) -> Sampled:
-  """Returns a batch of these verdicts [Q][G]; tokens number its rows."""
+def sampled(correctness, first_token=0) -> RolloutBatch:
+  """Return a batch of these verdicts [Q][G]; tokens number its rows."""
   correctness = np.asarray(correctness, np.float32)
   num_rows = correctness.size
   numbers = np.arange(first_token, first_token + num_rows)
   ones = np.ones((num_rows, LENGTH), np.float32)
   of_rows = numbers.astype(np.float32)[:, None]
   group = lambda x: np.asarray(x, np.float32).reshape(correctness.shape)
-  return Sampled(
+  return RolloutBatch(
     Rollout(
       tokens=np.repeat(numbers[:, None], PROMPT + LENGTH, 1).astype(np.int32),
       positions=np.tile(
@@ -49,12 +53,12 @@ def sampled(correctness, first_token=0) -> Sampled:
 
 
 def sampler(*batches):
-  """Returns a sampler of these batches; row 100 i + r is row r of batch i."""
+  """Return a sampler of these batches; row 100 i + r is row r of batch i."""
   return lambda i: sampled(batches[i], first_token=100 * i)
 
 
-def first_tokens(batch: Sampled) -> list[int]:
-  """Returns the number of each group's first row."""
+def first_tokens(batch: RolloutBatch) -> list[int]:
+  """Return the number of each group's first row."""
   group_size = batch.responses.rewards.shape[1]
   return batch.rollout.tokens[::group_size, 0].tolist()
 
@@ -63,7 +67,7 @@ RIGHT, WRONG, MIXED = (1, 1), (0, 0), (0, 1)
 
 
 def test_groups_are_kept_in_the_order_sampled_and_the_surplus_is_dropped():
-  done = refill(
+  done = sample_until_filled(
     sampler([WRONG, MIXED, RIGHT, MIXED], [MIXED, RIGHT, MIXED, MIXED]),
     4,
     max_batches=5,
@@ -76,11 +80,13 @@ def test_groups_are_kept_in_the_order_sampled_and_the_surplus_is_dropped():
     "dynamic_sampling/filled": 1.0,
   }
   np.testing.assert_array_equal(done.batch.responses.keep, np.ones((4, 2)))
-  assert done.everything.rewards.shape == (8, 2)
+  assert done.all_responses.rewards.shape == (8, 2)
 
 
 def test_every_array_is_of_the_group_that_was_kept():
-  done = refill(sampler([RIGHT, MIXED], [WRONG, MIXED]), 2, max_batches=2)
+  done = sample_until_filled(
+    sampler([RIGHT, MIXED], [WRONG, MIXED]), 2, max_batches=2
+  )
   rows = np.array([2, 3, 102, 103])
   rollout, responses = done.batch
   np.testing.assert_array_equal(rollout.tokens, np.tile(rows[:, None], 5))
@@ -93,7 +99,7 @@ def test_every_array_is_of_the_group_that_was_kept():
 
 def test_a_full_first_batch_is_left_as_it_is():
   before = sampled([MIXED, (1, 0)])
-  done = refill(lambda i: before, 2, max_batches=3)
+  done = sample_until_filled(lambda i: before, 2, max_batches=3)
   jax.tree.map(
     np.testing.assert_array_equal, done.batch.rollout, before.rollout
   )
@@ -101,7 +107,7 @@ def test_a_full_first_batch_is_left_as_it_is():
 
 
 def expected_batches(num_groups, p, max_batches):
-  """Returns the mean number of batches: sum over k of P(more than k).
+  """Return the mean number of batches: sum over k of P(more than k).
 
   After k batches groups are missing if a binomial of k Q trials is below Q;
   its distribution is made by adding one trial at a time.
@@ -128,7 +134,9 @@ def test_the_number_of_batches_is_the_expected_one(p):
     return sampled(np.where(kept[:, None], MIXED, WRONG))
 
   counts = [
-    refill(draw, num_groups, max_batches=20).metrics["dynamic_sampling/batches"]
+    sample_until_filled(draw, num_groups, max_batches=20).metrics[
+      "dynamic_sampling/batches"
+    ]
     for _ in range(trials)
   ]
   error = np.std(counts) / np.sqrt(trials)
@@ -148,7 +156,7 @@ def test_a_group_that_differs_in_its_overlong_penalty_alone_is_dropped():
     )
   )
   assert has_signal(batch.responses).tolist() == [False, True]
-  done = refill(lambda i: batch, 2, max_batches=1)
+  done = sample_until_filled(lambda i: batch, 2, max_batches=1)
   trained = advantages.apply_rules(
     {
       "overlong_penalty": overlong_penalty(max_length=3, cache_length=2),
@@ -171,7 +179,7 @@ def test_a_group_of_one_verdict_has_no_signal(verdict):
 def test_missing_groups_are_filled_up_with_rows_that_count_nowhere(
   on_exhausted, counted
 ):
-  done = refill(
+  done = sample_until_filled(
     sampler([MIXED, WRONG, RIGHT, WRONG], [WRONG, MIXED, MIXED, WRONG]),
     4,
     max_batches=2,
@@ -197,7 +205,7 @@ def test_asked_to_it_raises_where_groups_are_missing():
   with pytest.raises(
     ValueError, match=r"1 of 4 groups.*2 are needed.*max_batches = 2"
   ):
-    refill(
+    sample_until_filled(
       sampler([WRONG, WRONG], [RIGHT, MIXED]),
       2,
       max_batches=2,
@@ -207,9 +215,11 @@ def test_asked_to_it_raises_where_groups_are_missing():
 
 def test_shapes_and_dtypes_are_the_same_whatever_was_kept():
   cases = [
-    refill(sampler([MIXED] * 4), 4, max_batches=1),
-    refill(sampler([WRONG] * 4, [WRONG, MIXED] * 2), 4, max_batches=2),
-    refill(sampler([WRONG] * 4, [RIGHT] * 4), 4, max_batches=2),
+    sample_until_filled(sampler([MIXED] * 4), 4, max_batches=1),
+    sample_until_filled(
+      sampler([WRONG] * 4, [WRONG, MIXED] * 2), 4, max_batches=2
+    ),
+    sample_until_filled(sampler([WRONG] * 4, [RIGHT] * 4), 4, max_batches=2),
   ]
   shapes = [
     jax.tree.map(lambda x: (x.shape, str(x.dtype)), case.batch)
@@ -223,7 +233,7 @@ def test_shapes_and_dtypes_are_the_same_whatever_was_kept():
 
 
 def test_a_batch_that_fills_up_has_the_loss_s_mask_at_0_where_nothing_counts():
-  done = refill(sampler([MIXED, WRONG]), 2, max_batches=1)
+  done = sample_until_filled(sampler([MIXED, WRONG]), 2, max_batches=1)
   responses = advantages.apply_rules({"grpo": grpo()}, done.batch.responses)
   batch = make_batch(jax.tree.map(jnp.asarray, done.batch.rollout), responses)
   mask = batch.response_mask * batch.keep[:, None]

@@ -1,4 +1,4 @@
-"""Offline runs: rollouts on disk, batches of them, the run and its end."""
+"""Offline runs: recorded rollouts, their batches, and the run on them."""
 
 import json
 import subprocess
@@ -10,12 +10,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from entrojax import collect as collect_module
+from entrojax.assembly import offline as offline_module
 from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check
-from entrojax.assembly.data import settings_of
+from entrojax.assembly.data import rollout_settings
+from entrojax.assembly.offline import collect
 from entrojax.assembly.run import build
-from entrojax.collect import collect
 from entrojax.data import tokenizer
 from entrojax.rollouts import recorded
 from entrojax.train import train
@@ -45,9 +45,9 @@ def judge_steps(problem, steps):
 
 @pytest.fixture(autouse=True)
 def judged_by_hash(monkeypatch):
-  make_task = collect_module.make_task
+  make_task = offline_module.make_task
   monkeypatch.setattr(
-    collect_module,
+    offline_module,
     "make_task",
     lambda *args: make_task(*args)._replace(
       verify=verify, judge_steps=judge_steps
@@ -56,7 +56,7 @@ def judged_by_hash(monkeypatch):
 
 
 def offline(base, **overrides):
-  """Returns a config of 20 prompts in batches of 8, four responses each."""
+  """Return a config of 20 prompts in batches of 8, four responses each."""
   return tiny_config(
     base,
     **{
@@ -77,7 +77,7 @@ def offline(base, **overrides):
 
 @pytest.fixture(scope="module")
 def rollouts(base, tmp_path_factory):
-  """Returns the file of the plain config, made once."""
+  """Return the file of the plain config, made once."""
   return tmp_path_factory.mktemp("rollouts") / "rollouts.jsonl"
 
 
@@ -145,7 +145,7 @@ def test_batches_hold_what_the_file_says(made, base):
   found = run.recorded
   groups = np.array([2, 0, 5])
   rollout = found.rollout(groups)
-  responses = found.judged(rollout, groups, rollout_step=0)
+  responses = found.group_responses(rollout, groups, rollout_step=0)
   step_ok = found.steps_ok(groups)
   words, (prompts, length) = run.data.tokenizer, (11, 12)
   kept = recorded.read(made).kept
@@ -182,7 +182,7 @@ def test_batches_hold_what_the_file_says(made, base):
 def test_behaviour_log_probs_are_those_of_the_sampler(base, tmp_path):
   config = offline(base, **{"rollout.temperature": 0.7})
   seen = []
-  inner = collect_module.build_sampler
+  inner = offline_module.build_sampler
 
   def kept(*args):
     generate, params = inner(*args)
@@ -194,7 +194,7 @@ def test_behaviour_log_probs_are_those_of_the_sampler(base, tmp_path):
     return wrapped, params
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(collect_module, "build_sampler", kept)
+    patch.setattr(offline_module, "build_sampler", kept)
     list(collect(config, tmp_path / "file"))
   by_text = {}
   for rollout in seen:
@@ -261,8 +261,8 @@ def test_rollouts_that_cannot_serve_a_run_are_refused(
 ):
   config = offline(base, **overrides)
   with pytest.raises(ValueError, match=message):
-    recorded.record(
-      made, settings_of(config), config.judges, tokenizer.load(base)
+    recorded.load(
+      made, rollout_settings(config, base), config.judges, tokenizer.load(base)
     )
 
 
@@ -330,8 +330,8 @@ def test_rollouts_without_a_signal_leave_nothing_to_learn(made, base, tmp_path):
   path.write_text("".join(json.dumps(row) + "\n" for row in rows))
   config = offline(base)
   with pytest.raises(ValueError, match=r"none of 20 groups .* \(0 all right\)"):
-    recorded.record(
-      path, settings_of(config), config.judges, tokenizer.load(base)
+    recorded.load(
+      path, rollout_settings(config, base), config.judges, tokenizer.load(base)
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from entrojax.rollouts.sampler import (
+  Sampling,
   generate,
   greedy,
   make_sampler,
@@ -25,7 +26,7 @@ RESPONSE_LENGTH = 4
 
 
 def certain(successors) -> jax.Array:
-  """Returns parameters by which each token has one possible successor."""
+  """Return parameters by which each token has one possible successor."""
   table = np.full((8, 8), -1e9, np.float32)
   for token, successor in successors.items():
     table[token, successor] = 0
@@ -33,7 +34,7 @@ def certain(successors) -> jax.Array:
 
 
 def random_logits(seed, scale=1.0):
-  """Returns parameters by which each token has random logits."""
+  """Return parameters by which each token has random logits."""
   table = scale * np.random.default_rng(seed).normal(size=(8, 8))
   return {"embed_tokens": jnp.asarray(table, jnp.float32)}
 
@@ -44,7 +45,7 @@ def log_softmax(logits):
 
 
 def make_prompts(*rows, ids=None) -> Prompts:
-  """Returns left-padded prompts from lists of tokens."""
+  """Return left-padded prompts from lists of tokens."""
   length = max(map(len, rows))
   tokens = [[PAD] * (length - len(row)) + list(row) for row in rows]
   mask = [[0.0] * (length - len(row)) + [1.0] * len(row) for row in rows]
@@ -55,9 +56,9 @@ def make_prompts(*rows, ids=None) -> Prompts:
   )
 
 
-@functools.partial(jax.jit, static_argnames=("model", "sampler", "options"))
-def run(model, params, prompts, key, sampler, options):
-  return generate(model, params, prompts, key, sampler=sampler, **dict(options))
+@functools.partial(jax.jit, static_argnames=("model", "sampling"))
+def run(model, params, prompts, key, sampling):
+  return generate(model, params, prompts, key, sampling=sampling)
 
 
 POLICY = make_sampler()
@@ -71,14 +72,8 @@ def sample(model, params, prompts, seed=0, sampler=POLICY, **options):
     "pad_id": PAD,
     **options,
   }
-  return run(
-    model,
-    params,
-    prompts,
-    jax.random.key(seed),
-    sampler,
-    tuple(options.items()),
-  )
+  sampling = Sampling(sampler=sampler, **options)
+  return run(model, params, prompts, jax.random.key(seed), sampling)
 
 
 def response_of(rollout):
@@ -90,7 +85,7 @@ def response_of(rollout):
 
 @pytest.fixture(scope="module")
 def endings(bigram):
-  """Returns a rollout of four rows, each with its own way to end.
+  """Return a rollout of four rows, each with its own way to end.
 
   4 -> EOS; 3 -> 4 -> EOS; 6 -> 5 -> 3 -> 4 -> EOS, which takes the last place;
   5 -> 3 -> 4 -> EOS.
@@ -239,7 +234,7 @@ PROBABILITIES = np.array([0.0625, 0.5, 0.0625, 0.25, 0.125])
 
 
 def drawn_by(sampler):
-  """Returns how often each token is drawn from PROBABILITIES, of 4096."""
+  """Return how often each token is drawn from PROBABILITIES, of 4096."""
   logits = jnp.log(jnp.float32(PROBABILITIES))
   keys = jax.random.split(jax.random.key(0), 4096)
   drawn = jax.vmap(sampler, (0, None))(keys, logits)
@@ -337,7 +332,7 @@ def test_a_sampler_that_cannot_work_is_refused(settings, message):
 
 
 def rows_of(rollout, group_size):
-  """Returns the responses as [prompt][sample][token]."""
+  """Return the responses as [prompt][sample][token]."""
   tokens = response_of(rollout)
   return tokens.reshape(-1, group_size, tokens.shape[1])
 
@@ -379,7 +374,7 @@ def test_the_same_key_draws_the_same_rollout(bigram):
 
 
 def decoder_prompts(num_prompts=8, length=5):
-  """Returns prompts of 1 to `length` tokens, none of them pad or EOS."""
+  """Return prompts of 1 to `length` tokens, none of them pad or EOS."""
   rng = np.random.default_rng(0)
   lengths = rng.permutation(np.arange(num_prompts) % length + 1)
   return make_prompts(*(rng.integers(2, 11, n).tolist() for n in lengths))

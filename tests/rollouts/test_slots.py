@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from entrojax.models import DecoderConfig, decoder
-from entrojax.rollouts.sampler import generate, make_sampler
+from entrojax.rollouts.sampler import Sampling, generate, make_sampler
 from entrojax.rollouts.slots import generate_in_slots
 from entrojax.system.sharding import by_row, make_mesh, param_shardings
 from entrojax.types import Cache, Prompts
@@ -25,17 +25,17 @@ SIZES = DecoderConfig(
   num_key_value_heads=2,
   head_dim=8,
 )
-SETTINGS = {
-  "group_size": 3,
-  "response_length": 20,
-  "eos_ids": (EOS,),
-  "pad_id": PAD,
-  "sampler": make_sampler(),
-}
+SAMPLING = Sampling(
+  group_size=3,
+  response_length=20,
+  eos_ids=(EOS,),
+  pad_id=PAD,
+  sampler=make_sampler(),
+)
 
 
 def prompts_of(num_prompts, length=5):
-  """Returns prompts of 1 to `length` random tokens."""
+  """Return prompts of 1 to `length` random tokens."""
   rng = np.random.default_rng(0)
   lengths = rng.integers(1, length + 1, (num_prompts, 1))
   mask = np.float32(np.arange(length) >= length - lengths)
@@ -48,7 +48,7 @@ def prompts_of(num_prompts, length=5):
 
 
 def policy_of(**options):
-  """Returns a decoder whose responses have 2 to 20 tokens."""
+  """Return a decoder whose responses have 2 to 20 tokens."""
   model = decoder(SIZES, **options)
   params = dict(jax.jit(model.init)(jax.random.key(0)))
   return model, params | {"embed_tokens": 20 * params["embed_tokens"]}
@@ -56,9 +56,9 @@ def policy_of(**options):
 
 @pytest.fixture(scope="module")
 def whole():
-  """Returns the rollout of all rows at once."""
+  """Return the rollout of all rows at once."""
   model, params = policy_of()
-  run = jax.jit(functools.partial(generate, model, **SETTINGS))
+  run = jax.jit(functools.partial(generate, model, sampling=SAMPLING))
   return run(params, prompts_of(8), jax.random.key(1))
 
 
@@ -79,7 +79,7 @@ def in_slots(model, num_slots, refill_every, **settings):
     functools.partial(
       generate_in_slots,
       model,
-      **SETTINGS,
+      sampling=SAMPLING,
       num_slots=num_slots,
       refill_every=refill_every,
       **settings,
@@ -182,7 +182,7 @@ def test_idle_slots_cost_no_step(bigram):
     functools.partial(
       generate_in_slots,
       model,
-      **SETTINGS | {"group_size": 1, "response_length": 8},
+      sampling=SAMPLING._replace(group_size=1, response_length=8),
       num_slots=4,
       refill_every=1,
     )

@@ -13,7 +13,7 @@ import pytest
 from entrojax.control import entropic_pi
 from entrojax.models import DecoderConfig, decoder
 from entrojax.objectives import aggregation, chain, entropic, kl_cov
-from entrojax.rollouts.sampler import generate, make_sampler
+from entrojax.rollouts.sampler import Sampling, generate, make_sampler
 from entrojax.system.sharding import (
   by_row,
   make_mesh,
@@ -108,11 +108,13 @@ def sampled(shape):
     functools.partial(
       generate,
       decoder(SIZES, mesh=mesh),
-      group_size=GROUP_SIZE,
-      response_length=8,
-      eos_ids=(1,),
-      pad_id=0,
-      sampler=make_sampler(),
+      sampling=Sampling(
+        group_size=GROUP_SIZE,
+        response_length=8,
+        eos_ids=(1,),
+        pad_id=0,
+        sampler=make_sampler(),
+      ),
     ),
     out_shardings=by_row(mesh),
   )

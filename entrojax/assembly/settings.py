@@ -1,0 +1,90 @@
+"""The plain values of a config that the train loop and its steps need."""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict as Config
+
+
+class DynamicSampling(NamedTuple):
+  """When dynamic sampling stops; see rollouts/dynamic_sampling.py."""
+
+  max_batches: int  # at most this many rollout batches are sampled for a step
+  on_exhausted: str  # what to do with too few groups
+
+
+class RolloutSettings(NamedTuple):
+  """The rollout batch of a step."""
+
+  num_prompts: int  # Q
+  prompt_length: int  # P, tokens
+  dynamic_sampling: DynamicSampling | None  # None: off
+
+
+class EvaluationSettings(NamedTuple):
+  """The evaluations of a run."""
+
+  every: int  # rollout steps; 0 = before the first and after the last only
+  prompts_per_batch: int
+  prompt_length: int  # P, tokens
+  prompt_buckets: tuple[int, ...]  # smaller P, ascending, for short prompts
+
+
+class CheckpointSettings(NamedTuple):
+  """The checkpoints of a run."""
+
+  every: int  # rollout steps; 0 = at the end and when interrupted only
+  keep: int  # the number of newest checkpoints to keep
+
+
+class LogSettings(NamedTuple):
+  """What a run reports."""
+
+  every: int  # rollout steps between plain lines
+  num_samples: int  # responses of each evaluation kept in samples.jsonl
+  wandb_project: str | None  # None: no W&B
+  controls: tuple[str, ...]  # rules and members that might have no effect
+
+
+class Settings(NamedTuple):
+  """The plain values of a run's config."""
+
+  seed: int
+  num_rollout_steps: int
+  updates_per_rollout: int  # optimizer steps of a rollout step
+  rollout: RolloutSettings
+  evaluation: EvaluationSettings
+  checkpoint: CheckpointSettings
+  log: LogSettings
+
+
+def resolve(config: Config) -> Settings:
+  """Read the settings of a checked config."""
+  rollout, evaluation = config.rollout, config.evaluation
+  dynamic_sampling = None
+  if config.dynamic_sampling.enabled:
+    dynamic_sampling = DynamicSampling(
+      config.dynamic_sampling.max_batches, config.dynamic_sampling.on_exhausted
+    )
+  return Settings(
+    seed=config.seed,
+    num_rollout_steps=config.num_rollout_steps,
+    updates_per_rollout=config.training.updates_per_rollout,
+    rollout=RolloutSettings(
+      rollout.num_prompts, rollout.prompt_length, dynamic_sampling
+    ),
+    evaluation=EvaluationSettings(
+      every=evaluation.every,
+      prompts_per_batch=evaluation.prompts_per_batch,
+      prompt_length=rollout.prompt_length,
+      prompt_buckets=tuple(rollout.prompt_buckets),
+    ),
+    checkpoint=CheckpointSettings(
+      config.checkpoint.every, config.checkpoint.keep
+    ),
+    log=LogSettings(
+      every=config.log.every,
+      num_samples=config.log.samples,
+      wandb_project=config.log.wandb_project or None,
+      controls=(*config.advantage, *config.objective, "projection"),
+    ),
+  )

@@ -1,0 +1,259 @@
+"""All commands: one form of help, and one line about a mistake."""
+
+import functools
+import importlib
+import subprocess
+import sys
+
+from absl import flags
+import pytest
+
+from entrojax.main import parse_profile
+from entrojax.system.command_line import command
+from tests.helpers.paths import ROOT
+
+# command -> what it needs
+COMMANDS = {
+  "main": ("--config", "--workdir"),
+  "sft": ("--config", "--output"),
+  "evaluate_model": ("--config", "--output"),
+  "collect": ("--config", "--output"),
+  "prompt_entropy": ("--config", "--output"),
+  "choose_prompts": ("--config", "--output", "--size"),
+  "export": ("RUN", "--output"),
+  "report": ("RUN...", "--output"),
+  "prepare_data": ("TASK", "SOURCE", "--output"),
+}
+
+
+@functools.cache
+def help_of(name):
+  """Run a command with --help, once: a process takes seconds to start."""
+  return subprocess.run(
+    [sys.executable, "-m", f"entrojax.{name}", "--help"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def fail(capsys, name, *arguments):
+  """Run a command that fails with status 2; return its stderr."""
+  main = importlib.import_module(f"entrojax.{name}").main
+  with pytest.raises(SystemExit) as ended:
+    main(arguments)
+  assert ended.value.code == 2
+  printed = capsys.readouterr()
+  assert not printed.out
+  assert "Traceback" not in printed.err
+  return printed.err
+
+
+# -- help ---------------------------------------------------------------------
+
+
+def test_every_command_is_listed_here():
+  commands = {
+    path.stem
+    for path in (ROOT / "entrojax").glob("*.py")
+    if "@command(" in path.read_text()
+  }
+  assert commands == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_one_form(name):
+  done = help_of(name)
+  assert done.returncode == 0
+  assert not done.stderr
+  summary, usage, *middle, end = done.stdout.rstrip("\n").split("\n\n")
+  assert "\n" not in summary and summary.endswith(".")
+  assert usage.startswith(f"usage: python -m entrojax.{name} ")
+  for need in COMMANDS[name]:
+    assert f" {need}" in usage
+  headings = [part.partition("\n")[0].split(" of ")[0] for part in middle]
+  expected = ["flags:"]
+  if not COMMANDS[name][0].startswith("--"):
+    expected.insert(0, "arguments:")
+  if "--config" in COMMANDS[name]:
+    expected.append("The settings")
+    assert "described in configs/" in middle[-1]
+  assert headings == expected
+  assert end == "--helpfull also lists the flags of the libraries."
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_and_leaves_the_libraries_out(name):
+  text = help_of(name).stdout
+  assert max(map(len, text.splitlines())) <= 80
+  for flag in ("--verbosity", "--pdb", "--helpxml"):
+    assert flag not in text
+  assert "no help available" not in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_which_flags_are_required_and_the_defaults_of_others(name):
+  (part,) = [
+    part
+    for part in help_of(name).stdout.split("\n\n")
+    if part.startswith("flags:")
+  ]
+  texts = {}
+  for line in part.splitlines()[1:]:
+    if line.startswith("  --"):
+      flag = line.split()[0]
+      texts[flag] = ""
+    texts[flag] += f" {line}"
+  required = {
+    flag for flag, text in texts.items() if text.endswith(" (required)")
+  }
+  assert required == {n for n in COMMANDS[name] if n.startswith("--")}
+  booleans = [text for flag, text in texts.items() if "[no]" in flag]
+  for text in booleans:
+    assert text.endswith(("(default: true)", "(default: false)"))
+
+
+def test_full_help_lists_the_flags_of_the_libraries_too():
+  done = subprocess.run(
+    [sys.executable, "-m", "entrojax.prepare_data", "--helpfull"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0
+  own, _, others = done.stdout.partition("flags of the libraries:")
+  assert own.startswith(help_of("prepare_data").stdout.rstrip("\n"))
+  assert "--verbosity" in others
+
+
+# -- mistakes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_bare_command_says_what_it_needs(name, capsys):
+  needs, hint = fail(capsys, name).splitlines()
+  *first, last = COMMANDS[name]
+  assert needs == f"entrojax.{name} needs {', '.join(first)} and {last}."
+  assert hint == f"See python -m entrojax.{name} --help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_flag_is_named_with_the_nearest_one(name, capsys):
+  last = COMMANDS[name][-1]
+  (line,) = fail(capsys, name, f"{last}s=x").splitlines()
+  assert line == f"error: unknown flag {last}s; did you mean {last}?"
+  (line,) = fail(capsys, name, "--zzz=1").splitlines()
+  assert line == "error: unknown flag --zzz; see --help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_required_flag_that_is_missing_is_named(name, capsys):
+  arguments = [
+    f"{need}=configs/grpo.py" if need == "--config" else "1"
+    for need in COMMANDS[name][:-1]
+    if need == "--config" or not need.startswith("--")
+  ]
+  (line,) = fail(capsys, name, *arguments).splitlines()
+  assert line.startswith("error: ") and COMMANDS[name][-1] in line
+  assert "required" in line
+
+
+@pytest.mark.parametrize(
+  ("name", "arguments", "message"),
+  [
+    ("export", ("--output=x",), "RUN is required: the directory of a run"),
+    ("export", ("a", "b", "--output=x"), "unexpected argument 'b'"),
+    ("export", ("a", "--output"), "--output needs a value"),
+    ("export", ("a", "--output="), "--output is required"),
+    ("export", ("a", "--output=x", "--dtype=int8"), "--dtype=int8: value sho"),
+    ("prepare_data", ("math", "--output=x"), "SOURCE is required: a folder"),
+    ("prepare_data", ("mat", "a", "--output=x"), "TASK must be one of 'math'"),
+    ("choose_prompts", ("--size=x",), "--size=x: invalid literal"),
+    ("main", ("--config=x.py", "--workdir=x"), "--config=x.py: there is no su"),
+    ("main", ("--config", "x.py"), "--config=x.py: there is no such file"),
+    ("main", ("--config=Makefile",), "--config=Makefile: a config is a Python"),
+    ("main", ("--config.seed=1",), "--config is required, before --config.se"),
+    (
+      "main",
+      ("--config=configs/grpo.py:x", "--workdir=x"),
+      "--config=configs/grpo.py:x: ValueError: no preset 'x'",
+    ),
+  ],
+)
+def test_a_mistake_is_named_in_one_line(
+  name, arguments, message, capsys, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
+  (line,) = fail(capsys, name, *arguments).splitlines()
+  assert line.startswith(f"error: {message}")
+
+
+# -- what a command gets ------------------------------------------------------
+
+
+def make_command(act, **options):
+  values = flags.FlagValues()
+  flags.DEFINE_string("name", "nobody", "a name", flag_values=values)
+  return command(values, **options)(lambda *rest: act(values.name, *rest))
+
+
+def test_flags_and_arguments_come_in_any_order_and_are_forgotten():
+  calls = []
+  main = make_command(
+    lambda *call: calls.append(call), arguments={"A": "one", "B...": "more"}
+  )
+  main(["a", "--name", "me", "b", "c"])
+  main(["--name=you", "a", "b"])
+  main(["a", "b"])
+  assert calls == [
+    ("me", "a", "b", "c"),
+    ("you", "a", "b"),
+    ("nobody", "a", "b"),
+  ]
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, RuntimeError])
+def test_an_error_is_one_line_without_a_traceback(error, capsys):
+  def act(name):
+    raise error(f"{name} is wrong")
+
+  with pytest.raises(SystemExit) as ended:
+    make_command(act)(["--name=x"])
+  assert ended.value.code == 2
+  assert capsys.readouterr().err == "error: x is wrong\n"
+
+
+def test_an_interruption_is_reported_by_line_and_status(capsys):
+  def act(name):
+    raise KeyboardInterrupt
+
+  with pytest.raises(SystemExit) as ended:
+    make_command(act, interrupted="Interrupted. Run it again.")(["--name=x"])
+  assert ended.value.code == 130
+  assert capsys.readouterr().out == "Interrupted. Run it again.\n"
+
+
+# -- the trace of main --------------------------------------------------------
+
+
+def test_a_profile_is_the_first_and_the_last_rollout_step():
+  assert parse_profile("1:1") == (1, 1)
+  assert parse_profile("10:12") == (10, 12)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("3", "--profile=3 is not of the form FIRST:LAST"),
+    ("-1:3", "--profile=-1:3 is not of the form FIRST:LAST"),
+    ("1:2:3", "--profile=1:2:3 is not of the form FIRST:LAST"),
+    ("1.5:3", "--profile=1.5:3 is not of the form FIRST:LAST"),
+    ("0:3", "--profile=0:3 needs 1 <= FIRST <= LAST"),
+    ("4:3", "--profile=4:3 needs 1 <= FIRST <= LAST"),
+  ],
+)
+def test_a_profile_of_no_steps_is_named(text, message):
+  with pytest.raises(ValueError, match=message):
+    parse_profile(text)
