@@ -33,7 +33,7 @@ _GGUF = flags.DEFINE_string(
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "the folder to write", flag_values=FLAGS
+  "output", "", "the folder to write", flag_values=FLAGS
 )
 
 # tensor names, in GGUF -> in Hugging Face's format: of the model, of a layer

@@ -103,8 +103,8 @@ def save_batches(run: Run, count: int) -> list[SavedBatch]:
     key, sample_key = jax.random.split(jax.random.fold_in(jax.random.key(7), i))
     prompts, problems = next(run.data.stream)
     rollout = run.functions.generate(run.state.params, prompts, sample_key)
-    judged = verify_rollout(run.data, jax.device_get(rollout), problems, 0)
-    batches.append(SavedBatch(prompts, problems, rollout, judged.rewards, key))
+    verified = verify_rollout(run.data, jax.device_get(rollout), problems, 0)
+    batches.append(SavedBatch(prompts, problems, rollout, verified.rewards, key))
   return batches
 
 

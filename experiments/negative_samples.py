@@ -40,7 +40,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "the folder for all runs", flag_values=FLAGS
+  "output", "", "the folder for all runs", flag_values=FLAGS
 )
 _SEEDS = flags.DEFINE_list(
   "seeds",

@@ -128,11 +128,11 @@ def make_step(run: Run, turns: shared.Turns) -> Callable[[int], None]:
     generate_key, update_key = jax.random.split(jax.random.fold_in(key, i))
     prompts, problems = next(run.data.stream)
     rollout, on_host = sample(prompts, generate_key)
-    judged = verify_rollout(run.data, on_host, problems, i)
-    responses = run.functions.advantage(judged)
+    verified = verify_rollout(run.data, on_host, problems, i)
+    responses = run.functions.advantage(verified)
     state, metrics = update(make_batch(rollout, responses), update_key)
     finalize(metrics)
-    numbers = reward_metrics(judged, jax.device_get(responses))
+    numbers = reward_metrics(verified, jax.device_get(responses))
     turns.reward = numbers["critic/rewards/mean"]
 
   return step

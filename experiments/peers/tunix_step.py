@@ -55,7 +55,7 @@ class Characters:
 class Memory:
   """A metrics backend that keeps all values in memory."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.values: list[tuple[str, float]] = []
 
   def log_scalar(self, event, value, **others):

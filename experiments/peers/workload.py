@@ -69,7 +69,7 @@ class Step:
 class Turns:
   """A contestant's side: it waits for its turn and reports its times."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.reward = 0.0  # mean of the current batch, set by the contestant
     self._seconds: dict[str, float] = {}
     self._start = self._cpu = 0.0
