@@ -104,7 +104,9 @@ def save_batches(run: Run, count: int) -> list[SavedBatch]:
     prompts, problems = next(run.data.stream)
     rollout = run.functions.generate(run.state.params, prompts, sample_key)
     verified = verify_rollout(run.data, jax.device_get(rollout), problems, 0)
-    batches.append(SavedBatch(prompts, problems, rollout, verified.rewards, key))
+    batches.append(
+      SavedBatch(prompts, problems, rollout, verified.rewards, key)
+    )
   return batches
 
 
