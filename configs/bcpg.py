@@ -3,8 +3,18 @@
     python -m entrojax.main --config=configs/bcpg.py --workdir=runs/bcpg
 
 arXiv 2505.14403, after Kimi k1.5 (arXiv 2501.12599). The base answers each
-training prompt once; all updates are on those responses. Nothing is judged but
-answers: configs/bcpg_nsa.py at beta = 1.
+training prompt once, and all updates are on those responses. Only final answers
+are judged: this is configs/bcpg_nsa.py at beta = 1.
+
+Time: not recorded.
+Claim: none about the entropy.
+Measured (`python -m experiments.negative_samples`, seeds 0 and 1, 8 passes over
+the 1,335 groups of 2,048 that were neither all right nor all wrong): pass@1
+0.383 -> 0.520 and 0.525.
+
+Presets, as `--config=configs/bcpg.py:NAME`:
+  demo  the same as without a preset
+  test  two tiny steps, for tests
 """
 
 from ml_collections import ConfigDict as Config
@@ -15,13 +25,14 @@ PRESETS = ("", "demo", "test")
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset: demo is the whole, test a few steps."""
+  """Return the settings of a preset."""
   if preset not in PRESETS:
     raise ValueError(f"no preset {preset!r}, only {PRESETS}")
   config = default.get_config()
   config.update(
     {
-      "num_rollout_steps": 160,  # some 8 epochs, if a third is kept
+      # about 8 epochs if a third of the groups is kept
+      "num_rollout_steps": 160,
       "model": {"path": "bases/logic"},
       "task": {"name": "arithmetic_chain", "difficulty": 3},
       "offline": {"enabled": True, "num_prompts": 2048},
@@ -34,7 +45,7 @@ def get_config(preset: str = "") -> Config:
       "training": {"rematerialise": False},
       "advantage": ("dr_grpo",),
       "objective": ("bcpg",),
-      # the paper's 1e-3 for 7,100 tokens a response, at 14
+      # the paper's 1e-3 at 7,100 tokens per response, scaled to 14 tokens
       "bcpg": {"tau": 0.5},
       "aggregation": "seq-mean-token-mean",
       "optimizer": {

@@ -1,9 +1,17 @@
-"""BCPG-NSA: right steps of wrong responses are punished less (2505.14403).
+"""BCPG-NSA: punish right steps of wrong responses less (arXiv 2505.14403).
 
     python -m entrojax.main --config=configs/bcpg_nsa.py --workdir=runs/bcpg_nsa
 
-The task's exact oracle judges the steps of wrong responses; a step of an
+The task's exact oracle judges the steps of wrong responses. A step of an
 arithmetic chain ends with a semicolon.
+
+Time: not recorded.
+Claim: none about the entropy; a higher accuracy than under BCPG.
+Measured (`python -m experiments.negative_samples`, seeds 0 and 1): pass@1
+0.383 -> 0.512 and 0.524, BCPG's being 0.520 and 0.525. From a weaker base, with
+three seeds, pass@1 exceeds BCPG's by 0.0040 ± 0.0012 (experiments/RESULTS.md).
+
+It has the presets of configs/bcpg.py.
 """
 
 from ml_collections import ConfigDict as Config
@@ -12,7 +20,7 @@ from configs import bcpg
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/bcpg.py."""
+  """Return the settings of a preset of configs/bcpg.py."""
   config = bcpg.get_config(preset)
   config.objective = ("bcpg", "negative_sample_augmentation")
   config.judges = ("oracle",)

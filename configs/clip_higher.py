@@ -1,9 +1,15 @@
-"""Clip-Higher: a wider upper clip, so that rare tokens may grow (DAPO).
+r"""Clip-Higher: a wider upper clip lets rare tokens grow (arXiv 2503.14476).
 
-    python -m entrojax.main --config=configs/clip_higher.py --workdir=runs/x
+    python -m entrojax.main --config=configs/clip_higher.py \
+        --workdir=runs/clip_higher
 
-DAPO, arXiv 2503.14476, sec. 3.1, with its dual clip of 10. Entropy: falls less
-than under GRPO.
+DAPO's sec. 3.1, with its dual clip of 10.
+
+Time: about 3 to 5 minutes on two cores, as `configs/clip_higher.py:demo`.
+Claim: the entropy falls less than under GRPO.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.2 ± 0.2 millinats per token: one
+batch does not tell it from GRPO.
 """
 
 from ml_collections import ConfigDict as Config
@@ -12,7 +18,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.ppo_clip.clip_high = 0.28
   config.ppo_clip.dual_clip = 10.0

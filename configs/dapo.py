@@ -1,11 +1,17 @@
-"""DAPO: Clip-Higher, dynamic sampling, token mean, soft overlong penalty.
+"""DAPO: Clip-Higher, dynamic sampling, overlong penalty (arXiv 2503.14476).
 
     python -m entrojax.main --config=configs/dapo.py --workdir=runs/dapo
 
-arXiv 2503.14476; the dual clip of 10 is its released code's. Responses here
-have 12 tokens: the penalty grows from the 11th on. Entropy: falls less than
-under GRPO. A step samples until num_prompts groups have right and wrong
-answers, so it takes longer, and ever longer as the policy learns.
+The loss is a token mean and the dual clip of 10 is the released code's.
+Responses have up to 12 tokens here: the penalty starts at the 11th.
+
+Time: not recorded; longer than the 3 to 5 minutes of the other Countdown
+configs. A step samples until num_prompts groups have both right and wrong
+answers, which takes more batches the better the policy gets.
+Claim: the entropy falls less than under GRPO.
+Measured (`python -m experiments.directions --batches=12`, without the dynamic
+sampling): after the updates of one rollout batch, entropy minus GRPO's is +8.4
+± 0.9 millinats per token: as the paper claims.
 """
 
 from ml_collections import ConfigDict as Config
@@ -14,7 +20,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.advantage = ("overlong_penalty", "grpo")
   config.overlong_penalty.update({"max_length": 12, "cache_length": 2})

@@ -1,13 +1,21 @@
-"""EntroPIC: a PI controller on policy entropy (arXiv 2511.15248).
+"""EntroPIC: a PI controller holds the policy's entropy (arXiv 2511.15248).
 
     python -m entrojax.main --config=configs/entropic.py --workdir=runs/entropic
 
-Entropy: held at control.target.
+The controller weighs right responses by 1 + a and wrong ones by 1 - a.
+
+Time: about 4 minutes on two cores, as `configs/entropic.py:demo`.
+Claim: the entropy is held at control.target.
+Measured (`make demo`, 256 held-out prompts, before -> after): entropy 0.51 ->
+0.50 nats per token, pass@1 0.228 -> 0.239, pass@64 0.961 -> 0.934. By
+`python -m experiments.directions --batches=12`, with the target set to 0.8
+nats, entropy minus GRPO's after the updates of one rollout batch is +18.4 ± 1.1
+millinats per token.
 
 Deviation: the released code acts on tokens with pi > 0.95 and counts only those
-in the term's denominator, which suits a policy of low entropy. This base is far
-above that: the term acts on tokens with pi > 0.5 and its denominator counts all
-tokens, so that weights stay in [0, 2].
+in the term's denominator, which suits a policy of low entropy. The entropy of
+this base is far higher: the term acts on tokens with pi > 0.5 and its
+denominator counts all tokens, so that weights stay in [0, 2].
 """
 
 from ml_collections import ConfigDict as Config
@@ -16,7 +24,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.update(
     {

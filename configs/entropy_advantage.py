@@ -1,9 +1,15 @@
-"""Entropy as advantage: GRPO with a bonus for uncertain tokens.
+r"""Entropy as advantage: GRPO with a bonus for uncertain tokens.
 
-    python -m entrojax.main --config=configs/entropy_advantage.py \\
+    python -m entrojax.main --config=configs/entropy_advantage.py \
         --workdir=runs/entropy_advantage
 
-arXiv 2506.14758. Entropy: falls less than under GRPO.
+arXiv 2506.14758.
+
+Time: about 3 to 5 minutes on two cores, as `configs/entropy_advantage.py:demo`.
+Claim: the entropy falls less than under GRPO.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -1.1 ± 0.5 millinats per token: the
+opposite of the claim.
 """
 
 from ml_collections import ConfigDict as Config
@@ -12,7 +18,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.objective = ("ppo_clip", "entropy_advantage")
   return config

@@ -1,8 +1,16 @@
-"""GRPO with an entropy bonus (A3C, arXiv 1602.01783, sec. 4).
+r"""GRPO with an entropy bonus of constant strength.
 
-    python -m entrojax.main --config=configs/entropy_bonus.py --workdir=runs/eb
+    python -m entrojax.main --config=configs/entropy_bonus.py \
+        --workdir=runs/entropy_bonus
 
-Entropy: falls less than without the bonus, or runs away if it is too large.
+A3C, arXiv 1602.01783, sec. 4.
+
+Time: about 3 to 5 minutes on two cores, as `configs/entropy_bonus.py:demo`.
+Claim: the entropy falls less than without the bonus, or grows without bound if
+the bonus is too large.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.5 ± 0.0 millinats per token: as
+claimed.
 """
 
 from ml_collections import ConfigDict as Config
@@ -11,7 +19,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.objective = ("ppo_clip", "entropy_bonus")
   config.entropy_bonus.entropy_coef = 5e-3

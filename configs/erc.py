@@ -2,8 +2,13 @@
 
     python -m entrojax.main --config=configs/erc.py --workdir=runs/erc
 
-On Clip-Higher with a dual clip of 10. Entropy: falls more slowly than under
-Clip-Higher alone.
+Entropy ratio clipping, on Clip-Higher with a dual clip of 10.
+
+Time: about 3 to 5 minutes on two cores, as `configs/erc.py:demo`.
+Claim: the entropy falls more slowly than under Clip-Higher alone.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -0.8 ± 0.6 millinats per token: one
+batch does not tell it from GRPO.
 """
 
 from ml_collections import ConfigDict as Config
@@ -12,7 +17,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.objective = ("ppo_clip", "erc")
   config.ppo_clip.clip_high = 0.28

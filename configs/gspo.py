@@ -1,11 +1,15 @@
-"""GSPO: one ratio for a whole sequence (arXiv 2507.18071).
+"""GSPO: one importance ratio for a whole sequence (arXiv 2507.18071).
 
     python -m entrojax.main --config=configs/gspo.py --workdir=runs/gspo
 
-Entropy: falls.
+Time: about 3 to 5 minutes on two cores, as `configs/gspo.py:demo`.
+Claim: the entropy falls.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -1.1 ± 0.4 millinats per token: there
+is no claim against GRPO.
 
-Deviation: the clip range is 100 times the paper's, as the learning rate here is
-far above that of a large model and moves ratios further.
+Deviation: the clip range is 100 times the paper's. The learning rate here is
+far above a large model's and moves the ratios further.
 """
 
 from ml_collections import ConfigDict as Config
@@ -14,7 +18,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.objective = ("gspo",)
   config.aggregation = "seq-mean-token-mean"

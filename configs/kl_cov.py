@@ -1,11 +1,18 @@
-"""KL-Cov: pull tokens of the highest covariance back (arXiv 2505.22617).
+"""KL-Cov: a KL penalty on the tokens of highest covariance.
 
     python -m entrojax.main --config=configs/kl_cov.py --workdir=runs/kl_cov
 
-Entropy: falls less than under GRPO.
+arXiv 2505.22617.
 
-Deviation: the paper pulls 0.2% of its mini-batch's tokens, thousands of them. A
-mini-batch has some 700 tokens here: 2% are 14.
+Time: about 3 to 5 minutes on two cores, as `configs/kl_cov.py:demo`.
+Claim: the entropy falls less than under GRPO.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.9 ± 0.5 millinats per token: one
+batch does not tell it from GRPO.
+
+Deviation: the paper penalises 0.2 % of its mini-batch's tokens, which are
+thousands. A mini-batch has about 700 tokens here, so 2 % are penalised, which
+are 14.
 """
 
 from ml_collections import ConfigDict as Config
@@ -14,7 +21,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.objective = ("kl_cov",)
   config.kl_cov.fraction = 0.02

@@ -2,8 +2,13 @@
 
     python -m entrojax.main --config=configs/psr.py --workdir=runs/psr
 
-No baseline, no dual clip; an entropy bonus of 1e-4, as in the paper. Entropy:
-falls more than under GRPO.
+No baseline and no dual clip; an entropy bonus of 1e-4, as in the paper.
+
+Time: about 3 to 5 minutes on two cores, as `configs/psr.py:demo`.
+Claim: the entropy falls faster than under GRPO.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -1.6 ± 1.1 millinats per token: one
+batch does not tell it from GRPO.
 """
 
 from ml_collections import ConfigDict as Config
@@ -12,7 +17,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.advantage = ("psr",)
   config.objective = ("ppo_clip", "entropy_bonus")

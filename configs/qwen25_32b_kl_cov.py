@@ -1,4 +1,4 @@
-"""KL-Cov on Qwen2.5-32B, at the paper's shapes, for a TPU slice.
+r"""KL-Cov on Qwen2.5-32B, at the paper's shapes, for a TPU slice.
 
     python -m experiments.rehearse --config=configs/qwen25_32b_kl_cov.py \
         --topology=v5p:8x8x4
@@ -6,10 +6,14 @@
         --config=configs/qwen25_32b_kl_cov.py \
         --config.model.path=Qwen2.5-32B --config.task.data_dir=data
 
-arXiv 2505.22617: 256 prompts x 8 responses of up to 8,192 tokens a rollout, 8
-updates on it, learning rate 5e-7, pulls 0.02 % of the tokens. The rehearsal
-compiles within ten minutes or so and finds 22.2 GB a device for the update and
-11.5 GB for decoding, of 102.
+arXiv 2505.22617. A rollout batch is 256 prompts x 8 responses of up to 8,192
+tokens, followed by 8 updates. The learning rate is 5e-7, and the penalty acts
+on 0.02 % of the tokens.
+
+Time: the rehearsal, the first command, compiles for about ten minutes. The run
+has not been executed on TPUs.
+Measured (by the rehearsal, for v5p:8x8x4): 22.2 GB per device for the update
+and 11.5 GB for decoding, of 102 GB.
 """
 
 from ml_collections import ConfigDict as Config
@@ -18,7 +22,7 @@ from configs import default
 
 
 def get_config() -> Config:
-  """Returns the settings of the paper's run."""
+  """Return the settings of the paper's run."""
   config = default.get_config()
   config.num_rollout_steps = 300
   config.model.update(
@@ -27,7 +31,7 @@ def get_config() -> Config:
       "dtype": "bfloat16",
       "scan_layers": True,
       "rematerialise": True,
-      "query_chunk": 512,  # of prompts that a cache reads
+      "query_chunk": 512,  # for the prompts, which are read into a cache
       "fused_attention": True,
     }
   )

@@ -1,4 +1,4 @@
-"""DAPO on Qwen2.5-7B, at the paper's shapes, for a TPU slice.
+r"""DAPO on Qwen2.5-7B, at the paper's shapes, for a TPU slice.
 
     python -m experiments.rehearse --config=configs/qwen25_7b_dapo.py \
         --topology=v5p:4x4x4
@@ -6,15 +6,19 @@
         --config=configs/qwen25_7b_dapo.py \
         --config.model.path=Qwen2.5-7B --config.task.data_dir=data
 
-arXiv 2503.14476: 512 prompts x 16 responses of up to 20,480 tokens a rollout,
-16 updates on it, learning rate 1e-6 after 20 steps, Clip-Higher, dynamic
-sampling, token mean, overlong penalty over the last 4,096 tokens. The rehearsal
-compiles within ten minutes or so and finds 19.7 GB a device for the update and
-48.6 GB for decoding, of 102.
+arXiv 2503.14476. A rollout batch is 512 prompts x 16 responses of up to 20,480
+tokens, followed by 16 updates. The learning rate is 1e-6 after a warm-up of 20
+optimizer steps. Clip-Higher, dynamic sampling, a token-mean loss, and an
+overlong penalty over the last 4,096 tokens.
+
+Time: the rehearsal, the first command, compiles for about ten minutes. The run
+has not been executed on TPUs.
+Measured (by the rehearsal, for v5p:4x4x4): 19.7 GB per device for the update
+and 48.6 GB for decoding, of 102 GB.
 
 Presets, as `--config=configs/qwen25_7b_dapo.py:NAME`:
-  v5e    for v5e:16x16, whose chips have a sixth of the memory
-  long   prompt and response of 32,768 tokens together
+  v5e    for a slice v5e:16x16, whose chips have a sixth of the memory
+  long   prompt and response have 32,768 tokens together
 """
 
 from ml_collections import ConfigDict as Config
@@ -25,7 +29,7 @@ PRESETS = ("", "v5e", "long")
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of the paper's run."""
+  """Return the settings of the paper's run."""
   if preset not in PRESETS:
     raise ValueError(f"no preset {preset!r}, only {PRESETS}")
   config = default.get_config()
@@ -36,7 +40,7 @@ def get_config(preset: str = "") -> Config:
       "dtype": "bfloat16",
       "scan_layers": True,
       "rematerialise": True,
-      "query_chunk": 256,  # of prompts that a cache reads
+      "query_chunk": 256,  # for the prompts, which are read into a cache
       "fused_attention": True,
     }
   )

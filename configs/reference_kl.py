@@ -1,8 +1,13 @@
-"""GRPO with a penalty on the distance from the base (arXiv 2402.03300, eq. 4).
+r"""GRPO with a KL penalty to the base model (arXiv 2402.03300, eq. 4).
 
-    python -m entrojax.main --config=configs/reference_kl.py --workdir=runs/kl
+    python -m entrojax.main --config=configs/reference_kl.py \
+        --workdir=runs/reference_kl
 
-Entropy: falls less than without the penalty.
+Time: about 3 to 5 minutes on two cores, as `configs/reference_kl.py:demo`.
+Claim: the entropy falls less than without the penalty.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.9 ± 0.5 millinats per token: one
+batch does not tell it from GRPO.
 """
 
 from ml_collections import ConfigDict as Config
@@ -11,7 +16,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.objective = ("ppo_clip", "reference_kl")
   config.reference_kl.kl_coef = 0.05

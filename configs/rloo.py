@@ -2,7 +2,13 @@
 
     python -m entrojax.main --config=configs/rloo.py --workdir=runs/rloo
 
-Entropy: falls. One update per rollout batch, as REINFORCE asks.
+Each rollout batch gets a single update, as REINFORCE requires.
+
+Time: about 3 to 5 minutes on two cores, as `configs/rloo.py:demo`.
+Claim: the entropy falls.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +5.9 ± 1.2 millinats per token: there
+is no claim against GRPO.
 """
 
 from ml_collections import ConfigDict as Config
@@ -11,7 +17,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.advantage = ("rloo",)
   config.objective = ("reinforce",)

@@ -1,11 +1,20 @@
-"""SEED-GRPO: prompts whose answers disagree are learned from less.
+r"""SEED-GRPO: learn less from prompts whose answers disagree.
 
-    python -m entrojax.main --config=configs/seed_grpo.py --workdir=runs/seed
+    python -m entrojax.main --config=configs/seed_grpo.py \
+        --workdir=runs/seed_grpo
 
-arXiv 2505.12346, on Dr.GRPO. Entropy: falls less than under Dr.GRPO.
+arXiv 2505.12346. The factor on the advantage falls with the semantic entropy of
+the group's answers; the advantage is Dr.GRPO's.
 
-Deviation: the released code's strength is said to be 0.0417, 4 % of an update
-at most; 1 halves the update of a prompt whose answers all differ.
+Time: about 3 to 5 minutes on two cores, as `configs/seed_grpo.py:demo`.
+Claim: the entropy falls less than under Dr.GRPO.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.2 ± 0.3 millinats per token: there
+is no claim against GRPO.
+
+Deviation: the strength in the released code is reported to be 0.0417, which
+changes an update by at most 4 %. Here it is 1, which halves the update of a
+prompt whose answers all differ.
 """
 
 from ml_collections import ConfigDict as Config
@@ -14,7 +23,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.advantage = ("dr_grpo", "seed_grpo")
   config.seed_grpo.alpha = 1.0

@@ -1,12 +1,20 @@
-"""SENT's token level: a KL penalty on tokens of low entropy (arXiv 2512.04359).
+r"""SENT's token level: a KL penalty on tokens of low entropy.
 
-    python -m entrojax.main --config=configs/sent_token.py --workdir=runs/token
+    python -m entrojax.main --config=configs/sent_token.py \
+        --workdir=runs/sent_token
 
-Entropy: falls less than under GRPO. The paper's other half, training on prompts
-from low to high semantic entropy, is in configs/sent.py.
+arXiv 2512.04359. The paper's other half, training on prompts from low to high
+semantic entropy, is in configs/sent.py.
 
-Deviation: of the tokens of low entropy, the released code takes 0.02% for those
-of high covariance. A mini-batch has some 560 of them here: 2% are 11.
+Time: about 3 to 5 minutes on two cores, as `configs/sent_token.py:demo`.
+Claim: the entropy falls less than under GRPO.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +1.0 ± 0.6 millinats per token: one
+batch does not tell it from GRPO.
+
+Deviation: the released code counts 0.02 % of the tokens of low entropy as high
+in covariance. A mini-batch has about 560 tokens of low entropy here, so it is 2
+%, which are 11.
 """
 
 from ml_collections import ConfigDict as Config
@@ -15,7 +23,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.objective = ("ppo_clip", "sent")
   config.sent.cov_fraction = 0.02

@@ -1,10 +1,13 @@
-"""Every setting of supervised fine-tuning, with its unit.
+"""Every setting of supervised fine-tuning, with its meaning and unit.
 
     python -m entrojax.sft --config=configs/sft.py --output=my_model \
         --config.model.path=SmolLM2-135M-Instruct --config.prompt.chat=True \
         --config.sft.files="('answers.jsonl',)"
 
-What a run of reinforcement learning has too is set in configs/default.py.
+This learns from given responses. The settings that supervised fine-tuning
+shares with reinforcement learning are explained in configs/default.py. No time
+and no result are recorded for this file by itself: the bases that
+configs/warm_up_countdown.py and configs/warm_up_logic.py make have theirs.
 """
 
 from ml_collections import ConfigDict as Config
@@ -16,25 +19,33 @@ _SHARED = ("seed", "model", "lora", "prompt", "mesh", "optimizer", "checkpoint")
 
 
 def get_config() -> Config:
-  """Returns the settings, with no model and no examples chosen."""
+  """Return the settings, with no model and no examples chosen."""
   shared = default.get_config()
   config = Config({name: shared[name] for name in _SHARED})
-  config.num_steps = 1000  # optimizer steps of the run
+  config.num_steps = 1000  # length of the run in optimizer steps
   config.sft = Config(
     {
-      "tasks": (),  # NAME[#LEVEL][:SPLIT][@FOLDER]; level 1, train by default
-      "files": (),  # parquet, jsonl, json
-      "prompt_column": "prompt",  # of files
-      "response_column": "response",
-      "max_responses": 64,  # to a prompt; of more so many are drawn, once
-      "row_length": 512,  # tokens; longer examples are left out
-      "num_rows": 32,  # of a batch
-      "dtype": "float32",  # of the weights that are written; bfloat16
+      # tasks whose right answers are learned, as NAME[#LEVEL][:SPLIT][@FOLDER];
+      # by default level 1 of the split train
+      "tasks": (),
+      "files": (),  # files of examples: .parquet, .jsonl or .json
+      "prompt_column": "prompt",  # column of the files with the prompt
+      "response_column": "response",  # column of the files with the response
+      # right answers to one problem at most; of more, this many are drawn once
+      "max_responses": 64,
+      # tokens of a row, which holds several examples; longer examples are left
+      # out and counted
+      "row_length": 512,
+      "num_rows": 32,  # rows of a batch
+      # type of the weights that are written: float32 or bfloat16
+      "dtype": "float32",
     }
   )
-  config.new_model = Config(  # where model.path is not set
+  config.new_model = Config(  # a model with random weights, without model.path
     {
-      "characters": config_dict.placeholder(str),  # its vocabulary
+      # all characters of its vocabulary; one token each
+      "characters": config_dict.placeholder(str),
+      # the sizes bear the names of Hugging Face's config.json
       "hidden_size": 128,
       "intermediate_size": 384,
       "num_hidden_layers": 4,
@@ -45,14 +56,21 @@ def get_config() -> Config:
   )
   config.training = Config(
     {
-      "num_microbatches": 1,  # parts of a batch run one after another
-      "rematerialise": True,  # hold the activations of one part at a time
+      # parts that a batch is split into to save memory; the gradient is still
+      # taken of the whole batch
+      "num_microbatches": 1,
+      # recompute a micro-batch's activations in the backward pass, so that only
+      # one micro-batch's are in memory at a time
+      "rematerialise": True,
     }
   )
   config.log = Config(
     {
-      "every": 10,  # steps between plain lines; the files get all
-      "wandb_project": config_dict.placeholder(str),  # None: no W&B
+      # optimizer steps between lines where no terminal shows progress; the
+      # files in the run directory get every step
+      "every": 10,
+      # Weights & Biases project; None: W&B is not used
+      "wandb_project": config_dict.placeholder(str),
     }
   )
   return config

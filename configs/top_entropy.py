@@ -1,9 +1,15 @@
-"""80/20: learn from the fifth of tokens with most entropy (arXiv 2506.01939).
+r"""80/20: learn from the fifth of tokens of highest entropy.
 
-    python -m entrojax.main --config=configs/top_entropy.py --workdir=runs/top
+    python -m entrojax.main --config=configs/top_entropy.py \
+        --workdir=runs/top_entropy
 
-On Clip-Higher with a dual clip of 10, as in the paper. Entropy: falls less than
-under Clip-Higher alone.
+arXiv 2506.01939. On Clip-Higher with a dual clip of 10, as in the paper.
+
+Time: about 3 to 5 minutes on two cores, as `configs/top_entropy.py:demo`.
+Claim: the entropy falls less than under Clip-Higher alone.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +3.3 ± 1.9 millinats per token: one
+batch does not tell it from GRPO.
 """
 
 from ml_collections import ConfigDict as Config
@@ -12,7 +18,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.objective = ("ppo_clip", "top_entropy")
   config.ppo_clip.clip_high = 0.28

@@ -1,9 +1,16 @@
-"""The unlikeliness reward: likely right responses earn less.
+r"""The unlikeliness reward: likely right responses earn less.
 
-    python -m entrojax.main --config=configs/unlikeliness.py --workdir=runs/rare
+    python -m entrojax.main --config=configs/unlikeliness.py \
+        --workdir=runs/unlikeliness
 
-arXiv 2506.02355, its setting "Unlikeliness-2": two epochs over each rollout
-batch and a KL of 0.10 to the base. Entropy: falls less than under GRPO.
+arXiv 2506.02355. The paper's setting "Unlikeliness-2": two epochs over each
+rollout batch and a KL penalty of 0.10 to the base.
+
+Time: about 3 to 5 minutes on two cores, as `configs/unlikeliness.py:demo`.
+Claim: the entropy falls less than under GRPO.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +1.3 ± 1.2 millinats per token: one
+batch does not tell it from GRPO.
 """
 
 from ml_collections import ConfigDict as Config
@@ -12,7 +19,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.advantage = ("unlikeliness", "grpo")
   config.objective = ("ppo_clip", "reference_kl")

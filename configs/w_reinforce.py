@@ -1,9 +1,16 @@
-"""W-REINFORCE: wrong responses count fully, right ones a tenth.
+r"""W-REINFORCE: right responses weigh a tenth of wrong ones.
 
-    python -m entrojax.main --config=configs/w_reinforce.py --workdir=runs/w
+    python -m entrojax.main --config=configs/w_reinforce.py \
+        --workdir=runs/w_reinforce
 
-arXiv 2506.01347. No baseline, no dual clip; an entropy bonus of 1e-4, as in the
-paper. Entropy: falls less than under GRPO.
+arXiv 2506.01347. No baseline and no dual clip; an entropy bonus of 1e-4, as in
+the paper.
+
+Time: about 3 to 5 minutes on two cores, as `configs/w_reinforce.py:demo`.
+Claim: the entropy falls less than under GRPO.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +6.6 ± 1.8 millinats per token: as
+the paper claims.
 """
 
 from ml_collections import ConfigDict as Config
@@ -12,7 +19,7 @@ from configs import countdown
 
 
 def get_config(preset: str = "") -> Config:
-  """Returns the settings of a preset of configs/countdown.py."""
+  """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.advantage = ("w_reinforce",)
   config.objective = ("ppo_clip", "entropy_bonus")

@@ -1,16 +1,19 @@
-"""The supervised warm-up of a base like entrojax/bases/countdown.
+r"""The supervised warm-up of a base model like entrojax/bases/countdown.
 
     python -m entrojax.sft --config=configs/warm_up_countdown.py \
         --output=runs/base
 
-The base that ships was made by an earlier loop, in some 15 minutes on 2 cores:
-the same model, problems, tokens a step, steps and optimizer, but examples drawn
-with replacement and one a row. Its figures, on 256 held-out prompts at
-temperature 1, 256 samples each (mean, standard error over prompts): pass@1
-0.226 (0.011), pass@64 0.959 (0.010), pass@256 0.981 (0.009), entropy 0.511 nats
-a token, 23.0 distinct right answers; cross-entropy about 0.49 nats a token at
-the end. This command packs rows and shows every problem once an epoch, so its
-examples come in another order.
+Time: about 15 minutes on two cores, for the earlier loop that made the base
+that ships. It had the same model, problems, tokens per step, number of steps
+and optimizer, but drew its examples with replacement and put one into a row.
+This command packs several examples into a row and shows every problem once per
+epoch, so its examples come in another order.
+
+Measured (the base that ships, 256 held-out prompts at temperature 1, 256
+samples each; standard errors are over prompts): pass@1 0.226 ± 0.011, pass@64
+0.959 ± 0.010, pass@256 0.981 ± 0.009, entropy 0.511 nats per token, 23.0
+distinct right answers per prompt. The cross-entropy at the end of the warm-up
+is about 0.49 nats per token.
 """
 
 from ml_collections import ConfigDict as Config
@@ -20,7 +23,7 @@ from entrojax.tasks import countdown
 
 
 def get_config() -> Config:
-  """Returns the warm-up's settings."""
+  """Return the settings of the warm-up."""
   config = sft.get_config()
   config.update(
     {
@@ -29,7 +32,7 @@ def get_config() -> Config:
       "sft": {
         "tasks": ("countdown",),
         "row_length": 92,
-        "num_rows": 64,  # some 256 examples
+        "num_rows": 64,  # about 256 examples
       },
       "training": {"num_microbatches": 4, "rematerialise": False},
       "optimizer": {

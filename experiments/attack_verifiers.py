@@ -1,14 +1,17 @@
-"""Attacks the verifier of every task and prints what it let through: nothing.
+"""Attack the verifier of every task with hostile strings.
 
     python -m experiments.attack_verifiers [--num_strings=100000]
 
-Strings are random bytes and unicode, code, deep nesting, huge integers, digits
-of other scripts, the task's own alphabet, and right responses that were changed
-a little or framed. Each is judged a second time by a slow checker of the rules
-that knows the prompt alone. The table says per task: strings, how many were
-accepted and how many of these wrongly, how many right ones were refused, errors
-raised, and the slowest verdict in milliseconds of CPU. The run fails if any of
-the last four is not as it should be.
+The strings are random bytes and unicode, code, deep nesting, huge integers,
+digits of other scripts, characters of the task's own alphabet, and right
+responses that were changed a little or framed. A second, slow checker that
+knows only the prompt and the rules verifies each string too. The table has, for
+each task, the number of strings, of accepted strings, of wrongly accepted ones,
+of wrongly refused ones and of errors raised, and the slowest verdict in
+milliseconds of CPU.
+
+The command fails if a verdict is wrong, if a verifier raises, or if a verdict
+takes longer than MAX_MILLISECONDS.
 """
 
 import ast
@@ -20,21 +23,28 @@ import sys
 import time
 from typing import NamedTuple
 
-from absl import app, flags
+from absl import flags
 import numpy as np
 
+from entrojax.system.command_line import command
 from entrojax.tasks import FAMILIES
 from entrojax.tasks.arithmetic_chain import judge_steps
 from entrojax.types import Family, Problem
 
+FLAGS = flags.FlagValues()
 _NUM_STRINGS = flags.DEFINE_integer(
-  "num_strings", 100_000, "strings for each verifier"
+  "num_strings",
+  100_000,
+  "the number of strings for each verifier",
+  flag_values=FLAGS,
 )
-_TASKS = flags.DEFINE_list("tasks", list(FAMILIES), "names of tasks")
+_TASKS = flags.DEFINE_list(
+  "tasks", list(FAMILIES), "names of tasks", flag_values=FLAGS
+)
 
-MAX_MILLISECONDS = 50.0
+MAX_MILLISECONDS = 50.0  # CPU time of a verdict
 
-# -- a second opinion ---------------------------------------------------------
+# -- slow checkers of the rules: (prompt, text) -> whether the text is right --
 
 
 def check_sudoku(prompt: str, text: str) -> bool:
@@ -56,6 +66,7 @@ def check_futoshiki(prompt: str, text: str) -> bool:
 
 
 def _obeys_grid(puzzle: str, text: str, *, with_boxes: bool) -> bool:
+  """Check the givens, rows, columns and, for a sudoku, boxes of a grid."""
   if not re.fullmatch(puzzle.replace(".", "[1-9]"), text):
     return False
   grid = np.array([[int(c) for c in row] for row in text.split("/")])
@@ -69,27 +80,28 @@ def _obeys_grid(puzzle: str, text: str, *, with_boxes: bool) -> bool:
 
 
 def check_knights_and_knaves(prompt: str, text: str) -> bool:
-  told = prompt.rstrip(":").split(";")
-  return _names_each(text, len(told)) and all(
+  statements = prompt.rstrip(":").split(";")
+  return _has_values(text, len(statements)) and all(
     _rewrite(statement[2:], text) == kind
-    for statement, kind in zip(told, text, strict=True)
+    for statement, kind in zip(statements, text, strict=True)
   )
 
 
 def check_propositional_logic(prompt: str, text: str) -> bool:
   names = sorted(set(re.findall("[A-H]", prompt)))
-  return _names_each(text, len(names)) and all(
+  return _has_values(text, len(names)) and all(
     _rewrite(formula, text) == "T" for formula in prompt.rstrip(":").split(";")
   )
 
 
-def _names_each(text: str, count: int) -> bool:
+def _has_values(text: str, count: int) -> bool:
+  """Check that a text is `count` truth values, T or F."""
   return re.fullmatch(f"[TF]{{{count}}}", text) is not None
 
 
 def _rewrite(formula: str, values: str) -> str:
-  """Evaluates a formula by replacing text by text until T or F is left."""
-  # F is both a variable and a value: values are small letters until the end
+  """Evaluate a formula by replacing text with text until T or F is left."""
+  # F is both a variable and a value, so values are lower-case until the end
   for name, value in zip("ABCDEFGH", values, strict=False):
     formula = formula.replace(name, value.lower())
   rules = {"~t": "f", "~f": "t", "(t)": "t", "(f)": "f"}
@@ -179,7 +191,7 @@ def check_countdown(prompt: str, text: str) -> bool:
 
 
 def _evaluate(text: str) -> Fraction | None:
-  """Evaluates sums and products with Python's own grammar, without eval."""
+  """Evaluate an arithmetic expression with Python's grammar, without eval."""
   try:
     return _node(ast.parse(text, mode="eval").body)
   except (SyntaxError, ValueError, ZeroDivisionError):
@@ -187,6 +199,7 @@ def _evaluate(text: str) -> Fraction | None:
 
 
 def _node(node: ast.AST) -> Fraction:
+  """Evaluate a node of + - * / and integers."""
   if isinstance(node, ast.Constant) and type(node.value) is int:
     return Fraction(node.value)
   if not isinstance(node, ast.BinOp):
@@ -203,7 +216,7 @@ def _node(node: ast.AST) -> Fraction:
   raise ValueError(node.op)
 
 
-# (prompt, response without spaces at its ends) -> whether it is right
+# task -> checker; the text has no spaces at its ends
 CHECKS: dict[str, Callable[[str, str], bool]] = {
   "arithmetic_chain": check_arithmetic_chain,
   "countdown": check_countdown,
@@ -221,11 +234,11 @@ CHECKS: dict[str, Callable[[str, str], bool]] = {
 
 
 def is_right(family: Family, problem: Problem, response: str) -> bool:
-  """Judges a response from the prompt alone."""
+  """Check a response by the prompt and the rules alone."""
   return CHECKS[family.name](problem.prompt, response.strip(" "))
 
 
-# -- what is thrown at them ---------------------------------------------------
+# -- hostile strings ----------------------------------------------------------
 
 FIXED = (
   "",
@@ -270,19 +283,20 @@ FIXED = (
   "(" * 100_000 + "1" + ")" * 100_000,
 )
 
-_SCRIPTS = (0x0660, 0x06F0, 0x0966, 0xFF10, 0x1D7CE)  # their digits zero
+# the code points of the digit zero in other scripts
+_SCRIPTS = (0x0660, 0x06F0, 0x0966, 0xFF10, 0x1D7CE)
 
 
 def gold(
   family: Family, problem: Problem, rng: np.random.Generator
 ) -> str | None:
-  """Returns a right response; None where none is known."""
+  """Draw a right response; None if the task knows none."""
   texts = family.solutions(problem)
   return texts[int(rng.integers(len(texts)))] if len(texts) else None
 
 
 def mutated(text: str, alphabet: str, rng: np.random.Generator) -> str:
-  """Changes one to three characters of a text."""
+  """Change one to three characters of a text."""
   letters = list(text) or [" "]
   for _ in range(rng.integers(1, 4)):
     i, j = rng.integers(len(letters), size=2)
@@ -300,7 +314,7 @@ def mutated(text: str, alphabet: str, rng: np.random.Generator) -> str:
 
 
 def framed(text: str, rng: np.random.Generator) -> str:
-  """Puts a right response where a strict verifier must not find it."""
+  """Put a right response into a frame that hides it from a strict verifier."""
   frames = (
     "{}\n",
     "\n{}",
@@ -327,7 +341,7 @@ def framed(text: str, rng: np.random.Generator) -> str:
 
 
 def in_other_digits(text: str, rng: np.random.Generator) -> str:
-  """Writes one digit of a text, or all, in another script."""
+  """Write one digit of a text, or all of them, in another script."""
   zero = _SCRIPTS[rng.integers(len(_SCRIPTS))]
   only = rng.integers(len(text)) if rng.random() < 0.5 else None
   return "".join(
@@ -337,7 +351,7 @@ def in_other_digits(text: str, rng: np.random.Generator) -> str:
 
 
 def random_text(rng: np.random.Generator) -> str:
-  """Draws bytes or code points, up to 100."""
+  """Draw fewer than 100 random bytes or code points, as text."""
   length = int(rng.integers(1, 100))
   if rng.random() < 0.5:
     return rng.bytes(length).decode(
@@ -352,7 +366,7 @@ def attacks(
   rng: np.random.Generator,
   count: int,
 ) -> Iterator[tuple[Problem, str]]:
-  """Yields (problem, response) pairs, of which a few are right."""
+  """Yield `count` pairs (problem, response); a few responses are right."""
   yield from itertools.islice(
     itertools.product(problems[:1], FIXED), min(count, len(FIXED))
   )
@@ -386,20 +400,29 @@ def attacks(
 
 
 class Count(NamedTuple):
-  """What happened to a verifier."""
+  """How a verifier withstood the attack."""
 
   strings: int = 0
   accepted: int = 0
   wrongly_accepted: int = 0
   wrongly_refused: int = 0
-  raised: int = 0
-  slowest: float = 0.0  # milliseconds of CPU
+  raised: int = 0  # verdicts that raised an exception
+  slowest: float = 0.0  # CPU time of the slowest verdict, milliseconds
+
+  @property
+  def failed(self) -> bool:
+    return (
+      self.wrongly_accepted > 0
+      or self.wrongly_refused > 0
+      or self.raised > 0
+      or self.slowest > MAX_MILLISECONDS
+    )
 
 
 def attack(
   family: Family, problems: Sequence[Problem], count: int, seed: int = 0
 ) -> Count:
-  """Attacks one verifier."""
+  """Attack one verifier with `count` strings."""
   result = Count()
   rng = np.random.default_rng(seed)
   for problem, response in attacks(family, problems, rng, count):
@@ -428,34 +451,35 @@ def attack(
 
 
 def sample_problems(family: Family, count: int) -> list[Problem]:
-  """Returns `count` problems, of every level."""
+  """Take about `count` problems, the same number from each level."""
   problems: list[Problem] = []
   share = count // len(family.levels)
   for level in family.levels:
     every = family.problems(**level)
-    if isinstance(every, list):  # enumerated, in an order of its own
+    if isinstance(every, list):  # in some order: take problems from all over
       every = every[:: max(1, len(every) // share)]
     problems += itertools.islice(every, share)
   return problems
 
 
-def main(argv: Sequence[str]) -> None:
-  del argv
+@command(FLAGS)
+def main() -> None:
+  """Attack the verifiers and print the table."""
   heads = ("strings", "accepted", "wrongly", "refused", "raised", "slowest/ms")
   print(f"{'task':20}" + "".join(f"{head:>12}" for head in heads), flush=True)
-  failed = False
+  failed = []
   for name in _TASKS.value:
+    if name not in FAMILIES:
+      raise ValueError(f"--tasks: {name!r} is none of {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     count = attack(family, sample_problems(family, 300), _NUM_STRINGS.value)
     cells = "".join(f"{value:12d}" for value in count[:-1])
     print(f"{name:20}{cells}{count.slowest:12.3f}", flush=True)
-    failed |= bool(
-      count.wrongly_accepted or count.wrongly_refused or count.raised
-    )
-    failed |= count.slowest > MAX_MILLISECONDS
+    if count.failed:
+      failed.append(name)
   if failed:
-    sys.exit("a verifier failed")
+    sys.exit(f"verifiers that failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

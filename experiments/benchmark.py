@@ -1,4 +1,4 @@
-"""How fast the parts of a rollout step are, next to what the machine can do.
+"""Measure how fast the parts of a rollout step are on this machine.
 
     python -m experiments.benchmark [--config=configs/grpo.py:demo]
     python -m experiments.benchmark --costs [--methods=kl_cov,steer]
@@ -8,108 +8,144 @@
     python -m experiments.benchmark --peers --trl_python=trl/bin/python \
         --tunix_python=tunix/bin/python
 
-Prints medians: the matmul peak measured in the same run, decoding in tokens per
-second, the update in seconds, and the model FLOPs per second of both as a share
-of the peak. Model FLOPs count the multiplications that the mathematics asks
-for, once: rematerialisation does not raise them. With --costs: what an update
-of each method costs, as a ratio to plain GRPO's in the same run. With
---statistics: token statistics against logits in memory; with --slots: decoding
-in refilled slots against static batches. With --roofline: update and decoding
-at two widths against what the machine can do; with --peers: a whole step of
-ours against TRL's and Tunix's, in environments of their own with trl and torch,
-or google-tunix (experiments/peers; RESULTS.md has what came out).
+Without further flags it prints medians: the matmul peak measured in the same
+run, decoding in tokens per second, the update in milliseconds, and the model
+FLOPs per second of both as a share of the peak. Model FLOPs count the
+multiplications that the mathematics needs, once: rematerialisation does not
+raise them.
+
+Each flag replaces this by another measurement:
+
+  --costs       an update of each method, as a ratio to plain GRPO's
+  --statistics  token statistics with and without logits in memory
+  --slots       decoding in refilled slots and in static batches
+  --roofline    update and decoding at two widths, compared with the machine
+  --peers       a whole step of ours, TRL's and Tunix's; each of the others
+                needs an environment with its packages (see RESULTS.md)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 import statistics
 
-from absl import app, flags, logging
+from absl import flags
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax.assembly.run import build
+from entrojax.assembly.run import Run, build
+from entrojax.system.command_line import command
 from experiments.costs import (
-  compiled_update,
-  cost_table,
+  compile_update,
+  print_costs,
   random_batch,
   timed_update,
 )
 from experiments.machine import forward_flops, matmul_peak, median_seconds
-from experiments.methods import chosen_methods
-from experiments.peers.table import peers_table
-from experiments.roofline import roofline_table
-from experiments.scale import slots_table, statistics_table
+from experiments.methods import select_methods
+from experiments.peers.table import print_peers
+from experiments.roofline import print_roofline
+from experiments.scale import print_slots, print_statistics
 
+FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/grpo.py:demo", "the shapes to measure"
+  "config",
+  "configs/grpo.py:demo",
+  "the run whose shapes are measured, without any of the flags below",
+  flag_values=FLAGS,
 )
-_REPEATS = flags.DEFINE_integer("repeats", 9, "runs of each, median taken")
-
-_COSTS = flags.DEFINE_bool("costs", False, "compare the methods' updates")
+_REPEATS = flags.DEFINE_integer(
+  "repeats",
+  9,
+  "the number of timed runs, of which the median is taken",
+  flag_values=FLAGS,
+)
+_COSTS = flags.DEFINE_bool(
+  "costs", False, "compare the methods' updates", flag_values=FLAGS
+)
 _STATISTICS = flags.DEFINE_integer(
-  "statistics", 0, "compare token statistics of so many tokens"
+  "statistics",
+  0,
+  "compare token statistics for this number of tokens",
+  flag_values=FLAGS,
 )
-_SLOTS = flags.DEFINE_bool("slots", False, "compare ways of decoding")
-_ROOFLINE = flags.DEFINE_bool("roofline", False, "compare with the machine")
-_PEERS = flags.DEFINE_bool("peers", False, "compare with other trainers")
-_TRL = flags.DEFINE_string("trl_python", "", "interpreter that has trl")
-_TUNIX = flags.DEFINE_string("tunix_python", "", "interpreter that has tunix")
-_METHODS = flags.DEFINE_list("methods", [], "config names; none: all of them")
+_SLOTS = flags.DEFINE_bool(
+  "slots",
+  False,
+  "compare decoding in slots with static batches",
+  flag_values=FLAGS,
+)
+_ROOFLINE = flags.DEFINE_bool(
+  "roofline",
+  False,
+  "compare update and decoding with the machine's peak rates",
+  flag_values=FLAGS,
+)
+_PEERS = flags.DEFINE_bool(
+  "peers", False, "compare a step with other trainers", flag_values=FLAGS
+)
+_TRL = flags.DEFINE_string(
+  "trl_python",
+  "",
+  "the Python interpreter of an environment with trl",
+  flag_values=FLAGS,
+)
+_TUNIX = flags.DEFINE_string(
+  "tunix_python",
+  "",
+  "the Python interpreter of an environment with google-tunix",
+  flag_values=FLAGS,
+)
+_METHODS = flags.DEFINE_list(
+  "methods",
+  [],
+  "with --costs: names of configs; all methods by default",
+  flag_values=FLAGS,
+)
 
 
-def main(argv: Sequence[str]) -> None:
-  del argv
+@command(FLAGS, settings="configs/default.py")
+def main() -> None:
+  """Make the measurements that the flags select."""
+  repeats = _REPEATS.value
   if _COSTS.value:
-    cost_table(chosen_methods(_METHODS.value), _REPEATS.value)
+    print_costs(select_methods(_METHODS.value), repeats)
     return
   if _STATISTICS.value:
-    statistics_table(_STATISTICS.value, _REPEATS.value)
+    print_statistics(_STATISTICS.value, repeats)
   if _SLOTS.value:
-    slots_table(_REPEATS.value)
+    print_slots(repeats)
   if _ROOFLINE.value:
-    roofline_table(_REPEATS.value)
+    print_roofline(repeats)
   if _PEERS.value:
-    peers = {"TRL": _TRL.value, "Tunix": _TUNIX.value}
-    peers_table(peers, _REPEATS.value)
-  if _STATISTICS.value or _SLOTS.value or _ROOFLINE.value or _PEERS.value:
-    return
-  config, repeats = _CONFIG.value, _REPEATS.value
-  run = build(config)
-  prompts, _ = next(run.data.stream)
-  params = jax.tree.map(jnp.copy, run.state.params)
-  keys = iter(jax.random.split(jax.random.key(0), 10_000))
-  num_rows = config.rollout.num_prompts * config.rollout.group_size
-  prompt, response = (
-    config.rollout.prompt_length,
-    config.rollout.response_length,
-  )
+    print_peers({"TRL": _TRL.value, "Tunix": _TUNIX.value}, repeats)
+  if not (_STATISTICS.value or _SLOTS.value or _ROOFLINE.value or _PEERS.value):
+    print_parts(_CONFIG.value, repeats)
 
-  rollout = run.functions.generate(params, prompts, next(keys))
-  decoding = median_seconds(
-    lambda: run.functions.generate(params, prompts, next(keys)), repeats
-  )
+
+def print_parts(config: Config, repeats: int) -> None:
+  """Print the speed of decoding and of the update of a run.
+
+  Args:
+    config: the run's settings.
+    repeats: timed runs of each.
+  """
+  run = build(config)
+  keys = iter(jax.random.split(jax.random.key(0), 10_000))
+  tokens, decoding = _time_decoding(run, keys, repeats)
   batch = random_batch(run)
-  update = timed_update(run, batch, compiled_update(run, batch))
+  update = timed_update(run, batch, compile_update(run, batch))
   updating = statistics.median(update() for _ in range(repeats))
   peak, _ = matmul_peak(repeats)
 
-  sizes, num_prompts = run.sizes, config.rollout.num_prompts
-  prefill_flops = forward_flops(
-    sizes, num_prompts * prompt, prompt / 2, predicted=0
-  )
-  response_flops = forward_flops(
-    sizes,
-    num_rows * (response - 1),
-    prompt + response / 2,
-    predicted=num_rows * response,
-  )
-  decode_flops = prefill_flops + response_flops
+  rollout = config.rollout
+  num_rows = rollout.num_prompts * rollout.group_size
+  response = rollout.response_length
+  decode_flops = _decode_flops(run, config)
   update_flops = 3 * decode_flops * config.training.num_epochs
-  tokens = float(rollout.response_mask.sum())
   print(
     f"{jax.device_count()} x {jax.devices()[0].device_kind}, {num_rows} rows"
-    f" of {prompt} + {response} tokens, medians of {repeats}"
+    f" of {rollout.prompt_length} + {response} tokens, medians of {repeats}"
   )
   print(f"float32 matmul peak   {peak / 1e9:8.1f} GFLOP/s")
   print(
@@ -127,6 +163,35 @@ def main(argv: Sequence[str]) -> None:
   )
 
 
+def _time_decoding(
+  run: Run, keys: Iterator[jax.Array], repeats: int
+) -> tuple[float, float]:
+  """Return the number of tokens of a rollout, and the median seconds."""
+  prompts, _ = next(run.data.stream)
+  params = jax.tree.map(jnp.copy, run.state.params)
+  rollout = run.functions.generate(params, prompts, next(keys))
+  seconds = median_seconds(
+    lambda: run.functions.generate(params, prompts, next(keys)), repeats
+  )
+  return float(rollout.response_mask.sum()), seconds
+
+
+def _decode_flops(run: Run, config: Config) -> float:
+  """Return the model FLOPs of a rollout whose responses are all full."""
+  rollout = config.rollout
+  prompt, response = rollout.prompt_length, rollout.response_length
+  num_rows = rollout.num_prompts * rollout.group_size
+  prefill = forward_flops(
+    run.sizes, rollout.num_prompts * prompt, prompt / 2, predicted=0
+  )
+  responses = forward_flops(
+    run.sizes,
+    num_rows * (response - 1),
+    prompt + response / 2,
+    predicted=num_rows * response,
+  )
+  return prefill + responses
+
+
 if __name__ == "__main__":
-  logging.set_verbosity(logging.ERROR)
-  app.run(main)
+  main()

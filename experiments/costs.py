@@ -1,9 +1,10 @@
-"""What an update of each method costs, as a ratio to plain GRPO's.
+"""The cost of each method's update, as a ratio to plain GRPO's.
 
-Both are timed in turn in one process, on the same batch and with the same
-number of updates: A B A B ...; the ratio is the median of the pairs'. Beside it
-stand the ratios of what XLA counts in the compiled graph, which no noise moves:
-floating-point operations and bytes of temporaries.
+Both updates are timed in turn in one process (A B A B ...), on the same batch
+and with the same number of optimizer steps; the ratio is the median over the
+pairs. The table also has ratios of two quantities that XLA counts in the
+compiled graph, which are free of noise: floating-point operations and bytes of
+temporaries.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,32 +21,33 @@ from entrojax.update.train_step import make_batch
 from experiments.methods import BASELINE, Method, method_config
 
 
-def cost_table(methods: Mapping[str, Method], repeats: int) -> None:
-  """Prints a line a method.
+def print_costs(methods: Mapping[str, Method], repeats: int) -> None:
+  """Print the cost of each method's update.
 
   Args:
-    methods: by config name.
-    repeats: timed pairs.
+    methods: config name -> method.
+    repeats: timed pairs of updates.
   """
-  baseline = _built(BASELINE, {})
+  baseline = _build_run(BASELINE, {})
   batch = random_batch(baseline)
-  compiled = compiled_update(baseline, batch)
-  update, counted = timed_update(baseline, batch, compiled), counts(compiled)
+  compiled = compile_update(baseline, batch)
+  update = timed_update(baseline, batch, compiled)
+  grpo_costs = graph_costs(compiled)
   print(
     f"{'update':<22}{'ms':>8}{'x grpo':>9}{'pairs from to':>15}{'FLOPs':>8}"
     f"{'memory':>8}"
   )
   print(f"{BASELINE:<22}{1e3 * _median(update, repeats):8.1f}")
   for name, method in methods.items():
-    run = _built(name, method.overrides)
-    compiled = compiled_update(run, batch)
+    run = _build_run(name, method.overrides)
+    compiled = compile_update(run, batch)
     other = timed_update(run, batch, compiled)
     pairs = [(other(), update()) for _ in range(repeats)]
     ratios = [a / b for a, b in pairs]
     flops, memory = (
-      a / b for a, b in zip(counts(compiled), counted, strict=True)
+      a / b for a, b in zip(graph_costs(compiled), grpo_costs, strict=True)
     )
-    extra = "  has the reference's forward pass" if run.ref_params else ""
+    extra = "  with the reference's forward pass" if run.ref_params else ""
     print(
       f"{name:<22}{1e3 * statistics.median(a for a, _ in pairs):8.1f}"
       f"{statistics.median(ratios):9.3f}{min(ratios):9.2f}{max(ratios):6.2f}"
@@ -55,7 +57,7 @@ def cost_table(methods: Mapping[str, Method], repeats: int) -> None:
 
 
 def random_batch(run: Run) -> Batch:
-  """Returns a rollout of the base with random advantages of 1 and -1."""
+  """Sample a rollout of the base, with random advantages of 1 and -1."""
   prompts, _ = next(run.data.stream)
   rollout = run.functions.generate(
     jax.tree.map(jnp.copy, run.state.params), prompts, jax.random.key(0)
@@ -65,16 +67,16 @@ def random_batch(run: Run) -> Batch:
   return make_batch(rollout, Responses(rewards=signs, advantages=signs))
 
 
-def compiled_update(run: Run, batch: Batch) -> jax.stages.Compiled:
-  """Compiles the update of a run for its own batches."""
+def compile_update(run: Run, batch: Batch) -> jax.stages.Compiled:
+  """Compile a run's update for batches with the shapes of this one."""
   lowered = run.functions.update.lower(  # type: ignore[attr-defined]
     run.state, run.ref_params, batch, jax.random.key(1)
   )
   return lowered.compile()
 
 
-def counts(compiled: jax.stages.Compiled) -> tuple[float, float]:
-  """Returns what XLA counts: FLOPs and bytes of temporaries."""
+def graph_costs(compiled: jax.stages.Compiled) -> tuple[float, float]:
+  """Return XLA's count of FLOPs and of bytes of temporaries."""
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
   assert memory is not None
   assert cost is not None
@@ -84,9 +86,10 @@ def counts(compiled: jax.stages.Compiled) -> tuple[float, float]:
 def timed_update(
   run: Run, batch: Batch, compiled: jax.stages.Compiled
 ) -> Callable[[], float]:
-  """Makes a call that updates the run's state and returns the seconds taken.
+  """Build a function that makes one update and returns its time in seconds.
 
-  One update has been done already.
+  The state goes from one update to the next; a first update is made here, so
+  that none of the timed ones compiles.
   """
   state, key = run.state, jax.random.key(1)
 
@@ -101,7 +104,8 @@ def timed_update(
   return update
 
 
-def _built(name: str, overrides: Mapping) -> Run:
+def _build_run(name: str, overrides: Mapping) -> Run:
+  """Build a method's run, with as many updates per rollout as GRPO's."""
   config = method_config(name)
   config.update_from_flattened_dict(dict(overrides))
   config.training = method_config(BASELINE).training

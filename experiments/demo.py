@@ -1,28 +1,42 @@
-"""The demo: GRPO and an entropy-controlled run from one base, compared.
+"""Train GRPO and an entropy-controlled run from one base, and compare them.
 
     python -m experiments.demo
 
-Same base, same seed, same budget. Ends with a table and a report.
+Both runs have the same base, seed and budget. The command prints a table and
+checks five claims about it, and writes a report with pictures.
 """
 
-from collections.abc import Mapping, Sequence
-import os
+from collections.abc import Mapping
 from pathlib import Path
 import shlex
 import time
 
-from absl import app, flags, logging
+from absl import flags
 
 from configs import entropic, grpo
+from entrojax.system.command_line import command
 
-_OUTPUT = flags.DEFINE_string("output", "runs/demo", "the folder of the runs")
+FLAGS = flags.FlagValues()
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  "runs/demo",
+  "the folder for both runs and the report",
+  flag_values=FLAGS,
+)
 
 RUNS = {"grpo": grpo.get_config, "entropic": entropic.get_config}
 
 
-def main(argv: Sequence[str]) -> None:
-  del argv
-  os.environ.setdefault("NO_GCE_CHECK", "true")
+@command(
+  FLAGS,
+  interrupted=(
+    "Interrupted, without saving. Run the same command again to resume from "
+    "the last checkpoint."
+  ),
+)
+def main() -> None:
+  """Train both runs and write the report."""
+  # imported here, so that --help and a wrong flag do not wait for it
   from entrojax.report import format_table, write_report
   from entrojax.train import train
 
@@ -37,22 +51,32 @@ def main(argv: Sequence[str]) -> None:
     print(f"\n{name}: {commands[name]}", flush=True)
     saved = train(get_config("demo"), workdirs[name])
     if saved is not None:
-      raise SystemExit(f"interrupted; saved {saved}; run it again to go on")
+      raise SystemExit(
+        f"Interrupted. Saved {saved}. Run the same command again to resume."
+      )
   report = output / "report.html"
   rows = write_report(
     workdirs, report, title="GRPO against EntroPIC", commands=commands
   )
   draw_pictures(workdirs, output)
   print(f"\n{format_table(rows)}\n")
-  for claim, holds in verdicts(rows["grpo"], rows["entropic"]).items():
+  for claim, holds in check_claims(rows["grpo"], rows["entropic"]).items():
     print(f"{'holds' if holds else 'DOES NOT HOLD':>13}: {claim}")
   print(f"\nreport: {report}  ({time.monotonic() - started:.0f} s in all)")
 
 
-def verdicts(
+def check_claims(
   grpo_row: Mapping[str, float], controlled: Mapping[str, float]
 ) -> dict[str, bool]:
-  """Returns what the demo is to show, and whether it does."""
+  """Check the claims that the demo makes.
+
+  Args:
+    grpo_row: the summary of GRPO's run, by metric.
+    controlled: the summary of the entropy-controlled run, by metric.
+
+  Returns:
+    claim, with its figures -> whether it holds.
+  """
   start, end = (f"val/countdown/pass@64/{when}" for when in ("start", "end"))
   first, last = (f"val/countdown/pass@1/{when}" for when in ("start", "end"))
   target = controlled["entropy/target"]
@@ -74,7 +98,7 @@ def verdicts(
 
 
 def draw_pictures(workdirs: Mapping[str, Path], output: Path) -> None:
-  """Writes the README's two pictures."""
+  """Draw the two pictures of the README into the output folder."""
   from entrojax.reporting import figures
   from entrojax.reporting.run_logs import read_run
 
@@ -95,5 +119,4 @@ def draw_pictures(workdirs: Mapping[str, Path], output: Path) -> None:
 
 
 if __name__ == "__main__":
-  logging.set_verbosity(logging.ERROR)
-  app.run(main)
+  main()

@@ -1,4 +1,8 @@
-"""Reads compiled programs: collectives, cycles and arrays, loops counted."""
+"""Read compiled programs: collectives, cycles, arrays and FLOPs.
+
+A loop's body counts as often as the loop runs it. `read` takes the text of a
+compiled program (HLO), `flops` takes a traced function (a jaxpr).
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -32,16 +36,18 @@ _WRAPPERS = (
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """What one device does in a call; loops whose length is unknown count once.
+  """The work of one device in one call of a compiled program.
+
+  A loop whose length is unknown counts once.
 
   Attributes:
-    collectives: bytes that come out of collectives, by their kind; 'send' goes
-      to another slice.
-    cycles: the compiler's estimate, 0 where it makes none.
-    dearest: the same of the operations that take most, by their names.
+    collectives: kind of collective -> bytes of its results; 'send' goes to
+      another slice.
+    cycles: the compiler's estimate, 0 if it makes none.
+    dearest: operation -> cycles, for the operations with the most cycles.
     largest: dtype and shape of the largest array, and its bytes.
-    num_kernels: calls of kernels that were written by hand, of which the
-      compiler estimates nothing.
+    num_kernels: number of calls of hand-written kernels, for which the compiler
+      makes no estimate.
   """
 
   collectives: Mapping[str, int]
@@ -52,21 +58,22 @@ class Program:
 
 
 def read(text: str) -> Program:
-  """Reads the text of a compiled program (jax's compiled.as_text())."""
+  """Read the text of a compiled program, jax's compiled.as_text()."""
   bodies, entry = _computations(text)
   collectives: Counter[str] = Counter()
   cycles: Counter[str] = Counter()
   num_kernels = 0
   for name, times in _multiplicities(bodies, entry).items():
     for line in bodies[name]:
-      found = re.search(r'"estimated_cycles":"(\d+)"', line)
-      if found:
-        cycles[_source(line)] += times * int(found[1])
+      estimate = re.search(r'"estimated_cycles":"(\d+)"', line)
+      if estimate:
+        cycles[_source(line)] += times * int(estimate[1])
       num_kernels += times * ('custom_call_target="tpu_custom_call"' in line)
       op = _OP.match(line)
       kind = op[2].removesuffix("-start") if op else ""
       if op and kind in _COLLECTIVES:
-        # a started collective carries its operands along: the last is new
+        # the result of a -start operation lists its operands; the last array
+        # is the new one
         arrays = _ARRAY.findall(op[1])
         arrays = arrays[-1:] if op[2].endswith("-start") else arrays
         arrays = arrays[:1] if kind == "send" else arrays
@@ -81,33 +88,33 @@ def read(text: str) -> Program:
 
 
 def _source(line: str) -> str:
-  """Returns what an operation was in the program that was traced."""
-  found = re.search(r'op_name="([^"]*)"', line)
-  parts = found[1].split("/") if found else ["made by the compiler"]
+  """Return the name that an operation had in the traced program."""
+  name = re.search(r'op_name="([^"]*)"', line)
+  parts = name[1].split("/") if name else ["made by the compiler"]
   own = [p for p in parts if p not in _WRAPPERS and not p.startswith("jit(")]
   return "/".join(own[-3:])
 
 
 class Flops(NamedTuple):
-  """Of matrix products."""
+  """Floating-point operations of matrix products."""
 
   total: int
-  kernels: int  # of these, in kernels that were written by hand
+  kernels: int  # the part of the total that is in hand-written kernels
 
 
-def flops(jaxpr: Any, known: Mapping[Any, Any] | None = None) -> Flops:
-  """Returns the FLOPs of all matrix products of a traced function.
+def flops(jaxpr: Any, constants: Mapping[Any, Any] | None = None) -> Flops:
+  """Count the FLOPs of all matrix products of a traced function.
 
-  A loop counts as often as it runs, where that is known, else once; what runs
-  on every device of a mesh counts on each; a kernel on each block that it does
-  not skip.
+  The body of a loop counts as often as it runs, or once if that is not known.
+  A function that runs on every device of a mesh counts on each device. A kernel
+  counts on each block that it does not skip.
 
   Args:
-    jaxpr: of the function.
-    known: values of some of its variables, from which kernels tell what they
-      skip.
+    jaxpr: the traced function.
+    constants: variable of the function -> value, as far as it is known. They
+      decide which blocks kernels skip.
   """
-  values = dict(known or {})
+  values = dict(constants or {})
   values |= zip(jaxpr.constvars, getattr(jaxpr, "consts", ()), strict=False)
   total = kernels = 0
   for equation in jaxpr.eqns:
@@ -124,7 +131,7 @@ def flops(jaxpr: Any, known: Mapping[Any, Any] | None = None) -> Flops:
 
 
 def _times(equation: Any, values: Mapping[Any, Any]) -> float:
-  """Returns how often an equation runs what is inside it."""
+  """Return the number of times that an equation runs its inner functions."""
   if equation.primitive.name == "shard_map":
     return equation.params["mesh"].size
   if equation.primitive.name != "pallas_call":
@@ -132,7 +139,7 @@ def _times(equation: Any, values: Mapping[Any, Any]) -> float:
   blocks = math.prod(equation.params["grid_mapping"].grid)
   if not equation.params["name"].startswith("splash"):
     return blocks
-  # its second operand says of each block of scores whether any is to be made
+  # the second operand marks each block of scores that is to be computed
   marks = _value(equation.invars[1], values)
   return blocks * (1 if marks is None else np.mean(np.asarray(marks) != 0))
 
@@ -140,10 +147,10 @@ def _times(equation: Any, values: Mapping[Any, Any]) -> float:
 def _inner(
   equation: Any, values: Mapping[Any, Any]
 ) -> Iterator[tuple[Any, Mapping[Any, Any]]]:
-  """Yields the functions inside an equation, and what they know."""
+  """Yield the functions inside an equation, each with its constants."""
   name = equation.primitive.name
   arguments = [_value(x, values) for x in equation.invars]
-  if name == "scan":  # what follows changes from turn to turn
+  if name == "scan":  # the other arguments change from turn to turn
     arguments[equation.params["num_consts"] :] = []
   if name == "while":
     arguments = []
@@ -151,16 +158,17 @@ def _inner(
     arguments = arguments[1:]
   for value in jax.tree.leaves(list(equation.params.values())):
     if hasattr(value, "eqns"):
-      known = dict(zip(value.invars, arguments, strict=False))
-      yield value, {k: v for k, v in known.items() if v is not None}
+      constants = dict(zip(value.invars, arguments, strict=False))
+      yield value, {k: v for k, v in constants.items() if v is not None}
 
 
 def _value(x: Any, values: Mapping[Any, Any]) -> Any:
-  """Returns the value of what an equation reads, None where it is not known."""
+  """Return the value of an equation's operand, None if it is not known."""
   return x.val if isinstance(x, Literal) else values.get(x)
 
 
 def _product_flops(equation: Any) -> int:
+  """Return the FLOPs of one matrix product."""
   (contracted, _), _ = equation.params["dimension_numbers"]
   left = equation.invars[0].aval.shape
   depth = math.prod(left[axis] for axis in contracted)
@@ -168,7 +176,7 @@ def _product_flops(equation: Any) -> int:
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:
-  """Returns the lines of each computation, and the name of the first run."""
+  """Return the lines of each computation, and the name of the entry."""
   bodies: dict[str, list[str]] = {}
   entry, name = "", ""
   for line in text.splitlines():
@@ -185,14 +193,14 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
 def _multiplicities(
   bodies: Mapping[str, list[str]], entry: str
 ) -> Mapping[str, int]:
-  """Returns how often each computation runs."""
+  """Return the number of times that each computation runs."""
   times: Counter[str] = Counter()
 
   def visit(name: str, count: int) -> None:
     times[name] += count
     for line in bodies[name]:
       if " fusion(" in line:
-        continue  # its own line says all of it
+        continue  # the fusion's own line has the cycles of all of it
       for called in _called(line):
         if called in bodies:
           visit(called, count * _turns(line, bodies))
@@ -202,7 +210,7 @@ def _multiplicities(
 
 
 def _called(line: str) -> list[str]:
-  """Returns the computations that an operation runs."""
+  """Return the names of the computations that an operation runs."""
   names = re.findall(r"(?:body|calls|to_apply)=%?([\w.-]+)", line)
   for branches in re.findall(r"branch_computations=\{(.*?)\}", line):
     names += re.findall(r"%?([\w.-]+)", branches)
@@ -210,13 +218,13 @@ def _called(line: str) -> list[str]:
 
 
 def _turns(line: str, bodies: Mapping[str, list[str]]) -> int:
-  """Returns how often a loop turns; 1 where it is not known, and for others.
+  """Return the number of turns of a loop; 1 if unknown or if it is no loop.
 
   A loop that counts from 0 compares its counter with one constant.
   """
-  known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
-  if known:
-    return int(known[1])
+  count = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
+  if count:
+    return int(count[1])
   condition = re.search(r" while\(.*condition=%?([\w.-]+)", line)
   if not condition or condition[1] not in bodies:
     return 1
@@ -227,9 +235,11 @@ def _turns(line: str, bodies: Mapping[str, list[str]]) -> int:
 
 
 def _size(dtype: str, shape: str) -> int:
+  """Return the bytes of an array."""
   return _BYTES.get(dtype, 4) * math.prod(int(n) for n in shape.split(",") if n)
 
 
 def _largest(text: str) -> tuple[str, int]:
+  """Return the dtype and shape of the largest array, and its bytes."""
   dtype, shape = max(set(_ARRAY.findall(text)), key=lambda a: _size(*a))
   return f"{dtype}[{shape}]", _size(dtype, shape)

@@ -1,7 +1,9 @@
-"""The methods that experiments compare: a config each, and what it promises.
+"""The methods that experiments compare: their configs and their claims.
 
-A method's direction is what its paper says of the entropy against plain GRPO:
-+1 higher, -1 lower, 0 nothing that a few updates could show.
+A method's claim is what its paper says of the policy's entropy, compared with
+plain GRPO: higher (+1), lower (-1), or nothing that a few updates could show
+(0). The method's overrides are settings that differ from its config, where only
+they make the claim visible in a few updates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,22 +17,28 @@ from ml_collections import ConfigDict as Config
 
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
-OFFLINE = ("bcpg", "bcpg_nsa")  # of another task: see negative_samples.py
+OFFLINE = ("bcpg", "bcpg_nsa")  # on another task: see negative_samples.py
 _NO_METHODS = {"__init__", "default", "countdown", "gsm8k", "sft", *OFFLINE}
-_NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # recipes for bases and for pods
+_NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # for base models and TPU slices
 
 
 class Method(NamedTuple):
-  """A config beside its overrides and its promise."""
+  """What its paper claims, and the settings that make the claim visible.
 
-  direction: int  # of the entropy against plain GRPO
-  # what makes a few updates show it: 'section.leaf' -> value
+  Attributes:
+    direction: of the entropy, compared with plain GRPO: 1 = higher, -1 = lower,
+      0 = no claim.
+    overrides: 'section.leaf' -> value.
+    why: the reason for the overrides, or for a direction of 0.
+  """
+
+  direction: int
   overrides: Mapping[str, Any] = MappingProxyType({})
-  why: str = ""  # of the overrides, or of a direction of 0
+  why: str = ""
 
 
 def config_names() -> list[str]:
-  """Returns the names of all method configs, sorted."""
+  """List the names of all method configs, sorted."""
   names = {path.stem for path in CONFIGS.glob("*.py")}
   return sorted(
     name
@@ -40,7 +48,7 @@ def config_names() -> list[str]:
 
 
 def method_config(name: str, preset: str = "demo") -> Config:
-  """Returns a method's config, its overrides not applied."""
+  """Load a method's config, without its overrides."""
   return importlib.import_module(f"configs.{name}").get_config(preset)
 
 
@@ -51,7 +59,7 @@ METHODS = {
   "adaptive_entropy": Method(
     1,
     {"control.target": 0.8, "adaptive_coefficient.initial": 5e-3},
-    f"{_BELOW}; the largest coefficient at once",
+    f"{_BELOW}; the largest coefficient from the start",
   ),
   "adaptive_stare": Method(
     1, {"control.target": 0.8, "adaptive_stare.target": 0.8}, _BELOW
@@ -97,11 +105,11 @@ METHODS = {
 }
 
 
-def chosen_methods(names: Sequence[str]) -> dict[str, Method]:
-  """Returns the methods of these names, all for none.
+def select_methods(names: Sequence[str]) -> dict[str, Method]:
+  """Return the methods with these names; all methods if there are no names.
 
   Raises:
-    ValueError: an unknown name; the message names the nearest.
+    ValueError: a name is unknown; the message names the nearest one.
   """
   for name in names:
     if name not in METHODS:

@@ -1,22 +1,26 @@
-"""Compiles a run for a TPU slice on a machine without TPUs.
+"""Compile a run for a TPU slice on a machine without TPUs.
 
     pip install "jax[tpu]"
     python -m experiments.rehearse --config=configs/qwen25_7b_dapo.py \
         --topology=v5p:4x4x4
     python -m experiments.rehearse --statistics=8192 --topology=v5e:2x2
 
-Prints, for the update and for decoding, what one device needs: arguments,
-temporaries and their peak against the chip's memory, FLOPs, collectives, the
-least time that these take, and what to change where it does not fit. No array
-is made and nothing runs; model.path need not be here if its sizes are known
-(see SIZES). The compiler is a pod's own, so what it says of memory holds there.
-With --statistics: token statistics against logits in memory, on one chip.
+For the update and for decoding, the command prints what one device needs:
+arguments, temporaries and their peak as a share of the chip's memory, FLOPs,
+collectives, and the least time that these take. If a part does not fit, it
+prints which settings to change. No array is created and nothing runs. The
+folder model.path need not exist if the model's sizes are known (see SIZES). The
+compiler is the one that a real slice uses, so its memory figures hold there.
+
+With --statistics the command compares token statistics with and without logits
+in memory, on one chip.
 """
 
 import os
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # it only compiles
+# several rehearsals may run at the same time: no process owns a TPU
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from collections.abc import Mapping, Sequence
@@ -57,20 +61,36 @@ from entrojax.update.train_step import init_state
 from experiments import hlo
 from experiments.scale import statistics_memory
 
+FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/qwen25_7b_dapo.py", "the run to rehearse"
+  "config",
+  "configs/qwen25_7b_dapo.py",
+  "the run to rehearse",
+  flag_values=FLAGS,
 )
 _TOPOLOGY = flags.DEFINE_string(
-  "topology", "v5p:4x4x4", "a TPU slice: v4, v5e, v5p or v6e, and its shape"
+  "topology",
+  "v5p:4x4x4",
+  "the TPU slice: v4, v5e, v5p or v6e, and its shape",
+  flag_values=FLAGS,
 )
 _SLICES = flags.DEFINE_integer(
-  "slices", 1, "how many such slices, which a data centre's network joins"
+  "slices",
+  1,
+  "the number of such slices, joined by a data centre's network",
+  flag_values=FLAGS,
 )
 _PARTS = flags.DEFINE_list(
-  "parts", ["update", "decode"], "what to compile: update, decode"
+  "parts",
+  ["update", "decode"],
+  "the parts to compile: update, decode or both",
+  flag_values=FLAGS,
 )
 _STATISTICS = flags.DEFINE_integer(
-  "statistics", 0, "instead: token statistics of so many tokens, on one chip"
+  "statistics",
+  0,
+  "compare token statistics for this number of tokens on one chip instead",
+  flag_values=FLAGS,
 )
 
 _QWEN25 = functools.partial(
@@ -101,12 +121,12 @@ SIZES = {
 
 
 class Chip(NamedTuple):
-  """What the maker says of a chip."""
+  """A chip's figures, as its maker publishes them."""
 
   memory: float  # bytes
-  flops: float  # bfloat16, a second
-  bandwidth: float  # bytes a second, of its memory
-  links: float  # bytes a second, of all its links to other chips
+  flops: float  # bfloat16 operations per second
+  bandwidth: float  # bytes per second from its memory
+  links: float  # bytes per second over all its links to other chips
 
 
 CHIPS = {
@@ -118,14 +138,14 @@ CHIPS = {
 
 
 class _Ends(NamedTuple):
-  """What decoding asks of a tokenizer."""
+  """The part of a tokenizer that decoding needs."""
 
   eos_ids: tuple[int, ...] = (1,)
   pad_id: int = 0
 
 
 def sizes_of(path: str) -> DecoderConfig:
-  """Returns the sizes of a model folder, or of a known model of that name."""
+  """Return the sizes of a model folder, or of a known model of that name."""
   name = Path(path).name
   if name in SIZES and not Path(path).is_dir():
     return SIZES[name]
@@ -138,7 +158,7 @@ def sizes_of(path: str) -> DecoderConfig:
 def topology_devices(
   name: str, num_slices: int = 1
 ) -> tuple[Sequence[Any], Chip]:
-  """Returns the devices of slices, which only a compiler can use."""
+  """Return the devices of slices, for the compiler only, and their chip."""
   kind = name.partition(":")[0]
   if kind not in CHIPS:
     raise ValueError(f"--topology={name}: the chip is one of {sorted(CHIPS)}")
@@ -148,19 +168,23 @@ def topology_devices(
     )
   except Exception as error:
     raise ValueError(
-      f"--topology={name}: {error}. Is libtpu here (pip install jax[tpu])?"
+      f"--topology={name}: {error}. Is libtpu installed (pip install jax[tpu])?"
     ) from error
   return topology.devices, CHIPS[kind]
 
 
-def lowered_update(
+def lower_update(
   config: Config,
   recipe: Recipe,
   model: Model,
   mesh: Mesh,
   platform: str = "tpu",
 ) -> tuple[Any, hlo.Flops]:
-  """Returns the update, lowered for the mesh, and its FLOPs on all devices."""
+  """Lower the update for a mesh.
+
+  Returns:
+    The lowered update of one rollout batch, and its FLOPs on all devices.
+  """
   base, params = _params(config, model, mesh)
   state = jax.eval_shape(
     lambda p: init_state(p, optimizer=recipe.optimizer), params
@@ -183,10 +207,15 @@ def lowered_update(
   return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
 
 
-def lowered_decoding(
+def lower_decoding(
   config: Config, model: Model, mesh: Mesh, platform: str = "tpu"
 ) -> tuple[Any, hlo.Flops]:
-  """Returns the rollout, lowered for the mesh, and its FLOPs a step."""
+  """Lower decoding for a mesh.
+
+  Returns:
+    The lowered rollout, and its FLOPs on all devices. A loop whose length is
+    not known counts once, so these are the FLOPs of one decoding step.
+  """
   base, params = _params(config, model, mesh)
   rollout = config.rollout
   prompts = Prompts(
@@ -208,9 +237,10 @@ def lowered_decoding(
 
 
 def _params(config: Config, model: Model, mesh: Mesh) -> tuple[Any, Any]:
-  """Returns the shapes of a frozen base, None without one, and of what learns.
+  """Return the shapes of the frozen base and of the trained parameters.
 
-  As entrojax.policy reads them: a base has the type of the activations.
+  Without LoRA the base is None. As in entrojax/assembly/model.py, a base has
+  the type of the activations.
   """
   base, params = jax.eval_shape(
     lambda key: lora.split(model.init(key)), jax.random.key(0)
@@ -223,6 +253,7 @@ def _params(config: Config, model: Model, mesh: Mesh) -> tuple[Any, Any]:
 
 
 def _batch(config: Config, mesh: Mesh) -> Batch:
+  """Return the shapes of a rollout batch."""
   rollout = config.rollout
   num_rows = rollout.num_prompts * rollout.group_size
   length = rollout.prompt_length + rollout.response_length
@@ -240,15 +271,18 @@ def _batch(config: Config, mesh: Mesh) -> Batch:
 
 
 def _rows(mesh: Mesh, shape: tuple[int, ...], dtype: str):
+  """Return the shape of an array whose rows are split over the mesh."""
   return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=by_row(mesh))
 
 
 def _key(mesh: Mesh):
+  """Return the shape of a random key."""
   key = jax.eval_shape(lambda: jax.random.key(0))
   return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
 
 
 def _placed(shapes: Any, shardings: Any) -> Any:
+  """Return a tree of shapes with their shardings."""
   return jax.tree.map(
     lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
     shapes,
@@ -264,7 +298,16 @@ def describe(
   num_devices: int,
   advice: str,
 ) -> None:
-  """Compiles and prints what a device needs; `advice` where it has not."""
+  """Compile a part and print what one device needs.
+
+  Args:
+    name: the part's title.
+    lowered: the lowered function.
+    flops: its FLOPs on all devices.
+    chip: the devices' chip.
+    num_devices: number of devices.
+    advice: settings to change, printed if the part does not fit.
+  """
   start = time.perf_counter()
   try:
     compiled = lowered.compile()
@@ -274,27 +317,45 @@ def describe(
     print(f"{name}: does not fit.\n{str(error)[:800]}\nTry: {advice}")
     return
   seconds = time.perf_counter() - start
-  memory = compiled.memory_analysis()
+  print(f"{name}: compiled in {seconds:.0f} s, a device of {num_devices} has")
+  memory, program = compiled.memory_analysis(), hlo.read(compiled.as_text())
+  share = _print_memory(memory, program, chip)
+  _print_work(memory, program, flops, chip, num_devices)
+  if share > 0.9:
+    print(f"  less than 10 % of the memory is free. Try: {advice}")
+
+
+def _print_memory(memory: Any, program: hlo.Program, chip: Chip) -> float:
+  """Print what a device holds; return the peak's share of its memory."""
   peak = (
     memory.argument_size_in_bytes
     + memory.output_size_in_bytes
     - memory.alias_size_in_bytes
     + memory.temp_size_in_bytes
   )
-  program = hlo.read(compiled.as_text())
-  within = {k: n for k, n in program.collectives.items() if k != "send"}
-  moved = sum(within.values())
   share = peak / chip.memory
-  giga = lambda x: f"{x / 1e9:,.2f} GB"
-  seconds_of = lambda flops: flops / num_devices / chip.flops
-  print(f"{name}: compiled in {seconds:.0f} s, a device of {num_devices} has")
-  print(f"  arguments     {giga(memory.argument_size_in_bytes)}")
-  print(f"  temporaries   {giga(memory.temp_size_in_bytes)}")
-  print(f"  peak          {giga(peak)}, {share:.1%} of {giga(chip.memory)}")
-  print(f"  largest array {program.largest[0]}, {giga(program.largest[1])}")
+  name, size = program.largest
+  print(f"  arguments     {_giga(memory.argument_size_in_bytes)}")
+  print(f"  temporaries   {_giga(memory.temp_size_in_bytes)}")
+  print(f"  peak          {_giga(peak)}, {share:.1%} of {_giga(chip.memory)}")
+  print(f"  largest array {name}, {_giga(size)}")
+  return share
+
+
+def _print_work(
+  memory: Any,
+  program: hlo.Program,
+  flops: hlo.Flops,
+  chip: Chip,
+  num_devices: int,
+) -> None:
+  """Print what a device computes and sends, and the least time for it."""
+  seconds_of = lambda total: total / num_devices / chip.flops
   print(f"  FLOPs         {flops.total / num_devices / 1e12:,.3f} T")
   for kind, size in sorted(program.collectives.items()):
-    print(f"  {kind:13} {giga(size)}")
+    print(f"  {kind:13} {_giga(size)}")
+  # what goes to another slice does not use the links within a slice
+  moved = sum(n for kind, n in program.collectives.items() if kind != "send")
   print(
     f"  at least      {seconds_of(flops.total):.3f} s of products, "
     f"{moved / chip.links:.3f} s of links, "
@@ -302,20 +363,22 @@ def describe(
     "arguments once"
   )
   if program.cycles:
-    print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles, of")
-    for name, cycles in program.dearest.items():
-      print(f"    {cycles / program.cycles:5.1%}  {name}")
+    print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles:")
+    for operation, cycles in program.dearest.items():
+      print(f"    {cycles / program.cycles:5.1%}  {operation}")
   if program.num_kernels:
     print(
       f"  not in the estimate: {program.num_kernels:,} calls of kernels, at "
       f"least {seconds_of(flops.kernels):.3f} s of products"
     )
-  if share > 0.9:
-    print(f"  less than 10 % of the memory is free. Try: {advice}")
+
+
+def _giga(num_bytes: float) -> str:
+  return f"{num_bytes / 1e9:,.2f} GB"
 
 
 def _advice(config: Config) -> Mapping[str, str]:
-  """Returns what takes less memory, for each part."""
+  """Return advice on settings that save memory, for each part."""
   attention = (
     "model.fused_attention, a smaller model.query_chunk (now "
     f"{config.model.query_chunk}), "
@@ -335,14 +398,17 @@ def _advice(config: Config) -> Mapping[str, str]:
   }
 
 
-@command(flags.FLAGS, settings="configs/default.py")
-def main() -> int:
-  """Compiles and prints; returns the exit status."""
+@command(FLAGS, settings="configs/default.py")
+def main() -> None:
+  """Compile the parts and print what they need."""
   config = _CONFIG.value
-  unit = {"update": "update, of one rollout batch", "decode": "decode, a step"}
-  if not _PARTS.value or not set(_PARTS.value) <= unit.keys():
+  titles = {
+    "update": "update, of one rollout batch",
+    "decode": "decode, one step",
+  }
+  if not _PARTS.value or not set(_PARTS.value) <= titles.keys():
     raise ValueError(
-      f"--parts={','.join(_PARTS.value)} is not made of {', '.join(unit)}"
+      f"--parts={','.join(_PARTS.value)}: the parts are {', '.join(titles)}"
     )
   if _SLICES.value < 1:
     raise ValueError(f"--slices must be at least 1, got {_SLICES.value}")
@@ -351,7 +417,7 @@ def main() -> int:
     statistics_memory(
       _STATISTICS.value, dtype=config.model.dtype, device=devices[0]
     )
-    return 0
+    return
   check(config)
   sizes = sizes_of(config.model.path)
   devices, chip = topology_devices(_TOPOLOGY.value, _SLICES.value)
@@ -364,16 +430,15 @@ def main() -> int:
     f"mesh {dict(mesh.shape)}; {rollout.num_prompts} x {rollout.group_size} "
     f"rows of {rollout.prompt_length} + {rollout.response_length} tokens"
   )
-  makers = {
-    "update": lambda: lowered_update(config, recipe, model, mesh),
-    "decode": lambda: lowered_decoding(config, model, mesh),
+  lower = {
+    "update": lambda: lower_update(config, recipe, model, mesh),
+    "decode": lambda: lower_decoding(config, model, mesh),
   }
   for part in _PARTS.value:
-    lowered, flops = makers[part]()
+    lowered, flops = lower[part]()
     describe(
-      unit[part], lowered, flops, chip, len(devices), _advice(config)[part]
+      titles[part], lowered, flops, chip, len(devices), _advice(config)[part]
     )
-  return 0
 
 
 if __name__ == "__main__":

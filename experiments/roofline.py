@@ -1,9 +1,9 @@
-"""Update and decoding at two widths, against what the machine can do.
+"""Update and decoding at two widths, compared with the machine's peak rates.
 
-All are timed in turn with a large matmul, A B C A B C, and a share is the
-median over turns. A decoding step takes at least as long as its arithmetic at
-the matmul's rate, and as reading its weights and the filled part of its cache
-at the rate of a sum; the later of the two bounds it.
+Matmul, update and decoding are timed in turn (A B C A B C), and a share is the
+median over turns. Two times bound a decoding step from below: its arithmetic at
+the matmul's rate, and reading its weights and the filled part of its cache at
+the rate of a sum. The longer of the two is the roofline.
 """
 
 from collections.abc import Callable
@@ -31,11 +31,11 @@ from experiments import machine
 from experiments.scale import SMALL
 
 _GROUP, _PROMPT, _RESPONSE = 8, 16, 64  # responses to a prompt; tokens
-_TOKENS_AT_ONCE = 2048  # of a micro-batch, about
+_TOKENS_AT_ONCE = 2048  # response tokens of a micro-batch, about
 
 
 class Shape(NamedTuple):
-  """A model and how many rows it decodes and learns from."""
+  """A model, and the number of rows that it decodes and learns from."""
 
   name: str
   sizes: DecoderConfig
@@ -60,8 +60,8 @@ SHAPES = (
 )
 
 
-def roofline_table(repeats: int) -> None:
-  """Prints rates and shares of each shape."""
+def print_roofline(repeats: int) -> None:
+  """Print the rates of each shape, and their shares of the peak rates."""
   rate, size = machine.matmul_peak(repeats)
   bandwidth = machine.read_bandwidth(repeats)
   print(
@@ -72,16 +72,25 @@ def roofline_table(repeats: int) -> None:
   )
   multiply = machine.make_multiply(size)
   for shape in SHAPES:
-    _print(shape, multiply, 2 * size**3, bandwidth, repeats)
+    _print_shape(shape, multiply, 2 * size**3, bandwidth, repeats)
 
 
-def _print(
+def _print_shape(
   shape: Shape,
   multiply: Callable[[], jax.Array],
   multiply_flops: float,
   bandwidth: float,
   repeats: int,
 ) -> None:
+  """Time one shape and print its two lines.
+
+  Args:
+    shape: the model and its rows.
+    multiply: the matmul to compare with.
+    multiply_flops: its floating-point operations.
+    bandwidth: bytes per second that the machine reads.
+    repeats: turns.
+  """
   model = decoder(shape.sizes)
   params = jax.jit(model.init)(jax.random.key(0))
   decode = _make_decode(model, params, shape.rows)
@@ -109,7 +118,7 @@ def _print(
 
 
 def _update_flops(shape: Shape) -> float:
-  """Returns three times what the forward pass of the update takes."""
+  """Return the update's FLOPs, which are three forward passes."""
   prompts = shape.rows // _GROUP * _PROMPT
   tokens = shape.rows * (_RESPONSE - 1)
   forward = machine.forward_flops(shape.sizes, prompts, _PROMPT / 2, 0)
@@ -122,9 +131,16 @@ def _update_flops(shape: Shape) -> float:
 def _least_seconds(
   shape: Shape, rate: float, bandwidth: float
 ) -> tuple[float, float]:
-  """Returns the least time of a rollout: steps that arithmetic bounds, others.
+  """Compute the least time of a rollout in two parts, in seconds.
 
-  The prompts' arithmetic counts with the first.
+  Args:
+    shape: the model and its rows.
+    rate: FLOP/s of the matmul.
+    bandwidth: bytes per second that the machine reads.
+
+  Returns:
+    The time of the prompts and of the decoding steps that arithmetic bounds,
+    and the time of the steps that reading bounds.
   """
   prompts = shape.rows // _GROUP * _PROMPT
   bounded = {
@@ -132,9 +148,9 @@ def _least_seconds(
     False: 0.0,
   }
   for step in range(_RESPONSE):
-    seen = _PROMPT + step
-    flops = machine.forward_flops(shape.sizes, shape.rows, seen, shape.rows)
-    read = machine.step_bytes(shape.sizes, shape.rows, seen) / bandwidth
+    context = _PROMPT + step
+    flops = machine.forward_flops(shape.sizes, shape.rows, context, shape.rows)
+    read = machine.step_bytes(shape.sizes, shape.rows, context) / bandwidth
     bounded[flops / rate >= read] += max(flops / rate, read)
   return bounded[True], bounded[False]
 
@@ -142,7 +158,7 @@ def _least_seconds(
 def _make_decode(
   model: Model, params: Params, rows: int
 ) -> Callable[[], Rollout]:
-  """Makes a rollout in which no response ends early."""
+  """Build a function that samples responses of full length."""
   count = rows // _GROUP
   prompts = Prompts(
     tokens=jnp.full((count, _PROMPT), 3, jnp.int32),
@@ -168,7 +184,10 @@ def _make_decode(
 def _make_update(
   model: Model, params: Params, rollout: Rollout
 ) -> Callable[[], object]:
-  """Makes an update of GRPO; one has been made already."""
+  """Build a function that makes an update of GRPO.
+
+  A first update is made here, so that none of the timed ones compiles.
+  """
   optimizer = make_optimizer(
     control.no_control(),
     lambda count: 1e-3,

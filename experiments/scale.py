@@ -1,6 +1,9 @@
-"""What scales: token statistics without logits, decoding in slots.
+"""Two implementations that scale, each compared with the plain one.
 
-Both are compared with the plain way in turn, A B A B, in the same run.
+  token statistics  by chunks of the vocabulary, or with all logits in memory
+  decoding          in slots that are refilled, or in static batches
+
+Both are timed in turn (A B A B) in the same run.
 """
 
 from collections.abc import Callable
@@ -24,7 +27,7 @@ from entrojax.rollouts.slots import generate_in_slots
 from entrojax.types import Array, Prompts
 from experiments import hlo
 
-# Qwen2.5-0.5B's unembedding
+# the shape of Qwen2.5-0.5B's unembedding
 VOCABULARY, WIDTH = 151_936, 896
 
 # a model of 992,640 parameters
@@ -42,7 +45,12 @@ SMALL = DecoderConfig(
 def seconds_in_turn(
   first: Callable[[], Any], second: Callable[[], Any], repeats: int
 ) -> tuple[float, float, float]:
-  """Returns medians of both, and of the ratios first / second of each turn."""
+  """Time two functions in turn.
+
+  Returns:
+    The median seconds of the first and of the second, and the median over turns
+    of the ratio first / second.
+  """
   runs: list[tuple[float, float]] = []
   for _ in range(repeats):
     pair = []
@@ -57,7 +65,7 @@ def seconds_in_turn(
 
 
 def naive_stats(hidden: Array, table: Array, targets: Array):
-  """Returns what token_stats does, with all logits in memory."""
+  """Compute the same as token_stats, with all logits in memory."""
   return log_prob_and_entropy(unembed(hidden, table), targets)
 
 
@@ -68,17 +76,18 @@ def statistics_graph(
   dtype: str = "float32",
   device: Any = None,
 ) -> tuple[Any, int]:
-  """Compiles token statistics, forward and backward, from shapes alone.
+  """Compile token statistics, forward and backward, from shapes alone.
 
   Args:
     stats: token_stats or naive_stats.
-    num_tokens: whose statistics are made.
-    dtype: of the hidden states; the table is float32.
-    device: to compile for, which need not be here; None: the machine's.
+    num_tokens: number of tokens whose statistics are computed.
+    dtype: type of the hidden states; the table is float32.
+    device: the device to compile for, which this machine need not have. None
+      compiles for this machine's default device.
 
   Returns:
-    The compiled (hidden, table, targets, weights) -> value and gradients to
-    hidden states and table, and its FLOPs.
+    The compiled function (hidden, table, targets, weights) -> (value, gradients
+    with respect to hidden and table), and its FLOPs.
   """
   place = device and jax.sharding.SingleDeviceSharding(device)
 
@@ -86,8 +95,8 @@ def statistics_graph(
     return jax.ShapeDtypeStruct(sizes, jnp.dtype(kind), sharding=place)
 
   def total(hidden, table, targets, weights):
-    found = stats(hidden, table, targets)
-    return sum(jnp.sum(w * x) for w, x in zip(weights, found, strict=True))
+    values = stats(hidden, table, targets)
+    return sum(jnp.sum(w * x) for w, x in zip(weights, values, strict=True))
 
   traced = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).trace(
     shape(dtype, 1, num_tokens, WIDTH),
@@ -103,7 +112,7 @@ def statistics_graph(
 def statistics_memory(
   num_tokens: int, *, dtype: str = "float32", device: Any = None
 ) -> None:
-  """Prints what logits in memory and token_stats hold; nothing runs."""
+  """Print the memory of both implementations. They are compiled, not run."""
   print(
     f"token statistics, {num_tokens} tokens in {dtype}, vocabulary "
     f"{VOCABULARY}, width {WIDTH}, forward and backward"
@@ -126,15 +135,18 @@ def statistics_memory(
   print(f"  memory: {sizes[0] / sizes[1]:.1f} times less")
 
 
-def statistics_table(num_tokens: int, repeats: int) -> None:
-  """Prints memory and time of token_stats against logits in memory.
+def print_statistics(num_tokens: int, repeats: int) -> None:
+  """Print memory and time of token_stats and of logits in memory, float32.
 
-  Memory for num_tokens, by compiling alone; time for as many of them, halved,
-  as have logits that fit. Float32.
+  Args:
+    num_tokens: number of tokens to compile for. The functions are run with
+      this number or, if their logits do not fit into memory, with half of it,
+      a quarter of it, and so on.
+    repeats: timed turns.
   """
   statistics_memory(num_tokens)
   pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-  # naive: logits four times or so; graphs and gradients are small beside them
+  # naive_stats holds the logits about four times, which is most of its memory
   while num_tokens > 1 and 8 * 4 * num_tokens * VOCABULARY > pages:
     num_tokens //= 2
   keys = jax.random.split(jax.random.key(0), 4)
@@ -164,7 +176,7 @@ def statistics_table(num_tokens: int, repeats: int) -> None:
   )
 
 
-def slots_table(
+def print_slots(
   repeats: int,
   *,
   num_slots: int = 64,
@@ -172,10 +184,17 @@ def slots_table(
   group_size: int = 8,
   response_length: int = 256,
 ) -> None:
-  """Prints tokens per second of slots against batches of as many rows.
+  """Print tokens per second in slots and in static batches of as many rows.
 
   Response lengths are geometric with a mean of 1/8 of the limit, whatever the
-  model says: the sampler ends a response with that probability.
+  model's logits are: the sampler ends a response with the matching probability.
+
+  Args:
+    repeats: timed turns.
+    num_slots: rows that are decoded at one time.
+    num_prompts: number of prompts.
+    group_size: responses to each prompt.
+    response_length: the limit, in tokens.
   """
   model = decoder(SMALL)
   params = jax.jit(model.init)(jax.random.key(0))

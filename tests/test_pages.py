@@ -1,34 +1,243 @@
-"""What the README shows works as it stands there."""
+"""The pages are true: links, paths, commands, flags, settings and tables exist.
 
+Markdown pages are read as text and Python modules as syntax trees. Nothing is
+imported or run but the README's example and the configs.
+"""
+
+import ast
+from collections.abc import Iterator
+import functools
+import json
+from pathlib import Path
 import re
 
+import pytest
+
+from configs import default, sft
 from experiments.methods import OFFLINE, config_names
 from tests.helpers.paths import ROOT
 
-README = (ROOT / "README.md").read_text()
+# the repository's own folders; others, such as runs/ and data/, are the user's
+FOLDERS = ("colab", "configs", "entrojax", "experiments", "tests")
+FILES = [*ROOT.iterdir(), *(p for f in FOLDERS for p in (ROOT / f).rglob("*"))]
+FILE_NAMES = {path.name for path in FILES}
+PAGES = sorted(path for path in FILES if path.suffix == ".md")
+README = ROOT / "README.md"
+MAX_README_LINES = 200
+# a command of ours, up to what a shell reads as its end, and its words
+CALL = re.compile(r"python3? -m ((?:entrojax|experiments|tests)\.[^&|;]*)")
+WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+""")
+# where a path in backticks may start, besides the page's own folder
+ROOTS = (ROOT, ROOT / "entrojax")
+PLACEHOLDER = re.compile(r"mine\.py|[A-Z]+\.py")  # the reader's own file
+NO_SETTINGS = {"reward_model.ground_truth"}  # a column of DAPO-Math-17k
 
 
-def test_the_foreign_train_step_runs(capsys):
-  (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-  exec(compile(code, "README.md", "exec"), {})
-  assert "(2, 3, 7)" in capsys.readouterr().out
+def show(path: Path) -> str:
+  return str(path.relative_to(ROOT))
 
 
-def test_its_make_targets_exist():
-  makefile = (ROOT / "Makefile").read_text()
-  for target in re.findall(r"^    make (\w+)$", README, re.MULTILINE):
-    assert f"\n{target}:" in makefile
+@functools.cache
+def text(path: Path) -> str:
+  return path.read_text(encoding="utf-8")
 
 
-def test_its_files_exist():
-  for path in re.findall(r"`((?:configs|entrojax|tests)/[\w./]+)`", README):
-    assert (ROOT / path).exists(), path
-  for name in re.findall(r"\| `(\w+\.py)` \|", README):
-    assert (ROOT / "configs" / name).exists(), name
-  for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
-    assert (ROOT / path).exists(), path
+@functools.cache
+def without_code(path: Path) -> str:
+  """Return a page without fenced and indented blocks."""
+  prose = re.sub(r"^( *)```.*?^\1```", "", text(path), flags=re.M | re.DOTALL)
+  return re.sub(r"^ {4,}.*$", "", prose, flags=re.M)
 
 
-def test_every_method_config_is_in_its_table():
-  table = set(re.findall(r"\| `(\w+)\.py` \|", README))
+@functools.cache
+def anchors(page: Path) -> set[str]:
+  """Return the anchors of a page's headings, as GitHub derives them."""
+  headings = re.findall(r"^#+ +(.+?) *$", without_code(page), re.M)
+  return {
+    re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading).lower()).replace(
+      " ", "-"
+    )
+    for heading in headings
+  }
+
+
+def links(page: Path) -> Iterator[str]:
+  for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+    if not re.match(r"[a-z]+:", target):
+      yield target
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+  """Yield the words of every command of ours, in blocks and in backticks."""
+  source = text(page)
+  if page.suffix == ".ipynb":
+    cells = json.loads(source)["cells"]
+    source = "\n".join("    " + line for c in cells for line in c["source"])
+  source = re.sub(r"\\\n\s*", "", source)
+  lines = re.findall(r"^ {4}.*$", source, re.M)
+  lines += re.findall(
+    r"`([^`\n]+)`", re.sub(r"^ {4}.*$", "", source, flags=re.M)
+  )
+  for line in lines:
+    if call := CALL.search(line):
+      # brackets around a flag mean that it is optional
+      yield WORD.findall(re.sub(r"\[(--[^]]*)\]", r"\1", call[1]))
+
+
+@functools.cache
+def module_path(name: str) -> Path:
+  path = ROOT.joinpath(*name.split("."))
+  return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@functools.cache
+def defined_flags(module: str) -> frozenset[str]:
+  """Return the flags that a module defines, or that its imports define for it.
+
+  The second kind are flags such as --coordinator, which a function of another
+  module defines: every function whose name begins with define_.
+  """
+  tree = ast.parse(text(module_path(module)))
+  names, imported = set(), {}
+  for node in ast.walk(tree):
+    if isinstance(node, ast.ImportFrom):
+      imported |= {alias.name: node.module for alias in node.names}
+  for node in ast.walk(tree):
+    if not isinstance(node, ast.Call):
+      continue
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    if name.startswith("DEFINE_"):
+      names.add(node.args[0].value)
+      if name == "DEFINE_bool":
+        names.add(f"no{node.args[0].value}")
+    elif name == "add_argument":
+      names |= {a.value.lstrip("-") for a in node.args}
+    elif name.startswith("define_") and name in imported:
+      names |= defined_flags(imported[name])
+  return frozenset(names)
+
+
+@functools.cache
+def settings(module: str = "") -> frozenset[str]:
+  """Return the settings of a command's config, of both kinds by default."""
+  if not module:
+    return settings("entrojax.main") | settings("entrojax.sft")
+  keys: set[str] = set()
+
+  def walk(section, prefix):
+    for name, value in section.items():
+      keys.add(prefix + name)
+      if hasattr(value, "items"):
+        walk(value, f"{prefix}{name}.")
+
+  walk((sft if module == "entrojax.sft" else default).get_config(), "")
+  return frozenset(keys)
+
+
+def check_config(value: str) -> str | None:
+  """Return what is wrong with the value of --config, None if nothing is."""
+  path, _, preset = value.partition(":")
+  if not path.endswith(".py") or not (ROOT / path).is_file():
+    return None if path in ("...", "FILE") else f"there is no config {path}"
+  presets = re.search(r"^PRESETS = (\(.*\))$", text(ROOT / path), re.M)
+  known = ast.literal_eval(presets[1]) if presets else ("", "demo", "test")
+  return None if preset in known else f"{path} has no preset {preset}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=show)
+def test_every_link_leads_somewhere(page):
+  for target in links(page):
+    path, _, anchor = target.partition("#")
+    linked = (page.parent / path).resolve() if path else page
+    assert linked.exists(), f"{show(page)}: {target}"
+    if anchor and linked.suffix == ".md":
+      assert anchor in anchors(linked), f"{show(page)}: no heading {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=show)
+def test_every_path_in_backticks_exists(page):
+  for quoted in re.findall(r"`([\w.-]*/?[\w./-]+)`", without_code(page)):
+    first, _, rest = quoted.partition("/")
+    name = quoted.rpartition("/")[2]
+    is_path = (rest and first in FOLDERS) or re.search(
+      r"\.(py|md|ipynb|sh)$", name
+    )
+    if not is_path or PLACEHOLDER.fullmatch(name):
+      continue
+    if not rest:  # a file's name alone
+      assert name in FILE_NAMES, f"{show(page)}: {name}"
+      continue
+    places = [root / quoted for root in (page.parent, *ROOTS)]
+    assert any(place.exists() for place in places), f"{show(page)}: {quoted}"
+
+
+@pytest.mark.parametrize(
+  "page", [*PAGES, ROOT / "colab" / "countdown.ipynb"], ids=show
+)
+def test_every_command_names_a_module_its_flags_and_its_settings(page):
+  for module, *arguments in commands(page):
+    where = f"{show(page)}: {module}"
+    if "X" in module:  # a placeholder, as in `python -m entrojax.X`
+      continue
+    assert module_path(module).is_file(), where
+    for argument in arguments:
+      if not argument.startswith("--"):
+        continue
+      name, _, value = argument[2:].partition("=")
+      if name.startswith("config."):
+        setting = name.removeprefix("config.")
+        assert setting in settings(module), f"{where} --{name}"
+      elif name not in ("help", "helpfull"):
+        assert name in defined_flags(module), f"{where} --{name}"
+      if name == "config":
+        assert check_config(value) is None, f"{where}: {check_config(value)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=show)
+def test_every_setting_exists(page):
+  sections = {key.partition(".")[0] for key in settings() if "." in key}
+  for name in re.findall(r"--config\.([\w.]+)", text(page)):
+    assert name in settings(), f"{show(page)}: --config.{name}"
+  for name in re.findall(r"`(?:config\.)?(\w+\.\w+)[`=]", without_code(page)):
+    section, _, leaf = name.partition(".")
+    is_file = leaf in ("py", "json")
+    if section in sections and not is_file and name not in NO_SETTINGS:
+      assert name in settings(), f"{show(page)}: {name}"
+
+
+def test_every_make_target_exists():
+  makefile = text(ROOT / "Makefile")
+  for page in PAGES:
+    for target in re.findall(r"^ {4}make ([\w-]+)", text(page), re.M):
+      assert f"\n{target}:" in makefile, f"{show(page)}: make {target}"
+
+
+def test_every_config_has_its_row():
+  page = text(ROOT / "configs" / "README.md")
+  rows = re.findall(r"^\| \[`(\w+\.py)`\]\((\w+\.py)\) \|", page, re.M)
+  assert all(name == target for name, target in rows)
+  configs = {path.name for path in (ROOT / "configs").glob("*.py")}
+  assert sorted(name for name, _ in rows) == sorted(configs - {"__init__.py"})
+
+
+def test_every_method_is_in_the_table_of_the_readme():
+  table = set(re.findall(r"\[`(\w+)`\]\(configs/\1\.py\)", text(README)))
   assert table == {*config_names(), *OFFLINE}
+
+
+def test_every_experiment_has_its_row():
+  page = text(ROOT / "experiments" / "README.md")
+  for path in sorted((ROOT / "experiments").glob("*.py")):
+    if '__name__ == "__main__"' in text(path):
+      assert f"| `python -m experiments.{path.stem}" in page, path.stem
+
+
+def test_the_readme_is_short():
+  assert len(text(README).splitlines()) <= MAX_README_LINES
+
+
+def test_the_example_of_the_readme_runs():
+  (code,) = re.findall(r"```python\n(.*?)```", text(README), re.DOTALL)
+  names: dict = {}
+  exec(compile(code, "README.md", "exec"), names)
+  assert names["gradient"].shape == (2, 3, 7)

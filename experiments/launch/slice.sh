@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Runs entrojax on a Cloud TPU slice, the same command on each of its hosts.
+# Run entrojax on a Cloud TPU slice: the same command on each of its hosts.
 #
 #   export NAME=mine ZONE=us-east5-a TYPE=v5p-128 VERSION=v2-alpha-tpuv5
-#   slice.sh create           ask for the slice and wait until it is there
-#   slice.sh setup            copy HEAD to every host and install it
+#   slice.sh create           request the slice and wait until it is active
+#   slice.sh setup            copy the last commit to every host and install it
 #   slice.sh run ARGUMENTS    start `python -m entrojax.main --distributed`
-#   slice.sh logs [LINES]     the last lines of every host
-#   slice.sh state            the slice, and the run's exit status where it ended
-#   slice.sh keep ARGUMENTS   all of it, again after each preemption, till done
+#   slice.sh logs [LINES]     print the last lines of every host's log
+#   slice.sh state            print the slice's state and, if the run has ended,
+#                             its exit status
+#   slice.sh keep ARGUMENTS   do all of this, again after each preemption, until
+#                             the run is complete
 #   slice.sh delete           give the slice back
 #
-# REQUEST: more arguments of the request: --spot, --reserved, ...
-# PREPARE: a command that setup runs on every host: mounts, copies of the model
-# ENVIRONMENT: what the run has beside ours: "WANDB_MODE=offline ..."
+# REQUEST: further arguments of the request, such as --spot or --reserved
+# PREPARE: a command that setup runs on every host, to mount disks or copy models
+# ENVIRONMENT: further variables of the run, such as "WANDB_MODE=offline"
 set -euo pipefail
 usage() {
   sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
@@ -24,10 +26,10 @@ case ${1:-} in
 esac
 : "${NAME:?a name for the slice}" "${ZONE:?its zone}"
 SECONDS_BETWEEN_LOOKS=${SECONDS_BETWEEN_LOOKS:-60}
-# compiled code survives a restart; collectives run beside the products
+# compiled graphs are kept for the next start
 OURS='JAX_COMPILATION_CACHE_DIR=$HOME/.cache/jax TF_CPP_MIN_LOG_LEVEL=1'
-# how a run ends that is no mistake of its own: interrupted, terminated, killed,
-# left by another host, gone without a word
+# exit statuses of a run that is restarted: interrupted, terminated, killed,
+# aborted because another host left, or gone without a status
 RESTARTED="130 143 137 134 GONE"
 
 request() {
@@ -84,7 +86,7 @@ run() {
   arguments=$(printf ' %q' "$@")
   started="env $OURS ${ENVIRONMENT:-} .venv/bin/python -m entrojax.main \
 --distributed$arguments; echo \$? > ../status"
-  # what was left behind still holds the chips of its host
+  # a process that was left behind still holds the chips of its host
   on_hosts all "if [ -f pid ] && kill -- -\$(cat pid) 2>/dev/null; then
       while kill -0 -- -\$(cat pid) 2>/dev/null; do sleep 1; done
     fi
@@ -98,7 +100,7 @@ logs() {
   on_hosts all "tail -n ${1:-20} entrojax.log | sed \"s/^/\$(hostname): /\""
 }
 
-run_status() { # of the first host; empty while it runs
+run_status() { # of the first host: its exit status, or empty while it runs
   on_hosts 0 'if [ -f status ]; then cat status
     elif [ ! -d entrojax/.venv ]; then echo BARE
     elif ! grep -qs entrojax.main "/proc/$(cat pid)/cmdline"; then echo GONE
@@ -114,10 +116,10 @@ keep() {
       ACTIVE) status=$(run_status || echo LOST) ;;
       NONE) create && status=BARE ;;
       FAILED | SUSPENDED | SUSPENDING)
-        echo "the slice is $state: asking for it again" >&2
+        echo "the slice is $state: requesting it again" >&2
         delete && create && status=BARE
         ;;
-    esac # else it is on its way
+    esac # in all other states the slice is on its way
     case $status in
       0) return 0 ;;
       "" | RUNS | LOST) ;;

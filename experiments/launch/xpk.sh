@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Runs entrojax on one or more slices of a GKE cluster, through XPK.
+# Run entrojax on one or more slices of a GKE cluster, through XPK.
 #
 #   pip install xpk
 #   export CLUSTER=mine PROJECT=my-project ZONE=us-east5-a TYPE=v5p-128
 #   xpk.sh NAME --config=configs/... --workdir=/mnt/runs/NAME ...
 #
-# XPK builds an image of this folder on a plain Python, starts it on every host
-# and starts all of them again, up to RESTARTS times, where one ends badly: the
-# run goes on from its newest checkpoint. SLICES of one TYPE make one run.
-# CACHE: a folder on a shared disk for compiled graphs, kept between starts.
-# MOUNT: more arguments of XPK, such as --storage=NAME of a shared disk.
+# XPK builds an image from this folder and a plain Python, and starts it on every
+# host. If a host fails, all hosts are restarted, up to RESTARTS times, and the
+# run resumes from its newest checkpoint.
+#
+# SLICES: the number of slices of this TYPE, which make one run
+# CACHE: a folder on a shared disk for compiled graphs, kept between starts
+# MOUNT: further arguments of XPK, such as --storage=NAME for a shared disk
 set -euo pipefail
 if [ $# = 0 ]; then
   sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"

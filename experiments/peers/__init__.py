@@ -1,1 +1,1 @@
-"""A step of other trainers and of ours, on one workload, in turn."""
+"""Compare a step of other trainers with ours on the same workload."""

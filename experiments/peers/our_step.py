@@ -1,8 +1,11 @@
-"""Our own step on the shared workload: python -m ...our_step W1.
+"""Our own step on the shared workload.
 
-The parts of a run that entrojax.build makes, as entrojax.rollout_step orders
-them: prompts, rollout, text, verdicts, advantages, update, and the numbers of
-the step on the host. Only the problems and their verifier are this workload's.
+    python -m experiments.peers.our_step W1
+
+The parts are those that entrojax.assembly.run builds, in the order of
+entrojax.rollout_step: prompts, rollout, text, verdicts, advantages, update, and
+the metrics of the step on the host. Only the problems and their verifier are
+the workload's own. The command is started by experiments.peers.table.
 """
 
 from collections.abc import Callable
@@ -26,11 +29,16 @@ from entrojax.types import Problem, Task, Verdict
 from entrojax.update.train_step import make_batch
 from experiments.peers import workload as shared
 
-_TOKENS_AT_ONCE = 2048  # of a micro-batch on a device, about
+_TOKENS_AT_ONCE = 2048  # tokens of a micro-batch on a device, about
 
 
 def make_config(workload: shared.Workload, folder: str) -> Config:
-  """Returns the settings of a run on the workload."""
+  """Return the settings of a run on the workload.
+
+  Args:
+    workload: the sizes of a rollout batch.
+    folder: the model folder.
+  """
   config = default.get_config()
   rows = workload.num_prompts * workload.group_size
   parts = max(
@@ -39,11 +47,12 @@ def make_config(workload: shared.Workload, folder: str) -> Config:
   config.update_from_flattened_dict(
     {
       "model.path": folder,
-      "task.name": "countdown",  # replaced by the workload's problems
+      # only to build the run: with_problems puts the workload's problems there
+      "task.name": "countdown",
       "rollout.num_prompts": workload.num_prompts,
       "rollout.group_size": workload.group_size,
       "rollout.prompt_length": shared.PROMPT_LENGTH,
-      # no prompt here is longer; TRL pads to the longest of a batch
+      # no prompt is longer than this; TRL pads to the longest one of a batch
       "rollout.prompt_buckets": (shared.PROMPT_LENGTH // 2,),
       "rollout.response_length": workload.response_length,
       "training.num_microbatches": parts,
@@ -59,7 +68,7 @@ def make_config(workload: shared.Workload, folder: str) -> Config:
 
 
 def write_model(folder: Path) -> None:
-  """Writes a model folder with random weights."""
+  """Write a model folder with random weights."""
   characters = tokenizer.character_tokenizer(shared.CHARACTERS)
   characters.save(str(folder / "tokenizer.json"))
   sizes = DecoderConfig(
@@ -78,7 +87,7 @@ def write_model(folder: Path) -> None:
 
 
 def with_problems(run: Run, workload: shared.Workload, config: Config) -> Run:
-  """Returns the run with the workload's problems and its reward."""
+  """Replace the problems and the verifier of a run by the workload's."""
 
   def verify(problem: Problem, response: str) -> Verdict:
     del problem
@@ -99,36 +108,38 @@ def with_problems(run: Run, workload: shared.Workload, config: Config) -> Run:
 
 
 def make_step(run: Run, turns: shared.Turns) -> Callable[[int], None]:
-  """Makes the call that makes rollout step i."""
+  """Build the function that makes rollout step number i."""
   state, key = run.state, jax.random.key(0)
 
-  def sampled(prompts, key):
+  def sample(prompts, key):
     rollout = run.functions.generate(state.params, prompts, key)
     return rollout, jax.device_get(rollout)
 
-  def updated(batch, key):
-    made = run.functions.update(state, run.ref_params, batch, key)
-    return jax.block_until_ready(made)
+  def update(batch, key):
+    return jax.block_until_ready(
+      run.functions.update(state, run.ref_params, batch, key)
+    )
 
-  sampled = turns.timed("rollout", sampled)
-  updated = turns.timed("update", updated)
+  sample = turns.timed("rollout", sample)
+  update = turns.timed("update", update)
 
   def step(i: int) -> None:
     nonlocal state
     generate_key, update_key = jax.random.split(jax.random.fold_in(key, i))
     prompts, problems = next(run.data.stream)
-    rollout, on_host = sampled(prompts, generate_key)
-    judged = verify_rollout(run.data, on_host, problems, i)
-    responses = run.functions.advantage(judged)
-    state, metrics = updated(make_batch(rollout, responses), update_key)
+    rollout, on_host = sample(prompts, generate_key)
+    verified = verify_rollout(run.data, on_host, problems, i)
+    responses = run.functions.advantage(verified)
+    state, metrics = update(make_batch(rollout, responses), update_key)
     finalize(metrics)
-    numbers = reward_metrics(judged, jax.device_get(responses))
+    numbers = reward_metrics(verified, jax.device_get(responses))
     turns.reward = numbers["critic/rewards/mean"]
 
   return step
 
 
 def main(name: str) -> None:
+  """Make steps on the workload of this name whenever it is our turn."""
   workload, turns = shared.WORKLOADS[name], shared.Turns()
   with tempfile.TemporaryDirectory() as folder:
     write_model(Path(folder))

@@ -1,10 +1,10 @@
-"""Runs the contestants in turn and prints how many times slower a peer is.
+"""Run the contestants in turn, and print their times as multiples of ours.
 
-Each contestant is a process that is up all the time and computes only when it
-is its turn, one step: us, a peer, the other peer, us, ... A ratio is the median
-over turns of a peer's time by ours. We run on a fake device a core, each with
-its share of the rows, and on one device that all cores share; torch and Tunix
-run as they do by default, on all cores.
+Each contestant is a process that stays up and computes one step when it is its
+turn: us, a peer, the other peer, us, and so on. A ratio is the median over
+turns of a peer's time divided by ours. We run twice: with one fake device per
+core, each with its share of the rows, and with one device that all cores share.
+Torch and Tunix run as they do by default, on all cores.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ import tempfile
 
 from experiments.peers.workload import WORKLOADS, Step, read_steps
 
-_WARM_UP = 2  # steps that compile
+_WARM_UP = 2  # first turns that are not timed: they compile
 OURS, OURS_ALONE = "ours", "1 device"
 MODULES = {
   OURS: "our_step",
@@ -32,16 +32,19 @@ _IMPORTS = {"TRL": "import trl, torch", "Tunix": "import tunix"}
 
 
 class Contestant:
-  """A process that makes a step when it is asked to."""
+  """A trainer in a process of its own, which makes a step on request."""
 
   def __init__(self, name: str, python: str, workload: str, folder: Path):
-    """Starts it.
+    """Start the process.
 
     Args:
-      name: of MODULES.
-      python: the interpreter of its environment.
-      workload: of WORKLOADS.
-      folder: its errors are written here.
+      name: a key of MODULES.
+      python: the Python interpreter of the trainer's environment.
+      workload: a key of WORKLOADS.
+      folder: the process writes its errors to a file here.
+
+    Raises:
+      ValueError: the process ended; the message has its last lines.
     """
     self._name, self._errors = name, folder / f"{name}.txt"
     with self._errors.open("w") as errors:
@@ -55,23 +58,28 @@ class Contestant:
       )
     assert self._process.stdout is not None
     self._steps = read_steps(self._process.stdout)
-    self._said()  # it waits for its turn
+    self._read()  # it is ready
 
   def step(self) -> Step:
-    """Asks for a step and waits for it."""
+    """Request a step and wait for it.
+
+    Raises:
+      ValueError: the process ended; the message has its last lines.
+    """
     assert self._process.stdin is not None
     print(file=self._process.stdin, flush=True)
-    step = self._said()
+    step = self._read()
     assert step is not None
-    self._said()  # it waits again
+    self._read()  # it is ready again
     return step
 
   def close(self) -> None:
-    """Ends the process."""
+    """End the process."""
     self._process.kill()
     self._process.communicate()
 
-  def _said(self) -> Step | None:
+  def _read(self) -> Step | None:
+    """Read the next line: the step, or None if the process is ready."""
     try:
       return next(self._steps)
     except StopIteration:
@@ -80,17 +88,21 @@ class Contestant:
 
 
 def _environment(name: str) -> dict[str, str]:
-  """Returns what a contestant's process has beside ours."""
+  """Return the environment variables to add for a contestant's process."""
   if name != OURS:
     return {}
-  # every workload's prompts are a multiple of 8
+  # the number of prompts is a multiple of 8 in every workload
   devices = math.gcd(8, os.cpu_count() or 1)
   return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
 
 
 def installed(pythons: Mapping[str, str]) -> dict[str, str]:
-  """Returns those whose interpreter has the peer; says so of the others."""
-  found = {}
+  """Return the peers that are installed, and report the others.
+
+  Args:
+    pythons: peer -> the Python interpreter of its environment.
+  """
+  usable = {}
   for name, python in pythons.items():
     command = [python, "-c", _IMPORTS[name]]
     try:
@@ -98,21 +110,21 @@ def installed(pythons: Mapping[str, str]) -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
       print(f"{name} is not installed for {python or 'any python'}: left out")
     else:
-      found[name] = python
-  return found
+      usable[name] = python
+  return usable
 
 
-def peers_table(pythons: Mapping[str, str], repeats: int) -> None:
-  """Prints times of a step and ratios, for each workload.
+def print_peers(pythons: Mapping[str, str], repeats: int) -> None:
+  """Print the times of a step and their ratios to ours, for each workload.
 
   Args:
-    pythons: of each peer the interpreter of its environment, by name.
+    pythons: peer -> the Python interpreter of its environment.
     repeats: timed turns.
   """
   ours = dict.fromkeys((OURS, OURS_ALONE), sys.executable)
   everyone = ours | installed(pythons)
   for workload in WORKLOADS:
-    with _started(everyone, workload) as contestants:
+    with _running(everyone, workload) as contestants:
       turns = [
         {name: one.step() for name, one in contestants.items()}
         for _ in range(_WARM_UP + repeats)
@@ -121,10 +133,10 @@ def peers_table(pythons: Mapping[str, str], repeats: int) -> None:
 
 
 @contextlib.contextmanager
-def _started(
+def _running(
   pythons: Mapping[str, str], workload: str
 ) -> Iterator[dict[str, Contestant]]:
-  """Starts everyone, and ends them at last."""
+  """Start all contestants, and end them with the context."""
   with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
     contestants = {}
     for name, python in pythons.items():
@@ -134,14 +146,15 @@ def _started(
 
 
 def print_turns(workload: str, turns: Sequence[Mapping[str, Step]]) -> None:
-  """Prints a line a contestant; ratios are to ours in the same turn."""
+  """Print one line per contestant; a ratio is to ours in the same turn."""
   sizes = WORKLOADS[workload]
   print(
     f"{workload}: {sizes.num_prompts} prompts x {sizes.group_size}, "
     f"{sizes.response_length} tokens, medians of {len(turns)} turns, "
     "ms (times ours)"
   )
-  parts = [field.name for field in dataclasses.fields(Step)][:-1]
+  parts = [field.name for field in dataclasses.fields(Step)]
+  parts.remove("reward")
   print(f"  {'':<8}" + "".join(f"{part:>18}" for part in parts))
   for name in turns[0]:
     cells = []

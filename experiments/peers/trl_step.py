@@ -1,6 +1,9 @@
-"""TRL's GRPOTrainer on the shared workload: python -m ...trl_step W1.
+"""TRL's GRPOTrainer on the shared workload.
 
-Runs in an environment with torch, transformers and trl.
+    python -m experiments.peers.trl_step W1
+
+This runs in an environment with torch, transformers and trl. The command is
+started by experiments.peers.table.
 """
 
 import os
@@ -25,11 +28,11 @@ from trl import GRPOConfig, GRPOTrainer
 
 from experiments.peers import workload as shared
 
-_STEPS = 10_000  # more than are asked for
+_STEPS = 10_000  # more than there are turns
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-  """Makes a tokenizer of single characters."""
+  """Build a tokenizer of single characters."""
   pad, bos, eos = shared.SPECIAL
   words = (*shared.SPECIAL, *shared.CHARACTERS)
   table = {word: i for i, word in enumerate(words)}
@@ -47,7 +50,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model() -> Qwen3ForCausalLM:
-  """Makes the model, with random weights."""
+  """Build the model, with random weights."""
   torch.manual_seed(0)
   return Qwen3ForCausalLM(
     Qwen3Config(
@@ -69,7 +72,7 @@ def make_model() -> Qwen3ForCausalLM:
 
 
 class InTurn(TrainerCallback):
-  """Says what a step took, its logging included, before the next begins."""
+  """Ends a turn, logging included, when the next step begins."""
 
   def __init__(self, turns: shared.Turns):
     self._turns = turns
@@ -83,6 +86,7 @@ class InTurn(TrainerCallback):
 
 
 def main(name: str) -> None:
+  """Make steps on the workload of this name whenever it is TRL's turn."""
   workload = shared.WORKLOADS[name]
   turns = shared.Turns()
 
@@ -128,7 +132,7 @@ def main(name: str) -> None:
     )
     trainer.add_callback(InTurn(turns))
     trainer._generate = turns.timed("rollout", trainer._generate)
-    # all of a step but this: loss, backward pass, optimizer, logging
+    # the rest of a step is the update: loss, backward pass, optimizer, logging
     trainer._generate_and_score_completions = turns.timed(
       "before_update", trainer._generate_and_score_completions
     )

@@ -1,6 +1,9 @@
-"""Tunix's GRPO learner on the shared workload: python -m ...tunix_step W1.
+"""Tunix's GRPO learner on the shared workload.
 
-Runs in an environment with google-tunix.
+    python -m experiments.peers.tunix_step W1
+
+This runs in an environment with google-tunix. The command is started by
+experiments.peers.table.
 """
 
 import os
@@ -23,11 +26,11 @@ from tunix.sft import metrics_logger
 
 from experiments.peers import workload as shared
 
-_STEPS = 10_000  # more than are asked for
+_STEPS = 10_000  # more than there are turns
 
 
 class Characters:
-  """A tokenizer of single characters, as Tunix asks for one."""
+  """A tokenizer of single characters, with the methods that Tunix needs."""
 
   def encode(self, text: str, **others) -> list[int]:
     del others
@@ -50,21 +53,21 @@ class Characters:
 
 
 class Memory:
-  """A metrics backend that keeps what it is told."""
+  """A metrics backend that keeps all values in memory."""
 
-  def __init__(self):
-    self.kept: list[tuple[str, float]] = []
+  def __init__(self) -> None:
+    self.values: list[tuple[str, float]] = []
 
   def log_scalar(self, event, value, **others):
     del others
-    self.kept.append((event, float(value)))
+    self.values.append((event, float(value)))
 
   def close(self):
     pass
 
 
 def make_model(mesh: jax.sharding.Mesh) -> qwen3.Qwen3:
-  """Makes the model, with random weights."""
+  """Build the model, with random weights."""
   sizes = qwen3.ModelConfig(
     num_layers=shared.LAYERS,
     vocab_size=shared.VOCABULARY,
@@ -84,7 +87,7 @@ def make_model(mesh: jax.sharding.Mesh) -> qwen3.Qwen3:
 def make_cluster(
   workload: shared.Workload, mesh: jax.sharding.Mesh, folder: str
 ) -> rl_cluster.RLCluster:
-  """Makes what Tunix trains with: actor and rollouts on one device."""
+  """Build Tunix's cluster, with actor and rollouts on the same device."""
   size = workload.num_prompts
   training = rl_cluster.RLTrainingConfig(
     actor_optimizer=optax.chain(
@@ -129,6 +132,7 @@ def make_cluster(
 
 
 def main(name: str) -> None:
+  """Make steps on the workload of this name whenever it is Tunix's turn."""
   workload = shared.WORKLOADS[name]
   turns = shared.Turns()
   mesh = jax.sharding.Mesh(

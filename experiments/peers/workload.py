@@ -1,9 +1,14 @@
 """The workload that all contestants share, and how they take turns.
 
-Standard library alone: every contestant runs in an environment of its own. The
-model is a Qwen3 with random weights, 992,640 parameters, float32; a prompt is
-"a+b=", the reward the share of a response that is the letter a; one step of
-AdamW at 1e-3 a rollout, no KL, clip 0.2, temperature 1.
+This file needs the standard library only, because every contestant runs in an
+environment of its own. The model is a Qwen3 with random weights, of 992,640
+float32 parameters. A prompt is "a+b=", and the reward is the share of the
+letter a in the response. Each rollout gets one step of AdamW at 1e-3, without
+KL penalty, with clip 0.2, at temperature 1.
+
+Turns: a contestant prints a line that begins with _MARK when it is ready. It
+then waits for a line on its standard input, makes one step, and prints _MARK
+and the step's times as JSON.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,32 +23,32 @@ T = TypeVar("T")
 
 CHARACTERS = "0123456789+-*/=() abcdefghijklmnopqrstuvwxyz.,?!:"
 SPECIAL = ("<pad>", "<bos>", "<eos>")  # ids 0, 1, 2; characters follow
-VOCABULARY = 64  # the rest is never read
-PROMPT_LENGTH = 16  # tokens that a prompt may have
+VOCABULARY = 64  # more ids than characters: the rest is never used
+PROMPT_LENGTH = 16  # tokens of a prompt at most
 LEARNING_RATE, CLIP, MAX_GRAD_NORM = 1e-3, 0.2, 1.0
 WIDTH, INNER, LAYERS, HEADS, KV_HEADS, HEAD = 128, 512, 4, 4, 2, 32
 
-_MARK = "STEP "  # of a contestant's lines that are read
+_MARK = "STEP "  # begins the lines that the table reads
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-  """Sizes of a rollout batch."""
+  """The sizes of a rollout batch."""
 
   num_prompts: int
   group_size: int
   response_length: int  # tokens, EOS included
 
   def prompts(self, seed: int) -> list[str]:
-    """Returns the prompts of a batch."""
-    draw = random.Random(seed)
+    """Draw the prompts of a batch."""
+    rng = random.Random(seed)
     return [
-      f"{draw.randrange(100)}+{draw.randrange(100)}="
+      f"{rng.randrange(100)}+{rng.randrange(100)}="
       for _ in range(self.num_prompts)
     ]
 
   def reward(self, text: str) -> float:
-    """Returns the share of letters a."""
+    """Compute the share of letters a in a response of full length."""
     return text.count("a") / self.response_length
 
 
@@ -52,55 +57,58 @@ WORKLOADS = {"W1": Workload(8, 8, 32), "W2": Workload(32, 8, 64)}
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-  """What a step took, in seconds."""
+  """The times of a step, in seconds, and its reward."""
 
-  whole: float  # by the clock
-  rollout: float
-  update: float
-  cpu: float  # of the whole step, all threads
-  reward: float  # the batch's mean: that it learns
+  whole: float  # wall-clock time
+  rollout: float  # wall-clock time of sampling
+  update: float  # wall-clock time of the update
+  cpu: float  # CPU time of the whole step, all threads
+  reward: float  # mean of the batch, which shows that the trainer learns
 
 
 class Turns:
-  """A contestant's side: waits for its turn, says what the step took."""
+  """A contestant's side: it waits for its turn and reports its times."""
 
-  def __init__(self):
-    self.reward = 0.0  # of the batch at hand
-    self._taken: dict[str, float] = {}
+  def __init__(self) -> None:
+    self.reward = 0.0  # mean of the current batch, set by the contestant
+    self._seconds: dict[str, float] = {}
     self._start = self._cpu = 0.0
 
   def begin(self) -> bool:
-    """Waits for its turn; returns whether there is one."""
+    """Wait for the turn; return False if there are no more turns."""
     print(_MARK, flush=True)
-    asked = bool(sys.stdin.readline())
-    self._taken = {}
+    has_turn = bool(sys.stdin.readline())
+    self._seconds = {}
     self._start, self._cpu = time.perf_counter(), time.process_time()
-    return asked
+    return has_turn
 
   def timed(self, name: str, function: Callable[..., T]) -> Callable[..., T]:
-    """Returns the function, whose time in this turn counts as `name`.
+    """Wrap a function so that its time in a turn is recorded as `name`.
 
-    Names: rollout; update, or instead before_update, all that is not update.
+    Args:
+      name: rollout, and either update, or before_update for everything that is
+        not the update.
+      function: the function to time.
     """
 
     def call(*arguments, **named):
       start = time.perf_counter()
       result = function(*arguments, **named)
-      taken = time.perf_counter() - start
-      self._taken[name] = self._taken.get(name, 0.0) + taken
+      seconds = time.perf_counter() - start
+      self._seconds[name] = self._seconds.get(name, 0.0) + seconds
       return result
 
     return call
 
   def end(self) -> None:
-    """Says what the step took."""
+    """Report the times of the step."""
     whole = time.perf_counter() - self._start
     cpu = time.process_time() - self._cpu
-    update = whole - self._taken.get("before_update", 0.0)
+    update = whole - self._seconds.get("before_update", 0.0)
     step = Step(
       whole=whole,
-      rollout=self._taken["rollout"],
-      update=self._taken.get("update", update),
+      rollout=self._seconds["rollout"],
+      update=self._seconds.get("update", update),
       cpu=cpu,
       reward=self.reward,
     )
@@ -108,8 +116,8 @@ class Turns:
 
 
 def read_steps(lines: Iterable[str]) -> Iterator[Step | None]:
-  """Yields what a contestant says: None = it waits for its turn."""
+  """Yield a contestant's steps, and None each time that it is ready."""
   for line in lines:
     if line.startswith(_MARK):
-      said = line.removeprefix(_MARK).strip()
-      yield Step(**json.loads(said)) if said else None
+      text = line.removeprefix(_MARK).strip()
+      yield Step(**json.loads(text)) if text else None

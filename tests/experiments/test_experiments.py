@@ -1,4 +1,4 @@
-"""The list of methods that experiments compare, and what they say of them."""
+"""The methods that experiments compare, and the experiments' verdicts."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ from experiments.directions import mean_and_error, verdict
 from experiments.methods import (
   BASELINE,
   METHODS,
-  chosen_methods,
   config_names,
   method_config,
+  select_methods,
 )
 
 
@@ -34,25 +34,25 @@ def test_the_overrides_of_a_method_are_settings_that_act(name):
 
 
 def test_no_name_means_all_methods_and_an_unknown_one_names_the_nearest():
-  assert chosen_methods([]) == METHODS
-  assert list(chosen_methods(["steer"])) == ["steer"]
+  assert select_methods([]) == METHODS
+  assert list(select_methods(["steer"])) == ["steer"]
   with pytest.raises(ValueError, match="did you mean 'kl_cov'"):
-    chosen_methods(["kl_cof"])
+    select_methods(["kl_cof"])
 
 
 @pytest.mark.parametrize(
-  ("mean", "error", "direction", "said"),
+  ("mean", "error", "direction", "result"),
   [
     (3.0, 1.0, 1, "as claimed"),
-    (-3.0, 1.0, 1, "THE OTHER WAY"),
+    (-3.0, 1.0, 1, "OPPOSITE"),
     (-3.0, 1.0, -1, "as claimed"),
     (1.9, 1.0, 1, "no difference seen"),
     (0.0, 0.0, 1, "no difference seen"),
     (9.0, 1.0, 0, "no claim"),
   ],
 )
-def test_a_verdict_takes_sign_and_error(mean, error, direction, said):
-  assert verdict(mean, error, direction) == said
+def test_a_verdict_takes_sign_and_error(mean, error, direction, result):
+  assert verdict(mean, error, direction) == result
 
 
 def test_differences_are_in_thousandths_with_the_error_of_their_mean():
@@ -80,15 +80,14 @@ def test_kinds_are_apart_if_all_their_tasks_are_in_one_direction():
   math = ("arithmetic_chain#2", "arithmetic_chain#3")
   puzzle = ("sudoku#3", "knights_and_knaves#1")
   apart = dict.fromkeys(math, high) | dict.fromkeys(puzzle, low)
-  said = domains.verdict(apart, "x")
-  assert said == "x: higher in every math-like task"
+  assert domains.verdict(apart, "x") == "x: higher in every math-like task"
   mixed = {**apart, "sudoku#3": high}
-  assert domains.verdict(mixed, "x") == "x: does not part the kinds"
+  assert domains.verdict(mixed, "x") == "x: does not separate the kinds"
   assert set(domains.DOMAINS) == {*math, *puzzle}
 
 
 @pytest.mark.parametrize(
-  ("gaps", "said"),
+  ("gaps", "result"),
   [
     ([0.01, 0.012, 0.011], "beats BCPG"),
     ([-0.01, -0.012, -0.011], "LOSES TO BCPG"),
@@ -97,8 +96,10 @@ def test_kinds_are_apart_if_all_their_tasks_are_in_one_direction():
     ([0.5], "no difference seen"),  # one seed has no error
   ],
 )
-def test_negative_samples_takes_its_verdict_from_paired_differences(gaps, said):
-  assert negative_samples.verdict(gaps) == said
+def test_negative_samples_takes_its_verdict_from_paired_differences(
+  gaps, result
+):
+  assert negative_samples.verdict(gaps) == result
 
 
 def test_the_table_of_negative_samples_compares_within_each_seed():
@@ -106,10 +107,10 @@ def test_the_table_of_negative_samples_compares_within_each_seed():
     ends = {"pass@1": accuracy, "pass@4": 0.5, "pass@16": 0.6, "entropy": 0.2}
     return [{**ends, "pass@1": 0.1}, ends]
 
-  found = [
+  seeds = [
     {1.0: run(a), 0.5: run(a + gap)} for a, gap in ((0.2, 0.03), (0.6, 0.01))
   ]
-  lines = negative_samples.table(found)
+  lines = negative_samples.format_table(seeds)
   # 0.2 and 0.6: mean 0.4, deviation 0.283 over the root of 2
   assert lines[2].startswith("BCPG ") and "0.4000 ± 0.2000" in lines[2]
   assert "+0.0300 +0.0100; mean +0.0200 ± 0.0100: beats BCPG" in lines[-1]

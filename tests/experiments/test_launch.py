@@ -9,7 +9,7 @@ from tests.helpers.paths import ROOT
 
 SCRIPTS = ROOT / "experiments" / "launch"
 
-# writes what it is asked and answers from a file, a line a question
+# records its arguments, and answers each question with a line of a file
 STAND_IN = """#!/usr/bin/env bash
 echo "$(basename "$0") $*" >> "$CALLS"
 case "$*" in
@@ -27,7 +27,11 @@ STARTED = r"entrojax.main\ --distributed\ --config=a.py"
 
 @pytest.fixture
 def cloud(tmp_path):
-  """Returns run(script, arguments, slice states, run statuses) -> its end."""
+  """Return run(script, *arguments, slices, runs) -> (process, calls).
+
+  `slices` and `runs` are the states of the slice and of the run, in the order
+  in which the script asks for them.
+  """
   for name in ("gcloud", "xpk"):
     (tmp_path / name).write_text(STAND_IN)
     (tmp_path / name).chmod(0o755)
@@ -96,7 +100,7 @@ def test_the_command_reaches_the_hosts_as_it_was_typed(cloud, tmp_path):
   done, calls = cloud("slice.sh", "run", *typed)
   assert done.returncode == 0, done.stderr
   command = calls.partition("--command=")[2]
-  # what a host's shell makes of it, with a stand-in for its Python
+  # run it as a host's shell does, with a stand-in for the host's Python
   home = tmp_path / "host"
   python = home / "entrojax" / ".venv" / "bin" / "python"
   python.parent.mkdir(parents=True)

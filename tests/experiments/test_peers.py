@@ -1,4 +1,4 @@
-"""The race of trainers: whose turn it is, what is said, and our own step."""
+"""The comparison of trainers: turns, messages, and our own step."""
 
 import io
 import sys

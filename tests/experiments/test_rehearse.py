@@ -1,6 +1,6 @@
-"""What a rehearsal reads off programs, and what it refuses.
+"""The figures that a rehearsal reads from programs, and its error messages.
 
-Compiling for a TPU needs libtpu, which is an extra; what is tested here runs on
+Compiling for a TPU needs libtpu, which is an optional package. These tests use
 programs for the CPU.
 """
 
@@ -26,7 +26,7 @@ from tests.helpers.system import SIZES
 
 
 def gather_in_a_loop(mesh, times):
-  """Returns a compiled loop that gathers f32[8, 4] in each turn."""
+  """Compile a loop that gathers f32[8, 4] in each turn."""
 
   @functools.partial(
     jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P("data")
@@ -111,13 +111,13 @@ def test_kernels_count_on_the_blocks_that_they_do_not_skip(monkeypatch):
     fused.Examples(ids(batch, queries), ids(batch, keys)),
   )
   block = 2 * 128 * 128 * width  # one product
-  blocks = 2 + 3  # of 2 x 3, that the queries of slots 128 to 383 see
+  blocks = 2 + 3  # of 2 x 3: those that the queries of slots 128 to 383 see
   products = 2 + 2 + 5  # forward, that again, and backward
-  found = hlo.flops(jaxpr)
-  assert found.kernels == 5 * batch * heads * products * blocks * block
-  # outside: of each query's output and its gradient, one product
+  count = hlo.flops(jaxpr)
+  assert count.kernels == 5 * batch * heads * products * blocks * block
+  # outside of kernels: one product of each query's output and its gradient
   outside = 5 * batch * heads * queries * 2 * width
-  assert found.total == found.kernels + outside
+  assert count.total == count.kernels + outside
 
 
 def test_calls_of_kernels_are_told_since_none_has_an_estimate(capsys):
@@ -144,9 +144,9 @@ ENTRY %main (x: f32[4]) -> f32[4] {
     hlo.Flops(total=10**15, kernels=918 * 10**12),
   )
   rehearse.describe("part", lowered, flops, chip, 2, "nothing")
-  # a device has half of them, and makes 459 T a second
-  told = "5 calls of kernels, at least 1.000 s of products"
-  assert told in capsys.readouterr().out
+  # a device has half of them, and computes 459 T per second
+  expected = "5 calls of kernels, at least 1.000 s of products"
+  assert expected in capsys.readouterr().out
 
 
 def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
@@ -180,7 +180,7 @@ def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
 
 @pytest.fixture(scope="module")
 def config():
-  """Returns the paper's run, with little of everything."""
+  """Return the settings of the paper's run, with small sizes."""
   config = qwen25_7b_dapo.get_config()
   check(config)
   config.model.update({"dtype": "float32", "fused_attention": False})
@@ -206,14 +206,14 @@ def test_both_parts_compile_from_shapes_alone(config, rank, capsys):
   model, recipe = make_model(config, SIZES, mesh), make_recipe(config)
   chip = rehearse.CHIPS["v5p"]
   for lowered, flops in (
-    rehearse.lowered_update(config, recipe, model, mesh, platform="cpu"),
-    rehearse.lowered_decoding(config, model, mesh, platform="cpu"),
+    rehearse.lower_update(config, recipe, model, mesh, platform="cpu"),
+    rehearse.lower_decoding(config, model, mesh, platform="cpu"),
   ):
     assert flops.total > flops.kernels == 0
     rehearse.describe("part", lowered, flops, chip, 8, "nothing")
-  told = capsys.readouterr().out
-  assert told.count("% of 102.01 GB") == 2
-  assert "all-gather" in told
+  printed = capsys.readouterr().out
+  assert printed.count("% of 102.01 GB") == 2
+  assert "all-gather" in printed
 
 
 @pytest.mark.parametrize(
