@@ -106,7 +106,7 @@ def _row(line: bytes, where: str, problems: Sequence[Problem]) -> int:
     )
   if problems[row].prompt != prompt:
     raise ValueError(
-      f"{where}: the training split has another prompt in row {row}: "
+      f"{where}: the prompt of row {row} differs from the training split's: "
       f"{problems[row].prompt[:80]!r}"
     )
   return row

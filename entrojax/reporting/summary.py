@@ -32,9 +32,7 @@ SUMMARY = {
   "entropy, first → last (nats)": ("entropy/first", "entropy/last"),
   "entropy, last third (nats)": ("entropy/last_third",),
   "entropy target (nats)": ("entropy/target",),
-  "largest deviation from target, last third (nats)": (
-    "entropy/max_deviation",
-  ),
+  "largest deviation, last third (nats)": ("entropy/max_deviation",),
   "reward, first → last tenth": ("reward/first_tenth", "reward/last_tenth"),
   "length, first → last tenth (tokens)": (
     "length/first_tenth",
