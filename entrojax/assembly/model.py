@@ -23,6 +23,9 @@ from entrojax.rollouts.slots import generate_in_slots
 from entrojax.system.sharding import by_row, num_row_shards, param_shardings
 from entrojax.types import Model, Params, Rollout
 
+# Runs of one process that share a model or a sampler share its compiled graph.
+_NUM_SHARED = 16
+
 
 class Policy(NamedTuple):
   """The trained model and, with LoRA, its frozen base."""
@@ -123,10 +126,9 @@ def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
       "model.fused_attention is True, which needs TPUs, and the devices are of "
       f"platform {platform!r}: set it to False"
     )
-  dtype = jnp.dtype(config.model.dtype)
-  return decoder(
+  return _share_decoder(
     sizes,
-    dtype=dtype,
+    dtype=jnp.dtype(config.model.dtype),
     scan_layers=config.model.scan_layers,
     rematerialise=config.model.rematerialise,
     query_chunk=config.model.query_chunk,
@@ -136,12 +138,11 @@ def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
   )
 
 
+_share_decoder = functools.lru_cache(maxsize=_NUM_SHARED)(decoder)
+
+
 def jit(
-  make: Callable[[Model], Callable],
-  policy: Policy,
-  *,
-  donate_first: bool = False,
-  **options: Any,
+  make: Callable[[Model], Callable], policy: Policy, **options: Any
 ) -> Callable:
   """Jit make(model), a function whose first argument is parameters or state.
 
@@ -149,19 +150,39 @@ def jit(
     make: maps a model to a function of arrays.
     policy: the model. A frozen base becomes an argument of the graph, because a
       constant would be compiled into it.
-    donate_first: whether to donate the function's first argument.
+    **options: of `_jit_unbound`.
+  """
+  has_base = policy.base is not None
+  run = _jit_unbound(make, policy.model, has_base=has_base, **options)
+  return functools.partial(run, policy.base) if has_base else run
+
+
+def _jit_unbound(
+  make: Callable[[Model], Callable],
+  model: Model,
+  *,
+  has_base: bool,
+  donate_first: bool = False,
+  **options: Any,
+) -> Callable:
+  """Jit make(model) as a function that takes the frozen base first, if any.
+
+  Args:
+    make: maps a model to a function of arrays.
+    model: the model; with `has_base`, its parameters are an adapter.
+    has_base: whether there is a frozen base.
+    donate_first: whether to donate the first argument after the base.
     **options: of jax.jit.
   """
-  donate = {"donate_argnums": 0 if policy.base is None else 1}
-  options |= donate if donate_first else {}
-  whole = make(policy.model)  # now, so that errors do not wait for a call
-  if policy.base is None:
+  options |= {"donate_argnums": int(has_base)} if donate_first else {}
+  whole = make(model)  # now, so that errors do not wait for a call
+  if not has_base:
     return jax.jit(whole, **options)
 
   def run(base, *arguments):
-    return make(lora.on_base(policy.model, base))(*arguments)
+    return make(lora.on_base(model, base))(*arguments)
 
-  return functools.partial(jax.jit(run, **options), policy.base)
+  return jax.jit(run, **options)
 
 
 def make_generate(
@@ -191,21 +212,51 @@ def make_generate(
   sampling = Sampling(
     group_size=group_size,
     response_length=config.rollout.response_length,
-    eos_ids=tokens.eos_ids,
+    eos_ids=tuple(tokens.eos_ids),
     pad_id=tokens.pad_id,
     sampler=sampler,
     temperature=temperature,
   )
-  decode: Callable[..., Rollout] = generate
+  slots = None
   if config.rollout.num_slots:
+    slots = (config.rollout.num_slots, config.rollout.refill_every)
+  run = _jit_sampler(
+    policy.model, sampling, slots, mesh, has_base=policy.base is not None
+  )
+  return run if policy.base is None else functools.partial(run, policy.base)
+
+
+@functools.lru_cache(maxsize=_NUM_SHARED)
+def _jit_sampler(
+  model: Model,
+  sampling: Sampling,
+  slots: tuple[int, int] | None,
+  mesh: Mesh,
+  *,
+  has_base: bool,
+) -> Callable[..., Rollout]:
+  """Jit a sampler once for all runs of this process that sample alike.
+
+  Args:
+    model: the policy.
+    sampling: what both kinds of sampler need.
+    slots: (number of slots, steps between refills); None: decode all rows
+      until the longest has ended.
+    mesh: over whose rows the responses are split.
+    has_base: whether the first argument is the frozen base of an adapter.
+  """
+  decode: Callable[..., Rollout] = generate
+  if slots is not None:
+    num_slots, refill_every = slots
     decode = functools.partial(
       generate_in_slots,
-      num_slots=config.rollout.num_slots,
-      refill_every=config.rollout.refill_every,
+      num_slots=num_slots,
+      refill_every=refill_every,
       num_shards=num_row_shards(mesh),
     )
-  return jit(
+  return _jit_unbound(
     lambda model: functools.partial(decode, model, sampling=sampling),
-    policy,
+    model,
+    has_base=has_base,
     out_shardings=by_row(mesh),
   )

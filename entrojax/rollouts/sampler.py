@@ -9,6 +9,7 @@ number in the group. It does not depend on the rest of the batch.
 """
 
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 import jax
@@ -34,6 +35,7 @@ class Sampling(NamedTuple):
   temperature: float = 1.0  # divides the logits, > 0
 
 
+@functools.cache  # equal settings are one function, and so one compiled graph
 def make_sampler(*, top_k: int = 0, top_p: float = 1.0) -> Sampler:
   """Build a function that draws one token, by default from the policy itself.
 
