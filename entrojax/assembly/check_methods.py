@@ -162,7 +162,7 @@ def _check_advantage(config: Config) -> None:
     raise ValueError(
       f"overlong_penalty.max_length - cache_length = {free} tokens are free, "
       f"and no response has more than rollout.response_length = {longest}: the "
-      "penalty would never act"
+      "penalty never acts"
     )
 
 
@@ -264,7 +264,7 @@ def _warn_of_settings(config: Config) -> None:
   if one_sided and "positive_reweighting" in config.objective:
     warnings.warn(
       f"positive_reweighting weights right responses, and so does "
-      f"{min(one_sided)} in advantage: the two weights multiply",
+      f"{min(one_sided)} in advantage: both weights multiply",
       stacklevel=4,
     )
 
