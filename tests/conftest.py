@@ -8,7 +8,7 @@ from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NO_GCE_CHECK"] = "true"  # do not look for a cloud machine
-# Without LLVM's passes and without fusion emitters a graph compiles in a fifth of
+# Without LLVM passes and fusion emitters a graph compiles in a fifth of
 # the time. The passes that split a graph over devices and order its sums are
 # other ones, and still run.
 os.environ["XLA_FLAGS"] = " ".join(
