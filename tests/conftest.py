@@ -6,17 +6,15 @@ The environment is set before JAX is imported, because JAX reads it only once.
 import os
 from pathlib import Path
 
+from tests.helpers.xla import QUICK_FLAGS
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NO_GCE_CHECK"] = "true"  # do not look for a cloud machine
-# Without LLVM passes and fusion emitters a graph compiles in a fifth of
-# the time. The passes that split a graph over devices and order its sums are
-# other ones, and still run.
 os.environ["XLA_FLAGS"] = " ".join(
   (
     os.environ.get("XLA_FLAGS", ""),
     "--xla_force_host_platform_device_count=8",
-    "--xla_backend_optimization_level=0",
-    "--xla_cpu_use_fusion_emitters=false",
+    QUICK_FLAGS,
   )
 )
 
@@ -150,6 +148,17 @@ def data_dir(tmp_path_factory) -> Path:
 def session_data(monkeypatch, data_dir):
   """Let tasks find the session's data sets by default."""
   monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
+
+
+@pytest.fixture
+def environment(request, data_dir) -> dict[str, str]:
+  """Return variables for processes: the data and the cache of the tests."""
+  return {
+    "ENTROJAX_DATA_DIR": str(data_dir),
+    "JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("jax")),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "XLA_FLAGS": QUICK_FLAGS,
+  }
 
 
 @pytest.fixture

@@ -310,15 +310,11 @@ def command(workdir, base, *extra):
   ]
 
 
-def environment(data_dir):
-  return {**os.environ, "ENTROJAX_DATA_DIR": str(data_dir), "XLA_FLAGS": ""}
-
-
-def start(workdir, base, data_dir, *extra):
+def start(workdir, base, environment, *extra):
   return subprocess.Popen(
     command(workdir, base, *extra),
     cwd=ROOT,
-    env=environment(data_dir),
+    env={**os.environ, **environment},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -342,10 +338,10 @@ LONG = ("--config.num_rollout_steps=100000", "--config.checkpoint.every=1")
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_saves_and_says_where(
-  number, base, tmp_path, data_dir
+  number, base, tmp_path, environment
 ):
   workdir = tmp_path / "run"
-  process = start(workdir, base, data_dir, LONG[0])
+  process = start(workdir, base, environment, LONG[0])
   wait_for_rollout_step(workdir, 2, process)
   process.send_signal(number)
   output, errors = process.communicate(timeout=60)
@@ -356,9 +352,11 @@ def test_an_interrupted_run_saves_and_says_where(
   assert int(saved.name) == numbers(workdir)[-1]["rollout_step"]
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(base, tmp_path, data_dir):
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+  base, tmp_path, environment
+):
   workdir = tmp_path / "killed"
-  process = start(workdir, base, data_dir, *LONG)
+  process = start(workdir, base, environment, *LONG)
   wait_for_rollout_step(workdir, 5, process)
   process.kill()
   process.communicate()
@@ -372,7 +370,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(base, tmp_path, data_dir):
     done = subprocess.run(
       command(tmp_path / folder, base, f"--config.num_rollout_steps={last}"),
       cwd=ROOT,
-      env=environment(data_dir),
+      env={**os.environ, **environment},
       capture_output=True,
       text=True,
       check=False,

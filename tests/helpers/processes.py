@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from tests.helpers.paths import ROOT
+from tests.helpers.xla import QUICK_FLAGS
 
 
 def start(
@@ -29,8 +30,8 @@ def start(
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
   flags = (
-    f"--xla_force_host_platform_device_count={num_devices} "
-    "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false"
+    f"--xla_force_host_platform_device_count={num_devices} {QUICK_FLAGS} "
+    "--xla_cpu_multi_thread_eigen=false"
   )
   processes = []
   for number in range(count):
@@ -44,7 +45,7 @@ def start(
     processes.append(
       subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        env={**os.environ, "XLA_FLAGS": flags, **environment},
+        env={**os.environ, **environment, "XLA_FLAGS": flags},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

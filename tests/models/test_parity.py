@@ -23,6 +23,7 @@ from entrojax.types import Prompts
 from entrojax.update.scoring import score
 from tests.helpers.paths import GOLDENS
 from tests.helpers.tiny_models import random_params
+from tests.helpers.xla import QUICK_OPTIONS
 
 PARITY = GOLDENS / "parity"
 NAMES = ("qwen2", "qwen3", "llama3", "smollm2", "gemma3")
@@ -30,12 +31,10 @@ NAMES = ("qwen2", "qwen3", "llama3", "smollm2", "gemma3")
 # by 1e-7 of its size.
 TOLERANCE = 2e-5
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
-
 model_of = functools.cache(decoder)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK_OPTIONS)
 def apply(model, params, tokens, positions, cache=None):
   hidden, cache = model.apply(params, tokens, positions, cache)
   return unembed(hidden, model.unembedding(params)), cache
@@ -271,7 +270,7 @@ def test_a_released_config_makes_a_model_of_the_published_size(name, tmp_path):
 # -- the sampler and the scorer -----------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK_OPTIONS)
 def sampled_and_scored(model, params, prompts, key):
   """Return log-probs f32[6, 8] of the sampler and the scorer, and a mask."""
   rollout = generate(

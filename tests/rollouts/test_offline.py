@@ -1,6 +1,7 @@
 """Offline runs: recorded rollouts, their batches, and the run on them."""
 
 import json
+import os
 import subprocess
 import sys
 import zlib
@@ -22,7 +23,6 @@ from entrojax.train import train
 from entrojax.types import Verdict
 from tests.helpers.paths import ROOT
 from tests.helpers.system import numbers, tiny_config, write_base
-from tests.test_train import environment
 
 pytestmark = pytest.mark.usefixtures("one_device", "session_data")
 
@@ -375,7 +375,7 @@ def test_settings_of_judges_that_are_not_asked_do_nothing(base):
     check_overrides(config, ["reward_model.path"])
 
 
-def test_the_command_runs_on_the_base_that_ships(tmp_path, data_dir):
+def test_the_command_runs_on_the_base_that_ships(tmp_path, environment):
   done = subprocess.run(
     [
       *(sys.executable, "-m", "entrojax.main"),
@@ -384,7 +384,7 @@ def test_the_command_runs_on_the_base_that_ships(tmp_path, data_dir):
       f"--workdir={tmp_path / 'run'}",
     ],
     cwd=ROOT,
-    env=environment(data_dir),
+    env={**os.environ, **environment},
     capture_output=True,
     text=True,
     check=False,

@@ -30,16 +30,6 @@ RUN = (
 )
 
 
-@pytest.fixture
-def environment(request, data_dir):
-  """Return the environment: data and compilation cache of the other tests."""
-  return {
-    "ENTROJAX_DATA_DIR": str(data_dir),
-    "JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("jax")),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-  }
-
-
 def training_rows(workdir: Path) -> list[dict]:
   return [row for row in numbers(workdir) if "actor/loss" in row]
 
