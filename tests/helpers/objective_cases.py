@@ -167,6 +167,28 @@ def evaluate(objective, tokens, aggregate="token-mean", coefficient=None):
   )
 
 
+def evaluate_all(objective, tokens):
+  """Compute `evaluate` under all AGGREGATIONS, in one pass over the objective.
+
+  Returns:
+    ((losses [4], metrics), gradients [4, B, T] in log_probs and entropy).
+  """
+  aggregates = [aggregation.by_name(name, length=9) for name in AGGREGATIONS]
+
+  def losses(log_probs, entropy):
+    return policy_loss(
+      objective,
+      lambda *term: jnp.stack([aggregate(*term) for aggregate in aggregates]),
+      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      coefficient=COEFFICIENT,
+    )
+
+  values, transpose, metrics = jax.vjp(
+    losses, tokens.log_probs, tokens.entropy, has_aux=True
+  )
+  return (values, metrics), jax.vmap(transpose)(jnp.eye(len(aggregates)))
+
+
 def map_fields(function, tokens) -> ScoredTokens:
   """Apply `function` to every field of `tokens`."""
   return jax.tree.map(function, tokens)

@@ -34,7 +34,6 @@ from entrojax.objectives import (
 )
 from entrojax.system.sharding import by_row, make_mesh
 from tests.helpers.objective_cases import (
-  AGGREGATIONS,
   COEFFICIENT,
   DRAWN,
   EQUALS,
@@ -43,13 +42,13 @@ from tests.helpers.objective_cases import (
   PPO_TYPE,
   ZERO_STRENGTH,
   evaluate,
+  evaluate_all,
   map_fields,
   near,
   same,
 )
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
-every_aggregation = pytest.mark.parametrize("aggregate", AGGREGATIONS)
 
 
 @pytest.mark.parametrize("base", ["reinforce", "ppo_clip, dual"])
@@ -109,40 +108,43 @@ def test_padding_has_no_gradient(name, random_tokens):
     same(gradient * (1 - tokens.mask), jnp.zeros((5, 7)))
 
 
-@every_aggregation
 @every_objective
-def test_empty_rows_and_padded_columns_change_nothing(
-  name, aggregate, random_tokens
-):
+def test_empty_rows_and_padded_columns_change_nothing(name, random_tokens):
   tokens = random_tokens(3, 5, 7)
   larger = map_fields(
     lambda x: jnp.pad(x, ((0, 3), (0, 4)), constant_values=jnp.nan), tokens
   )
   larger = dataclasses.replace(larger, mask=jnp.nan_to_num(larger.mask))
-  (loss, metrics), gradients = evaluate(OBJECTIVES[name], larger, aggregate)
-  gradients = jax.tree.map(lambda g: g[:5, :7], gradients)
-  near(
-    ((loss, metrics), gradients),
-    evaluate(OBJECTIVES[name], tokens, aggregate),
-  )
+  (losses, metrics), gradients = evaluate_all(OBJECTIVES[name], larger)
+  gradients = jax.tree.map(lambda g: g[:, :5, :7], gradients)
+  near(((losses, metrics), gradients), evaluate_all(OBJECTIVES[name], tokens))
 
 
-@every_aggregation
 @every_objective
-def test_rows_permute(name, aggregate, random_tokens):
+def test_rows_permute(name, random_tokens):
   tokens, order = random_tokens(4, 5, 7), jnp.array([3, 0, 4, 1, 2])
-  value, gradients = evaluate(OBJECTIVES[name], tokens, aggregate)
-  gradients = jax.tree.map(lambda g: g[order], gradients)
+  values, gradients = evaluate_all(OBJECTIVES[name], tokens)
+  gradients = jax.tree.map(lambda g: g[:, order], gradients)
   permuted = map_fields(lambda x: x[order], tokens)
-  near(evaluate(OBJECTIVES[name], permuted, aggregate), (value, gradients))
+  near(evaluate_all(OBJECTIVES[name], permuted), (values, gradients))
+
+
+@pytest.fixture(scope="module")
+def on_eight_devices(random_tokens):
+  """Evaluate all objectives on rows over eight devices, in one graph."""
+  compute = jax.jit(
+    lambda tokens: {name: evaluate(o, tokens) for name, o in DRAWN.items()}
+  )
+  rows = by_row(make_mesh((8, 1, 1)))
+  return jax.device_get(compute(jax.device_put(random_tokens(4, 8, 7), rows)))
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_rows_on_eight_devices_give_the_same_numbers(name, random_tokens):
-  tokens = random_tokens(4, 8, 7)
-  compute = jax.jit(lambda tokens: evaluate(DRAWN[name], tokens))
-  rows = jax.device_put(tokens, by_row(make_mesh((8, 1, 1))))
-  near(jax.device_get(compute(rows)), jax.device_get(compute(tokens)))
+def test_rows_on_eight_devices_give_the_same_numbers(
+  name, on_eight_devices, random_tokens
+):
+  expected = evaluate(DRAWN[name], random_tokens(4, 8, 7))
+  near(on_eight_devices[name], jax.device_get(expected))
 
 
 @every_objective
@@ -208,15 +210,12 @@ def test_float64_tokens_give_a_float64_loss(name, random_tokens):
     assert x.dtype == jnp.float64
 
 
-@every_aggregation
 @every_objective
-def test_an_empty_mask_has_loss_and_gradients_of_0(
-  name, aggregate, random_tokens
-):
+def test_an_empty_mask_has_loss_and_gradients_of_0(name, random_tokens):
   tokens = random_tokens(7, 5, 7)
   empty = dataclasses.replace(tokens, mask=jnp.zeros_like(tokens.mask))
-  (loss, _), gradients = evaluate(OBJECTIVES[name], empty, aggregate)
-  same((loss, gradients), jax.tree.map(jnp.zeros_like, (loss, gradients)))
+  (losses, _), gradients = evaluate_all(OBJECTIVES[name], empty)
+  same((losses, gradients), jax.tree.map(jnp.zeros_like, (losses, gradients)))
 
 
 @pytest.mark.parametrize("name", PPO_TYPE)
