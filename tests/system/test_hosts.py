@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs import bcpg
-from entrojax import train as train_module
+from entrojax.assembly.offline import find_rollouts
 from entrojax.system import command_line, hosts
 from tests.helpers.processes import finish, start
 from tests.helpers.system import numbers
@@ -204,4 +204,4 @@ def test_several_processes_do_not_make_the_rollouts_of_an_offline_run(
   config = bcpg.get_config("test")
   monkeypatch.setattr(jax, "process_count", lambda: 2)
   with pytest.raises(ValueError, match=r"offline\.rollouts is not set"):
-    train_module._rollouts(config, tmp_path)
+    find_rollouts(config, tmp_path / "rollouts.jsonl", print)
