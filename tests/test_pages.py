@@ -10,10 +10,14 @@ import functools
 import json
 from pathlib import Path
 import re
+import textwrap
 
+import numpy as np
 import pytest
 
 from configs import default, sft
+from entrojax.objectives import chain, policy_loss, ppo_clip
+from entrojax.objectives.aggregation import token_mean
 from experiments.methods import OFFLINE, config_names
 from tests.helpers.paths import ROOT
 
@@ -241,3 +245,16 @@ def test_the_example_of_the_readme_runs():
   names: dict = {}
   exec(compile(code, "README.md", "exec"), names)
   assert names["gradient"].shape == (2, 3, 7)
+
+
+def test_the_template_of_a_method_is_an_objective(random_tokens):
+  page = textwrap.dedent(text(ROOT / "CONTRIBUTING.md").partition("1. **")[2])
+  (code,) = re.findall(r" *```python\n(.*?) *```", page, re.DOTALL)
+  names: dict = {}
+  exec(compile(textwrap.dedent(code), "CONTRIBUTING.md", "exec"), names)
+  tokens = random_tokens(0, 5, 7)
+  _, metrics = policy_loss(
+    chain(ppo_clip(), names["mine"](min_entropy=0.5)), token_mean, tokens
+  )
+  low = (np.asarray(tokens.entropy) < 0.5) * np.asarray(tokens.mask)
+  assert metrics["mine/touched"].total == np.nansum(low)

@@ -1,4 +1,4 @@
-"""The methods that a config builds before a run."""
+"""What a config builds: methods, and functions that runs share."""
 
 import jax.numpy as jnp
 import pytest
@@ -9,8 +9,10 @@ from entrojax.assembly.methods import (
   make_members,
   needs_reference,
 )
+from entrojax.assembly.run import build
 from entrojax.control import PIState
 from entrojax.objectives import chain
+from tests.helpers.system import tiny_config, write_base
 
 MEMBERS = (
   "entropic",
@@ -40,8 +42,8 @@ def test_a_controller_has_its_target_and_the_settings_of_its_section():
   controller = make_controller(config)
   state = PIState(integral=jnp.float32(0.5))
   # exact in binary
-  found = controller.coefficient(state, jnp.float32(0.625))
-  assert found == 3.0 * 0.125 + 0.25 * 0.5
+  coefficient = controller.coefficient(state, jnp.float32(0.625))
+  assert coefficient == 3.0 * 0.125 + 0.25 * 0.5
 
 
 def test_a_schedule_has_the_settings_of_its_section():
@@ -49,8 +51,19 @@ def test_a_schedule_has_the_settings_of_its_section():
   config.control.name = "stage_schedule"
   config.stage_schedule.num_updates = 4
   controller = make_controller(config)
-  state, found = controller.transform.init(()), []
+  state, weights = controller.transform.init(()), []
   for _ in range(5):
-    found.append(float(controller.coefficient(state, jnp.float32(0.3))))
+    weights.append(float(controller.coefficient(state, jnp.float32(0.3))))
     _, state = controller.transform.update((), state, entropy=jnp.float32(0.3))
-  assert found == [0, 0, 0, 0.5, 1]
+  assert weights == [0, 0, 0, 0.5, 1]
+
+
+def test_runs_that_sample_alike_share_one_compiled_sampler(
+  tmp_path, session_data, one_device
+):
+  base = write_base(tmp_path / "tiny")
+  first, same = (build(tiny_config(base)) for _ in range(2))
+  warmer = build(tiny_config(base, **{"rollout.temperature": 1.5}))
+  sampler = lambda run: run.functions.generate.__wrapped__
+  assert sampler(first) is sampler(same)
+  assert sampler(first) is not sampler(warmer)
