@@ -6,10 +6,11 @@ trainer of this package.
 
     loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
 
-The trainer is built from the same functions, in rooms. A room imports only the
-rooms before it:
+The trainer is built from the same functions. Each name below is a folder or a
+file, and imports only from its own row and the rows above it:
 
-    types, masking, metrics    the types, reductions and sums
+    types, arguments           the types; checks of hyperparameters
+    masking, metrics           masked reductions; sums and counts
     system, answers, control   devices and files; answers; controllers
     entropy, models, tasks     token entropies; decoders; problems, verifiers
     objectives, advantages     losses; rules from rewards to advantages

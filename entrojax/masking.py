@@ -1,4 +1,4 @@
-"""Reductions over masked tokens: the only place where a mask meets a sum.
+"""Sums and means over masked tokens, which all other files reduce through.
 
 Shapes: values and mask f32[...], mask 1 = counted. A masked-out value may be
 anything, NaN and infinities included; it never reaches a result or a gradient.

@@ -1,9 +1,9 @@
-"""The types that more than one room uses. Read this file first.
+"""The types that the folders of this package share. Read this file first.
 
 A rollout step passes them along in this order:
 
     Prompts -> Rollout -> Responses -> Batch -> ScoredTokens -> TokenLoss
-            sampler    verifier,    rules    model           objective
+            sampler    verifier     rules    model           objective
 
 Shape letters: Q prompts, G responses per prompt (the group), B = Q * G rows,
 P tokens of the prompt's bucket, T tokens of the response's bucket, L = P + T,

@@ -5,8 +5,9 @@
     rloo:     A = R - mean of the others
 
 Rewards and advantages are f32[Q, G], and the mean and std are over a group. A
-group whose rewards are all equal carries no signal and gets exactly 0: rounding
-would otherwise leave a residue, which the division by a tiny std would blow up.
+group whose rewards are all equal carries no signal and gets exactly 0.
+Otherwise rounding would leave a small residue, and dividing it by a tiny std
+would make it large.
 """
 
 import dataclasses
@@ -62,7 +63,7 @@ def with_advantages(responses: Responses, advantages: Array) -> Responses:
   """
   if responses.advantages is not None:
     raise ValueError(
-      "two rules make advantages of rewards: choose one baseline (grpo, "
+      "two rules compute advantages from rewards: choose one baseline (grpo, "
       "dr_grpo, rloo, psr, nsr, w_reinforce)"
     )
   return dataclasses.replace(responses, advantages=advantages)

@@ -1,11 +1,15 @@
 """PSR, NSR and W-REINFORCE: weigh right and wrong responses, no baseline.
 
-    A = positive_weight where the response is right, -1 where it is wrong
+                   right responses        wrong responses
+    psr            A = 1                  left out of the loss
+    nsr            left out of the loss   A = -1
+    w_reinforce    A = positive_weight    A = -1
 
 "The Surprising Effectiveness of Negative Reinforcement", arXiv 2506.01347, and
 its released code. The raw verdict decides which response is right, so rules
-that shape rewards have no effect here. Nothing is subtracted and nothing is
-normalised: with responses of one sign only, that would remove the signal.
+that shape rewards have no effect here. No mean is subtracted and nothing is
+divided by a deviation: where all responses have the same advantage, as in PSR
+and NSR, that would remove the signal. Advantages are f32[Q, G].
 """
 
 from collections.abc import Callable
@@ -32,7 +36,7 @@ def w_reinforce(*, positive_weight: float = 0.1) -> AdvantageRule:
 
 
 def psr(*, denominator: str = "kept") -> AdvantageRule:
-  """Build positive sample reinforcement: A = 1, right responses alone.
+  """Build positive sample reinforcement: A = 1, right responses only.
 
   Args:
     denominator: which tokens the loss's denominator counts. "kept": tokens of
@@ -43,7 +47,7 @@ def psr(*, denominator: str = "kept") -> AdvantageRule:
 
 
 def nsr(*, denominator: str = "kept") -> AdvantageRule:
-  """Build negative sample reinforcement: A = -1, wrong responses alone.
+  """Build negative sample reinforcement: A = -1, wrong responses only.
 
   Args:
     denominator: which tokens the loss's denominator counts. "kept": tokens of

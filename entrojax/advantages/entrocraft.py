@@ -2,10 +2,13 @@
 
     g = 1[H > high] - 1[H < low];   keep responses with g A >= 0
 
-If the entropy is too high, only positive advantages learn, which lowers it. If
-it is too low, only negative ones learn. Within the band the advantages are the
-baseline's, bit for bit. arXiv 2604.26326. H is the token-mean entropy of the
-rollout batch, f32[], in nats. Denominators count the kept responses.
+If the entropy is too high, only responses of positive advantage are learned
+from, which lowers it. If it is too low, only those of negative advantage are.
+Within the band nothing changes. The band may move linearly at the start of the
+run. arXiv 2604.26326.
+
+H is the token-mean entropy of the rollout batch, f32[], in nats, and A is
+f32[Q, G]. Denominators count the kept responses.
 """
 
 import dataclasses
@@ -34,7 +37,7 @@ def entrocraft(
       to the second; 0 = the second bounds from the start.
     signal: what the kept responses learn from outside the band. "advantage" is
       their advantage, as in the paper. "reward" is 1 if right and -1 if wrong,
-      for the raw reward of the released code.
+      which stands for the raw reward that the released code uses.
   """
   for name, bounds in (("low", low), ("high", high)):
     if len(bounds) != 2 or min(bounds) < 0:

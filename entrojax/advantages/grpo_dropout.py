@@ -5,7 +5,8 @@
 The sum of h over a group is the first-order change of its entropy. The rule
 drops the responses of most negative h until the sum over the others is at least
 0. Dropped responses with A <= 0 are then taken back, so that only likely right
-ones stay dropped. The advantages that remain are centred with weights exp(-s).
+ones stay dropped. The advantages of the kept responses are then centred: their
+mean with weights exp(-s) is subtracted.
 arXiv 2610.11854. All arrays are f32[Q, G], and s is in nats.
 """
 

@@ -6,9 +6,12 @@ Soft overlong punishment, added to the reward (arXiv 2503.14476, eq. 13):
           = ((max - cache) - |y|) / cache            in between
           = -1                                       |y| > max
 
-Overlong filtering (ibid., sec. 3.4): a response without an end leaves the
-loss, and the denominator too. The two rules do not go together: the filter
-would take away the responses that the penalty is for.
+Here |y| is the length of the response in tokens, `max` is max_length and
+`cache` is cache_length.
+
+Overlong filtering (ibid., sec. 3.4): a response that was cut off at the length
+limit counts neither in the loss nor in its denominator. Do not use the two
+rules together: the filter would remove the responses that the penalty is for.
 """
 
 import jax.numpy as jnp
@@ -28,8 +31,8 @@ def overlong_penalty(
       responses of this length do too if there is a cache.
     cache_length: number of tokens before max_length over which the penalty
       grows, in [0, max_length]; 0 = no soft zone.
-    factor: reward of the full penalty, >= 0. DAPO uses 1 beside rewards of 1
-      and -1; beside rewards of 1 and 0 that corresponds to 0.5.
+    factor: reward of the full penalty, >= 0. DAPO uses 1 with rewards of 1
+      and -1, which corresponds to 0.5 with rewards of 1 and 0.
   """
   require_at_least("overlong_penalty.max_length", max_length, 1)
   if not 0 <= cache_length <= max_length:

@@ -3,8 +3,8 @@
     rewards, lengths, ... -> rule -> rule -> ... -> advantages, keep: f32[Q, G]
 
 Exactly one rule is a baseline: it turns rewards into advantages. Rules before
-it shape rewards. Rules after it change advantages or leave responses out. The
-other functions here are the parts that rules are made of.
+it shape rewards. Rules after it change advantages or leave responses out.
+Rules are written with the other functions of this file.
 """
 
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ def apply_rules(
     responses: rewards f32[Q, G], and the other fields that the rules read.
 
   Returns:
-    The responses with advantages, keep and two metrics for each rule but the
-    baseline. Both compare with the same rules without it.
+    The responses with advantages, keep and two metrics for each rule except the
+    baseline. Both compare the result with the result of all other rules.
     `<name>/gradient_touched` is the share of tokens (of responses, if lengths
     are unknown) whose weight in the loss the rule changed.
     `<name>/gradient_change` is the relative change of those weights, A keep /
@@ -45,7 +45,7 @@ def apply_rules(
   done, baseline = _apply(rules, responses)
   if baseline is None:
     raise ValueError(
-      f"no rule of {list(rules)} makes advantages of rewards: add a baseline, "
+      f"no rule of {list(rules)} computes advantages: add a baseline, "
       "such as 'grpo'"
     )
   changes: dict[str, Mean] = {}
@@ -59,7 +59,7 @@ def apply_rules(
 
 
 def _check_shapes(responses: Responses) -> None:
-  """Raise ValueError naming the first field that is not of rewards' shape."""
+  """Raise ValueError for the first field whose shape differs from rewards."""
   chex.assert_rank(responses.rewards, 2)
   for field in dataclasses.fields(responses):
     value = getattr(responses, field.name)
@@ -177,6 +177,6 @@ def require_field(responses: Responses, field: str, reader: str) -> Array:
     if field == "advantages":
       hint = ": put it after a baseline, such as 'grpo'"
     raise ValueError(
-      f"{reader} needs {field} of responses: there are none{hint}"
+      f"{reader} needs {field}, which the responses do not have{hint}"
     )
   return value

@@ -3,8 +3,8 @@
     A <- f(s) A,     s = clip(SE / log G, 0, 1)
 
 SE, f32[Q], is the semantic entropy of a group's answers in nats. There is one
-factor f(s) per prompt, and the sign of A stays. arXiv 2505.12346. SE and f are
-in entropy/semantic.py.
+factor f(s) in [0, 1] per prompt, and the sign of A stays. arXiv 2505.12346.
+entropy/semantic.py computes SE and f.
 """
 
 import dataclasses
@@ -28,7 +28,8 @@ def seed_grpo(
 ) -> AdvantageRule:
   """Build SEED-GRPO's factor; put it after the baseline, dr_grpo in the paper.
 
-  Before a division by the group's deviation, the factor would cancel.
+  If the group's standard deviation divided the advantages afterwards, the
+  factor would cancel.
 
   Args:
     estimator: how SE is estimated: "rao", "count", "mc" or "mc_unnormalised";

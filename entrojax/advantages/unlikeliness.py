@@ -1,11 +1,13 @@
-"""The unlikeliness reward: of the right responses, likely ones earn less.
+"""The unlikeliness reward: likely right responses earn less than unlikely ones.
 
-    R <- R (1 - beta a / G),     a = 0 (least likely) ... G - 1 in the group
+    R <- R (1 - beta a / G)    for right responses
 
-"Rewarding the Unlikely", arXiv 2506.02355, and its released code, whose rank
-counts from 1 at the most likely response. Rewards are f32[Q, G]. A group of
-right answers alone is left unchanged: the factor would give it advantages out
-of nothing.
+a is the number of less likely responses in the group of G: 0 for the least
+likely response, G - 1 for the most likely one. "Rewarding the Unlikely", arXiv
+2506.02355, and its released code, which ranks from 1 = most likely, so that
+a = G - rank. Rewards are f32[Q, G]. A group in which all responses are right is
+left unchanged: the factor would give it advantages that depend on likelihood
+alone.
 """
 
 import chex

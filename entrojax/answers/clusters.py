@@ -1,8 +1,9 @@
-"""Sort the answers of a group into clusters with one meaning, on the host.
+"""Cluster the answers of a group by meaning, on the host.
 
-An equivalence is any function (answer, answer) -> bool. Examples are `exact`
-and `normalised` in spelling.py, the equality of a verifier, entailment in both
-directions (`entailment_equivalence`), and the similarity of embeddings
+`cluster` gives each of G answers the number of its cluster. It compares answers
+by an equivalence, which is any function (answer, answer) -> bool. Examples are
+`exact` and `normalised` in spelling.py, the equality of a verifier, entailment
+in both directions (`entailment_equivalence`), and the similarity of embeddings
 (embeddings.py).
 """
 
@@ -84,7 +85,7 @@ def cluster(
   guarded = equivalent
   if not isinstance(equivalent, Guarded):
     guarded = Guarded(equivalent)
-  cluster_of: dict[str | None, int] = {}  # of every answer so far
+  cluster_of: dict[str | None, int] = {}  # for every answer so far
   representatives: dict[str, int] = {}
   ids: list[int] = []
   num_clusters = 0

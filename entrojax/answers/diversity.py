@@ -1,4 +1,4 @@
-"""Measure how different texts are, and choose texts that represent all.
+"""Measure how different texts are, and choose texts that represent them all.
 
     distinct-n = different n-grams of words / all n-grams of words
 
@@ -15,7 +15,7 @@ import re
 
 import numpy as np
 
-_WORD = re.compile(r"\w+|[^\w\s]")  # other signs are words of their own
+_WORD = re.compile(r"\w+|[^\w\s]")  # every other sign is a word
 _NUM_FEATURES = 1024
 _CHARACTERS = (3, 4, 5)  # lengths of the n-grams that are embedded
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: 2^64 / the golden ratio
@@ -37,8 +37,8 @@ def ngram_embedding(texts: Sequence[str]) -> np.ndarray:
 
     x_j = log(1 + count of j) log(N / texts that have j),   then |x| = 1
 
-  The n-grams are of the lower-case text, with n = 3, 4, 5. The embedding needs
-  no model. It distinguishes wordings, not meanings.
+  The n-grams are taken from the UTF-8 bytes of the lower-case text, with n = 3,
+  4, 5. The embedding needs no model. It distinguishes wordings, not meanings.
 
   Args:
     texts: N texts.

@@ -1,7 +1,8 @@
 """Equivalence of free text by the similarity of sentence embeddings.
 
-This is a cheap replacement for an entailment function (clusters.py), which
-papers on semantic entropy use. Embeddings distinguish topics, not facts:
+Two texts are equivalent if the cosine of their embeddings f[D] reaches a
+threshold. This is a cheap replacement for an entailment function (clusters.py),
+which papers on semantic entropy use. Embeddings distinguish topics, not facts:
 answers that differ only in a name, a number or a negation are close together.
 For example, "The capital of France is Paris" and "The capital of France is
 Rome" have a cosine of 0.8. Use embeddings for answers that are sentences with

@@ -208,7 +208,7 @@ class Pool:
 def _serve(file: str, name: str) -> None:
   """Answer calls until the calling process closes the pipe or ends."""
   answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
-  sys.stdout = sys.stderr  # so that what the function prints is no answer
+  sys.stdout = sys.stderr  # keeps the function's own output apart
   spec = importlib.util.spec_from_file_location("_of_a_pool", file)
   assert spec is not None and spec.loader is not None
   module = importlib.util.module_from_spec(spec)

@@ -10,8 +10,8 @@ are turned off.
 Deviation: answers are read only as LaTeX, after they were extracted from the
 response. The package can also read plain expressions, but then it finds a
 number in any text, so that "7 or 8" equals 8, and it calls Python's eval.
-Dollar signs and similar delimiters are removed, because of two formulas in one
-box, such as \(7\) \(8\), the package would take the last.
+Dollar signs and similar delimiters are removed. Otherwise, if one box holds two
+formulas, such as \(7\) \(8\), the package would read only the last one.
 """
 
 import functools

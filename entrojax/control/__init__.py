@@ -8,9 +8,11 @@ A controller (types.Controller) has three parts:
     coefficient   (state, entropy) -> f32[], what the objective receives
     metrics       (state, entropy) -> numbers to log, f32[] each
 
-`entropy` is the mean over the sampled tokens of the mini-batch at hand, f32[],
-in nats per token. Within a step, the loss uses the coefficient before the
-transform takes the entropy in. The state is part of the checkpoint.
+`entropy` is the mean over the sampled tokens of the current mini-batch, f32[],
+in nats per token. (If batch statistics are taken per micro-batch, the loss of
+each micro-batch uses a coefficient computed from its own mean.) Within a step,
+the loss first uses the coefficient, and then the transform advances the state.
+The state is part of the checkpoint.
 
 Each factory below raises ValueError if a setting lies outside the range that
 its `Args:` give. The config key control.name names the controller,
@@ -20,7 +22,8 @@ its other settings.
 To add a controller, write `control/my_controller.py` with a factory
 `my_controller(*, target, ...) -> Controller`, import it below, and add a row to
 CONTROLLERS in tests/control/test_control.py. no_control.py is the shortest
-example. If the state is moved by a step per update, start from fixed_step.py.
+example. If your coefficient moves by a fixed step per update, start from
+fixed_step.py.
 """
 
 from entrojax.control.fixed_step import (

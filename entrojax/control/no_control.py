@@ -1,4 +1,4 @@
-"""The controller of a run without one: its coefficient is always 0."""
+"""The default controller, which controls nothing: its coefficient is 0."""
 
 from typing import Any
 

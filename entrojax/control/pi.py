@@ -2,8 +2,9 @@
 
     e = H - target;  coefficient = clip(kp e + ki I, -limit, limit);  I <- I + e
 
-The coefficient of a step uses I before the step's own error is added, as in
-the released code.
+H is the mean entropy of the mini-batch, f32[], in nats per token, and I is the
+sum of past errors. The coefficient of a step uses I before the step's own error
+is added, as in the released code. It drives objectives.entropic.
 """
 
 from collections.abc import Mapping

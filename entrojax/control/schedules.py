@@ -1,8 +1,12 @@
 """Schedules: controllers that count updates and do not read the entropy.
 
+    stage_schedule:   clip(2 t / num_updates - 1, 0, 1)
+    epoch_schedule:   (e - 1) / (E - 1)    in epoch e of E
+
 arXiv 2511.05993: the weight of positive advantages grows from 0 to 1. Both
-schedules drive objectives.positive_reweighting. t is the number of updates
-done. The trainer does not count an update whose loss has no token.
+schedules drive objectives.positive_reweighting. t is the number of optimizer
+updates done, i32[], and gives the epoch e. The trainer does not count an update
+whose loss has no token.
 """
 
 from collections.abc import Callable

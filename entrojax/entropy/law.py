@@ -8,7 +8,7 @@ plain numpy in float64.
 
 Intervals are 95 % intervals by Student's t. They assume that residuals are
 independent and of equal variance. The residuals of successive steps of one run
-hardly are, so the intervals are rather too narrow.
+are usually correlated, so the intervals are somewhat too narrow.
 """
 
 from typing import NamedTuple
@@ -88,11 +88,10 @@ def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
   The means are weighted and the sums S are weighted and centred. `forecast`
   tests a prediction: it fits the first part of a run and predicts the rest.
 
-  Deviation: the two notes that this follows disagree on too few points: one
-  refuses them, the other returns NaN. Here fewer than three distinct entropies
-  give a law of NaNs, so that a young run can be fitted live. Malformed input is
-  refused. A negative `a`, where the reward rose with the entropy, is reported
-  without a ceiling.
+  Deviation: fewer than three distinct entropies give a law of NaNs instead of
+  an error, so that a run can be fitted live from its first steps. Malformed
+  input is refused. A negative `a`, where the reward rose with the entropy, is
+  reported without a ceiling.
 
   Args:
     entropy: [K], nats, token-mean policy entropy.

@@ -7,16 +7,17 @@ p = softmax(z), sampled token y and entropy H,
     H = logsumexp(z) - sum_v p_v z_v         dH / dz_v = -p_v (log p_v + H)
 
 `log_prob_and_entropy` starts from logits. `token_stats` starts from hidden
-states and never has the logits of all tokens in memory. It loops over chunks of
-the vocabulary, and its backward pass computes each chunk again, so that memory
-holds [N, C] and never [N, V]. For each token it keeps three numbers of chunk c:
-the largest logit m_c, e_c = sum exp(z - m_c) and w_c = sum exp(z - m_c) (z -
-m_c). With m = max m_c and s_c = exp(m_c - m),
+states. If the logits are few, as with a small vocabulary, it computes them all.
+Otherwise it loops over chunks of the vocabulary, and its backward pass computes
+each chunk again, so that memory holds [N, C] and never [N, V]. For each token
+and each chunk c it keeps the logit z_y, if c holds y, and three numbers: the
+largest logit m_c, e_c = sum exp(z - m_c) and w_c = sum exp(z - m_c) (z - m_c).
+With m = max m_c and s_c = exp(m_c - m),
 
     logsumexp(z) - m = log sum_c s_c e_c
     sum_v p_v z_v - m = sum_c s_c (w_c + (m_c - m) e_c) / sum_c s_c e_c
 
-There is no TPU kernel of our own for this. With V = 151,936 in bfloat16, XLA
+This package has no TPU kernel for this. With V = 151,936 in bfloat16, XLA
 compiles the forward and backward passes as follows:
 
 - v5e, 8,192 tokens of width 896: the logits of a chunk never leave VMEM. Of an
@@ -25,10 +26,10 @@ compiles the forward and backward passes as follows:
 - v5p, 20,480 tokens of width 3,584: logits pass through HBM. Of an estimated
   472 M cycles, 340 M are products and 23 M (5 %) are those sums.
 
-A kernel could save those sums, and no memory. If the sums are taken around the
-largest logit of the preceding chunks, XLA computes them together with the
-product, which took 12 % off on the v5e. That is 3 % of an update, and was not
-worth a second code path.
+A kernel could save the time of those sums, but no memory. If the sums are taken
+around the largest logit of the preceding chunks, XLA computes them together
+with the product, which took 12 % off on the v5e. That is 3 % of an update, and
+was not worth a second code path.
 
 Shape letters: N tokens, D width, V vocabulary, C a chunk of it, S its shards.
 """
@@ -67,7 +68,7 @@ def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     (log_probs f32[...], entropy f32[...]), nats.
   """
   logits = logits.astype(_wide(logits.dtype))
-  # Centred logits, so that entropy is no difference of two large numbers.
+  # Centred logits, so that entropy is not a difference of two large numbers.
   logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
   # An impossible token has probability 0, and 0 times -inf would be NaN.
   logits = jnp.maximum(logits, _LEAST)
@@ -140,7 +141,7 @@ def token_stats(
 
 
 class _Settings(NamedTuple):
-  """What is fixed when the graph is traced."""
+  """Static settings, fixed when the graph is traced."""
 
   temperature: float
   chunk_elements: int
@@ -148,7 +149,7 @@ class _Settings(NamedTuple):
 
 
 class _Inputs(NamedTuple):
-  """What the loop over chunks reads; on a mesh, the part of one device."""
+  """Inputs of the loop over chunks; on a mesh, the part of one device."""
 
   hidden: Array  # f[N, D]
   table: Array  # f[V, D]
@@ -157,7 +158,7 @@ class _Inputs(NamedTuple):
 
 
 class _Softmax(NamedTuple):
-  """What the backward pass needs to compute probabilities and gradients."""
+  """Statistics from which the backward pass computes probabilities."""
 
   top: Array  # f32[N], the largest logit
   log_normaliser: Array  # f32[N], logsumexp(z) - top
@@ -216,7 +217,7 @@ _stats.defvjp(_forward, _backward)
 
 
 def _specs(mesh: Mesh | None, table: Array) -> tuple[Any, PartitionSpec]:
-  """Return how the `_Inputs` are split, and how arrays [S, N] are."""
+  """Return the shardings of the `_Inputs` and of arrays [S, N]."""
   if mesh is None:
     specs: list[Any] = [PartitionSpec()] * 4
     return _Inputs(*specs), PartitionSpec()
@@ -274,8 +275,8 @@ def _chunk_gradients(
   """Compute the gradients of hidden states and of the table.
 
   Returns:
-    f[1, N, D], what this shard of the table contributes to the gradient of the
-    hidden states.
+    f[1, N, D], the contribution of this shard of the table to the gradient of
+    the hidden states.
     f[V, D], the gradient of the table.
   """
   hidden, table, _, _ = inputs
@@ -329,7 +330,7 @@ def _chunk(settings: _Settings, inputs: _Inputs, size: int, i: Array):
     logits f32[N, C].
     rows f[C, D], of the table.
     hit bool[N, C], True = the target of the token.
-    new bool[1, C], True = a row that the chunk before did not hold.
+    new bool[1, C], True = a row that the preceding chunk does not hold.
   """
   hidden, table, ids, targets = inputs
   start = _start(table, size, i)

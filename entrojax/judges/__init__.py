@@ -1,6 +1,8 @@
 """Judges of steps: decide which steps of a wrong response are right.
 
-A config names them in `judges`. README.md in this folder describes each.
+A judge is a function from responses, cut into steps, to one bool per step
+(types.StepJudge). The config key `judges` names one or more. README.md in this
+folder describes each.
 """
 
 from entrojax.judges.chat_model import chat_model

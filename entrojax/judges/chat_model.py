@@ -3,8 +3,8 @@
 Each response is one request: its steps are sent as a JSON list, and the reply
 must be a JSON list with one verdict per step. Verdicts are kept in a file, so
 that an interrupted or repeated run does not send a request twice. The key is
-read from an environment variable. It is written to no file, log or error
-message, and no redirection is followed with it.
+read from an environment variable. It is never written to a file, log or error
+message, and redirections are refused, because they would send it elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +63,7 @@ def chat_model(
   concurrency: int = 8,
   sleep: Callable[[float], None] = time.sleep,
 ) -> StepJudge:
-  """Build the judge.
+  """Build the judge that asks a chat model.
 
   If a reply is not a list with one verdict per step, all steps of its response
   count as wrong and a warning gives the number of such replies. They are not

@@ -20,7 +20,7 @@ def consensus(verdicts: Sequence[Sequence[bool]]) -> list[bool]:
     ValueError: there is no judge, or their numbers of steps differ.
   """
   if not verdicts:
-    raise ValueError("consensus of no judge")
+    raise ValueError("there is no judge: consensus needs at least one")
   counts = {len(steps) for steps in verdicts}
   if len(counts) > 1:
     raise ValueError(f"judges disagree on the number of steps: {counts}")

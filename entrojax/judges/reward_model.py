@@ -39,7 +39,7 @@ def reward_model(
   batch_size: int = 8,
   dtype: str = "float32",
 ) -> StepJudge:
-  """Build the judge.
+  """Build the judge that scores steps with a local model.
 
   Steps beyond max_length count as wrong, and so do all steps of a text with a
   character that the tokenizer has no token for. A warning gives the number of

@@ -5,12 +5,15 @@ An objective is a function
     (tokens, token_loss, coefficient, key) -> token_loss
 
 It reads the tokens of a mini-batch (types.ScoredTokens) and adds a loss f32[B,
-T] to token_loss, or changes the losses that are there. Each factory below
-builds an objective from its hyperparameters. It raises ValueError if one of
-them lies outside the range that its `Args:` give. There are four kinds:
+T] to token_loss, or changes the losses that are there. `coefficient` f32[] is
+the number that a controller sets (control/), and `key` is for random draws.
+
+Each factory below builds an objective from its hyperparameters. It raises
+ValueError if one of them lies outside the range that its `Args:` give. There
+are four kinds:
 
     surrogate   begins a chain: the policy gradient        ppo_clip, gspo, ...
-    transform   weighs the losses of the members before    steer, erc, ...
+    transform   reweights the losses of earlier members    steer, erc, ...
     term        adds a loss that later transforms weigh    entropic
     penalty     adds a loss that no transform weighs       reference_kl, ...
 
@@ -20,8 +23,8 @@ Every file uses the same symbols, f32[B, T] for B responses of T tokens:
                          current policy and under the sampling policy
     r                    pi / pi_old
     A                    the advantage
-    H, H_old             the entropy in nats, of the same two policies; exact,
-                         over the whole vocabulary
+    H, H_old             the exact entropy in nats, over the whole vocabulary,
+                         of the same two policies
     L                    the loss, to be minimised
 
 To add a method, write `objectives/my_bonus.py`, import it below, and add a row

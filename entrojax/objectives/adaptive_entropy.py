@@ -1,4 +1,4 @@
-"""The entropy bonus whose strength a controller sets.
+"""An entropy bonus whose strength a controller sets.
 
     L = -coefficient * aggregate(H)
 

@@ -3,14 +3,16 @@
     J = 1/G sum_i 1/L_i (A_i sum_t log pi - tau/2 Delta_i^2),     L = -J
     Delta_i = sum_t (log pi - log pi_old),    A_i = R_i - mean R
 
-for the G responses of a group, the i-th of L_i tokens. arXiv 2505.14403, after
-Kimi k1.5 (arXiv 2501.12599, eq. 3). The advantages come from the rule dr_grpo.
+The group has G responses, and response i has L_i tokens. arXiv 2505.14403,
+after Kimi k1.5 (arXiv 2501.12599, eq. 3). The advantages come from the rule
+dr_grpo.
 
 There is no importance ratio and no clipping. All samples come from one policy,
 pi_old, however much the trained policy has changed since, and the square keeps
-the two together. The gradient of J is the gradient of (A_i - tau Delta_i)
-times log pi. Delta is a sum over the response, so a tau that suits short
-responses is too large for long ones: watch the metric bcpg/log_ratio_mean.
+the two together. The gradient of J is a plain policy gradient in which
+A_i - tau Delta_i takes the place of the advantage. Delta is a sum over the
+response, so a tau that suits short responses is too large for long ones: watch
+the metric bcpg/log_ratio_mean.
 """
 
 import jax.numpy as jnp
@@ -29,8 +31,8 @@ def bcpg(*, tau: float = 1e-3) -> Objective:
   names one is refused.
 
   Args:
-    tau: strength of the constraint, reward per nat by which the log-prob of a
-      response has moved, >= 0.
+    tau: strength of the constraint, >= 0, in units of reward per nat by which
+      the log-prob of a response has moved.
 
   Returns:
     A surrogate, an Objective that adds the term -A log pi and, as a penalty,

@@ -5,12 +5,12 @@ transforms:
 
     objective = chain(ppo_clip(clip_high=0.28), reference_kl(kl_coef=1e-3))
 
-The other functions here are the parts that members of a chain are made of. A
+Members of a chain are written with the other functions of this file. A
 TokenLoss holds terms and penalties; each has a loss f32[B, T] and a weight
 f32[B, T], 1 = counted by the denominator. A surrogate adds the first term with
 `add_term`. Later members change the terms before them with `map_terms` or
-`scale_loss`. `add_penalty` adds a loss (KL, entropy) that no member weighs,
-wherever it stands. loss.py reduces the result to one number.
+`scale_loss`. `add_penalty` adds a loss (KL, entropy) that no member reweights,
+wherever it stands in the chain. loss.py reduces the result to one number.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def chain(*objectives: Objective) -> Objective:
 def add_term(
   token_loss: TokenLoss, loss: Array, weight: Array, metrics: Metrics
 ) -> TokenLoss:
-  """Add a term, which later members may weigh, and its metrics.
+  """Add a term, which later members may reweight, and its metrics.
 
   Args:
     token_loss: the losses of the members before.
@@ -55,8 +55,8 @@ def add_term(
     metrics: sums and counts, by name.
 
   Raises:
-    ValueError: an earlier member reports one of the metrics. A second
-      surrogate would do so: a chain has one.
+    ValueError: an earlier member reports one of the metrics. This happens if
+      the chain has a second surrogate; only one is allowed.
   """
   return token_loss._replace(
     terms=(*token_loss.terms, Term(loss=loss, weight=weight)),
@@ -67,7 +67,7 @@ def add_term(
 def add_penalty(
   token_loss: TokenLoss, loss: Array, weight: Array, metrics: Metrics
 ) -> TokenLoss:
-  """Add a penalty, which no member weighs, and its metrics.
+  """Add a penalty, which no member reweights, and its metrics.
 
   The arguments and the error are the same as in `add_term`.
   """
@@ -129,7 +129,7 @@ def require_coefficient(coefficient: Array | None, member: str) -> Array:
   """Return the controller's coefficient, f32[], or raise if there is none.
 
   Args:
-    coefficient: f32[]; None: the run has no controller.
+    coefficient: f32[]; None: no controller set one.
     member: name of the member that needs it, for the message.
 
   Raises:

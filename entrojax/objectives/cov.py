@@ -1,13 +1,15 @@
 """Clip-Cov and KL-Cov: hold back the few tokens that drain the entropy.
 
     cov = (log pi - mean log pi) (A - mean A)        over the whole mini-batch
-    Clip-Cov:  L = max(-A r, -A clip(r)) (1 - S),    S drawn where cov in bounds
-    KL-Cov:    L = -A r + kl_coef |log r| S,         S = 1 on the highest cov
+    Clip-Cov:  L = max(-A r, -A clip(r)) (1 - S)
+    KL-Cov:    L = -A r + kl_coef |log r| S
+
+S, f32[B, T], is a constant and 1 on the selected tokens. Clip-Cov selects at
+random among the tokens with cov in (cov_low, cov_high), and KL-Cov selects the
+tokens of highest cov. Denominators count every response token.
 
 "The Entropy Mechanism", arXiv 2505.22617 (KL-Cov: eq. 14), and its released
-code. Each of the two is a surrogate: it begins a chain in the place of
-ppo_clip. S, f32[B, T], is a constant, and denominators count every response
-token.
+code. Both are surrogates: they begin a chain in place of ppo_clip.
 """
 
 from collections.abc import Callable
@@ -39,7 +41,7 @@ def clip_cov(
   clip_low: float = 1.0,
   clip_high: float = 1.0,
 ) -> Objective:
-  """Build Clip-Cov: drop a random few of the tokens of high covariance.
+  """Build Clip-Cov: drop a few random tokens of high covariance.
 
   Deviation: the value of a dropped token is 0, as in the released code. The
   paper's listing keeps the value and drops only the gradient.
@@ -92,7 +94,7 @@ def clip_cov(
   return objective
 
 
-# of x = log pi_old - log pi
+# Each is a function of x = log pi_old - log pi.
 _KL_FORMS: dict[str, Callable[[Array], Array]] = {
   "abs": absolute,
   "k2": k2,

@@ -30,10 +30,11 @@ def entropic(
     min_probability: the term acts on tokens above this probability, in [0, 1).
       The released code uses 0.95. With 0 it acts on all tokens: these are the
       paper's weights 1 +- a, where a is the coefficient.
-    norm: which tokens the term's denominator counts. "selected": those it acts
-      on, as released. With N tokens its weight on a token is then a N /
-      N_selected and can turn the sign of a positive sample. "all": every
-      response token, so that weights stay in [0, 2] while |a| <= 1.
+    norm: which tokens the term's denominator counts. "selected": the tokens it
+      acts on, as released. With token-mean over N tokens, the weights of these
+      tokens are then 1 +- a N / N_selected, and can turn the sign of a positive
+      sample. "all": every response token, so that the weights are 1 +- a and
+      stay in [0, 2] while |a| <= 1.
 
   Returns:
     A term, an Objective that adds -coefficient r |A| on the selected tokens.

@@ -2,9 +2,9 @@
 
     A' = A + min(alpha H, |A| / kappa);   L <- (A' / A) L
 
-arXiv 2506.14758. Every policy loss here is A times a function of the sign of A
-and of the ratio, and kappa > 1 keeps the sign. Scaling the loss by A' / A is
-therefore the same as replacing A by A'. A' is a constant.
+arXiv 2506.14758. The loss of every surrogate is A times a function of the sign
+of A and of the log-probs, and kappa > 1 keeps the sign. Scaling the loss by
+A' / A is therefore the same as replacing A by A'. A' is a constant.
 """
 
 import jax.numpy as jnp
@@ -36,10 +36,10 @@ def advantage_ratio(
 
 
 def entropy_advantage(*, alpha: float = 0.4, kappa: float = 2.0) -> Objective:
-  """Build the scaling by A' / A; put it right after a surrogate but kl_cov.
+  """Build the scaling by A' / A; put it right after a surrogate, not kl_cov.
 
-  The penalty of KL-Cov does not contain A, and both covariance methods select
-  tokens by A.
+  The penalty of KL-Cov does not contain A. Besides, clip_cov and kl_cov select
+  their tokens by A, not by A'.
 
   Args:
     alpha: advantage per nat, >= 0. The paper uses 0.4 with GRPO and 0.1 with

@@ -2,8 +2,12 @@
 
     loss = sum over terms and penalties of aggregate(loss, weight)
 
-`policy_loss` treats the mini-batch as a whole. `loss_by_parts` treats each
-part of it by itself, as released torch code does.
+`policy_loss` takes batch statistics and denominators over the whole mini-batch.
+`loss_by_parts` splits its rows into N equal parts (the micro-batches of an
+update), takes statistics and denominators within each part, as released torch
+code does, and averages the N losses.
+
+Shapes: log-probs, advantages and masks are f32[B, T]; the loss is f32[].
 """
 
 import dataclasses
@@ -36,18 +40,19 @@ def policy_loss(
   It is differentiable in tokens.log_probs and tokens.entropy only.
 
   Args:
-    objective: what to minimise.
+    objective: computes the losses of tokens, such as `chain(...)`.
     aggregate: reduces the losses of tokens to one number.
     tokens: the whole mini-batch, because batch statistics are taken over it.
-    coefficient: the controller's signal, f32[]; None: there is no controller.
+    coefficient: the controller's coefficient, f32[]; None: there is no
+      controller.
     key: consumed by objectives that draw; a constant key if omitted.
 
   Returns:
     (loss f32[], metrics as sums and counts).
 
   Raises:
-    ValueError: a field has another shape than the mask, the objective has no
-      term or two surrogates, or a member lacks its coefficient or the
+    ValueError: a field has another shape than the mask, the objective adds no
+      loss or has two surrogates, or a member lacks its coefficient or the
       reference's log-probs.
   """
   check_tokens(tokens)
@@ -60,7 +65,9 @@ def policy_loss(
   )
   terms = (*token_loss.terms, *token_loss.penalties)
   if not terms:
-    raise ValueError("the objective has no term: begin the chain with one")
+    raise ValueError(
+      "the objective has no term: begin the chain with a surrogate"
+    )
   losses = [aggregate(term.loss, term.weight) for term in terms]
   return sum(losses[1:], start=losses[0]), token_loss.metrics
 
@@ -76,14 +83,14 @@ def loss_by_parts(
   """Compute the mean of `policy_loss` over N equal parts of a mini-batch.
 
   With N = 1 the part is the mini-batch itself. With more, each part has its
-  own batch statistics, selections and denominators, and counts by its share of
-  the rows: that is the scope of statistics in released torch code.
+  own batch statistics, selections and denominators, and all parts weigh the
+  same. Released torch code computes statistics in this way.
 
   Args:
-    objective: what to minimise.
+    objective: computes the losses of tokens, such as `chain(...)`.
     aggregate: reduces the losses of tokens to one number.
     tokens: B rows; each part is a run of B / N neighbouring rows.
-    coefficient: f32[N], the controller's signal for each part.
+    coefficient: f32[N], the controller's coefficient for each part.
     key: consumed; each part draws from its own key.
 
   Returns:
@@ -104,7 +111,7 @@ def loss_by_parts(
 
 
 def check_tokens(tokens: ScoredTokens) -> None:
-  """Raise ValueError naming the first field that is not of the mask's shape."""
+  """Raise ValueError for the first field whose shape differs from the mask."""
   for field in dataclasses.fields(tokens):
     value = getattr(tokens, field.name)
     if value is not None and value.shape != tokens.mask.shape:

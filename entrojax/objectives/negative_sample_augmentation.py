@@ -2,9 +2,10 @@
 
     A <- beta A    for tokens of steps judged right in wrong responses
 
-BCPG-NSA, arXiv 2505.14403. beta = 1 is the surrogate before it, 0 leaves those
-tokens out of the policy gradient, and a beta below 0 rewards them. Denominators
-count every token, and penalties stay as they are.
+BCPG-NSA, arXiv 2505.14403. Judges mark the right steps (judges/). beta = 1
+changes nothing, beta = 0 leaves those tokens out of the policy gradient, and
+beta < 0 rewards them. Denominators count every token, and penalties stay as
+they are.
 """
 
 import jax.numpy as jnp
@@ -22,7 +23,8 @@ class MissingStepsError(ValueError):
 def negative_sample_augmentation(*, beta: float = 0.5) -> Objective:
   """Build the weighting of marked tokens; put it right after a surrogate.
 
-  Only marks at a negative advantage count: those in right responses do not.
+  A mark counts only where the advantage is negative, so marks in right
+  responses have no effect.
 
   Args:
     beta: factor on the advantage of the marked tokens, in [-1, 1].
@@ -48,7 +50,7 @@ def negative_sample_augmentation(*, beta: float = 0.5) -> Objective:
 
 
 def _step_marks(tokens: ScoredTokens) -> Array:
-  """Return step_ok, f32[B, T], 1 = of a right step, or raise if it is None."""
+  """Return step_ok, f32[B, T], 1 = right step, or raise if it is None."""
   if tokens.step_ok is None:
     raise MissingStepsError(
       "negative_sample_augmentation needs step_ok: no judge has read the "

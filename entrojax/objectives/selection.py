@@ -17,7 +17,7 @@ _ROUNDING = 3e-7
 
 
 def floor_share(fraction: float, count: Array) -> Array:
-  """Compute max(1, floor(fraction * count)), and 0 for a fraction of 0."""
+  """Compute max(1, floor(fraction * count)), or 0 if the fraction is 0."""
   k = jnp.floor(fraction * count * (1 + _ROUNDING))
   return jnp.maximum(k, 1.0) if fraction > 0 else jnp.zeros_like(k)
 

@@ -4,10 +4,14 @@
                                   beta_low   low entropy, other tokens
                                   0          elsewhere
 
-SENT, arXiv 2512.04359. Its released code does something else, so there are two
-functions, `sent` and `sent_released`. The sets are constants, selected by rank
-over the whole mini-batch: of equal entropies the first tokens are selected, so
-that the sets are not empty. Denominators count every token.
+SENT, arXiv 2512.04359. This is the paper's penalty, `sent`, and KL_t is an
+estimate (k3) of the KL to the reference policy. The released code does
+something else: it pulls a few low-entropy tokens of extreme covariance to the
+sampling policy. That penalty is `sent_released`.
+
+The sets of tokens are constants, selected by rank over the whole mini-batch. Of
+equal entropies the first tokens are selected, so that the sets are not empty.
+Denominators count every token.
 """
 
 import jax.numpy as jnp
@@ -32,18 +36,19 @@ def sent(
 
   The covariance is token_covariance over the tokens with A != 0, so that a
   group without a signal does not move the means. Only tokens of positive
-  covariance can be of high covariance: if all A are equal, there is none.
+  covariance can get beta_high. If all A are equal, there are none.
 
   Deviation: the paper's thresholds and betas are not known to us. The defaults
   are the constants of the released code.
 
   Args:
-    low_fraction: share of all response tokens that are of low entropy, in
+    low_fraction: share of all response tokens that count as low entropy, in
       [0, 1]: max(1, floor(f N)) of N tokens; 0 = none.
-    cov_fraction: share of those that are of high covariance, in [0, 1]:
-      max(1, floor(f n)) of n tokens; 0 = none.
-    beta_low: loss per nat, >= 0.
-    beta_high: loss per nat, at least beta_low; above it in the paper.
+    cov_fraction: share of the low-entropy tokens that count as high covariance,
+      in [0, 1]: max(1, floor(f n)) of n tokens; 0 = none.
+    beta_low: strength on the other low-entropy tokens, loss per nat, >= 0.
+    beta_high: strength on the tokens of high covariance, loss per nat, at least
+      beta_low; above it in the paper.
 
   Returns:
     A penalty, an Objective that adds L >= 0.
@@ -89,15 +94,18 @@ def sent_released(
   kl_cov with fraction 0, and reference_kl with kl_coef 1e-3 beside it.
 
   Deviation: the released code indexes with an integer mask, so its covariances
-  belong to other tokens. This is what it means to do.
+  belong to other tokens. Here each token has its own covariance, which is what
+  that code intends.
 
   Args:
-    low_fraction: share of all response tokens that are of low entropy, in
+    low_fraction: share of all response tokens that count as low entropy, in
       [0, 1]: max(1, floor(f N)) of N tokens; 0 = none.
-    cov_fraction: share of those at either end of the covariances, in [0, 1]:
-      max(1, floor(f n)) of n tokens; 0 = none.
-    beta_low: loss per nat, >= 0; 0.1 * 0.5 as released.
-    beta_high: loss per nat, >= 0; 0.1 * 2 as released.
+    cov_fraction: share of the low-entropy tokens that is selected at each end
+      of the covariances, in [0, 1]: max(1, floor(f n)) of n tokens; 0 = none.
+    beta_low: strength on the tokens of lowest covariance, loss per nat, >= 0;
+      0.1 * 0.5 as released.
+    beta_high: strength on the tokens of highest covariance, loss per nat, >= 0;
+      0.1 * 2 as released.
 
   Returns:
     A penalty, an Objective that adds L >= 0.

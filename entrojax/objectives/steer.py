@@ -4,10 +4,11 @@
     W = r A (1 - pi) (log pi + H_old)        released form
     L <- exp(log(min_weight) |W| / max |W|) L
 
-W is minus the first-order change of the entropy at a token's state, per unit of
-step, if only the logit of the sampled token changes. STEER, arXiv 2510.10150,
-and its released code. Weights are constants in [min_weight, 1], the maximum is
-taken over the whole mini-batch, and denominators count every token.
+In the theorem form, W is minus the first-order change of the entropy at a
+token's state, per unit of step, if only the logit of the sampled token changes.
+STEER, arXiv 2510.10150, and its released code. Weights are constants in
+[min_weight, 1], the maximum is taken over the whole mini-batch, and
+denominators count every token.
 """
 
 import math
@@ -34,9 +35,10 @@ def steer(
   Args:
     min_weight: weight of the token whose update moves the entropy most, in
       (0, 1].
-    form: "theorem" leaves tokens that PPO clips out of the maximum. "released"
-      lacks one factor pi and therefore damps rare tokens; it uses the entropy
-      of the sampling policy and leaves no token out.
+    form: "theorem" sets W to 0 for tokens that PPO clips: they keep a weight of
+      1 and do not enter the maximum. "released" lacks one factor pi and
+      therefore damps rare tokens; it uses the entropy of the sampling policy
+      and leaves no token out.
     floor: the maximum is at least this, nats, > 0, so that a mini-batch of
       small changes stays undamped. The released code uses 0.02.
     clip_low: PPO's lower clip range, >= 0, by which the theorem form

@@ -3,8 +3,8 @@
     r = pi / pi_old;   -A log pi;   -A r;   -A clip(r, 1 - low, 1 + high)
 
 Log-probs (nats), ratios and advantages come in, losses to minimise come out,
-all f32[B, T]. Gradients flow only through log_probs, and through the ratio
-that is computed from them.
+all f32[B, T]. No function here stops a gradient: `policy_loss` (loss.py) makes
+old log-probs and advantages constants before an objective reads them.
 """
 
 import jax.numpy as jnp

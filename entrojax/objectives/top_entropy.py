@@ -1,9 +1,9 @@
-"""80/20: only tokens of high entropy, the forks, have a policy gradient.
+"""80/20: only tokens of high entropy ("forking tokens") have a policy gradient.
 
     L = sum_t S_t L_t / sum_t S_t,     S = 1 on the `fraction` of highest H
 
 "Beyond the 80/20 Rule", arXiv 2506.01939, eq. 6. S is a constant, selected over
-the whole mini-batch. It acts on the terms before it in the chain.
+the whole mini-batch. It acts on the terms of earlier members of the chain.
 """
 
 import dataclasses
