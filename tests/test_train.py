@@ -285,7 +285,10 @@ def test_nothing_is_compiled_after_the_second_rollout_step(
     return record
 
   monkeypatch.setattr(train_module, "wait_for_update", counted)
-  train(settings(base, num_rollout_steps=6), tmp_path / "run")
+  # no other run of this process shares its graphs
+  config = settings(base, **{"optimizer.learning_rate": 1.5e-4})
+  config.num_rollout_steps = 6
+  train(config, tmp_path / "run")
   assert after_step[1] > 0, "the listener hears nothing"
   assert after_step[2:] == [after_step[1]] * 4
   filled = {

@@ -23,8 +23,9 @@ from entrojax.rollouts.slots import generate_in_slots
 from entrojax.system.sharding import by_row, num_row_shards, param_shardings
 from entrojax.types import Model, Params, Rollout
 
-# Runs of one process that share a model or a sampler share its compiled graph.
-_NUM_SHARED = 16
+# Runs of one process that have a model, a sampler or an update in common share
+# its compiled graph. At most this many of each are kept.
+NUM_SHARED = 16
 
 
 class Policy(NamedTuple):
@@ -138,7 +139,7 @@ def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
   )
 
 
-_share_decoder = functools.lru_cache(maxsize=_NUM_SHARED)(decoder)
+_share_decoder = functools.lru_cache(maxsize=NUM_SHARED)(decoder)
 
 
 def jit(
@@ -150,14 +151,22 @@ def jit(
     make: maps a model to a function of arrays.
     policy: the model. A frozen base becomes an argument of the graph, because a
       constant would be compiled into it.
-    **options: of `_jit_unbound`.
+    **options: of `jit_unbound`.
   """
   has_base = policy.base is not None
-  run = _jit_unbound(make, policy.model, has_base=has_base, **options)
-  return functools.partial(run, policy.base) if has_base else run
+  return bind(
+    jit_unbound(make, policy.model, has_base=has_base, **options), policy
+  )
 
 
-def _jit_unbound(
+def bind(run: Callable, policy: Policy) -> Callable:
+  """Give a function of `jit_unbound` the frozen base of a policy, if any."""
+  if policy.base is None:
+    return run
+  return functools.partial(run, policy.base)
+
+
+def jit_unbound(
   make: Callable[[Model], Callable],
   model: Model,
   *,
@@ -223,10 +232,10 @@ def make_generate(
   run = _jit_sampler(
     policy.model, sampling, slots, mesh, has_base=policy.base is not None
   )
-  return run if policy.base is None else functools.partial(run, policy.base)
+  return bind(run, policy)
 
 
-@functools.lru_cache(maxsize=_NUM_SHARED)
+@functools.lru_cache(maxsize=NUM_SHARED)
 def _jit_sampler(
   model: Model,
   sampling: Sampling,
@@ -254,7 +263,7 @@ def _jit_sampler(
       refill_every=refill_every,
       num_shards=num_row_shards(mesh),
     )
-  return _jit_unbound(
+  return jit_unbound(
     lambda model: functools.partial(decode, model, sampling=sampling),
     model,
     has_base=has_base,

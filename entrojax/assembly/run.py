@@ -4,12 +4,14 @@ from collections.abc import Callable
 import dataclasses
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+import warnings
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
+from ml_collections import FrozenConfigDict
 import numpy as np
 import optax
 
@@ -28,15 +30,18 @@ from entrojax.assembly.data import (
 )
 from entrojax.assembly.methods import Recipe, make_recipe
 from entrojax.assembly.model import (
+  NUM_SHARED,
   Policy,
+  bind,
   jit,
+  jit_unbound,
   load_policy,
   make_generate,
   model_folder,
 )
 from entrojax.assembly.settings import Settings, resolve
 from entrojax.data import tokenizer as tokenizers
-from entrojax.models import DecoderConfig
+from entrojax.models import DecoderConfig, lora
 from entrojax.objectives import aggregation
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recorded import RecordedRollouts
@@ -132,8 +137,11 @@ def build_checked(config: Config, rollouts: Path | None = None) -> Run:
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
-  state, shardings = first_state(mesh, params, recipe.optimizer)
-  functions = _make_functions(config, recipe, data, policy, mesh, shardings)
+  shared = _share_graphs(
+    _graph_settings(config), policy.model, mesh, policy.base is not None
+  )
+  state = shared.place(params)
+  functions = _make_functions(config, shared, data, policy, mesh)
   if recorded_rollouts is not None:
     recorded_rollouts = _score_recorded(
       config, policy, state.params, mesh, recorded_rollouts
@@ -150,39 +158,54 @@ def build_checked(config: Config, rollouts: Path | None = None) -> Run:
   )
 
 
-def _make_functions(
-  config: Config,
-  recipe: Recipe,
-  data: Data,
-  policy: Policy,
-  mesh: Mesh,
-  shardings: TrainState,
-) -> Functions:
-  """Jit the functions of a run; nothing is compiled before their first call.
+class _SharedGraphs(NamedTuple):
+  """The jitted functions that do not depend on a run's data or length."""
+
+  place: Callable[[Params], TrainState]  # the first state; params move into it
+  apply_rules: AdvantageRule
+  update: Callable[..., Any]  # an Update that takes a frozen base first, if any
+  restart: Callable[[TrainState], TrainState]
+  learning_rate: optax.Schedule
+
+
+def _graph_settings(config: Config) -> FrozenConfigDict:
+  """Return the settings that `_share_graphs` may depend on, hashable."""
+  length = ("seed", "num_rollout_steps", "evaluation", "checkpoint", "log")
+  settings = {key: config[key] for key in config if key not in length}
+  return FrozenConfigDict(settings)
+
+
+@functools.lru_cache(maxsize=NUM_SHARED)
+def _share_graphs(
+  settings: FrozenConfigDict, model: Model, mesh: Mesh, has_base: bool
+) -> _SharedGraphs:
+  """Jit an update once for all runs of this process with the same settings.
+
+  Runs that differ in their seed or length, or that resume, then compile one
+  update. Nothing is compiled before the first call.
 
   Args:
-    config: a checked config.
-    recipe: the methods.
-    data: has the tokenizer.
-    policy: the model.
+    settings: from `_graph_settings`.
+    model: the policy.
     mesh: the devices.
-    shardings: the sharding of each array of the state.
+    has_base: whether the model's parameters are an adapter of a frozen base.
   """
-
-  def sampler(settings: Config, group_size: int) -> Generate:
-    return _place_prompts(
-      make_generate(config, policy, data.tokenizer, mesh, settings, group_size),
-      mesh,
-    )
-
-  apply_rules = jax.jit(functools.partial(advantages.apply_rules, recipe.rules))
-  return Functions(
-    generate=sampler(config.rollout, config.rollout.group_size),
-    evaluate=sampler(config.evaluation, config.evaluation.num_samples),
-    advantage=lambda responses: apply_rules(jax.device_put(responses)),
-    update=jit(
-      make_update_of(config, recipe, mesh),
-      policy,
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the caller has built the recipe, too
+    recipe = make_recipe(settings)
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  if has_base:
+    _, params = lora.split(params)
+  place, shardings = _jit_first_state(mesh, params, recipe.optimizer)
+  return _SharedGraphs(
+    place=place,
+    apply_rules=jax.jit(
+      functools.partial(advantages.apply_rules, recipe.rules)
+    ),
+    update=jit_unbound(
+      make_update_of(settings, recipe, mesh),
+      model,
+      has_base=has_base,
       donate_first=True,
       out_shardings=(shardings, replicated(mesh)),
     ),
@@ -191,6 +214,35 @@ def _make_functions(
       out_shardings=shardings,
     ),
     learning_rate=recipe.learning_rate,
+  )
+
+
+def _make_functions(
+  config: Config, shared: _SharedGraphs, data: Data, policy: Policy, mesh: Mesh
+) -> Functions:
+  """Bind the jitted functions of a run to its policy and mesh.
+
+  Args:
+    config: a checked config.
+    shared: its jitted functions.
+    data: has the tokenizer.
+    policy: the model.
+    mesh: the devices.
+  """
+
+  def sampler(settings: Config, group_size: int) -> Generate:
+    return _place_prompts(
+      make_generate(config, policy, data.tokenizer, mesh, settings, group_size),
+      mesh,
+    )
+
+  return Functions(
+    generate=sampler(config.rollout, config.rollout.group_size),
+    evaluate=sampler(config.evaluation, config.evaluation.num_samples),
+    advantage=lambda responses: shared.apply_rules(jax.device_put(responses)),
+    update=bind(shared.update, policy),
+    restart=shared.restart,
+    learning_rate=shared.learning_rate,
   )
 
 
@@ -350,7 +402,14 @@ def first_state(
   Returns:
     The state, and the sharding of each of its arrays in the same tree.
   """
+  place, shardings = _jit_first_state(mesh, params, optimizer)
+  return place(params), shardings
+
+
+def _jit_first_state(
+  mesh: Mesh, params: Params, optimizer: Optimizer
+) -> tuple[Callable[[Params], TrainState], TrainState]:
+  """Jit the making of the first state; `params` may be shapes alone."""
   make = functools.partial(init_state, optimizer=optimizer)
   shardings = param_shardings(mesh, jax.eval_shape(make, params))
-  place = jax.jit(make, out_shardings=shardings, donate_argnums=0)
-  return place(params), shardings
+  return jax.jit(make, out_shardings=shardings, donate_argnums=0), shardings
