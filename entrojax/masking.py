@@ -1,4 +1,6 @@
-"""Reductions over masked tokens: the only place where a mask meets a sum.
+"""Compute masked sums and means, safely for values at padding.
+
+Objectives reduce values over masked tokens only with these functions.
 
 Shapes: values and mask f32[...], mask 1 = counted. A masked-out value may be
 anything, NaN and infinities included; it never reaches a result or a gradient.
