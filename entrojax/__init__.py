@@ -6,11 +6,11 @@ trainer of this package.
 
     loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
 
-The trainer is built from the same functions. Each name below is a folder or a
-file, and imports only from its own row and the rows above it:
+The trainer is built from the same functions. Its folders and modules, called
+rooms, form layers: a room imports only rooms that stand before it in this list.
 
     types, arguments           the types; checks of hyperparameters
-    masking, metrics           masked reductions; sums and counts
+    masking, metrics           masked reductions; metrics as sums and counts
     system, answers, control   devices and files; answers; controllers
     entropy, models, tasks     token entropies; decoders; problems, verifiers
     objectives, advantages     losses; rules from rewards to advantages
@@ -20,7 +20,7 @@ file, and imports only from its own row and the rows above it:
     assembly                   from a config to the parts of a run
     rollout_step, train        one rollout step; the loop over them
 
-and the commands: python -m entrojax.main, .sft, .evaluate_model, .report, ...
+The commands come last: python -m entrojax.main, .sft, .evaluate_model, ...
 """
 
 from entrojax.advantages import (

@@ -1,4 +1,4 @@
-"""Checks of hyperparameters that every factory shares.
+"""Check hyperparameters: the checks that all factories share.
 
 Each check raises ValueError with the name of the setting, what would be right,
 and the value: "erc.low must lie in [0, 1), got 2".
@@ -42,7 +42,7 @@ def require_in(name: str, value: float, interval: str) -> None:
 
 
 def require_one_of(name: str, value: Any, choices: Collection[Any]) -> None:
-  """Raise ValueError if a setting is none of its choices.
+  """Raise ValueError if a setting is not one of its choices.
 
   Args:
     name: how a user writes the setting, such as "steer.form".

@@ -7,15 +7,18 @@
 
 --by names the rule:
 
-embedding  one prompt of each of --size clusters, so that the chosen prompts
-           cover all of them: see answers/diversity.py. --embedding=ngrams needs
-           no model; minilm embeds sentences (pip install -e '.[semantic]')
-answers    the prompts that get the most different answers: those of highest
-           semantic entropy in --table, a file of entrojax.prompt_entropy
-random     a random set, as a baseline for the other rules
+embedding  The prompts are embedded and cut into --size clusters, and one prompt
+           of each cluster is chosen: see answers/diversity.py.
+           --embedding=ngrams needs no model; minilm embeds sentences
+           (pip install -e '.[semantic]').
+answers    The prompts with the highest semantic entropy in --table, a file of
+           entrojax.prompt_entropy: the model gives them the most different
+           answers.
+random     A random set, as a baseline for the other rules.
 
-The same command chooses the same prompts. It prints distinct-n of the chosen
-prompts and, for comparison, of random sets of the same size.
+The same command always chooses the same prompts. It prints distinct-n (the
+share of different n-grams) of the chosen prompts and, for comparison, of random
+sets of the same size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -93,8 +96,8 @@ def choose(
   """Choose rows of the training split.
 
   Args:
-    config: the settings of the run: its seed, and its task, which must be the
-      table's.
+    config: the settings of the run. Its seed and its task are read; the table
+      must have been made for the same task.
     problems: the N problems of the training split.
     size: the number of rows to choose, 1 <= size <= N.
     by: the rule, one of BY.

@@ -4,10 +4,10 @@
         --output=runs/rollouts.jsonl
 
 The model of model.path answers offline.num_prompts problems of the training
-split, with rollout.group_size responses to each. The responses are verified.
-Wrong ones are cut into steps (config.segmentation), and the judges of
-config.judges say which steps are right. rollouts/recorded.py describes the
-file.
+split, with rollout.group_size responses to each. The responses are verified. If
+a problem has right and wrong responses, the wrong ones are cut into steps
+(config.segmentation), and the judges that config.judges names decide which
+steps are right. rollouts/recorded.py describes the file.
 
 An interrupted command resumes when it is started again. A run without
 offline.rollouts collects its rollouts at its start, into its run directory.

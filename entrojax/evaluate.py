@@ -1,10 +1,13 @@
-"""Evaluate a policy: pass@k, avg@k and maj@k on held-out prompts, with errors.
+"""Evaluate a policy on held-out prompts: pass@k, maj@k and avg@n.
 
     pass@k = 1 - C(n - c, k) / C(n, k)
+    maj@k  = how often the most frequent of k answers is right
+    avg@n  = c / n
 
-This is the unbiased estimate for a prompt with n samples of which c are right
-(Chen et al., arXiv 2107.03374, eq. 1). It is averaged over prompts, and its
-error is a bootstrap over prompts.
+A prompt has n samples, and c of them are right. pass@k is the unbiased estimate
+of Chen et al. (arXiv 2107.03374, eq. 1). All three are averaged over prompts.
+pass@k and maj@k are reported with a standard error, from a bootstrap over
+prompts.
 """
 
 from collections import Counter
@@ -165,8 +168,8 @@ def evaluate_policy(
     params: the policy's parameters.
     problems: Q held-out problems.
     verify: the task's verifier.
-    tokenizer: the policy's.
-    key: consumed.
+    tokenizer: the policy's tokenizer.
+    key: the key of all samples; `generate` folds each prompt's row into it.
     prompt_length: P, tokens that every prompt is padded to.
     prompt_buckets: smaller P, ascending, for batches of short prompts.
     prompts_per_batch: prompts in one call of `generate`; the last batch is
@@ -215,14 +218,15 @@ def _verify_batch(
   gets all results.
 
   Args:
-    rollout: of the batch, on the device.
-    problems: of the first prompts; the batch's other prompts only fill it.
-    num_prompts: prompts of the batch.
+    rollout: the rollout of the batch, on the device.
+    problems: the problems of the first prompts; the other prompts of the batch
+      only fill it up.
+    num_prompts: the number of prompts in the batch.
     verify: the task's verifier.
-    tokenizer: the policy's.
+    tokenizer: the policy's tokenizer.
 
   Returns:
-    For each problem, the text and verdict of each response. And three sums over
+    For each problem, the text and verdict of each response; and three sums over
     all responses: tokens, entropy in nats, number of truncated responses.
   """
   share = hosts.share(rollout.tokens, num_prompts)

@@ -6,17 +6,20 @@ r"""Evaluate a model folder on tasks: pass@k, maj@k and all its responses.
 
 A task is NAME[#LEVEL][:SPLIT][@FOLDER]. Parts that are left out come from the
 config, and without any --task the config's own task is evaluated. The section
-`evaluation` of the config says how responses are sampled. The samples of a task
-depend on the seed and on the task's rows alone. Its metrics equal the first
-evaluation of a run that starts from the same model with the same settings.
+`evaluation` of the config sets how responses are sampled. The samples of a task
+depend on the model, the settings, the seed and the task's rows. They do not
+depend on the other tasks of the command. The metrics of a task equal the first
+evaluation of a run that starts from the same model with the same settings and
+evaluates on the same task.
 
-After each task the command writes to the folder
+After each task the command writes to the folder --output
 
 evaluation.json  the settings, the template's name, and the metrics by task
 samples.jsonl    every response: task, row, sample, prompt, response, reward,
                  reason, answer (null: no answer was found)
 
-An interrupted command leaves the tasks that it has finished.
+An interrupted command leaves the results of the tasks that it has finished. It
+cannot be resumed: --output must be empty or missing at the start.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -377,7 +380,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _print_progress() -> ReportProgress:
   """Build a function that prints a line of progress every few seconds."""
-  last = time.monotonic()  # of the last line
+  last = time.monotonic()  # when the last line was printed
 
   def report_progress(label: str, done: int, count: int) -> None:
     nonlocal last

@@ -2,9 +2,9 @@
 
     python -m entrojax.export runs/mine --output my_model
 
-The folder is a copy of the run's base model with other weights: config,
-tokenizer and chat template are the base's own, so `transformers` loads both in
-the same way.
+The weights come from the newest checkpoint of the run; a LoRA adapter is merged
+into its base. Config, tokenizer and chat template are copied from the run's
+base model, so `transformers` loads both folders in the same way.
 """
 
 import contextlib

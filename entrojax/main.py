@@ -2,6 +2,9 @@
 
     python -m entrojax.main --config=configs/countdown.py --workdir=runs/x \
         --config.optimizer.learning_rate=1e-4
+
+--workdir becomes the run directory: see system/workdir.py. The same command
+resumes an interrupted run from its newest checkpoint.
 """
 
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Sums and means over masked tokens, which all other files reduce through.
+"""Compute masked sums and means, safely for values at padding.
+
+Objectives reduce values over masked tokens only with these functions.
 
 Shapes: values and mask f32[...], mask 1 = counted. A masked-out value may be
 anything, NaN and infinities included; it never reaches a result or a gradient.

@@ -90,7 +90,7 @@ READERS = {"math": read_math, "synlogic": read_synlogic}
 
 
 def without_leaks(splits: Problems, say: Say) -> Problems:
-  """Remove the problems of all other splits from `train`.
+  """Remove from `train` each problem that is in another split too.
 
   Args:
     splits: problems by split.

@@ -69,7 +69,7 @@ def write_table(
     config: the settings of the run; not changed.
     path: the table to write.
     num_samples: M, the number of answers to each prompt.
-    estimator: of semantic entropy, see `semantic_entropy`.
+    estimator: the estimator of semantic entropy; see `semantic_entropy`.
 
   Yields:
     (rows written, rows in all) before the first batch and after each.

@@ -1,4 +1,4 @@
-"""One rollout step: prompts, rollout, text, verdicts, advantages, update.
+"""Run one rollout step: prompts, rollout, verdicts, advantages, update.
 
 Responses are sampled from the policy, or taken from a file of recorded
 rollouts. A step returns while its update still runs on the device.
@@ -128,7 +128,7 @@ def _sample_batch(
   seconds = {"gen": 0.0, "verify": 0.0}
 
   def sample(key: Array) -> RolloutBatch:
-    """Sample the next prompts; each process verifies what its devices hold."""
+    """Sample responses; each process verifies those on its own devices."""
     begun = time.perf_counter()
     prompts, problems = next(stages.stream(position.rollout_step))
     rollout = run.functions.generate(position.state.params, prompts, key)
@@ -237,7 +237,7 @@ def wait_for_update(record: StepRecord) -> StepRecord:
 
 
 def step_metrics(run: Run, record: StepRecord) -> dict[str, Any]:
-  """Return all metrics of a rollout step, by name.
+  """Collect all metrics of a rollout step, by name.
 
   Raises:
     ValueError: the gradient is not finite.

@@ -1,4 +1,4 @@
-"""The train loop: rollout steps, evaluations, checkpoints and their reports.
+"""Run the train loop: rollout steps, evaluations, checkpoints and logs.
 
 The metrics of a step are written while the next step's update runs.
 """
@@ -60,7 +60,7 @@ def train(
   """Train as a config says, in a run directory.
 
   Args:
-    config: the settings.
+    config: the settings of the run.
     workdir: the run directory, created if it does not exist.
     resume: whether to resume from the newest checkpoint of the directory; if
       false, a directory that holds a run is refused.
@@ -169,14 +169,14 @@ def _open_reports(
   stack: contextlib.ExitStack,
   fresh: bool,
 ) -> Write:
-  """Open the logs and the progress display, and return what writes to them.
+  """Open the logs and the progress display; return the function that writes.
 
   Args:
     run: the run.
-    workdir: its directory.
+    workdir: the run directory.
     settings: the resolved config, nested, for W&B.
     start: where the run starts or resumes.
-    stack: closes what is opened.
+    stack: closes the logs and the display when the run ends.
     fresh: whether the run starts rather than resumes.
   """
   log = run.settings.log
@@ -256,7 +256,7 @@ def _save(run: Run, checkpoints: Checkpoints, at: Position) -> Path:
 
 
 def _has_own_reference(run: Run, rollout_step: int) -> bool:
-  """Return whether the reference at this step is another one than the base."""
+  """Return whether the reference at this step differs from the base model."""
   is_later_stage = run.data.stages.number(max(rollout_step - 1, 0)) > 0
   return is_later_stage and run.ref_params is not None
 

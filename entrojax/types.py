@@ -1,13 +1,15 @@
-"""The types that the folders of this package share. Read this file first.
+"""The types that several parts of the package share. Read this file first.
 
 A rollout step passes them along in this order:
 
     Prompts -> Rollout -> Responses -> Batch -> ScoredTokens -> TokenLoss
             sampler    verifier     rules    model           objective
 
+The word below an arrow names the part that computes the next type.
+
 Shape letters: Q prompts, G responses per prompt (the group), B = Q * G rows,
-P tokens of the prompt's bucket, T tokens of the response's bucket, L = P + T,
-D hidden width, V vocabulary.
+P length that prompts are padded to, T length that responses are padded to,
+L = P + T, D hidden width, V vocabulary.
 
 Prompts are padded on the left. Every response therefore starts at column P,
 and position t of a response array is always token P + t of its row.
@@ -110,7 +112,10 @@ class Task(NamedTuple):
 
 @_pytree
 class Cache:
-  """The keys and values of the tokens that a model has read: S slots a row."""
+  """The keys and values of the tokens that a model has read.
+
+  A row of the cache has S slots, one per token.
+  """
 
   layers: Any  # per layer: keys f[B, K, head, S] and values f[B, K, S, head]
   positions: Array  # i32[B, S], -1 = an empty or padded slot

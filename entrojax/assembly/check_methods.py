@@ -225,7 +225,7 @@ def _check_projection(config: Config) -> None:
 
 
 def _check_curriculum(config: Config) -> None:
-  """Raise ValueError if stages have no length; warn of those never reached."""
+  """Raise ValueError if stages have no length; warn of unreachable stages."""
   settings = config.curriculum
   if not settings.table:
     return

@@ -178,7 +178,7 @@ def _stages(
     config: a checked config.
     problems: the whole training split, with prompts as the task writes them.
     template: maps a problem's prompt to the model's prompt.
-    tokenizer: the policy's.
+    tokenizer: the policy's tokenizer.
   """
   templated = Templated(list(problems), template)
 
@@ -220,7 +220,8 @@ def make_clusterer(config: Config, task: Task) -> Clusterer:
 
   Args:
     config: config.clusters describes it.
-    task: its `equivalent` serves clusters.equality = 'verified'.
+    task: the task, whose `equivalent` is used for clusters.equality =
+      'verified'.
 
   Raises:
     ValueError: a setting of config.clusters cannot work.

@@ -118,8 +118,8 @@ def make_judges(
 
   Args:
     config: a checked config.
-    task: the oracle is the task's judge_steps.
-    cache: the file where a chat_model keeps the answers it got.
+    task: the task, whose judge_steps is the judge `oracle`.
+    cache: the file in which the judge `chat_model` keeps the answers it gets.
   """
   by_name = {}
   for name in config.judges:

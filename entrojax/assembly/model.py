@@ -77,7 +77,7 @@ def load_policy(
   Args:
     config: a checked config; config.model and config.lora describe the policy.
     folder: the model's folder.
-    tokenizer: the folder's.
+    tokenizer: the tokenizer in that folder.
     mesh: where the parameters are placed.
 
   Returns:
@@ -115,11 +115,11 @@ def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
 
   Args:
     config: config.model and config.lora describe it.
-    sizes: its sizes.
-    mesh: the devices that compute it.
+    sizes: the decoder's sizes.
+    mesh: the devices that run the decoder.
 
   Raises:
-    ValueError: the devices cannot compute it.
+    ValueError: the devices cannot run the decoder.
   """
   platform = mesh.devices.flat[0].platform
   if config.model.fused_attention and platform != "tpu":
@@ -151,7 +151,7 @@ def jit(
     make: maps a model to a function of arrays.
     policy: the model. A frozen base becomes an argument of the graph, because a
       constant would be compiled into it.
-    **options: of `jit_unbound`.
+    **options: passed to `jit_unbound`.
   """
   has_base = policy.base is not None
   return bind(
@@ -181,10 +181,10 @@ def jit_unbound(
     model: the model; with `has_base`, its parameters are an adapter.
     has_base: whether there is a frozen base.
     donate_first: whether to donate the first argument after the base.
-    **options: of jax.jit.
+    **options: passed to jax.jit.
   """
   options |= {"donate_argnums": int(has_base)} if donate_first else {}
-  whole = make(model)  # now, so that errors do not wait for a call
+  whole = make(model)  # here, so that errors appear before the first call
   if not has_base:
     return jax.jit(whole, **options)
 
@@ -207,8 +207,8 @@ def make_generate(
   Args:
     config: config.rollout has the response length and the slots.
     policy: the model.
-    tokens: which tokens end and fill a response.
-    mesh: over whose rows the responses are split.
+    tokens: the tokens that end and that fill a response.
+    mesh: the mesh that the rows of responses are split over.
     settings: temperature (0 = greedy), top_k and top_p: config.rollout or
       config.evaluation.
     group_size: samples of each prompt.
@@ -248,10 +248,10 @@ def _jit_sampler(
 
   Args:
     model: the policy.
-    sampling: what both kinds of sampler need.
+    sampling: the settings that both kinds of sampler need.
     slots: (number of slots, steps between refills); None: decode all rows
       until the longest has ended.
-    mesh: over whose rows the responses are split.
+    mesh: the mesh that the rows of responses are split over.
     has_base: whether the first argument is the frozen base of an adapter.
   """
   decode: Callable[..., Rollout] = generate

@@ -1,8 +1,8 @@
-"""The recorded rollouts that an offline run trains on: find or collect them.
+"""Find or collect the recorded rollouts that an offline run trains on.
 
-A config with offline.enabled trains on responses that model.path sampled once.
-They are in the file offline.rollouts, or are collected before the run begins.
-rollouts/recorded.py describes the file.
+A run with offline.enabled trains on responses that the model of model.path
+sampled once. They are in the file offline.rollouts. Without that setting they
+are collected before the run begins. rollouts/recorded.py describes the file.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -73,7 +73,7 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
     path: the file; the answers of a chat_model are kept beside it.
 
   Yields:
-    (prompts done, prompts in all), first before anything is sampled.
+    (prompts done, prompts in all): once before sampling, then after each batch.
 
   Raises:
     ValueError: a setting cannot work, or the file was begun with other

@@ -1,4 +1,8 @@
-"""Build a run from a config; every error is raised before any compilation."""
+"""Build a run from a config; errors are raised before the graphs are compiled.
+
+`build` builds everything that the train loop needs. `build_evaluation` and
+`build_sampler` build only a sampler and its parameters.
+"""
 
 from collections.abc import Callable
 import dataclasses
@@ -102,7 +106,7 @@ def build(config: Config, rollouts: Path | None = None) -> Run:
   """Check a config and build its run.
 
   Args:
-    config: the settings.
+    config: the settings of the run.
     rollouts: the file of recorded rollouts that an offline run trains on.
 
   Raises:
@@ -249,12 +253,12 @@ def _make_functions(
 def build_evaluation(
   config: Config, folder: Path, tokenizer: tokenizers.Tokenizer
 ) -> tuple[Generate, Params]:
-  """Build what evaluates a model, without the parts that train it.
+  """Build the sampler of evaluations, without the parts that train.
 
   Args:
     config: checked by check_evaluation.
     folder: the model's folder.
-    tokenizer: the folder's.
+    tokenizer: the tokenizer in that folder.
 
   Returns:
     The jitted function (params, prompts, key) -> evaluation.num_samples samples
@@ -274,12 +278,12 @@ def build_evaluation(
 def build_sampler(
   config: Config, folder: Path, tokenizer: tokenizers.Tokenizer
 ) -> tuple[Generate, Params]:
-  """Build what samples as a run does, without the parts that train.
+  """Build the sampler of a run's rollouts, without the parts that train.
 
   Args:
     config: checked by check_offline.
     folder: the model's folder.
-    tokenizer: the folder's.
+    tokenizer: the tokenizer in that folder.
 
   Returns:
     The jitted function (params, prompts, key) -> rollout.group_size samples of
@@ -367,12 +371,12 @@ def _score_recorded(
 def make_update_of(
   config: Config, recipe: Recipe, mesh: Mesh
 ) -> Callable[[Model], Update]:
-  """Return the function that builds a model's update.
+  """Build the function that maps a model to its update.
 
   Args:
-    config: config.training and the settings of the rollout batch describe it.
-    recipe: the methods.
-    mesh: over whose rows mini-batches are split.
+    config: config.training and the settings of the rollout batch are read.
+    recipe: the run's methods.
+    mesh: the mesh that the rows of mini-batches are split over.
   """
   return functools.partial(
     make_update,
@@ -397,7 +401,7 @@ def first_state(
   Args:
     mesh: where the state is placed.
     params: moved into the state; the argument cannot be used afterwards.
-    optimizer: gives the optimizer state.
+    optimizer: the optimizer whose first state is built.
 
   Returns:
     The state, and the sharding of each of its arrays in the same tree.

@@ -1,4 +1,4 @@
-"""The plain values of a config that the train loop and its steps need."""
+"""Read the plain values of a config that the train loop and its steps need."""
 
 from typing import NamedTuple
 

@@ -98,7 +98,7 @@ def read_stream(config: Config, folder: Path, words: Tokenizer) -> PackedStream:
 
 
 def _pairs(config: Config) -> Iterator[Pair]:
-  """Yield the prompts and responses of sft.tasks, then those of sft.files."""
+  """Yield the prompts and responses of sft.tasks, then of sft.files."""
   settings = config.sft
   for label in settings.tasks:
     try:

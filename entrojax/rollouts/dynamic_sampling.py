@@ -1,15 +1,17 @@
-"""Dynamic sampling: replace the groups that carry no learning signal.
+"""Sample until a batch is full of groups that carry a learning signal.
 
     keep a group  <=>  0 < the number of its right responses < G
 
-DAPO, arXiv 2503.14476, eq. 11. Only the raw verdicts count. A group of wrong
-answers that differ in nothing but an overlong penalty is not kept, because it
-would train on the penalty alone. The same policy samples batch after batch
-until enough groups are kept. Surplus groups are thrown away.
+This is the dynamic sampling of DAPO (arXiv 2503.14476, eq. 11). Only the raw
+verdicts count. A group of wrong answers that differ only in an overlong penalty
+is not kept, because it would train on the penalty alone. The same policy
+samples batch after batch until enough groups are kept. Surplus groups are
+thrown away.
 
-The host decides, from the verdicts. The rows stay on the device, where the kept
-rows and the rows of the next batch are merged into one batch. Its shapes do not
-depend on what was kept, so nothing is compiled again.
+The host chooses the groups to keep, from the verdicts. The rows stay on the
+device, where the kept rows and the rows of the next batch are merged into one
+batch. The shapes of this batch do not depend on how many groups were kept, so
+nothing is compiled again.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,7 +79,8 @@ def sample_until_filled(
       trains on the groups that were kept, "skip_step" on none, "raise" raises.
 
   Returns:
-    The first `num_groups` groups with a signal, in the order sampled.
+    A FilledBatch. Its batch holds the first `num_groups` groups with a signal,
+    in the order sampled, and then any groups that only fill it up.
 
   Raises:
     ValueError: there are too few groups and on_exhausted is "raise".
@@ -91,7 +94,7 @@ def sample_until_filled(
     signal = has_signal(new.responses)
     num_kept += int(signal.sum())
     taken = np.flatnonzero(signal)[: num_groups - num_filled]
-    if batch is None:  # as many without a signal as can be missing in the end
+    if batch is None:  # `rest`: groups without a signal that fill the batch up
       batch, rest = new, np.flatnonzero(~signal)
     else:
       rest = np.arange(num_filled, num_groups)
@@ -149,7 +152,7 @@ def _pad(rollout: Rollout, missing: int, pad_id: int) -> Rollout:
 def _merge(
   batch: RolloutBatch, new: RolloutBatch, groups: np.ndarray
 ) -> RolloutBatch:
-  """Take groups of two batches; numbers from Q on are groups of `new`."""
+  """Take groups of two batches; numbers from Q upwards are groups of `new`."""
   sharding = _sharding(batch.rollout)
   merge = _jit_onto(_merge_rows, sharding)
   numbers = _replicate(groups.astype(np.int32), sharding)

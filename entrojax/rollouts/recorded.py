@@ -1,23 +1,23 @@
-"""Recorded rollouts: responses that one policy sampled once, on disk.
+"""Read recorded rollouts: responses on disk that one policy sampled once.
 
     {"settings": {"seed": 0, "model": {...}, ...}, "num_rows": 8192}
     {"problem": 17, "prompt": "3+4*2:", "response": "7;15", ...}
     ...
 
 The file holds one JSON object per line. The first line describes how the
-rollouts were made. Then follows one line per response; the responses of a group
-are neighbours:
+rollouts were made. One line per response follows. The G responses to a prompt
+form a group and are on neighbouring lines. The fields of a response are:
 
-problem    number of the problem in its split, from 0
-prompt     str, as the model read it
-response   str
-tokens     ids of the response, EOS included
-truncated  whether the response ended at the length limit
-reward     the verifier's, 1 right, 0 wrong
-reason     str, the verifier's
-answer     str, the normalised answer; null: none
-steps      [start, end] of each step, in characters of the response
-verdicts   for each judge, by name: whether each step is right
+problem    int, the row of the problem in its split, from 0
+prompt     str, the prompt as the model read it
+response   str, the text of the response
+tokens     list of int, the tokens of the response, EOS included
+truncated  bool, whether the response ended at the length limit
+reward     float, the verifier's reward, 1 = right, 0 = wrong
+reason     str, the verifier's reason
+answer     str, the normalised answer; null if none was found
+steps      list of [start, end] of each step, in characters of the response
+verdicts   judge's name -> list of bool, whether each step is right
 
 A group has a signal if it has both right and wrong responses. Only the wrong
 responses of such groups are cut into steps and judged; other responses have no
@@ -140,10 +140,10 @@ class RecordedRollouts:
   entropy: list[np.ndarray]
 
   def rollout(self, groups: np.ndarray) -> Rollout:
-    """Return the rollout of these groups, as a sampler would return it.
+    """Build the rollout of these groups, as a sampler would return it.
 
     Args:
-      groups: i[Q], numbers of groups.
+      groups: i[Q], the numbers of the groups.
     """
     rows = self._rows(groups)
     response = self._padded([self.responses[r].tokens for r in rows], np.int32)
@@ -173,9 +173,9 @@ class RecordedRollouts:
     """Collect what advantage rules may read, with the recorded verdicts.
 
     Args:
-      rollout: of these groups.
-      groups: i[Q], numbers of groups.
-      **options: of rewards.group_responses.
+      rollout: the rollout of these groups.
+      groups: i[Q], the numbers of the groups.
+      **options: passed to rewards.group_responses.
     """
     verdicts = [
       [
@@ -196,14 +196,14 @@ class RecordedRollouts:
     """Split f[B, T] into one array per response, as long as the response.
 
     Args:
-      values: f[B, T], rows of these groups.
-      groups: i[Q], numbers of groups.
+      values: f[B, T], the rows of these groups.
+      groups: i[Q], the numbers of the groups.
     """
     rows = zip(self._rows(groups), np.asarray(values), strict=True)
     return [x[: len(self.responses[row].tokens)].copy() for row, x in rows]
 
   def summary(self) -> str:
-    """Describe in a line how many groups there are to learn from."""
+    """Describe in one line how many groups the run can learn from."""
     right, wrong = self.num_dropped
     number = len(self.problems)
     text = (
@@ -244,11 +244,12 @@ def load(
 
   Args:
     path: the file.
-    settings: the settings that recorded rollouts depend on, as this run has
-      them, by section and leaf. Those of the file must agree.
-    judges: names of the judges that must all call a step right; none: no step
-      is marked.
-    tokenizer: the policy's.
+    settings: the run's own settings, by section and leaf, as rollout_settings
+      returns them. The file must have the same model weights, task name,
+      template, chat setting, group size and temperature.
+    judges: the names of the judges that must all call a step right; without
+      judges no step is marked.
+    tokenizer: the policy's tokenizer.
 
   Raises:
     ValueError: the file cannot be read, was made by another policy, or does not
@@ -316,7 +317,7 @@ def _mark_right_steps(
 def _check_same(
   path: Path, recorded: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
-  """Raise ValueError if another policy than the run's made the file."""
+  """Raise ValueError if the file was not made by the run's own policy."""
   for section, leaf in (
     ("model", "weights"),
     ("task", "name"),

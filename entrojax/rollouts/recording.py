@@ -1,6 +1,8 @@
 """Turn sampled rollouts into the lines of a file of recorded rollouts.
 
-recorded.py describes the file and reads it.
+`response_lines` decodes and verifies the responses. `add_verdicts` then adds
+the steps of wrong responses and the judges' verdicts on them. recorded.py
+describes the file and reads it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +25,9 @@ def response_lines(
   """Decode and verify a rollout; return a line per response, without steps.
 
   Args:
-    rollout: on the host; the responses of a problem are neighbours.
-    problems: the rollout's problems by their number in the split, in order.
-    tokenizer: the policy's.
+    rollout: on the host; the responses of a problem are neighbouring rows.
+    problems: row in the split -> problem, in the order of the rollout.
+    tokenizer: the policy's tokenizer.
     verify: the task's verifier.
   """
   texts = decode_responses(rollout, tokenizer)
@@ -69,10 +71,10 @@ def add_verdicts(
   A group has a signal if it has right responses too.
 
   Args:
-    lines: of whole groups; changed in place.
-    problems: by number, with the prompts that the judges should read.
+    lines: the lines of whole groups; changed in place.
+    problems: the whole split, with the prompts that the judges should read.
     segment: cuts a response into steps.
-    judges: by name; without judges nothing is cut.
+    judges: name -> judge; without judges no response is cut into steps.
   """
   if not judges:
     return

@@ -1,7 +1,7 @@
-"""Rewards: decode the responses of a rollout, verify them, group the results.
+"""Decode the responses of a rollout, verify them and group the rewards.
 
-Everything here runs on the host, on numpy arrays and text. Responses of one
-problem are neighbours: response q * G + g is number g of problem q.
+Everything here runs on the host, on numpy arrays and text. The responses to one
+problem are neighbours: row q * G + g is response g to problem q.
 """
 
 from collections.abc import Callable, Sequence

@@ -20,12 +20,12 @@ from entrojax.types import Array, Cache, Model, Params, Prompts, Rollout
 
 # (params, Q prompts, key) -> G responses to each prompt
 Generate = Callable[[Params, Prompts, Array], Rollout]
-# (key, logits f32[V] at the sampling temperature) -> i32[], the drawn token
+# (key, logits f32[V] at the sampling temperature) -> i32[], the sampled token
 Sampler = Callable[[Array, Array], Array]
 
 
 class Sampling(NamedTuple):
-  """The settings of a sampler: how many responses, how long, drawn how."""
+  """The number and length of responses, and how tokens are drawn."""
 
   group_size: int  # G, responses to each prompt
   response_length: int  # T, the most tokens of a response, EOS included
@@ -39,8 +39,8 @@ class Sampling(NamedTuple):
 def make_sampler(*, top_k: int = 0, top_p: float = 1.0) -> Sampler:
   """Build a function that draws one token, by default from the policy itself.
 
-  Every other setting makes the samples off-policy: log-probs always refer to
-  the whole distribution, because the update differentiates them so.
+  Every other setting makes the samples off-policy. Log-probs always refer to
+  the whole distribution, because the update differentiates those.
 
   Args:
     top_k: keep the k most probable tokens; 0 = all.
@@ -109,10 +109,10 @@ def generate(
 
   Args:
     model: the policy.
-    params: its parameters.
+    params: the policy's parameters.
     prompts: Q prompts.
-    key: consumed.
-    sampling: the settings.
+    key: the key from which the key of each row is derived.
+    sampling: the number and length of responses, and how tokens are drawn.
   """
   group_size, eos_ids = sampling.group_size, sampling.eos_ids
   with jax.named_scope("prefill"):
@@ -224,8 +224,8 @@ def row_keys(key: Array, ids: Array, group_size: int) -> Array:
   A row's key depends on its prompt's id and on its number in the group.
 
   Args:
-    key: consumed.
-    ids: i32[Q], of the prompts.
+    key: the key of all rows.
+    ids: i32[Q], the prompts' ids.
     group_size: G.
   """
   fold = jax.vmap(jax.random.fold_in, (None, 0))

@@ -1,16 +1,16 @@
-"""The sampler with slots: a row that has ended makes room for another sample.
+"""Sample with continuous batching: a slot that is free takes the next sample.
 
 `sampler.generate` decodes all rows until the longest has ended. Here, S slots
-work through a queue of Q * G samples. After every few steps, each slot whose
-sample has ended takes the next sample from the queue. All prompts are read
-before the loop. Shapes are static, and everything stays in one graph.
+work through a queue of Q * G samples. After every few decoding steps, each slot
+whose sample has ended takes the next sample from the queue. All prompts are
+read before the loop. Shapes are static, and everything stays in one graph.
 
-A row of the cache has P places for the prompt and a ring of T places for the
-response. All slots write at the same place of the ring, wherever their own
-samples began. The positions stored beside the keys tell which tokens a query
-may attend to. A sample has at most T tokens, so the ring never overwrites a
-token that is still needed. The randomness of a sample does not depend on the
-slot that decodes it, nor on when.
+A slot is a row of the cache. It has P places for the prompt and a ring buffer
+of T places for the response. At step t all slots write to place t mod T of the
+ring, whenever their own samples began. The positions stored beside the keys
+determine which tokens a query may attend to. A sample has at most T tokens, so
+the ring never overwrites a token that is still needed. The randomness of a
+sample does not depend on the slot that decodes it, nor on when it is decoded.
 
 On a mesh, each device has its own queue, its own prompts and its own slots.
 Shape letters: Q prompts, G samples of each, N devices that split rows,
@@ -91,12 +91,12 @@ def generate_in_slots(
 
   Args:
     model: the policy.
-    params: its parameters.
+    params: the policy's parameters.
     prompts: Q prompts.
-    key: consumed.
-    sampling: the settings.
+    key: the key from which the key of each sample is derived.
+    sampling: the number and length of responses, and how tokens are drawn.
     num_slots: S, rows that are decoded at one time; a multiple of num_shards.
-    refill_every: steps between two searches for slots that have ended.
+    refill_every: the number of decoding steps between two refills.
     num_shards: N, devices that split prompts and rows.
   """
   num_prompts, prompt_length = prompts.tokens.shape

@@ -1,1 +1,1 @@
-"""Processes, devices, checkpoints and the files of a run."""
+"""Command lines, processes, devices, checkpoints and the files of a run."""

@@ -84,9 +84,9 @@ class Checkpoints:
 
     Args:
       state: the state of a fresh run, for shapes, dtypes and placement.
-      key: the root key of a fresh run, for the same.
-      ref_params: the reference of a fresh run, for the same; None: the
-        checkpoint holds no reference.
+      key: the root key of a fresh run, for its dtype and placement.
+      ref_params: the reference of a fresh run, for shapes, dtypes and
+        placement; None: the checkpoint holds no reference.
 
     Returns:
       (state, key, host, ref_params), as they were saved.
@@ -165,7 +165,7 @@ class Checkpoints:
 
 
 def _processes(*, alone: bool) -> ocp.options.MultiprocessingOptions:
-  """Choose the processes that orbax synchronises: all of them, or only this."""
+  """Choose the processes that orbax synchronises: all, or only this one."""
   if not alone:
     return ocp.options.MultiprocessingOptions()
   here = jax.process_index()

@@ -1,11 +1,11 @@
-"""The command line that all commands share: flags, --help, and error lines.
+"""Parse flags, print --help and report errors alike in all commands.
 
-A command defines its flags in a FlagValues of its own and decorates its main
+A command defines its flags in its own FlagValues and decorates its main
 function with `command`. Each command then
 
 - prints the same form of page for --help: one line on what it does, the usage,
   its own flags with their defaults, and where its settings are described;
-- says what it needs if it is started without arguments;
+- lists the required arguments and flags if it is started without any;
 - reports a mistake in one line that names the flag or the setting, without a
   traceback, and exits with status 2.
 """
@@ -46,12 +46,12 @@ class _Page(NamedTuple):
 
   @property
   def call(self) -> str:
-    """The command with all that it needs."""
+    """The command line with all required arguments and flags."""
     needs = [f"--{name}={name.upper()}" for name in self.required]
     return " ".join(["python -m", self.module, *self.arguments, *needs])
 
   def needs(self) -> str:
-    """Return what a command without arguments says, in two lines."""
+    """Return the two lines to print for a command without arguments."""
     names = [*self.arguments, *(f"--{name}" for name in self.required)]
     return (
       f"{self.module} needs {_join(names)}.\nSee python -m {self.module} --help"
@@ -123,7 +123,7 @@ def command(
   def decorate(act: Callable[..., int | None]) -> Main:
     module = sys.modules[act.__module__]
     page = _Page(
-      # of the program `python -m NAME`, act.__module__ is "__main__"
+      # in the program `python -m NAME`, act.__module__ is "__main__"
       module=module.__spec__.name if module.__spec__ else act.__module__,
       summary=(module.__doc__ or "").strip().partition("\n")[0],
       arguments=arguments or {},
@@ -134,7 +134,7 @@ def command(
     )
 
     def run(positional: Sequence[str]) -> int:
-      # Without it tensorflow-datasets asks a cloud's metadata server whether
+      # Without this, tensorflow-datasets asks a cloud's metadata server whether
       # it runs in that cloud, and waits for the answer.
       os.environ.setdefault("NO_GCE_CHECK", "true")
       try:
@@ -175,7 +175,7 @@ def _own_flags(flag_values: flags.FlagValues) -> list[str]:
 
 
 def _parse_program(page: _Page, arguments: Sequence[str]) -> list[str]:
-  """Parse the program's own arguments; the libraries' flags are flags too."""
+  """Parse the program's command line, which may set flags of libraries too."""
   if _FULL_HELP & set(arguments):
     print(f"{page.help()}\n\nflags of the libraries:\n{flags.FLAGS.get_help()}")
     sys.exit(0)
@@ -192,7 +192,7 @@ def _parse(page: _Page, arguments: Sequence[str]) -> list[str]:
 
   Args:
     page: the command.
-    arguments: the command line behind the program's name.
+    arguments: the command line after the program's name.
 
   Returns:
     The positional arguments.
@@ -208,7 +208,7 @@ def _parse(page: _Page, arguments: Sequence[str]) -> list[str]:
     sys.exit(EXIT_WRONG)
   _check_config_file(arguments)
   flag_values = page.flag_values
-  flag_values.set_gnu_getopt(True)  # flags may stand behind arguments
+  flag_values.set_gnu_getopt(True)  # flags may stand after arguments
   try:
     positional = flag_values([page.module, *arguments])[1:]
   except flags.UnrecognizedFlagError as error:
@@ -256,8 +256,8 @@ def _unknown_flag(page: _Page, name: str) -> str:
 def _wrong_flag(text: str) -> str:
   """Return the message about a flag's value as one line.
 
-  An exception in the config file reaches absl as the text of a traceback, of
-  which the last line says what is wrong.
+  An exception in the config file reaches absl as the text of a traceback. Its
+  last line has the error.
   """
   if text.startswith("Missing value for flag "):
     return f"{text.split()[-1]} needs a value"
@@ -273,8 +273,9 @@ def _wrong_flag(text: str) -> str:
 def _wrong_setting(error: Exception, arguments: Sequence[str]) -> str:
   """Return the message about a --config.SECTION.NAME as one line.
 
-  ml-collections raises from the depth of a config if the key is unknown or the
-  type is wrong. It names the last part of the key and suggests the nearest one.
+  If the key is unknown or the type is wrong, ml-collections raises from deep
+  inside the config. Its message names only the last part of the key and
+  suggests the nearest one.
   """
   text = str(error.args[0] if error.args else error)
   message = " ".join(text.replace("\\n", " ").split()).replace("\\'", "'")
@@ -370,15 +371,15 @@ def define_process_flags(flag_values: flags.FlagValues) -> None:
 
 
 def join_processes(flag_values: flags.FlagValues) -> None:
-  """Join the other processes if the command line says that there are any.
+  """Join the other processes if the command line sets the flags for that.
 
   Args:
     flag_values: parsed, with the flags of `define_process_flags`.
 
   Raises:
-    ValueError: a flag is missing or wrong, or the environment does not say
-      where the other processes are.
-    RuntimeError: the other processes do not come.
+    ValueError: a flag is missing or wrong, or the environment does not name the
+      other processes.
+    RuntimeError: the other processes cannot be reached.
   """
   names = ("coordinator", "num_processes", "process_id")
   missing = [name for name in names if getattr(flag_values, name) is None]

@@ -1,4 +1,4 @@
-"""Several processes that run one program, each with its own devices.
+"""Run one program in several processes, each with its own devices.
 
 All processes read the same config and the same prompts, and take the same
 steps. A global array is spread over the devices of all processes, and each
@@ -8,7 +8,8 @@ verdicts, a few numbers per response, to the others. Afterwards all processes
 hold the same verdicts and make the same decisions. The first process writes the
 metrics and files of the run.
 
-With a single process, every function here is a no-op: nothing is sent.
+With a single process, nothing is sent to another one. `place`, `own_rows` and
+`whole` then only move arrays between the host and its devices.
 """
 
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def initialize(
   on_cpu = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
   if on_cpu:
     # With several threads, XLA may start the sums of a loop and the sums after
-    # it in a different order in each process, and gloo cannot bear that.
+    # it in a different order in each process. gloo needs the same order.
     os.environ["NPROC"] = "1"
   jax.distributed.initialize(coordinator, num_processes, process_id)
   if jax.default_backend() == "cpu" and not on_cpu:
@@ -86,7 +87,7 @@ def share(rows: Any, num_prompts: int) -> Share:
 
   Args:
     rows: an array [Q * G, ...] of responses, in which the responses to a prompt
-      are neighbours. Its placement decides.
+      are neighbours. Its sharding determines which processes hold a prompt.
     num_prompts: Q, a multiple of the number of parts that the mesh splits rows
       into.
   """
@@ -116,7 +117,7 @@ def share(rows: Any, num_prompts: int) -> Share:
 def place(tree: Any, sharding: Sharding) -> Any:
   """Place arrays that every process holds on the devices of all processes.
 
-  Each process sends their part to its own devices.
+  Each process copies to its own devices only the parts that belong there.
 
   Args:
     tree: numpy arrays, keys, or arrays that are already on devices.

@@ -24,14 +24,15 @@ class Profile:
 
     Args:
       folder: where the trace is written.
-      steps: numbers (first, last); None: nothing is recorded.
+      steps: (first, last), the numbers of the first and the last step to
+        record; None: nothing is recorded.
     """
     self._folder, self._steps = folder, steps
     self._is_running = False
 
   @contextlib.contextmanager
   def step(self, number: int) -> Iterator[None]:
-    """Trace the step inside if it is one of the steps.
+    """Trace the step that runs inside this context, if it is to be recorded.
 
     The step must wait for its work on the device, or the trace misses it.
     """

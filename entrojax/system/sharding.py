@@ -1,4 +1,4 @@
-"""Where arrays live: one mesh, one table from parameter path to placement.
+"""Place arrays on devices: one mesh, one table from parameter to sharding.
 
 The mesh has three axes: 'data' splits rows, 'fsdp' splits rows and parameters,
 'tensor' splits heads, hidden units and the vocabulary. Rollouts and training

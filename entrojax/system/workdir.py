@@ -1,11 +1,12 @@
-"""The directory of a run: locked by one process, described by config.json.
+"""Manage the directory of a run, which one process locks.
 
 config.json       the resolved config
 metrics.jsonl     one line per rollout step or evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
 checkpoints/      one directory per saved step
-rollouts.jsonl    the rollouts of an offline run that was not given a file
+rollouts.jsonl    the rollouts that an offline run collected itself
+profile/          the XProf trace of a run with --profile
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The optimizer: one named optax chain that also holds the controller's state.
 
-    control -> clip by global norm -> AdamW, or its entropy projection
+    control -> clip by global norm -> AdamW, plain or entropy-projected
 
 The chain's state is a dict with the keys 'control', 'clip' and 'adamw'. The
 controller's state advances with the optimizer's, and a checkpoint holds both.
@@ -81,7 +81,7 @@ def make_optimizer(
     b2: the decay of Adam's second moment.
     eps: the number that Adam adds to the root of the second moment.
     weight_decay: the decoupled weight decay. It spares norm scales and biases.
-    max_grad_norm: the largest global norm of a gradient.
+    max_grad_norm: gradients with a larger global norm are scaled down to it.
     mu_dtype: the type in which Adam's first moment is kept between steps; the
       arithmetic is float32. The second moment stays float32: with b2 = 0.999 a
       step adds a thousandth of a gradient's square to it, and bfloat16, which

@@ -1,4 +1,4 @@
-"""The entropy-projected update: a step whose first-order entropy change is set.
+"""Correct optimizer steps that change the entropy by less than is wanted.
 
     H      token-mean entropy of the policy over the mini-batch, nats
     h      the gradient of H with respect to the parameters
@@ -9,14 +9,21 @@
     if <h, step> < delta:
       step += multiplier D h,  multiplier = (delta - <h, step>) / <h, D h>
 
+The corrected step changes H by delta, to first order. With sided = "raise", a
+step whose change is delta or more is left alone, or is brought down to `upper`
+if that is set and exceeded. With sided = "both", it is brought down to delta.
 Of all corrections that reach delta, this one is the smallest in the norm of
 D^-1. It is an entropy bonus whose coefficient is solved for at every update
-instead of tuned. Two things make the prediction inexact: h comes from a single
-mini-batch, and the change of H is not only of first order. Therefore delta is
-fed back from the measured entropy:
+instead of tuned.
+
+Two things make the prediction inexact: h comes from a single mini-batch, and
+the change of H has terms of higher order. Therefore delta is fed back from the
+measured entropy:
 
     delta = clip(gain (target - H) + integral_gain I, -limit, limit)
     I += target - H
+
+Without a target, delta is 0.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,9 +1,10 @@
-"""Log-probs and entropies of given responses: the trainer's forward pass.
+"""Score given responses: their log-probs and entropies, as the trainer does.
 
-As in a rollout, the prompt of a group is read once, and its G responses share
-the keys and values of the prompt. Prompt and responses pass through the layers
-together: P + G T tokens instead of G (P + T). A layer's parameters are gathered
-once, and its gradient is one product.
+The prompt of a group is read once, as in a rollout, and its G responses share
+the keys and values of the prompt. The prompt and its responses pass through
+each layer together, as P + G T tokens instead of G (P + T). On a mesh, each
+layer therefore gathers its parameters only once, and computes the gradient of a
+kernel in one matrix product.
 """
 
 import math
@@ -33,7 +34,7 @@ def score(
 
   Args:
     model: the policy.
-    params: its parameters.
+    params: the policy's parameters.
     tokens: i32[B, L], prompt and response of each row.
     positions: i32[B, L], -1 = padding.
     response_length: T < L.
@@ -88,7 +89,7 @@ def score_in_microbatches(
 
   Args:
     model: the policy.
-    params: its parameters.
+    params: the policy's parameters.
     tokens: i32[B, L], prompt and response of each row.
     positions: i32[B, L], -1 = padding.
     response_length: T < L.

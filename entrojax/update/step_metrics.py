@@ -1,4 +1,4 @@
-"""The numbers that an optimizer step reports, next to the objective's own.
+"""Compute the metrics of an optimizer step that no objective reports itself.
 
 Shapes: tokens and masks f32[B, T], the rows of the mini-batch. A metric is a
 sum and a count; entropies and log-probs are in nats.
@@ -35,11 +35,11 @@ def step_scalars(
     updates: what the optimizer adds to the parameters.
 
   Returns:
-    Scalars f32[] by the name of their metric. In
-    covariance/predicted_change_weighted, minus the gradient's own weight of
-    each token's log-prob, times the number of tokens, stands for the advantage:
-    it accounts for all that the objective did to A. Negative: the entropy
-    falls.
+    Scalars f32[] by the name of their metric.
+    covariance/predicted_change_weighted is the predicted entropy change with
+    -N d loss / d log_prob in place of the advantage A, where N is the number of
+    counted tokens. It thereby includes everything that the objective does to A.
+    Negative: the entropy falls.
   """
   weights = -jnp.sum(tokens.mask) * log_prob_cotangent
   return {
@@ -81,8 +81,14 @@ def sampler_difference(
 ) -> Metrics:
   """Compute how far sampler and trainer differ on the same parameters.
 
-  Only the first update of a rollout batch, whose policy sampled the batch
-  (`first`), can measure it. Other updates count nothing.
+  The result is the largest |log-prob difference| of a sampled token, nats. Only
+  the first update of a rollout batch can measure it, because its policy sampled
+  the batch. The other updates report a count of 0.
+
+  Args:
+    tokens: the mini-batch, scored by the trainer.
+    batch: the mini-batch with the log-probs of the sampler.
+    first: bool[], whether the policy before this update sampled the batch.
   """
   difference = clean(
     jnp.abs(tokens.log_probs - batch.old_log_probs), batch.response_mask

@@ -1,16 +1,21 @@
-"""The update: one graph from a rollout batch to new parameters.
+"""Build the update: one graph from a rollout batch to new parameters.
 
     policy forward -> log-probs and entropy of the whole mini-batch
     -> coefficient of the controller -> objective -> aggregate -> loss
     -> backward -> optax chain (the controller's state advances in it)
 
-Epochs and mini-batches are scanned inside the graph. A mini-batch is the rows
-of one optimizer step. An objective sees all of it, [B, T] at a time, however
-many micro-batches and devices computed it: the model's forward pass runs
-micro-batch by micro-batch, the loss is differentiated with respect to log-probs
-and entropies, and those cotangents go back through the same loop. Batch
-statistics (means, quantiles, maxima, the controller's entropy) are therefore
-exact for every method.
+Epochs and mini-batches are scanned inside the graph. A mini-batch holds the B
+rows of one optimizer step. An objective sees the whole mini-batch, [B, T] at a
+time, even if it is computed in micro-batches and on several devices:
+
+1. The model's forward pass runs micro-batch by micro-batch.
+2. The loss of the mini-batch is differentiated with respect to log-probs and
+   entropies.
+3. These cotangents go back through the same loop over micro-batches.
+
+Batch statistics (means, quantiles, maxima, the controller's entropy) are
+therefore exact for every method. With scope = "micro" they are instead taken
+over each micro-batch, as in released torch code.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,7 +78,7 @@ ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
 
 
 class _Setup(NamedTuple):
-  """What all optimizer steps of an update share: the arguments of make_update.
+  """The arguments of make_update, which all steps of an update share.
 
   `objective` is the chain of `members`.
   """
@@ -93,11 +98,11 @@ class _Setup(NamedTuple):
 def make_batch(
   rollout: Rollout, responses: Responses, step_ok: Array | None = None
 ) -> Batch:
-  """Build the batch of an update from a rollout and its judged responses.
+  """Build the batch of an update from a rollout and its advantages.
 
   Args:
     rollout: B = Q * G rows.
-    responses: their advantages and keep, [Q, G].
+    responses: Q groups; advantages and keep, [Q, G], are read.
     step_ok: f32[B, T], 1 = a token of a step that was judged right; None:
       steps were not judged.
   """
@@ -286,12 +291,12 @@ def _step(
   """Take one optimizer step on one mini-batch.
 
   Args:
-    setup: what all steps share.
+    setup: the arguments that all steps share.
     state: the state before the step.
     batch: the mini-batch.
     ref_log_probs: f32[B, T], nats; None without a reference.
     first: bool[], whether the policy before this step sampled the mini-batch.
-    key: consumed by objectives that draw.
+    key: the key for objectives that select tokens at random.
   """
   optimizer, sampled = setup.optimizer, batch.response_mask
   control_state = state.opt_state["control"]
@@ -347,7 +352,7 @@ def _scored_tokens(
   ref_log_probs: Array | None,
   first: Array,
 ) -> ScoredTokens:
-  """Collect all that the objective may see.
+  """Collect everything that the objective may read.
 
   If the policy sampled the mini-batch (`first`), its own numbers replace the
   old ones, so that the ratio is exactly 1.
@@ -383,10 +388,10 @@ def _differentiate(
   """Differentiate the loss with respect to log-probs and entropies.
 
   Args:
-    setup: what all steps share.
+    setup: the arguments that all steps share.
     tokens: the mini-batch.
     coefficient: f32[parts], the controller's coefficient for each part.
-    key: consumed by objectives that draw.
+    key: the key for objectives that select tokens at random.
 
   Returns:
     The loss f32[], the metrics of the objective and of what each member does to
@@ -439,10 +444,11 @@ def _two_gradients(
 def _advance(
   state: TrainState, updates: Params, opt_state: Any, counted: Array
 ) -> TrainState:
-  """Apply the updates, unless no token counted in the loss.
+  """Apply the updates if at least one token counted in the loss.
 
-  Otherwise momentum would move the parameters on a mini-batch that says
-  nothing. The count of steps advances in any case.
+  If no token counted, parameters and optimizer state stay as they are. Momentum
+  would otherwise move the parameters on a mini-batch without a learning signal.
+  The count of steps advances in both cases.
 
   Args:
     state: the state before the step.

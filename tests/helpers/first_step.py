@@ -2,9 +2,10 @@
 
     python -m tests.helpers.first_step
 
-writes tests/goldens/first_step.json. A test in tests/test_train.py compares the
-first step with it, and so notices every change of what the step computes. If a
-change is intended, write the file again.
+writes tests/goldens/first_step.json. A test in tests/test_train.py compares a
+first step with this file: a change of what the step computes shows up in its
+loss, gradient norm, entropy, rewards or lengths. If a change is intended, write
+the file again.
 """
 
 import json

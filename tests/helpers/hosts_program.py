@@ -23,7 +23,7 @@ def main(argv):
   here = jax.process_index()
   assert jax.process_count() == 3 and jax.device_count() == 6
 
-  # rows are in two parts: processes 0 and 1 hold the first, 1 and 2 the last
+  # rows are in two parts: processes 0 and 1 hold the first, 1 and 2 the second
   mesh = make_mesh((2, 1, 3))
   rows = np.arange(NUM_PROMPTS * GROUP_SIZE * 5, dtype=np.float32)
   rows = rows.reshape(NUM_PROMPTS * GROUP_SIZE, 5)
@@ -35,7 +35,8 @@ def main(argv):
   np.testing.assert_array_equal(own, of_prompts[share.mine].reshape(-1, 5))
   np.testing.assert_array_equal(hosts.whole(placed), rows)
 
-  # every process tells its own, all get all: any dtype of 4 bytes, bit by bit
+  # each process sends its own rows and gets all rows, bit by bit, with any
+  # dtype of 4 bytes
   ids = np.arange(NUM_PROMPTS, dtype=np.int32) - 3
   tree = {"sums": of_prompts.sum(axis=2) + 1e-7, "ids": ids}
   gathered = hosts.gather(jax.tree.map(lambda x: x[share.held], tree), share)

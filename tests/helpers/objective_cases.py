@@ -1,7 +1,11 @@
-"""The objectives that the shared suite tests, and the suite's helpers.
+"""List the objectives that the shared suite tests, and define its helpers.
 
-A new method adds a row to OBJECTIVES. If it has a strength, it adds another row
-to ZERO_STRENGTH (a term or a transform) or to EQUALS (a surrogate).
+A new method adds a row to OBJECTIVES. If it has a setting that turns it off, it
+adds one more row:
+
+ZERO_STRENGTH  for a member that follows a surrogate: with this setting it must
+               not change the surrogate's loss and gradient
+EQUALS         for a surrogate: with this setting it must equal another one
 """
 
 import dataclasses
@@ -119,7 +123,7 @@ OBJECTIVES = {
     entropy_bonus(entropy_coef=0.1),
   ),
 }
-# Where there is no advantage, these have nothing to do.
+# These leave loss and gradient at 0 where the advantage is 0.
 PPO_TYPE = [
   name
   for name in OBJECTIVES

@@ -1,6 +1,7 @@
-"""Where the repository and the recorded values of the tests lie."""
+"""The folders of the repository and of the values that tests compare with."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # the repository
-GOLDENS = ROOT / "tests" / "goldens"  # values from independent derivations
+# values from independent derivations; first_step.json alone is recorded
+GOLDENS = ROOT / "tests" / "goldens"

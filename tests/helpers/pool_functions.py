@@ -1,6 +1,6 @@
 """Functions that tests/answers/test_process_pool.py runs in other processes.
 
-This file imports nothing of entrojax, so that those processes start quickly.
+This file imports nothing from entrojax, so that those processes start quickly.
 """
 
 import os
@@ -20,7 +20,7 @@ def which(_):
 
 
 def misbehave(how):
-  """Misbehave in one of the ways of a bad verifier."""
+  """Misbehave in one of the ways in which a bad verifier might."""
   if how == "hang":
     while True:
       pass

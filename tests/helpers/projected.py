@@ -1,4 +1,4 @@
-"""Optimizers with a projection, and small trees to run them on."""
+"""Build optimizers with and without a projection, and small trees for them."""
 
 import functools
 
@@ -31,7 +31,7 @@ GRADIENT = {  # of the entropy
   "norm": jnp.array([0.4, -0.1, 0.6]),
 }
 
-# The limit, in nats. H is so far below its target that every update wants it.
+# The limit, in nats. H is so far below its target that delta is always this.
 WANTED = 0.125
 RAISE = {"target": 9.0, "gain": 1.0, "limit": WANTED}
 

@@ -1,4 +1,4 @@
-"""Helpers of the system tests: a tiny random base and a config that uses it."""
+"""Helpers for system tests: a tiny random base and a config that uses it."""
 
 import json
 from pathlib import Path

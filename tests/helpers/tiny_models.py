@@ -17,7 +17,7 @@ GEMMA3 = Gemma3(
 
 
 def random_params(sizes, seed=0):
-  """Draw parameters of which none is 0 or 1, not even a norm's scale."""
+  """Draw parameters; none is exactly 0 or 1, not even a norm's scale."""
   shapes = jax.eval_shape(decoder(sizes).init, jax.random.key(0))
   leaves, structure = jax.tree.flatten(shapes)
   rng = np.random.default_rng(seed)

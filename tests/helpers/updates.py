@@ -1,4 +1,8 @@
-"""What tests of updates share: a batch, a recording optimizer, a comparison."""
+"""Helpers for tests of updates.
+
+They are a random batch, an optimizer that keeps its gradients, and a comparison
+of updates that split the same batch in different ways.
+"""
 
 import dataclasses
 
@@ -124,8 +128,8 @@ class Setting:
   def after_two_updates(self, **options):
     """Return metrics, the second update's gradients and new params.
 
-    Both updates see the whole batch. The ratio is 1 at the first update, and
-    is taken against the batch's old log-probs at the second.
+    Both updates see the whole batch. The probability ratio is 1 at the first
+    update; the second compares the policy with the batch's old log-probs.
     """
     return self.two_updates(**options)()
 

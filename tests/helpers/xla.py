@@ -1,8 +1,7 @@
-"""How the tests compile: quickly.
+"""XLA options with which the tests compile quickly.
 
 Without LLVM passes and fusion emitters a graph compiles in a fifth of the time.
-The passes that split a graph over devices and order its sums are other ones,
-and still run.
+Other passes split a graph over devices and order its sums; they still run.
 """
 
 QUICK_OPTIONS = {
