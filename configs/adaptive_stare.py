@@ -4,7 +4,7 @@ r"""STARE with adaptive weights of rare tokens (arXiv 2606.19236).
         --workdir=runs/adaptive_stare
 
 A controller raises the weight by 0.01 per update while the entropy is below the
-target and lowers it while it is above. On Clip-Higher.
+target and lowers it while the entropy is above. The surrogate is Clip-Higher.
 
 Time: about 3 to 5 minutes on two cores, as `configs/adaptive_stare.py:demo`.
 Claim: once the entropy is below control.target, it falls less than under

@@ -1,10 +1,10 @@
-"""BCPG: offline policy gradient with a constraint on behaviour.
+"""BCPG: offline policy gradient that stays near the sampling policy.
 
     python -m entrojax.main --config=configs/bcpg.py --workdir=runs/bcpg
 
 arXiv 2505.14403, after Kimi k1.5 (arXiv 2501.12599). The base answers each
-training prompt once, and all updates are on those responses. Only final answers
-are judged: this is configs/bcpg_nsa.py at beta = 1.
+training prompt with 8 responses, once, and all updates are on those responses.
+Only final answers are judged, which equals configs/bcpg_nsa.py at beta = 1.
 
 Time: not recorded.
 Claim: none about the entropy.

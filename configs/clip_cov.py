@@ -10,9 +10,9 @@ Measured (`python -m experiments.directions --batches=12`): after the updates of
 one rollout batch, entropy minus GRPO's is +3.9 ± 1.0 millinats per token: as
 the paper claims.
 
-Deviation: the paper drops 0.02 % of its mini-batch's tokens, which are
-hundreds. A mini-batch has about 700 tokens here, so 2 % are dropped, which are
-14.
+Deviation: the paper drops 0.02 % of the tokens of a mini-batch, which are
+hundreds of tokens there. A mini-batch has about 700 tokens here, so 2 % are
+dropped, which are 14 tokens.
 """
 
 from ml_collections import ConfigDict as Config

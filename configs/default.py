@@ -5,7 +5,8 @@ The other configs only override these settings, and so does the command line:
 the arguments of that method's function: `config.ppo_clip.clip_high` is the
 argument clip_high of entrojax.objectives.ppo_clip.
 
-A placeholder has a type but no value: None means that the setting is not set.
+A setting that is a placeholder has the value None, which means "not set", until
+a config or the command line gives it a value of the placeholder's type.
 """
 
 from ml_collections import ConfigDict as Config
@@ -87,9 +88,9 @@ def get_config() -> Config:
       # shorter prompt lengths, ascending, in tokens: a batch whose prompts all
       # fit is padded to the shortest of these instead; one compilation for each
       "prompt_buckets": (),
-      "response_length": 1024,  # T, tokens of a response at most, EOS included
-      # rows that are decoded at one time; a row whose response has ended takes
-      # the next one. 0 = all responses of the batch at one time
+      "response_length": 1024,  # T, maximum length in tokens, EOS included
+      # rows that are decoded at one time; when the response in a row ends, the
+      # row is given the next response. 0 = the whole batch at one time
       "num_slots": 0,
       # decoding steps between two checks for ended rows; needs num_slots
       "refill_every": 8,
@@ -124,7 +125,8 @@ def get_config() -> Config:
   config.segmentation = Config({"name": "rules"})
   config.rules = Config(
     {
-      # characters of a step at least; shorter pieces join their neighbour
+      # minimum length of a step, characters; a shorter piece is joined to the
+      # next one, the last piece to the one before it
       "min_length": 40,
       # texts after which a step ends, such as ";", besides the ends of lines
       # and sentences
@@ -136,7 +138,7 @@ def get_config() -> Config:
       "model": "sat-3l-sm"  # a folder, or a name on the Hugging Face hub
     }
   )
-  # who judges the steps of wrong responses: some of oracle, chat_model and
+  # judges of the steps of wrong responses: any of oracle, chat_model and
   # reward_model; a step is right if all of them accept it
   config.judges = ()
   config.oracle = Config()
@@ -164,7 +166,7 @@ def get_config() -> Config:
       "bad": config_dict.placeholder(str),  # token that marks a wrong step
       # a step is right if its score is above this, in [0, 1]
       "threshold": 0.5,
-      # tokens of problem and steps at most; later steps count as wrong
+      # maximum length of problem and steps, tokens; later steps count as wrong
       "max_length": 2048,
       "batch_size": 8,  # responses in a forward pass
       "dtype": "float32",  # type of the activations: float32 or bfloat16
@@ -183,10 +185,11 @@ def get_config() -> Config:
   config.training = Config(
     {
       "updates_per_rollout": 1,  # optimizer steps on each rollout batch
-      # passes over the rollout batch that these optimizer steps make together
+      # passes over the rollout batch that all these optimizer steps make
+      # together
       "num_epochs": 1,
-      # parts that a mini-batch is split into to save memory; the gradient is
-      # still taken of the whole mini-batch
+      # parts that a mini-batch is split into to save memory; the gradient
+      # still covers the whole mini-batch
       "num_microbatches": 1,
       # recompute a micro-batch's activations in the backward pass, so that only
       # one micro-batch's are in memory at a time
@@ -236,7 +239,7 @@ def get_config() -> Config:
   config.overlong_filter = Config()
   config.unlikeliness = Config(  # stands before the baseline
     {
-      "beta": 0.25,  # share of the reward that is taken at most, in [0, 1]
+      "beta": 0.25,  # largest share of the reward that is removed, in [0, 1]
       "rank_base": 1,  # rank of the most likely response: 1 or 0
       # responses of a group that are ranked: all, or correct = right ones only
       "rank_among": "all",
@@ -248,7 +251,8 @@ def get_config() -> Config:
     {
       # estimator of the semantic entropy: rao, count, mc or mc_unnormalised
       "estimator": "rao",
-      # how the factor falls with it: inverse, linear, exp or focal
+      # how the factor on the advantage falls with the semantic entropy:
+      # inverse, linear, exp or focal
       "form": "inverse",
       # strength, >= 0. The default reduces an update by at most 4 %; values of
       # 0.5 to 1 have a visible effect
@@ -420,8 +424,8 @@ def get_config() -> Config:
       # share of the tokens of one sign of advantage that counts as rare, in
       # [0, 1]
       "fraction": 0.1,
-      # how strongly the weight at negative advantages mirrors the other one, in
-      # [0, 2]; 0 = it stays 1
+      # how strongly the weight at negative advantages mirrors the weight at
+      # positive ones, in [0, 2]; 0 = it stays 1
       "negative_strength": 0.0,
     }
   )
@@ -452,8 +456,8 @@ def get_config() -> Config:
     {
       # share of all response tokens that counts as low in entropy, in [0, 1]
       "low_fraction": 0.8,
-      # share of those that counts as high in covariance; a fraction, not a
-      # percentage
+      # share of these tokens that counts as high in covariance; a fraction, not
+      # a percentage
       "cov_fraction": 2e-4,
       "beta_low": 0.05,  # loss per nat on tokens of low entropy
       # loss per nat on tokens of low entropy and high covariance
@@ -464,8 +468,8 @@ def get_config() -> Config:
     {
       # share of all response tokens that counts as low in entropy, in [0, 1]
       "low_fraction": 0.8,
-      # share of those at either end of the covariance; a fraction, not a
-      # percentage
+      # share of these tokens that counts as lowest in covariance, and the same
+      # share as highest; a fraction, not a percentage
       "cov_fraction": 2e-4,
       "beta_low": 0.05,  # loss per nat on the tokens of lowest covariance
       "beta_high": 0.2,  # loss per nat on the tokens of highest covariance
@@ -536,11 +540,11 @@ def get_config() -> Config:
     {
       "enabled": False,
       "target": config_dict.placeholder(float),  # entropy to hold, nats/token
-      # the target as a fraction of the entropy at the first update, instead
+      # used instead of target: a fraction of the entropy at the first update
       "target_fraction": config_dict.placeholder(float),
-      # prescribed change of entropy per update and nat of error; 0 = off
+      # prescribed change of entropy per update, nats per nat of error; 0 = off
       "gain": 0.02,
-      # prescribed change of entropy per update and nat of summed error
+      # prescribed change of entropy per update, nats per nat of summed error
       "integral_gain": 0.0,
       "limit": 2e-3,  # bound of the prescribed change, nats per update
       # raise = leave a step alone that raises the entropy by more; both =

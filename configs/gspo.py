@@ -8,8 +8,8 @@ Measured (`python -m experiments.directions --batches=12`): after the updates of
 one rollout batch, entropy minus GRPO's is -1.1 ± 0.4 millinats per token: there
 is no claim against GRPO.
 
-Deviation: the clip range is 100 times the paper's. The learning rate here is
-far above a large model's and moves the ratios further.
+Deviation: the clip range is 100 times the paper's, because the learning rate
+here is far above a large model's and moves the ratios further.
 """
 
 from ml_collections import ConfigDict as Config

@@ -10,9 +10,9 @@ Measured (`python -m experiments.directions --batches=12`): after the updates of
 one rollout batch, entropy minus GRPO's is +0.9 ± 0.5 millinats per token: one
 batch does not tell it from GRPO.
 
-Deviation: the paper penalises 0.2 % of its mini-batch's tokens, which are
-thousands. A mini-batch has about 700 tokens here, so 2 % are penalised, which
-are 14.
+Deviation: the paper penalises 0.2 % of the tokens of a mini-batch, which are
+thousands of tokens there. A mini-batch has about 700 tokens here, so 2 % are
+penalised, which are 14 tokens.
 """
 
 from ml_collections import ConfigDict as Config

@@ -4,10 +4,11 @@ r"""SENT: a curriculum by semantic entropy, and a KL penalty.
         --output=runs/countdown_prompts.jsonl
     python -m entrojax.main --config=configs/sent.py --workdir=runs/sent
 
-arXiv 2512.04359. The first command sorts the training prompts once, by the
-semantic entropy of the base model's answers; two expressions of the same value
-count as one answer. The second command trains on both stages, with the penalty
-of configs/sent_token.py.
+arXiv 2512.04359. The first command measures, once, the semantic entropy of the
+base model's answers to each training prompt; two expressions of the same value
+count as one answer. The second command trains in two stages, first on the half
+of the prompts with low semantic entropy and then on the other half, with the
+penalty of configs/sent_token.py.
 
 Time: the second command takes about 3 to 5 minutes on two cores, as
 `configs/sent.py:demo`; the time of the first is not recorded.

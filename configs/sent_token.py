@@ -12,9 +12,9 @@ Measured (`python -m experiments.directions --batches=12`): after the updates of
 one rollout batch, entropy minus GRPO's is +1.0 ± 0.6 millinats per token: one
 batch does not tell it from GRPO.
 
-Deviation: the released code counts 0.02 % of the tokens of low entropy as high
-in covariance. A mini-batch has about 560 tokens of low entropy here, so it is 2
-%, which are 11.
+Deviation: in the released code, 0.02 % of the tokens of low entropy count as
+high in covariance. A mini-batch has about 560 tokens of low entropy here, so
+2 % are used, which are 11 tokens.
 """
 
 from ml_collections import ConfigDict as Config

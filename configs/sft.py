@@ -1,13 +1,15 @@
-"""Every setting of supervised fine-tuning, with its meaning and unit.
+r"""Every setting of supervised fine-tuning, with its meaning and unit.
 
     python -m entrojax.sft --config=configs/sft.py --output=my_model \
         --config.model.path=SmolLM2-135M-Instruct --config.prompt.chat=True \
         --config.sft.files="('answers.jsonl',)"
 
-This learns from given responses. The settings that supervised fine-tuning
-shares with reinforcement learning are explained in configs/default.py. No time
-and no result are recorded for this file by itself: the bases that
-configs/warm_up_countdown.py and configs/warm_up_logic.py make have theirs.
+Supervised fine-tuning learns from given responses. The settings that it shares
+with reinforcement learning are explained in configs/default.py.
+
+Time and result: not recorded for this file by itself. The headers of
+configs/warm_up_countdown.py and configs/warm_up_logic.py have those of the two
+bases.
 """
 
 from ml_collections import ConfigDict as Config
@@ -31,12 +33,13 @@ def get_config() -> Config:
       "files": (),  # files of examples: .parquet, .jsonl or .json
       "prompt_column": "prompt",  # column of the files with the prompt
       "response_column": "response",  # column of the files with the response
-      # right answers to one problem at most; of more, this many are drawn once
+      # maximum number of right answers to one problem; if there are more, this
+      # many are drawn at random, once
       "max_responses": 64,
       # tokens of a row, which holds several examples; longer examples are left
       # out and counted
       "row_length": 512,
-      "num_rows": 32,  # rows of a batch
+      "num_rows": 32,  # rows in a batch
       # type of the weights that are written: float32 or bfloat16
       "dtype": "float32",
     }
@@ -45,7 +48,7 @@ def get_config() -> Config:
     {
       # all characters of its vocabulary; one token each
       "characters": config_dict.placeholder(str),
-      # the sizes bear the names of Hugging Face's config.json
+      # sizes, with the names of Hugging Face's config.json
       "hidden_size": 128,
       "intermediate_size": 384,
       "num_hidden_layers": 4,
@@ -56,8 +59,8 @@ def get_config() -> Config:
   )
   config.training = Config(
     {
-      # parts that a batch is split into to save memory; the gradient is still
-      # taken of the whole batch
+      # parts that a batch is split into to save memory; the gradient still
+      # covers the whole batch
       "num_microbatches": 1,
       # recompute a micro-batch's activations in the backward pass, so that only
       # one micro-batch's are in memory at a time

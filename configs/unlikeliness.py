@@ -3,8 +3,8 @@ r"""The unlikeliness reward: likely right responses earn less.
     python -m entrojax.main --config=configs/unlikeliness.py \
         --workdir=runs/unlikeliness
 
-arXiv 2506.02355. The paper's setting "Unlikeliness-2": two epochs over each
-rollout batch and a KL penalty of 0.10 to the base.
+arXiv 2506.02355. This is the paper's setting "Unlikeliness-2": two epochs over
+each rollout batch, and a KL penalty to the base with a coefficient of 0.10.
 
 Time: about 3 to 5 minutes on two cores, as `configs/unlikeliness.py:demo`.
 Claim: the entropy falls less than under GRPO.

@@ -3,13 +3,13 @@ r"""The supervised warm-up of a base model like entrojax/bases/countdown.
     python -m entrojax.sft --config=configs/warm_up_countdown.py \
         --output=runs/base
 
-Time: about 15 minutes on two cores, for the earlier loop that made the base
-that ships. It had the same model, problems, tokens per step, number of steps
-and optimizer, but drew its examples with replacement and put one into a row.
-This command packs several examples into a row and shows every problem once per
-epoch, so its examples come in another order.
+Time: about 15 minutes on two cores, for the earlier training loop that made
+entrojax/bases/countdown. It had the same model, problems, tokens per step,
+number of steps and optimizer, but drew its examples with replacement and put
+one into each row. This command packs several examples into a row and shows
+every problem once per epoch, so its examples come in another order.
 
-Measured (the base that ships, 256 held-out prompts at temperature 1, 256
+Measured (entrojax/bases/countdown, 256 held-out prompts at temperature 1, 256
 samples each; standard errors are over prompts): pass@1 0.226 ± 0.011, pass@64
 0.959 ± 0.010, pass@256 0.981 ± 0.009, entropy 0.511 nats per token, 23.0
 distinct right answers per prompt. The cross-entropy at the end of the warm-up

@@ -2,7 +2,7 @@ r"""The supervised warm-up that made the base model entrojax/bases/logic.
 
     python -m entrojax.sft --config=configs/warm_up_logic.py --output=runs/logic
 
-One model of 448,000 parameters learns several families of puzzles.
+One model of 450,144 parameters learns several families of puzzles.
 
 Time: about 8 minutes on one core, for 2 epochs of 83,715 examples, which fill
 94.9 % of 33,357 rows of 64 tokens.

@@ -1,4 +1,4 @@
-"""Choose a subset of the training prompts of a run.
+r"""Choose a subset of the training prompts of a run.
 
     python -m entrojax.choose_prompts --config=configs/countdown.py \
         --output=runs/subset.jsonl --size=600 --by=embedding

@@ -1,4 +1,4 @@
-"""Sample, verify and judge the rollouts that an offline run trains on.
+r"""Sample, verify and judge the rollouts that an offline run trains on.
 
     python -m entrojax.collect --config=configs/bcpg_nsa.py \
         --output=runs/rollouts.jsonl

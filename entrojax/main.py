@@ -1,4 +1,4 @@
-"""Train a language model by reinforcement learning, as a config describes.
+r"""Train a language model by reinforcement learning, as a config describes.
 
     python -m entrojax.main --config=configs/countdown.py --workdir=runs/x \
         --config.optimizer.learning_rate=1e-4

@@ -1,4 +1,4 @@
-"""Convert a task's local files to a TFDS data set.
+r"""Convert a task's local files to a TFDS data set.
 
     python -m entrojax.prepare_data math data/gsm8k --output=data/tfds/gsm8k
     python -m entrojax.main ... --config.task.name=math/gsm8k \

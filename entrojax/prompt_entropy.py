@@ -1,4 +1,4 @@
-"""Measure the semantic entropy of every training prompt of a run.
+r"""Measure the semantic entropy of every training prompt of a run.
 
     python -m entrojax.prompt_entropy --config=configs/countdown.py \
         --output=runs/prompts.jsonl

@@ -4,11 +4,11 @@
 
 The strings are random bytes and unicode, code, deep nesting, huge integers,
 digits of other scripts, characters of the task's own alphabet, and right
-responses that were changed a little or framed. A second, slow checker that
-knows only the prompt and the rules verifies each string too. The table has, for
-each task, the number of strings, of accepted strings, of wrongly accepted ones,
-of wrongly refused ones and of errors raised, and the slowest verdict in
-milliseconds of CPU.
+responses that were changed a little or put into a frame of other text. A
+second, slow checker that knows only the prompt and the rules verifies each
+string too. The table has, for each task, the number of strings, of accepted
+strings, of wrongly accepted ones, of wrongly refused ones and of errors raised,
+and the slowest verdict in milliseconds of CPU.
 
 The command fails if a verdict is wrong, if a verifier raises, or if a verdict
 takes longer than MAX_MILLISECONDS.

@@ -1,4 +1,4 @@
-"""Measure how fast the parts of a rollout step are on this machine.
+r"""Measure how fast the parts of a rollout step are on this machine.
 
     python -m experiments.benchmark [--config=configs/grpo.py:demo]
     python -m experiments.benchmark --costs [--methods=kl_cov,steer]
@@ -10,8 +10,8 @@
 
 Without further flags it prints medians: the matmul peak measured in the same
 run, decoding in tokens per second, the update in milliseconds, and the model
-FLOPs per second of both as a share of the peak. Model FLOPs count the
-multiplications that the mathematics needs, once: rematerialisation does not
+FLOPs per second of both as a share of the peak. Model FLOPs count each
+operation that the mathematics needs once, so that rematerialisation does not
 raise them.
 
 Each flag replaces this by another measurement:

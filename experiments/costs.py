@@ -1,4 +1,4 @@
-"""The cost of each method's update, as a ratio to plain GRPO's.
+"""Measure the cost of each method's update, as a ratio to plain GRPO's.
 
 Both updates are timed in turn in one process (A B A B ...), on the same batch
 and with the same number of optimizer steps; the ratio is the median over the

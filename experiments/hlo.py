@@ -1,7 +1,9 @@
 """Read compiled programs: collectives, cycles, arrays and FLOPs.
 
-A loop's body counts as often as the loop runs it. `read` takes the text of a
-compiled program (HLO), `flops` takes a traced function (a jaxpr).
+`read` takes the text of a compiled program (HLO) and sums its collectives and
+the compiler's estimate of cycles; it also finds the largest array. `flops`
+takes a traced function (a jaxpr) and counts the FLOPs of its matrix products.
+Both count the body of a loop as often as the loop runs it.
 """
 
 from collections import Counter

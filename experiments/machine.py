@@ -1,4 +1,4 @@
-"""Peak rates of this machine, and the operations and bytes of a decoder."""
+"""Measure this machine's peak rates; count a decoder's operations and bytes."""
 
 from collections.abc import Callable
 import statistics

@@ -1,9 +1,9 @@
 """The methods that experiments compare: their configs and their claims.
 
-A method's claim is what its paper says of the policy's entropy, compared with
-plain GRPO: higher (+1), lower (-1), or nothing that a few updates could show
-(0). The method's overrides are settings that differ from its config, where only
-they make the claim visible in a few updates.
+A method's claim is the direction in which, by its paper, it moves the policy's
+entropy compared with plain GRPO: higher (+1), lower (-1), or no claim that a
+few updates could test (0). Some claims become visible in a few updates only
+with settings that differ from the method's config. These are its overrides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # for base models and TPU slices
 
 
 class Method(NamedTuple):
-  """What its paper claims, and the settings that make the claim visible.
+  """The claim of a method, and the settings that make it visible.
 
   Attributes:
     direction: of the entropy, compared with plain GRPO: 1 = higher, -1 = lower,

@@ -1,4 +1,4 @@
-"""Compile a run for a TPU slice on a machine without TPUs.
+r"""Compile a run for a TPU slice on a machine without TPUs.
 
     pip install "jax[tpu]"
     python -m experiments.rehearse --config=configs/qwen25_7b_dapo.py \
@@ -9,8 +9,8 @@ For the update and for decoding, the command prints what one device needs:
 arguments, temporaries and their peak as a share of the chip's memory, FLOPs,
 collectives, and the least time that these take. If a part does not fit, it
 prints which settings to change. No array is created and nothing runs. The
-folder model.path need not exist if the model's sizes are known (see SIZES). The
-compiler is the one that a real slice uses, so its memory figures hold there.
+folder model.path need not exist if SIZES lists the model. The compiler is the
+one that a real slice uses, so its memory figures hold on a real slice.
 
 With --statistics the command compares token statistics with and without logits
 in memory, on one chip.

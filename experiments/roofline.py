@@ -1,4 +1,4 @@
-"""Update and decoding at two widths, compared with the machine's peak rates.
+"""Compare update and decoding, at two widths, with the machine's peak rates.
 
 Matmul, update and decoding are timed in turn (A B C A B C), and a share is the
 median over turns. Two times bound a decoding step from below: its arithmetic at

@@ -1,4 +1,4 @@
-"""Two implementations that scale, each compared with the plain one.
+"""Compare two implementations that scale with their plain counterparts.
 
   token statistics  by chunks of the vocabulary, or with all logits in memory
   decoding          in slots that are refilled, or in static batches

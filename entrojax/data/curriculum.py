@@ -3,10 +3,10 @@
     order = argsort(SE),    stages = S equal parts of it
 
 arXiv 2512.04359. SE is the semantic entropy of the initial policy's answers to
-a prompt, from a table of prompts (prompt_table.py). Each stage after the first
-keeps the policy, which becomes the reference, and starts with a fresh
-optimizer: its moments, its schedule and the controller. Within a stage each
-pass over the prompts has its own random order.
+a prompt, which is read from a table (prompt_table.py). Each stage after the
+first continues from the policy of the stage before, which also becomes the
+reference. Moments, learning-rate schedule and controller start afresh. Within a
+stage each pass over the prompts has its own random order.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,10 +5,10 @@
     mask         0 0 1 1   0 0 1 1 1 1   0 1 1 0 0     [row_length - 1]
 
 p is a token of a prompt, r a token of a response, and a dot is padding.
-Positions restart with every example, and in the decoder no token attends to
-another example than its own. So the loss and its gradients are the same as if
-each example were in a row of its own. A batch has the type of a policy update:
-every advantage is 1, so that the policy gradient equals the gradient of the
+Positions restart with every example, and in the decoder a token attends only to
+its own example. So the loss and its gradients are the same as if each example
+were in a row of its own. A batch has the type of a policy update: every
+advantage is 1, so that the policy gradient equals the gradient of the
 cross-entropy.
 
 The stream is the concatenation of epochs. An epoch shows each example once. The

@@ -2,9 +2,9 @@
 
 The stream is deterministic and can be resumed. It is the concatenation of
 epochs, each a permutation of the data set that depends only on (seed, epoch).
-So its only state is the number of prompts consumed, its position, and a batch
-is a pure function of (seed, position). A batch may cross the border of two
-epochs and may then hold a row twice.
+So its only state is its position, the number of prompts consumed, and a batch
+is a pure function of (seed, position). A batch that crosses the border of two
+epochs may hold a row of the data set twice.
 """
 
 from collections import Counter

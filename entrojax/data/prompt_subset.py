@@ -57,8 +57,8 @@ def read(path: Path, problems: Sequence[Problem]) -> np.ndarray:
     i64[size], the rows of the split, ascending.
 
   Raises:
-    ValueError: the file is missing, malformed or of other problems. The message
-      names the file and the line.
+    ValueError: the file is missing or malformed, or its prompts are not those
+      problems. The message names the file and the line.
   """
   if not path.is_file():
     raise ValueError(f"task.subset {path}: there is no such file")

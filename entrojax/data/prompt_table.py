@@ -1,4 +1,4 @@
-"""Read and write a table of the initial policy's entropy for each prompt.
+"""Read and write a table of prompts, with the initial policy's entropy on each.
 
     {"settings": {"seed": 0, "model": {...}, ...}, "num_rows": 17811}
     {"row": 0, "semantic_entropy": 1.21, "entropy": 0.52, "accuracy": 0.25}

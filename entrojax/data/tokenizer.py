@@ -2,8 +2,9 @@
 
 A model folder holds `tokenizer.json`, the tokenizer itself, and `config.json`,
 whose `eos_token_id` and `pad_token_id` name the tokens that end and pad a row.
-The same keys of `generation_config.json` take precedence, as a chat model often
-ends its turn with another token than its base model ends a document.
+The same keys of `generation_config.json` take precedence, because the token
+with which a chat model ends its turn is often not the one with which its base
+model ends a document.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -12,9 +12,10 @@ singleton axes:
     scores, weights        [B, K, X, S]
     mixed values, output   [B, K, X, C], [N, D]
 
-The weights of all queries exist at once. With `query_chunk`, only the weights
-of one chunk of queries do, and with fused attention none leave the kernels of
-fused.py. Which keys a query sees is computed by visibility.py.
+By default the weights of all queries exist at once. With `query_chunk`, only
+the weights of one chunk of queries exist at a time. With fused attention, no
+weights leave the kernels of fused.py. Which keys a query sees is computed by
+visibility.py.
 
 Shape suffixes: B rows, L new tokens, S tokens attended to, N = B * L, D width,
 H heads, K key-value heads, G = H / K heads that share a key, X = G * L, C head
@@ -47,7 +48,7 @@ _HIDDEN_SCORE = -1e30  # finite, so that a query that sees nothing has no NaN
 
 
 class View(NamedTuple):
-  """How the tokens at hand see their keys, in layers of one kind."""
+  """How the new tokens see their keys, in layers of one kind."""
 
   rotation: tuple[Array, Array]  # cosines, sines f[B, L, C / 2] of positions
   # bool[B, L, S]; without a cache it may also be Examples or Branches
@@ -97,10 +98,10 @@ class Attention(nnx.Module):
     """Compute attention of B rows of L tokens.
 
     Args:
-      x_ND: the tokens, rows laid one behind the other.
-      view: their rotation and what they see.
-      cache: what the layer has read before; None: the tokens see themselves
-        alone.
+      x_ND: f[N, D], activations of the tokens, row after row.
+      view: the rotation of the tokens and the keys that they see.
+      cache: keys and values of earlier tokens; None: there are no earlier
+        tokens.
 
     Returns:
       (f[N, D], the stored arrays of the cache or None).

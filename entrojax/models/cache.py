@@ -1,4 +1,4 @@
-"""The cache of keys and values: how it is laid out, written and copied.
+"""Lay out, write and copy the cache of keys and values.
 
 Every layer has keys f[B, K, C, S] and values f[B, K, S, C], for S slots of one
 token each. In this layout a decoding step needs no copy of them:

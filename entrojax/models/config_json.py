@@ -2,9 +2,9 @@
 
 Two spellings of the rotation are read: `rope_theta` next to `rope_scaling`, as
 in released checkpoints, and `rope_parameters`, as transformers 5 writes it. The
-first is written, because every version of transformers reads it. If a key has a
-value with which the model would differ from what our decoder computes, the file
-is refused: no such key is ignored.
+first is written, because every version of transformers reads it. A file is
+refused if one of its keys selects a variant that our decoder does not compute;
+otherwise the model would load and be wrong.
 """
 
 from collections.abc import Mapping

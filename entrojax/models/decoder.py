@@ -177,7 +177,7 @@ def _plain(module: nnx.Module) -> Mapping[str, Any]:
 
 
 def _graph(build: Callable[[], nnx.Module]) -> nnx.GraphDef:
-  """Return the code of a module without parameters; none are drawn."""
+  """Return the code of a module, without drawing its parameters."""
   return nnx.graphdef(nnx.eval_shape(build))
 
 
@@ -284,7 +284,7 @@ def _embed(
 
 
 def _run_layer(layer_def, mesh, params, x_ND, view, cache):
-  """Apply the code of a layer to the parameters of one."""
+  """Apply the code of a layer to the parameters of one layer."""
   # A layer's input is kept split over 'tensor' too, but computed with split by
   # rows alone. This must be explicit: left to itself, XLA's partitioner lost
   # gradients on a mesh of shape (2, 2, 2).
@@ -348,7 +348,7 @@ def _apply_branches(
     prompts: i32[B, P].
     prompt_positions: i32[B, P].
     responses: i32[B * G, T]; the responses to a prompt are neighbours.
-    positions: i32[B * G, T], counted on from the prompt's.
+    positions: i32[B * G, T], continuing the positions of the prompt.
 
   Returns:
     Hidden states (f[B, P, D], f[B * G, T, D]).

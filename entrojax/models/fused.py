@@ -2,9 +2,9 @@
 
 The kernels, forward and backward, are the splash attention that ships with JAX
 (FlashAttention, arXiv 2205.14135). Softmax is in float32, and blocks of scores
-that no query sees are skipped. No mask of queries x keys exists: that a query
-sees no later slot is compiled into a kernel, and which example each token
-belongs to is an input of it.
+that no query sees are skipped. No mask of queries x keys exists: causality is
+compiled into the kernel, and the number of each token's example is an input of
+the kernel (`Examples`).
 
 Shape suffixes: B rows, L queries, S keys, H heads, K key-value heads, G = H / K
 heads that share a key, C head width, Z rows x heads or rows x key-value heads.
@@ -27,10 +27,9 @@ from entrojax.types import Array
 _LANES = 128  # vector width of a TPU; lengths of blocks are multiples of it
 # At most this many queries, and this many keys, are in vector memory at one
 # time. For heads of width 128, the compiler of a v5e schedules a forward block
-# in 4,563 bundles, of which its products need 4,096 cycles. It would be 4,900
+# in 4,563 bundles; its products alone need 4,096 cycles. It would be 4,900
 # bundles if the scores of all keys were computed at once instead of in two
-# halves. A backward block is 9,081 bundles, fewer than the 10,240 cycles of its
-# products.
+# halves. A backward block is 9,081 bundles; its products need 10,240 cycles.
 _BLOCK = 1024
 
 
@@ -172,10 +171,10 @@ def _kernel(
         block_q=block,
         block_kv=key_block,
         block_kv_compute=half,
-        # The fused backward pass computes scores once, not once for the
-        # gradient of queries and once for that of keys. It returns a gradient
-        # of queries for each of these blocks of keys, in the type of the
-        # queries, and these are added up outside of the kernel.
+        # The fused backward pass computes scores once, for the gradients of
+        # queries and keys together. It returns a gradient of queries for each
+        # of these blocks of keys, in the type of the queries, and these are
+        # added up outside of the kernel.
         block_q_dkv=block,
         block_kv_dkv=key_block * (1 + (key_count % 2 == 0)),
         block_kv_dkv_compute=half,

@@ -1,8 +1,8 @@
-"""Model folders in Hugging Face's format: read, written and exported.
+"""Load, write and export model folders in Hugging Face's format.
 
 A folder holds config.json (config_json.py), weights in safetensors
-(read_weights.py, write_weights.py) and usually a tokenizer, which the data room
-reads.
+(read_weights.py, write_weights.py) and usually a tokenizer, which
+data/tokenizer.py reads.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Three ways to run a stack of layers.
+"""Run a stack of layers, in one of three ways.
 
 `unrolled` compiles every layer by itself: a small model is 1.5 to 2 times as
 fast on a CPU. `scanned` compiles one layer and loops over it, so that the time

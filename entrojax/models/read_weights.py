@@ -1,9 +1,9 @@
 """Read the weights of a model folder, onto the host or straight onto a mesh.
 
 Weights are in model.safetensors, or in the shards that its index lists. Each
-tensor is read, checked and placed before the next one is read, so that the host
-holds a single tensor besides the finished leaves. Only safetensors files are
-read: they hold no code.
+tensor is read, checked and placed before the next one is read. So the host
+holds one tensor at a time, besides the leaves that stay on it. Only safetensors
+files are read: they hold no code.
 """
 
 from collections.abc import Iterator, Mapping

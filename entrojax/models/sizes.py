@@ -1,7 +1,7 @@
 """The sizes of a decoder, with the field names of Hugging Face's config.json.
 
-`DecoderConfig` describes every family that loads. What only Gemma 3 has is in
-`Gemma3`, so that the other families carry none of it.
+`DecoderConfig` describes every family that loads. The fields that only Gemma 3
+has are in `Gemma3`, so that the other families do not carry them.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""Which keys each query may attend to.
+"""Compute which keys each query may attend to, from their positions.
 
-Positions decide it. A query at position p sees the keys of its own example at
-positions p' <= p, and in a sliding layer only those with p' > p - window. A
-position of 0 begins an example, so several examples may share a row. A position
-of -1 is padding, which no query sees.
+A query at position p sees the keys of its own example at positions p' <= p, and
+in a sliding layer only those with p' > p - window. A position of 0 begins an
+example, so several examples may share a row. A position of -1 is padding, which
+no query sees.
 
 The result is one of three types:
 
@@ -12,8 +12,8 @@ The result is one of three types:
     Branches         a mask or Examples for prompts, and another for the
                      responses that continue them
 
-Shape suffixes: B rows, L queries, S keys. In a row of branches P tokens of the
-prompt are followed by its G responses of T tokens each.
+Shape suffixes: B rows, L queries, S keys. In a row of branches, a prompt of P
+tokens is followed by its G responses of T tokens each.
 """
 
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def visible_before(
 def visible_branches(
   prompts: Array, responses: Array, see: Callable[[Array, Array], Any]
 ) -> Branches:
-  """Compute what prompts see, and what the responses that continue them see.
+  """Compute the keys that prompts see, and that their responses see.
 
   Args:
     prompts: i32[B, P], positions of the prompts.

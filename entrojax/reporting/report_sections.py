@@ -81,7 +81,7 @@ def _training_sections() -> list[Section]:
 
 
 def _evaluation_sections(data: Sequence[str]) -> list[Section]:
-  """List two sections for each data set; if there is none, two empty ones."""
+  """List two sections for each data set, or two empty ones without any."""
   sections = []
   for name in data or ["*"]:
     metrics, suffix = (f"val/{name}/pass@1",), f": {name}" if data else ""

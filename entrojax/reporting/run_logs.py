@@ -1,4 +1,4 @@
-"""Read the log of a run: the lines of metrics.jsonl, and series out of them.
+"""Read the log of a run: metrics.jsonl line by line or metric by metric.
 
 Each line of metrics.jsonl is one JSON object, from a metric's name to a number
 or a list of numbers (writer.py writes it). JSON has no NaN: a null, which is

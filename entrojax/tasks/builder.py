@@ -1,4 +1,4 @@
-"""Data sets of tasks on disk, written and read by one TFDS builder.
+"""Write and read the data sets of tasks on disk, with one TFDS builder.
 
 A row is a prompt and its answer in JSON. Files are written as array_record and
 read as a data source, so tensorflow is never imported.

@@ -1,4 +1,4 @@
-"""Squares of digits: draw, read and check them, for sudoku.py and futoshiki.py.
+"""Draw, read and check squares of digits, for sudoku.py and futoshiki.py.
 
 A square is written row by row, `12/21`, with '.' for an empty cell.
 """

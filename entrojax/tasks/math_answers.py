@@ -1,18 +1,19 @@
 r"""Graders for mathematics: extract the answer of a response and compare it.
 
-A grader consists of a function that extracts the answer, of equalities that are
-tried in order, and of a spelling by which equal answers are counted together in
-maj@k:
+A grader has three parts: a function that extracts the answer of a response,
+equalities that are tried in order to compare it with the gold answer, and a
+spelling. Answers with the same spelling vote together in maj@k.
 
-    name         answer                      equal if boxed        last closed
-    \boxed{}        same spelling, or same number integer      last closed
-    \boxed{}        same integer (AIME: 025 is 25) math_verify  last closed
-    \boxed{}        boxed's rules, or math-verify agrees gsm8k        that, or
-    the last number    boxed's rules dapo         last line `Answer:`
-    same string after DAPO's rules dapo_box     box in the last 100 chars   same
-    string qwen         box, `he answer is`, or     same string after Qwen's
-    rules, or
-                 the last number             same number, percent or not
+    name         answer                      right if
+    boxed        last closed \boxed{}        same spelling, or same number
+    integer      last closed \boxed{}        same integer (AIME: 025 is 25)
+    math_verify  last closed \boxed{}        by boxed's rules, or by math-verify
+    gsm8k        last closed \boxed{}, or    by boxed's rules
+                 without a box last number
+    dapo         text after last `Answer:`   same string after DAPO's rules
+    dapo_box     box in last 100 characters  same string
+    qwen         box, text after "he answer  same string after Qwen's rules, or
+                 is", or last number         same number, percent or not
 
 No function here evaluates an answer as code, raises on a str, or takes more
 than linear time in the length of a response. Only short texts are compared, and
@@ -99,7 +100,7 @@ def last_number(response: str) -> str | None:
 def qwen_answer(response: str) -> str | None:
   r"""Extract the last box, the text after "he answer is", or the last number.
 
-  The first of these that exists is taken, and of it the first line. An unclosed
+  Only the first line of the first of these that exists is taken. An unclosed
   box extends to the end of the response, and a box without braces to the next
   dollar sign. This is lenient: a response that was cut off may be rewarded. The
   rules come from Qwen2.5-Math's evaluation code as used by RLVR-Decomposed,
@@ -146,9 +147,9 @@ def numeric(*, tolerance: float = TOLERANCE, percent: bool = False) -> Equal:
 
   Args:
     tolerance: the largest difference, relative to the gold answer, in [0, 1).
-    percent: whether a hundredth and a hundred times the gold answer are right
-      too, as in the code of arXiv 2506.01347. This accepts 50 for 0.5, which is
-      a false positive.
+    percent: if True, a hundredth of the gold answer and a hundred times the
+      gold answer are right too, as in the code of arXiv 2506.01347. This
+      accepts 50 for 0.5, which is a false positive.
 
   Returns:
     An equality of (answer, gold).

@@ -1,11 +1,11 @@
-r"""A task that reads local files of mathematics (parquet or JSON).
+r"""Read local files of mathematics (parquet or JSON) as a task.
 
 `make_task("math", folder)` reads `folder/train.parquet` (or .jsonl, .json) for
-the split 'train'. `make_task("math", "math500.jsonl")` reads a single file; its
-splits are 'all', and 'train', 'validation' and 'test', into which a hash of the
-question divides it. `entrojax.prepare_data` turns either into a TFDS data set,
-whose folder can be given instead. "math/dapo" is the same task with another
-grader; see math_answers.py.
+the split 'train'. `make_task("math", "math500.jsonl")` reads a single file. Its
+split 'all' is the whole file, and a hash of the question divides it into
+'train', 'validation' and 'test'. `entrojax.prepare_data` turns either into a
+TFDS data set, whose folder can be given instead. "math/dapo" is the same task
+with another grader; see math_answers.py.
 
 The files of GSM8K, MATH, MATH-500, DAPO-Math-17k, DeepScaleR, AIME, AMC,
 Minerva, OlympiadBench, RLVR-Decomposed and rllm can be read as they are. Each

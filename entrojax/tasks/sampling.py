@@ -1,4 +1,4 @@
-"""Random problems: each one is a pure function of (seed, index) and the level.
+"""Draw random problems, each a pure function of (seed, index) and the level.
 
 A family's module writes `generate(rng, **level)`, which draws one problem.
 `problem_source` turns it into the sequence of distinct problems from which a

@@ -1,4 +1,4 @@
-"""A task that reads SynLogic's own files (arXiv 2505.19641), parquet or jsonl.
+"""Read SynLogic's own files (arXiv 2505.19641) as a task, parquet or jsonl.
 
 `make_task("synlogic", folder)` reads `folder/train.parquet` or
 `folder/train.jsonl` for the split 'train'. These columns of a row are used:
@@ -11,9 +11,9 @@
 The prompt of a problem is the contents of the messages, joined by empty lines.
 
 A response is free text with an answer in the form that the prompt asks for. The
-last such answer is extracted as SynLogic's verifiers do and then verified by
-the rules of the game. Rows of games without a verifier here are left out and
-counted.
+last such answer is extracted in the same way as by SynLogic's verifiers. It is
+then verified by the rules of the game. Rows of games without a verifier here
+are left out and counted.
 
 Deviation: no answer is evaluated as Python, the target 24 is enforced in the
 game of 24, and brackets in a box may be nested.
@@ -349,8 +349,7 @@ def load(split: str, folder: str | os.PathLike) -> tuple[Problem, ...]:
 
   Raises:
     ValueError: there is no such split, a row is malformed, or the split holds
-    no
-      problem.
+      no problem.
   """
   name, part = files.parse_split(split)
   path = files.find(Path(folder), name, ("parquet", "jsonl"))

@@ -1,4 +1,4 @@
-"""Our own step on the shared workload.
+"""Run entrojax's own step on the shared workload.
 
     python -m experiments.peers.our_step W1
 

@@ -1,10 +1,11 @@
 """Run the contestants in turn, and print their times as multiples of ours.
 
-Each contestant is a process that stays up and computes one step when it is its
-turn: us, a peer, the other peer, us, and so on. A ratio is the median over
-turns of a peer's time divided by ours. We run twice: with one fake device per
-core, each with its share of the rows, and with one device that all cores share.
-Torch and Tunix run as they do by default, on all cores.
+Each contestant is a process that stays up and computes one step in its turn:
+entrojax, a peer, the other peer, entrojax again, and so on. A ratio is the
+median over turns of a contestant's time divided by entrojax's. Entrojax takes
+part twice: with one fake device per core, each with its share of the rows, and
+with one device that all cores share. Torch and Tunix run as they do by default,
+on all cores.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer on the shared workload.
+"""Run TRL's GRPOTrainer on the shared workload.
 
     python -m experiments.peers.trl_step W1
 

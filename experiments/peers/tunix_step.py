@@ -1,4 +1,4 @@
-"""Tunix's GRPO learner on the shared workload.
+"""Run Tunix's GRPO learner on the shared workload.
 
     python -m experiments.peers.tunix_step W1
 
