@@ -22,6 +22,8 @@ from entrojax.system.sharding import (
 from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.updates import SPLITS, recording_sgd, totals
 
+pytestmark = pytest.mark.slow
+
 ROW_LENGTH = 12
 
 
