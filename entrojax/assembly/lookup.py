@@ -1,4 +1,8 @@
-"""Look up the functions that a config names: objectives, rules, judges, ..."""
+"""Look up the functions that a config names: objectives, rules, judges, ...
+
+There is no registry: a config may name any public function of the module,
+except those in _NOT_CHOICES.
+"""
 
 from collections.abc import Callable
 import difflib
