@@ -1,19 +1,22 @@
 """Advantage rules: turn the rewards of a group's responses into advantages.
 
-A rule is a function Responses -> Responses (types.Responses). Its arrays are
+A rule is a function Responses -> Responses (types.Responses). Most arrays are
 f32[Q, G], for Q prompts with a group of G responses each. `apply_rules` applies
-several in the order of the config key `advantage`. There are three kinds:
+several in order: in a run, the order of the config key `advantage`. There are
+three kinds:
 
     shaping    changes rewards, before the baseline        unlikeliness, ...
     baseline   turns rewards into advantages; exactly one  grpo, rloo, nsr, ...
-    later      scales advantages or leaves responses out   seed_grpo, ...
+    later      changes advantages or leaves responses out  seed_grpo, ...
 
 Each factory below builds a rule from its hyperparameters. It raises ValueError
 if one of them lies outside the range that its `Args:` give. A rule raises
 ValueError if it stands on the wrong side of the baseline, or if the responses
-lack a field that it reads.
+lack a field that it reads. Only overlong_filter may stand on either side.
+`uplift_rate` is no rule; it measures what an update did to right responses.
 
-To add a rule, write `advantages/my_rule.py`, import it below, and test it in
+To add a rule, write `advantages/my_rule.py`, import it below, list it in
+__all__, give it a section in configs/default.py, and test it in
 tests/advantages/test_advantage_rules.py:
 
     def my_rule(*, factor: float) -> AdvantageRule:

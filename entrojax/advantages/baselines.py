@@ -1,13 +1,15 @@
-"""Baselines: compare the reward of a response with its group's.
+"""Baselines: compare the reward of a response with the rewards of its group.
 
     grpo:     A = (R - mean) / (std + 1e-6)
     dr_grpo:  A = R - mean
     rloo:     A = R - mean of the others
 
-Rewards and advantages are f32[Q, G], and the mean and std are over a group. A
-group whose rewards are all equal carries no signal and gets exactly 0.
-Otherwise rounding would leave a small residue, and dividing it by a tiny std
-would make it large.
+R is the reward after the rules that shape rewards. Rewards and advantages are
+f32[Q, G], and the mean and std are over a group, which needs at least 2
+responses. A group whose rewards differ by less than 1e-6 carries no signal and
+gets exactly 0. Otherwise rounding would leave a small residue, and dividing it
+by a tiny std would make it large. The three rules that need no group are in
+decomposed.py.
 """
 
 import dataclasses

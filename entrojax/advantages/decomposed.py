@@ -1,4 +1,4 @@
-"""PSR, NSR and W-REINFORCE: weigh right and wrong responses, no baseline.
+"""PSR, NSR and W-REINFORCE: advantages that depend on right or wrong alone.
 
                    right responses        wrong responses
     psr            A = 1                  left out of the loss
@@ -6,10 +6,14 @@
     w_reinforce    A = positive_weight    A = -1
 
 "The Surprising Effectiveness of Negative Reinforcement", arXiv 2506.01347, and
-its released code. The raw verdict decides which response is right, so rules
-that shape rewards have no effect here. Advantages are not normalised: in PSR
-and NSR all kept responses have the same advantage, and subtracting the mean
-would make every advantage 0. Advantages are f32[Q, G].
+its released code. With denominator = "all", responses that are left out still
+count in the loss's denominator, with A = 0. The raw verdict decides which
+response is right, so rules that shape rewards have no effect here.
+
+A chain of rules takes one of these in the place of a baseline, but no mean is
+subtracted and nothing is normalised: in PSR and NSR all kept responses have the
+same advantage, and subtracting the mean would make every advantage 0.
+Advantages are f32[Q, G].
 """
 
 from collections.abc import Callable

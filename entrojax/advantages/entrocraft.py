@@ -2,13 +2,16 @@
 
     g = 1[H > high] - 1[H < low];   keep responses with g A >= 0
 
-If the entropy is too high, only responses of positive advantage are learned
-from, which lowers it. If it is too low, only those of negative advantage are.
-Within the band nothing changes. The band may move linearly at the start of the
-run. arXiv 2604.26326.
+If the entropy is too high, responses of negative advantage are rejected, and
+learning from the others lowers it. If it is too low, responses of positive
+advantage are rejected. Within the band nothing changes. The band has two
+positions: its bounds move linearly from the first to the second in the first
+`anneal_steps` rollout steps, and by default are at the second from the start.
+arXiv 2604.26326.
 
-H is the token-mean entropy of the rollout batch, f32[], in nats, and A is
-f32[Q, G]. Denominators count the kept responses.
+H is the token-mean entropy of the rollout batch under the policy that sampled
+it, f32[], in nats, and A is f32[Q, G]. Denominators count the kept responses,
+which include those with A = 0.
 """
 
 import dataclasses

@@ -5,8 +5,11 @@
 The sum of h over a group is the first-order change of its entropy. The rule
 drops the responses of most negative h until the sum over the others is at least
 0. Dropped responses with A <= 0 are then taken back, so that only likely right
-ones stay dropped. The advantages of the kept responses are then centred: their
-mean with weights exp(-s) is subtracted.
+ones stay dropped. They leave the loss and its denominators. By default, the
+advantages of the kept responses are then centred: their mean with weights
+exp(-s) is subtracted, also in a group that lost no response. A group in which
+all advantages are 0 stays at 0.
+
 arXiv 2610.11854. All arrays are f32[Q, G], and s is in nats.
 """
 

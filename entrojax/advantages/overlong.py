@@ -1,7 +1,8 @@
-"""DAPO's two rules for responses that reach the length limit.
+"""DAPO's two rules for long responses: a soft penalty, and a filter.
 
-Soft overlong punishment, added to the reward (arXiv 2503.14476, eq. 13):
+Soft overlong punishment, before the baseline (arXiv 2503.14476, eq. 13):
 
+    R <- R + factor R_len
     R_len = 0                                        |y| <= max - cache
           = ((max - cache) - |y|) / cache            in between
           = -1                                       |y| > max
@@ -9,9 +10,11 @@ Soft overlong punishment, added to the reward (arXiv 2503.14476, eq. 13):
 Here |y| is the length of the response in tokens, `max` is max_length and
 `cache` is cache_length.
 
-Overlong filtering (ibid., sec. 3.4): a response that was cut off at the length
-limit counts neither in the loss nor in its denominator. Do not use the two
-rules together: the filter would remove the responses that the penalty is for.
+Overlong filtering (ibid., sec. 3.4): a response that sampling cut off, because
+it reached the longest length allowed without an EOS, counts neither in the loss
+nor in its denominator. It still counts in its group's baseline. Do not use the
+two rules together: the filter would remove the responses that the penalty is
+for. A config that names both is refused.
 """
 
 import jax.numpy as jnp

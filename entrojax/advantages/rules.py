@@ -3,8 +3,10 @@
     rewards, lengths, ... -> rule -> rule -> ... -> advantages, keep: f32[Q, G]
 
 Exactly one rule is a baseline: it turns rewards into advantages. Rules before
-it shape rewards. Rules after it change advantages or leave responses out.
-Rules are written with the other functions of this file.
+it shape rewards. Rules after it change advantages or leave responses out. To
+measure a rule, `apply_rules` applies all other rules once more and compares the
+results; the baseline is not measured. Rules are written with the other
+functions of this file.
 """
 
 from collections.abc import Mapping

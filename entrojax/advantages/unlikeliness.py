@@ -3,12 +3,15 @@
     R <- R (1 - beta a / G)    for right responses
 
 a is the number of less likely responses in the group of G: 0 for the least
-likely response, G - 1 for the most likely one. Rewards are f32[Q, G]. A group
-in which all responses are right is left unchanged: with the factor, the
+likely response, G - 1 for the most likely one. Likelihood is the mean log-prob
+of the tokens, or their sum if `score` is set to "sum". Rewards are f32[Q, G]. A
+group in which all responses are right is left unchanged: with the factor, the
 advantages in that group would depend on likelihood alone.
 
 The method is from "Rewarding the Unlikely", arXiv 2506.02355. As in its
-released code, ranks count from 1 = most likely, so a = G - rank.
+released code, ranks count from 1 = most likely, so a = G - rank; settings
+change the base and which responses are ranked. `uplift_rate` measures, for each
+rank, how often an update raised the log-prob of right responses.
 """
 
 import chex

@@ -2,10 +2,15 @@
 
     c <- clip(c + step, low, high)  or  clip(c - step, low, high)
 
-The direction depends on whether the entropy of the mini-batch lies above or
-below the target. The first update uses the initial value, and each later update
-uses the value after the update before it. An entropy that is not finite (no
-token, a failed step) moves nothing.
+    adaptive_coefficient   c rises while H < target    drives adaptive_entropy
+    entropy_guided         c falls while H < target    positive_reweighting
+    stare_weights          c rises while H < target    adaptive_stare
+
+H is the entropy of the mini-batch. The objective receives c; only
+adaptive_coefficient gives it 0 instead if H was not below the target at the
+last update. The first update uses the initial value, and each later update uses
+the value after the update before it. An entropy that is not finite (no token, a
+failed step) moves nothing.
 
 Deviation: the entropy is exact, over the whole vocabulary. One state serves the
 mini-batch over all devices, and it is part of the checkpoint. It moves once per

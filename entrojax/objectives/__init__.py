@@ -9,13 +9,17 @@ T] to token_loss, or changes the losses that are there. `coefficient` f32[] is
 the number that a controller sets (control/), and `key` is for random draws.
 
 Each factory below builds an objective from its hyperparameters. It raises
-ValueError if one of them lies outside the range that its `Args:` give. There
-are four kinds:
+ValueError if one of them lies outside the range that its `Args:` give. An
+objective adds or changes one of these:
 
     surrogate   begins a chain: the policy gradient        ppo_clip, gspo, ...
-    transform   reweights the losses of earlier members    steer, erc, ...
+    transform   reweights the terms of earlier members     steer, erc, ...
     term        adds a loss that later transforms weigh    entropic
     penalty     adds a loss that no transform weighs       reference_kl, ...
+
+The surrogates bcpg and kl_cov add a penalty as well. A chain has exactly one
+surrogate. `policy_loss` runs a chain and reduces its losses to one number with
+an aggregation (aggregation.py).
 
 Every file uses the same symbols, f32[B, T] for B responses of T tokens:
 
@@ -25,14 +29,19 @@ Every file uses the same symbols, f32[B, T] for B responses of T tokens:
     A                    the advantage
     H, H_old             the exact entropy in nats, over the whole vocabulary,
                          of the same two policies
-    L                    the loss, to be minimised
+    L                    the loss of a token, to be minimised; L <- ... changes
+                         the terms that earlier members have added
 
-To add a method, write `objectives/my_bonus.py`, import it below, and add a row
-to OBJECTIVES in tests/helpers/objective_cases.py:
+To add a method, write `objectives/my_bonus.py`, import it below, list it in
+__all__, give it a section in configs/default.py, and add a row to OBJECTIVES in
+tests/helpers/objective_cases.py:
 
     def my_bonus(*, strength: float) -> Objective:
       return lambda tokens, token_loss, coefficient, key: add_penalty(
         token_loss, -strength * tokens.entropy, tokens.mask, {})
+
+If it reads `coefficient`, name it and its controllers in _DRIVEN of
+assembly/check_methods.py.
 """
 
 from entrojax.objectives.adaptive_entropy import adaptive_entropy

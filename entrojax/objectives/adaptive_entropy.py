@@ -1,9 +1,11 @@
 """An entropy bonus whose strength a controller sets.
 
-    L = -coefficient * aggregate(H)
+    penalty = -coefficient H
 
-Skywork-OR1, arXiv 2505.22312. The controller is control.adaptive_coefficient.
-H is exact, in nats, and the gradient flows through it.
+The penalty is added to the loss of each token, and no transform reweights it.
+A positive coefficient (loss per nat) raises the entropy. It comes from
+control.adaptive_coefficient. H is exact, in nats, and the gradient flows
+through it. Skywork-OR1, arXiv 2505.22312.
 """
 
 from entrojax.masking import scalar_metric

@@ -1,13 +1,19 @@
 """Aggregations: reduce the losses of a mini-batch's tokens to one number.
 
-Each takes loss f32[B, T] and weight f32[B, T] (1 = a token that the
-denominator counts) over a whole optimizer mini-batch, and returns f32[]. No
-denominator counts a sequence without counted tokens, so fully masked rows
-change nothing.
+    token-mean                mean over all tokens
+    seq-mean-token-sum        mean over sequences of the sum over tokens
+    seq-mean-token-mean       mean over sequences of the mean over tokens
+    seq-mean-token-sum-norm   seq-mean-token-sum / the longest length allowed
 
-The names come from verl's `loss_agg_mode`. token-mean is DAPO's (arXiv
-2503.14476, sec. 3.3), seq-mean-token-mean is GRPO's (arXiv 2402.03300, eq. 3),
-and seq-mean-token-sum-norm is Dr.GRPO's (arXiv 2503.20783, sec. 3.2).
+An aggregation maps loss f32[B, T] and weight f32[B, T] to f32[]. Tokens of
+weight 1 are counted, and tokens of weight 0 are ignored. A sequence is a row.
+A row without a counted token is no sequence: it adds nothing to a sum and
+nothing to a denominator. The result is 0 if no token counts.
+
+The names come from verl's `loss_agg_mode`; `by_name` maps them to functions.
+token-mean is DAPO's (arXiv 2503.14476, sec. 3.3), seq-mean-token-mean is GRPO's
+(arXiv 2402.03300, eq. 3), and seq-mean-token-sum-norm is Dr.GRPO's (arXiv
+2503.20783, sec. 3.2).
 """
 
 from collections.abc import Callable

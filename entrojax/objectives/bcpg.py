@@ -1,18 +1,20 @@
 """BCPG: an offline policy gradient with a constraint on the policy's behaviour.
 
-    J = 1/G sum_i 1/L_i (A_i sum_t log pi - tau/2 Delta_i^2),     L = -J
+    J = 1/G sum_i 1/L_i (A_i sum_t log pi - tau/2 Delta_i^2)
     Delta_i = sum_t (log pi - log pi_old),    A_i = R_i - mean R
 
-The group has G responses, and response i has L_i tokens. arXiv 2505.14403,
-after Kimi k1.5 (arXiv 2501.12599, eq. 3). The advantages come from the rule
-dr_grpo.
+J is maximised. The group has G responses, and response i has L_i tokens. arXiv
+2505.14403, after Kimi k1.5 (arXiv 2501.12599, eq. 3). The advantage rule
+dr_grpo computes these A_i; the surrogate itself takes any advantages.
 
-There is no importance ratio and no clipping. All samples come from one policy,
-pi_old, however much the trained policy has changed since, and the square keeps
-the two together. The gradient of J is a plain policy gradient in which
-A_i - tau Delta_i takes the place of the advantage. Delta is a sum over the
-response, so a tau that suits short responses is too large for long ones: watch
-the metric bcpg/log_ratio_mean.
+The surrogate adds -A log pi as a term, which later transforms may reweight, and
+the square as a penalty, which none reweights. There is no importance ratio and
+no clipping. In an offline run all samples come from one policy, pi_old, however
+much the trained policy has changed since, and the square keeps the two
+together. The gradient of J is a plain policy gradient in which A_i - tau
+Delta_i takes the place of the advantage. Delta is a sum over the response, so a
+tau that suits short responses is too large for long ones: watch the metric
+bcpg/log_ratio_mean, the mean of |Delta| over responses.
 """
 
 import jax.numpy as jnp

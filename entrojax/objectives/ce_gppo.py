@@ -3,10 +3,11 @@
     A < 0, r < 1 - clip_low:   L = -beta_low (1 - clip_low) (r / sg r) A
     A > 0, r > 1 + clip_high:  L = -beta_high (1 + clip_high) (r / sg r) A
     elsewhere:                 L = -A r
-    where A < 0:               L = min(L, -A dual_clip)
+    where A < 0, if dual_clip is set:  L <- min(L, -A dual_clip)
 
-sg is stop_gradient: r / sg r has the value 1 and the gradient of log pi. arXiv
-2509.20712 and its released code.
+sg is stop_gradient: r / sg r has the value 1 and the gradient of log pi. Only a
+token that the dual clip bounds loses its gradient. arXiv 2509.20712 and its
+released code.
 """
 
 import jax

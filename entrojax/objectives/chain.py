@@ -1,16 +1,23 @@
-"""Compose objectives, and write new ones from the losses of tokens.
+"""Compose objectives in a chain, and write the members of a chain.
 
 `chain` applies objectives from left to right, as optax composes gradient
 transforms:
 
     objective = chain(ppo_clip(clip_high=0.28), reference_kl(kl_coef=1e-3))
 
-Members of a chain are written with the other functions of this file. A
-TokenLoss holds terms and penalties; each has a loss f32[B, T] and a weight
-f32[B, T], 1 = counted by the denominator. A surrogate adds the first term with
-`add_term`. Later members change the terms before them with `map_terms` or
-`scale_loss`. `add_penalty` adds a loss (KL, entropy) that no member reweights,
-wherever it stands in the chain. loss.py reduces the result to one number.
+The members pass on a TokenLoss, which holds metrics, terms and penalties. Each
+term or penalty has a loss f32[B, T] and a weight f32[B, T], where 1 = counted
+by the denominator and 0 = ignored. A member calls one of these:
+
+    add_term      add a loss that later members may change; a surrogate adds
+                  the first
+    map_terms     change all terms that earlier members have added
+    scale_loss    multiply the losses of these terms by a constant factor
+    add_penalty   add a loss (KL, entropy) that no member changes, wherever it
+                  stands in the chain
+
+A member that a controller drives gets its coefficient through
+`require_coefficient`. loss.py reduces the result to one number.
 """
 
 from collections.abc import Callable

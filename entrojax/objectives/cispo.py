@@ -2,7 +2,8 @@
 
     L = -stop_gradient(clip(r, 1 - clip_low, 1 + clip_high)) A log pi
 
-MiniMax-M1, arXiv 2506.13585. No token loses its gradient.
+MiniMax-M1, arXiv 2506.13585. The gradient flows through log pi alone, so a
+token whose ratio is clipped keeps its gradient, unlike in PPO.
 """
 
 import jax

@@ -2,11 +2,13 @@
 
     cov = (log pi - mean log pi) (A - mean A)        over the whole mini-batch
     Clip-Cov:  L = max(-A r, -A clip(r)) (1 - S)
-    KL-Cov:    L = -A r + kl_coef |log r| S
+    KL-Cov:    L = -A r,  and the penalty  kl_coef |log r| S
 
-S, f32[B, T], is a constant and 1 on the selected tokens. Clip-Cov selects at
-random among the tokens with cov in (cov_low, cov_high), and KL-Cov selects the
-tokens of highest cov. Denominators count every response token.
+S, f32[B, T], is a constant and 1 on the selected tokens, a small `fraction` of
+all response tokens. Clip-Cov selects at random among the tokens with cov in
+(cov_low, cov_high) that PPO's clip leaves alone. KL-Cov selects the tokens of
+highest cov; |log r| is the default of its `kl_form`. No transform reweights the
+penalty. Denominators count every response token.
 
 "The Entropy Mechanism", arXiv 2505.22617 (KL-Cov: eq. 14), and its released
 code. Both are surrogates: they begin a chain in place of ppo_clip.

@@ -1,11 +1,14 @@
 """EntroPIC's term: a controller weighs positive against negative samples.
 
-    L <- L + coefficient * mean of -r |A| over tokens with pi > min_probability
+    term = -coefficient r |A|    on the tokens with pi > min_probability
 
-While the entropy is below its target, the coefficient is negative. The term
-then lowers the probability of probable tokens: right answers are reinforced
-less, wrong answers are pushed down more, and the entropy rises. EntroPIC, arXiv
-2511.15248. The controller is control.entropic_pi.
+The term is aggregated by itself and added to the loss of the earlier members.
+By default its denominator counts only the tokens that it acts on. A negative
+coefficient lowers the probability of probable tokens: right answers are
+reinforced less, wrong answers are pushed down more, and the entropy rises. A
+positive coefficient does the opposite. The controller control.entropic_pi makes
+it negative when the entropy has been below its target. EntroPIC, arXiv
+2511.15248.
 """
 
 import math

@@ -1,10 +1,13 @@
-"""Entropy as advantage: tokens of high entropy are worth more.
+"""Entropy as advantage: add a bonus to the advantage of uncertain tokens.
 
     A' = A + min(alpha H, |A| / kappa);   L <- (A' / A) L
 
-arXiv 2506.14758. A surrogate's loss is A f(sign of A, log-probs). Because
-kappa > 1, A' has the sign of A, and scaling the loss by A' / A is the same as
-replacing A by A'. No gradient flows through A'. Where A = 0, nothing changes.
+So tokens of high entropy are reinforced more where A > 0, and pushed down less
+where A < 0. A surrogate's term is A f(sign of A, log-probs). Because kappa > 1,
+A' has the sign of A, and scaling the term by A' / A is the same as replacing A
+by A'. No gradient flows through A'. Where A = 0, nothing changes. Penalties,
+and the choice of tokens in clip_cov and kl_cov, still depend on A alone. arXiv
+2506.14758.
 """
 
 import jax.numpy as jnp

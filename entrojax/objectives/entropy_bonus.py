@@ -1,5 +1,8 @@
-"""The entropy bonus: L = -entropy_coef * aggregate(H).
+"""The entropy bonus, of constant strength.
 
+    penalty = -entropy_coef H
+
+The penalty is added to the loss of each token, and no transform reweights it.
 H is exact, in nats, and the gradient flows through it (A3C, arXiv 1602.01783,
 sec. 4).
 """

@@ -2,9 +2,10 @@
 
     q = (H + 1e-8) / (H_old + 1e-8);   gradient 0 unless low < q < high
 
-arXiv 2512.05591 and its released code. Only the gradient of a stopped token
-changes: its value and the denominator stay. H is exact, over the whole
-vocabulary.
+arXiv 2512.05591 and its released code. It stops the gradient of the terms that
+earlier members have added; penalties keep theirs. The value of a stopped token
+and the denominator stay. H and H_old are exact, over the whole vocabulary, and
+q is a constant.
 """
 
 import dataclasses

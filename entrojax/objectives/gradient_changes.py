@@ -1,9 +1,16 @@
 """Measure how much each member of a chain changes the gradient.
 
-The gradient is taken with respect to the mini-batch's log-probs and entropies,
-before it is propagated into the model. Each member is compared with the chain
-that ends before it. The first one, the surrogate, is compared with the plain
-policy gradient of -A r. A change of 0 means that the member does nothing.
+The gradient is taken of the mini-batch's loss, with respect to its log-probs
+and entropies, before it is propagated into the model. Each member is compared
+with the chain that ends before it. The first one, the surrogate, is compared
+with the plain policy gradient of -A r. `gradient_changes` returns two metrics
+for each member:
+
+    <name>/gradient_change    |g - g_before| / |g_before|
+    <name>/gradient_touched   share of the tokens whose gradient it changed
+
+gradient_change is 0 if the member changes nothing on this mini-batch. It is
+also 0 if g_before is 0, as when all advantages are 0.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,9 +1,11 @@
 """GSPO: one ratio for a whole sequence, clipped as in PPO.
 
-    s_i = exp(mean_t (log pi - log pi_old)),  L = max(-A s, -A clip(s))
+    s_i = exp(mean_t (log pi - log pi_old))    mean over the tokens of row i
+    L = max(-A s, -A clip(s, 1 - clip_low, 1 + clip_high))
 
-GSPO-token, arXiv 2507.18071, sec. 4.3: the value of s belongs to the sequence,
-and its gradient reaches the log-prob of each token. log s is capped at 10.
+GSPO-token, arXiv 2507.18071, sec. 4.3: all tokens of a sequence have the value
+s, and the gradient of a token's L reaches the log-prob of that token. log s is
+capped at 10.
 """
 
 import jax

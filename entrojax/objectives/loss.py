@@ -2,12 +2,16 @@
 
     loss = sum over terms and penalties of aggregate(loss, weight)
 
-`policy_loss` takes batch statistics and denominators over the whole mini-batch.
-`loss_by_parts` splits its rows into N equal parts (the micro-batches of an
-update), takes statistics and denominators within each part, as released torch
-code does, and averages the N losses.
+`policy_loss` takes batch statistics and denominators over all rows that it is
+given. `loss_by_parts` splits the rows into N equal parts, calls `policy_loss`
+on each, and averages the N losses. An update uses one part by default, and with
+scope = "micro" one part per micro-batch, as released torch code does.
 
-Shapes: log-probs, advantages and masks are f32[B, T]; the loss is f32[].
+Gradients flow to log-probs and entropies only. What the arrays hold where the
+mask is 0 has no effect.
+
+Shapes: log-probs, entropies, advantages and masks are f32[B, T]; the loss is
+f32[].
 """
 
 import dataclasses

@@ -1,11 +1,12 @@
 """Negative sample augmentation: spare the right steps of wrong responses.
 
-    A <- beta A    for tokens of steps judged right in wrong responses
+    L <- beta L    for tokens with A < 0 of steps judged right
 
-BCPG-NSA, arXiv 2505.14403. Judges mark the right steps (judges/). beta = 1
-changes nothing, beta = 0 leaves those tokens out of the policy gradient, and
-beta < 0 rewards them. Denominators count every token, and penalties stay as
-they are.
+With bcpg's surrogate, -A log pi, this is the paper's A <- beta A. BCPG-NSA,
+arXiv 2505.14403. Judges mark the right steps of wrong responses (judges/), and
+only recorded rollouts have these marks (`step_ok`). beta = 1 changes nothing,
+beta = 0 leaves those tokens out of the policy gradient, and beta < 0 rewards
+them. Denominators count every token, and penalties stay as they are.
 """
 
 import jax.numpy as jnp

@@ -4,8 +4,9 @@
 
 arXiv 2511.05993: tokens of positive advantage drive the entropy down, so their
 weight controls it. The coefficient comes from control.entropy_guided,
-control.stage_schedule or control.epoch_schedule. The mean still divides by
-the number of all counted tokens, not by the sum of the weights.
+control.stage_schedule or control.epoch_schedule, and lies in [0, 1] there.
+Denominators still count every token, and are not the sum of the weights.
+Penalties stay as they are.
 """
 
 import jax.numpy as jnp

@@ -2,11 +2,14 @@
 
     x = log pi - log pi_ref
     k1 = x;  k2 = x^2 / 2;  k3 = exp(-x) + x - 1
-    L = kl_coef * aggregate(k), over all response tokens
+    penalty = kl_coef k
 
-k1, k2 and k3 estimate KL(pi || pi_ref); they are from J. Schulman,
-"Approximating KL divergence" (2020). The setting `estimator` chooses one of
-them as k. log pi and log pi_ref are f32[B, T] in nats.
+The penalty is added to the loss of each response token, and no transform
+reweights it. k1, k2 and k3 estimate KL(pi || pi_ref); they are from J.
+Schulman, "Approximating KL divergence" (2020). The setting `estimator` chooses
+one of them as k, by default k3. k3 is capped at 10 nats. log pi and log pi_ref
+are f32[B, T] in nats. The penalties of sent.py and cov.py use the functions of
+this file as well.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,8 @@
-"""REINFORCE: L = -A log pi (Williams, 1992)."""
+"""REINFORCE: L = -A log pi (Williams, 1992).
+
+There is no ratio: it is right only while the current policy is the one that
+sampled, so for one update per rollout batch.
+"""
 
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_term

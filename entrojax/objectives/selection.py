@@ -1,9 +1,11 @@
 """Select tokens of a mini-batch: the k highest, k at random, or a quantile.
 
 Scores and masks are f32[B, T]. A selection is f32[B, T], 1 = selected, and a
-constant. The number k, f32[], may be computed from the mini-batch: tokens are
-selected by rank, so k need not be static. Of equal scores, the one at the lower
-index ranks higher.
+constant. The number k, f32[], may be computed from the mini-batch, for which
+there are `floor_share` and `ceil_share`: tokens are selected by rank, so k need
+not be static. If there are fewer than k candidates, all are selected. Of equal
+scores, `highest` ranks the one at the lower index higher, and `above_quantile`
+selects all or none.
 """
 
 import chex

@@ -1,17 +1,17 @@
 """SENT's token level: a KL penalty on tokens of low entropy.
 
-    L = beta_t KL_t,     beta_t = beta_high  low entropy, high covariance
-                                  beta_low   low entropy, other tokens
-                                  0          elsewhere
+    penalty = beta_t KL_t,   beta_t = beta_high  low entropy, high covariance
+                                      beta_low   low entropy, other tokens
+                                      0          elsewhere
 
 SENT, arXiv 2512.04359. This is the paper's penalty, `sent`, and KL_t is an
 estimate (k3) of the KL to the reference policy. The released code does
 something else: it pulls a few low-entropy tokens of extreme covariance to the
 sampling policy. That penalty is `sent_released`.
 
+Penalties are added to the loss of each token, and no transform reweights them.
 The sets of tokens are constants, selected by rank over the whole mini-batch. Of
-equal entropies the first tokens are selected, so that the sets are not empty.
-Denominators count every token.
+equal entropies the first tokens are selected. Denominators count every token.
 """
 
 import jax.numpy as jnp

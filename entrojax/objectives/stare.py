@@ -1,12 +1,15 @@
 """STARE: while the entropy is low, rare tokens of right answers count more.
 
-    L <- positive_weight L   on the most surprising `fraction` of tokens, A > 0
-    L <- negative_weight L   on the most surprising `fraction` of tokens, A < 0
+    L <- positive_weight L   on the rare tokens with A > 0
+    L <- negative_weight L   on the rare tokens with A < 0
     both only while the mini-batch's mean H_old < target
 
-STARE, arXiv 2606.19236, and its released code. Surprise is -log pi. The weights
-are constants of the run (`stare`) or follow a controller (`adaptive_stare`).
-No gradient flows through them, and denominators count every token.
+The rare tokens are the `fraction` of highest surprise, -log pi, among the
+mini-batch's tokens of that sign of A. STARE, arXiv 2606.19236, and its released
+code. The weights are constants of the run (`stare`; by default negative_weight
+is 1, which does nothing) or follow a controller (`adaptive_stare`). No gradient
+flows through them, penalties stay as they are, and denominators count every
+token.
 """
 
 import jax.numpy as jnp

@@ -1,13 +1,15 @@
 """STEER: damp the tokens whose update would move the entropy most.
 
-    W = r A pi (1 - pi) (log pi + H)         theorem form
+    W = r A pi (1 - pi) (log pi + H)         theorem form; 0 where PPO clips
     W = r A (1 - pi) (log pi + H_old)        released form
     L <- exp(log(min_weight) |W| / max |W|) L
 
-In the theorem form, W is minus the first-order change of the entropy at a
-token's state, per unit of step, if only the logit of the sampled token changes.
-STEER, arXiv 2510.10150, and its released code. Weights are constants in
-[min_weight, 1], the maximum is taken over the whole mini-batch, and
+So the token of largest |W| gets the weight min_weight, and a token with W = 0
+keeps the weight 1. In the theorem form, W is minus the first-order change of
+the entropy at a token's state, per unit of step, if only the logit of the
+sampled token changes. STEER, arXiv 2510.10150, and its released code. Weights
+are constants in [min_weight, 1]. The maximum is taken over the whole
+mini-batch, and is at least `floor`. Penalties stay as they are, and
 denominators count every token.
 """
 

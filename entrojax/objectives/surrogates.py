@@ -1,11 +1,12 @@
 """Surrogate losses of single tokens, and the ratio that most of them use.
 
-    ratio    r = pi / pi_old
+    ratio    r = pi / pi_old, with log r clipped to +-20
     losses   -A log pi;   -A r;   -A clip(r, 1 - low, 1 + high)
 
-Log-probs (nats), ratios and advantages come in, losses to minimise come out,
-all f32[B, T]. No function here stops a gradient: `policy_loss` (loss.py) makes
-old log-probs and advantages constants before an objective reads them.
+The factories in other files combine these: PPO takes the larger of the last
+two. Log-probs (nats), ratios and advantages come in, losses to minimise come
+out, all f32[B, T]. No function here stops a gradient: `policy_loss` (loss.py)
+makes old log-probs and advantages constants before an objective reads them.
 """
 
 import jax.numpy as jnp

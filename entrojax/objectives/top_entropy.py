@@ -1,9 +1,12 @@
 """80/20: only tokens of high entropy ("forking tokens") have a policy gradient.
 
-    L = sum_t S_t L_t / sum_t S_t,     S = 1 on the `fraction` of highest H
+    loss = sum_t S_t L_t / sum_t S_t,     S = 1 on the `fraction` of highest H
 
-"Beyond the 80/20 Rule", arXiv 2506.01939, eq. 6. S is a constant, selected over
-the whole mini-batch. It acts on the terms of earlier members of the chain.
+This is the loss with the aggregation token-mean and the default norm: other
+aggregations, too, count only the tokens with S = 1. With norm = "all" the
+denominator counts every token. "Beyond the 80/20 Rule", arXiv 2506.01939, eq.
+6. S is a constant, selected over the whole mini-batch. It acts on the terms
+that earlier members have added; penalties stay as they are.
 """
 
 import dataclasses
