@@ -1,8 +1,10 @@
 """Entropy control for reinforcement learning of language models, in JAX.
 
-This module is the library: objectives, advantage rules, aggregations and
-controllers as functions of plain arrays. None of them needs the models or the
-trainer of this package.
+Importing entrojax gives the library: objectives, advantage rules, aggregations,
+controllers, the entropy projection of optimizer steps, and measures of entropy
+(of tokens, of the meanings of answers, and the law between entropy and reward).
+Its functions take arrays and the small dataclasses of types.py; clustering
+takes texts. None of them needs the models or the trainer of this package.
 
     loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
 
@@ -20,7 +22,9 @@ rooms, form layers: a room imports only rooms that stand before it in this list.
     assembly                   from a config to the parts of a run
     rollout_step, train        one rollout step; the loop over them
 
-The commands come last: python -m entrojax.main, .sft, .evaluate_model, ...
+The other modules are commands, which may import any room: python -m
+entrojax.main trains, and .sft, .evaluate_model and the rest do what their
+docstrings describe.
 """
 
 from entrojax.advantages import (

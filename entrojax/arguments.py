@@ -1,7 +1,9 @@
-"""Check hyperparameters: the checks that all factories share.
+"""Check a hyperparameter: a least value, an interval or a list of choices.
 
-Each check raises ValueError with the name of the setting, what would be right,
-and the value: "erc.low must lie in [0, 1), got 2".
+Each check returns nothing if the value is right. Otherwise it raises ValueError
+with the name of the setting, what would be right, and the value: "erc.low must
+lie in [0, 1), got 2". Factories in the whole package use these checks. A rule
+between two settings is checked where the two are used.
 """
 
 from collections.abc import Collection

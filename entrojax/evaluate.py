@@ -4,10 +4,17 @@
     maj@k  = how often the most frequent of k answers is right
     avg@n  = c / n
 
-A prompt has n samples, and c of them are right. pass@k is the unbiased estimate
-of Chen et al. (arXiv 2107.03374, eq. 1). All three are averaged over prompts.
-pass@k and maj@k are reported with a standard error, from a bootstrap over
-prompts.
+A prompt has n samples, and c of them are right: their reward is at least 1. k
+takes the powers of 2 up to n. pass@k is the unbiased estimate of Chen et al.
+(arXiv 2107.03374, eq. 1). maj@k is estimated from 16 random subsets of k
+samples, or from all samples if k = n; answers that do not parse have no vote.
+All three are averaged over prompts. pass@k and maj@k are reported with a
+standard error, from a bootstrap over prompts. The number of distinct right
+answers, the diversity of the texts, the token entropy, the mean length and the
+share of truncated responses are reported too.
+
+`evaluate_policy` samples and verifies. `measure` and `summarize` compute the
+metrics.
 """
 
 from collections import Counter

@@ -1,9 +1,13 @@
-"""Compute masked sums and means, safely for values at padding.
+"""Compute masked sums and means, and build metrics from them.
 
-Objectives reduce values over masked tokens only with these functions.
+Objectives take their sums and means over tokens with these functions, which are
+safe for values at padding. `mean_metric`, `share_metric` and `scalar_metric`
+build a Mean, the total and the count of a metric.
 
 Shapes: values and mask f32[...], mask 1 = counted. A masked-out value may be
-anything, NaN and infinities included; it never reaches a result or a gradient.
+anything, NaN and infinities included: it does not change a result, and its
+gradient is exactly 0. A mean over no token is 0. A mask may also hold weights
+>= 0.
 """
 
 import chex

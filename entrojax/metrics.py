@@ -1,8 +1,14 @@
-"""Metrics as sums and counts: added up on the device, divided once on the host.
+"""Divide the metrics of updates on the host, and count entropies in bins.
 
-An update returns each metric as a `Mean`, a total and a count. The metrics of
-several updates and devices therefore add up exactly, and `finalize` divides at
-the end. The histogram of token entropies is a sum of this kind too.
+An update returns each metric as a `Mean`, a total and a count, which masking.py
+builds. The totals and counts of several updates are added up on the device, and
+`finalize` divides them once, on the host. A metric that counts tokens is
+therefore the mean over all tokens of the updates, and not a mean of their
+means.
+
+`entropy_histogram` counts the tokens of an update in 40 bins of entropy, whose
+edges are ENTROPY_EDGES, in nats. Its total is an array f32[40] and its count is
+1, so several updates average.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,14 @@
 """Run one rollout step: prompts, rollout, verdicts, advantages, update.
 
-Responses are sampled from the policy, or taken from a file of recorded
-rollouts. A step returns while its update still runs on the device.
-`wait_for_update` waits for it.
+`start_step` samples responses from the policy and verifies them; with dynamic
+sampling it does so for several batches. An offline run takes responses and
+verdicts from a file of recorded rollouts instead. The advantage rules follow,
+and then an update, which takes one optimizer step or several. The function
+returns while the update still runs on the device. `wait_for_update` waits for
+it, and `step_metrics` collects the metrics of the step.
+
+At the first step of a later curriculum stage, the optimizer starts afresh and
+the policy becomes the reference.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,13 @@
 """Run the train loop: rollout steps, evaluations, checkpoints and logs.
 
-The metrics of a step are written while the next step's update runs, or at once
-if an evaluation or a checkpoint follows.
+A fresh run is evaluated before its first step. Every run is evaluated after its
+last step, and every evaluation.every rollout steps if that is not 0. A
+checkpoint is saved at the end, every checkpoint.every rollout steps if that is
+not 0, and when the run is interrupted, after the step that is running.
+
+The metrics of a step are written while the next step's update runs. They are
+written at once if an evaluation, a checkpoint or an interruption follows. With
+several processes, only the first one writes logs.
 """
 
 from collections.abc import Callable, Mapping

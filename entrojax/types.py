@@ -1,11 +1,14 @@
 """The types that several parts of the package share. Read this file first.
 
-A rollout step passes them along in this order:
+A rollout step passes these along, in this order:
 
     Prompts -> Rollout -> Responses -> Batch -> ScoredTokens -> TokenLoss
             sampler    verifier     rules    model           objective
 
-The word below an arrow names the part that computes the next type.
+The word below an arrow names the part that does the main work of that step. The
+rules fill the advantages of the Responses; the Batch then holds these and the
+tokens of the Rollout. The file also has the types of tasks, judges, models,
+metrics, controllers and the state of training.
 
 Shape letters: Q prompts, G responses per prompt (the group), B = Q * G rows,
 P length that prompts are padded to, T length that responses are padded to,
@@ -14,8 +17,8 @@ L = P + T, D hidden width, V vocabulary.
 Prompts are padded on the left. Every response therefore starts at column P,
 and position t of a response array is always token P + t of its row.
 
-Masks are float32, and 1 means counted. Log-probs and entropies are float32
-and in nats.
+Masks of tokens and responses are float32, and 1 means counted. Log-probs and
+entropies are float32 and in nats.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -4,8 +4,7 @@
 
 SE, f32[Q], is the semantic entropy of a group's answers in nats. There is one
 factor f(s) in [0, 1] per prompt: 1 if all answers agree, and less the more they
-disagree. With the default settings it is never
-below 0.95. arXiv 2505.12346.
+disagree. With the default settings it is never below 0.95. arXiv 2505.12346.
 entropy/semantic.py computes SE and f.
 """
 

@@ -11,7 +11,7 @@ updates, and `no_control`, the default, always gives 0. A controller
     metrics       (state, entropy) -> numbers to log, f32[] each
 
 `entropy` is the mean over all sampled tokens of the current mini-batch, f32[],
-in nats per token; NaN if there is none. (If batch statistics are taken per
+in nats per token, and NaN without tokens. (If batch statistics are taken per
 micro-batch, the loss of each micro-batch uses a coefficient computed from its
 own mean.) Within a step, the loss first uses the coefficient, and then the
 transform advances the state. A step in whose loss no token counts leaves the

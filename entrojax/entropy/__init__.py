@@ -1,6 +1,8 @@
 """Measures of entropy: of tokens, of meanings, and what they predict.
 
 token_stats.py computes log-probabilities and entropies of tokens. covariance.py
-says which tokens lower the entropy in an update. semantic.py measures entropy
-over the meanings of answers. law.py relates reward to entropy over a run.
+estimates how an update changes the entropy, and how much each token contributes
+to the change. semantic.py measures entropy over the meanings of answers, and
+turns it into a factor for advantages. law.py fits a law between reward and
+entropy over a run.
 """

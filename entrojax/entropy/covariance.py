@@ -1,12 +1,14 @@
 """The covariance of log-probability and advantage, token by token.
 
-    delta H = -eta Cov(log pi, A)
+    delta H = -eta Cov(log pi, A),   Cov = mean of the tokens' covariances
+    a token's covariance = (log pi - mean log pi) (A - mean A)
 
 To first order, this is how a natural policy gradient step of size eta changes
-the entropy of a softmax policy (arXiv 2505.22617, section 3.2). A token's
-covariance is its contribution to the change. The file also splits it into four
-quadrants: sign of the advantage x probability above or below a threshold.
-No gradient flows through any result.
+the entropy H of a softmax policy (arXiv 2505.22617, section 3.2). A token of
+positive covariance lowers the entropy. The means are over all counted tokens.
+The file also splits the mean into four quadrants (sign of the advantage x
+probability above or below a threshold), and reports it as metrics. No gradient
+flows through any result.
 
 Shapes: log-probs, advantages and masks are f32[B, T], B rows of T tokens.
 """

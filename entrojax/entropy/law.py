@@ -3,8 +3,10 @@
 Cui et al., arXiv 2505.22617, equation 6: if nothing intervenes on the entropy,
 the validation accuracy R is a function of the policy entropy H alone. The two
 numbers a and b, fitted early in a run, predict the reward that the remaining
-entropy buys, and the ceiling b - a that is reached at H = 0. Everything here is
-plain numpy in float64.
+entropy buys, and the ceiling b - a that is reached at H = 0. H is in nats, and
+R may also be a mean reward. A fit needs three distinct entropies; with fewer,
+all its numbers are NaN. If the fitted a is negative, there is no ceiling.
+Everything here is plain numpy in float64.
 
 Intervals are 95 % intervals by Student's t. They assume that residuals are
 independent and of equal variance. The residuals of successive steps of one run

@@ -1,18 +1,21 @@
 """Log-probability of each sampled token, and entropy of its distribution.
 
-Both are exact, in float32 nats, at the sampling temperature. With logits z,
-p = softmax(z), sampled token y and entropy H,
+Both are exact, over the whole vocabulary, in float32 nats. With logits z that
+are already divided by the sampling temperature, p = softmax(z), sampled token y
+and entropy H,
 
     log p_y = z_y - logsumexp(z)             d log p_y / dz_v = 1[v = y] - p_v
     H = logsumexp(z) - sum_v p_v z_v         dH / dz_v = -p_v (log p_v + H)
 
-`log_prob_and_entropy` starts from logits. `token_stats` starts from hidden
-states. If the logits are few, as with a small vocabulary, it computes them all.
-Otherwise it loops over chunks of the vocabulary, and its backward pass computes
-each chunk again, so that memory holds [N, C] and never [N, V]. For each token
-and each chunk c it keeps the logit z_y, if c holds y, and three numbers: the
-largest logit m_c, e_c = sum exp(z - m_c) and w_c = sum exp(z - m_c) (z - m_c).
-With m = max m_c and s_c = exp(m_c - m),
+`log_prob_and_entropy` starts from such logits. `unembed` computes logits, not
+yet divided, from hidden states. `token_stats` starts from hidden states and
+divides by the temperature itself. If the logits are few, as with a small
+vocabulary, it computes them all. Otherwise it loops over chunks of the
+vocabulary, and its backward pass computes each chunk again, so that memory
+holds [N, C] and never [N, V]. For each token and each chunk c, the forward pass
+computes the logit z_y, if c holds y, and three numbers: the largest logit m_c,
+e_c = sum exp(z - m_c) and w_c = sum exp(z - m_c) (z - m_c). With m = max m_c
+and s_c = exp(m_c - m),
 
     logsumexp(z) - m = log sum_c s_c e_c
     sum_v p_v z_v - m = sum_c s_c (w_c + (m_c - m) e_c) / sum_c s_c e_c

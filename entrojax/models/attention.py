@@ -2,9 +2,9 @@
 
     o_l = sum_s softmax_s(q_l . k_s / sqrt(C)) v_s,   over the keys that l sees
 
-G query heads share a key-value head. Their queries are stacked, X = G * L, so
-that each key-value head needs one matrix product, [X, C] @ [C, S], without
-singleton axes:
+Gemma 3 may divide by another number than sqrt(C). G query heads share a
+key-value head. Their queries are stacked, X = G * L, so that each key-value
+head needs one matrix product, [X, C] @ [C, S], without singleton axes:
 
     x                      [N, D]
     q, k, v                [B, L, H, C], [B, L, K, C] twice; q and k are rotated
@@ -13,9 +13,9 @@ singleton axes:
     mixed values, output   [B, K, X, C], [N, D]
 
 By default the weights of all queries exist at once. With `query_chunk`, only
-the weights of one chunk of queries exist at a time. With fused attention, no
-weights leave the kernels of fused.py. Which keys a query sees is computed by
-visibility.py.
+the weights of one chunk of queries exist at a time. With fused attention, which
+is used only without a cache, no weights leave the kernels of fused.py. Which
+keys a query sees is computed by visibility.py.
 
 Shape suffixes: B rows, L new tokens, S tokens attended to, N = B * L, D width,
 H heads, K key-value heads, G = H / K heads that share a key, X = G * L, C head

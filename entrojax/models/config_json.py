@@ -1,10 +1,12 @@
-"""Read and write config.json, the sizes of a model folder.
+"""Read and write config.json: the architecture and the sizes of a model.
 
 Two spellings of the rotation are read: `rope_theta` next to `rope_scaling`, as
 in released checkpoints, and `rope_parameters`, as transformers 5 writes it. The
-first is written, because every version of transformers reads it. A file is
-refused if one of its keys selects a variant that our decoder does not compute;
-otherwise the model would load and be wrong.
+first is written, because every version of transformers reads it.
+
+A file is refused if a key that this module knows selects a variant that our
+decoder does not compute, because the model would otherwise load and be wrong.
+Keys that it does not know are ignored.
 """
 
 from collections.abc import Mapping

@@ -9,8 +9,9 @@ log-probabilities and entropies without the logits of all tokens in memory.
 
 The families that load differ in few things. Qwen2 has a bias in the query, key
 and value projections. Qwen3 normalises queries and keys. Llama 3 and SmolLM2
-have neither, and Llama 3.1 rescales the RoPE frequencies. Gemma 3 is like Qwen3
-with more norms, and most of its layers use sliding-window attention.
+have neither, and Llama 3.1 and 3.2 stretch the RoPE wavelengths. Gemma 3
+normalises queries and keys too, has more norms, scales its embeddings, has a
+GELU gate, and most of its layers use sliding-window attention.
 
 One layer is a flax.nnx module (layers.py). Here the parameters of all layers
 are stacked, [depth, ...], and a layer's code is applied to each of them

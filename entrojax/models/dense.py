@@ -2,10 +2,15 @@
 
     y = x W        dW = x^T g = (g^T x)^T
 
-The gradient of W can be computed in either of these two ways. A CPU is up to
-twice as fast with the one whose first matrix has fewer rows: with 2,016 tokens
-and W of 512 x 128 in float32, one core reaches 57 and 105 GFLOP/s. On other
-platforms the compiler chooses.
+g is the gradient of y. The gradient of W can be computed in either of these two
+ways. A CPU is up to twice as fast with the one whose first matrix has fewer
+rows: with 2,016 tokens and W of 512 x 128 in float32, one core reaches 57 and
+105 GFLOP/s. On a CPU the faster one is taken; elsewhere it is x^T g, and the
+compiler chooses how.
+
+`costly` names an array for jax.checkpoint as one that is better kept than
+computed again. update/scoring.py keeps these arrays if its `rematerialise` is
+off.
 
 Shape letters: N tokens, I inputs, O outputs.
 """
@@ -23,7 +28,7 @@ COSTLY = "costly"
 
 
 def costly(x: Array) -> Array:
-  """Mark x, unchanged, as a value that rematerialisation should keep."""
+  """Name x, unchanged, as a value that is better kept than computed again."""
   return checkpoint_name(x, COSTLY)
 
 

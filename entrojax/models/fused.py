@@ -1,10 +1,12 @@
 """Attention whose scores never leave the vector memory of a TPU.
 
 The kernels, forward and backward, are the splash attention that ships with JAX
-(FlashAttention, arXiv 2205.14135). Softmax is in float32, and blocks of scores
-that no query sees are skipped. No mask of queries x keys exists: causality is
-compiled into the kernel, and the number of each token's example is an input of
-the kernel (`Examples`).
+(FlashAttention, arXiv 2205.14135). Softmax is in float32. No mask of queries x
+keys exists in memory: causality is compiled into the kernel, which skips blocks
+of keys that come wholly after a block of queries, and the number of each
+token's example is an input of the kernel (`Examples`). Queries must be the last
+keys, so a decoding loop with its cache does not use these kernels. Sliding
+windows are not supported: `check` refuses such models.
 
 Shape suffixes: B rows, L queries, S keys, H heads, K key-value heads, G = H / K
 heads that share a key, C head width, Z rows x heads or rows x key-value heads.

@@ -2,7 +2,9 @@
 
 A folder holds config.json (config_json.py), weights in safetensors
 (read_weights.py, write_weights.py) and usually a tokenizer, which
-data/tokenizer.py reads.
+data/tokenizer.py reads. `load` and `write_folder` leave the tokenizer alone.
+`export_folder` writes trained weights beside copies of the other files of the
+folder from which training started. `digest` identifies a model by its files.
 """
 
 from collections.abc import Mapping

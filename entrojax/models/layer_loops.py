@@ -3,19 +3,21 @@
 `unrolled` compiles every layer by itself: a small model is 1.5 to 2 times as
 fast on a CPU. `scanned` compiles one layer and loops over it, so that the time
 to compile does not grow with depth. `scanned_in_place` does the same without a
-second copy of the cache, and must not be differentiated.
+second copy of the cache, which it requires, and must not be differentiated.
 
-All three share a signature:
+All three have the same arguments:
 
     run     (params of a layer, kind, x, LayerCache or None)
               -> (x, the layer's stored keys and values or None)
-    layers  parameters, every leaf [depth, ...]
+    layers  parameters, every leaf [depth, ...]; `unrolled` also takes the tuple
+            that `unstack` returns
     kinds   i32[depth], the kind of each layer
     x       f[N, D], the activations
-    cache   None, or a Cache whose layers are stacked in the scans and a tuple
-            in `unrolled`
+    cache   a Cache whose layers are stacked in the scans and a tuple in
+            `unrolled`; or None, but not in `scanned_in_place`
 
-They return the activations and the new value of `Cache.layers`.
+They return the activations and the new value of `Cache.layers`, which is None
+without a cache.
 """
 
 from collections.abc import Callable

@@ -3,10 +3,11 @@
     y = x W + (alpha / rank) (x A) B,    A [in, rank], B [rank, out]
 
 (arXiv 2106.09685). A is random at the start and B is 0, so that training starts
-at the base model itself. The base without its adapter is also the reference
-model. An adapter is the tree of all A and B, so gradients, optimizer state and
-checkpoints are of its size. Sampler and trainer both compute y by this formula;
-only `merge`, for export, adds the term to the weights.
+at the base model itself. An adapter is the tree of all A and B, so gradients,
+optimizer state and checkpoints are of its size. A reference model shares the
+base and has an adapter of its own: the first one, with B = 0, or a later one in
+the later stages of a curriculum. Sampler and trainer both compute y by this
+formula; only `merge`, for export, adds the term to the weights.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,11 @@
 """Read the weights of a model folder, onto the host or straight onto a mesh.
 
-Weights are in model.safetensors, or in the shards that its index lists. Each
-tensor is read, checked and placed before the next one is read. So the host
-holds one tensor at a time, besides the leaves that stay on it. Only safetensors
-files are read: they hold no code.
+Weights are in model.safetensors or, if there is no such file, in the shards
+that the index lists. Each tensor is read, checked and placed before the next
+one is read. So the host holds one tensor at a time, besides the leaves that
+stay on it. A tensor that is missing, has another shape than config.json says,
+or has no place in the model is an error. Only safetensors files are read: they
+hold no code.
 """
 
 from collections.abc import Iterator, Mapping

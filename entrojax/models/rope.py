@@ -2,8 +2,9 @@
 
 Channels i and i + C / 2 of a head of width C form a pair. At position p it is
 rotated by the angle p f_i, with f_i = theta^(-2 i / C) radians per token. The
-frequencies f are computed in float64 when a model is built, and are constants
-of its graph. Only this file knows how a checkpoint stretches them.
+frequencies f are computed in float64 when a model is built, and are float32
+constants of its graph. A checkpoint may lower some of them: `Llama3Scaling` is
+the only rule for this that is supported.
 """
 
 import dataclasses

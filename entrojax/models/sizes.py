@@ -1,7 +1,9 @@
-"""The sizes of a decoder, with the field names of Hugging Face's config.json.
+"""The sizes of a decoder, under the field names of Hugging Face's config.json.
 
-`DecoderConfig` describes every family that loads. The fields that only Gemma 3
-has are in `Gemma3`, so that the other families do not carry them.
+`DecoderConfig` describes every family that loads. Its fields qkv_bias, qk_norm
+and gemma3 have no key in the file: they follow from the name of the
+architecture. The sizes that only Gemma 3 has are in `Gemma3`, so that the other
+families do not carry them.
 """
 
 import dataclasses

@@ -1,8 +1,12 @@
 """Map the leaves of our parameters to the tensors of a safetensors file.
 
+    layers/mlp/up_proj/kernel   <->   model.layers.0.mlp.up_proj.weight, ...
+
 On disk, names and shapes are Hugging Face's: each layer has tensors of its own,
 and the weight of a projection is [out, in]. In our parameters the layers are
-stacked, [depth, in, out].
+stacked, and a projection is [depth, in, out]. This file only gives the names,
+and says which tensors to transpose. read_weights.py and write_weights.py copy
+the arrays.
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
 A query at position p sees the keys of its own example at positions p' <= p, and
 in a sliding layer only those with p' > p - window. A position of 0 begins an
 example, so several examples may share a row. A position of -1 is padding, which
-no query sees.
+no real token sees.
 
 The result is one of three types:
 
@@ -11,6 +11,9 @@ The result is one of three types:
     fused.Examples   the number of each token's example, for the fused kernels
     Branches         a mask or Examples for prompts, and another for the
                      responses that continue them
+
+`join_branches` lays out prompts and responses in shared rows, and
+`split_branches` undoes it.
 
 Shape suffixes: B rows, L queries, S keys. In a row of branches, a prompt of P
 tokens is followed by its G responses of T tokens each.

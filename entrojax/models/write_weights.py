@@ -1,7 +1,9 @@
-"""Write parameters to model.safetensors, or to shards and their index.
+"""Write parameters to model.safetensors, or to several files and their index.
 
-Tensors get Hugging Face's names. They are copied from the devices one shard at
-a time, so the host never needs memory for all of them.
+Tensors get Hugging Face's names. The weights are split if they are larger than
+max_shard_bytes, 4 GiB by default. The tensors of one file are copied from the
+devices, written and dropped before those of the next, so the host never holds
+more than one file. Weights that the folder already has are deleted first.
 """
 
 import json

@@ -9,19 +9,25 @@ rollouts were made. One line per response follows. The G responses to a prompt
 form a group and are on neighbouring lines. The fields of a response are:
 
 problem    int, the row of the problem in its split, from 0
-prompt     str, the prompt as the model read it
+prompt     str, the prompt as the model read it, with its template
 response   str, the text of the response
-tokens     list of int, the tokens of the response, EOS included
+tokens     list of int, the tokens of the response, with EOS if it has one
 truncated  bool, whether the response ended at the length limit
-reward     float, the verifier's reward, 1 = right, 0 = wrong
+reward     float, the verifier's reward; above 0.5 = right
 reason     str, the verifier's reason
 answer     str, the normalised answer; null if none was found
-steps      list of [start, end] of each step, in characters of the response
+steps      list of [start, end) of each step, in characters; the steps follow
+           each other from the start to the end of the response
 verdicts   judge's name -> list of bool, whether each step is right
 
 A group has a signal if it has both right and wrong responses. Only the wrong
-responses of such groups are cut into steps and judged; other responses have no
-steps. Groups without a signal are dropped when the file is read.
+responses of such groups are cut into steps and judged, and only if there are
+judges; in other lines, steps and verdicts are empty. Groups without a signal
+are dropped when the file is read, and only their number is kept.
+
+`read` returns the contents of a file. `load` checks that a run fits them and
+returns RecordedRollouts, from which its batches are made. `begin` and `append`
+write a file, line by line (system/resumable_jsonl.py).
 """
 
 from collections.abc import Mapping, Sequence

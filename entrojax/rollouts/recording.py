@@ -1,8 +1,9 @@
 """Turn sampled rollouts into the lines of a file of recorded rollouts.
 
 `response_lines` decodes and verifies the responses. `add_verdicts` then adds
-the steps of wrong responses and the judges' verdicts on them. recorded.py
-describes the file and reads it.
+steps and the judges' verdicts on them, if there are judges, to wrong responses
+whose group also has right ones. The lines are dictionaries; the caller writes
+them (assembly/offline.py). recorded.py describes the file and reads it.
 """
 
 from collections.abc import Mapping, Sequence

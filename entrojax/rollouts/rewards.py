@@ -1,7 +1,10 @@
-"""Decode the responses of a rollout, verify them and group the rewards.
+"""Decode and verify responses, group them for advantage rules, and measure them.
 
 Everything here runs on the host, on numpy arrays and text. The responses to one
-problem are neighbours: row q * G + g is response g to problem q.
+problem are neighbours: row q * G + g is response g to problem q. With several
+processes, each verifies its own rows, and `gather_responses` gives every
+process the responses of all. `reward_metrics` computes the metrics of rewards,
+advantages and lengths.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,11 +1,16 @@
-"""The sampler: G responses to each of Q prompts, as one jitted graph.
+"""The sampler: G responses to each of Q prompts, as one graph to be jitted.
 
 The graph has static shapes. It reads each prompt once (the prefill) and shares
 the cache among the prompt's G samples. A while_loop then decodes one token per
-row and step, and ends when every row has ended.
+row and step. A row ends with an EOS or after T tokens, and reads padding until
+the loop ends, when every row has ended. (slots.py fills ended rows with the
+next samples instead.)
 
 The randomness of a row depends only on the key, on its prompt's id and on its
 number in the group. It does not depend on the rest of the batch.
+
+Log-probs and entropies refer to the whole distribution at the temperature, even
+if top_k or top_p restrict the samples.
 """
 
 from collections.abc import Callable

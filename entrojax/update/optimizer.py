@@ -3,7 +3,9 @@
     control -> clip by global norm -> AdamW, plain or entropy-projected
 
 The chain's state is a dict with the keys 'control', 'clip' and 'adamw'. The
-controller's state advances with the optimizer's, and a checkpoint holds both.
+part 'control' leaves the gradients unchanged: it only advances the controller's
+state, once per optimizer step. A checkpoint holds the whole state.
+`learning_rate_schedule` builds AdamW's schedule.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Correct optimizer steps that change the entropy by less than is wanted.
+"""Correct optimizer steps that do not change the entropy as wanted.
 
     H      token-mean entropy of the policy over the mini-batch, nats
     h      the gradient of H with respect to the parameters
@@ -9,21 +9,22 @@
     if <h, step> < delta:
       step += multiplier D h,  multiplier = (delta - <h, step>) / <h, D h>
 
-The corrected step changes H by delta, to first order. With sided = "raise", a
+The corrected step changes H by delta, to first order, unless
+`max_relative_correction` makes the correction smaller. With sided = "raise", a
 step whose change is delta or more is left alone, or is brought down to `upper`
 if that is set and exceeded. With sided = "both", it is brought down to delta.
 Of all corrections that reach delta, this one is the smallest in the norm of
 D^-1. It is an entropy bonus whose coefficient is solved for at every update
 instead of tuned.
 
-Two things make the prediction inexact: h comes from a single mini-batch, and
-the change of H has terms of higher order. Therefore delta is fed back from the
-measured entropy:
+Without a target, delta is 0. With one, delta is fed back from the measured
+entropy at every update:
 
     delta = clip(gain (target - H) + integral_gain I, -limit, limit)
     I += target - H
 
-Without a target, delta is 0.
+The feedback is needed because the prediction is inexact: h comes from a single
+mini-batch, and the change of H has terms of higher order.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,10 +1,15 @@
-"""Score given responses: their log-probs and entropies, as the trainer does.
+"""Score given responses: compute the log-probs and entropies of their tokens.
 
-The prompt of a group is read once, as in a rollout, and its G responses share
-the keys and values of the prompt. The prompt and its responses pass through
-each layer together, as P + G T tokens instead of G (P + T). On a mesh, each
-layer therefore gathers its parameters only once, and computes the gradient of a
-kernel in one matrix product.
+This is the forward pass of the trainer, and gradients flow back through it.
+`score` reads the prompt of a group once, as in a rollout, and its G responses
+share the keys and values of the prompt. The prompt and its responses pass
+through each layer together, as P + G T tokens instead of G (P + T). On a mesh,
+each layer therefore gathers its parameters only once, and computes the gradient
+of a kernel in one matrix product.
+
+`score_in_microbatches` does this for one micro-batch of rows after the other,
+and the results are the same. If a device holds only a part of a group at a
+time, the prompt is read once for each part.
 """
 
 import math

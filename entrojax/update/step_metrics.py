@@ -1,7 +1,11 @@
-"""Compute the metrics of an optimizer step that no objective reports itself.
+"""Compute the metrics of an optimizer step that hold for every method.
 
-Shapes: tokens and masks f32[B, T], the rows of the mini-batch. A metric is a
-sum and a count; entropies and log-probs are in nats.
+They are the loss, norms, entropies, covariances and the difference between
+sampler and trainer. Objectives, controllers and the projection report their own
+metrics. Entropies and log-probs are in nats.
+
+`step_scalars` returns plain numbers f32[]; the other functions return Means,
+sums and counts. Shapes: tokens and masks f32[B, T], the rows of the mini-batch.
 """
 
 from collections.abc import Mapping

@@ -4,9 +4,14 @@
     -> coefficient of the controller -> objective -> aggregate -> loss
     -> backward -> optax chain (the controller's state advances in it)
 
-Epochs and mini-batches are scanned inside the graph. A mini-batch holds the B
-rows of one optimizer step. An objective sees the whole mini-batch, [B, T] at a
-time, even if it is computed in micro-batches and on several devices:
+This is one optimizer step, on the rows of one mini-batch. An update takes one
+or several, over one or several epochs of the rollout batch, and scans them
+inside the graph. If there is a reference model, it scores the whole rollout
+batch once, before the first step. If no token of a mini-batch counts in the
+loss, parameters and optimizer state stay as they are.
+
+By default an objective sees the whole mini-batch, [B, T] at a time, even if it
+is computed in micro-batches and on several devices:
 
 1. The model's forward pass runs micro-batch by micro-batch.
 2. The loss of the mini-batch is differentiated with respect to log-probs and
@@ -14,8 +19,11 @@ time, even if it is computed in micro-batches and on several devices:
 3. These cotangents go back through the same loop over micro-batches.
 
 Batch statistics (means, quantiles, maxima, the controller's entropy) are
-therefore exact for every method. With scope = "micro" they are instead taken
-over each micro-batch, as in released torch code.
+therefore exact for every method. With scope = "micro", the objective sees one
+micro-batch at a time, as in released torch code.
+
+`make_batch` builds the input of an update, `init_state` and `restart` the state
+that it changes.
 """
 
 from collections.abc import Callable, Mapping
