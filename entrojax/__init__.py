@@ -23,8 +23,7 @@ rooms, form layers: a room imports only rooms that stand before it in this list.
     rollout_step, train        one rollout step; the loop over them
 
 The other modules are commands, which may import any room: python -m
-entrojax.main trains, and .sft, .evaluate_model and the rest do what their
-docstrings describe.
+entrojax.main, entrojax.sft, entrojax.evaluate_model, ...
 """
 
 from entrojax.advantages import (

@@ -2,8 +2,8 @@
 
 Tensors get Hugging Face's names. The weights are split if they are larger than
 max_shard_bytes, 4 GiB by default. The tensors of one file are copied from the
-devices, written and dropped before those of the next, so the host never holds
-more than one file. Weights that the folder already has are deleted first.
+devices, written and dropped before the next file begins, so the host never
+holds more than one file. Weights that the folder already has are deleted first.
 """
 
 import json

@@ -16,8 +16,8 @@ truncated  bool, whether the response ended at the length limit
 reward     float, the verifier's reward; above 0.5 = right
 reason     str, the verifier's reason
 answer     str, the normalised answer; null if none was found
-steps      list of [start, end) of each step, in characters; the steps follow
-           each other from the start to the end of the response
+steps      list of [start, end] of each step, in characters, end excluded; the
+           steps follow each other and cover the response
 verdicts   judge's name -> list of bool, whether each step is right
 
 A group has a signal if it has both right and wrong responses. Only the wrong

@@ -1,4 +1,4 @@
-"""Decode and verify responses, group them for advantage rules, and measure them.
+"""Decode, verify and measure responses, and group them for advantage rules.
 
 Everything here runs on the host, on numpy arrays and text. The responses to one
 problem are neighbours: row q * G + g is response g to problem q. With several
