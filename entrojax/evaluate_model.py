@@ -6,8 +6,8 @@ r"""Evaluate a model folder on tasks: pass@k, maj@k and all its responses.
 
 A task is NAME[#LEVEL][:SPLIT][@FOLDER]. Optional parts that are left out come
 from the config, and without any --task the config's own task is evaluated. The
-sections `evaluation` and `rollout` of the config set how responses are sampled:
-the number and temperature come from the first, the lengths from the second. The
+config's section `evaluation` sets the number of samples, temperature, top_k and
+top_p, and its section `rollout` the lengths of prompts and responses. The
 samples of a task depend on the model, the settings, the seed and the task's
 rows. They do not depend on the other tasks of the command. The metrics of a
 task equal the first evaluation of a run that starts from the same model with

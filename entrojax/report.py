@@ -3,9 +3,9 @@
     python -m entrojax.report runs/grpo runs/entropic --output report.html
 
 The page compares the runs. It is a single file without scripts and without
-links to other files. Every section with a figure ends with the command that
-writes the whole page again. The page contains no date: the same command on the
-same runs writes the same bytes. The command also prints the page's summary.
+links to other files. Below each figure is the command that writes the whole
+page again. The page contains no date: the same command on the same runs writes
+the same bytes. The command also prints the page's summary.
 """
 
 import base64

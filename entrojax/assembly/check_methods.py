@@ -3,7 +3,8 @@
 `check_methods` raises ValueError if two settings contradict each other, and
 warns of combinations that run but probably do not do what was intended.
 `check_overrides` raises it for a setting on the command line that belongs to a
-method which the config does not use.
+method which the config does not use, and for a control.target that no
+controller reads.
 """
 
 from collections.abc import Collection

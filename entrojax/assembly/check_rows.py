@@ -1,4 +1,4 @@
-"""Check that batches divide evenly over mini-batches, micro-batches and devices.
+"""Check that batches divide over mini-batches, micro-batches and devices.
 
 There is one function for the whole config of a training run, and one each for
 supervised learning, rollouts and evaluations. Each raises ValueError.

@@ -2,9 +2,9 @@
 
 There is a check for each use of a config: training (`check`), collecting
 rollouts (`check_offline`), evaluation (`check_evaluation`) and supervised
-learning (`check_sft`). `check_kind` refuses a config of another command. Names
-and arguments of methods are checked later, when assembly/methods.py builds
-them.
+learning (`check_sft`). `check` includes check_methods.py. `check_kind` refuses a
+config of another command. Most names and arguments of methods are checked
+later, when methods.py builds the methods.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Build the model that a config names, load its parameters, and build its sampler.
+"""Build the model that a config names, its parameters and its sampler.
 
 `load_policy` loads the model and, with LoRA, adds the adapter that is trained.
 `make_generate` builds the sampler. `jit` and its relatives jit a function of

@@ -1,4 +1,4 @@
-"""Report what each control does in the first rollout step, and which do nothing.
+"""Report what each control does at the start of a run, and which do nothing.
 
 A control is an advantage rule, a member of the objective chain, or the
 projection of the optimizer's step. A setting that silently does nothing is the

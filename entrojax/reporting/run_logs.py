@@ -1,4 +1,4 @@
-"""Read the logs of a run: its metrics.jsonl and, if there is one, its config.json.
+"""Read the metrics.jsonl of a run and, if there is one, its config.json.
 
 Each line of metrics.jsonl is one JSON object, from a metric's name to a number
 or a list of numbers (writer.py writes it). JSON has no NaN: a null, which is
