@@ -2,8 +2,8 @@
 
 There is a check for each use of a config: training (`check`), collecting
 rollouts (`check_offline`), evaluation (`check_evaluation`) and supervised
-learning (`check_sft`). `check` includes check_methods.py. `check_kind` refuses a
-config of another command. Most names and arguments of methods are checked
+learning (`check_sft`). `check` calls `check_methods`, too. `check_kind` refuses
+a config of another command. Most names and arguments of methods are checked
 later, when methods.py builds the methods.
 """
 
