@@ -7,8 +7,8 @@ r"""Choose a subset of the training prompts of a run.
 
 --by names the rule:
 
-embedding  The prompts are embedded and cut into --size clusters, and one prompt
-           of each cluster is chosen: see answers/diversity.py.
+embedding  The prompts are embedded and cut into --size clusters, and the prompt
+           nearest to the centre of each is chosen: see answers/diversity.py.
            --embedding=ngrams needs no model; minilm embeds sentences
            (pip install -e '.[semantic]').
 answers    The prompts with the highest semantic entropy in --table, a file of
@@ -16,9 +16,10 @@ answers    The prompts with the highest semantic entropy in --table, a file of
            answers.
 random     A random set, as a baseline for the other rules.
 
-The same command always chooses the same prompts. It prints distinct-n (the
-share of different n-grams) of the chosen prompts and, for comparison, of random
-sets of the same size.
+The prompts are chosen from the whole training split. The same command always
+chooses the same prompts, but it refuses to overwrite --output. It prints
+distinct-n (the share of different n-grams, n = 1, 2, 3) of the chosen prompts
+and, for comparison, of random sets of the same size.
 """
 
 from collections.abc import Mapping, Sequence

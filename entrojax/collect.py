@@ -3,13 +3,15 @@ r"""Sample, verify and judge the rollouts that an offline run trains on.
     python -m entrojax.collect --config=configs/bcpg_nsa.py \
         --output=runs/rollouts.jsonl
 
-The model of model.path answers offline.num_prompts problems of the training
-split, with rollout.group_size responses to each. The responses are verified. If
-a problem has right and wrong responses, the wrong ones are cut into steps
-(config.segmentation), and the judges that config.judges names decide which
-steps are right. rollouts/recorded.py describes the file.
+The model of model.path answers offline.num_prompts random problems, with
+rollout.group_size responses to each. The problems are from the training split,
+or from task.subset if that is set; all are answered if there are fewer. The
+responses are verified. If a problem has right and wrong responses, the wrong
+ones are cut into steps (config.segmentation), and the judges that config.judges
+names decide which steps are right. Without judges, no response is cut.
+rollouts/recorded.py describes the file.
 
-An interrupted command resumes when it is started again. A run without
+An interrupted command resumes when it is started again. An offline run without
 offline.rollouts collects its rollouts at its start, into its run directory.
 """
 

@@ -3,8 +3,10 @@
     python -m entrojax.export runs/mine --output my_model
 
 The weights come from the newest checkpoint of the run; a LoRA adapter is merged
-into its base. Config, tokenizer and chat template are copied from the run's
-base model, so `transformers` loads both folders in the same way.
+into its base. They are float32 unless --dtype=bfloat16 is set. Config,
+tokenizer and chat template are copied from the run's base model, except the
+type of the weights in config.json. So `transformers` loads both folders in the
+same way.
 """
 
 import contextlib

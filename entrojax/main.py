@@ -3,8 +3,9 @@ r"""Train a language model by reinforcement learning, as a config describes.
     python -m entrojax.main --config=configs/countdown.py --workdir=runs/x \
         --config.optimizer.learning_rate=1e-4
 
---workdir becomes the run directory: see system/workdir.py. The same command
-resumes an interrupted run from its newest checkpoint.
+--workdir becomes the run directory: see system/workdir.py. After Ctrl-C or
+SIGTERM the run finishes its step, saves a checkpoint and ends. The same command
+resumes an interrupted or killed run from its newest checkpoint.
 """
 
 from pathlib import Path

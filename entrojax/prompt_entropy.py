@@ -4,7 +4,8 @@ r"""Measure the semantic entropy of every training prompt of a run.
         --output=runs/prompts.jsonl
 
 The model of config.model.path answers each problem of the training split
---samples times, sampled as the run would sample. The answers to a problem are
+--samples times (8 by default), sampled as the run would sample. A subset that
+the config names (task.subset) is ignored. The answers to a problem are
 clustered by meaning (config.clusters). The command writes a table with the
 semantic entropy, token entropy and accuracy of each prompt, which
 data/prompt_table.py describes.
@@ -63,7 +64,8 @@ def write_table(
 ) -> Iterator[tuple[int, int]]:
   """Write the table batch by batch; resume an unfinished one.
 
-  The answers to a prompt depend on the seed and the prompt's row alone.
+  With the same model and settings, the answers to a prompt depend only on the
+  seed and on the prompt's row.
 
   Args:
     config: the settings of the run; not changed.

@@ -1,10 +1,11 @@
-"""Compare runs on one HTML page of tables and figures.
+"""Show one or more runs on one HTML page of tables and figures.
 
     python -m entrojax.report runs/grpo runs/entropic --output report.html
 
-The page is a single file without scripts and without links to other files.
-Every section ends with the command that writes the whole page again. The page
-contains no date: the same command on the same runs writes the same bytes.
+The page compares the runs. It is a single file without scripts and without
+links to other files. Below each figure is the command that writes the whole
+page again. The page contains no date: the same command on the same runs writes
+the same bytes. The command also prints the page's summary.
 """
 
 import base64

@@ -6,14 +6,15 @@ r"""Train a language model on given responses, from a base or from scratch.
         --config.model.path=their_model --config.sft.files="('a.jsonl',)"
 
 Supervised learning uses the update of reinforcement learning on the data set's
-responses, with an advantage of 1 on every token. The loss of REINFORCE is then
-the cross-entropy, averaged over the response tokens of the whole batch. A row
-holds several examples, see data/packing.py.
+responses, with an advantage of 1 on every token of a response. The loss of
+REINFORCE is then the cross-entropy, averaged over the response tokens of the
+whole batch. A row may hold several examples, see data/packing.py.
 
-`output` becomes a model folder, from which runs and evaluations can start. Its
-folder `training` is a run directory with config.json, metrics.jsonl,
-tensorboard and checkpoints. An interrupted command resumes from the newest
-checkpoint when it is started again, bit for bit as if it had not stopped.
+`output` becomes a model folder when the training is complete. Runs and
+evaluations can start from it. Its folder `training` is a run directory with
+config.json, metrics.jsonl, tensorboard and checkpoints. An interrupted command
+resumes from the newest checkpoint when it is started again, bit for bit as if
+it had not stopped.
 """
 
 import contextlib

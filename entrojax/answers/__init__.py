@@ -1,7 +1,7 @@
 """Final answers: extract them, compare them, cluster them by meaning.
 
 spelling.py extracts and compares answers in mathematics, symbolic_equality.py
-and embeddings.py compare them by other means, and clusters.py groups them.
+and embeddings.py compare answers by other means, and clusters.py groups them.
 process_pool.py runs comparisons that may hang. diversity.py measures how
-different texts are.
+different texts are, and chooses texts that represent a set.
 """

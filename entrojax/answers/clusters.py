@@ -1,10 +1,13 @@
 """Cluster the answers of a group by meaning, on the host.
 
-`cluster` gives each of G answers the number of its cluster. It compares answers
-by an equivalence, which is any function (answer, answer) -> bool. Examples are
-`exact` and `normalised` in spelling.py, a grader's equality
-(`math_answers.make_equivalence`), entailment in both directions
-(`entailment_equivalence`), and the similarity of embeddings (embeddings.py).
+`cluster` gives each of G answers the number of its cluster, from 0; -1 means
+that the answer does not count. An answer joins the first cluster whose first
+answer is equivalent to it, and otherwise starts a new one. An equivalence is
+any function (answer, answer) -> bool. Examples are `exact` and `normalised` in
+spelling.py, a grader's equality (`math_answers.make_equivalence`), entailment
+in both directions (`entailment_equivalence`), and the similarity of embeddings
+(embeddings.py). A config can choose only `exact`, `normalised` or the equality
+of its task.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,8 +6,10 @@ Distinct-n (Li et al., arXiv 1510.03055) falls with the amount of text, so only
 sets of the same size can be compared.
 
 `spread_rows` clusters embeddings by k-means and takes the text nearest to each
-centre. In arXiv 2511.05993, training on some 600 prompts, chosen in this way
-from 17,000, worked about as well as training on all 17,000.
+centre, no text twice. In arXiv 2511.05993, training on some 600 prompts, chosen
+in this way from 17,000, worked about as well as training on all 17,000.
+`ngram_embedding` embeds texts by their spelling, without a model; embeddings.py
+embeds sentences with one.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,13 @@
 """Equivalence of free text by the similarity of sentence embeddings.
 
 Two texts are equivalent if the cosine of their embeddings f[D] reaches a
-threshold. This is a cheap replacement for an entailment function (clusters.py),
-which papers on semantic entropy use. Embeddings distinguish topics, not facts:
-answers that differ only in a name, a number or a negation are close together.
-For example, "The capital of France is Paris" and "The capital of France is
-Rome" have a cosine of 0.8. Use embeddings for answers that are sentences with
-different contents, and spelling.py for mathematics.
+threshold. Any function from texts to f[N, D] can embed them; `minilm` loads
+one, all-MiniLM-L6-v2. The cosine is a cheap replacement for an entailment
+function (clusters.py), which papers on semantic entropy use. Embeddings
+distinguish topics, not facts: answers that differ only in a name, a number or a
+negation are close together. For example, "The capital of France is Paris" and
+"The capital of France is Rome" have a cosine of 0.8. Use embeddings for answers
+that are sentences with different contents, and spelling.py for mathematics.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,9 +3,11 @@
 A call is sent to a process as a line of JSON, and so is its result sent back. A
 process that does not answer in time is killed, and the next call replaces a
 process that has died. Other calls are not affected. The time limit is kept by a
-timer thread, not by an alarm signal, so any thread may call. Results are never
-unpickled: if a response takes control of a process, it can return a wrong
-value, but it cannot run code in the calling process.
+timer thread, not by an alarm signal, so any thread may call. Each process also
+has a limit on its memory, where the system has such limits. Results are never
+unpickled: if a response takes control of a process, it cannot return code that
+the calling process would run. But the process is no sandbox: it has all rights
+of its user.
 
 A pool serves one function. Its processes run this file as a script and load the
 function from the file that defines it. This file imports nothing from entrojax,

@@ -1,11 +1,15 @@
 r"""Extract final answers in mathematics and compare their spelling.
 
+`boxed` and `final_answer` extract the answer of a response. `exact` and
+`normalised` compare two answers, the latter after `normalise`.
+
 `normalise` removes differences of spelling only: \frac12 and 1/2 become equal,
 and so do $x^{2}$ and x**2, or 1,000.0 and 1000. It computes nothing. Answers
 with the same meaning may stay different (0.5 and 1/2; a verifier's equality
-knows better), but answers that become equal read the same. Case is ignored, so
-N and n are one variable. No function here raises on a str, and all take time
-linear in the length of a response.
+knows better), but answers that become equal read the same. Case is ignored
+except in the names of LaTeX commands, so N and n are one variable. An answer of
+more than 512 characters is only stripped. No function here raises on a str, and
+all take time linear in the length of a response.
 """
 
 import re

@@ -1,15 +1,15 @@
-r"""Equality of answers by the optional package math-verify.
+r"""Decide by the optional package math-verify whether two answers are equal.
 
-`same` parses two answers as LaTeX and decides whether they are the same
-expression. It runs in the processes of process_pool.py, which import this file
-alone, so the file must not import anything from entrojax. The processes are
-needed because sympy, which math-verify uses, hangs on some inputs and needs
-unlimited memory for others. The package's own time limits rely on signals and
-are turned off.
+`same` parses an answer and a gold answer as LaTeX and asks the package whether
+they are mathematically equal. Call it in a process of process_pool.py, because
+sympy, which math-verify uses, hangs on some inputs and needs unlimited memory
+for others. The package's own time limits rely on signals and are turned off.
+Such a process imports this file alone, so the file must not import anything
+from entrojax.
 
 Deviation: answers are read only as LaTeX, after they were extracted from the
-response. The package can also read plain expressions, but then it finds a
-number in any text, so that "7 or 8" equals 8, and it calls Python's eval.
+response. By default the package also reads plain expressions, but then it finds
+a number in any text, so that "7 or 8" equals 8, and it calls Python's eval.
 Dollar signs and similar delimiters are removed. Otherwise, if one box holds two
 formulas, such as \(7\) \(8\), the package would read only the last one.
 """

@@ -1,4 +1,11 @@
-"""Check that the methods of a config fit together and have an effect."""
+"""Check that the methods of a config fit together and have an effect.
+
+`check_methods` raises ValueError if two settings contradict each other, and
+warns of combinations that run but probably do not do what was intended.
+`check_overrides` raises it for a setting on the command line that belongs to a
+method which the config does not use, and for a control.target that no
+controller reads.
+"""
 
 from collections.abc import Collection
 import inspect
@@ -50,14 +57,15 @@ def check_methods(config: Config) -> None:
 
 
 def check_overrides(config: Config, keys: Collection[str]) -> None:
-  """Check that every setting on the command line has an effect.
+  """Check that the settings of methods on the command line have an effect.
 
   Args:
     config: the config, with the command line's settings in it.
     keys: the 'section.leaf' of each setting on the command line.
 
   Raises:
-    ValueError: a setting would do nothing; the message names the first one.
+    ValueError: a setting of a method that is not chosen, or a target without a
+      controller that holds it, would do nothing. The message names the first.
   """
   enabled = {*config.objective, *config.advantage, config.control.name}
   if "seed_grpo" in enabled:

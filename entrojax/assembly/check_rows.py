@@ -1,4 +1,8 @@
-"""Check that the rows of a batch divide over micro-batches and devices."""
+"""Check that batches divide over mini-batches, micro-batches and devices.
+
+There is one function for the whole config of a training run, and one each for
+supervised learning, rollouts and evaluations. Each raises ValueError.
+"""
 
 from ml_collections import ConfigDict as Config
 

@@ -1,4 +1,11 @@
-"""Check the values of a config before anything is loaded."""
+"""Check the values of a config before anything is loaded.
+
+There is a check for each use of a config: training (`check`), collecting
+rollouts (`check_offline`), evaluation (`check_evaluation`) and supervised
+learning (`check_sft`). `check` calls `check_methods`, too. `check_kind` refuses
+a config of another command. Most names and arguments of methods are checked
+later, when methods.py builds the methods.
+"""
 
 from collections.abc import Mapping
 import itertools

@@ -1,4 +1,11 @@
-"""Read the data that a config names: tokenizer, problems and prompts."""
+"""Read the data that a config names: tokenizer, template, problems and prompts.
+
+`read_data` reads all that the train loop needs. Other commands use the parts:
+`parse_spec` parses a task as a command line names it, `make_template` and
+`load_problems` give prompts as the model reads them, and `make_clusterer` gives
+the function that clusters answers. `rollout_settings` lists the settings that
+recorded rollouts depend on.
+"""
 
 from collections.abc import Callable, Sequence
 import functools

@@ -1,7 +1,7 @@
 """Look up the functions that a config names: objectives, rules, judges, ...
 
-There is no registry: a config may name any public function of the module,
-except those in _NOT_CHOICES.
+There is no registry: a config may name any public function of the module that
+the module or one of its submodules defines, except those in _NOT_CHOICES.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,10 @@
 """Build the methods that a config names.
 
-These are the advantage rules, the objective, the controller, the optimizer, and
-for offline runs the segmenter and the judges of steps.
+These are the advantage rules, the objective, the controller, the optimizer with
+its learning-rate schedule and projection, and for offline runs the segmenter
+and the judges of steps. `make_recipe` builds all but the last two. It also
+traces the rules and the objective once, so that their errors appear before the
+run.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,10 @@
-"""Build the model that a config names, and its sampler."""
+"""Build the model that a config names, its parameters and its sampler.
+
+`load_policy` loads the model and, with LoRA, adds the adapter that is trained.
+`make_generate` builds the sampler. `jit` and its relatives jit a function of
+the model: the frozen base under an adapter becomes an argument of the graph.
+Runs of one process that have a model or a sampler in common share its graph.
+"""
 
 from collections.abc import Callable, Mapping
 import functools

@@ -1,8 +1,10 @@
 """Find or collect the recorded rollouts that an offline run trains on.
 
 A run with offline.enabled trains on responses that the model of model.path
-sampled once. They are in the file offline.rollouts. Without that setting they
-are collected before the run begins. rollouts/recorded.py describes the file.
+sampled once. They are in the file offline.rollouts. Without that setting the
+run collects them into its own directory before it begins, which needs a single
+process. entrojax.collect uses `collect` too. rollouts/recorded.py describes the
+file.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -65,8 +67,8 @@ def find_rollouts(
 def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
   """Sample, verify and judge rollouts, and write them batch by batch.
 
-  An incomplete file is resumed. The responses to a problem depend only on the
-  seed and on the problem's row.
+  An incomplete file is resumed. With the same model and settings, the responses
+  to a problem depend only on the seed and on the problem's row.
 
   Args:
     config: the config of the later run, checked by check_offline.

@@ -1,7 +1,10 @@
 """Build a run from a config; errors are raised before the graphs are compiled.
 
-`build` builds everything that the train loop needs. `build_evaluation` and
-`build_sampler` build only a sampler and its parameters.
+`build` checks a config and builds everything that the train loop needs;
+`build_checked` leaves out the check. `build_evaluation` and `build_sampler`
+build only a sampler and its parameters. The update and the samplers are
+compiled when they are first called. The recorded rollouts of an offline run are
+scored here already.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,8 @@
-"""Read the plain values of a config that the train loop and its steps need."""
+"""Read the plain values of a config that the train loop and its steps need.
+
+Settings of methods and of the model are not among them: they are built into the
+functions of a run (run.py).
+"""
 
 from typing import NamedTuple
 

@@ -3,8 +3,9 @@
 `read_stream` reads prompts and responses from tasks that know right responses
 (sft.tasks) and from files (sft.files), and packs them into rows of
 sft.row_length tokens. `with_model_path` returns a config whose model.path is
-set: without one it writes the folder of a new model with random weights
-(new_model). Parameters are loaded elsewhere (model.py).
+set. If the config sets none, this is the folder of a new model (new_model),
+which the function writes with random weights if it is told to. Parameters are
+loaded elsewhere (model.py).
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,9 @@
 """Put a question into the chat template of a model folder.
 
 A chat template is a jinja program that turns a conversation into the text that
-the model reads. It is in chat_template.jinja or, in older folders, under the
+the model reads. Here the conversation is the question as the user's turn, after
+a system turn if one is given, and the text ends where the model's answer
+begins. The template is in chat_template.jinja or, in older folders, under the
 key `chat_template` of tokenizer_config.json. It runs in jinja's sandbox: it can
 neither reach Python's internals nor change its arguments.
 """

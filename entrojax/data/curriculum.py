@@ -1,12 +1,16 @@
-"""Order the prompts by semantic entropy and train in stages: SENT's curriculum.
+"""Divide the prompts into stages by semantic entropy: SENT's curriculum.
 
-    order = argsort(SE),    stages = S equal parts of it
+    order = argsort(SE),    stages = S equal parts of it, from low to high SE
 
 arXiv 2512.04359. SE is the semantic entropy of the initial policy's answers to
-a prompt, which is read from a table (prompt_table.py). Each stage after the
-first continues from the policy of the stage before, which also becomes the
-reference. Moments, learning-rate schedule and controller start afresh. Within a
-stage each pass over the prompts has its own random order.
+a prompt, which is read from a table (prompt_table.py). `Stages` holds a prompt
+stream for each stage, or a single one without a curriculum. A stage lasts a
+given number of rollout steps, and the last one until the end of the run. Within
+a stage each pass over its prompts has its own random order.
+
+The train loop (rollout_step.py) starts each stage after the first from the
+policy of the stage before, which also becomes the reference. Moments,
+learning-rate schedule and controller start afresh.
 """
 
 from collections.abc import Mapping, Sequence

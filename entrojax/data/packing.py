@@ -9,11 +9,12 @@ Positions restart with every example, and in the decoder a token attends only to
 its own example. So the loss and its gradients are the same as if each example
 were in a row of its own. A batch has the type of a policy update: every
 advantage is 1, so that the policy gradient equals the gradient of the
-cross-entropy.
+cross-entropy. Only tokens of responses count.
 
-The stream is the concatenation of epochs. An epoch shows each example once. The
-order of the examples and the choice of their responses depend only on
-(seed, epoch).
+The stream is endless, a concatenation of epochs. An epoch shows each example
+once, with one of its responses. The order of the examples and the choice of
+their responses depend only on (seed, epoch). A batch may hold the last rows of
+an epoch and the first of the next.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

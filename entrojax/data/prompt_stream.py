@@ -1,10 +1,13 @@
-"""Turn problems into an endless stream of batches of prompts.
+"""Encode prompts, and turn problems into an endless stream of batches of them.
 
-The stream is deterministic and can be resumed. It is the concatenation of
+`PromptStream` is deterministic and can be resumed. It is the concatenation of
 epochs, each a permutation of the data set that depends only on (seed, epoch).
 So its only state is its position, the number of prompts consumed, and a batch
-is a pure function of (seed, position). A batch that crosses the border of two
-epochs may hold a row of the data set twice.
+of a given size is a pure function of (seed, position). A batch that crosses the
+border of two epochs may hold a row of the data set more than once.
+
+`encode_prompts` pads prompts on the left to a common length, and `shortest`
+cuts off padding that a whole batch shares. Evaluations use them too.
 """
 
 from collections import Counter

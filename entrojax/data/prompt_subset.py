@@ -5,10 +5,11 @@
     ...
 
 Each line is a JSON object. The first one holds the settings of the choice, the
-number of problems in the training split (num_rows), and the number of chosen
-ones (size). The other lines hold the row of each chosen problem in its split,
-counted from 0 and ascending, and its prompt. choose_prompts.py writes the file;
-a run trains on it alone if `task.subset` is its path.
+number of problems in the whole training split (num_rows), and the number of
+chosen ones (size). The other lines hold the row of each chosen problem in its
+split, counted from 0 and ascending, and its prompt as the task writes it.
+choose_prompts.py writes the file. If `task.subset` is its path, a run trains on
+these problems alone.
 """
 
 from collections.abc import Mapping, Sequence

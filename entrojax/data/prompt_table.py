@@ -1,12 +1,13 @@
-"""Read and write a table of prompts, with the initial policy's entropy on each.
+"""Read and write a table of training prompts: entropies and accuracy of each.
 
     {"settings": {"seed": 0, "model": {...}, ...}, "num_rows": 17811}
     {"row": 0, "semantic_entropy": 1.21, "entropy": 0.52, "accuracy": 0.25}
     ...
 
 Each line is a JSON object. The first one holds the settings with which the
-table was made and the number of problems. Then follows one line for each
-problem, in the order of the data set:
+table was made and the number of problems in the training split. Then follows
+one line for each problem, in the order of the split. Its numbers describe the
+answers that the initial policy gave to the problem:
 
 row               number of the problem in its split, from 0
 semantic_entropy  nats, over the meanings of the sampled answers
@@ -14,6 +15,7 @@ entropy           nats, mean over the answers' tokens
 accuracy          share of right answers
 
 prompt_entropy.py writes the table; curriculum.py and choose_prompts.py read it.
+An unfinished table can be resumed, but not read.
 """
 
 import functools

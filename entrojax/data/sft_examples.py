@@ -1,9 +1,13 @@
 """Read and encode examples for supervised fine-tuning, from tasks or files.
 
-A task gives problems with their right responses. A file (parquet, a JSON list
-or JSON lines) has a column of prompts and a column of responses, both text. A
-problem may have many right responses; each epoch shows one of them, chosen at
-random.
+A task gives problems with their right responses, if it knows them. A file
+(parquet, a JSON list or JSON lines) has a column of prompts and a column of
+responses, both text, so that each row has one response.
+
+`encode` puts prompts into a template, adds an EOS to each response, and leaves
+out responses that do not fit into a row. If a problem has more right responses
+than a limit, a random choice is kept. Each epoch then shows one of those that
+were kept, chosen at random (packing.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,10 +1,11 @@
 """Put a question into a plain template, the text that a model reads.
 
-The functions take text and return text. So they compose with each other and
-with the chat template of a model folder (chat_template.py), as in
-`chat(dapo(question))`. The choice of the template alone changes the accuracy of
-a Qwen2.5-Math base by tens of points (arXiv 2503.20783), so that a result means
-little without the name of its template.
+The setting prompt.template names one of these functions; `none`, the default,
+leaves the question as it is. They take text and return text. So those that
+write no chat of their own compose with the chat template of a model folder
+(chat_template.py), as in `chat(dapo(question))`. The choice of the template
+alone changes the accuracy of a Qwen2.5-Math base by tens of points (arXiv
+2503.20783), so that a result means little without the name of its template.
 """
 
 _BOXED = (

@@ -2,9 +2,12 @@
 
 A model folder holds `tokenizer.json`, the tokenizer itself, and `config.json`,
 whose `eos_token_id` and `pad_token_id` name the tokens that end and pad a row.
-The same keys of `generation_config.json` take precedence, because the token
-with which a chat model ends its turn is often not the one with which its base
-model ends a document.
+The same keys of `generation_config.json`, if it exists, take precedence,
+because the token with which a chat model ends its turn is often not the one
+with which its base model ends a document. Without a pad token the first EOS
+pads. Text with a character that has no token raises ValueError.
+
+`character_tokenizer` builds a new tokenizer whose tokens are single characters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,8 +1,10 @@
 """Judges of steps: decide which steps of a wrong response are right.
 
 A judge is a function from responses, cut into steps, to one bool per step
-(types.StepJudge). The config key `judges` names one or more. README.md in this
-folder describes each.
+(types.StepJudge). `chat_model`, `oracle` and `reward_model` build one. The
+config key `judges` names those of an offline run, by default none. `consensus`
+joins the verdicts of several judges. segmentation.py cuts the responses into
+steps. README.md in this folder describes each judge.
 """
 
 from entrojax.judges.chat_model import chat_model

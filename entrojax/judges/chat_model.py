@@ -1,10 +1,15 @@
-"""A language model behind an OpenAI-compatible HTTP service as a judge.
+"""A judge of steps: a language model behind an OpenAI-compatible HTTP service.
 
-Each response is one request: its steps are sent as a JSON list, and the reply
-must be a JSON list with one verdict per step. Verdicts are kept in a file, so
-that an interrupted or repeated run does not send a request twice. The key is
-read from an environment variable. It is never written to a file, log or error
-message, and redirections are refused, because they would send it elsewhere.
+Each response is one request with the problem and the list of its steps. The
+reply must be a JSON object {"verdicts": [true, false, ...]} with one entry per
+step, true = right. After any other reply, all steps of the response count as
+wrong. Well-formed verdicts are kept in a file, so that an interrupted or
+repeated run does not ask for them twice. Requests that fail in transit or meet
+a busy service are tried again.
+
+The key is read from an environment variable. It is never written to a file, log
+or error message, and redirections are refused, because they would send it
+elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +53,7 @@ one entry a step, in order, true = right."""
 
 
 class JudgeError(RuntimeError):
-  """The service did not answer; earlier verdicts are kept in the cache."""
+  """The service cannot be reached or refuses; the cache keeps its verdicts."""
 
 
 def chat_model(
@@ -65,9 +70,9 @@ def chat_model(
 ) -> StepJudge:
   """Build the judge that asks a chat model.
 
-  If a reply is not a list with one verdict per step, all steps of its response
-  count as wrong and a warning gives the number of such replies. They are not
-  kept, so the next run sends these requests again.
+  If a reply does not hold one verdict per step, all steps of its response count
+  as wrong and a warning gives the number of such replies. They are not kept, so
+  the next run sends these requests again.
 
   Args:
     url: the URL of the service, without the final /chat/completions.

@@ -1,4 +1,8 @@
-"""The oracle: the exact judge of a task that knows which steps are right."""
+"""The oracle: the exact judge of a task that knows which steps are right.
+
+The task's own `judge_steps` decides. Among the tasks of this package only
+arithmetic_chain has one.
+"""
 
 from entrojax.types import StepJudge, Task
 

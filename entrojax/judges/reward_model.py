@@ -3,10 +3,12 @@
     text = problem, step 1, separator, step 2, separator, ...
     score_k = pi(good) / (pi(good) + pi(bad)) after the k-th separator
 
-A step is right if its score is above the threshold. Attention is causal, so a
-step's score does not depend on the steps after it. Math-Shepherd (arXiv
-2312.08935) trains such models. They are language models without an additional
-head, so every decoder that entrojax/models reads can be used.
+A step is right if its score is above the threshold. Steps that do not fit into
+max_length tokens count as wrong. Attention is causal, so a step's score does
+not depend on the steps after it. The model is a local folder. It must have been
+trained for this, as in Math-Shepherd (arXiv 2312.08935). Such models are
+language models without an additional head, so entrojax/models can load them if
+it can load their base.
 
 Deviation: models with an additional head (Qwen2.5-Math-PRM) and models that
 read the steps as turns of a chat are not supported.

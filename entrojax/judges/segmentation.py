@@ -1,11 +1,14 @@
 """Segmentation: cut a response into steps and assign its tokens to the steps.
 
 A step is a span (start, end) of characters. The spans of a text are in order
-and have no gaps: white space belongs to the step that it follows.
+and cover it without gaps. White space after a line or a sentence belongs to the
+step that it follows.
 
-`sat` cuts with Segment any Text, as BCPG-NSA does (arXiv 2505.14403, sec. 3.1).
-`rules` needs no model. Both take time linear in the length of the text.
-`token_steps` then finds the step of each token.
+A segmenter maps a text to its spans. `sat` builds the segmenter of Segment any
+Text, which BCPG-NSA uses (arXiv 2505.14403, sec. 3.1). `rules` builds one that
+needs no model, and `by_pieces` one from any function that cuts a text. `rules`
+and `sat` take time linear in the length of the text. `token_steps` then finds
+the step of each token, and -1 for the EOS, which belongs to no step.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

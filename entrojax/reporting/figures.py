@@ -1,7 +1,8 @@
-"""Draw pictures of runs from their metrics.jsonl.
+"""Draw pictures of runs from their logs.
 
 Each `draw_*` function takes the logs of all runs and returns an SVG document,
-or None if no run logged what the picture shows.
+or None if no run logged what the picture shows. plotting.py decides how the
+pictures look, and report_sections.py gives them captions.
 """
 
 from collections.abc import Sequence

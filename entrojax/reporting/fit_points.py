@@ -1,8 +1,10 @@
-"""The points to which a report fits curves, and a line through the origin.
+"""Choose the points to which a report fits curves, and fit a line through 0.
 
-A report fits two things to a run: the entropy law of reward against entropy
-(entropy/law.py), and a straight line of the measured entropy change of each
-rollout step against the predicted one.
+A report fits two things to a run. One is the entropy law of reward against
+entropy: this file chooses its points, and entropy/law.py fits it. The other is
+a straight line through the origin, of the measured entropy change of each
+rollout step against the predicted one: this file chooses its points and fits
+it.
 """
 
 import math

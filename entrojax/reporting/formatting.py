@@ -1,6 +1,6 @@
 """Format numbers and tables as text, for terminals and HTML pages.
 
-An absent number, NaN or infinite, is a dash.
+A number that is NaN or infinite counts as absent and becomes a dash.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,11 @@
 
 A control is an advantage rule, a member of the objective chain, or the
 projection of the optimizer's step. A setting that silently does nothing is the
-field's most common complaint. Every update logs how much each control changes;
-this file turns the first of these metrics into sentences for the user.
+field's most common complaint. The metrics of a rollout step hold how much a
+control changed the gradient or the step. This file turns them into sentences
+for the user: after the first rollout step of a process one for each control,
+and after the tenth one for each control that has changed nothing so far. A
+control whose change was not measured is passed over.
 """
 
 from collections.abc import Mapping, Sequence

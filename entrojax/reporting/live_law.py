@@ -2,7 +2,9 @@
 
 The law R = -a exp(H) + b (entropy/law.py) is fitted again after every rollout
 step, over all steps so far. H is the mean entropy of the step's updates in
-nats, R is the step's mean reward.
+nats, R is the step's mean reward. A resumed run reads its earlier points from
+metrics.jsonl. The results are metrics of the step: law/a, law/b, law/ceiling
+and law/reward_left.
 """
 
 from collections.abc import Mapping

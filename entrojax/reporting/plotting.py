@@ -1,9 +1,10 @@
 """Draw curves with axes, a legend and one style, as an SVG document.
 
 figures.py decides what a picture shows; this file decides how it looks. A run
-has the same colour in every picture: it follows from the run's index among all
-runs. Text is drawn as outlines and nothing depends on the date, so that the
-same data give the same bytes.
+has the same look in every picture: it follows from the run's index among all
+runs. After seven runs the colours repeat, with dotted lines. Text is drawn as
+outlines and nothing depends on the date, so that the same data give the same
+bytes.
 """
 
 from collections.abc import Iterable, Sequence

@@ -2,7 +2,8 @@
 
 On a terminal this is a live display: a bar over the rollout steps with the time
 left, the latest numbers, and a sparkline of the entropy. Anywhere else (a log
-file, a notebook, a pipe) it is one plain line every few rollout steps.
+file, a notebook, a pipe) it is plain lines: one every few rollout steps, one
+after the last step and one after each evaluation.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,9 @@
-"""List the sections of a report: their pictures, captions and tables."""
+"""List the sections of a report: their pictures, captions and tables.
+
+A section holds functions that draw its picture and, for some, format a table as
+HTML. The list does not depend on what the runs logged, except for the data sets
+of evaluations. report.py puts the sections on a page.
+"""
 
 from collections.abc import Callable, Sequence
 import functools

@@ -1,8 +1,10 @@
-"""Read the log of a run: metrics.jsonl line by line or metric by metric.
+"""Read the metrics.jsonl of a run and, if there is one, its config.json.
 
 Each line of metrics.jsonl is one JSON object, from a metric's name to a number
 or a list of numbers (writer.py writes it). JSON has no NaN: a null, which is
-written for NaN and for infinity, is read as NaN.
+written for NaN and for infinity, is read as NaN. A last line that a killed run
+left unfinished is ignored. `series` gives one metric over the optimizer steps,
+and `evaluations` and `pass_at_k` find the results of evaluations.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,10 +6,11 @@ same `step` and different metrics:
 
     {"step": 12, "rollout_step": 6, "tokens": 98304, "actor/entropy": 0.41, ...}
 
-`step` counts optimizer steps, `rollout_step` counts rollout batches and
-`tokens` counts the tokens sampled so far. A value is a number or a list of
-numbers. JSON has no NaN and no infinity, so both are written as null.
-Only the JSONL has everything: TensorBoard gets finite numbers and entropy
+`step`, `rollout_step` and `tokens` count the optimizer steps, the rollout steps
+and the sampled tokens of the run so far. In supervised learning a rollout step
+is an optimizer step, and `tokens` counts the tokens read. A value is a number
+or a list of numbers. JSON has no NaN and no infinity, so both are written as
+null. Only the JSONL has everything: TensorBoard gets finite numbers and entropy
 histograms, W&B gets numbers, and only if log.wandb_project is set.
 """
 
@@ -187,7 +188,7 @@ class Writer:
     Args:
       metrics: name -> number, array of one number, or list of numbers.
       step: the number of optimizer steps taken so far.
-      rollout_step: the number of rollout batches used so far.
+      rollout_step: the number of rollout steps taken so far.
       tokens: the number of tokens sampled so far.
 
     Returns:

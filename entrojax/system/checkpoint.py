@@ -1,10 +1,13 @@
-"""Checkpoints: orbax step directories, written in the background.
+"""Save and restore the state of a run, one orbax directory per checkpoint.
 
-A checkpoint holds everything that a run needs to resume bit for bit as if it
-had not stopped: the parameters, the optimizer's state (which includes the
-controller's), the root key, the position in the data and the counters. It holds
-the reference model only in a later stage of a curriculum. Otherwise the
-reference is the base model that the config names.
+A checkpoint holds what changes during a run: the trained parameters (with LoRA
+only the adapter's), the optimizer's state (which includes the controller's),
+the root key, the position in the data and the counters. With the same config,
+base model and data, a run resumes from it bit for bit as if it had not stopped.
+The parameters of the reference model are saved only in a later stage of a
+curriculum. Otherwise the reference is the base model that the config names.
+
+Checkpoints are written in the background, and only the newest ones are kept.
 """
 
 from collections.abc import Mapping

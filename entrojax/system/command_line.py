@@ -1,15 +1,19 @@
-"""Parse flags, print --help and report errors alike in all commands.
+"""Parse flags, print --help and report errors in the same way in all commands.
 
 A command defines its flags in its own FlagValues and decorates its main
 function with `command`. Each command then
 
-- prints the same form of page for --help: one line on what it does, the usage,
-  its own flags with their defaults, and where its settings are described;
+- prints the same form of page for --help: the first line of its module's
+  docstring, the usage, its own flags with their defaults, and, if it takes a
+  --config, where the settings are described;
 - lists the required arguments and flags if it is started without any;
-- reports a mistake in one line that names the flag or the setting, without a
-  traceback, and exits with status 2.
+- reports a mistake on the command line, and a ValueError, OSError, ImportError
+  or RuntimeError of the command, as one message without a traceback, and exits
+  with status 2;
+- prints a line and exits with status 130 on a KeyboardInterrupt.
 
-Commands that run in several processes also join the other processes here.
+`define_process_flags` and `join_processes` are for the commands that can run in
+several processes.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

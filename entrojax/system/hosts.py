@@ -2,11 +2,12 @@
 
 All processes read the same config and the same prompts, and take the same
 steps. A global array is spread over the devices of all processes, and each
-process can read only the rows on its own devices. Therefore each process
-decodes and verifies the responses to its own prompts. It then sends the
-verdicts, a few numbers per response, to the others. Afterwards all processes
-hold the same verdicts and make the same decisions. The first process writes the
-metrics and files of the run.
+process can read only the parts on its own devices. Therefore each process
+copies to the host, decodes and verifies the responses to its own prompts only.
+It then sends the results to the others: a few numbers per response in training,
+the texts and verdicts in an evaluation. Afterwards all processes hold the same
+results and make the same decisions. The first process writes the metrics and
+files of the run, except the checkpoints, which all processes write together.
 
 With a single process, nothing is sent to another one. `place`, `own_rows` and
 `whole` then only move arrays between the host and its devices.

@@ -1,4 +1,9 @@
-"""Ctrl-C and SIGTERM as a flag that the train loop reads between steps."""
+"""Turn Ctrl-C and SIGTERM into a flag that a training loop reads between steps.
+
+The first signal only sets the flag. The loop of entrojax.main or entrojax.sft
+then finishes its step, saves a checkpoint and ends. A second signal raises
+KeyboardInterrupt at once, and nothing is saved.
+"""
 
 from collections.abc import Callable
 import signal

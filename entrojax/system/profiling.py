@@ -1,12 +1,14 @@
-"""Record an XProf trace of some steps of a loop.
+"""Record an XProf trace of consecutive steps of a loop.
 
     with Profile(folder, steps=(3, 5)) as profile:
       for number in range(1, 10):
         with profile.step(number):
           ...
 
+This records steps 3, 4 and 5 in one trace, and steps=None records nothing.
 XProf and TensorBoard's profile plugin show the trace. The scopes named with
-jax.named_scope appear in it.
+jax.named_scope appear in it. `check_profile` raises if a run does not have
+these steps.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A JSONL file that an interrupted command can resume.
+"""Write and read a JSONL file that an interrupted command can resume.
 
     {"settings": {"seed": 0, "model": {...}, ...}, "num_rows": 17811}
     {...}
@@ -6,7 +6,9 @@
 
 The first line holds the settings that the rows depend on, and the number of
 rows of the finished file. The rows follow, one per line. A command appends them
-batch by batch.
+batch by batch. To resume, `begin` removes an incomplete last batch and returns
+the number of rows that are left. It refuses a file that was begun with other
+settings. `read` refuses a file that is not finished.
 """
 
 from collections.abc import Mapping, Sequence

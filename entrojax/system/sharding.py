@@ -1,8 +1,12 @@
 """Place arrays on devices: one mesh, one table from parameter to sharding.
 
-The mesh has three axes: 'data' splits rows, 'fsdp' splits rows and parameters,
-'tensor' splits heads, hidden units and the vocabulary. Rollouts and training
-use the same parameter arrays on the same mesh.
+The mesh has three axes. The rows of a batch are split over 'data' and 'fsdp'
+together. Weight matrices are split over 'fsdp' and 'tensor', and never over
+'data': 'tensor' splits heads, hidden units and the vocabulary, and 'fsdp' the
+other dimension. The optimizer's moments are placed as their parameters are. An
+axis that does not divide a dimension does not split it. Parameters that the
+table does not name, such as the norms', are copied to every device. Rollouts
+and training use the same parameter arrays on the same mesh.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,18 @@
-"""Manage the directory of a run, which one process locks.
+"""Lock the directory of a run, and write its config and its samples.
+
+A run directory of entrojax.main holds these files. This module writes
+config.json and samples.jsonl; other modules write the rest.
 
 config.json       the resolved config
-metrics.jsonl     one line per rollout step or evaluation
+metrics.jsonl     a line for each rollout step and a line for each evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
-checkpoints/      one directory per saved step
+checkpoints/      the newest checkpoints, one directory each
 rollouts.jsonl    the rollouts that an offline run collected itself
 profile/          the XProf trace of a run with --profile
+
+The lock is the file .lock, which only one process can hold at a time.
+`check_processes` and `differences` compare settings.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,9 +1,10 @@
 """Tasks: problems together with the verifier of their responses.
 
-Each module with a FAMILY is one task, and the module's name is the task's name.
-`make_task` builds any of them, and also the tasks that read local files (math,
-synlogic) or come from the package reasoning-gym. README.md in this folder lists
-them all and explains how to add one.
+FAMILIES lists the tasks whose problems this package generates. Each is defined
+by the FAMILY of the module with its name. `make_task` builds any of them, and
+also the tasks that read local files (math, synlogic) or come from the package
+reasoning-gym. README.md in this folder lists them all and explains how to add
+one.
 """
 
 import difflib

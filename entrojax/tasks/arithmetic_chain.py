@@ -1,11 +1,13 @@
 """Arithmetic chains: evaluate from left to right and write every value.
 
 Prompt `3+4*2-5:`, in which no operator takes precedence over another. The right
-response is the value after each operation, `7;14;9`, and nothing else.
+response is the value after each operation, `7;14;9`. Spaces around a value are
+ignored, and anything else makes the response wrong.
 
 The steps of a response are the texts between its semicolons. `judge_steps`
-decides exactly which of them are right. `judge_pieces` does so for a response
-that was cut into pieces in any other way; it is the step oracle of this family.
+decides exactly which of them are right: those before the first wrong one.
+`judge_pieces` is the step oracle of this family. It takes a response that was
+cut anywhere, and calls a piece right if it has no part of a wrong step.
 """
 
 from collections.abc import Sequence

@@ -3,11 +3,13 @@
 A row is a prompt and its answer in JSON. Files are written as array_record and
 read as a data source, so tensorflow is never imported.
 
-The splits of a family's level are a pure function of its problems: the problems
-are sorted by the SHA-256 of their prompts and divided into test, validation and
-train. No prompt is in two splits, and no version of a random number generator
-matters. The splits of local files (entrojax.prepare_data) are the files
-themselves, in their own order.
+The data set of a family's level is written when it is first loaded. Its
+problems are sorted by the SHA-256 of their prompts and divided into test,
+validation and train. So the splits are a pure function of the problems, and no
+prompt is in two of them. Test and validation get 512 problems each, or an
+eighth of all if that is less. The problems of local files are written by
+`store` (entrojax.prepare_data), which keeps the splits and the order that it is
+given.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

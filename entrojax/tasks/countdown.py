@@ -1,17 +1,20 @@
 """Countdown: reach a target with given numbers, each used exactly once.
 
 For the prompt `3 5 7 9=24:` a right response is an infix expression whose value
-is the target, such as `(3+9)*(7-5)`, and nothing else. The language of
-responses:
+is the target, such as `(3+9)*(7-5)`. Spaces between its tokens are ignored, and
+any other text makes it wrong. The language of responses:
 
     sum     = product (('+' | '-') product)*
     product = factor (('*' | '/') factor)*
     factor  = number | '(' sum ')'
-    number  = ASCII digits without a leading zero
+    number  = at most 4 ASCII digits without a leading zero
 
 There is no unary minus. Operators associate to the left, and division is exact
-(rational). Problems are enumerated, not sampled, so a data set is a pure
-function of the arguments of `all_problems`.
+(rational). A response of more than 64 characters is wrong.
+
+Problems are enumerated, not sampled, so a data set is a pure function of the
+arguments of `all_problems`. Every problem can be solved. `solutions` lists the
+right responses whose intermediate results are all integers.
 """
 
 from collections.abc import Iterable, Sequence

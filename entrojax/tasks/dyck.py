@@ -1,7 +1,7 @@
 """Dyck language: close the brackets that are still open.
 
-For the prompt `([]{(:` the right response is the shortest ending, `)})`, and
-nothing else.
+For the prompt `([]{(:` the right response is the shortest ending, `)})`. Spaces
+at its ends are ignored, and anything else makes it wrong.
 """
 
 import numpy as np

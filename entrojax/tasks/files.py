@@ -1,9 +1,10 @@
-"""Read rows of local files and the names of splits, for file-based tasks.
+"""Read the rows of local files, and find the files of splits in a folder.
 
-math_data.py, synlogic.py and supervised fine-tuning read parquet, JSON lines
-and JSON lists through `rows`. A split is a file `NAME.ENDING` in a folder, or
-part of one, as in `train[100:200]`. A folder may also hold a data set that
-`entrojax.prepare_data` wrote; see `stored_loader`.
+`rows` reads a file of parquet, JSON lines or a JSON list. math_data.py,
+synlogic.py and supervised fine-tuning use it. For tasks, a split is a file
+`NAME.ENDING` in a folder (`find`, `split_files`). `parse_split` also reads the
+name of a part of a split, such as `train[100:200]`. A folder may instead hold a
+data set that `entrojax.prepare_data` wrote; see `stored_loader`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,9 +1,9 @@
-"""Formulas of propositional logic over people or variables A, B, C, ...
+"""Formulas of propositional logic over people or variables A, B, C, ... to H.
 
-A formula is the index of a variable, or a tuple (operator, part, ...). The
+A formula is the index of a variable, or a tuple (operator, formula, ...). The
 operators are '~' not, '&' and, '|' or, '>' implies, '=' if and only if. This
-module draws, evaluates and writes the formulas in prompts. It never parses text
-that a model wrote.
+module draws formulas, computes their truth tables, and writes them as prompts
+show them. It never parses text that a model wrote.
 """
 
 from collections.abc import Callable

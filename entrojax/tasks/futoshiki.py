@@ -3,8 +3,10 @@
 The prompt `..3./4.../..../.1..;a1<b1,c4<c3:` lists the rows from the top, with
 '.' for an empty cell, and then the inequalities. In these a letter stands for a
 column and a number for a row, counted from the top. A right response is the
-full square, `1234/...`, and nothing else except spaces at its ends. Every
-square that obeys the rules is right.
+full square, `1432/4213/2341/3124`. Spaces at its ends are ignored, and anything
+else makes it wrong. Every square is right that keeps the given digits and the
+inequalities and has each digit from 1 to the number of rows once in each row
+and column.
 """
 
 import numpy as np

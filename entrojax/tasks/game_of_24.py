@@ -1,7 +1,8 @@
-"""The game of 24: Countdown whose target is always 24.
+"""The game of 24: Countdown with four numbers and the target 24.
 
-For the prompt `4 7 8 8=24:` a right response is `(7-8/8)*4`. The language of
-responses and the verifier are shared with countdown.py.
+For the prompt `4 7 8 8=24:` one right response is `(7-8/8)*4`, and so is any
+other expression of the four numbers whose value is 24. The problems, the
+language of responses, the verifier and the solutions come from countdown.py.
 """
 
 import functools

@@ -1,6 +1,8 @@
 """Draw, read and check squares of digits, for sudoku.py and futoshiki.py.
 
-A square is written row by row, `12/21`, with '.' for an empty cell.
+A square is written row by row, `12/21`, with '.' for an empty cell. A
+Latin square repeats no digit in a row or a column. A square of Sudoku repeats
+none in a box either. n_queens.py uses `keeps_givens`, too.
 """
 
 from collections.abc import Sequence

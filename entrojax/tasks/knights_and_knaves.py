@@ -3,8 +3,8 @@
 In the prompt `A:~B;B:A=C;C:A|~B:` each name is followed by that person's
 statement, in which A means "A is a knight" and ~ & | > = stand for not, and,
 or, implies, if and only if. The right response has one letter per person, in
-order, T for a knight and F for a knave: `TFT`, and nothing else. There is
-exactly one solution.
+order, T for a knight and F for a knave: `FTF`. Spaces at its ends are ignored,
+and anything else makes it wrong. There is exactly one solution.
 """
 
 import numpy as np

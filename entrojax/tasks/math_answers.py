@@ -5,15 +5,21 @@ equalities that are tried in order to compare it with the gold answer, and a
 spelling. Answers with the same spelling vote together in maj@k.
 
     name         answer                      right if
-    boxed        last closed \boxed{}        same spelling, or same number
-    integer      last closed \boxed{}        same integer (AIME: 025 is 25)
-    math_verify  last closed \boxed{}        by boxed's rules, or by math-verify
-    gsm8k        last closed \boxed{}, or    by boxed's rules
-                 without a box last number
+    boxed        last \boxed{}               same spelling, or same number
+    integer      last \boxed{}               same integer (AIME: 025 is 25)
+    math_verify  last \boxed{}               by boxed's rules, or by math-verify
+    gsm8k        last \boxed{}, or without   by boxed's rules
+                 a box the last number
     dapo         text after last `Answer:`   same string after DAPO's rules
-    dapo_box     box in last 100 characters  same string
+                 in last 300 characters
+    dapo_box     last \boxed{} in last 100   same string
+                 characters
     qwen         box, text after "he answer  same string after Qwen's rules, or
                  is", or last number         same number, or 100 x or / 100
+
+If the last \boxed{} is not closed, there is no answer; only qwen reads it to
+the end. Numbers are the same up to a relative error of 1e-4. But boxed and
+gsm8k accept only the same integer if the gold answer is an integer.
 
 A verifier built here never raises, never evaluates an answer as code, and takes
 time linear in the length of the response. Only short answers are compared, and

@@ -1,11 +1,14 @@
-r"""Read local files of mathematics (parquet or JSON) as a task.
+"""Read local files of mathematics (parquet or JSON) as a task.
 
-`make_task("math", folder)` reads `folder/train.parquet` (or .jsonl, .json) for
-the split 'train'. `make_task("math", "math500.jsonl")` reads a single file. Its
-split 'all' is the whole file, and a hash of the question divides it into
-'train', 'validation' and 'test'. `entrojax.prepare_data` turns either into a
-TFDS data set, whose folder can be given instead. "math/dapo" is the same task
-with another grader; see math_answers.py.
+The task "math" of a folder reads `folder/train.parquet` (or .jsonl, .json) for
+the split 'train'. The task "math" of a single file reads that file. Its split
+'all' is the whole file, and a hash of the question divides it into 'train',
+'validation' and 'test'. `entrojax.prepare_data` turns either into a TFDS data
+set, whose folder can be given instead. "math/dapo" is the same task with
+another grader; see math_answers.py.
+
+Rows with the question of an earlier row, and rows without a gold answer, are
+left out with a warning.
 
 The files of GSM8K, MATH, MATH-500, DAPO-Math-17k, DeepScaleR, AIME, AMC,
 Minerva, OlympiadBench, RLVR-Decomposed and rllm can be read as they are. Each
@@ -21,6 +24,10 @@ null:
     id         unique_id, id, idx, extra_info.index; otherwise file and row
     source     data_source, source; otherwise the file's name
     level      level, written 5 or "Level 5"
+
+In the column answer, too, only the number after #### counts, if there is one.
+If a row has a list of gold answers, any one of them is right, unless its
+column is_multiple_answer is true: then a response must give all.
 
 DAPO's data set repeats the same instruction in every prompt. It is removed from
 the question, because the prompt template of a run adds it again.

@@ -1,8 +1,9 @@
 """Math path: replace question marks by digits so that an equation holds.
 
-For the prompt `?4+3*?=29:` a right response is the whole equation, `14+3*5=29`,
-and nothing else. All digits that make it true are right, but a number of
-several digits must not begin with 0. Products are evaluated before sums.
+For the prompt `?4+3*?=29:` a right response is the whole equation, `14+3*5=29`.
+Spaces at its ends are ignored, and anything else makes it wrong. All digits
+that make it true are right, but a number of several digits must not begin with
+0. Products are evaluated before sums and differences.
 """
 
 import itertools

@@ -1,9 +1,10 @@
 """N queens: place one queen in each row so that none attacks another.
 
-The prompt `1...6...:` gives for each row the column of its queen, with '.' for
-a queen that is not placed yet. A right response gives all columns, `15863724`,
-and nothing else. It keeps the queens that are placed; every placement that
-obeys the rules is right.
+The prompt `1..6....:` gives for each row the column of its queen, with '.' for
+a queen that is not placed yet. A right response gives all columns, `15863724`.
+Spaces at its ends are ignored, and anything else makes it wrong. It keeps the
+queens that are placed, and no two queens share a column or a diagonal. Every
+such placement is right.
 """
 
 import functools

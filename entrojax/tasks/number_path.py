@@ -2,8 +2,9 @@
 
 The prompt `1 . ./. 5 ./7 . .:` lists the rows from the top, with '.' for an
 empty cell. Fill in 1, 2, 3, ... so that each number shares a side with the
-next. A right response is the full square, `1 2 3/6 5 4/7 8 9`, and nothing
-else; every square that obeys the rules is right.
+next. A right response is the full square, `1 2 3/6 5 4/7 8 9`. Spaces at its
+ends are ignored, and anything else makes it wrong. Every square that keeps the
+given numbers and obeys the rules is right.
 """
 
 import functools

@@ -2,8 +2,9 @@
 
 In the prompt `A|~B;C>(A&D);B=~C:` the signs ~ & | > = stand for not, and, or,
 implies, if and only if. A right response gives each variable a value, in order:
-`TFTF`, and nothing else. Every assignment that makes all formulas true is
-right. Such an assignment is called a model of the formulas.
+`TFTT`. Spaces at its ends are ignored, and anything else makes it wrong. Every
+assignment that makes all formulas true is right. Such an assignment is called a
+model of the formulas.
 """
 
 import numpy as np

@@ -1,20 +1,23 @@
 """Tasks of the package reasoning-gym, with rewards of 0 or 1.
 
-`make_task("reasoning_gym/chain_sum", difficulty=2)` draws problems of that
-family at the second level of its curriculum. They are written to disk once,
-each with its whole entry in JSON, by the builder that all tasks share
-(builder.py). The package is optional: `pip install 'entrojax[reasoning-gym]'`.
+The task reasoning_gym/chain_sum of difficulty 2 has problems of that family at
+the second level of its curriculum. They are drawn when they are first loaded,
+at most 2,048 of them, and written to disk by the builder that all tasks share
+(builder.py), each with its whole entry in JSON. The package is optional:
+`pip install 'entrojax[reasoning-gym]'`.
 
 The package gives partial credit. A long answer that contains the right one, or
 a grid with one wrong cell in a hundred, scores 0.99 or more, and some scorers
-accept "nan", or anything. Here a response is right if it equals the answer in
-the entry, apart from spaces. In some families several answers, or several forms
-of one answer, are right: in these, listed in SCORED, a response is right if the
-package's scorer gives 1 up to rounding. Entries whose own answer is not right
-by these rules are left out.
+accept "nan", or anything. Here a response is right if each of its lines equals
+that of the entry's answer, apart from spaces. In some families several answers,
+or several forms of one answer, are right: in these, listed in SCORED, a
+response is right if the package's scorer gives 1 up to rounding. Entries whose
+own answer is not right by these rules are left out. Families that cannot be
+verified safely, or cannot be used for another reason, are listed in REFUSED and
+raise ValueError.
 
-If a response holds an <answer> tag, as the package's prompts ask for, only the
-text in the last such tag is verified; otherwise the whole response is.
+If a response holds a closed <answer> tag, as the package's prompts ask for,
+only the text in the last such tag is verified; otherwise the whole response is.
 
 Deviation: the package's score is not thresholded at 0.99 for every family,
 because that would accept the wrong answers described above.

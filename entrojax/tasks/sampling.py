@@ -2,7 +2,8 @@
 
 A family's module writes `generate(rng, **level)`, which draws one problem.
 `problem_source` turns it into the sequence of distinct problems from which a
-data set is made.
+data set is made. The sequence ends after 9,216 problems, or after twice as many
+draws if the level has too few distinct ones.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,9 +1,10 @@
 """Sudoku: fill a square so that no row, column or box repeats a digit.
 
 The prompt `1.3./..2./2.../...2:` lists the rows from the top, with '.' for an
-empty cell. A right response is the full square, `1234/3421/2143/4312`, and
-nothing else. A puzzle may have several solutions, and each is right. Boxes are
-2 x 2 cells in a square of 4 rows and 3 x 3 cells in a square of 9 rows.
+empty cell. A right response is the full square, `1234/3421/2143/4312`. Spaces
+at its ends are ignored, and anything else makes it wrong. A puzzle may have
+several solutions, and each is right. Boxes are 2 x 2 cells in a square of 4
+rows and 3 x 3 cells in a square of 9 rows.
 """
 
 import math

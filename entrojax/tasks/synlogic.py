@@ -1,7 +1,8 @@
 """Read SynLogic's own files (arXiv 2505.19641) as a task, parquet or jsonl.
 
-`make_task("synlogic", folder)` reads `folder/train.parquet` or
-`folder/train.jsonl` for the split 'train'. These columns of a row are used:
+The task "synlogic" of a folder reads `folder/train.parquet` or
+`folder/train.jsonl` for the split 'train'. The folder may instead hold a data
+set that entrojax.prepare_data wrote. These columns of a row are used:
 
     data_source  the name of the game, such as "sudoku"
     prompt       a list of messages, each with role and content
@@ -9,14 +10,17 @@
                  `answer` and `metadata`
 
 The prompt of a problem is the contents of the messages, joined by empty lines.
+Only these games are read: dyck_language, futoshiki, game_of_24, mathador,
+numbrix, sudoku and word_sorting. Rows of other games are left out, and a
+warning counts them.
 
 A response is free text with an answer in the form that the prompt asks for. The
 last such answer is extracted in the same way as by SynLogic's verifiers. It is
-then verified by the rules of the game. Rows of games without a verifier here
-are left out and counted.
+then verified by the rules of the game, or compared with the only right answer
+in dyck_language and word_sorting.
 
-Deviation: no answer is evaluated as Python, the target 24 is enforced in the
-game of 24, and brackets in a box may be nested.
+Deviation: no answer is evaluated as Python, the target is enforced in the game
+of 24, and brackets in a box may be nested.
 """
 
 from collections import Counter
