@@ -17,10 +17,10 @@ demo: $(INSTALLED)
 	$(RUN) -m experiments.demo
 
 test: $(INSTALLED)
-	$(RUN) -m pytest -n 2 tests
+	$(RUN) -m pytest -n 2 --dist loadfile tests
 
 test-fast: $(INSTALLED)
-	$(RUN) -m pytest -n 2 -m "not slow" tests
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow" tests
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

@@ -185,7 +185,7 @@ def test_what_was_written_is_read(tmp_path):
 
 def test_an_unfinished_table_is_not_read(tmp_path):
   written(tmp_path / "table", 3, num_rows=5)
-  with pytest.raises(ValueError, match="table holds 3 of 5 prompts"):
+  with pytest.raises(ValueError, match="table holds only 3 of 5 prompts"):
     prompt_table.read(tmp_path / "table")
 
 

@@ -225,7 +225,7 @@ def test_a_mesh_changes_nothing_whether_or_not_it_divides_the_rows(num_rows):
   *qkv, weights = arrays(4, *shapes)
   visible = visible_before(at, at, window=None)
   attend = functools.partial(
-    fused.attend, make_mesh((2, 2, 2)), seen=fused.examples_of(at, at)
+    fused.attend, make_mesh((2, 2, 2)), examples=fused.examples_of(at, at)
   )
   close(
     gradients(attend, weights, *qkv),

@@ -97,8 +97,8 @@ def test_an_update_reports_every_member(bigram):
       np.random.default_rng(0).normal(size=(8, 8)), jnp.float32
     )
   }
-  setting = Setting(bigram, params, chain(*members.values()), no_control())
-  metrics = setting.after_two_updates(members=members)["metrics"]
+  setting = Setting(bigram, params, members, no_control())
+  metrics = setting.after_two_updates()["metrics"]
   # at the first update nothing is off-policy, at the second the batch is
   assert 0 < metrics["ppo_clip/gradient_touched"] < 0.5
   assert 0 < metrics["ppo_clip/gradient_change"] < 1

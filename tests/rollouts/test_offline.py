@@ -317,7 +317,7 @@ def test_a_file_that_is_no_such_file_is_refused(made, tmp_path):
     recorded.read(path)
   text = made.read_text().splitlines(keepends=True)
   path.write_text("".join(text[:9]))
-  with pytest.raises(ValueError, match="holds 8 of 80 responses"):
+  with pytest.raises(ValueError, match="holds only 8 of 80 responses"):
     recorded.read(path)
   path.write_text("".join([text[0], "[]\n", *text[2:]]))
   with pytest.raises(ValueError, match="file:2: not a JSON object"):
