@@ -12,6 +12,7 @@ import os
 from entrojax.tasks import (
   arithmetic_chain,
   countdown,
+  countdown_steps,
   dyck,
   futoshiki,
   game_of_24,
@@ -30,6 +31,7 @@ FAMILIES: dict[str, Family] = {
   for module in (
     arithmetic_chain,
     countdown,
+    countdown_steps,
     dyck,
     futoshiki,
     game_of_24,
