@@ -13,6 +13,7 @@ A trace is a pure function of the problem, the habits and an index.
 """
 
 from collections.abc import Iterator, Sequence
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +28,8 @@ from entrojax.tasks.countdown_moves import (
 )
 from entrojax.types import Problem
 
-NUM_TRACES = 8  # per problem
-_DRAWS_PER_TRACE = 8  # at most, until enough distinct traces are found
+NUM_TRACES = 32  # per problem
+_DRAWS_PER_TRACE = 2  # at most, until enough distinct traces are found
 
 
 class Habits(NamedTuple):
@@ -43,7 +44,7 @@ class Habits(NamedTuple):
   # of handing in a number that is not the target
   haste: float = 0.4
   largest: int = 199  # no step has a result above this
-  longest: int = 150  # characters of a trace; longer ones are dropped
+  longest: int = 127  # characters of a trace; longer ones are dropped
 
 
 class Trace(NamedTuple):
@@ -116,11 +117,19 @@ def _options(node: _Node, habits: Habits) -> list[Step]:
   ]
 
 
-def _right(steps: Sequence[Step], target: int) -> list[Step]:
-  """Return the steps after which the target can still be reached."""
-  return [
-    step for step in steps if can_reach(tuple(sorted(step.numbers)), target)
-  ]
+def _right(steps: Sequence[Step], state: State, target: int) -> list[Step]:
+  """Return those steps from a state that keep the target in reach."""
+  return [step for step in steps if step in _all_right(state, target)]
+
+
+@functools.lru_cache(maxsize=2**14)
+def _all_right(state: State, target: int) -> frozenset[Step]:
+  """Return all steps from a state that keep the target in reach."""
+  return frozenset(
+    step
+    for step in steps_from(state)
+    if can_reach(tuple(sorted(step.numbers)), target)
+  )
 
 
 def _choose_step(
@@ -137,7 +146,7 @@ def _choose_step(
   if hopeless and not first and rng.random() < habits.notice:
     return None
   if not hopeless and rng.random() < habits.insight:
-    options = _right(options, target) or options
+    options = _right(options, node.state, target) or options
   return options[rng.integers(len(options))] if options else None
 
 
@@ -148,7 +157,8 @@ def _choose_depth(
   depths = range(len(path) - 1)
   if rng.random() < habits.insight:
     for depth in reversed(depths):
-      if _right(_options(path[depth], habits), target):
+      options = _options(path[depth], habits)
+      if _right(options, path[depth].state, target):
         return depth
   return int(rng.integers(len(depths)))
 
