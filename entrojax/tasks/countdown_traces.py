@@ -35,8 +35,8 @@ _DRAWS_PER_TRACE = 2  # at most, until enough distinct traces are found
 class Habits(NamedTuple):
   """How the search behaves. Probabilities lie in [0, 1]."""
 
-  # of choosing among the steps that keep the target in reach, if there are any,
-  # and among the take-backs to the last state that has such a step
+  # of choosing among the steps that keep the target in reach, if there are any;
+  # also of going back to the last state that has such a step
   insight: float = 0.5
   # of taking back at once when a state is hopeless but more than one number is
   # left
