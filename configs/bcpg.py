@@ -15,13 +15,15 @@ the 1,335 groups of 2,048 that were neither all right nor all wrong): pass@1
 Presets, as `--config=configs/bcpg.py:NAME`:
   demo  the same as without a preset
   test  two tiny steps, for tests
+  reasoning  on Countdown with working; model.path must be set, see
+             configs/reasoning.py
 """
 
 from ml_collections import ConfigDict as Config
 
 from configs import default
 
-PRESETS = ("", "demo", "test")
+PRESETS = ("", "demo", "test", "reasoning")
 
 
 def get_config(preset: str = "") -> Config:
@@ -61,6 +63,22 @@ def get_config(preset: str = "") -> Config:
       },
     }
   )
+  if preset == "reasoning":
+    # tau is scaled to some 50 tokens per response
+    config.update(
+      {
+        "task": {"name": "countdown_steps", "difficulty": 1},
+        "rollout": {
+          "prompt_length": 11,
+          "response_length": 128,
+          "num_slots": 128,
+        },
+        "bcpg": {"tau": 0.15},
+        "evaluation": {"split": "validation[:256]"},
+      }
+    )
+    with config.ignore_type():
+      config.model.path = None
   if preset == "test":
     config.update(
       {

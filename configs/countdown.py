@@ -9,19 +9,22 @@ Presets are chosen by a colon, as in `--config=configs/countdown.py:demo`:
   (none)  600 rollout steps, 256 samples for each of 256 held-out prompts
   demo    the budget of `make demo`: the same, with 64 samples instead of 256
   test    two tiny steps, for tests
+  reasoning  another task: the settings of configs/reasoning.py
 """
 
 from ml_collections import ConfigDict as Config
 
-from configs import default
+from configs import default, reasoning
 
-PRESETS = ("", "demo", "test")
+PRESETS = ("", "demo", "test", "reasoning")
 
 
 def get_config(preset: str = "") -> Config:
   """Return the settings of a preset."""
   if preset not in PRESETS:
     raise ValueError(f"no preset {preset!r}, only {PRESETS}")
+  if preset == "reasoning":
+    return reasoning.get_config()
   config = default.get_config()
   config.update(
     {

@@ -23,7 +23,10 @@ def get_config(preset: str = "") -> Config:
   """Return the settings of a preset of configs/countdown.py."""
   config = countdown.get_config(preset)
   config.advantage = ("overlong_penalty", "grpo")
-  config.overlong_penalty.update({"max_length": 12, "cache_length": 2})
+  length = config.rollout.response_length
+  config.overlong_penalty.update(
+    {"max_length": length, "cache_length": length // 6}
+  )
   config.dynamic_sampling.enabled = True
   config.ppo_clip.update({"clip_high": 0.28, "dual_clip": 10.0})
   return config

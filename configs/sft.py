@@ -28,7 +28,8 @@ def get_config() -> Config:
   config.sft = Config(
     {
       # tasks whose right answers are learned, as NAME[#LEVEL][:SPLIT][@FOLDER];
-      # by default level 1 of the split train
+      # by default level 1 of the split train. If a task has traces, they are
+      # learned instead; some of them are wrong
       "tasks": (),
       "files": (),  # files of examples: .parquet, .jsonl or .json
       "prompt_column": "prompt",  # column of the files with the prompt

@@ -96,6 +96,9 @@ class Family(NamedTuple):
   equivalent: Callable[[str, str], bool] | None = None
   judge_steps: StepOracle | None = None  # None: steps cannot be judged
   solutions: Solutions = lambda problem: (problem.answer["solution"],)
+  # distinct responses that a base learns from, wrong ones included; None: the
+  # solutions
+  traces: Solutions | None = None
 
 
 class Task(NamedTuple):
@@ -108,6 +111,9 @@ class Task(NamedTuple):
   equivalent: Callable[[str, str], bool] | None = None
   judge_steps: StepOracle | None = None  # None: steps cannot be judged
   solutions: Solutions | None = None  # None: no right response is known
+  # distinct responses that a base learns from, wrong ones included; None: the
+  # solutions
+  traces: Solutions | None = None
 
 
 # -- models -------------------------------------------------------------------

@@ -7,16 +7,19 @@ digits of other scripts, characters of the task's own alphabet, and right
 responses that were changed a little or put into a frame of other text. A
 second, slow checker that knows only the prompt and the rules verifies each
 string too. The table has, for each task, the number of strings, of accepted
-strings, of wrongly accepted ones, of wrongly refused ones and of errors raised,
-and the slowest verdict in milliseconds of CPU.
+strings, of wrongly accepted ones, of wrongly refused ones, of those whose steps
+are wrongly judged and of errors raised, and the slowest verdict in milliseconds
+of CPU. Steps are judged if the task has an oracle, and its verdicts are checked
+if STEP_CHECKS has a slow checker for them.
 
-The command fails if a verdict is wrong, if a verifier raises, or if a verdict
-takes longer than MAX_MILLISECONDS.
+The command fails if a verdict is wrong, if a verifier or an oracle raises, or
+if verifying and judging a string takes longer than MAX_MILLISECONDS.
 """
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+import functools
 import itertools
 import re
 import sys
@@ -27,8 +30,7 @@ from absl import flags
 import numpy as np
 
 from entrojax.system.command_line import command
-from entrojax.tasks import FAMILIES
-from entrojax.tasks.arithmetic_chain import judge_steps
+from entrojax.tasks import FAMILIES, arithmetic_chain, countdown_steps
 from entrojax.types import Family, Problem
 
 FLAGS = flags.FlagValues()
@@ -216,10 +218,101 @@ def _node(node: ast.AST) -> Fraction:
   raise ValueError(node.op)
 
 
+def check_countdown_steps(prompt: str, text: str) -> bool:
+  moves = text[:-1].split(";")
+  if not text.endswith(">") or None in map(_read_move, moves):
+    return False
+  last = list(_kept_numbers(prompt, moves))[-1]
+  return last == (int(prompt.rstrip(":").split("=")[1]),)
+
+
+def check_countdown_moves(prompt: str, text: str) -> list[bool]:
+  """Decide for each move whether the target is within reach after it."""
+  target = int(prompt.rstrip(":").split("=")[1])
+  text = text.strip(" ")
+  handed_in = text.endswith(">")
+  moves = (text[:-1] if handed_in else text).split(";")
+  right = [
+    numbers is not None and target in _values(numbers)
+    for numbers in _kept_numbers(prompt, moves)
+  ]
+  if handed_in:
+    right[-1] = list(_kept_numbers(prompt, moves))[-1] == (target,)
+  return right
+
+
+def _kept_numbers(
+  prompt: str, moves: Sequence[str]
+) -> Iterator[tuple[int, ...] | None]:
+  """Yield the numbers that are left after each move; None = not valid."""
+  given = (int(n) for n in prompt.partition("=")[0].split(" "))
+  states: list[tuple[int, ...] | None] = [tuple(sorted(given))]
+  for move in map(_read_move, moves):
+    if move is None or (move[0] is not None and states[-1] is None):
+      states.append(None)
+    elif move[0] is None:
+      places = [i for i, s in enumerate(states[:-1]) if s == move[1]]
+      states = states[: places[0] + 1] if places else [*states, None]
+    else:
+      states.append(_make_step(states[-1] or (), *move))
+    yield states[-1]
+
+
+def _make_step(
+  numbers: tuple[int, ...], left: str, state: tuple[int, ...], result: int
+) -> tuple[int, ...] | None:
+  """Return the state that a step claims; None if the claim is false."""
+  (operator,) = set(left) & set("+-*/")
+  x, y = (int(n) for n in left.split(operator))
+  before = sorted([*numbers, result])
+  after = sorted([*state, x, y])
+  value = None if operator == "/" and y == 0 else _evaluate(left)
+  enough = numbers.count(x) > (x == y) and y in numbers
+  return state if value == result and before == after and enough else None
+
+
+def _read_move(
+  move: str,
+) -> tuple[str, tuple[int, ...], int] | tuple[None, tuple[int, ...]] | None:
+  """Split a move into the step's left side (None: take-back) and the rest."""
+  if not move.isascii():
+    return None
+  is_step = move.count("=") == 1
+  head, _, tail = move.partition("=" if is_step else "<")
+  words = tail.split(" ")
+  operators = [c for c in head if c in "+-*/"]
+  operands = head.split(operators[0]) if operators else []
+  if is_step and (len(operators) != 1 or len(operands) != 2):
+    return None
+  if not is_step and (head or not move.startswith("<")):
+    return None
+  for word in (*words, *operands):
+    if not word.isdigit() or len(word) > 3 or str(int(word)) != word:
+      return None
+  state = tuple(sorted(int(word) for word in words))
+  return (head, state, int(words[0])) if is_step else (None, state)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _values(numbers: tuple[int, ...]) -> frozenset[int]:
+  """Compute every number that integers from 0 to 999 can be reduced to."""
+  if len(numbers) == 1:
+    return frozenset(numbers)
+  values: set[int] = set()
+  for i, j in itertools.permutations(range(len(numbers)), 2):
+    rest = [n for k, n in enumerate(numbers) if k not in (i, j)]
+    x, y = Fraction(numbers[i]), Fraction(numbers[j])
+    for value in (x + y, x - y, x * y, *([x / y] if y else [])):
+      if value.denominator == 1 and 0 <= value <= 999:
+        values |= _values(tuple(sorted([*rest, int(value)])))
+  return frozenset(values)
+
+
 # task -> checker; the text has no spaces at its ends
 CHECKS: dict[str, Callable[[str, str], bool]] = {
   "arithmetic_chain": check_arithmetic_chain,
   "countdown": check_countdown,
+  "countdown_steps": check_countdown_steps,
   "dyck": check_dyck,
   "futoshiki": check_futoshiki,
   "game_of_24": check_countdown,
@@ -230,6 +323,16 @@ CHECKS: dict[str, Callable[[str, str], bool]] = {
   "propositional_logic": check_propositional_logic,
   "sudoku": check_sudoku,
   "word_sorting": check_word_sorting,
+}
+
+# task -> oracle of the steps that a semicolon ends
+ORACLES: dict[str, Callable[[Problem, str], list[bool]]] = {
+  "arithmetic_chain": arithmetic_chain.judge_steps,
+  "countdown_steps": countdown_steps.judge_moves,
+}
+# task -> slow checker of these steps: (prompt, text) -> whether each is right
+STEP_CHECKS: dict[str, Callable[[str, str], list[bool]]] = {
+  "countdown_steps": check_countdown_moves,
 }
 
 
@@ -406,6 +509,7 @@ class Count(NamedTuple):
   accepted: int = 0
   wrongly_accepted: int = 0
   wrongly_refused: int = 0
+  wrongly_judged: int = 0  # strings with a step that the oracle gets wrong
   raised: int = 0  # verdicts that raised an exception
   slowest: float = 0.0  # CPU time of the slowest verdict, milliseconds
 
@@ -414,6 +518,7 @@ class Count(NamedTuple):
     return (
       self.wrongly_accepted > 0
       or self.wrongly_refused > 0
+      or self.wrongly_judged > 0
       or self.raised > 0
       or self.slowest > MAX_MILLISECONDS
     )
@@ -422,15 +527,16 @@ class Count(NamedTuple):
 def attack(
   family: Family, problems: Sequence[Problem], count: int, seed: int = 0
 ) -> Count:
-  """Attack one verifier with `count` strings."""
+  """Attack one verifier, and its oracle of steps, with `count` strings."""
   result = Count()
+  oracle = ORACLES.get(family.name, lambda problem, response: [])
+  check_steps = STEP_CHECKS.get(family.name)
   rng = np.random.default_rng(seed)
   for problem, response in attacks(family, problems, rng, count):
     start = time.thread_time()
     try:
       verdict = family.verify(problem, response)
-      if family.name == "arithmetic_chain":
-        judge_steps(problem, response)
+      steps = oracle(problem, response)
     except Exception:
       result = result._replace(
         strings=result.strings + 1, raised=result.raised + 1
@@ -439,11 +545,17 @@ def attack(
     elapsed = 1e3 * (time.thread_time() - start)
     accepted, too_long = verdict.reward == 1.0, verdict.reason == "too long"
     right = not too_long and is_right(family, problem, response)
+    misjudged = (
+      check_steps is not None
+      and not too_long
+      and steps != check_steps(problem.prompt, response)
+    )
     result = Count(
       strings=result.strings + 1,
       accepted=result.accepted + accepted,
       wrongly_accepted=result.wrongly_accepted + (accepted and not right),
       wrongly_refused=result.wrongly_refused + (right and not accepted),
+      wrongly_judged=result.wrongly_judged + misjudged,
       raised=result.raised,
       slowest=max(result.slowest, elapsed),
     )
@@ -465,7 +577,10 @@ def sample_problems(family: Family, count: int) -> list[Problem]:
 @command(FLAGS)
 def main() -> None:
   """Attack the verifiers and print the table."""
-  heads = ("strings", "accepted", "wrongly", "refused", "raised", "slowest/ms")
+  heads = (
+    *("strings", "accepted", "wrongly", "refused", "misjudged", "raised"),
+    "slowest/ms",
+  )
   print(f"{'task':20}" + "".join(f"{head:>12}" for head in heads), flush=True)
   failed = []
   for name in _TASKS.value:

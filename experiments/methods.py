@@ -18,7 +18,10 @@ from ml_collections import ConfigDict as Config
 BASELINE = "grpo"
 CONFIGS = Path(__file__).parents[1] / "configs"
 OFFLINE = ("bcpg", "bcpg_nsa")  # on another task: see negative_samples.py
-_NO_METHODS = {"__init__", "default", "countdown", "gsm8k", "sft", *OFFLINE}
+_NO_METHODS = {
+  *("__init__", "default", "countdown", "reasoning", "gsm8k", "sft"),
+  *OFFLINE,
+}
 _NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # for base models and TPU slices
 
 

@@ -27,6 +27,8 @@ FILES = [*ROOT.iterdir(), *(p for f in FOLDERS for p in (ROOT / f).rglob("*"))]
 FILE_NAMES = {path.name for path in FILES}
 PAGES = sorted(path for path in FILES if path.suffix == ".md")
 README = ROOT / "README.md"
+# of configs that take those of configs/countdown.py or configs/bcpg.py
+ALL_PRESETS = ("", "demo", "test", "reasoning")
 MAX_README_LINES = 200
 # a command of ours, up to what a shell reads as its end, and its words
 CALL = re.compile(r"python3? -m ((?:entrojax|experiments|tests)\.[^&|;]*)")
@@ -144,7 +146,7 @@ def check_config(value: str) -> str | None:
   if not path.endswith(".py") or not (ROOT / path).is_file():
     return None if path in ("...", "FILE") else f"there is no config {path}"
   presets = re.search(r"^PRESETS = (\(.*\))$", text(ROOT / path), re.M)
-  known = ast.literal_eval(presets[1]) if presets else ("", "demo", "test")
+  known = ast.literal_eval(presets[1]) if presets else ALL_PRESETS
   return None if preset in known else f"{path} has no preset {preset}"
 
 

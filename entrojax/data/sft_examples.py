@@ -1,12 +1,12 @@
 """Read and encode examples for supervised fine-tuning, from tasks or files.
 
-A task gives problems with their right responses, if it knows them. A file
-(parquet, a JSON list or JSON lines) has a column of prompts and a column of
-responses, both text, so that each row has one response.
+A task gives problems with responses to learn from: its traces if it has any,
+otherwise right responses. A file (parquet, a JSON list or JSON lines) has a
+column of prompts and a column of responses, both text: one response per row.
 
 `encode` puts prompts into a template, adds an EOS to each response, and leaves
-out responses that do not fit into a row. If a problem has more right responses
-than a limit, a random choice is kept. Each epoch then shows one of those that
+out responses that do not fit into a row. If a problem has more responses than
+a limit, a random choice is kept. Each epoch then shows one of those that
 were kept, chosen at random (packing.py).
 """
 
@@ -23,11 +23,11 @@ from entrojax.types import Task
 
 
 class Pair(NamedTuple):
-  """A prompt and its right responses, as text."""
+  """A prompt and the responses to learn from, as text."""
 
   where: str  # the source of the pair, for error messages
   prompt: str
-  responses: Sequence[str]  # () if no right response is known
+  responses: Sequence[str]  # () if none is known
 
 
 class Encoded(NamedTuple):
@@ -35,11 +35,13 @@ class Encoded(NamedTuple):
 
   examples: list[Example]
   too_long: int  # pairs without a response that fits into a row
-  unanswered: int  # pairs without a right response
+  unanswered: int  # pairs without a response
 
 
 def pairs_of_task(task: Task, label: str, split: str) -> Iterator[Pair]:
-  """Yield the problems of a split with their right responses.
+  """Yield the problems of a split with the responses to learn from.
+
+  These are the task's traces, or its solutions if it has no traces.
 
   Args:
     task: the task.
@@ -49,15 +51,14 @@ def pairs_of_task(task: Task, label: str, split: str) -> Iterator[Pair]:
   Raises:
     ValueError: the task knows no right responses, or has no such split.
   """
-  if task.solutions is None:
+  responses = task.traces or task.solutions
+  if responses is None:
     raise ValueError(
       f"{label}: the task {task.name!r} knows no right responses to learn "
       "from; write a file of prompts and responses, and set sft.files to it"
     )
   for number, problem in enumerate(task.load(split)):
-    yield Pair(
-      f"{label}: row {number}", problem.prompt, task.solutions(problem)
-    )
+    yield Pair(f"{label}: row {number}", problem.prompt, responses(problem))
 
 
 def pairs_of_file(

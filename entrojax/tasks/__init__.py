@@ -13,6 +13,7 @@ import os
 from entrojax.tasks import (
   arithmetic_chain,
   countdown,
+  countdown_steps,
   dyck,
   futoshiki,
   game_of_24,
@@ -31,6 +32,7 @@ FAMILIES: dict[str, Family] = {
   for module in (
     arithmetic_chain,
     countdown,
+    countdown_steps,
     dyck,
     futoshiki,
     game_of_24,

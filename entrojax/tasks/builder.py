@@ -173,6 +173,7 @@ def task(
     equivalent=family.equivalent,
     judge_steps=family.judge_steps,
     solutions=family.solutions,
+    traces=family.traces,
   )
 
 

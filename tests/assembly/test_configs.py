@@ -11,7 +11,7 @@ from tests.helpers.system import numbers, write_base, write_prompt_table
 pytestmark = pytest.mark.slow
 
 # gsm8k runs in test_gsm8k.py: its texts need a real tokenizer
-METHODS = [*config_names(), *OFFLINE, "countdown"]
+METHODS = [*config_names(), *OFFLINE, "countdown", "reasoning"]
 # the rest run on a tiny random base; an offline run needs right answers
 ON_A_SHIPPED_BASE = {*OFFLINE, "dapo", "seed_grpo", "sent"}
 
@@ -35,6 +35,18 @@ def test_a_config_runs(name, base, tmp_path, one_device, session_data):
   assert [row["rollout_step"] for row in rows] == [0, 1, 2, 2]
   for member in config.objective:
     assert member in config, f"{member} has no section in configs/default.py"
+
+
+@pytest.mark.parametrize("name", [*config_names(), *OFFLINE, "countdown"])
+def test_a_method_also_has_settings_for_countdown_with_working(name):
+  module = importlib.import_module(f"configs.{name}")
+  config, other = module.get_config("reasoning"), module.get_config()
+  assert config.task.name == "countdown_steps"
+  assert config.model.path is None
+  assert config.rollout.response_length > other.rollout.response_length
+  assert (config.objective, config.advantage, config.control.name) == (
+    *(other.objective, other.advantage, other.control.name),
+  )
 
 
 @pytest.mark.parametrize("name", [*METHODS, "gsm8k"])

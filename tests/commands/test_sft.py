@@ -11,7 +11,7 @@ from pyarrow import parquet
 import pytest
 
 from configs import sft as sft_config
-from configs import warm_up_countdown, warm_up_logic
+from configs import warm_up_countdown, warm_up_logic, warm_up_reasoning
 from entrojax import sft as sft_module
 from entrojax.evaluate_model import evaluate_model
 from entrojax.models import hugging_face
@@ -272,7 +272,9 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
 # -- the warm-ups -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [warm_up_countdown, warm_up_logic])
+@pytest.mark.parametrize(
+  "module", [warm_up_countdown, warm_up_logic, warm_up_reasoning]
+)
 def test_a_warm_up_says_how_it_is_run(module):
   name = module.__name__.removeprefix("configs.")
   assert f"--config=configs/{name}.py" in module.__doc__

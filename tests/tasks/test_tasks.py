@@ -355,6 +355,7 @@ def test_no_string_is_accepted_wrongly_or_raises(name):
   count = attack_verifiers.attack(family, problems, 2_000)
   assert count.strings == 2_000
   assert count.wrongly_accepted == count.wrongly_refused == count.raised == 0
+  assert count.wrongly_judged == 0
   assert count.accepted > 10  # the strings reach both sides
 
 
