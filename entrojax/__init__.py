@@ -6,7 +6,11 @@ trainer of this package.
 
     loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
 
-The trainer is built from the same functions. Its folders and modules, called
+The trainer is built from the same functions, and trains with your own:
+
+    entrojax.train(config, workdir, task=(reward, problems), objective=mine())
+
+It is imported when it is first used. Its folders and modules, called
 rooms, form layers: a room imports only rooms that stand before it in this list.
 
     types, arguments           the types; checks of hyperparameters
@@ -22,6 +26,8 @@ rooms, form layers: a room imports only rooms that stand before it in this list.
 
 The commands come last: python -m entrojax.main, .sft, .evaluate_model, ...
 """
+
+import importlib
 
 from entrojax.advantages import (
   apply_rules,
@@ -184,7 +190,15 @@ __all__ = [
   "token_covariance",
   "token_mean",
   "top_entropy",
+  "train",
   "unlikeliness",
   "uplift_rate",
   "w_reinforce",
 ]
+
+
+def __getattr__(name: str):
+  """Import the trainer when it is first used: it takes seconds."""
+  if name == "train":
+    return importlib.import_module("entrojax.train")
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
