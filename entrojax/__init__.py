@@ -28,6 +28,7 @@ The commands come last: python -m entrojax.main, .sft, .evaluate_model, ...
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
 from entrojax.advantages import (
   apply_rules,
@@ -117,6 +118,9 @@ from entrojax.update.projection import (
   entropy_projection,
   identity_preconditioner,
 )
+
+if TYPE_CHECKING:
+  from entrojax.train import train
 
 __all__ = [
   "AdvantageRule",

@@ -93,6 +93,10 @@ def open_task(config: Config, spec: Spec | None = None) -> Task:
   if spec is None:
     task = config.task
     spec = Spec(task.name, task.difficulty, task.train_split, task.data_dir)
+  if spec.task.endswith(".py"):
+    raise ValueError(
+      f"task.name: a function of your own is written {spec.task}:FUNCTION"
+    )
   if not is_outside(spec.task):
     return make_task(spec.task, spec.data_dir, spec.difficulty)
   function = lookup.import_function(spec.task, "task.name")

@@ -1,84 +1,130 @@
 """Wrap functions of a user's own code so that their mistakes are named.
 
-What goes wrong inside them, while JAX traces them, becomes a ValueError of one
-line that names the setting and the function. So does a result of another type
-or shape.
+Whatever such a function raises, while JAX traces it or later, becomes a
+ValueError of one line that names the setting and the function. So does a result
+of another type or shape. In all functions here, `where` names the setting and
+the function, as in 'objective: mine.py:loss'.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
-from typing import Any
+import itertools
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from entrojax.judges.segmentation import Segmenter, Span
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.system.outside import describe
 from entrojax.types import (
   AdvantageRule,
   Aggregation,
+  Array,
   Controller,
   Objective,
+  Reasoning,
   Responses,
+  ScoredTokens,
+  StepJudge,
   TokenLoss,
 )
 
+_Function = TypeVar("_Function", bound=Callable)
 
-def guard_objective(objective: Objective, where: str) -> Objective:
-  """Wrap a member of the chain; `where` names it as in 'objective: mine.py:f'.
 
-  The result raises ValueError if the member raises, or if it does not return a
-  TokenLoss whose terms have the shape of the tokens. A MissingReferenceError
-  passes: it means that the run must load the reference model.
+def _guard(
+  function: _Function,
+  where: str,
+  arguments: str,
+  check: Callable[..., str | None],
+) -> _Function:
+  """Wrap a function.
+
+  Args:
+    function: the function.
+    where: see this module's docstring.
+    arguments: how it is called, for messages, such as "(loss, weight)".
+    check: (result, *arguments) -> what is wrong with the result, None if
+      nothing is.
   """
-  _require_callable(objective, where, "an Objective")
+  if not callable(function):
+    raise ValueError(
+      f"{where} is {function!r:.80}; expected a function of {arguments}"
+    )
 
-  @functools.wraps(objective, updated=())
-  def guarded(tokens, token_loss, coefficient, key):
-    form = "(tokens, token_loss, coefficient, key)"
-    result = _call(where, form, objective, tokens, token_loss, coefficient, key)
-    _require_type(result, TokenLoss, where)
-    shape = tokens.mask.shape
-    for term in (*result.terms, *result.penalties):
-      for name in ("loss", "weight"):
-        actual = jnp.shape(getattr(term, name))
-        if actual != shape:
-          raise ValueError(
-            f"{where} returned a term whose {name} has the shape {actual}; "
-            f"expected that of the tokens, {shape}"
-          )
+  @functools.wraps(function, updated=())
+  def guarded(*args):
+    result = _call(where, arguments, function, *args)
+    problem = check(result, *args)
+    if problem:
+      raise ValueError(f"{where} returned {problem}")
     return result
 
-  return guarded
+  return guarded  # type: ignore[return-value]
+
+
+def _call(where: str, arguments: str, function: Callable, *args: Any) -> Any:
+  """Call a function; convert what it raises to a ValueError of one line.
+
+  A MissingReferenceError passes: it means that the run must load the reference
+  model.
+  """
+  try:
+    return function(*args)
+  except MissingReferenceError:
+    raise
+  except Exception as error:
+    raise ValueError(
+      f"{where} raised {describe(error)}; it is called with {arguments}"
+    ) from error
+
+
+def _other_type(value: Any, expected: type) -> str | None:
+  """Describe a value that is not of a type; None if it is."""
+  if isinstance(value, expected):
+    return None
+  return (
+    f"a value of type {type(value).__name__}; expected a {expected.__name__}"
+  )
+
+
+def guard_objective(objective: Objective, where: str) -> Objective:
+  """Wrap a member of the chain, whose terms must have the tokens' shape."""
+
+  def check(result: Any, tokens: ScoredTokens, *_: Any) -> str | None:
+    if wrong := _other_type(result, TokenLoss):
+      return wrong
+    expected = tokens.mask.shape
+    for term in (*result.terms, *result.penalties):
+      for name in ("loss", "weight"):
+        shape = jnp.shape(getattr(term, name))
+        if shape != expected:
+          return (
+            f"a term whose {name} has the shape {shape}; expected the shape of "
+            f"the tokens, {expected}"
+          )
+    return None
+
+  arguments = "(tokens, token_loss, coefficient, key)"
+  return _guard(objective, where, arguments, check)
 
 
 def guard_rule(rule: AdvantageRule, where: str) -> AdvantageRule:
-  """Wrap an advantage rule; see guard_objective."""
-  _require_callable(rule, where, "an AdvantageRule")
-
-  @functools.wraps(rule, updated=())
-  def guarded(responses):
-    result = _call(where, "(responses)", rule, responses)
-    _require_type(result, Responses, where)
-    return result
-
-  return guarded
+  """Wrap an advantage rule."""
+  check = lambda result, _: _other_type(result, Responses)
+  return _guard(rule, where, "(responses)", check)
 
 
 def guard_aggregation(aggregate: Aggregation, where: str) -> Aggregation:
-  """Wrap an aggregation, and try it on one token; see guard_objective."""
-  _require_callable(aggregate, where, "an Aggregation")
+  """Wrap an aggregation, and try it on one token."""
 
-  @functools.wraps(aggregate, updated=())
-  def guarded(loss, weight):
-    result = _call(where, "(loss, weight)", aggregate, loss, weight)
-    if jnp.shape(result) != ():
-      raise ValueError(
-        f"{where} returned an array of shape {jnp.shape(result)}; expected one "
-        "number, of shape ()"
-      )
-    return result
+  def check(result: Any, *_: Array) -> str | None:
+    if jnp.shape(result) == ():
+      return None
+    return f"an array of shape {jnp.shape(result)}; expected one number"
 
+  guarded = _guard(aggregate, where, "(loss, weight)", check)
   token = jnp.zeros((1, 1), jnp.float32)
   jax.eval_shape(guarded, token, token)
   return guarded
@@ -87,26 +133,49 @@ def guard_aggregation(aggregate: Aggregation, where: str) -> Aggregation:
 def guard_template(
   template: Callable[[str], str], where: str
 ) -> Callable[[str], str]:
-  """Wrap a prompt template; see guard_objective."""
+  """Wrap a prompt template."""
+  check = lambda result, _: _other_type(result, str)
+  return _guard(template, where, "(question)", check)
 
-  @functools.wraps(template, updated=())
-  def guarded(question):
-    result = _call(where, "(question)", template, question)
-    if not isinstance(result, str):
-      raise ValueError(
-        f"{where} returned {result!r:.80} for the question {question!r:.80}; "
-        "expected a text"
-      )
-    return result
 
-  return guarded
+def guard_segmenter(segment: Segmenter, where: str) -> Segmenter:
+  """Wrap a segmenter, whose spans must cover the text without gaps."""
+
+  def check(spans: Sequence[Span], text: str) -> str | None:
+    edges = [0, *itertools.chain.from_iterable(spans), len(text)]
+    pairs = list(zip(edges[::2], edges[1::2], strict=True))
+    if all(end == start for end, start in pairs):
+      return None
+    return (
+      f"{spans!r:.80} for a text of {len(text)} characters; expected spans "
+      "(start, end) that cover it in order and without gaps"
+    )
+
+  return _guard(segment, where, "(text)", check)
+
+
+def guard_judge(judge: StepJudge, where: str) -> StepJudge:
+  """Wrap a judge of steps, which must return one bool for each step."""
+
+  def check(result: Any, responses: Sequence[Reasoning]) -> str | None:
+    actual = [len(verdicts) for verdicts in result]
+    expected = [len(response.steps) for response in responses]
+    if actual == expected:
+      return None
+    return (
+      f"{actual!r:.80} verdicts for responses of {expected!r:.80} steps; "
+      "expected one bool for each step"
+    )
+
+  return _guard(judge, where, "(responses)", check)
 
 
 def check_controller(controller: Controller, where: str) -> Controller:
   """Trace a controller on one update; raise ValueError if that fails."""
-  _require_type(controller, Controller, where)
+  if wrong := _other_type(controller, Controller):
+    raise ValueError(f"{where} returned {wrong}")
 
-  def trace(entropy):
+  def trace(entropy: Array):
     state = controller.transform.init({})
     _, state = controller.transform.update({}, state, {}, entropy=entropy)
     return (
@@ -114,37 +183,12 @@ def check_controller(controller: Controller, where: str) -> Controller:
       controller.metrics(state, entropy),
     )
 
-  form = "entrojax.types.Controller describes"
-  entropy = jnp.float32(0.0)
-  coefficient, _ = _call(where, form, jax.eval_shape, trace, entropy)
+  coefficient, _ = _call(
+    where, "(state, entropy)", jax.eval_shape, trace, jnp.float32(0.0)
+  )
   if coefficient.shape != ():
     raise ValueError(
       f"{where} has a coefficient of shape {coefficient.shape}; expected one "
-      "number, of shape ()"
+      "number"
     )
   return controller
-
-
-def _call(where: str, form: str, function: Callable, *args: Any) -> Any:
-  """Call a function; convert what it raises to a ValueError of one line."""
-  try:
-    return function(*args)
-  except MissingReferenceError:
-    raise
-  except Exception as error:
-    raise ValueError(
-      f"{where} raised {describe(error)}; it is called as {form}"
-    ) from error
-
-
-def _require_callable(value: Any, where: str, form: str) -> None:
-  if not callable(value):
-    raise ValueError(f"{where} is {value!r:.80}; expected {form}, a function")
-
-
-def _require_type(value: Any, expected: type, where: str) -> None:
-  if not isinstance(value, expected):
-    raise ValueError(
-      f"{where} returned a value of type {type(value).__name__}; expected a "
-      f"{expected.__name__}"
-    )

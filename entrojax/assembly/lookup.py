@@ -70,6 +70,8 @@ def function(
     return getattr(module, name)
   near = difflib.get_close_matches(str(name), choices, n=1)
   hint = f"; did you mean {near[0]!r}?" if near else ""
+  if "." in str(name):
+    hint = f"; a function of your own is written {name}:FUNCTION"
   raise ValueError(f"{key}: there is no {name!r} in {module.__name__}{hint}")
 
 

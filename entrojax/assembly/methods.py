@@ -20,8 +20,10 @@ from entrojax.assembly import lookup
 from entrojax.assembly.guards import (
   check_controller,
   guard_aggregation,
+  guard_judge,
   guard_objective,
   guard_rule,
+  guard_segmenter,
 )
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.judges import segmentation
@@ -178,7 +180,10 @@ def make_segmenter(config: Config) -> Segmenter:
   """Build the segmenter that config.segmentation names."""
   name = config.segmentation.name
   make = lookup.function(segmentation, name, "segmentation.name", "Segmenter")
-  return lookup.call(make, name, lookup.settings(config, name))
+  segment = lookup.call(make, name, lookup.settings(config, name))
+  if is_outside(name):
+    segment = guard_segmenter(segment, f"segmentation.name: {name}")
+  return segment
 
 
 def make_judges(
@@ -198,7 +203,10 @@ def make_judges(
     needed = inspect.signature(make).parameters.keys() & resources.keys()
     arguments = lookup.settings(config, name)
     arguments |= {key: resources[key] for key in needed}
-    by_name[last_name(name)] = lookup.call(make, name, arguments)
+    judge = lookup.call(make, name, arguments)
+    if is_outside(name):
+      judge = guard_judge(judge, f"judges: {name}")
+    by_name[last_name(name)] = judge
   return by_name
 
 

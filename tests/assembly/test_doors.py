@@ -36,7 +36,7 @@ from entrojax.main import main
 from entrojax.objectives.reference_kl import reference_log_probs
 from entrojax.system import outside
 from entrojax.tasks.own import own_task
-from entrojax.types import Task, Verdict
+from entrojax.types import Problem, Reasoning, Task, Verdict
 from tests.helpers.paths import ROOT
 from tests.helpers.system import numbers, tiny_config, write_base
 
@@ -140,6 +140,14 @@ def halves() -> Segmenter:
 
 def all_right(*, task) -> StepJudge:
   return lambda reasonings: [[True for _ in r.steps] for r in reasonings]
+
+
+def gaps() -> Segmenter:
+  return lambda text: [(0, 1)]
+
+
+def few() -> StepJudge:
+  return lambda responses: [[] for _ in responses]
 
 
 def polite(question: str) -> str:
@@ -384,7 +392,7 @@ WRONG_METHODS = {
   "raises at trace time": (
     {"objective": ("mine.py:broken",)},
     r"^objective: mine\.py:broken raised AttributeError: .*no_such_field'; it "
-    r"is called as \(tokens, token_loss, coefficient, key\)",
+    r"is called with \(tokens, token_loss, coefficient, key\)",
   ),
   "branches on a tracer": (
     {"objective": ("ppo_clip", "mine.py:branchy")},
@@ -398,11 +406,11 @@ WRONG_METHODS = {
   "returns another shape": (
     {"objective": ("mine.py:wrong_shape",)},
     r"^objective: mine\.py:wrong_shape returned a term whose loss has the "
-    r"shape \(\); expected that of the tokens, \(1, 1\)",
+    r"shape \(\); expected the shape of the tokens, \(1, 1\)",
   ),
   "builds no function": (
     {"objective": ("mine.py:no_function",)},
-    r"^objective: mine\.py:no_function is 3; expected an Objective",
+    r"^objective: mine\.py:no_function is 3; expected a function of \(toke",
   ),
   "raises when called": (
     {"objective": ("mine.py:raises_itself",)},
@@ -465,8 +473,31 @@ def test_a_template_that_returns_no_text_is_named():
   template = make_template(
     config_of(**{"prompt.template": "mine.py:number"}), Path()
   )
-  with pytest.raises(ValueError, match=r"mine\.py:number returned 7 for"):
+  with pytest.raises(ValueError, match=r"mine\.py:number returned a value "):
     template("3 5")
+
+
+def test_a_segmenter_or_a_judge_that_fits_no_text_is_named():
+  config = config_of(
+    **{"segmentation.name": "mine.py:gaps", "judges": ("mine.py:few",)}
+  )
+  segment = make_segmenter(config)
+  with pytest.raises(
+    ValueError, match=r"mine\.py:gaps returned \[\(0, 1\)\] for a text of 3"
+  ):
+    segment("abc")
+  (judge,) = make_judges(config, task=None, cache=Path("cache")).values()
+  with pytest.raises(
+    ValueError, match=r"mine\.py:few returned \[0\] verdicts .* of \[2\] steps"
+  ):
+    judge([Reasoning(Problem("1", {}), ["a", "b"])])
+
+
+def test_a_name_without_its_function_says_how_to_write_one():
+  with pytest.raises(ValueError, match=r"is written mine\.py:FUNCTION"):
+    make_members(config_of(objective=("mine.py",)))
+  with pytest.raises(ValueError, match=r"is written mine\.py:FUNCTION"):
+    task_of("mine.py")
 
 
 # -- rewards ------------------------------------------------------------------
@@ -694,16 +725,31 @@ def blocks() -> list[str]:
   return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
+OWN_CONFIG = """
+from ml_collections import ConfigDict
+
+from configs import grpo
+
+
+def get_config():
+  config = grpo.get_config("test")
+  config.calm = ConfigDict({"strength": 0.5})
+  return config
+"""
+
+
 @pytest.mark.usefixtures("one_device", "session_data")
 def test_the_file_of_the_page_trains(folder, monkeypatch):
   base = write_base(folder / "base")
   (folder / "mine.py").write_text(blocks()[0])
+  (folder / "config.py").write_text(OWN_CONFIG)
   arguments = [
-    f"--config={ROOT}/configs/grpo.py:test",
+    "--config=config.py",
     "--workdir=run",
     "--config.task.name=mine.py:reward",
     "--config.task.data_dir=data",
     "--config.objective=('ppo_clip', 'mine.py:calm')",
+    "--config.calm.strength=0.25",
     f"--config.model.path={base}",
   ]
   # ml_collections reads the program's own arguments
@@ -714,6 +760,9 @@ def test_the_file_of_the_page_trains(folder, monkeypatch):
   assert "val/reward/pass@4" in rows[0]
   assert rows[1]["calm/loss"] > 0
   assert "calm/gradient_change" in rows[1]
+  config = json.loads((folder / "run" / "config.json").read_text())
+  assert config["task"]["name"] == "mine.py:reward"
+  assert config["calm"] == {"strength": 0.25}
 
 
 @pytest.mark.usefixtures("one_device", "session_data")
