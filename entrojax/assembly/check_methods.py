@@ -49,12 +49,8 @@ def check_methods(config: Config, own: OwnMethods = NO_METHODS) -> None:
   _check_steps(config)
   _check_clip_range(config)
   sequence_members = {"gspo", "bcpg"} & set(config.objective)
-  is_ours = not is_outside(config.aggregation)
-  if (
-    sequence_members
-    and is_ours
-    and (config.aggregation != "seq-mean-token-mean")
-  ):
+  is_other = config.aggregation != "seq-mean-token-mean"
+  if sequence_members and is_other and not is_outside(config.aggregation):
     raise ValueError(
       "aggregation must be 'seq-mean-token-mean' with "
       f"{min(sequence_members)} in objective, got {config.aggregation!r}"

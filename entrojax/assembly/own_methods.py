@@ -56,6 +56,11 @@ def own_methods(
     ValueError: an argument has another type, or the controller cannot work.
   """
   if controller is not None:
+    if not isinstance(controller, Controller):
+      raise ValueError(
+        f"controller is {controller!r:.80}; expected an "
+        "entrojax.types.Controller"
+      )
     check_controller(controller, "controller")
   return OwnMethods(
     _by_name(objective, "objective"),

@@ -219,8 +219,8 @@ def _make_verifier(call: _Call, name: str, seconds: float) -> Verifier:
     num_failures += 1
     if math.log10(num_failures).is_integer():
       warnings.warn(
-        f"task.name: {name}: {num_failures} calls failed and count as 0, the "
-        f"last because: {reason}",
+        f"task.name: {name}: failed call number {num_failures}, which counts "
+        f"as 0: {reason}",
         stacklevel=3,
       )
     return Verdict(0.0, reason, None)

@@ -546,7 +546,7 @@ def test_a_reward_that_fails_counts_as_zero(passed):
     function, source, name=name, importable=not passed, seconds=0.5
   )
   problem = task.load("train")[0]
-  with pytest.warns(UserWarning, match=r"rewards\.py:reward: 1 calls failed"):
+  with pytest.warns(UserWarning, match=r"py:reward: failed call number 1,"):
     verdict = task.verify(problem, "raise")
   assert verdict == Verdict(0.0, "reward raised ValueError: bad", None)
   verdict = task.verify(problem, "hang")
@@ -681,7 +681,7 @@ def test_functions_are_recorded_by_their_names():
     ({"objective": {}}, "objective is empty"),
     ({"objective": "ppo_clip"}, "objective is 'ppo_clip'; expected a function"),
     ({"advantage": {"a": 1}}, "advantage: a is 1; expected a function"),
-    ({"controller": 3}, "controller returned a value of type int"),
+    ({"controller": 3}, "controller is 3; expected an entrojax"),
   ],
 )
 def test_an_argument_of_another_type_is_named(arguments, message):
