@@ -1,6 +1,7 @@
 # make demo    train GRPO and an entropy-controlled run, write the report
 # make test    run the tests
-# make lint    ruff and mypy
+# make test-fast  run the tests that need no training run and no large graph
+# make lint    ruff, mypy and the check of our prose
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,13 +11,16 @@ INSTALLED := $(VENV)/.installed
 # Huge pages for large arrays: decoding on a CPU gains some 15 %.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-fast lint format clean
 
 demo: $(INSTALLED)
 	$(RUN) -m experiments.demo
 
 test: $(INSTALLED)
 	$(RUN) -m pytest -n 2 tests
+
+test-fast: $(INSTALLED)
+	$(RUN) -m pytest -n 2 -m "not slow" tests
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

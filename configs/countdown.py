@@ -55,6 +55,7 @@ def get_config(preset: str = "") -> Config:
     config.update(
       {
         "num_rollout_steps": 2,
+        "task": {"train_split": "train[:512]"},
         "rollout": {"num_prompts": 8, "group_size": 4},
         "training": {"updates_per_rollout": 2},
         "evaluation": {

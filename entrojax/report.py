@@ -2,9 +2,9 @@
 
     python -m entrojax.report runs/grpo runs/entropic --output report.html
 
-The page is a single file without scripts and without links to other files. Each
-figure shows the command that draws it again. The page contains no date: the
-same command on the same runs writes the same bytes.
+The page is a single file without scripts and without links to other files.
+Every section ends with the command that writes the whole page again. The page
+contains no date: the same command on the same runs writes the same bytes.
 """
 
 import base64

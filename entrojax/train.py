@@ -1,6 +1,7 @@
 """Run the train loop: rollout steps, evaluations, checkpoints and logs.
 
-The metrics of a step are written while the next step's update runs.
+The metrics of a step are written while the next step's update runs, or at once
+if an evaluation or a checkpoint follows.
 """
 
 from collections.abc import Callable, Mapping

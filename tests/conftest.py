@@ -3,6 +3,7 @@
 The environment is set before JAX is imported, because JAX reads it only once.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def pytest_configure(config):
   jax.config.update("jax_compilation_cache_dir", str(cache))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_numpy_rank_promotion", "raise")
+  # traces need no line numbers, and their many small objects no collector
+  jax.config.update("jax_traceback_in_locations_limit", 0)
+  gc.freeze()
+  gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,10 @@ from tests.helpers.first_step import first_step
 from tests.helpers.paths import ROOT
 from tests.helpers.system import numbers, tiny_config, write_base
 
-pytestmark = pytest.mark.usefixtures("one_device", "session_data")
+pytestmark = [
+  pytest.mark.usefixtures("one_device", "session_data"),
+  pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="session")

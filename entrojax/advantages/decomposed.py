@@ -7,9 +7,9 @@
 
 "The Surprising Effectiveness of Negative Reinforcement", arXiv 2506.01347, and
 its released code. The raw verdict decides which response is right, so rules
-that shape rewards have no effect here. No mean is subtracted and nothing is
-divided by a deviation: where all responses have the same advantage, as in PSR
-and NSR, that would remove the signal. Advantages are f32[Q, G].
+that shape rewards have no effect here. Advantages are not normalised: in PSR
+and NSR all kept responses have the same advantage, and subtracting the mean
+would make every advantage 0. Advantages are f32[Q, G].
 """
 
 from collections.abc import Callable

@@ -3,11 +3,12 @@
     R <- R (1 - beta a / G)    for right responses
 
 a is the number of less likely responses in the group of G: 0 for the least
-likely response, G - 1 for the most likely one. "Rewarding the Unlikely", arXiv
-2506.02355, and its released code, which ranks from 1 = most likely, so that
-a = G - rank. Rewards are f32[Q, G]. A group in which all responses are right is
-left unchanged: the factor would give it advantages that depend on likelihood
-alone.
+likely response, G - 1 for the most likely one. Rewards are f32[Q, G]. A group
+in which all responses are right is left unchanged: with the factor, the
+advantages in that group would depend on likelihood alone.
+
+The method is from "Rewarding the Unlikely", arXiv 2506.02355. As in its
+released code, ranks count from 1 = most likely, so a = G - rank.
 """
 
 import chex

@@ -2,9 +2,9 @@
 
 `cluster` gives each of G answers the number of its cluster. It compares answers
 by an equivalence, which is any function (answer, answer) -> bool. Examples are
-`exact` and `normalised` in spelling.py, the equality of a verifier, entailment
-in both directions (`entailment_equivalence`), and the similarity of embeddings
-(embeddings.py).
+`exact` and `normalised` in spelling.py, a grader's equality
+(`math_answers.make_equivalence`), entailment in both directions
+(`entailment_equivalence`), and the similarity of embeddings (embeddings.py).
 """
 
 from collections.abc import Callable, Sequence

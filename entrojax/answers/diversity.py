@@ -6,8 +6,8 @@ Distinct-n (Li et al., arXiv 1510.03055) falls with the amount of text, so only
 sets of the same size can be compared.
 
 `spread_rows` clusters embeddings by k-means and takes the text nearest to each
-centre. In arXiv 2511.05993 some 600 of 17,000 prompts that were chosen in this
-way trained about as well as all of them.
+centre. In arXiv 2511.05993, training on some 600 prompts, chosen in this way
+from 17,000, worked about as well as training on all 17,000.
 """
 
 from collections.abc import Sequence

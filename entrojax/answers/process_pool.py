@@ -1,14 +1,15 @@
 """Run functions that may hang or crash in separate processes with a time limit.
 
-A call is sent to a process as a line of JSON, and its result comes back as one.
-A process that does not answer in time is killed, and the next call replaces a
-process that has died. Other calls are not affected. No signals are used, so any
-thread may call. Results are never unpickled: if a response takes control of a
-process, it can return a wrong value, but run no code in this process.
+A call is sent to a process as a line of JSON, and so is its result sent back. A
+process that does not answer in time is killed, and the next call replaces a
+process that has died. Other calls are not affected. The time limit is kept by a
+timer thread, not by an alarm signal, so any thread may call. Results are never
+unpickled: if a response takes control of a process, it can return a wrong
+value, but it cannot run code in the calling process.
 
-The processes run this file as a script and load the function from the file that
-defines it. They import JAX only if that file does. For this reason this file
-must not import anything from entrojax.
+A pool serves one function. Its processes run this file as a script and load the
+function from the file that defines it. This file imports nothing from entrojax,
+so that a process starts without JAX unless the function's own file imports it.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,4 +1,5 @@
 """Check a config and build the parts of a run from it.
 
-Configs stop here: the packages that this one imports take plain arguments.
+Commands and the train loop pass their config to this package. It reads the
+settings, and calls the packages below it with plain arguments.
 """

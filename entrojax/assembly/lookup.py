@@ -1,6 +1,7 @@
 """Look up the functions that a config names: objectives, rules, judges, ...
 
-A name without a colon is a function of this package. A name such as
+There is no registry. A name without a colon is any public function of a module
+of this package, except those in _NOT_CHOICES. A name such as
 `package.module:name` or `path/to/file.py:name` is a function of the user's own
 code (system/outside.py). The part after the colon stands for it everywhere
 else: in metrics, in reports, and as the section of the config that holds its

@@ -1,8 +1,10 @@
-"""Read what supervised learning starts from: its examples and its model.
+"""Prepare what supervised learning starts from: examples and a model folder.
 
-The examples come from tasks that know right responses (sft.tasks) and from
-files of prompts and responses (sft.files). The model is a folder (model.path),
-or a new one with random weights (new_model).
+`read_stream` reads prompts and responses from tasks that know right responses
+(sft.tasks) and from files (sft.files), and packs them into rows of
+sft.row_length tokens. `with_model_path` returns a config whose model.path is
+set: without one it writes the folder of a new model with random weights
+(new_model). Parameters are loaded elsewhere (model.py).
 """
 
 from collections.abc import Iterator

@@ -3,9 +3,10 @@
     delta H = -eta Cov(log pi, A)
 
 To first order, this is how a natural policy gradient step of size eta changes
-the entropy of a softmax policy (arXiv 2505.22617, section 3.2). The covariance
-of each token says how much that token contributes to the change. All results
-are constants: no gradient flows through them.
+the entropy of a softmax policy (arXiv 2505.22617, section 3.2). A token's
+covariance is its contribution to the change. The file also splits it into four
+quadrants: sign of the advantage x probability above or below a threshold.
+No gradient flows through any result.
 
 Shapes: log-probs, advantages and masks are f32[B, T], B rows of T tokens.
 """

@@ -1,7 +1,7 @@
 """A decoder-only transformer as functions of plain parameters.
 
     x_0     = embedding of the tokens                           [N, D]
-    x_i + 1 = layer_i(x_i)      attention and feed-forward      [N, D]
+    x_{i+1} = layer_i(x_i)      attention and feed-forward      [N, D]
     hidden  = norm(x_depth)                                     [B, L, D]
 
 Logits are not computed here: entropy/token_stats.py goes from hidden states to
@@ -9,8 +9,8 @@ log-probabilities and entropies without the logits of all tokens in memory.
 
 The families that load differ in few things. Qwen2 has a bias in the query, key
 and value projections. Qwen3 normalises queries and keys. Llama 3 and SmolLM2
-have neither, and Llama 3.1 stretches the rotation. Gemma 3 is like Qwen3 with
-more norms, and most of its layers see a window of tokens.
+have neither, and Llama 3.1 rescales the RoPE frequencies. Gemma 3 is like Qwen3
+with more norms, and most of its layers use sliding-window attention.
 
 One layer is a flax.nnx module (layers.py). Here the parameters of all layers
 are stacked, [depth, ...], and a layer's code is applied to each of them

@@ -1,6 +1,7 @@
 """Write parameters to model.safetensors, or to shards and their index.
 
-The host holds one shard at a time.
+Tensors get Hugging Face's names. They are copied from the devices one shard at
+a time, so the host never needs memory for all of them.
 """
 
 import json

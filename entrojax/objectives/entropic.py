@@ -1,11 +1,11 @@
 """EntroPIC's term: a controller weighs positive against negative samples.
 
-    L = coefficient * aggregate(-r |A|, over tokens with pi > min_probability)
+    L <- L + coefficient * mean of -r |A| over tokens with pi > min_probability
 
-While the entropy is below its target, the coefficient is negative. Probable
-tokens of right answers are then damped, probable tokens of wrong answers are
-pushed down harder, and the entropy rises. EntroPIC, arXiv 2511.15248. The
-controller is control.entropic_pi.
+While the entropy is below its target, the coefficient is negative. The term
+then lowers the probability of probable tokens: right answers are reinforced
+less, wrong answers are pushed down more, and the entropy rises. EntroPIC, arXiv
+2511.15248. The controller is control.entropic_pi.
 """
 
 import math

@@ -2,9 +2,9 @@
 
     A' = A + min(alpha H, |A| / kappa);   L <- (A' / A) L
 
-arXiv 2506.14758. The loss of every surrogate is A times a function of the sign
-of A and of the log-probs, and kappa > 1 keeps the sign. Scaling the loss by
-A' / A is therefore the same as replacing A by A'. A' is a constant.
+arXiv 2506.14758. A surrogate's loss is A f(sign of A, log-probs). Because
+kappa > 1, A' has the sign of A, and scaling the loss by A' / A is the same as
+replacing A by A'. No gradient flows through A'. Where A = 0, nothing changes.
 """
 
 import jax.numpy as jnp

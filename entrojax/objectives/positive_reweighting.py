@@ -1,11 +1,11 @@
-"""Positive-advantage reweighting: a controller weighs the right answers.
+"""Positive-advantage reweighting: a controller weighs tokens with A > 0.
 
     L <- w L,     w = coefficient where A > 0, 1 elsewhere
 
 arXiv 2511.05993: tokens of positive advantage drive the entropy down, so their
 weight controls it. The coefficient comes from control.entropy_guided,
-control.stage_schedule or control.epoch_schedule. Denominators count every
-token.
+control.stage_schedule or control.epoch_schedule. The mean still divides by
+the number of all counted tokens, not by the sum of the weights.
 """
 
 import jax.numpy as jnp

@@ -1,7 +1,7 @@
 """PPO's clipped surrogate, with two clip bounds and the dual clip.
 
     L = max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high))
-    where A < 0:  L = min(L, -A dual_clip)
+    where A < 0, if dual_clip is set:  L = min(L, -A dual_clip)
 
 PPO: arXiv 1707.06347, eq. 7. Decoupled range (Clip-Higher): DAPO, arXiv
 2503.14476, eq. 10. Dual clip: arXiv 1912.09729, eq. 5.

@@ -4,9 +4,9 @@
     k1 = x;  k2 = x^2 / 2;  k3 = exp(-x) + x - 1
     L = kl_coef * aggregate(k), over all response tokens
 
-The setting `estimator` chooses k among these estimators of KL(pi || pi_ref), by
-J. Schulman, "Approximating KL divergence" (2020). log pi and log pi_ref are
-f32[B, T] in nats.
+k1, k2 and k3 estimate KL(pi || pi_ref); they are from J. Schulman,
+"Approximating KL divergence" (2020). The setting `estimator` chooses one of
+them as k. log pi and log pi_ref are f32[B, T] in nats.
 """
 
 from collections.abc import Callable

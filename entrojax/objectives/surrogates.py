@@ -1,6 +1,7 @@
-"""Surrogate losses of single tokens, and the ratio that they share.
+"""Surrogate losses of single tokens, and the ratio that most of them use.
 
-    r = pi / pi_old;   -A log pi;   -A r;   -A clip(r, 1 - low, 1 + high)
+    ratio    r = pi / pi_old
+    losses   -A log pi;   -A r;   -A clip(r, 1 - low, 1 + high)
 
 Log-probs (nats), ratios and advantages come in, losses to minimise come out,
 all f32[B, T]. No function here stops a gradient: `policy_loss` (loss.py) makes

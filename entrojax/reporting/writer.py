@@ -1,12 +1,16 @@
-"""Write a run's metrics, row by row, to JSONL, TensorBoard and W&B.
+"""Write a run's metrics to JSONL, TensorBoard and Weights & Biases.
 
-A run directory holds `metrics.jsonl` with one JSON object per line:
+A run directory holds `metrics.jsonl` with one JSON object per line. Each
+rollout step and each evaluation writes its own line, so two lines may have the
+same `step` and different metrics:
 
     {"step": 12, "rollout_step": 6, "tokens": 98304, "actor/entropy": 0.41, ...}
 
 `step` counts optimizer steps, `rollout_step` counts rollout batches and
 `tokens` counts the tokens sampled so far. A value is a number or a list of
 numbers. JSON has no NaN and no infinity, so both are written as null.
+Only the JSONL has everything: TensorBoard gets finite numbers and entropy
+histograms, W&B gets numbers, and only if log.wandb_project is set.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,10 +3,12 @@
     keep a group  <=>  0 < the number of its right responses < G
 
 This is the dynamic sampling of DAPO (arXiv 2503.14476, eq. 11). Only the raw
-verdicts count. A group of wrong answers that differ only in an overlong penalty
-is not kept, because it would train on the penalty alone. The same policy
-samples batch after batch until enough groups are kept. Surplus groups are
-thrown away.
+verdicts count. If all answers of a group are wrong and only an overlong penalty
+tells them apart, the group is dropped, because only the penalty would be
+learned. The same policy samples batch after batch until enough groups are kept
+or max_batches have been sampled. In the latter case on_exhausted decides: train
+on the groups that were kept, train on none, or raise. Groups that only fill up
+the batch count nowhere. Surplus groups are thrown away.
 
 The host chooses the groups to keep, from the verdicts. The rows stay on the
 device, where the kept rows and the rows of the next batch are merged into one

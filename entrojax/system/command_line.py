@@ -8,6 +8,8 @@ function with `command`. Each command then
 - lists the required arguments and flags if it is started without any;
 - reports a mistake in one line that names the flag or the setting, without a
   traceback, and exits with status 2.
+
+Commands that run in several processes also join the other processes here.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -3,8 +3,8 @@
 The prompt `..3./4.../..../.1..;a1<b1,c4<c3:` lists the rows from the top, with
 '.' for an empty cell, and then the inequalities. In these a letter stands for a
 column and a number for a row, counted from the top. A right response is the
-full square, `1234/...`, and nothing else; every square that obeys the rules is
-right.
+full square, `1234/...`, and nothing else except spaces at its ends. Every
+square that obeys the rules is right.
 """
 
 import numpy as np

@@ -13,11 +13,11 @@ spelling. Answers with the same spelling vote together in maj@k.
     dapo         text after last `Answer:`   same string after DAPO's rules
     dapo_box     box in last 100 characters  same string
     qwen         box, text after "he answer  same string after Qwen's rules, or
-                 is", or last number         same number, percent or not
+                 is", or last number         same number, or 100 x or / 100
 
-No function here evaluates an answer as code, raises on a str, or takes more
-than linear time in the length of a response. Only short texts are compared, and
-numbers are fractions of bounded size. Only math_verify does algebra, in
+A verifier built here never raises, never evaluates an answer as code, and takes
+time linear in the length of the response. Only short answers are compared, and
+numbers are exact fractions of bounded size. Only math_verify does algebra, in
 separate processes with a time limit.
 
 Deviation: DAPO's reward is +1 or -1. Here every reward is 1 or 0; a shift

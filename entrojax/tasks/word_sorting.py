@@ -1,8 +1,8 @@
 """Word sorting: put words into alphabetical order.
 
-For the prompt `tok,abe,tof:` the right response is `abe,tof,tok` and nothing
-else. Words consist of random letters, are distinct, and may share their first
-letters.
+For the prompt `tok,abe,tof:` the right response is `abe,tof,tok`; spaces around
+it are ignored. Words consist of random letters, are distinct, and may share
+their first letters.
 """
 
 import re

@@ -20,7 +20,7 @@ def base(tmp_path_factory):
   return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
-pytestmark = pytest.mark.usefixtures("session_data")
+pytestmark = [pytest.mark.usefixtures("session_data"), pytest.mark.slow]
 
 
 WRONG = {

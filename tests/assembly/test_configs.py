@@ -8,6 +8,8 @@ from entrojax.train import train
 from experiments.methods import OFFLINE, config_names
 from tests.helpers.system import numbers, write_base, write_prompt_table
 
+pytestmark = pytest.mark.slow
+
 # gsm8k runs in test_gsm8k.py: its texts need a real tokenizer
 METHODS = [*config_names(), *OFFLINE, "countdown"]
 # the rest run on a tiny random base; an offline run needs right answers

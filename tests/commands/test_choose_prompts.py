@@ -16,7 +16,10 @@ from entrojax.types import Problem
 from tests.helpers.paths import ROOT
 from tests.helpers.system import tiny_config, write_base, write_prompt_table
 
-pytestmark = pytest.mark.usefixtures("one_device", "session_data")
+pytestmark = [
+  pytest.mark.usefixtures("one_device", "session_data"),
+  pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

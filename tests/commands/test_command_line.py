@@ -12,6 +12,8 @@ from entrojax.main import parse_profile
 from entrojax.system.command_line import command
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 # command -> what it needs
 COMMANDS = {
   "main": ("--config", "--workdir"),

@@ -25,6 +25,8 @@ from entrojax.train import train
 from tests.helpers.paths import ROOT
 from tests.helpers.system import numbers, tiny_config, write_base
 
+pytestmark = pytest.mark.slow
+
 TWO = ("countdown:test[:11]", "countdown:validation[:3]")
 SAMPLES = 4  # of the test preset
 

@@ -13,6 +13,8 @@ from entrojax.types import TrainState
 from tests.helpers.system import SIZES, write_base
 from tests.helpers.tiny_models import random_params
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path):

@@ -11,6 +11,8 @@ from entrojax.tasks import files, make_task
 from tests.tasks.test_math_data import LAYOUTS, ROWS, write
 from tests.tasks.test_synlogic import row as synlogic_row
 
+pytestmark = pytest.mark.slow
+
 QUIET = lambda text: None
 
 

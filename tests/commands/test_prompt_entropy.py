@@ -16,6 +16,8 @@ from entrojax.prompt_entropy import write_table
 from entrojax.types import Verdict
 from tests.helpers.system import tiny_config, write_base
 
+pytestmark = pytest.mark.slow
+
 NUM_ROWS, SAMPLES = 20, 4  # two batches of eight prompts and half a one
 
 

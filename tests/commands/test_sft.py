@@ -27,7 +27,10 @@ ROWS = [
   for b in range(1, 5)
 ]
 
-pytestmark = pytest.mark.usefixtures("one_device", "session_data")
+pytestmark = [
+  pytest.mark.usefixtures("one_device", "session_data"),
+  pytest.mark.slow,
+]
 
 
 def write_lines(path, rows):

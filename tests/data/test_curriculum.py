@@ -20,7 +20,10 @@ from tests.helpers.system import (
   write_prompt_table,
 )
 
-pytestmark = pytest.mark.usefixtures("one_device", "session_data")
+pytestmark = [
+  pytest.mark.usefixtures("one_device", "session_data"),
+  pytest.mark.slow,
+]
 
 # of 20 prompts, with ties
 ENTROPIES = np.random.default_rng(0).integers(0, 8, 20) / 4

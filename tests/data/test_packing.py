@@ -22,6 +22,8 @@ from entrojax.system.sharding import (
 from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.updates import SPLITS, recording_sgd, totals
 
+pytestmark = pytest.mark.slow
+
 ROW_LENGTH = 12
 
 
@@ -85,13 +87,21 @@ def packed_update(model, params, batch, *, mesh=(1, 1, 1), **split):
   return totals(metrics), jax.device_get(end.opt_state["record"])
 
 
+@pytest.fixture(scope="module")
+def in_float64(sizes, tiny_model, rows):
+  """Return model, parameters, and loss and gradients of examples alone."""
+  with jax.enable_x64(True):
+    model = decoder(sizes, dtype=jnp.float64)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tiny_model[1])
+    expected = jax.jit(jax.value_and_grad(alone(model, rows)))(params)
+  return model, params, jax.device_get(expected)
+
+
 @pytest.mark.parametrize("split", [None, *SPLITS])
 def test_packed_loss_and_gradients_are_those_of_examples_alone(
-  split, sizes, tiny_model, rows, float64
+  split, rows, in_float64, float64
 ):
-  model = decoder(sizes, dtype=jnp.float64)
-  params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tiny_model[1])
-  loss, gradients = jax.jit(jax.value_and_grad(alone(model, rows)))(params)
+  model, params, (loss, gradients) = in_float64
   batch = make_packed_batch(rows, ROW_LENGTH, pad_id=0)
   metrics, packed_gradients = packed_update(
     model, params, batch, **SPLITS.get(split, {})
@@ -101,7 +111,7 @@ def test_packed_loss_and_gradients_are_those_of_examples_alone(
   jax.tree.map(
     lambda f, e: np.testing.assert_allclose(f, e, rtol=1e-8, atol=1e-11),
     packed_gradients,
-    jax.device_get(gradients),
+    gradients,
   )
 
 

@@ -9,6 +9,8 @@ from entrojax.assembly.run import build
 from entrojax.data import chat_template, templates
 from tests.helpers.system import tiny_config, write_base
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "What is {1 + 1}?\nSay it."  # braces and lines must stay
 
 CHAT_ML = """\

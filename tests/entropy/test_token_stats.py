@@ -17,6 +17,8 @@ from entrojax.entropy.token_stats import (
 )
 from entrojax.system.sharding import by_row, make_mesh, param_shardings
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = 97
 
 

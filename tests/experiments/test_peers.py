@@ -8,6 +8,8 @@ import pytest
 from experiments.peers import table, workload
 from experiments.peers.workload import Step, Turns, read_steps
 
+pytestmark = pytest.mark.slow
+
 FAKE = """
 import sys, time
 from experiments.peers.workload import Turns

@@ -24,6 +24,8 @@ from entrojax.system.sharding import make_mesh
 from experiments import hlo, rehearse, scale
 from tests.helpers.system import SIZES
 
+pytestmark = pytest.mark.slow
+
 
 def gather_in_a_loop(mesh, times):
   """Compile a loop that gathers f32[8, 4] in each turn."""

@@ -33,6 +33,7 @@ def first_step(workdir: Path) -> dict[str, float]:
   config = grpo.get_config("test")
   config.mesh = (1, 1, 1)
   config.num_rollout_steps = 1
+  config.task.train_split = "train"
   train(config, workdir)
   row = numbers(workdir)[1]
   return {name: row[name] for name in NAMES}

@@ -18,6 +18,8 @@ from entrojax.tasks.countdown import FAMILY as COUNTDOWN
 from entrojax.types import Problem, Reasoning, Task
 from tests.helpers.tiny_models import random_params
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-a-secret"
 PROBLEM = Problem("3+4*2-5:", {"steps": ["7", "14", "9"]})
 

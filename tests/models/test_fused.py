@@ -19,6 +19,8 @@ from entrojax.models.visibility import visible_before
 from entrojax.system.sharding import make_mesh, param_shardings
 from tests.helpers.tiny_models import GEMMA3, random_params
 
+pytestmark = pytest.mark.slow
+
 SIZES = DecoderConfig(
   vocab_size=11,
   hidden_size=16,

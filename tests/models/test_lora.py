@@ -16,6 +16,8 @@ from entrojax.system.sharding import make_mesh, param_shardings
 from entrojax.train import train
 from tests.helpers.system import SIZES, numbers, tiny_config, write_base
 
+pytestmark = pytest.mark.slow
+
 LORA = Lora(rank=3, alpha=6.0, projections=("q_proj", "o_proj", "up_proj"))
 
 

@@ -19,6 +19,8 @@ from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.system.sharding import make_mesh, param_shardings
 from tests.helpers.tiny_models import GEMMA3, random_params
 
+pytestmark = pytest.mark.slow
+
 # Logits are between 1 and 5. They are sums of about 100 float32 products, each
 # rounded by 1e-7 of its size, so two orders of summation differ by about 1e-6.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-5}

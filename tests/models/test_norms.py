@@ -11,6 +11,8 @@ import pytest
 from entrojax.models.norms import Norm, rms_norm
 from tests.helpers.tiny_models import GEMMA3
 
+pytestmark = pytest.mark.slow
+
 
 def written_out(x, scale, epsilon):
   normaliser = jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + epsilon)

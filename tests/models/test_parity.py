@@ -25,6 +25,8 @@ from tests.helpers.paths import GOLDENS
 from tests.helpers.tiny_models import random_params
 from tests.helpers.xla import QUICK_OPTIONS
 
+pytestmark = pytest.mark.slow
+
 PARITY = GOLDENS / "parity"
 NAMES = ("qwen2", "qwen3", "llama3", "smollm2", "gemma3")
 # Logits are about 2. They are sums of about 100 float32 products, each rounded

@@ -108,6 +108,7 @@ def test_padding_has_no_gradient(name, random_tokens):
     same(gradient * (1 - tokens.mask), jnp.zeros((5, 7)))
 
 
+@pytest.mark.slow
 @every_objective
 def test_empty_rows_and_padded_columns_change_nothing(name, random_tokens):
   tokens = random_tokens(3, 5, 7)
@@ -120,6 +121,7 @@ def test_empty_rows_and_padded_columns_change_nothing(name, random_tokens):
   near(((losses, metrics), gradients), evaluate_all(OBJECTIVES[name], tokens))
 
 
+@pytest.mark.slow
 @every_objective
 def test_rows_permute(name, random_tokens):
   tokens, order = random_tokens(4, 5, 7), jnp.array([3, 0, 4, 1, 2])
@@ -139,6 +141,7 @@ def on_eight_devices(random_tokens):
   return jax.device_get(compute(jax.device_put(random_tokens(4, 8, 7), rows)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_rows_on_eight_devices_give_the_same_numbers(
   name, on_eight_devices, random_tokens
@@ -168,6 +171,7 @@ def test_one_trace_serves_all_values(name, random_tokens):
   assert traces == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", INTEGRABLE)
 def test_analytic_gradients_are_numerical_gradients(name, random_tokens):

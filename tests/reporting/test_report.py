@@ -22,6 +22,8 @@ from entrojax.reporting.plotting import PALETTE, look, running_mean
 from entrojax.reporting.run_logs import METRICS_FILE, read_run
 from entrojax.reporting.summary import format_table, summarize
 
+pytestmark = pytest.mark.slow
+
 BINS = len(ENTROPY_EDGES) - 1
 STEPS = 30
 KS = (1, 4, 64, 256)

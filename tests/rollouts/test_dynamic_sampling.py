@@ -17,6 +17,8 @@ from entrojax.rollouts.dynamic_sampling import (
 from entrojax.types import Responses, Rollout
 from entrojax.update.train_step import make_batch
 
+pytestmark = pytest.mark.slow
+
 PROMPT, LENGTH = 2, 3
 
 

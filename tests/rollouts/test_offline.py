@@ -24,7 +24,10 @@ from entrojax.types import Verdict
 from tests.helpers.paths import ROOT
 from tests.helpers.system import numbers, tiny_config, write_base
 
-pytestmark = pytest.mark.usefixtures("one_device", "session_data")
+pytestmark = [
+  pytest.mark.usefixtures("one_device", "session_data"),
+  pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from entrojax.system.sharding import by_row, make_mesh, param_shardings
 from entrojax.types import Prompts
 from entrojax.update.scoring import score
 
+pytestmark = pytest.mark.slow
+
 PAD, EOS = 0, 1
 RESPONSE_LENGTH = 4
 

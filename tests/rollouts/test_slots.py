@@ -15,6 +15,8 @@ from entrojax.rollouts.slots import generate_in_slots
 from entrojax.system.sharding import by_row, make_mesh, param_shardings
 from entrojax.types import Cache, Prompts
 
+pytestmark = pytest.mark.slow
+
 PAD, EOS = 0, 1
 SIZES = DecoderConfig(
   vocab_size=12,

@@ -17,6 +17,8 @@ from entrojax.system import command_line, hosts
 from tests.helpers.processes import finish, start
 from tests.helpers.system import numbers
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 400  # of a run on a busy machine; it takes some 30
 
 RUN = (

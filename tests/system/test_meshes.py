@@ -24,6 +24,8 @@ from entrojax.types import Prompts
 from entrojax.update.train_step import init_state, make_update
 from tests.helpers.updates import GROUP_SIZE, make_batch, recording_sgd, totals
 
+pytestmark = pytest.mark.slow
+
 SIZES = DecoderConfig(
   vocab_size=16,
   hidden_size=32,

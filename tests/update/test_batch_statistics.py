@@ -23,6 +23,8 @@ from entrojax.types import Array, Controller, Mean, Term, TokenLoss
 from tests.helpers.objective_cases import DRAWN
 from tests.helpers.updates import Setting, difference
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
   "entropic": chain(ppo_clip(), entropic(min_probability=0.3)),
   **{

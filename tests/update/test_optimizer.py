@@ -15,6 +15,8 @@ from entrojax.update.optimizer import learning_rate_schedule, make_optimizer
 from entrojax.update.train_step import init_state
 from tests.helpers.system import tiny_config, write_base
 
+pytestmark = pytest.mark.slow
+
 ADAM = {"b1": 0.9, "b2": 0.99, "eps": 1e-8}
 
 

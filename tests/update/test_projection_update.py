@@ -40,6 +40,8 @@ from tests.helpers.updates import (
   totals,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def updater(model, optimizer, *, mesh=None, **split):
   return make_update(

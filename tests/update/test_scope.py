@@ -19,6 +19,8 @@ from entrojax.objectives import (
 from entrojax.objectives.loss import loss_by_parts, policy_loss
 from tests.helpers.updates import Setting, difference
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = {
   "ppo_clip": ppo_clip(),
   "top_entropy": top_entropy(fraction=0.3),

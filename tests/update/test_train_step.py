@@ -45,6 +45,8 @@ from tests.helpers.updates import (
   totals,
 )
 
+pytestmark = pytest.mark.slow
+
 TARGET = 0.5
 
 # -- any split, any mesh ------------------------------------------------------
