@@ -738,6 +738,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_device", "session_data")
 def test_the_file_of_the_page_trains(folder, monkeypatch):
   base = write_base(folder / "base")
@@ -765,6 +766,7 @@ def test_the_file_of_the_page_trains(folder, monkeypatch):
   assert config["calm"] == {"strength": 0.25}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_device", "session_data")
 def test_the_notebook_of_the_page_trains_and_resumes_only_as_itself(
   folder, monkeypatch
