@@ -3,7 +3,9 @@
 The other configs only override these settings, and so does the command line:
 `--config.ppo_clip.clip_high=0.28`. A section that is named after a method holds
 the arguments of that method's function: `config.ppo_clip.clip_high` is the
-argument clip_high of entrojax.objectives.ppo_clip.
+argument clip_high of entrojax.objectives.ppo_clip. Wherever a setting names a
+function, it may also name one of your own code, as `package.module:name` or
+`path/to/file.py:name`; see CONTRIBUTING.md.
 
 A setting that is a placeholder has the value None, which means "not set", until
 a config or the command line gives it a value of the placeholder's type.

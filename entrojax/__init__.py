@@ -8,7 +8,11 @@ takes texts. None of them needs the models or the trainer of this package.
 
     loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
 
-The trainer is built from the same functions. Its folders and modules, called
+The trainer is built from the same functions, and trains with your own:
+
+    entrojax.train(config, workdir, task=(reward, problems), objective=mine())
+
+It is imported when it is first used. Its folders and modules, called
 rooms, form layers: a room imports only rooms that stand before it in this list.
 
     types, arguments           the types; checks of hyperparameters
@@ -25,6 +29,9 @@ rooms, form layers: a room imports only rooms that stand before it in this list.
 The other modules are commands, which may import any room: python -m
 entrojax.main, entrojax.sft, entrojax.evaluate_model, ...
 """
+
+import importlib
+from typing import TYPE_CHECKING
 
 from entrojax.advantages import (
   apply_rules,
@@ -115,6 +122,9 @@ from entrojax.update.projection import (
   identity_preconditioner,
 )
 
+if TYPE_CHECKING:
+  from entrojax.train import train
+
 __all__ = [
   "AdvantageRule",
   "Controller",
@@ -187,7 +197,15 @@ __all__ = [
   "token_covariance",
   "token_mean",
   "top_entropy",
+  "train",
   "unlikeliness",
   "uplift_rate",
   "w_reinforce",
 ]
+
+
+def __getattr__(name: str):
+  """Import the trainer when it is first used: it takes seconds."""
+  if name == "train":
+    return importlib.import_module("entrojax.train")
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

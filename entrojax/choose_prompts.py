@@ -33,10 +33,10 @@ import numpy as np
 
 from entrojax.answers import diversity, embeddings
 from entrojax.assembly.check_settings import check_kind
+from entrojax.assembly.data import open_task
 from entrojax.data import prompt_subset
 from entrojax.data.curriculum import read_entropies
 from entrojax.system.command_line import command
-from entrojax.tasks import make_task
 from entrojax.types import Problem
 
 BY = ("embedding", "answers", "random")
@@ -188,9 +188,7 @@ def main() -> None:
   task = config.task
   if not task.name:
     raise ValueError("task.name is not set")
-  problems = make_task(task.name, task.data_dir, task.difficulty).load(
-    task.train_split
-  )
+  problems = open_task(config).load(task.train_split)
   print(f"choosing from {len(problems)} prompts by {by}", flush=True)
   rows = choose(config, problems, **options)
   settings = {"seed": config.seed, **options, "task": task.to_dict()}

@@ -42,6 +42,7 @@ from entrojax.assembly.data import (
   Spec,
   load_problems,
   make_template,
+  open_task,
   parse_spec,
 )
 from entrojax.assembly.model import model_folder
@@ -68,7 +69,6 @@ from entrojax.system.command_line import (
   join_processes,
 )
 from entrojax.system.workdir import SAMPLES_FILE, check_processes
-from entrojax.tasks import make_task
 from entrojax.types import Array, Params, Problem, Prompts, Rollout, Task
 
 EVALUATION_FILE = "evaluation.json"
@@ -326,7 +326,7 @@ def _read_split(
   """
   spec = parse_task(label, config)
   try:
-    task = make_task(spec.task, spec.data_dir, spec.difficulty)
+    task = open_task(config, spec)
     problems = load_problems(task, spec.split, template)
     if not len(problems):
       raise ValueError(f"split={spec.split!r} holds no problem")

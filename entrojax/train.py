@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 import contextlib
 import functools
 from pathlib import Path
+import sys
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -22,6 +24,12 @@ import numpy as np
 
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.offline import find_rollouts
+from entrojax.assembly.own_methods import (
+  TaskArgument,
+  make_own_task,
+  own_methods,
+  record_names,
+)
 from entrojax.assembly.run import Run, build_checked
 from entrojax.evaluate import EVALUATION_KEY, evaluate_policy, summarize
 from entrojax.reporting.inert_controls import ControlEffects
@@ -49,6 +57,7 @@ from entrojax.system.workdir import (
   trim_samples,
   write_config,
 )
+from entrojax.types import AdvantageRule, Controller, Objective
 
 PROFILE_FOLDER = "profile"
 _MISMATCH = "rollout/log_prob_diff_max"
@@ -63,16 +72,29 @@ def train(
   *,
   resume: bool = True,
   profile: tuple[int, int] | None = None,
+  task: TaskArgument | None = None,
+  objective: Objective | Mapping[str, Objective] | None = None,
+  advantage: AdvantageRule | Mapping[str, AdvantageRule] | None = None,
+  controller: Controller | None = None,
 ) -> Path | None:
   """Train as a config says, in a run directory.
 
+  The last four arguments take the place of what the config names; None: the
+  config's. The run's config.json then has the names of these functions, and a
+  run is not resumed with functions of other names.
+
   Args:
-    config: the settings of the run.
+    config: the settings of the run; not changed.
     workdir: the run directory, created if it does not exist.
     resume: whether to resume from the newest checkpoint of the directory; if
       false, a directory that holds a run is refused.
     profile: (first, last) rollout step, counted from 1, to record in an XProf
       trace in the directory's folder `profile`; None: record no trace.
+    task: a Task, or a reward function and its problems, such as (reward,
+      "problems.jsonl"); tasks/own.py describes both.
+    objective: the whole chain: one objective, or its members by name, in order.
+    advantage: one rule, or rules by name, in order.
+    controller: the controller of the entropy.
 
   Returns:
     The checkpoint, if the run was interrupted; None if it is complete.
@@ -80,17 +102,25 @@ def train(
   Raises:
     ValueError: a setting, a file or the directory cannot be used.
   """
+  workdir = Path(workdir)
+  with hosts.together():
+    own = own_methods(objective, advantage, controller)
+    own_task = None if task is None else make_own_task(task)
+    config = record_names(config, own, own_task)
+  built_task = own_task and own_task.task
   settings = config.to_dict()
   with contextlib.ExitStack() as stack:
     check_processes(config=settings, workdir=str(workdir))
     with hosts.together():
-      check(config)
+      check(config, own)
       check_profile(profile, config.num_rollout_steps)
       if hosts.is_first():
         stack.enter_context(hold_workdir(workdir))
       report = functools.partial(print, flush=True)
-      rollouts = find_rollouts(config, workdir / ROLLOUTS_FILE, report)
-    run = build_checked(config, rollouts)
+      rollouts = find_rollouts(
+        config, workdir / ROLLOUTS_FILE, report, built_task
+      )
+    run = build_checked(config, rollouts, own, built_task)
     interruption = stack.enter_context(Interruption())
     checkpoints = Checkpoints(
       workdir / "checkpoints", keep=run.settings.checkpoint.keep
@@ -297,3 +327,18 @@ def _evaluate(
       }
     )
   return summarize(evaluation, run.data.task.name), samples
+
+
+class _CallableModule(ModuleType):
+  """A module that is called like its function `train`.
+
+  A package's attribute of a submodule's name is the submodule, once that is
+  imported. So that `entrojax.train(...)` always works, the submodule is
+  callable.
+  """
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Path | None:
+    return train(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -15,7 +15,9 @@ from ml_collections import ConfigDict as Config
 
 from entrojax import advantages, control, judges, objectives
 from entrojax.assembly import lookup
+from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.judges import segmentation
+from entrojax.system.outside import is_outside, last_name
 
 # The chain's members that take a controller's coefficient, each with the
 # controllers whose coefficient has the meaning that the member expects.
@@ -31,15 +33,22 @@ _DRIVEN = {
 }
 
 
-def check_methods(config: Config) -> None:
+def check_methods(config: Config, own: OwnMethods = NO_METHODS) -> None:
   """Check the methods that a config names.
 
   Warns of combinations that run but probably do not do what was intended.
+  Functions of the user's own code may do anything, so that a rule about one of
+  ours does not concern them.
+
+  Args:
+    config: the settings of the run.
+    own: functions that take the place of those that the config names.
 
   Raises:
     ValueError: a setting contradicts another; the message names the first key.
   """
-  _check_control(config)
+  if own.controller is None:
+    _check_control(config)
   _check_advantage(config)
   _check_stare_target(config)
   _check_projection(config)
@@ -47,7 +56,8 @@ def check_methods(config: Config) -> None:
   _check_steps(config)
   _check_clip_range(config)
   sequence_members = {"gspo", "bcpg"} & set(config.objective)
-  if sequence_members and config.aggregation != "seq-mean-token-mean":
+  is_other = config.aggregation != "seq-mean-token-mean"
+  if sequence_members and is_other and not is_outside(config.aggregation):
     raise ValueError(
       "aggregation must be 'seq-mean-token-mean' with "
       f"{min(sequence_members)} in objective, got {config.aggregation!r}"
@@ -67,11 +77,12 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
     ValueError: a setting of a method that is not chosen, or a target without a
       controller that holds it, would do nothing. The message names the first.
   """
-  enabled = {*config.objective, *config.advantage, config.control.name}
+  chosen = (*config.objective, *config.advantage, config.control.name)
+  enabled = set(map(last_name, chosen))
   if "seed_grpo" in enabled:
     enabled.add("clusters")
   if config.offline.enabled:
-    enabled |= {*config.judges, config.segmentation.name}
+    enabled |= set(map(last_name, (*config.judges, config.segmentation.name)))
   switches = {
     "dynamic_sampling.enabled": config.dynamic_sampling.enabled,
     "projection.enabled": config.projection.enabled,
@@ -100,7 +111,9 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
 
 def _holds_entropy(config: Config) -> bool:
   """Return whether the controller has a target."""
-  make = lookup.function(control, config.control.name, "control.name")
+  make = lookup.function(
+    control, config.control.name, "control.name", "Controller"
+  )
   return "target" in inspect.signature(make).parameters
 
 
@@ -115,12 +128,15 @@ def _check_control(config: Config) -> None:
     )
   if target is None and holds_entropy:
     raise ValueError("control.target is not set: the entropy to hold, in nats")
-  for leaf, value in config.get(name, Config()).items():
+  for leaf, value in lookup.settings(config, name).items():
     if value is None:
-      raise ValueError(f"{name}.{leaf} is not set")
+      raise ValueError(f"{last_name(name)}.{leaf} is not set")
+  if is_outside(name):
+    return  # it may drive any member
   present = [m for m in config.objective if m in _DRIVEN]
   driven = [m for m, controllers in _DRIVEN.items() if name in controllers]
-  if present == driven:
+  may_drive_own = not present and any(map(is_outside, config.objective))
+  if present == driven or may_drive_own:
     return
   if driven:
     raise ValueError(
@@ -137,7 +153,7 @@ def _check_control(config: Config) -> None:
 def _check_advantage(config: Config) -> None:
   """Raise ValueError if rules or members contradict each other."""
   for key in ("advantage", "objective"):
-    names = tuple(config[key])
+    names = tuple(map(last_name, config[key]))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
       raise ValueError(f"{key} names {twice[0]!r} twice: {names}")

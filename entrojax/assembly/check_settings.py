@@ -14,11 +14,16 @@ import math
 from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.check_methods import check_methods
+from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
 
 
-def check(config: Config) -> None:
+def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
   """Check the config of a training run.
+
+  Args:
+    config: the settings of the run.
+    own: functions that take the place of those that the config names.
 
   Raises:
     ValueError: a value cannot work, or two contradict each other; the message
@@ -60,7 +65,7 @@ def check(config: Config) -> None:
     )
   if config.offline.enabled:
     _check_recording(config)
-  check_methods(config)
+  check_methods(config, own)
 
 
 def check_offline(config: Config) -> None:

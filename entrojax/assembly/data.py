@@ -9,6 +9,7 @@ recorded rollouts depend on.
 
 from collections.abc import Callable, Sequence
 import functools
+import inspect
 from pathlib import Path
 import re
 from typing import Any, NamedTuple
@@ -18,16 +19,21 @@ import numpy as np
 
 from entrojax.answers import clusters, spelling
 from entrojax.assembly import lookup
+from entrojax.assembly.guards import guard_template
 from entrojax.data import prompt_subset, templates
 from entrojax.data import tokenizer as tokenizers
 from entrojax.data.curriculum import Stages, read_entropies, stage_rows
 from entrojax.data.prompt_stream import PromptStream, Templated, encode_prompts
 from entrojax.models import hugging_face
+from entrojax.system.outside import is_outside, last_name
 from entrojax.tasks import make_task
+from entrojax.tasks.own import own_task
 from entrojax.types import Problem, Task
 
 SPEC_FORM = "NAME[#LEVEL][:SPLIT][@FOLDER]"
-_SPEC = re.compile(r"([^#:@]+)(?:#(\d+))?(?::([^@]+))?(?:@(.+))?")
+# a name of the user's own code has a colon itself, after a dot: mine.py:reward
+_NAME = r"[^#:@]*\.[^#:@]*:[A-Za-z_]\w*|[^#:@]+"
+_SPEC = re.compile(rf"({_NAME})(?:#(\d+))?(?::([^@]+))?(?:@(.+))?")
 
 # (answers of a group, None = unparsed) -> cluster numbers
 Clusterer = Callable[[Sequence[str | None]], list[int]]
@@ -80,17 +86,68 @@ def parse_spec(label: str, default: Spec) -> Spec:
   )
 
 
-def read_data(config: Config, folder: Path) -> Data:
+def open_task(config: Config, spec: Spec | None = None) -> Task:
+  """Build the task that a config names.
+
+  Args:
+    config: config.task names the task. For a function of the user's own code,
+      the section of its last name holds its arguments.
+    spec: names another task instead.
+
+  Raises:
+    ValueError: there is no such task, or it cannot work.
+  """
+  if spec is None:
+    task = config.task
+    spec = Spec(task.name, task.difficulty, task.train_split, task.data_dir)
+  if spec.task.endswith(".py"):
+    raise ValueError(
+      f"task.name: a function of your own is written {spec.task}:FUNCTION"
+    )
+  if not is_outside(spec.task):
+    return make_task(spec.task, spec.data_dir, spec.difficulty)
+  function = lookup.import_function(spec.task, "task.name")
+  if lookup.return_annotation(function) not in (Task, "Task"):
+    return _task_of_reward(function, spec)
+  resources = {"data_dir": spec.data_dir, "difficulty": spec.difficulty}
+  parameters = inspect.signature(function).parameters
+  arguments = lookup.settings(config, spec.task)
+  arguments |= {k: v for k, v in resources.items() if k in parameters}
+  made = lookup.call(function, spec.task, arguments)
+  if not isinstance(made, Task):
+    raise ValueError(
+      f"task.name: {spec.task} returned a value of type {type(made).__name__}; "
+      "expected a Task"
+    )
+  return made
+
+
+def _task_of_reward(function: Callable, spec: Spec) -> Task:
+  """Build the task of a user's own reward function and files."""
+  if spec.data_dir is None:
+    raise ValueError(
+      f"task.data_dir is not set; for the reward {spec.task} it must be a "
+      "folder with train.jsonl, validation.jsonl and test.jsonl, or a single "
+      "file, with a column prompt"
+    )
+  if spec.difficulty != 1:
+    raise ValueError(
+      f"task.difficulty must be 1 for {spec.task}, got {spec.difficulty}: "
+      "files have a fixed difficulty"
+    )
+  return own_task(function, spec.data_dir, name=spec.task, importable=True)
+
+
+def read_data(config: Config, folder: Path, task: Task | None = None) -> Data:
   """Read tokenizer and problems, and check that every prompt fits its bucket.
 
   Args:
     config: a checked config.
     folder: the model's folder.
+    task: the task; None: the config names it.
   """
   tokenizer, template = tokenizers.load(folder), make_template(config, folder)
-  task = make_task(
-    config.task.name, config.task.data_dir, config.task.difficulty
-  )
+  task = task or open_task(config)
   clusters_are_read = "seed_grpo" in config.advantage
   cluster = make_clusterer(config, task) if clusters_are_read else None
   held_out = load_problems(task, config.evaluation.split, template)
@@ -145,14 +202,26 @@ def rollout_settings(config: Config, folder: Path) -> dict[str, Any]:
   names = ("model", "task", "prompt", "rollout", "segmentation")
   sections = {name: config[name].to_dict() for name in names}
   weights = hugging_face.digest(folder)
+  task_name = config.task.name
   return {
     **sections,
     "seed": config.seed,
     "num_prompts": config.offline.num_prompts,
     "model": {**sections["model"], "weights": weights},
-    config.segmentation.name: config[config.segmentation.name].to_dict(),
-    "judges": {name: config[name].to_dict() for name in config.judges},
+    **_arguments(config, config.segmentation.name),
+    **(_arguments(config, task_name) if is_outside(task_name) else {}),
+    "judges": {
+      key: value
+      for name in config.judges
+      for key, value in _arguments(config, name).items()
+    },
   }
+
+
+def _arguments(config: Config, name: str) -> dict[str, Any]:
+  """Return the section of a function's arguments, by the function's name."""
+  section = config.get(last_name(name), Config())
+  return {last_name(name): section.to_dict()}
 
 
 def _stream(
@@ -211,7 +280,11 @@ def make_template(config: Config, folder: Path) -> Callable[[str], str]:
     config: config.prompt names the template.
     folder: the model's folder, which may hold a chat template.
   """
-  plain = lookup.function(templates, config.prompt.template, "prompt.template")
+  plain = lookup.function(
+    templates, config.prompt.template, "prompt.template", "str"
+  )
+  if is_outside(config.prompt.template):
+    plain = guard_template(plain, f"prompt.template: {config.prompt.template}")
   if not config.prompt.chat:
     return plain
   from entrojax.data import (

@@ -1,12 +1,34 @@
 """Look up the functions that a config names: objectives, rules, judges, ...
 
-There is no registry: a config may name any public function of the module that
-the module or one of its submodules defines, except those in _NOT_CHOICES.
+There is no registry. A name without a colon is any public function that a module
+of this package or one of its submodules defines, except those in _NOT_CHOICES. A name such as
+`package.module:name` or `path/to/file.py:name` is a function of the user's own
+code (system/outside.py). The part after the colon stands for it everywhere
+else: in metrics, in reports, and as the section of the config that holds its
+keyword arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import difflib
+import inspect
 from types import ModuleType
+import typing
+from typing import Any
+
+from ml_collections import ConfigDict as Config
+from ml_collections import FrozenConfigDict
+
+from entrojax.judges.segmentation import Segmenter
+from entrojax.system import outside
+from entrojax.system.outside import describe, is_outside, last_name
+from entrojax.types import (
+  AdvantageRule,
+  Aggregation,
+  Controller,
+  Objective,
+  StepJudge,
+  Task,
+)
 
 # functions of these modules that are not choices of a config
 _NOT_CHOICES = (
@@ -14,24 +36,43 @@ _NOT_CHOICES = (
   *("consensus", "by_pieces", "token_steps"),
 )
 
+# what the functions of the user's own code may be annotated to return
+_TYPES = {
+  "AdvantageRule": AdvantageRule,
+  "Aggregation": Aggregation,
+  "Controller": Controller,
+  "Objective": Objective,
+  "Segmenter": Segmenter,
+  "StepJudge": StepJudge,
+  "Task": Task,
+  "str": str,
+}
 
-def function(module: ModuleType, name: str, key: str) -> Callable:
-  """Return the function of a module that a config names.
+
+def function(
+  module: ModuleType, name: str, key: str, returns: str
+) -> Callable[..., Any]:
+  """Return the function that a config names.
 
   Args:
-    module: such as entrojax.objectives.
+    module: where names without a colon are, such as entrojax.objectives.
     name: the function's name.
-    key: the setting that names it, for the message.
+    key: the setting that names it, for messages.
+    returns: the type that its return annotation must name, a key of _TYPES.
 
   Raises:
-    ValueError: the module has no such function; the message suggests the
-      nearest name.
+    ValueError: there is no such function, the message suggests the nearest
+      name; or its return annotation is another one.
   """
+  if is_outside(name):
+    return outside_function(name, key, returns)
   choices = names(module)
   if name in choices:
     return getattr(module, name)
   near = difflib.get_close_matches(str(name), choices, n=1)
   hint = f"; did you mean {near[0]!r}?" if near else ""
+  if "." in str(name):
+    hint = f"; a function of your own is written {name}:FUNCTION"
   raise ValueError(f"{key}: there is no {name!r} in {module.__name__}{hint}")
 
 
@@ -46,3 +87,130 @@ def names(module: ModuleType) -> list[str]:
     and n == n.lower()
     and n not in _NOT_CHOICES
   ]
+
+
+def outside_function(name: str, key: str, returns: str) -> Callable[..., Any]:
+  """Import a function of the user's own code; see `function`."""
+  value = import_function(name, key)
+  annotation = return_annotation(value)
+  if annotation == _TYPES[returns] or annotation == returns:
+    return value
+  form = f"def {last_name(name)}(...) -> {returns}"
+  if annotation is inspect.Signature.empty:
+    raise ValueError(
+      f"{key}: {name} has no return annotation; expected a function such as "
+      f"{form}"
+    )
+  known = [n for n, known_type in _TYPES.items() if annotation == known_type]
+  shown = (known or [getattr(annotation, "__name__", annotation)])[0]
+  raise ValueError(
+    f"{key}: {name} has the return annotation {shown}; expected a function "
+    f"such as {form}"
+  )
+
+
+def import_function(name: str, key: str) -> Callable[..., Any]:
+  """Import a function of the user's own code, whatever it returns."""
+  try:
+    return outside.load(name)
+  except ValueError as error:
+    raise ValueError(f"{key}: {error}") from error
+
+
+def return_annotation(value: Callable) -> Any:
+  """Return the annotation of what a function returns.
+
+  An annotation that is a string is evaluated. If that fails, because its names
+  are not imported, it is the last part of the string, as in "types.Objective".
+  """
+  try:
+    annotation = inspect.signature(value).return_annotation
+  except (TypeError, ValueError):
+    return inspect.Signature.empty
+  if not isinstance(annotation, str):
+    return annotation
+  try:
+    return typing.get_type_hints(value)["return"]
+  except Exception:  # an annotation may hold any expression
+    return annotation.rpartition(".")[2]
+
+
+def settings(config: Config, name: str) -> dict[str, Any]:
+  """Return the section of a config that holds a function's arguments.
+
+  Raises:
+    ValueError: a setting that is no section has the function's name.
+  """
+  section = config.get(last_name(name), {})
+  if not isinstance(section, Mapping | Config | FrozenConfigDict):
+    raise ValueError(
+      f"{name}: {last_name(name)!r} is a setting and cannot be the section of "
+      "a function's arguments: rename the function"
+    )
+  return dict(section)
+
+
+def call(
+  make: Callable[..., Any],
+  name: str,
+  arguments: Mapping[str, Any],
+) -> Any:
+  """Call a factory that a config names with its settings.
+
+  Args:
+    make: the factory.
+    name: its name in the config.
+    arguments: its keyword arguments.
+
+  Raises:
+    ValueError: a setting is outside its range; or the function, of the user's
+      own code, does not take a setting, lacks one, or raises.
+  """
+  if is_outside(name):
+    _check_arguments(make, name, arguments)
+  try:
+    return make(**arguments)
+  except ValueError:
+    raise
+  except Exception as error:
+    if not is_outside(name):
+      raise
+    raise ValueError(
+      f"{last_name(name)}: {name} raised {describe(error)}; its arguments were "
+      f"{dict(arguments)}"
+    ) from error
+
+
+def _check_arguments(
+  make: Callable[..., Any], name: str, arguments: Mapping[str, Any]
+) -> None:
+  """Raise ValueError for a setting that a factory does not take, or lacks."""
+  signature = inspect.signature(make)
+  section, parameters = last_name(name), signature.parameters.values()
+  shown = signature.replace(return_annotation=signature.empty)
+  keywords = {p.name for p in parameters if p.kind in _KEYWORD}
+  takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+  for leaf in arguments:
+    if leaf not in keywords and not takes_all:
+      raise ValueError(
+        f"{section}.{leaf}: {name} does not take {leaf!r}, it is "
+        f"{section}{shown}; if the section {section!r} is not meant for it, "
+        "rename the function"
+      )
+  for p in parameters:
+    needed = p.default is p.empty and p.kind not in _VARIADIC
+    if needed and p.name not in arguments:
+      raise ValueError(
+        f"{section}.{p.name} is not set: {name} is {section}{shown}, and its "
+        f"arguments come from the section {section!r} of the config"
+      )
+
+
+_KEYWORD = (
+  inspect.Parameter.POSITIONAL_OR_KEYWORD,
+  inspect.Parameter.KEYWORD_ONLY,
+)
+_VARIADIC = (
+  inspect.Parameter.VAR_POSITIONAL,
+  inspect.Parameter.VAR_KEYWORD,
+)

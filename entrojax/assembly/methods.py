@@ -20,12 +20,23 @@ import optax
 
 from entrojax import advantages, control, judges, objectives
 from entrojax.assembly import lookup
+from entrojax.assembly.guards import (
+  check_controller,
+  guard_aggregation,
+  guard_judge,
+  guard_objective,
+  guard_rule,
+  guard_segmenter,
+)
+from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.judges import segmentation
 from entrojax.judges.segmentation import Segmenter
 from entrojax.objectives import aggregation
 from entrojax.objectives.reference_kl import MissingReferenceError
+from entrojax.system.outside import is_outside, last_name
 from entrojax.types import (
   AdvantageRule,
+  Aggregation,
   Controller,
   Objective,
   Responses,
@@ -56,37 +67,98 @@ class Recipe(NamedTuple):
     return needs_reference(self.objective)
 
 
-def make_recipe(config: Config) -> Recipe:
+def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
   """Build the methods that a config names.
+
+  Args:
+    config: a checked config.
+    own: functions that take the place of those that the config names.
 
   Raises:
     ValueError: a name is unknown, or a setting cannot work.
   """
-  members = make_members(config)
+  members = _guard_members(own) or make_members(config)
   objective = objectives.chain(*members.values())
-  _try_objective(objective)
-  rules = make_advantage_rules(config)
+  has_own = any(map(is_outside, config.objective))
+  _try_objective(objective, may_lack_surrogate=has_own)
+  rules = _guard_rules(own) or make_advantage_rules(config)
   _try_advantage_rules(rules, config)
   optimizer, schedule = make_scheduled_optimizer(
-    config.optimizer, make_controller(config), _make_projection(config)
+    config.optimizer,
+    own.controller or make_controller(config),
+    _make_projection(config),
   )
   return Recipe(members, objective, rules, optimizer, schedule)
 
 
+def _guard_members(own: OwnMethods) -> Mapping[str, Objective]:
+  """Return the members that a caller passed, with guards."""
+  return {
+    name: guard_objective(member, f"objective: {name}")
+    for name, member in own.members
+  }
+
+
+def _guard_rules(own: OwnMethods) -> Mapping[str, AdvantageRule]:
+  """Return the rules that a caller passed, with guards."""
+  return {
+    name: guard_rule(rule, f"advantage: {name}") for name, rule in own.rules
+  }
+
+
+def outside_functions(config: Config, own: OwnMethods) -> tuple[Callable, ...]:
+  """Import the functions of the user's own code that an update depends on.
+
+  Those in `own` need no import. A file that has changed gives other functions.
+  Runs of one process therefore share an update only while it has not.
+  """
+  controllers = () if own.controller else (config.control.name,)
+  keys = {
+    "objective": (() if own.members else config.objective, "Objective"),
+    "advantage": (() if own.rules else config.advantage, "AdvantageRule"),
+    "control.name": (controllers, "Controller"),
+    "aggregation": ((config.aggregation,), "Aggregation"),
+  }
+  return tuple(
+    lookup.outside_function(name, key, returns)
+    for key, (names, returns) in keys.items()
+    for name in names
+    if is_outside(name)
+  )
+
+
 def make_members(config: Config) -> Mapping[str, Objective]:
   """Build the members of the chain that config.objective names, in order."""
-  return {
-    name: lookup.function(objectives, name, "objective")(**config.get(name, {}))
-    for name in config.objective
-  }
+  members = {}
+  for name in config.objective:
+    make = lookup.function(objectives, name, "objective", "Objective")
+    member = lookup.call(make, name, lookup.settings(config, name))
+    if is_outside(name):
+      member = guard_objective(member, f"objective: {name}")
+    members[last_name(name)] = member
+  return members
 
 
 def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
   """Build the rules that config.advantage names, in order."""
-  return {
-    name: lookup.function(advantages, name, "advantage")(**config.get(name, {}))
-    for name in config.advantage
-  }
+  rules = {}
+  for name in config.advantage:
+    make = lookup.function(advantages, name, "advantage", "AdvantageRule")
+    rule = lookup.call(make, name, lookup.settings(config, name))
+    if is_outside(name):
+      rule = guard_rule(rule, f"advantage: {name}")
+    rules[last_name(name)] = rule
+  return rules
+
+
+def make_aggregation(config: Config) -> Aggregation:
+  """Build the aggregation that config.aggregation names."""
+  name = config.aggregation
+  if not is_outside(name):
+    return aggregation.by_name(name, length=config.rollout.response_length)
+  make = lookup.outside_function(name, "aggregation", "Aggregation")
+  aggregate = lookup.call(make, name, lookup.settings(config, name))
+  return guard_aggregation(aggregate, f"aggregation: {name}")
 
 
 def _try_advantage_rules(
@@ -110,8 +182,11 @@ def _try_advantage_rules(
 def make_segmenter(config: Config) -> Segmenter:
   """Build the segmenter that config.segmentation names."""
   name = config.segmentation.name
-  make = lookup.function(segmentation, name, "segmentation.name")
-  return make(**config.get(name, {}))
+  make = lookup.function(segmentation, name, "segmentation.name", "Segmenter")
+  segment = lookup.call(make, name, lookup.settings(config, name))
+  if is_outside(name):
+    segment = guard_segmenter(segment, f"segmentation.name: {name}")
+  return segment
 
 
 def make_judges(
@@ -126,28 +201,41 @@ def make_judges(
   """
   by_name = {}
   for name in config.judges:
-    make = lookup.function(judges, name, "judges")
+    make = lookup.function(judges, name, "judges", "StepJudge")
     resources = {"task": task, "cache": cache}
     needed = inspect.signature(make).parameters.keys() & resources.keys()
-    by_name[name] = make(
-      **config.get(name, {}), **{key: resources[key] for key in needed}
-    )
+    arguments = lookup.settings(config, name)
+    arguments |= {key: resources[key] for key in needed}
+    judge = lookup.call(make, name, arguments)
+    if is_outside(name):
+      judge = guard_judge(judge, f"judges: {name}")
+    by_name[last_name(name)] = judge
   return by_name
 
 
 def needs_reference(objective: Objective) -> bool:
   """Return whether a member of the chain reads the reference's log-probs."""
   try:
-    _try_objective(objective, with_reference=False)
+    _try_objective(objective, with_reference=False, may_lack_surrogate=True)
   except MissingReferenceError:
     return True
   return False
 
 
 def _try_objective(
-  objective: Objective, *, with_reference: bool = True
+  objective: Objective,
+  *,
+  with_reference: bool = True,
+  may_lack_surrogate: bool = False,
 ) -> None:
-  """Trace the chain on one token, so that errors appear before the run."""
+  """Trace the chain on one token, so that errors appear before the run.
+
+  Args:
+    objective: the chain.
+    with_reference: whether the token has a reference log-prob.
+    may_lack_surrogate: whether the chain may report no actor/pg_loss, as a
+      surrogate of the user's own code might.
+  """
   token = jnp.zeros((1, 1), jnp.float32)
   tokens = ScoredTokens(
     log_probs=token,
@@ -165,7 +253,7 @@ def _try_objective(
     ),
     tokens,
   )
-  if "actor/pg_loss" not in metrics:
+  if "actor/pg_loss" not in metrics and not may_lack_surrogate:
     raise ValueError(
       "objective has no surrogate, so the policy would not learn from rewards: "
       "begin it with a surrogate, such as 'ppo_clip'"
@@ -175,11 +263,14 @@ def _try_objective(
 def make_controller(config: Config) -> Controller:
   """Build the controller that config.control names."""
   name, target = config.control.name, config.control.target
-  make = lookup.function(control, name, "control.name")
-  settings = dict(config.get(name, {}))
+  make = lookup.function(control, name, "control.name", "Controller")
+  settings = lookup.settings(config, name)
   if "target" in inspect.signature(make).parameters:
     settings["target"] = target
-  return make(**settings)
+  controller = lookup.call(make, name, settings)
+  if is_outside(name):
+    check_controller(controller, f"control.name: {name}")
+  return controller
 
 
 def make_scheduled_optimizer(

@@ -18,6 +18,7 @@ import numpy as np
 from entrojax.assembly.data import (
   load_problems,
   make_template,
+  open_task,
   rollout_settings,
   training_rows,
 )
@@ -28,13 +29,16 @@ from entrojax.data import tokenizer as tokenizers
 from entrojax.data.prompt_stream import encode_prompts
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recording import add_verdicts, response_lines
-from entrojax.tasks import make_task
+from entrojax.types import Task
 
 _KEY = 2**32 - 3  # no rollout step has this number
 
 
 def find_rollouts(
-  config: Config, path: Path, report: Callable[[str], None]
+  config: Config,
+  path: Path,
+  report: Callable[[str], None],
+  task: Task | None = None,
 ) -> Path | None:
   """Return the file that an offline run trains on; collect it if necessary.
 
@@ -42,6 +46,7 @@ def find_rollouts(
     config: a checked config.
     path: where to collect rollouts if the config names no file.
     report: called with lines of progress.
+    task: the task; None: the config names it.
 
   Returns:
     The file; None if the run is not offline.
@@ -59,12 +64,14 @@ def find_rollouts(
       "offline.rollouts is not set, and several processes cannot collect "
       "rollouts: run entrojax.collect in one process first"
     )
-  for line in progress_lines(collect(config, path)):
+  for line in progress_lines(collect(config, path, task)):
     report(line)
   return path
 
 
-def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
+def collect(
+  config: Config, path: Path, task: Task | None = None
+) -> Iterator[tuple[int, int]]:
   """Sample, verify and judge rollouts, and write them batch by batch.
 
   An incomplete file is resumed. With the same model and settings, the responses
@@ -73,6 +80,7 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
   Args:
     config: the config of the later run, checked by check_offline.
     path: the file; the answers of a chat_model are kept beside it.
+    task: the task; None: the config names it.
 
   Yields:
     (prompts done, prompts in all): once before sampling, then after each batch.
@@ -82,9 +90,7 @@ def collect(config: Config, path: Path) -> Iterator[tuple[int, int]]:
       settings.
   """
   folder = model_folder(config.model.path)
-  task = make_task(
-    config.task.name, config.task.data_dir, config.task.difficulty
-  )
+  task = task or open_task(config)
   segment = make_segmenter(config)
   judges = make_judges(
     config, task, cache=path.with_name(path.name + ".verdicts")

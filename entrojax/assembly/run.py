@@ -35,7 +35,12 @@ from entrojax.assembly.data import (
   rollout_settings,
   single_stage,
 )
-from entrojax.assembly.methods import Recipe, make_recipe
+from entrojax.assembly.methods import (
+  Recipe,
+  make_aggregation,
+  make_recipe,
+  outside_functions,
+)
 from entrojax.assembly.model import (
   NUM_SHARED,
   Policy,
@@ -46,14 +51,15 @@ from entrojax.assembly.model import (
   make_generate,
   model_folder,
 )
+from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.assembly.settings import Settings, resolve
 from entrojax.data import tokenizer as tokenizers
 from entrojax.models import DecoderConfig, lora
-from entrojax.objectives import aggregation
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.sampler import Generate
 from entrojax.system import hosts
+from entrojax.system.outside import last_name
 from entrojax.system.sharding import (
   by_row,
   make_mesh,
@@ -68,6 +74,7 @@ from entrojax.types import (
   Params,
   Prompts,
   Rollout,
+  Task,
   TrainState,
 )
 from entrojax.update.optimizer import Optimizer
@@ -105,35 +112,47 @@ class Run(NamedTuple):
   recorded: RecordedRollouts | None = None  # what an offline run trains on
 
 
-def build(config: Config, rollouts: Path | None = None) -> Run:
+def build(
+  config: Config,
+  rollouts: Path | None = None,
+  own: OwnMethods = NO_METHODS,
+  task: Task | None = None,
+) -> Run:
   """Check a config and build its run.
 
   Args:
     config: the settings of the run.
     rollouts: the file of recorded rollouts that an offline run trains on.
+    own: functions that take the place of those that the config names.
+    task: takes the place of the task that the config names.
 
   Raises:
     ValueError: a setting cannot work, a file is missing or malformed; the
       message names the key or the file.
   """
   with hosts.together():
-    check(config)
-  return build_checked(config, rollouts)
+    check(config, own)
+  return build_checked(config, rollouts, own, task)
 
 
-def build_checked(config: Config, rollouts: Path | None = None) -> Run:
+def build_checked(
+  config: Config,
+  rollouts: Path | None = None,
+  own: OwnMethods = NO_METHODS,
+  task: Task | None = None,
+) -> Run:
   """Build the run of a config that has been checked; see `build`."""
   with hosts.together():
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
-    recipe = make_recipe(config)
+    recipe = make_recipe(config, own)
     folder = model_folder(config.model.path)
-    data, recorded_rollouts = read_data(config, folder), None
+    data, recorded_rollouts = read_data(config, folder, task), None
     if rollouts is not None:
       recorded_rollouts = recorded.load(
         rollouts,
         rollout_settings(config, folder),
-        config.judges,
+        [last_name(name) for name in config.judges],
         data.tokenizer,
       )
       problems = recorded_rollouts.problems
@@ -145,7 +164,12 @@ def build_checked(config: Config, rollouts: Path | None = None) -> Run:
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
-    _graph_settings(config), policy.model, mesh, policy.base is not None
+    _graph_settings(config),
+    own,
+    outside_functions(config, own),
+    policy.model,
+    mesh,
+    policy.base is not None,
   )
   state = shared.place(params)
   functions = _make_functions(config, shared, data, policy, mesh)
@@ -184,7 +208,12 @@ def _graph_settings(config: Config) -> FrozenConfigDict:
 
 @functools.lru_cache(maxsize=NUM_SHARED)
 def _share_graphs(
-  settings: FrozenConfigDict, model: Model, mesh: Mesh, has_base: bool
+  settings: FrozenConfigDict,
+  own: OwnMethods,
+  outside: tuple[Callable, ...],
+  model: Model,
+  mesh: Mesh,
+  has_base: bool,
 ) -> _SharedGraphs:
   """Jit an update once for all runs of this process with the same settings.
 
@@ -193,13 +222,17 @@ def _share_graphs(
 
   Args:
     settings: from `_graph_settings`.
+    own: functions that take the place of those that the settings name.
+    outside: the functions of the user's code that the settings name, so that
+      a file that has changed is compiled again.
     model: the policy.
     mesh: the devices.
     has_base: whether the model's parameters are an adapter of a frozen base.
   """
+  del outside  # part of the key
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the caller has built the recipe, too
-    recipe = make_recipe(settings)
+    recipe = make_recipe(settings, own)
   params = jax.eval_shape(model.init, jax.random.key(0))
   if has_base:
     _, params = lora.split(params)
@@ -384,9 +417,7 @@ def make_update_of(
   return functools.partial(
     make_update,
     members=recipe.members,
-    aggregate=aggregation.by_name(
-      config.aggregation, length=config.rollout.response_length
-    ),
+    aggregate=make_aggregation(config),
     optimizer=recipe.optimizer,
     group_size=config.rollout.group_size,
     temperature=config.rollout.temperature,

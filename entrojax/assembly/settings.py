@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.system.outside import last_name
+
 
 class DynamicSampling(NamedTuple):
   """When dynamic sampling stops; see rollouts/dynamic_sampling.py."""
@@ -89,6 +91,9 @@ def resolve(config: Config) -> Settings:
       every=config.log.every,
       num_samples=config.log.samples,
       wandb_project=config.log.wandb_project or None,
-      controls=(*config.advantage, *config.objective, "projection"),
+      controls=(
+        *map(last_name, (*config.advantage, *config.objective)),
+        "projection",
+      ),
     ),
   )

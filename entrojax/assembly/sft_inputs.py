@@ -16,7 +16,12 @@ import jax
 from ml_collections import ConfigDict as Config
 import numpy as np
 
-from entrojax.assembly.data import Spec, make_template, parse_spec
+from entrojax.assembly.data import (
+  Spec,
+  make_template,
+  open_task,
+  parse_spec,
+)
 from entrojax.data import tokenizer
 from entrojax.data.packing import PackedStream
 from entrojax.data.sft_examples import (
@@ -29,7 +34,6 @@ from entrojax.data.sft_examples import (
 from entrojax.data.tokenizer import Tokenizer
 from entrojax.models import DecoderConfig, decoder, hugging_face
 from entrojax.system import hosts
-from entrojax.tasks import make_task
 
 
 def with_model_path(config: Config, folder: Path, *, write: bool) -> Config:
@@ -106,7 +110,7 @@ def _pairs(config: Config) -> Iterator[Pair]:
   for label in settings.tasks:
     try:
       spec = parse_spec(label, Spec("", 1, "train", None))
-      task = make_task(spec.task, spec.data_dir, spec.difficulty)
+      task = open_task(config, spec)
     except ValueError as error:
       raise ValueError(f"sft.tasks: {label}: {error}") from error
     yield from pairs_of_task(task, label, spec.split)

@@ -11,6 +11,7 @@ import pytest
 
 from entrojax import evaluate_model as module
 from entrojax.assembly import run as build_module
+from entrojax.assembly.data import open_task
 from entrojax.evaluate_model import (
   EVALUATION_FILE,
   check_evaluation_overrides,
@@ -78,7 +79,7 @@ def test_every_sample_is_kept_and_gives_the_metrics(
     problem, text
   )._replace(reward=float(text[:1].isdigit()), answer=text[:1] or None)
   monkeypatch.setattr(
-    module, "make_task", lambda *a: make_task(*a)._replace(verify=verify)
+    module, "open_task", lambda *a: open_task(*a)._replace(verify=verify)
   )
   results = dict(evaluate_model(tiny_config(base), TWO, tmp_path / "out"))
   _, samples = read(tmp_path / "out")

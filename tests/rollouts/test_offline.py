@@ -48,11 +48,11 @@ def judge_steps(problem, steps):
 
 @pytest.fixture(autouse=True)
 def judged_by_hash(monkeypatch):
-  make_task = offline_module.make_task
+  open_task = offline_module.open_task
   monkeypatch.setattr(
     offline_module,
-    "make_task",
-    lambda *args: make_task(*args)._replace(
+    "open_task",
+    lambda *args: open_task(*args)._replace(
       verify=verify, judge_steps=judge_steps
     ),
   )
