@@ -1,11 +1,11 @@
 """Look up the functions that a config names: objectives, rules, judges, ...
 
-There is no registry. A name without a colon is any public function that a module
-of this package or one of its submodules defines, except those in _NOT_CHOICES. A name such as
-`package.module:name` or `path/to/file.py:name` is a function of the user's own
-code (system/outside.py). The part after the colon stands for it everywhere
-else: in metrics, in reports, and as the section of the config that holds its
-keyword arguments.
+There is no registry. A name without a colon is any public function that a
+module of this package or one of its submodules defines, except those in
+_NOT_CHOICES. A name such as `package.module:name` or `path/to/file.py:name` is
+a function of the user's own code (system/outside.py). The part after the colon
+stands for it everywhere else: in metrics, in reports, and as the section of the
+config that holds its keyword arguments.
 """
 
 from collections.abc import Callable, Mapping
