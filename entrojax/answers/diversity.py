@@ -77,10 +77,10 @@ def _hashed_counts(text: str) -> np.ndarray:
 def spread_rows(embeddings: np.ndarray, size: int, *, seed: int) -> np.ndarray:
   """Choose the rows nearest to the centres of `size` clusters.
 
-  The centres start from k-means++ (Arthur and Vassilvitskii, 2007) and move by
-  Lloyd's passes until no row changes its cluster, at most 100 times. The chosen
-  rows are distinct: if two centres have the same nearest row, the later centre
-  takes its next one.
+  The centres start from greedy k-means++ (Arthur and Vassilvitskii, 2007) and
+  move by Lloyd's passes until no row changes its cluster, at most 100 times.
+  The chosen rows are distinct: if two centres have the same nearest row, the
+  later centre takes its next one.
 
   Args:
     embeddings: f[N, D].
@@ -118,21 +118,28 @@ def spread_rows(embeddings: np.ndarray, size: int, *, seed: int) -> np.ndarray:
 def _first_centres(
   points: np.ndarray, size: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """Draw the first centres by k-means++.
+  """Draw the first centres by greedy k-means++.
 
-  Each row's probability is proportional to its squared distance from the
-  nearest row drawn before it.
+  Each centre is the best of 2 + ln K candidate rows, which leaves the smallest
+  sum of squared distances from rows to their nearest centre. A candidate's
+  probability is proportional to its squared distance from the nearest centre.
+  A single candidate too often starts two centres in one cluster, which Lloyd's
+  passes do not mend.
   """
+  num_candidates = 2 + int(np.log(size))
   rows = [int(rng.integers(len(points)))]
   closest = _squared_distances(points, points[rows])[:, 0]
   while len(rows) < size:
     total = closest.sum(dtype=np.float64)
     # if the total is 0, every row equals one drawn before
     chances = closest.astype(np.float64) / total if total > 0 else None
-    rows.append(int(rng.choice(len(points), p=chances)))
-    closest = np.minimum(
-      closest, _squared_distances(points, points[rows[-1:]])[:, 0]
+    candidates = rng.choice(len(points), size=num_candidates, p=chances)
+    after = np.minimum(
+      closest[:, None], _squared_distances(points, points[candidates])
     )
+    best = after.sum(axis=0, dtype=np.float64).argmin()
+    rows.append(int(candidates[best]))
+    closest = after[:, best]
   return points[rows]
 
 
