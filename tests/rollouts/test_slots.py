@@ -33,6 +33,7 @@ SAMPLING = Sampling(
   eos_ids=(EOS,),
   pad_id=PAD,
   sampler=make_sampler(),
+  temperature=0.7,
 )
 
 
