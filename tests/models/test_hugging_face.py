@@ -18,6 +18,8 @@ from entrojax.system.sharding import make_mesh, param_shardings
 from tests.helpers.paths import GOLDENS
 from tests.helpers.tiny_models import random_params
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(sizes, tmp_path):

@@ -18,6 +18,8 @@ from entrojax.models import decoder, hugging_face
 from entrojax.tasks import FAMILIES
 from entrojax.update.scoring import score
 
+pytestmark = pytest.mark.slow
+
 LOGIC = model_folder("bases/logic")
 
 

@@ -17,6 +17,8 @@ import pytest
 from entrojax.tasks import builder, countdown, make_task
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 SEED_PROBLEM = countdown.make_problem([9, 3, 7, 5], 24)
 ALL_PROBLEMS = countdown.all_problems()
 

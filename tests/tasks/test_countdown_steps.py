@@ -26,6 +26,8 @@ from entrojax.tasks.sampling import draw
 from entrojax.types import Problem
 from experiments import attack_verifiers
 
+pytestmark = pytest.mark.slow
+
 FAMILY = countdown_steps.FAMILY
 PROBLEM = countdown.make_problem([3, 5, 7, 9], 24)
 LEVELS = range(len(FAMILY.levels))

@@ -27,6 +27,8 @@ from entrojax.tasks.sampling import draw, problem_source
 from entrojax.types import Problem
 from experiments import attack_verifiers
 
+pytestmark = pytest.mark.slow
+
 MODULES = {
   name: importlib.import_module(f"entrojax.tasks.{name}") for name in FAMILIES
 }
