@@ -20,9 +20,11 @@ import jax.numpy as jnp
 
 from entrojax.advantages.rules import is_right, leave_out, require_field
 from entrojax.arguments import require_at_least, require_one_of
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Responses
 
 
+@RuleTraits(kind="later", keeps_one_sign=True)
 def entrocraft(
   *,
   low: tuple[float, float] = (0.6, 0.4),

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import optax
 
 from entrojax.arguments import require_in
+from entrojax.traits import ControllerTraits
 from entrojax.types import Array, Controller
 
 
@@ -38,6 +39,7 @@ class GatedState(NamedTuple):
   low: Array  # f32[], 1 = entropy was below the target at the last update
 
 
+@ControllerTraits(drives=("adaptive_entropy",))
 def adaptive_coefficient(
   *,
   target: float,
@@ -84,6 +86,7 @@ def adaptive_coefficient(
   )
 
 
+@ControllerTraits(drives=("positive_reweighting",))
 def entropy_guided(
   *, target: float, step: float = 0.05, initial: float = 0.0
 ) -> Controller:
@@ -118,6 +121,7 @@ def entropy_guided(
   )
 
 
+@ControllerTraits(drives=("adaptive_stare",))
 def stare_weights(
   *,
   target: float,

@@ -21,16 +21,18 @@ from entrojax.objectives.surrogates import (
   require_dual_clip,
   unclipped_loss,
 )
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="surrogate", inert_on_policy=True, clips_tokens=True)
 def ce_gppo(
   *,
   clip_low: float = 0.2,
   clip_high: float = 0.28,
   beta_low: float = 0.75,
   beta_high: float = 1.0,
-  dual_clip: float | None = None,
+  dual_clip: float | None = 3.0,
 ) -> Objective:
   """Build CE-GPPO's surrogate.
 
@@ -44,7 +46,7 @@ def ce_gppo(
     beta_high: strength of the bounded tokens where A > 0, >= 0. More raises
       the entropy.
     dual_clip: bound of the loss where A < 0, in units of |A|, above
-      1 + clip_high; None for no bound.
+      1 + clip_high; None for no bound, which only a config file can set.
 
   Returns:
     A surrogate, an Objective that adds the term L.
