@@ -8,8 +8,8 @@ entrojax.objectives.ppo_clip. The function's docstring gives the meaning, and
 
     python -m configs.default ppo_clip entropic_pi
 
-prints these settings with their meanings and defaults; without names, those of
-all methods.
+prints these settings with their meanings and defaults. Without names it prints
+the settings of all methods.
 
 Wherever a setting names a function, it may also name one of your own code, as
 `package.module:name` or `path/to/file.py:name`; see entrojax/README.md.

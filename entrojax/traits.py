@@ -61,7 +61,7 @@ class ObjectiveTraits(_Traits):
       beyond 1 - clip_low or 1 + clip_high.
     weighs_right: it weighs right responses against wrong ones.
     reads_steps: it reads which steps of a response are right.
-    check: compares its settings with those of the run.
+    check: compares its settings with the settings of the run.
   """
 
   kind: Literal["surrogate", "transform", "term", "penalty"]
@@ -89,7 +89,7 @@ class RuleTraits(_Traits):
     centres: it subtracts a mean from the advantages.
     about_overlong: it decides what responses that are too long cost.
     reads_clusters: it reads the clusters of answers with the same meaning.
-    check: compares its settings with those of the run.
+    check: compares its settings with the settings of the run.
   """
 
   kind: Literal["shaping", "baseline", "later", "filter"]

@@ -32,9 +32,9 @@ Every file uses the same symbols, f32[B, T] for B responses of T tokens:
     L                    the loss of a token, to be minimised; L <- ... changes
                          the terms that earlier members have added
 
-A method that needs more than this says so in its traits (traits.py): that it is
-a surrogate, that it reads `coefficient`, that it compares the policy with the
-one that sampled, ... To add one, write `objectives/my_bonus.py`, import it
+The decorator of a method declares what checks of a config must know about it:
+its kind, whether it reads `coefficient`, whether it compares the policy with
+the one that sampled, ... (traits.py). To add a method, write `objectives/my_bonus.py`, import it
 below, and add a row to OBJECTIVES in tests/helpers/objective_cases.py:
 
     @ObjectiveTraits(kind="penalty")
