@@ -31,7 +31,12 @@ from entrojax.assembly.own_methods import (
   record_names,
 )
 from entrojax.assembly.run import Run, build_checked
-from entrojax.evaluate import EVALUATION_KEY, evaluate_policy, summarize
+from entrojax.evaluate import (
+  EVALUATION_KEY,
+  evaluate_policy,
+  right_answers,
+  summarize,
+)
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
@@ -50,11 +55,13 @@ from entrojax.system.interrupt import Interruption
 from entrojax.system.profiling import Profile, check_profile
 from entrojax.system.sharding import replicated
 from entrojax.system.workdir import (
+  EVALUATIONS_FILE,
   ROLLOUTS_FILE,
-  append_samples,
+  SAMPLES_FILE,
+  append_rows,
   check_processes,
   hold_workdir,
-  trim_samples,
+  trim_rows,
   write_config,
 )
 from entrojax.types import AdvantageRule, Controller, Objective
@@ -143,9 +150,10 @@ def train(
       return _save(run, checkpoints, at)
 
     def evaluate(at: Position) -> None:
-      metrics, samples = _evaluate(run, at)
+      metrics, files = _evaluate(run, at)
       if hosts.is_first():
-        append_samples(workdir, samples)
+        for name, rows in files.items():
+          append_rows(workdir, name, rows)
       write(metrics, at)
 
     if fresh:
@@ -233,7 +241,8 @@ def _open_reports(
     )
   )
   effects = ControlEffects(log.controls)
-  trim_samples(workdir, None if fresh else start.rollout_step)
+  for name in (EVALUATIONS_FILE, SAMPLES_FILE):
+    trim_rows(workdir, name, None if fresh else start.rollout_step)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
   law = LiveLaw(workdir)
@@ -300,8 +309,13 @@ def _has_own_reference(run: Run, rollout_step: int) -> bool:
 
 def _evaluate(
   run: Run, at: Position
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-  """Evaluate the policy; return the metrics and some of the samples."""
+) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
+  """Evaluate the policy.
+
+  Returns:
+    The metrics by name; and the rows to append to files, by file: the number of
+    right answers to each prompt, and some of the samples.
+  """
   settings, held_out = run.settings.evaluation, run.data.held_out
   evaluation = evaluate_policy(
     run.functions.evaluate,
@@ -326,7 +340,14 @@ def _evaluate(
         "reason": verdict.reason,
       }
     )
-  return summarize(evaluation, run.data.task.name), samples
+  name = run.data.task.name
+  right = {
+    "rollout_step": at.rollout_step,
+    "step": at.step,
+    **right_answers(evaluation, held_out, name),
+  }
+  files = {EVALUATIONS_FILE: [right], SAMPLES_FILE: samples}
+  return summarize(evaluation, name), files
 
 
 class _CallableModule(ModuleType):

@@ -65,6 +65,12 @@ def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
   assert list((workdir / "tensorboard").iterdir())
   sample = json.loads((workdir / "samples.jsonl").read_text().splitlines()[0])
   assert {"prompt", "response", "reward", "reason"} <= sample.keys()
+  evaluations = (workdir / "evaluations.jsonl").read_text().splitlines()
+  for row, line in zip((rows[0], rows[-1]), evaluations, strict=True):
+    counts = json.loads(line)
+    assert counts["rollout_step"] == row["rollout_step"]
+    share = np.mean(counts["right"]) / counts["num_samples"]
+    assert share == pytest.approx(row["val/countdown/pass@1"])
 
 
 def test_sampler_and_trainer_agree_in_a_run(base, tmp_path):
