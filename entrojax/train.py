@@ -10,7 +10,7 @@ written at once if an evaluation, a checkpoint or an interruption follows. With
 several processes, only the first one writes logs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import functools
 from pathlib import Path
@@ -53,6 +53,7 @@ from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.interrupt import Interruption
 from entrojax.system.profiling import Profile, check_profile
+from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.sharding import replicated
 from entrojax.system.workdir import (
   EVALUATIONS_FILE,
@@ -79,6 +80,7 @@ def train(
   *,
   resume: bool = True,
   profile: tuple[int, int] | None = None,
+  command: Sequence[str] | None = None,
   task: TaskArgument | None = None,
   objective: Objective | Mapping[str, Objective] | None = None,
   advantage: AdvantageRule | Mapping[str, AdvantageRule] | None = None,
@@ -97,6 +99,8 @@ def train(
       false, a directory that holds a run is refused.
     profile: (first, last) rollout step, counted from 1, to record in an XProf
       trace in the directory's folder `profile`; None: record no trace.
+    command: the command line to record in provenance.json; None: this
+      process's own.
     task: a Task, or a reward function and its problems, such as (reward,
       "problems.jsonl"); tasks/own.py describes both.
     objective: the whole chain: one objective, or its members by name, in order.
@@ -137,6 +141,14 @@ def train(
     with hosts.together():
       if hosts.is_first():
         write_config(workdir, settings, saved=not fresh, resume=resume)
+        write_provenance(
+          workdir,
+          settings,
+          default_settings("configs.default"),
+          run.mesh.devices,
+          fresh=fresh,
+          command=command,
+        )
     position = _first_position(run, checkpoints)
     write: Write = lambda metrics, at: None
     with hosts.together():

@@ -56,6 +56,9 @@ def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
   workdir = tmp_path / "run"
   assert train(tiny_config(base), workdir) is None
   assert json.loads((workdir / "config.json").read_text())["seed"] == 0
+  provenance = json.loads((workdir / "provenance.json").read_text())
+  assert provenance["settings"]["task.name"] == "countdown"
+  assert provenance["devices"]["count"] == 1
   rows = numbers(workdir)
   assert [r["rollout_step"] for r in rows] == [0, 1, 2, 2]
   assert [r["step"] for r in rows] == [0, 2, 4, 4]

@@ -164,7 +164,7 @@ def build_checked(
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
-    _graph_settings(config),
+    graph_settings(config),
     own,
     outside_functions(config, own),
     policy.model,
@@ -199,7 +199,7 @@ class _SharedGraphs(NamedTuple):
   learning_rate: optax.Schedule
 
 
-def _graph_settings(config: Config) -> FrozenConfigDict:
+def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
   length = ("seed", "num_rollout_steps", "evaluation", "checkpoint", "log")
   settings = {key: config[key] for key in config if key not in length}
@@ -221,7 +221,7 @@ def _share_graphs(
   update. Nothing is compiled before the first call.
 
   Args:
-    settings: from `_graph_settings`.
+    settings: from `graph_settings`.
     own: functions that take the place of those that the settings name.
     outside: the functions of the user's code that the settings name, so that
       a file that has changed is compiled again.

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 # command -> what it needs
 COMMANDS = {
   "main": ("--config", "--workdir"),
+  "sweep": ("--config", "--workdir"),
   "sft": ("--config", "--output"),
   "evaluate_model": ("--config", "--output"),
   "collect": ("--config", "--output"),
