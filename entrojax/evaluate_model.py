@@ -266,10 +266,7 @@ def _requested(config: Config, labels: Sequence[str]) -> list[Request]:
     ValueError: a label is malformed or given twice, or there is no task at all.
   """
   if labels:
-    try:
-      return requested_by_labels(config, labels)
-    except ValueError as error:
-      raise ValueError(f"--task={error}") from None
+    return requested_by_labels(config, labels)
   if not config.evaluation.tasks and not config.task.name:
     raise ValueError("task.name is not set, and there is no --task")
   return requested(config)

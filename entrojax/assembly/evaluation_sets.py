@@ -32,6 +32,7 @@ class Request(NamedTuple):
   spec: Spec
   num_samples: int  # for each prompt
   name: str | None  # in the metrics val/<name>/...; None: the task's name
+  source: str  # "--task" or the setting that names it, for messages; or ""
 
 
 class EvaluationSet(NamedTuple):
@@ -58,12 +59,9 @@ def requested(config: Config) -> list[Request]:
   default = _default_spec(config)
   if not items:
     label, number = f"{default.task}:{default.split}", _num_samples(config)
-    return [Request(label, default, number, name=None)]
+    return [Request(label, default, number, name=None, source="")]
   pairs = [_read_item(item, _num_samples(config)) for item in items]
-  try:
-    return _requests(config, pairs)
-  except ValueError as error:
-    raise ValueError(f"evaluation.tasks: {error}") from None
+  return _requests(config, pairs, source="evaluation.tasks")
 
 
 def requested_by_labels(config: Config, labels: Sequence[str]) -> list[Request]:
@@ -72,7 +70,8 @@ def requested_by_labels(config: Config, labels: Sequence[str]) -> list[Request]:
   Raises:
     ValueError: a label is malformed or named twice.
   """
-  return _requests(config, [(label, _num_samples(config)) for label in labels])
+  pairs = [(label, _num_samples(config)) for label in labels]
+  return _requests(config, pairs, source="--task")
 
 
 def read_set(
@@ -105,7 +104,8 @@ def read_set(
       raise ValueError(f"split={spec.split!r} holds no problem")
     encode_prompts(problems, tokenizer, config.rollout.prompt_length)
   except ValueError as error:
-    raise ValueError(f"{request.label}: {error}") from error
+    names = filter(None, (request.source, request.label))
+    raise ValueError(f"{': '.join(names)}: {error}") from error
   name = task.name if request.name is None else request.name
   return EvaluationSet(
     request.label, name, spec, task, problems, request.num_samples
@@ -152,15 +152,19 @@ def _read_item(item: Any, num_samples: int) -> tuple[str, int]:
 
 
 def _requests(
-  config: Config, pairs: Sequence[tuple[str, int]]
+  config: Config, pairs: Sequence[tuple[str, int]], source: str
 ) -> list[Request]:
   """Parse the labels of pairs (label, number of samples)."""
   labels = [label for label, _ in pairs]
   twice = [label for label in labels if labels.count(label) > 1]
   if twice:
-    raise ValueError(f"{twice[0]!r} is given twice")
+    raise ValueError(f"{source}: {twice[0]!r} is given twice")
   default = _default_spec(config)
+  try:
+    specs = [parse_spec(label, default) for label in labels]
+  except ValueError as error:
+    raise ValueError(f"{source}: {error}") from None
   return [
-    Request(label, parse_spec(label, default), number, name=label)
-    for label, number in pairs
+    Request(label, spec, number, name=label, source=source)
+    for (label, number), spec in zip(pairs, specs, strict=True)
   ]

@@ -88,7 +88,7 @@ WRONG_SETS = (
   ),
   (
     ("countdown:test[:8]", "countdwon"),
-    r"countdwon: .*did you mean 'countdown'",
+    r"evaluation\.tasks: countdwon: .*did you mean 'countdown'",
   ),
   (("countdown:tset",), r"countdown:tset: split='tset' is not a split"),
   (("countdown#9:test",), r"countdown#9:test: task\.difficulty must lie in"),

@@ -209,7 +209,7 @@ def test_what_a_task_leaves_out_is_the_config_s(label, expected, base):
   "label", ["", ":test", "dyck#", "dyck#x:test", "dyck@"]
 )
 def test_a_task_of_another_form_is_named(label, base):
-  with pytest.raises(ValueError, match=r"--task=.* is not of the form NAME"):
+  with pytest.raises(ValueError, match=r"--task: .* is not of the form NAME"):
     next(evaluate_model(tiny_config(base), [label], Path("absent")))
 
 
