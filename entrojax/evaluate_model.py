@@ -4,15 +4,18 @@ r"""Evaluate a model folder on tasks: pass@k, maj@k and all its responses.
         --config.model.path=my_model --output=evaluations/mine \
         --task='countdown:test' --task='math/gsm8k:test@data/gsm8k'
 
-A task is NAME[#LEVEL][:SPLIT][@FOLDER]. Optional parts that are left out come
-from the config. Without any --task the model is evaluated as in a run: on
+A task is NAME[#LEVEL][:SPLIT][@FOLDER]. LEVEL is its difficulty, from 1 = the
+easiest, and FOLDER holds its data. Optional parts that are left out come from
+the config. Without any --task the model is evaluated as in a run: on
 evaluation.tasks if that is set, otherwise on the config's own task. The section
 `evaluation` of the config sets the number of samples, temperature, top_k and
-top_p, and its section `rollout` the lengths of prompts and responses. The
-samples of a task depend on the model, the settings, the seed and the task's
+top_p, and its section `rollout` the lengths of prompts and responses.
+
+The samples of a task depend on the model, the settings, the seed and the task's
 rows. They do not depend on the other tasks of the command. The metrics of a
-task equal the first evaluation of a run that starts from the same model with
-the same settings and evaluates on the same task.
+task equal those that a run reports before its first step, if the run starts
+from the same model with the same settings and seed and evaluates on the same
+task.
 
 The command prints a table of the metrics. After each task it writes to the
 folder --output

@@ -8,7 +8,10 @@ This is one optimizer step, on the rows of one mini-batch. An update takes one
 or several, over one or several epochs of the rollout batch, and scans them
 inside the graph. If there is a reference model, it scores the whole rollout
 batch once, before the first step. If no token of a mini-batch counts in the
-loss, parameters and optimizer state stay as they are.
+loss, parameters and optimizer state, with the controller's, stay as they are.
+
+Old log-probs are those of the sampler. Only if the policy itself sampled the
+batch, the first step takes the policy's own, so that the ratio is exactly 1.
 
 By default an objective sees the whole mini-batch, [B, T] at a time, even if it
 is computed in micro-batches and on several devices:
@@ -16,14 +19,16 @@ is computed in micro-batches and on several devices:
 1. The model's forward pass runs micro-batch by micro-batch.
 2. The loss of the mini-batch is differentiated with respect to log-probs and
    entropies.
-3. These cotangents go back through the same loop over micro-batches.
+3. These cotangents go back through the same loop over micro-batches. By
+   default it repeats the forward pass of each micro-batch, to save memory.
 
 Batch statistics (means, quantiles, maxima, the controller's entropy) are
 therefore exact for every method. With scope = "micro", the objective sees one
 micro-batch at a time, as in released torch code.
 
-`make_batch` builds the input of an update, `init_state` and `restart` the state
-that it changes.
+`make_batch` builds the input of an update, and `init_state` the first state.
+`restart` replaces the optimizer's and the controller's state by fresh ones and
+keeps the parameters, for a new stage of a curriculum.
 """
 
 from collections.abc import Callable, Mapping
