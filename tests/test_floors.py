@@ -13,7 +13,7 @@ PACKAGE = ROOT / "entrojax"
 # From the ground up. A file imports its own room and the floors below it.
 FLOORS = (
   "types arguments",
-  "masking metrics system answers",
+  "masking metrics schedules system answers",
   "control",
   "entropy models tasks",
   "advantages objectives data reporting",

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from entrojax.arguments import require_in
+from entrojax.arguments import is_traced, require_in
 from entrojax.types import Array, Controller
 
 
@@ -74,7 +74,9 @@ def adaptive_coefficient(
   require_in(
     "adaptive_coefficient.max_coefficient", max_coefficient, "(0, inf]"
   )
-  require_in("adaptive_coefficient.initial", initial, f"[0, {max_coefficient}]")
+  if not is_traced(max_coefficient):
+    bounds = f"[0, {max_coefficient}]"
+    require_in("adaptive_coefficient.initial", initial, bounds)
 
   def advance(state: GatedState, entropy: Array) -> GatedState:
     low = entropy < target
@@ -148,7 +150,8 @@ def stare_weights(
   require_in("control.target", target, "(0, inf)")
   require_in("stare_weights.step", step, "(0, inf)")
   require_in("stare_weights.max_weight", max_weight, "(1, inf]")
-  require_in("stare_weights.initial", initial, f"[1, {max_weight}]")
+  if not is_traced(max_weight):
+    require_in("stare_weights.initial", initial, f"[1, {max_weight}]")
 
   def advance(state: StepState, entropy: Array) -> StepState:
     moved = state.coefficient + step * jnp.sign(target - entropy)

@@ -46,6 +46,7 @@ from entrojax.masking import divide, masked_mean, scalar_metric
 from entrojax.objectives.chain import chain
 from entrojax.objectives.gradient_changes import gradient_changes
 from entrojax.objectives.loss import loss_by_parts
+from entrojax.schedules import Scheduled, at, fed
 from entrojax.system.sharding import split_rows
 from entrojax.types import (
   Aggregation,
@@ -91,14 +92,10 @@ ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
 
 
 class _Setup(NamedTuple):
-  """The arguments of make_update, which all steps of an update share.
-
-  `objective` is the chain of `members`.
-  """
+  """The arguments of make_update, which all steps of an update share."""
 
   model: Model
-  members: Mapping[str, Objective]
-  objective: Objective
+  members: Mapping[str, Objective | Scheduled[Objective]]
   aggregate: Aggregation
   optimizer: Optimizer
   group_size: int
@@ -150,7 +147,7 @@ def restart(state: TrainState, optimizer: Optimizer) -> TrainState:
 
 def make_update(
   model: Model,
-  members: Mapping[str, Objective],
+  members: Mapping[str, Objective | Scheduled[Objective]],
   aggregate: Aggregation,
   optimizer: Optimizer,
   *,
@@ -165,7 +162,9 @@ def make_update(
   Args:
     model: the model of the policy and of the reference.
     members: the objectives to chain, by name and in order. The metrics say what
-      each of them does to the gradient.
+      each of them does to the gradient. If the numbers of a member, of the
+      controller or of the projection are scheduled, each optimizer step uses
+      those of state.step and reports them.
     aggregate: reduces the losses of all tokens to one number.
     optimizer: takes the step. The coefficient of its controller enters the
       objective. The entropy is differentiated only if the optimizer reads its
@@ -192,10 +191,10 @@ def make_update(
       f"num_epochs = {split.num_epochs}"
     )
   require_one_of("training.scope", split.scope, ("minibatch", "micro"))
+  chain(*members.values())  # raises if there is no member
   setup = _Setup(
     model,
     members,
-    chain(*members.values()),
     aggregate,
     optimizer,
     group_size,
@@ -312,6 +311,9 @@ def _step(
     key: the key for objectives that select tokens at random.
   """
   optimizer, sampled = setup.optimizer, batch.response_mask
+  changing = (*setup.members.values(), *optimizer.scheduled)
+  members = {name: at(m, state.step) for name, m in setup.members.items()}
+  controller = at(optimizer.controller, state.step)
   control_state = state.opt_state["control"]
   with jax.named_scope("score"):
     (log_probs, entropy), transpose = jax.vjp(
@@ -321,12 +323,16 @@ def _step(
   tokens = _scored_tokens(batch, log_probs, entropy, ref_log_probs, first)
   with jax.named_scope("objective"):
     (mean_entropy,) = _mean_entropies(entropy, sampled, 1)
-    coefficient = jax.vmap(optimizer.controller.coefficient, (None, 0))(
+    coefficient = jax.vmap(controller.coefficient, (None, 0))(
       control_state, _mean_entropies(entropy, sampled, _num_parts(setup.split))
     )
-    loss, metrics, cotangents = _differentiate(setup, tokens, coefficient, key)
+    loss, metrics, cotangents = _differentiate(
+      setup, members, tokens, coefficient, key
+    )
   with jax.named_scope("backward"):
     signals = {"entropy": mean_entropy}
+    if optimizer.scheduled:
+      signals["step"] = state.step
     if optimizer.reads_entropy_gradient:
       grads, signals["entropy_grad"] = _two_gradients(
         transpose, cotangents, _entropy_cotangents(tokens, sampled)
@@ -338,11 +344,12 @@ def _step(
       grads, state.opt_state, state.params, **signals
     )
     counted = jnp.sum(tokens.mask) > 0
-    state = _advance(state, updates, opt_state, counted)
+    step, state = state.step, _advance(state, updates, opt_state, counted)
   with jax.named_scope("metrics"):
     scalars = {
       **step_scalars(tokens, loss, cotangents[0], grads, updates),
-      **optimizer.controller.metrics(control_state, mean_entropy),
+      **controller.metrics(control_state, mean_entropy),
+      **fed(changing, step),
     }
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
@@ -396,12 +403,17 @@ def _mean_entropies(entropy: Array, mask: Array, num_parts: int) -> Array:
 
 
 def _differentiate(
-  setup: _Setup, tokens: ScoredTokens, coefficient: Array, key: Array
+  setup: _Setup,
+  members: Mapping[str, Objective],
+  tokens: ScoredTokens,
+  coefficient: Array,
+  key: Array,
 ) -> tuple[Array, dict[str, Mean], tuple[Array, Array]]:
   """Differentiate the loss with respect to log-probs and entropies.
 
   Args:
     setup: the arguments that all steps share.
+    members: the members of the chain, as they are at this step.
     tokens: the mini-batch.
     coefficient: f32[parts], the controller's coefficient for each part.
     key: the key for objectives that select tokens at random.
@@ -421,10 +433,10 @@ def _differentiate(
       key=key,
     )
 
-  changes = gradient_changes(setup.members, loss_of, tokens)
+  changes = gradient_changes(members, loss_of, tokens)
   (loss, metrics), cotangents = jax.value_and_grad(
     loss_of, argnums=(1, 2), has_aux=True
-  )(setup.objective, tokens.log_probs, tokens.entropy)
+  )(chain(*members.values()), tokens.log_probs, tokens.entropy)
   return loss, {**changes, **metrics}, cotangents
 
 

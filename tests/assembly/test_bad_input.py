@@ -64,6 +64,43 @@ WRONG = {
 }
 
 
+# evaluation.tasks: each wrong value with its message
+WRONG_SETS = (
+  (
+    ("countdown:test", 8),
+    r"evaluation\.tasks has the item 8; expected a label",
+  ),
+  ((("countdown:test", 8, 1),), r"has the item \('countdown:test', 8, 1\)"),
+  ((("countdown:test", 2.0),), r"has the item \('countdown:test', 2\.0\)"),
+  (
+    (("countdown:test", 0),),
+    r"'countdown:test' needs at least 1 sample, got 0",
+  ),
+  (
+    ("countdown#x",),
+    r"evaluation\.tasks: 'countdown#x' is not of the form NAME",
+  ),
+  (
+    2 * ("countdown:test",),
+    r"evaluation\.tasks: 'countdown:test' is given twice",
+  ),
+  (
+    ("countdown:test[:8]", "countdwon"),
+    r"evaluation\.tasks: countdwon: .*did you mean 'countdown'",
+  ),
+  (("countdown:tset",), r"countdown:tset: split='tset' is not a split"),
+  (("countdown#9:test",), r"countdown#9:test: task\.difficulty must lie in"),
+)
+
+
+@pytest.mark.parametrize(("sets", "message"), WRONG_SETS)
+def test_a_wrong_evaluation_set_is_named_before_anything_is_compiled(
+  sets, message, base, one_device
+):
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config(base, **{"evaluation.tasks": sets}))
+
+
 @pytest.mark.parametrize("key", WRONG)
 def test_a_wrong_value_is_named(key, base, one_device):
   value, message = WRONG[key]
