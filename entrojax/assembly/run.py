@@ -60,6 +60,7 @@ from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.assembly.settings import Settings, resolve
 from entrojax.data import tokenizer as tokenizers
 from entrojax.models import DecoderConfig, lora
+from entrojax.objectives.reading import check_reads
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.sampler import Generate
@@ -171,6 +172,11 @@ def build_checked(
         stages=single_stage(config, problems, data.tokenizer)
       )
     sizes, policy, params = load_policy(config, folder, data.tokenizer, mesh)
+    check_reads(
+      recipe.members,
+      on_policy=not config.offline.enabled,
+      vocabulary=sizes.vocab_size,
+    )
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
