@@ -33,6 +33,7 @@ from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.judges import segmentation
 from entrojax.judges.segmentation import Segmenter
 from entrojax.objectives import aggregation
+from entrojax.objectives.reading import check_reads, placeholder_statistics
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.system.outside import is_outside, last_name
 from entrojax.traits import traits_of
@@ -84,6 +85,7 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
   if own.controller is None and not _sets_coefficient(config):
     _try_without_controller(members, config.control.name)
   objective = objectives.chain(*members.values())
+  check_reads(members, on_policy=not config.offline.enabled)
   rules = _guard_rules(own) or make_advantage_rules(config)
   _try_advantage_rules(rules, config)
   optimizer, schedule = make_scheduled_optimizer(
@@ -249,6 +251,7 @@ def _try_members(
   surrogates = [name for name, kind in kinds.items() if kind == "surrogate"]
 
   def watched(name: str, member: Objective) -> Objective:
+    @functools.wraps(member)
     def objective(tokens, token_loss, coefficient, key):
       result = member(tokens, token_loss, coefficient, key)
       if kinds[name] is None and len(result.terms) > len(token_loss.terms):
@@ -316,6 +319,7 @@ def _trace(
     mask=token,
     ref_log_probs=token if with_reference else None,
     step_ok=token,
+    statistics=placeholder_statistics(objective, token),
   )
   jax.eval_shape(
     lambda t: objectives.policy_loss(

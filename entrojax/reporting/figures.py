@@ -133,42 +133,64 @@ def draw_entropy_changes(runs: Sequence[RunLog]) -> str | None:
 
 
 def draw_pass_at_k(runs: Sequence[RunLog], *, data: str) -> str | None:
-  """Draw pass@k against k: the last evaluation, and the first one dashed.
+  """Draw pass@k and, below, maj@k against k.
 
-  The last evaluation has a band of one standard error. Runs whose first
-  evaluations are equal, as they start from one model, share one dashed line.
+  The last evaluation has a band of one standard error; the first one is dashed.
+  """
+  panels = [
+    Panel("pass@k (fraction of problems)", _curves_over_k(runs, data, "pass")),
+    Panel("maj@k (fraction of problems)", _curves_over_k(runs, data, "maj")),
+  ]
+  panels = [panel for panel in panels if panel.curves]
+  curves = [curve for panel in panels for curve in panel.curves]
+  return draw_panels(
+    runs,
+    panels,
+    x_label="k, samples per problem (log scale)",
+    dashed="before training" if any(c.dashed for c in curves) else "",
+    log_ticks=sorted({int(k) for curve in curves for k in curve.x}),
+  )
+
+
+def _curves_over_k(
+  runs: Sequence[RunLog], data: str, metric: str
+) -> list[Curve]:
+  """Return the curves of pass@k or maj@k in the first and last evaluations.
+
+  Runs whose first evaluations are equal, as they start from one model, share
+  one dashed line.
   """
   first, last = [], []
   for run_index, run in enumerate(runs):
     start, end = evaluations(run, data)
-    k, values, _ = pass_at_k(start, data)
+    k, values, _ = pass_at_k(start, data, metric)
     if k.size:
       first.append(Curve(run_index, k, values, dashed=True))
-    k, values, errors = pass_at_k(end, data)
+    k, values, errors = pass_at_k(end, data, metric)
     if k.size:
       last.append(Curve(run_index, k, values, errors, marker="o"))
   if len({(*curve.x, *curve.y) for curve in first}) == 1:
     first = [first[0]._replace(run_index=None)]
-  return draw_panels(
-    runs,
-    [Panel("pass@k (fraction of problems)", first + last)],
-    x_label="k, samples per problem (log scale)",
-    dashed="before training" if first else "",
-    log_ticks=sorted({int(k) for curve in first + last for k in curve.x}),
-  )
+  return first + last
 
 
 def draw_pass_over_steps(runs: Sequence[RunLog], *, data: str) -> str | None:
-  """Draw pass@1 and, dashed, a large pass@k against the optimizer step."""
+  """Draw pass@1 and, dashed, a large pass@k; below, maj@k of the same k."""
   k = large_k(runs, data)
   curves = metric_curves(runs, f"val/{data}/pass@1", marker="o")
+  majority = []
   if k > 1:
     curves += metric_curves(
       runs, f"val/{data}/pass@{k}", marker="o", dashed=True
     )
+    majority = metric_curves(runs, f"val/{data}/maj@{k}", marker="o")
+  panels = [
+    Panel("fraction of problems", curves),
+    Panel(f"maj@{k} (fraction of problems)", majority),
+  ]
   return draw_panels(
     runs,
-    [Panel("fraction of problems", curves)],
+    [panel for panel in panels if panel.curves],
     x_label=OPTIMIZER_STEP,
     dashed=f"pass@{k} (solid: pass@1)" if k > 1 else "",
   )

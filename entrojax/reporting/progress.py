@@ -70,7 +70,7 @@ class Progress:
     self._console = console or Console(quiet=quiet)
     self._clock = clock
     self._started = self._updated = clock()
-    self._latest: dict[str, float] = {}
+    self._latest: dict[str, dict[str, float]] = {}  # by label, then name
     self._entropies: list[float] = []
     terminal = self._console.is_terminal and not self._console.is_dumb_terminal
     self._live = (
@@ -95,14 +95,13 @@ class Progress:
     self._done = rollout_step
     self._updated = self._clock()
     current = {
-      label: float(value)
+      label: numbers
       for label, pattern in self._labels.items()
-      for name, value in metrics.items()
-      if fnmatchcase(name, pattern)
+      if (numbers := _matches(label, pattern, metrics))
     }
     self._latest |= current
     if "entropy" in current:
-      self._entropies.append(current["entropy"])
+      self._entropies += current["entropy"].values()
     due = rollout_step % self._every == 0 or rollout_step >= self._total
     if not self._live and ((advanced and due) or "pass@1" in current):
       self._print(self._line())
@@ -132,9 +131,9 @@ class Progress:
 
   def _scalars(self) -> str:
     return "  ".join(
-      f"{label} {_number(self._latest[label])}"
+      f"{name} {_number(value)}"
       for label in self._labels
-      if label in self._latest
+      for name, value in self._latest.get(label, {}).items()
     )
 
   def _time_left(self) -> str:
@@ -167,6 +166,24 @@ class Progress:
     top, *rest = (Text(row, overflow="ellipsis", no_wrap=True) for row in rows)
     # A bar does not end its line; its padding does.
     return Group(top, Padding(bar, 0), *rest)
+
+
+def _matches(
+  label: str, pattern: str, metrics: Mapping[str, Any]
+) -> dict[str, float]:
+  """Return the numbers of the metrics that a pattern matches.
+
+  A single number has the label as its name. Of several, each also has the text
+  that * stands for, which is the data set of an evaluation.
+  """
+  names = [name for name in metrics if fnmatchcase(name, pattern)]
+  before, _, after = pattern.partition("*")
+  numbers = {}
+  for name in names:
+    data = harmless(name[len(before) : len(name) - len(after)])
+    shown = label if len(names) == 1 else f"{label} {data}"
+    numbers[shown] = float(metrics[name])
+  return numbers
 
 
 def sparkline(values: list[float], width: int) -> str:

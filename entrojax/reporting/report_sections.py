@@ -94,14 +94,15 @@ def _evaluation_sections(data: Sequence[str]) -> list[Section]:
       Section(
         f"pass@k{suffix}",
         metrics,
-        "Unbiased pass@k in the last evaluation of each run. The band is one "
-        "standard error over problems.",
+        "Unbiased pass@k and, below, maj@k in the last evaluation of each run. "
+        "The band is one standard error over problems.",
         functools.partial(figures.draw_pass_at_k, data=name),
       ),
       Section(
         f"pass@k during training{suffix}",
         metrics,
-        "Every evaluation of each run.",
+        "Every evaluation of each run. pass@1 is also avg@n, the share of "
+        "right samples.",
         functools.partial(figures.draw_pass_over_steps, data=name),
       ),
     ]

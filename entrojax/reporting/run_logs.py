@@ -115,15 +115,16 @@ def evaluations(run: RunLog, data: str) -> tuple[Row | None, Row | None]:
 
 
 def pass_at_k(
-  row: Row | None, data: str
+  row: Row | None, data: str, metric: str = "pass"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Return k [K] ascending, pass@k [K] and its standard error [K].
 
   Args:
     row: the line of an evaluation; None gives empty arrays.
     data: the name of the data set.
+    metric: "pass", or "maj" for maj@k instead.
   """
-  row, prefix = row or {}, f"val/{data}/pass@"
+  row, prefix = row or {}, f"val/{data}/{metric}@"
   ks = sorted(
     int(name.removeprefix(prefix))
     for name in row

@@ -66,6 +66,16 @@ def test_an_evaluation_is_printed_at_once_and_its_pass_at_1_stays():
   assert all("pass@1 0.3 " in line for line in lines)
 
 
+def test_each_evaluation_set_is_shown_with_its_name():
+  console = plain(200)
+  with Progress(9, every=9, console=console) as progress:
+    progress.update(0, {"val/a:test/pass@1": 0.3, "val/b\n/pass@1": 0.25})
+    progress.update(0, {"val/a:test/pass@1": 0.4})  # resumed with one set
+  first, second = console.file.getvalue().splitlines()
+  assert "pass@1 a:test 0.3  pass@1 b\\n 0.25  time" in first
+  assert "pass@1 0.4  time" in second
+
+
 def test_the_time_left_is_the_mean_of_this_process_steps():
   console, clock = plain(), Clock()
   with Progress(

@@ -36,6 +36,7 @@ def evaluation(step, rate):
   for k in KS:
     row[f"val/sums/pass@{k}"] = 1 - (1 - rate) ** k
     row[f"val/sums/pass@{k}_stderr"] = 0.01
+    row[f"val/sums/maj@{k}"] = rate
   return row
 
 
