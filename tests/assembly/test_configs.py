@@ -117,24 +117,15 @@ def make_parts(config, model):
   return update, recipe.optimizer, recipe.needs_reference
 
 
-# whole runs of what an update alone does not show: recorded rollouts with
-# judged steps, dynamic sampling, clusters of answers, and decoding in slots
+# tests/test_train.py runs dynamic sampling, tests/rollouts/test_offline.py
+# recorded rollouts; these run clusters of answers, and decoding in slots
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("file", "words"),
-  [
-    ("bcpg_nsa", "test"),
-    ("dapo", "test"),
-    ("seed_grpo", "test"),
-    ("reasoning", "test,entropic"),
-  ],
+  ("file", "words"), [("seed_grpo", "test"), ("reasoning", "test,entropic")]
 )
-def test_a_config_runs(
-  file, words, tmp_path, tmp_path_factory, one_device, session_data
-):
+def test_a_config_runs(file, words, tmp_path, one_device, session_data):
   config = importlib.import_module(f"configs.{file}").get_config(words)
-  if config.model.path is None:
-    config.model.path = str(write_base(tmp_path / "tiny"))
+  config.model.path = str(write_base(tmp_path / "tiny"))
   train(config, tmp_path / "run")
   rows = numbers(tmp_path / "run")
   assert [row["rollout_step"] for row in rows] == [0, 1, 2, 2]
