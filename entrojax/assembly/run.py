@@ -22,7 +22,6 @@ from ml_collections import FrozenConfigDict
 import numpy as np
 import optax
 
-from entrojax import advantages
 from entrojax.assembly.check_rows import (
   check_divisibility,
   check_evaluation_rows,
@@ -42,7 +41,9 @@ from entrojax.assembly.evaluation_sets import (
 )
 from entrojax.assembly.methods import (
   Recipe,
+  check_over_run,
   make_aggregation,
+  make_apply_rules,
   make_recipe,
   outside_functions,
 )
@@ -153,6 +154,7 @@ def build_checked(
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
     recipe = make_recipe(config, own)
+    check_over_run(recipe, config)
     folder = model_folder(config.model.path)
     data, recorded_rollouts = read_data(config, folder, task), None
     evaluation_sets = tuple(
@@ -259,7 +261,7 @@ def _share_graphs(
   return _SharedGraphs(
     place=place,
     apply_rules=jax.jit(
-      functools.partial(advantages.apply_rules, recipe.rules)
+      make_apply_rules(recipe.rules, settings.training.updates_per_rollout)
     ),
     update=jit_unbound(
       make_update_of(settings, recipe, mesh),
