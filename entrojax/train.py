@@ -10,7 +10,7 @@ written at once if an evaluation, a checkpoint or an interruption follows. With
 several processes, only the first one writes logs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import functools
 from pathlib import Path
@@ -36,6 +36,7 @@ from entrojax.evaluate import (
   EVALUATION_KEY,
   Evaluation,
   evaluate_policy,
+  right_answers,
   summarize,
 )
 from entrojax.reporting.inert_controls import ControlEffects
@@ -55,13 +56,16 @@ from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.interrupt import Interruption
 from entrojax.system.profiling import Profile, check_profile
+from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.sharding import replicated
 from entrojax.system.workdir import (
+  EVALUATIONS_FILE,
   ROLLOUTS_FILE,
-  append_samples,
+  SAMPLES_FILE,
+  append_rows,
   check_processes,
   hold_workdir,
-  trim_samples,
+  trim_rows,
   write_config,
 )
 from entrojax.types import AdvantageRule, Controller, Objective
@@ -79,6 +83,7 @@ def train(
   *,
   resume: bool = True,
   profile: tuple[int, int] | None = None,
+  command: Sequence[str] | None = None,
   task: TaskArgument | None = None,
   objective: Objective | Mapping[str, Objective] | None = None,
   advantage: AdvantageRule | Mapping[str, AdvantageRule] | None = None,
@@ -97,6 +102,8 @@ def train(
       false, a directory that holds a run is refused.
     profile: (first, last) rollout step, counted from 1, to record in an XProf
       trace in the directory's folder `profile`; None: record no trace.
+    command: the command line to record in provenance.json; None: this
+      process's own.
     task: a Task, or a reward function and its problems, such as (reward,
       "problems.jsonl"); tasks/own.py describes both.
     objective: the whole chain: one objective, or its members by name, in order.
@@ -138,6 +145,14 @@ def train(
     with hosts.together():
       if hosts.is_first():
         write_config(workdir, settings, saved=not fresh, resume=resume)
+        write_provenance(
+          workdir,
+          settings,
+          default_settings("configs.default"),
+          run.mesh.devices,
+          fresh=fresh,
+          command=command,
+        )
     position = _first_position(run, checkpoints)
     write: Write = lambda metrics, at: None
     with hosts.together():
@@ -151,9 +166,10 @@ def train(
       return _save(run, checkpoints, at)
 
     def evaluate(at: Position) -> None:
-      metrics, samples = _evaluate(run, at)
+      metrics, files = _evaluate(run, at)
       if hosts.is_first():
-        append_samples(workdir, samples)
+        for name, rows in files.items():
+          append_rows(workdir, name, rows)
       write(metrics, at)
 
     if fresh:
@@ -241,7 +257,8 @@ def _open_reports(
     )
   )
   effects = ControlEffects(log.controls)
-  trim_samples(workdir, None if fresh else start.rollout_step)
+  for name in (EVALUATIONS_FILE, SAMPLES_FILE):
+    trim_rows(workdir, name, None if fresh else start.rollout_step)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
   law = LiveLaw(workdir)
@@ -308,10 +325,16 @@ def _has_own_reference(run: Run, rollout_step: int) -> bool:
 
 def _evaluate(
   run: Run, at: Position
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-  """Evaluate the policy on each set; return metrics and some samples."""
+) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
+  """Evaluate the policy on each set.
+
+  Returns:
+    The metrics by name; and the rows to append to files, by file: the number of
+    right answers to each prompt of each set, and some of the samples.
+  """
   settings = run.settings.evaluation
   metrics: dict[str, float] = {}
+  right: list[dict[str, Any]] = []
   samples: list[dict[str, Any]] = []
   for part in run.evaluation_sets:
     evaluation = evaluate_policy(
@@ -326,10 +349,17 @@ def _evaluate(
       prompts_per_batch=settings.prompts_per_batch,
     )
     metrics |= summarize(evaluation, part.name)
+    right.append(
+      {
+        "rollout_step": at.rollout_step,
+        "step": at.step,
+        **right_answers(evaluation, part.problems, part.name),
+      }
+    )
     samples += _first_samples(
       evaluation, part, at.rollout_step, run.settings.log.num_samples
     )
-  return metrics, samples
+  return metrics, {EVALUATIONS_FILE: right, SAMPLES_FILE: samples}
 
 
 def _first_samples(

@@ -35,6 +35,7 @@ from entrojax.judges import segmentation
 from entrojax.judges.segmentation import Segmenter
 from entrojax.masking import scalar_metric
 from entrojax.objectives import aggregation
+from entrojax.objectives.reading import check_reads, placeholder_statistics
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.schedules import Scheduled, at, change, fed
 from entrojax.system.outside import is_outside, last_name
@@ -86,7 +87,9 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
     ValueError: a name is unknown, or a setting cannot work.
   """
   members = _guard_members(own) or make_members(config)
-  objective = objectives.chain(*(at(m, 0) for m in members.values()))
+  at_start = {name: at(member, 0) for name, member in members.items()}
+  objective = objectives.chain(*at_start.values())
+  check_reads(at_start, on_policy=not config.offline.enabled)
   has_own = any(map(is_outside, config.objective))
   _try_objective(objective, may_lack_surrogate=has_own)
   rules = _guard_rules(own) or make_advantage_rules(config)
@@ -263,6 +266,7 @@ def _try_objective(
     mask=token,
     ref_log_probs=token if with_reference else None,
     step_ok=token,
+    statistics=placeholder_statistics(objective, token),
   )
   _, metrics = jax.eval_shape(
     lambda t: objectives.policy_loss(

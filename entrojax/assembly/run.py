@@ -61,6 +61,7 @@ from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.assembly.settings import Settings, resolve
 from entrojax.data import tokenizer as tokenizers
 from entrojax.models import DecoderConfig, lora
+from entrojax.objectives.reading import check_reads
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.sampler import Generate
@@ -173,11 +174,16 @@ def build_checked(
         stages=single_stage(config, problems, data.tokenizer)
       )
     sizes, policy, params = load_policy(config, folder, data.tokenizer, mesh)
+    check_reads(
+      recipe.members,
+      on_policy=not config.offline.enabled,
+      vocabulary=sizes.vocab_size,
+    )
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
-    _graph_settings(config),
+    graph_settings(config),
     own,
     outside_functions(config, own),
     policy.model,
@@ -220,7 +226,7 @@ class _SharedGraphs(NamedTuple):
   learning_rate: optax.Schedule
 
 
-def _graph_settings(config: Config) -> FrozenConfigDict:
+def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
   length = ("seed", "num_rollout_steps", "evaluation", "checkpoint", "log")
   settings = {key: config[key] for key in config if key not in length}
@@ -242,7 +248,7 @@ def _share_graphs(
   update. Nothing is compiled before the first call.
 
   Args:
-    settings: from `_graph_settings`.
+    settings: from `graph_settings`.
     own: functions that take the place of those that the settings name.
     outside: the functions of the user's code that the settings name, so that
       a file that has changed is compiled again.

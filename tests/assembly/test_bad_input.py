@@ -1,8 +1,6 @@
 """A wrong setting is named before anything is compiled."""
 
 import importlib
-import subprocess
-import sys
 import warnings
 
 import jax
@@ -11,7 +9,7 @@ import pytest
 from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.run import build
-from tests.helpers.paths import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.system import tiny_config, write_base
 
 
@@ -405,13 +403,7 @@ def test_a_method_that_one_update_per_rollout_makes_inert_is_warned_about(
 
 
 def run_main(*arguments):
-  return subprocess.run(
-    [sys.executable, "-m", "entrojax.main", *arguments],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  return run_command("entrojax.main", *arguments)
 
 
 def test_help_is_no_error():

@@ -2,10 +2,7 @@
 
 import itertools
 import json
-import os
 from pathlib import Path
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,7 +19,7 @@ from entrojax.evaluate_model import (
 )
 from entrojax.tasks import countdown, make_task
 from entrojax.train import train
-from tests.helpers.paths import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.system import numbers, tiny_config, write_base
 
 pytestmark = pytest.mark.slow
@@ -305,20 +302,13 @@ def test_the_table_has_a_line_a_metric_and_a_column_a_task():
 
 
 def command(base, output, *extra):
-  return subprocess.run(
-    [
-      *(sys.executable, "-m", "entrojax.evaluate_model"),
-      "--config=configs/grpo.py:test",
-      f"--config.model.path={base}",
-      "--config.mesh=(1, 1, 1)",
-      f"--output={output}",
-      *extra,
-    ],
-    cwd=ROOT,
-    env={**os.environ, "XLA_FLAGS": ""},
-    capture_output=True,
-    text=True,
-    check=False,
+  return run_command(
+    "entrojax.evaluate_model",
+    "--config=configs/grpo.py:test",
+    f"--config.model.path={base}",
+    "--config.mesh=(1, 1, 1)",
+    f"--output={output}",
+    *extra,
   )
 
 
