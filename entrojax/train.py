@@ -108,8 +108,8 @@ def train(
       "problems.jsonl"); tasks/own.py describes both.
     objective: the whole chain: one objective, or its members by name, in order.
     advantage: one rule, or rules by name, in order.
-    controller: the controller of the entropy. Its numbers, and those of the
-      other functions, may be schedules; see schedules.py.
+    controller: the controller of the entropy. Like the other functions, it may
+      change over the run; see schedules.py.
 
   Returns:
     The checkpoint, if the run was interrupted; None if it is complete.

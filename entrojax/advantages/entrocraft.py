@@ -23,9 +23,11 @@ from entrojax.advantages.rules import is_right, leave_out, require_field
 from entrojax.arguments import require, require_at_least, require_one_of
 from entrojax.masking import scalar_metric
 from entrojax.schedules import linear
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Responses
 
 
+@RuleTraits(kind="later", keeps_one_sign=True)
 def entrocraft(
   *,
   low: float | tuple[float, float] = (0.6, 0.4),

@@ -22,6 +22,7 @@ import optax
 from entrojax import advantages, control, judges, objectives
 from entrojax.advantages.rules import require_field
 from entrojax.assembly import lookup, scheduling
+from entrojax.assembly.check_methods import controller_traits
 from entrojax.assembly.guards import (
   check_controller,
   guard_aggregation,
@@ -39,6 +40,7 @@ from entrojax.objectives.reading import check_reads, placeholder_statistics
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.schedules import Scheduled, at, change, fed
 from entrojax.system.outside import is_outside, last_name
+from entrojax.traits import traits_of
 from entrojax.types import (
   AdvantageRule,
   Aggregation,
@@ -53,7 +55,6 @@ from entrojax.types import (
 from entrojax.update.optimizer import (
   Optimizer,
   Projection,
-  learning_rate_schedule,
   make_optimizer,
 )
 from entrojax.update.projection import adam_preconditioner, entropy_projection
@@ -88,10 +89,11 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
   """
   members = _guard_members(own) or make_members(config)
   at_start = {name: at(member, 0) for name, member in members.items()}
-  objective = objectives.chain(*at_start.values())
   check_reads(at_start, on_policy=not config.offline.enabled)
-  has_own = any(map(is_outside, config.objective))
-  _try_objective(objective, may_lack_surrogate=has_own)
+  _try_members(at_start, _kinds(config, own))
+  if own.controller is None and not _sets_coefficient(config):
+    _try_without_controller(at_start, config.control.name)
+  objective = objectives.chain(*at_start.values())
   rules = _guard_rules(own) or make_advantage_rules(config)
   _try_advantage_rules({n: at(r, 0) for n, r in rules.items()}, config)
   optimizer, schedule = make_scheduled_optimizer(
@@ -233,28 +235,95 @@ def make_judges(
   return by_name
 
 
+def _kinds(config: Config, own: OwnMethods) -> Mapping[str, str | None]:
+  """Return the kind of each member; None if the member does not declare it."""
+  if own.members:
+    return {name: None for name, _ in own.members}
+  kinds = {}
+  for name in config.objective:
+    make = lookup.function(objectives, name, "objective", "Objective")
+    kinds[last_name(name)] = getattr(traits_of(make), "kind", None)
+  return kinds
+
+
+def _sets_coefficient(config: Config) -> bool:
+  """Return whether the controller may set a coefficient other than 0."""
+  traits = controller_traits(config)
+  return traits is None or bool(traits.drives)
+
+
+def _try_members(
+  members: Mapping[str, Objective], kinds: Mapping[str, str | None]
+) -> None:
+  """Trace the chain, so that errors appear before the run.
+
+  Args:
+    members: the members by name, in order.
+    kinds: the kind of each member. A member of unknown kind counts as a
+      surrogate if it adds a term.
+
+  Raises:
+    ValueError: a member fails, or none of them is a surrogate.
+  """
+  surrogates = [name for name, kind in kinds.items() if kind == "surrogate"]
+
+  def watched(name: str, member: Objective) -> Objective:
+    def objective(tokens, token_loss, coefficient, key):
+      result = member(tokens, token_loss, coefficient, key)
+      if kinds[name] is None and len(result.terms) > len(token_loss.terms):
+        surrogates.append(name)
+      return result
+
+    return objective
+
+  _trace(objectives.chain(*(watched(n, m) for n, m in members.items())))
+  if not surrogates:
+    raise ValueError(
+      "objective has no surrogate, so the policy would not learn from rewards: "
+      "begin it with a surrogate, such as 'ppo_clip'"
+    )
+
+
+def _try_without_controller(
+  members: Mapping[str, Objective], controller: str
+) -> None:
+  """Raise ValueError if a member needs a coefficient, which no one sets.
+
+  Args:
+    members: the members by name, in order. They have been traced with a
+      coefficient.
+    controller: the name of the controller, which drives nothing.
+  """
+  try:
+    _trace(objectives.chain(*members.values()), coefficient=None)
+  except ValueError as error:
+    raise ValueError(
+      "objective has a member that is driven by a controller, but control.name "
+      f"is {controller!r}, which drives none ({error})"
+    ) from error
+
+
 def needs_reference(objective: Objective) -> bool:
   """Return whether a member of the chain reads the reference's log-probs."""
   try:
-    _try_objective(objective, with_reference=False, may_lack_surrogate=True)
+    _trace(objective, with_reference=False)
   except MissingReferenceError:
     return True
   return False
 
 
-def _try_objective(
+def _trace(
   objective: Objective,
   *,
   with_reference: bool = True,
-  may_lack_surrogate: bool = False,
+  coefficient: float | None = 0.0,
 ) -> None:
-  """Trace the chain on one token, so that errors appear before the run.
+  """Trace the loss of one token.
 
   Args:
     objective: the chain.
     with_reference: whether the token has a reference log-prob.
-    may_lack_surrogate: whether the chain may report no actor/pg_loss, as a
-      surrogate of the user's own code might.
+    coefficient: the controller's; None: there is no controller.
   """
   token = jnp.zeros((1, 1), jnp.float32)
   tokens = ScoredTokens(
@@ -268,17 +337,12 @@ def _try_objective(
     step_ok=token,
     statistics=placeholder_statistics(objective, token),
   )
-  _, metrics = jax.eval_shape(
+  jax.eval_shape(
     lambda t: objectives.policy_loss(
-      objective, aggregation.token_mean, t, coefficient=0.0
+      objective, aggregation.token_mean, t, coefficient=coefficient
     ),
     tokens,
   )
-  if "actor/pg_loss" not in metrics and not may_lack_surrogate:
-    raise ValueError(
-      "objective has no surrogate, so the policy would not learn from rewards: "
-      "begin it with a surrogate, such as 'ppo_clip'"
-    )
 
 
 def make_controller(config: Config) -> Controller | Scheduled[Controller]:
@@ -309,8 +373,8 @@ def make_scheduled_optimizer(
     wrap: wraps AdamW, see make_optimizer.
   """
   settings = dict(settings)
-  schedule = learning_rate_schedule(
-    peak=settings.pop("learning_rate"),
+  schedule = scheduling.read_learning_rate(
+    settings.pop("learning_rate"),
     warmup_steps=settings.pop("warmup_steps"),
     decay_steps=settings.pop("decay_steps"),
     end_fraction=settings.pop("end_fraction"),
@@ -361,7 +425,7 @@ def check_over_run(recipe: Recipe, config: Config) -> None:
   def try_member(name: str, member: Scheduled, step: Array) -> None:
     members = {n: at(m, 0) for n, m in recipe.members.items()}
     members[name] = member.at(step)
-    _try_objective(objectives.chain(*members.values()), may_lack_surrogate=True)
+    _trace(objectives.chain(*members.values()))
 
   def try_rule(name: str, rule: Scheduled, step: Array) -> None:
     rules = {n: at(r, 0) for n, r in recipe.rules.items()}
@@ -377,6 +441,7 @@ def check_over_run(recipe: Recipe, config: Config) -> None:
       number, inner.init(number), number, entropy=number, entropy_grad=number
     )
 
+  scheduling.check_learning_rate(recipe.learning_rate, num_steps)
   check = functools.partial(scheduling.check_schedules, num_steps=num_steps)
   check(recipe.members, trace=try_member)
   check(recipe.rules, trace=try_rule)

@@ -34,11 +34,7 @@ from entrojax.assembly.data import (
   rollout_settings,
   single_stage,
 )
-from entrojax.assembly.evaluation_sets import (
-  EvaluationSet,
-  read_set,
-  requested,
-)
+from entrojax.assembly.evaluation_sets import EvaluationSet, read_sets
 from entrojax.assembly.methods import (
   Recipe,
   check_over_run,
@@ -158,10 +154,7 @@ def build_checked(
     check_over_run(recipe, config)
     folder = model_folder(config.model.path)
     data, recorded_rollouts = read_data(config, folder, task), None
-    evaluation_sets = tuple(
-      read_set(config, request, data.tokenizer, data.template, data.task)
-      for request in requested(config)
-    )
+    evaluation_sets = read_sets(config, data)
     if rollouts is not None:
       recorded_rollouts = recorded.load(
         rollouts,

@@ -15,16 +15,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from ml_collections import config_dict
+import optax
 
+from entrojax.arguments import require_in
 from entrojax.assembly import lookup
 from entrojax.schedules import (
   Argument,
+  Schedule,
   Scheduled,
   check_over_run,
   is_schedule,
   parse_schedule,
 )
 from entrojax.system.outside import last_name
+from entrojax.update.optimizer import learning_rate_schedule
 
 
 def build(
@@ -94,6 +98,52 @@ def _kinds(parameter: inspect.Parameter | None) -> set[Any]:
   is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
   options = typing.get_args(annotation) if is_union else (annotation,)
   return {typing.get_origin(option) or option for option in options}
+
+
+def read_learning_rate(
+  value: Any, *, warmup_steps: int, decay_steps: int, end_fraction: float
+) -> optax.Schedule:
+  """Build the schedule of the learning rate.
+
+  Args:
+    value: a schedule; or the peak, with the other arguments as in
+      learning_rate_schedule.
+
+  Raises:
+    ValueError: a setting is outside its range, or there are two schedules.
+  """
+  key = "optimizer.learning_rate"
+  if isinstance(value, int | float) and not isinstance(value, bool):
+    return learning_rate_schedule(
+      peak=float(value),
+      warmup_steps=warmup_steps,
+      decay_steps=decay_steps,
+      end_fraction=end_fraction,
+    )
+  schedule = parse_schedule(value, key)
+  if warmup_steps or decay_steps:
+    raise ValueError(
+      f"{key} = {value!r} is a schedule: set optimizer.warmup_steps and "
+      f"optimizer.decay_steps to 0, got {warmup_steps} and {decay_steps}"
+    )
+  return schedule
+
+
+def check_learning_rate(schedule: optax.Schedule, num_steps: int) -> None:
+  """Raise ValueError if the learning rate does not fit a run.
+
+  Args:
+    schedule: the schedule of the learning rate.
+    num_steps: the number of optimizer steps of the run.
+  """
+  if not isinstance(schedule, Schedule):
+    return  # it never ends, and its numbers have been checked
+
+  def check(learning_rate: float) -> None:
+    require_in("optimizer.learning_rate", learning_rate, "[0, inf)")
+
+  argument = Argument("learning_rate", "optimizer.learning_rate", schedule)
+  check_over_run(Scheduled(check, (argument,), check), num_steps)
 
 
 def check_schedules(
