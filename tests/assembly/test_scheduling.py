@@ -157,7 +157,7 @@ WRONG = {
     (True, r"ppo_clip\.clip_high = True: expected a number"),
   ),
   "ppo_clip.dual_clip": (
-    ("linear(3.0, 1.0, 4)", r"ppo_clip\.dual_clip must be above 1 \+ clip_hi"),
+    ("linear(3.0, 0.0, 4)", r"ppo_clip\.dual_clip must be above 1 \+ clip_hi"),
   ),
   "optimizer.learning_rate": (
     ("linear(1e-4, 0.0, 3)", r"learning_rate: the schedule ends after 3"),
@@ -187,7 +187,7 @@ def test_a_schedule_of_the_learning_rate_takes_no_decay():
   config = config_of(**{"optimizer.learning_rate": "linear(1e-4, 0.0, 4)"})
   assert check(config).learning_rate(2) == pytest.approx(5e-5)
   config.optimizer.decay_steps = 4
-  with pytest.raises(ValueError, match="set optimizer.warmup_steps and"):
+  with pytest.raises(ValueError, match=r"set optimizer\.warmup_steps and"):
     make_recipe(config)
 
 
