@@ -158,13 +158,23 @@ def command(
         logging.set_verbosity(logging.ERROR)
         app.run(run, flags_parser=lambda argv: _parse_program(page, argv[1:]))
         return
-      flag_values.unparse_flags()  # forgets the flags of an earlier call
+      _forget(flag_values)
       if status := run(_parse(page, arguments)):
         sys.exit(status)
 
     return main
 
   return decorate
+
+
+def _forget(flag_values: flags.FlagValues) -> None:
+  """Forget the values of an earlier call, and the settings that it named.
+
+  ml-collections defines a flag for each --config.SECTION.NAME that it meets.
+  """
+  flag_values.unparse_flags()
+  for name in [name for name in flag_values if name.startswith("config.")]:
+    delattr(flag_values, name)
 
 
 def _own_flags(flag_values: flags.FlagValues) -> list[str]:
