@@ -21,6 +21,7 @@ imports only rooms that stand on the lines above its own:
     types, traits            the types; what methods declare of themselves
     arguments                checks of hyperparameters
     masking, metrics         masked reductions; metrics as sums and counts
+    schedules                numbers that change over a run
     system, answers          devices and files; final answers
     control                  controllers
     entropy, models, tasks   token entropies; decoders; problems, verifiers

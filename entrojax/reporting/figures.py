@@ -30,7 +30,12 @@ from entrojax.reporting.plotting import (
   style,
   to_svg,
 )
-from entrojax.reporting.run_logs import RunLog, evaluations, pass_at_k
+from entrojax.reporting.run_logs import (
+  TARGET,
+  RunLog,
+  evaluations,
+  pass_at_k,
+)
 
 _BY_SIGN = "negative advantage (solid: positive)"
 
@@ -55,8 +60,9 @@ def draw_metric(
   curves = metric_curves(runs, metric, smoothing=smoothing)
   levels = [(i, run.target) for i, run in enumerate(runs) if run.target]
   levels = levels if targets else []
-  dashed = "entropy target" if levels else ""
-  panel = Panel(label, curves, levels)
+  moving = metric_curves(runs, TARGET, dashed=True) if targets else []
+  dashed = "entropy target" if levels or moving else ""
+  panel = Panel(label, curves + moving, levels)
   return draw_panels(runs, [panel], x_label=OPTIMIZER_STEP, dashed=dashed)
 
 

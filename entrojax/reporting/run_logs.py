@@ -20,6 +20,7 @@ from entrojax.system.workdir import CONFIG_FILE
 
 METRICS_FILE = "metrics.jsonl"
 ENTROPY = "actor/entropy"
+TARGET = "schedule/control.target"
 TRAINING_REWARD = "critic/rewards/mean"
 
 Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
@@ -35,9 +36,12 @@ class RunLog(NamedTuple):
 
   @property
   def target(self) -> float | None:
-    """The entropy target of the controller, in nats; None without one."""
+    """The constant entropy target of the controller, nats; None without one.
+
+    A target that follows a schedule is the metric TARGET.
+    """
     target = (self.config.get("control") or {}).get("target")
-    return None if target is None else float(target)
+    return float(target) if isinstance(target, int | float) else None
 
   @property
   def metrics(self) -> set[str]:

@@ -17,6 +17,7 @@ from entrojax.reporting.formatting import (
 )
 from entrojax.reporting.run_logs import (
   ENTROPY,
+  TARGET,
   TRAINING_REWARD,
   RunLog,
   datasets,
@@ -61,16 +62,19 @@ def summarize(run: RunLog) -> dict[str, float]:
       "timing_s/step",
     )
   )
-  target = math.nan if run.target is None else run.target
-  last_third = entropy[-math.ceil(entropy.size / 3) :]
+  moving = series(run, TARGET)[1]
+  constant = math.nan if run.target is None else run.target
+  target = moving if moving.size else np.full_like(entropy, constant)
+  number = math.ceil(entropy.size / 3)
+  last_third = entropy[-number:]
   row = {
     "step": run.rows[-1]["step"],
     "entropy/first": entropy[0] if entropy.size else math.nan,
     "entropy/last": entropy[-1] if entropy.size else math.nan,
     "entropy/last_third": _mean(last_third),
-    "entropy/target": target,
+    "entropy/target": target[-1] if target.size else constant,
     "entropy/max_deviation": max(
-      (d for d in abs(last_third - target) if math.isfinite(d)),
+      (d for d in abs(last_third - target[-number:]) if math.isfinite(d)),
       default=math.nan,
     ),
     "reward/first_tenth": _mean(reward[: math.ceil(reward.size / 10)]),
