@@ -151,7 +151,8 @@ def token_stats(
   if mesh is not None and hidden.shape[0] % num_row_shards(mesh):
     mesh = None  # rows cannot be split evenly, so the compiler decides
   if statistics:
-    chunk_elements //= 2  # they need more arrays of the size of a chunk
+    # they need more arrays of the size of a chunk
+    chunk_elements = -(-chunk_elements // 2)
   settings = _Settings(temperature, chunk_elements, mesh, statistics)
   stats = _stats(
     settings, hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1)
