@@ -13,7 +13,7 @@ rollouts.jsonl    the rollouts that an offline run collected itself
 profile/          the XProf trace of a run with --profile
 
 The lock is the file .lock, which only one process can hold at a time.
-`check_processes` and `differences` compare settings.
+`check_processes` and `differences` compare settings, `flatten` lists them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -178,7 +178,7 @@ def differences(
     new: nested settings, as JSON can hold them.
     template: the text for each difference, with {key}, {old} and {new}.
   """
-  olds, news = _leaves(old), _leaves(json.loads(json.dumps(new)))
+  olds, news = flatten(old), flatten(json.loads(json.dumps(new)))
   return [
     template.format(key=key, old=repr(olds.get(key)), new=repr(news.get(key)))
     for key in sorted(olds.keys() | news.keys())
@@ -186,12 +186,12 @@ def differences(
   ]
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   """Flatten nested settings to 'section.key' -> value."""
   leaves: dict[str, Any] = {}
   for key, value in tree.items():
     if isinstance(value, dict) and value:
-      leaves |= _leaves(value, f"{prefix}{key}.")
+      leaves |= flatten(value, f"{prefix}{key}.")
     else:
       leaves[f"{prefix}{key}"] = value
   return leaves
