@@ -131,18 +131,16 @@ def _last_common(
   pairs: Sequence[tuple[RunLog, RunLog]], data: str
 ) -> tuple[int, list[tuple[RightAnswers, RightAnswers]]]:
   """Return the last step at which all runs were evaluated, and the results."""
-  by_step = [
-    tuple(
-      {e.step: e for e in run.right_answers if e.data == data} for run in pair
-    )
-    for pair in pairs
-  ]
-  for pair, found in zip(pairs, by_step, strict=True):
-    for run, evaluations in zip(pair, found, strict=True):
+  of_data = lambda run: {e.step: e for e in run.right_answers if e.data == data}
+  by_step = [(of_data(own), of_data(base)) for own, base in pairs]
+  for found in by_step:
+    for evaluations, whose in zip(
+      found, ("", "the baseline has "), strict=True
+    ):
       if not evaluations:
         raise ValueError(
-          f"{run.name} has no counts of right answers on {data} "
-          f"({EVALUATIONS_FILE})"
+          f"{whose}no counts of right answers in {EVALUATIONS_FILE}, which "
+          "runs of older versions lack"
         )
   steps = set.intersection(*(set(e) for pair in by_step for e in pair))
   if not steps:

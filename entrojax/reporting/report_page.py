@@ -50,7 +50,8 @@ class _Figures:
   def html(self, title: str, picture: Picture, caption: str) -> str:
     """Return a <figure> whose panels the page's script fills."""
     kind = " multiples" if picture.wide else ""
-    parts = [f'<figure><div class="panels{kind}">']
+    across = _across(len(picture.panels), 4 if picture.wide else 3)
+    parts = [f'<figure><div class="panels{kind}" style="--across:{across}">']
     for panel in picture.panels:
       heading = escape(panel.title or panel.label)
       parts.append(
@@ -64,6 +65,14 @@ class _Figures:
       parts.append(f'<p class="key">dashed: {escape(picture.dashed)}</p>')
     parts.append(f"<figcaption>{escape(caption)}</figcaption></figure>")
     return "".join(parts)
+
+
+def _across(number: int, most: int) -> int:
+  """Return how many panels stand side by side, so that rows are full."""
+  if number <= most:
+    return number
+  full = [n for n in (most, most - 1, 2) if number % n == 0]
+  return full[0] if full else most
 
 
 def report_page(

@@ -106,7 +106,7 @@ def test_runs_are_paired_by_seed_at_their_last_common_step():
     (run("p", 3, evaluation(5, [1, 1])), "pi: no seed in common"),
     (run("p", 0, evaluation(6, [1, 1])), "pi: no evaluation at the same step"),
     (run("p", 0, evaluation(5, [1, 1], "q")), "pi: evaluated on other prompts"),
-    (run("p", 0), "pi: p has no counts of right answers on sums"),
+    (run("p", 0), "pi: no counts of right answers in evaluations.jsonl"),
   ],
 )
 def test_a_variant_that_cannot_be_paired_is_named_with_the_reason(own, reason):
