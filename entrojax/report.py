@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import json
 import os
 from pathlib import Path
+import re
 import shlex
 import sys
 from typing import NamedTuple
@@ -144,16 +145,21 @@ def find_runs(folders: Sequence[str]) -> dict[str, Path]:
 
 
 def _runs_below(folder: Path) -> list[Path]:
-  """List a run directory, or those below a folder; itself if there is none."""
+  """List the run directories in a folder; without any, the folder itself."""
 
   def walk(place: Path) -> Iterator[Path]:
     if _is_run(place):
       yield place
     elif place.is_dir():
-      for child in sorted(place.iterdir()):
+      for child in sorted(place.iterdir(), key=_natural):
         yield from walk(child)
 
   return list(walk(folder)) or [folder]
+
+
+def _natural(path: Path) -> list[str]:
+  """Return a key by which seed2 comes before seed10."""
+  return [part.zfill(12) for part in re.findall(r"\d+|\D+", path.name)]
 
 
 def _is_run(folder: Path) -> bool:

@@ -158,7 +158,7 @@ class Differences(NamedTuple):
   """The differences to the baseline on one data set."""
 
   data: str
-  baseline: int | None  # the index of the variant; None: there is none
+  baseline: int | None  # the index of the variant; None: no variant fits
   comparisons: Sequence[Comparison]
   notes: Sequence[str]  # why variants are missing
 

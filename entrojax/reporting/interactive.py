@@ -17,8 +17,9 @@ from entrojax.reporting.pictures import Curve, Panel, Picture, color, pattern
 
 _POINTS = 20_000  # of a panel's curves together, after thinning
 _UNIFIED = 6  # with at most this many curves, hovering lists all of them
-_GREY_BAND = 0.3
-_BAND = 0.18
+# the opacity of the grey band, and of bands of a few and of many variants
+_GREY_BAND, _BAND, _FAINT_BAND = 0.3, 0.18, 0.08
+_FEW = 7  # variants
 
 
 def most_points(num_variants: int) -> int:
@@ -38,7 +39,12 @@ def panel_figure(
   """
   most = most_points(len(names))
   curves = [_thin(curve, most) for curve in panel.curves]
-  bands = [_band(c) for c in curves if c.low is not None and c.spread == "band"]
+  alpha = _BAND if len(names) <= _FEW else _FAINT_BAND
+  bands = [
+    _band(curve, _GREY_BAND if curve.variant is None else alpha)
+    for curve in curves
+    if curve.low is not None and curve.spread == "band"
+  ]
   shown = [curve for curve in curves if curve.line or curve.dots]
   # with few lines, the pointer lists the values of all of them at one x
   unified = len(shown) <= _UNIFIED and all(curve.line for curve in shown)
@@ -113,7 +119,7 @@ def _trace(curve: Curve, names: Sequence[str], before: str) -> dict[str, Any]:
   return trace
 
 
-def _band(curve: Curve) -> dict[str, Any]:
+def _band(curve: Curve, alpha: float) -> dict[str, Any]:
   """Return the trace of a filled band; the pointer does not find it."""
   assert curve.low is not None and curve.high is not None
   kept = np.isfinite(curve.low) & np.isfinite(curve.high)
@@ -125,9 +131,7 @@ def _band(curve: Curve) -> dict[str, Any]:
     "x": _numbers(np.concatenate([x, x[::-1]])),
     "y": _numbers(np.concatenate([high, low[::-1]])),
     "fill": "toself",
-    "fillcolor": _transparent(
-      color(curve.variant), _GREY_BAND if curve.variant is None else _BAND
-    ),
+    "fillcolor": _transparent(color(curve.variant), alpha),
     "line": {"width": 0},
     "hoverinfo": "skip",
   }

@@ -270,6 +270,8 @@ def _samples_chapter(variants: Variants) -> str:
 def _legend(variants: Variants) -> str:
   """Return a button for each variant, which hides it in all pictures."""
   buttons = []
+  if len(variants) > 2:
+    buttons += [f'<button class="{x}">{x}</button>' for x in ("all", "none")]
   for index, variant in enumerate(variants):
     dashes = _DASHES.get(pattern(index), "")
     seeds = f" ({len(variant.runs)} seeds)" if len(variant.runs) > 1 else ""
@@ -280,8 +282,6 @@ def _legend(variants: Variants) -> str:
       f'stroke="{color(index)}" stroke-width="3" stroke-dasharray="{dashes}"/>'
       f"</svg>{escape(variant.name)}{seeds}</button>"
     )
-  if len(variants) > 2:
-    buttons += [f'<button class="{x}">{x}</button>' for x in ("all", "none")]
   return f"<nav>{''.join(buttons)}</nav>"
 
 

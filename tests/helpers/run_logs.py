@@ -1,7 +1,7 @@
 """Write run directories with invented logs, as a training run would.
 
 Without noise every number follows a simple formula, so that tests know what a
-report must say. With noise the curves look like those of real runs.
+report must say. With noise the curves look real.
 
     python -m tests.helpers.run_logs FOLDER [METHODS [SEEDS [STEPS]]]
 
@@ -128,7 +128,7 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
     data: its task and data set.
   """
   rng = np.random.default_rng([seed, number])
-  target = None if number % 3 == 0 else 0.3 + 0.1 * (number % 5)
+  target = None if number % 3 == 0 else (3 + number % 5) / 10
   floor = 0.15 if target is None else target
   members = ("ppo_clip", method) if number % 3 else ("ppo_clip",)
   shift = rng.normal(0, 0.02)
