@@ -581,6 +581,10 @@ def get_config() -> Config:
   config.evaluation = Config(
     {
       "split": "validation",  # held-out problems: a split, or a part of one
+      # evaluate on these sets instead, each NAME[#LEVEL][:SPLIT][@FOLDER] or a
+      # pair of that and a number of samples; what a name leaves out is as set
+      # here and in task. (): only on the task's evaluation.split
+      "tasks": (),
       # rollout steps between further evaluations; 0 = none
       "every": 0,
       # samples for each prompt; pass@k is reported up to this k

@@ -1,10 +1,11 @@
 """Entropy control for reinforcement learning of language models, in JAX.
 
 Importing entrojax gives the library: objectives, advantage rules, aggregations,
-controllers, the entropy projection of optimizer steps, and measures of entropy
-(of tokens, of the meanings of answers, and the law between entropy and reward).
-Its functions take arrays and the small dataclasses of types.py; clustering
-takes texts. None of them needs the models or the trainer of this package.
+controllers, the entropy projection of optimizer steps, measures of entropy (of
+tokens and of the meanings of answers), and fits of the law R = -a exp(H) + b
+between the entropy H and the reward R. Its functions take arrays and the small
+dataclasses of types.py; clustering takes texts. None of them needs the models
+or the trainer of this package.
 
     loss, metrics = entrojax.policy_loss(objective, aggregate, tokens)
 
@@ -12,22 +13,27 @@ The trainer is built from the same functions, and trains with your own:
 
     entrojax.train(config, workdir, task=(reward, problems), objective=mine())
 
-It is imported when it is first used. Its folders and modules, called
-rooms, form layers: a room imports only rooms that stand before it in this list.
+The trainer is imported when it is first used.
 
-    types, arguments           the types; checks of hyperparameters
-    masking, metrics           masked reductions; metrics as sums and counts
-    system, answers, control   devices and files; answers; controllers
-    entropy, models, tasks     token entropies; decoders; problems, verifiers
-    objectives, advantages     losses; rules from rewards to advantages
-    data, reporting            prompts and tokenizers; logs and figures
-    judges, update             judges of steps; the optimizer step
-    rollouts, evaluate         sampled responses; pass@k
-    assembly                   from a config to the parts of a run
-    rollout_step, train        one rollout step; the loop over them
+The folders and modules of this package, called rooms, form layers. A room
+imports only rooms that stand on the lines above its own:
 
-The other modules are commands, which may import any room: python -m
-entrojax.main, entrojax.sft, entrojax.evaluate_model, ...
+    types, arguments         the types; checks of hyperparameters
+    masking, metrics         masked reductions; metrics as sums and counts
+    system, answers          devices and files; final answers
+    control                  controllers
+    entropy, models, tasks   token entropies; decoders; problems, verifiers
+    objectives, advantages   losses; rules from rewards to advantages
+    data, reporting          prompts and tokenizers; logs and figures
+    judges, update           judges of steps; the optimizer step
+    rollouts                 sampled responses
+    evaluate                 pass@k
+    assembly                 from a config to the parts of a run
+    rollout_step             one rollout step
+    train                    the loop over rollout steps
+
+The other modules are commands: python -m entrojax.main, entrojax.sft,
+entrojax.evaluate_model, ... No room imports a command.
 """
 
 import importlib

@@ -53,6 +53,7 @@ from entrojax.system.command_line import (
   join_processes,
 )
 from entrojax.system.interrupt import Interruption
+from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.sharding import (
   by_row,
   make_mesh,
@@ -146,6 +147,15 @@ def sft(config: Config, output: Path) -> Path | None:
       if hosts.is_first():
         write_config(workdir, config.to_dict(), saved=not fresh, resume=True)
     parts = build_sft(config)
+    with hosts.together():
+      if hosts.is_first():
+        write_provenance(
+          workdir,
+          config.to_dict(),
+          default_settings("configs.sft"),
+          parts.mesh.devices,
+          fresh=fresh,
+        )
     interruption = stack.enter_context(Interruption())
     position = (
       Position(parts.state, step=0, tokens=0)

@@ -10,7 +10,7 @@ written at once if an evaluation, a checkpoint or an interruption follows. With
 several processes, only the first one writes logs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import functools
 from pathlib import Path
@@ -23,6 +23,7 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.assembly.check_settings import check
+from entrojax.assembly.evaluation_sets import EvaluationSet
 from entrojax.assembly.offline import find_rollouts
 from entrojax.assembly.own_methods import (
   TaskArgument,
@@ -33,6 +34,7 @@ from entrojax.assembly.own_methods import (
 from entrojax.assembly.run import Run, build_checked
 from entrojax.evaluate import (
   EVALUATION_KEY,
+  Evaluation,
   evaluate_policy,
   right_answers,
   summarize,
@@ -53,6 +55,7 @@ from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.interrupt import Interruption
 from entrojax.system.profiling import Profile, check_profile
+from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.sharding import replicated
 from entrojax.system.workdir import (
   EVALUATIONS_FILE,
@@ -79,6 +82,7 @@ def train(
   *,
   resume: bool = True,
   profile: tuple[int, int] | None = None,
+  command: Sequence[str] | None = None,
   task: TaskArgument | None = None,
   objective: Objective | Mapping[str, Objective] | None = None,
   advantage: AdvantageRule | Mapping[str, AdvantageRule] | None = None,
@@ -97,6 +101,8 @@ def train(
       false, a directory that holds a run is refused.
     profile: (first, last) rollout step, counted from 1, to record in an XProf
       trace in the directory's folder `profile`; None: record no trace.
+    command: the command line to record in provenance.json; None: this
+      process's own.
     task: a Task, or a reward function and its problems, such as (reward,
       "problems.jsonl"); tasks/own.py describes both.
     objective: the whole chain: one objective, or its members by name, in order.
@@ -137,6 +143,14 @@ def train(
     with hosts.together():
       if hosts.is_first():
         write_config(workdir, settings, saved=not fresh, resume=resume)
+        write_provenance(
+          workdir,
+          settings,
+          default_settings("configs.default"),
+          run.mesh.devices,
+          fresh=fresh,
+          command=command,
+        )
     position = _first_position(run, checkpoints)
     write: Write = lambda metrics, at: None
     with hosts.together():
@@ -310,44 +324,67 @@ def _has_own_reference(run: Run, rollout_step: int) -> bool:
 def _evaluate(
   run: Run, at: Position
 ) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
-  """Evaluate the policy.
+  """Evaluate the policy on each set.
 
   Returns:
     The metrics by name; and the rows to append to files, by file: the number of
-    right answers to each prompt, and some of the samples.
+    right answers to each prompt of each set, and some of the samples.
   """
-  settings, held_out = run.settings.evaluation, run.data.held_out
-  evaluation = evaluate_policy(
-    run.functions.evaluate,
-    at.state.params,
-    held_out,
-    run.data.task.verify,
-    run.data.tokenizer,
-    fold_in(run, at.key, EVALUATION_KEY),
-    prompt_length=settings.prompt_length,
-    prompt_buckets=settings.prompt_buckets,
-    prompts_per_batch=settings.prompts_per_batch,
-  )
+  settings = run.settings.evaluation
+  metrics: dict[str, float] = {}
+  right: list[dict[str, Any]] = []
+  samples: list[dict[str, Any]] = []
+  for part in run.evaluation_sets:
+    evaluation = evaluate_policy(
+      run.functions.evaluate[part.num_samples],
+      at.state.params,
+      part.problems,
+      part.task.verify,
+      run.data.tokenizer,
+      fold_in(run, at.key, EVALUATION_KEY),
+      prompt_length=settings.prompt_length,
+      prompt_buckets=settings.prompt_buckets,
+      prompts_per_batch=settings.prompts_per_batch,
+    )
+    metrics |= summarize(evaluation, part.name)
+    right.append(
+      {
+        "rollout_step": at.rollout_step,
+        "step": at.step,
+        **right_answers(evaluation, part.problems, part.name),
+      }
+    )
+    samples += _first_samples(
+      evaluation, part, at.rollout_step, run.settings.log.num_samples
+    )
+  return metrics, {EVALUATIONS_FILE: right, SAMPLES_FILE: samples}
+
+
+def _first_samples(
+  evaluation: Evaluation, part: EvaluationSet, rollout_step: int, number: int
+) -> list[dict[str, Any]]:
+  """Return the first sample of each of the first prompts, for samples.jsonl.
+
+  Args:
+    evaluation: the result of the evaluation.
+    part: the evaluation set.
+    rollout_step: the number of rollout steps done so far.
+    number: at most this many prompts.
+  """
   samples = []
-  for row in range(min(run.settings.log.num_samples, len(held_out))):
+  for row in range(min(number, len(part.problems))):
     verdict = evaluation.verdicts[row][0]
     samples.append(
       {
-        "rollout_step": at.rollout_step,
-        "prompt": held_out[row].prompt,
+        "rollout_step": rollout_step,
+        "task": part.label,
+        "prompt": part.problems[row].prompt,
         "response": evaluation.texts[row][0],
         "reward": verdict.reward,
         "reason": verdict.reason,
       }
     )
-  name = run.data.task.name
-  right = {
-    "rollout_step": at.rollout_step,
-    "step": at.step,
-    **right_answers(evaluation, held_out, name),
-  }
-  files = {EVALUATIONS_FILE: [right], SAMPLES_FILE: samples}
-  return summarize(evaluation, name), files
+  return samples
 
 
 class _CallableModule(ModuleType):

@@ -70,7 +70,7 @@ def naive_stats(hidden: Array, table: Array, targets: Array):
 
 
 def statistics_graph(
-  stats: Callable[..., tuple[Array, Array]],
+  stats: Callable[..., tuple[Array, ...]],
   num_tokens: int,
   *,
   dtype: str = "float32",

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "entrojax"
 # From the ground up. A file imports its own room and the floors below it.
 FLOORS = (
   "types arguments",
-  "masking metrics system answers",
+  "masking metrics schedules system answers",
   "control",
   "entropy models tasks",
   "advantages objectives data reporting",
@@ -24,7 +24,8 @@ FLOORS = (
   "rollout_step choose_prompts collect evaluate_model "
   "export prepare_data report",
   "train prompt_entropy sft",
-  "main",
+  "sweeps",
+  "main sweep",
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 
@@ -32,7 +33,7 @@ FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 FOREIGN = {
   "flax": "models",
   "ml_collections": "assembly train main sft evaluate_model collect "
-  "prompt_entropy choose_prompts",
+  "prompt_entropy choose_prompts sweeps sweep",
   "tensorflow_datasets": "tasks",
   "pyarrow": "tasks",
   "reasoning_gym": "tasks",

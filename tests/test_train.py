@@ -56,6 +56,9 @@ def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
   workdir = tmp_path / "run"
   assert train(tiny_config(base), workdir) is None
   assert json.loads((workdir / "config.json").read_text())["seed"] == 0
+  provenance = json.loads((workdir / "provenance.json").read_text())
+  assert provenance["settings"]["task.name"] == "countdown"
+  assert provenance["devices"]["count"] == 1
   rows = numbers(workdir)
   assert [r["rollout_step"] for r in rows] == [0, 1, 2, 2]
   assert [r["step"] for r in rows] == [0, 2, 4, 4]
@@ -348,19 +351,21 @@ def wait_for_rollout_step(workdir, step, process, seconds=120):
 LONG = ("--config.num_rollout_steps=100000", "--config.checkpoint.every=1")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_saves_and_says_where(
-  number, base, tmp_path, environment
-):
-  workdir = tmp_path / "run"
-  process = start(workdir, base, environment, LONG[0])
-  wait_for_rollout_step(workdir, 2, process)
+def interrupt(process, number) -> Path:
+  """Send a signal and return the checkpoint that the run says it saved."""
   process.send_signal(number)
   output, errors = process.communicate(timeout=60)
   assert process.returncode == 130, errors
-  saved = Path(output.split("Saved ")[1].split(". Run")[0])
-  assert saved.is_dir()
   assert "Traceback" not in errors
+  return Path(output.split("Saved ")[1].split(". Run")[0])
+
+
+def test_an_interrupted_run_saves_and_says_where(base, tmp_path, environment):
+  workdir = tmp_path / "run"
+  process = start(workdir, base, environment, LONG[0])
+  wait_for_rollout_step(workdir, 2, process)
+  saved = interrupt(process, signal.SIGINT)
+  assert saved.is_dir()
   assert int(saved.name) == numbers(workdir)[-1]["rollout_step"]
 
 
@@ -372,22 +377,13 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
   wait_for_rollout_step(workdir, 5, process)
   process.kill()
   process.communicate()
-  steps = [
-    int(p.name)
-    for p in (workdir / "checkpoints").glob("[0-9]*")
-    if p.name.isdigit()
-  ]
-  last = max(steps) + 2
+  # it goes on in a process that is terminated, and ends in this one
+  process = start(workdir, base, environment, *LONG)
+  wait_for_rollout_step(workdir, 8, process)
+  saved = interrupt(process, signal.SIGTERM)
+  last = int(saved.name) + 2
   for folder in ("killed", "whole"):
-    done = subprocess.run(
-      command(tmp_path / folder, base, f"--config.num_rollout_steps={last}"),
-      cwd=ROOT,
-      env={**os.environ, **environment},
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    train(tiny_config(base, num_rollout_steps=last), tmp_path / folder)
   assert numbers(workdir) == numbers(tmp_path / "whole")
   jax.tree.map(
     np.testing.assert_array_equal,

@@ -6,9 +6,11 @@
     w_reinforce    A = positive_weight    A = -1
 
 "The Surprising Effectiveness of Negative Reinforcement", arXiv 2506.01347, and
-its released code. With denominator = "all", responses that are left out still
-count in the loss's denominator, with A = 0. The raw verdict decides which
-response is right, so rules that shape rewards have no effect here.
+its released code. By default, as in that code, responses that are left out do
+not count in the loss's denominator. With denominator = "all" they count there,
+with A = 0. The raw verdict decides which response is right, if the responses
+have verdicts (Responses.correctness). Rules that shape rewards then have no
+effect here.
 
 A chain of rules takes one of these in the place of a baseline, but no mean is
 subtracted and nothing is normalised: in PSR and NSR all kept responses have the

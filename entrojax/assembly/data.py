@@ -1,6 +1,6 @@
 """Read the data that a config names: tokenizer, template, problems and prompts.
 
-`read_data` reads all that the train loop needs. Other commands use the parts:
+`read_data` reads all that training needs. Other commands use the parts:
 `parse_spec` parses a task as a command line names it, `make_template` and
 `load_problems` give prompts as the model reads them, and `make_clusterer` gives
 the function that clusters answers. `rollout_settings` lists the settings that
@@ -23,7 +23,7 @@ from entrojax.assembly.guards import guard_template
 from entrojax.data import prompt_subset, templates
 from entrojax.data import tokenizer as tokenizers
 from entrojax.data.curriculum import Stages, read_entropies, stage_rows
-from entrojax.data.prompt_stream import PromptStream, Templated, encode_prompts
+from entrojax.data.prompt_stream import PromptStream, Templated
 from entrojax.models import hugging_face
 from entrojax.system.outside import is_outside, last_name
 from entrojax.tasks import make_task
@@ -46,7 +46,6 @@ class Data(NamedTuple):
   tokenizer: tokenizers.Tokenizer
   template: Callable[[str], str]  # a problem's prompt -> the model's prompt
   stages: Stages  # the training prompts
-  held_out: Sequence[Problem]  # for evaluations
   cluster: Clusterer | None  # None: no rule reads clusters
 
   @property
@@ -150,11 +149,9 @@ def read_data(config: Config, folder: Path, task: Task | None = None) -> Data:
   task = task or open_task(config)
   clusters_are_read = "seed_grpo" in config.advantage
   cluster = make_clusterer(config, task) if clusters_are_read else None
-  held_out = load_problems(task, config.evaluation.split, template)
-  encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
   problems = task.load(config.task.train_split)
   stages = _stages(config, problems, template, tokenizer)
-  return Data(task, tokenizer, template, stages, held_out, cluster)
+  return Data(task, tokenizer, template, stages, cluster)
 
 
 def load_problems(

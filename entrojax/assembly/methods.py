@@ -32,6 +32,7 @@ from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.judges import segmentation
 from entrojax.judges.segmentation import Segmenter
 from entrojax.objectives import aggregation
+from entrojax.objectives.reading import check_reads, placeholder_statistics
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.system.outside import is_outside, last_name
 from entrojax.types import (
@@ -79,6 +80,7 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
   """
   members = _guard_members(own) or make_members(config)
   objective = objectives.chain(*members.values())
+  check_reads(members, on_policy=not config.offline.enabled)
   has_own = any(map(is_outside, config.objective))
   _try_objective(objective, may_lack_surrogate=has_own)
   rules = _guard_rules(own) or make_advantage_rules(config)
@@ -246,6 +248,7 @@ def _try_objective(
     mask=token,
     ref_log_probs=token if with_reference else None,
     step_ok=token,
+    statistics=placeholder_statistics(objective, token),
   )
   _, metrics = jax.eval_shape(
     lambda t: objectives.policy_loss(

@@ -230,7 +230,10 @@ def draw_at_k(
 
 
 def draw_pass_over_steps(variants: Variants, *, data: str) -> Picture | None:
-  """Draw pass@1 and, dashed, a large pass@k against the optimizer step."""
+  """Draw pass@1 and, dashed, a large pass@k over the optimizer steps.
+
+  A second panel has maj@k of the same k.
+  """
   k = large_k(variants, data)
   curves = metric_curves(
     variants, f"val/{data}/pass@1", label="pass@1", dots=True
@@ -243,8 +246,12 @@ def draw_pass_over_steps(variants: Variants, *, data: str) -> Picture | None:
       dots=True,
       dashed=True,
     )
+  majority = metric_curves(variants, f"val/{data}/maj@{k}", dots=True)
   return picture(
-    [Panel("fraction of problems", curves)],
+    [
+      Panel("fraction of problems", curves),
+      Panel(f"maj@{k} (fraction of problems)", majority),
+    ],
     OPTIMIZER_STEP,
     dashed=f"pass@{k} (solid: pass@1)" if k > 1 else "",
   )

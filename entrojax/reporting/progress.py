@@ -27,7 +27,7 @@ KEY_SCALARS = {  # label -> name of the metric
   "clipped": "actor/pg_clipfrac",
   "tokens/s": "perf/tokens_per_second",
 }
-_PASS = re.compile(r"val/(.+)/pass@(\d+)")
+_PASS = re.compile(r"val/(.+)/pass@(\d+)", re.DOTALL)
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -190,7 +190,7 @@ def evaluation_text(metrics: Mapping[str, Any]) -> str:
   for data, values in by_data.items():
     ks = sorted({min(values), max(values)})
     numbers = ", ".join(f"pass@{k} {_number(values[k])}" for k in ks)
-    parts.append(f"{data} {numbers}")
+    parts.append(f"{harmless(data)} {numbers}")
   return "  ".join(parts)
 
 

@@ -101,7 +101,7 @@ def _evaluation_sections(data: Sequence[str]) -> list[Section]:
       Section(
         f"pass@k during training{suffix}",
         metrics,
-        "Every evaluation.",
+        "Every evaluation. pass@1 is also avg@n, the share of right samples.",
         functools.partial(figures.draw_pass_over_steps, data=name),
       ),
       Section(

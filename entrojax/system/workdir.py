@@ -4,9 +4,11 @@ A run directory of entrojax.main holds these files. This module writes
 config.json, evaluations.jsonl and samples.jsonl; other modules write the rest.
 
 config.json       the resolved config
+provenance.json   the command, settings, versions and devices of each start
 metrics.jsonl     a line for each rollout step and a line for each evaluation
 evaluations.jsonl the number of right answers to each prompt, per evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
+output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
 checkpoints/      the newest checkpoints, one directory each
 rollouts.jsonl    the rollouts that an offline run collected itself
@@ -39,6 +41,10 @@ _MAY_CHANGE = (
 )
 
 
+class HeldError(ValueError):
+  """Another process holds the directory."""
+
+
 @contextlib.contextmanager
 def hold_workdir(workdir: Path) -> Iterator[None]:
   """Lock the directory (created if missing) for this process.
@@ -47,8 +53,8 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
   that was created here and stays empty is removed again.
 
   Raises:
-    ValueError: another process holds the lock, or the directory cannot be
-      created.
+    HeldError: another process holds the lock.
+    ValueError: the directory cannot be created.
   """
   is_new = not workdir.exists()
   try:
@@ -61,7 +67,7 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       lock.seek(0)
-      raise ValueError(
+      raise HeldError(
         f"workdir {workdir} is held by another run (process {lock.read()})"
       ) from None
     lock.truncate(0)

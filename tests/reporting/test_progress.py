@@ -61,11 +61,13 @@ def test_an_evaluation_has_a_line_of_its_own_and_pass_at_k_stands_in_no_other():
     progress.update(
       1,
       {"val/a/pass@1": 0.3, "val/a/pass@16": 1, "val/a/pass@4": 0.7}
-      | {"val/a/pass@1_stderr": 0.1, "val/b:test/pass@1": 0.25},
+      | {"val/a/pass@1_stderr": 0.1, "val/b:test\n/pass@1": 0.25},
     )
     progress.update(9, METRICS)
   step, evaluation, last = console.file.getvalue().splitlines()
-  shown = "rollout 1/9  a pass@1 0.3, pass@16 1  b:test pass@1 0.25  time left"
+  shown = (
+    "rollout 1/9  a pass@1 0.3, pass@16 1  b:test\\n pass@1 0.25  time left"
+  )
   assert evaluation.startswith(shown)
   assert "pass@" not in step + last
 
