@@ -187,7 +187,7 @@ def test_a_schedule_of_the_learning_rate_takes_no_decay():
   config = config_of(**{"optimizer.learning_rate": "linear(1e-4, 0.0, 4)"})
   assert check(config).learning_rate(2) == pytest.approx(5e-5)
   config.optimizer.decay_steps = 4
-  with pytest.raises(ValueError, match="set optimizer.warmup_steps and"):
+  with pytest.raises(ValueError, match=r"set optimizer\.warmup_steps and"):
     make_recipe(config)
 
 
