@@ -18,7 +18,7 @@ The trainer is imported when it is first used.
 The folders and modules of this package, called rooms, form layers. A room
 imports only rooms that stand on the lines above its own:
 
-    types, traits            the types; what methods declare
+    types, traits            the types; what methods declare of themselves
     arguments                checks of hyperparameters
     masking, metrics         masked reductions; metrics as sums and counts
     schedules                numbers that change over a run

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict as Config
 from ml_collections import FrozenConfigDict
 
 from entrojax.assembly import sections
-from entrojax.assembly.check_methods import check_overrides
+from entrojax.assembly.check_methods import check_overrides, clusters_are_read
 from entrojax.assembly.check_rows import check_divisibility
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.data import read_data
@@ -50,10 +50,9 @@ def check_run(config: Config, keys: Collection[str] = ()) -> None:
 
 def _data_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_check_data` may depend on, hashable."""
-  ignored = set(_NO_DATA)
-  ignored |= set(sections.method_names())
+  ignored = {*_NO_DATA, *sections.method_names()}
   settings = {key: config[key] for key in config if key not in ignored}
-  rules = tuple(rule for rule in config.advantage if rule == "seed_grpo")
+  rules = tuple(config.advantage) if clusters_are_read(config) else ()
   return FrozenConfigDict({**settings, "seed": 0, "advantage": rules})
 
 

@@ -268,6 +268,7 @@ def _try_members(
   surrogates = [name for name, kind in kinds.items() if kind == "surrogate"]
 
   def watched(name: str, member: Objective) -> Objective:
+    @functools.wraps(member)
     def objective(tokens, token_loss, coefficient, key):
       result = member(tokens, token_loss, coefficient, key)
       if kinds[name] is None and len(result.terms) > len(token_loss.terms):

@@ -48,7 +48,8 @@ tests/helpers/objective_cases.py:
         token_loss, -strength * tokens.entropy, tokens.mask, {})
 
 The last argument of `add_penalty` holds metrics by name; here there are none.
-Its settings then are config.my_bonus, with the defaults of its arguments.
+The settings of the method are config.my_bonus, with the defaults of its
+arguments.
 """
 
 from entrojax.objectives.adaptive_entropy import adaptive_entropy

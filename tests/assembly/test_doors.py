@@ -788,7 +788,7 @@ def test_importing_the_library_does_not_import_the_trainer():
 
 def blocks() -> list[str]:
   """Return the code of the page's section, as a user copies it."""
-  page = (ROOT / "CONTRIBUTING.md").read_text()
+  page = (ROOT / "entrojax" / "README.md").read_text()
   section = page.partition("## Bring your own")[2].partition("\n## ")[0]
   return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
@@ -841,14 +841,14 @@ def test_the_notebook_of_the_page_trains_and_resumes_only_as_itself(
 ):
   base = write_base(folder / "base")
   names = {"problems": {"train": ROWS, "validation": ROWS}}
-  exec(compile(blocks()[0], "CONTRIBUTING.md", "exec"), names)
+  exec(compile(blocks()[0], "README.md", "exec"), names)
   from configs import grpo
 
   tiny = tiny_config(base)
   monkeypatch.setattr(grpo, "get_config", lambda preset: tiny)
   names["__name__"] = "notebook"
   cell = blocks()[1].replace("runs/mine", str(folder / "run"))
-  exec(compile(cell, "CONTRIBUTING.md", "exec"), names)
+  exec(compile(cell, "README.md", "exec"), names)
   rows = numbers(folder / "run")
   assert rows[-1]["rollout_step"] == 2
   assert rows[1]["calm/loss"] > 0
