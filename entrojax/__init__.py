@@ -65,6 +65,7 @@ from entrojax.objectives.aggregation import (
   seq_mean_token_sum_norm,
   token_mean,
 )
+from entrojax.schedules import scheduled
 from entrojax.traits import (
   ControllerTraits,
   ObjectiveTraits,

@@ -102,6 +102,19 @@ def test_a_run_without_a_target_has_no_deviation(two_runs):
   assert math.isnan(row["entropy/max_deviation"])
 
 
+def test_a_target_that_follows_a_schedule_is_compared_step_by_step(tmp_path):
+  config = {"control": {"target": "linear(1.1, 0.1, 30)"}}
+  path = write_run(tmp_path / "run", config=config) / METRICS_FILE
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  for row in rows:
+    if "actor/entropy" in row:
+      row["schedule/control.target"] = row["actor/entropy"] + 0.1
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  row = summarize(read_run("run", path.parent))
+  assert row["entropy/target"] == pytest.approx(1 / 30 + 0.1, rel=1e-12)
+  assert row["entropy/max_deviation"] == pytest.approx(0.1, rel=1e-12)
+
+
 def test_every_picture_has_its_place_and_the_command_stands_once(two_runs):
   _, text, _ = two_runs
   page = Page(text)
