@@ -151,9 +151,9 @@ def _runs_below(folder: Path) -> list[Path]:
   return list(walk(folder)) or [folder]
 
 
-def _natural(path: Path) -> list[str]:
+def _natural(path: Path) -> str:
   """Return a key by which seed2 comes before seed10."""
-  return [part.zfill(12) for part in re.findall(r"\d+|\D+", path.name)]
+  return re.sub(r"\d+", lambda digits: digits[0].zfill(12), path.name)
 
 
 def _is_run(folder: Path) -> bool:
