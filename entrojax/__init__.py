@@ -25,6 +25,7 @@ rooms, form layers: a room imports only rooms that stand before it in this list.
     rollouts, evaluate         sampled responses; pass@k
     assembly                   from a config to the parts of a run
     rollout_step, train        one rollout step; the loop over them
+    sweeps                     many runs of one config
 
 The other modules are commands, which may import any room: python -m
 entrojax.main, entrojax.sft, entrojax.evaluate_model, ...
