@@ -12,7 +12,8 @@ metrics, controllers and the state of training.
 
 Shape letters: Q prompts, G responses per prompt (the group), B = Q * G rows,
 P length that prompts are padded to, T length that responses are padded to,
-L = P + T, D hidden width, V vocabulary.
+L = P + T, D hidden width, V vocabulary. An objective may see only a part of the
+rows of a Batch. B is then the number of rows in this part.
 
 Prompts are padded on the left. Every response therefore starts at column P,
 and position t of a response array is always token P + t of its row.
@@ -255,11 +256,24 @@ class Batch:
 # -- the update: from tokens to a loss ----------------------------------------
 
 
+class Statistic(NamedTuple):
+  """A number of a token's distribution that an objective may ask for.
+
+  entropy/statistics.py lists them. An objective declares what it reads with
+  objectives/reading.py.
+  """
+
+  name: str
+  parameter: float = 0.0  # such as the k of the k largest log-probs
+  old: bool = False  # True: under the sampling policy; False: the current one
+
+
 @_pytree
 class ScoredTokens:
   """Everything that an objective may read.
 
-  Gradients flow to log_probs and entropy only.
+  Gradients flow to log_probs, entropy and the statistics under the current
+  policy only.
   """
 
   log_probs: Array  # f32[B, T], nats, current policy
@@ -270,6 +284,10 @@ class ScoredTokens:
   mask: Array  # f32[B, T], 1 = a response token that counts
   ref_log_probs: Array | None = None  # f32[B, T], nats, reference policy
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+  # what members of the chain have declared, f32[B, T] or f32[B, T, k]
+  statistics: Mapping[Statistic, Array] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 @_pytree

@@ -3,9 +3,10 @@ r"""All methods on Countdown, three seeds each.
     python -m entrojax.sweep --config=configs/sweeps/methods.py \
         --workdir=runs/methods --jobs=2
 
-Each unit is a method's config with its preset `demo`. GRPO is the baseline.
-configs/sent.py is left out, because it needs a table of prompts that another
-command makes; configs/sent_token.py has its loss without the curriculum.
+Each unit is a method's config with its preset `demo`; GRPO is the baseline. The
+offline methods are left out, and so is configs/sent.py, which needs a table of
+prompts that another command makes: configs/sent_token.py has its loss without
+the curriculum.
 
     --unit=I or --shard=I/N runs a part, for example as a Slurm array
     --config.num_rollout_steps=100 shortens all units
@@ -17,17 +18,15 @@ Measured: not yet.
 
 from ml_collections import ConfigDict as Config
 
+import configs
 from configs import countdown
 
-METHODS = (
-  *("grpo", "dr_grpo", "rloo", "w_reinforce", "nsr", "psr"),
-  *("unlikeliness", "seed_grpo", "entrocraft", "grpo_dropout"),
-  *("dapo", "clip_higher", "gspo", "cispo", "ce_gppo"),
-  *("clip_cov", "kl_cov", "top_entropy", "steer", "erc"),
-  *("stare", "adaptive_stare", "entropy_advantage", "positive_reweighting"),
-  *("entropic", "sent_token", "entropy_bonus", "adaptive_entropy"),
-  *("reference_kl", "projection", "starter", "advanced"),
-)
+LEFT_OUT = ("sent",)
+METHODS = [
+  name
+  for name, method in configs.methods().items()
+  if method.testbed == "countdown" and name not in LEFT_OUT
+]
 NUM_SEEDS = 3
 
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from entrojax.judges.segmentation import Segmenter, Span
+from entrojax.objectives.reading import reading, statistics_read
 from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.system.outside import describe
 from entrojax.types import (
@@ -107,7 +108,8 @@ def guard_objective(objective: Objective, where: str) -> Objective:
     return None
 
   arguments = "(tokens, token_loss, coefficient, key)"
-  return _guard(objective, where, arguments, check)
+  guarded = _guard(objective, where, arguments, check)
+  return reading(guarded, *statistics_read(objective))
 
 
 def guard_rule(rule: AdvantageRule, where: str) -> AdvantageRule:

@@ -12,10 +12,11 @@ yet divided, from hidden states. `token_stats` starts from hidden states and
 divides by the temperature itself. If the logits are few, as with a small
 vocabulary, it computes them all. Otherwise it loops over chunks of the
 vocabulary, and its backward pass computes each chunk again, so that memory
-holds [N, C] and never [N, V]. For each token and each chunk c, the forward pass
-computes the logit z_y, if c holds y, and three numbers: the largest logit m_c,
-e_c = sum exp(z - m_c) and w_c = sum exp(z - m_c) (z - m_c). With m = max m_c
-and s_c = exp(m_c - m),
+holds [N, C] and never [N, V]. If it is asked for further statistics
+(statistics.py), it computes them in the same loop. For each token and each
+chunk c, the forward pass computes the logit z_y, if c holds y, and three
+numbers: the largest logit m_c, e_c = sum exp(z - m_c) and w_c = sum exp(z -
+m_c) (z - m_c). With m = max m_c and s_c = exp(m_c - m),
 
     logsumexp(z) - m = log sum_c s_c e_c
     sum_v p_v z_v - m = sum_c s_c (w_c + (m_c - m) e_c) / sum_c s_c e_c
@@ -37,6 +38,7 @@ was not worth a second code path.
 Shape letters: N tokens, D width, V vocabulary, C a chunk of it, S its shards.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any, NamedTuple
 
@@ -46,10 +48,14 @@ from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
+from entrojax.entropy.chunk import Chunk
+from entrojax.entropy.formulas import Formula, Merged, Sums, formula
+from entrojax.entropy.statistics import check_statistics
 from entrojax.system.sharding import ROWS, num_row_shards, spec_of
-from entrojax.types import Array
+from entrojax.types import Array, Statistic
 
 # the checkpoint name of what rematerialisation should keep: 3 numbers per token
+# and a few more for each further statistic
 SAVED = "token_stats"
 
 _LEAST = -1e30  # nats below the largest; finite, and its exponential is 0
@@ -108,9 +114,10 @@ def token_stats(
   targets: Array,
   *,
   temperature: float = 1.0,
+  statistics: tuple[Statistic, ...] = (),
   chunk_elements: int = 2**24,
   mesh: Mesh | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[Array, ...]:
   """Compute log-probabilities and entropies from hidden states.
 
   On a mesh each device computes the logits of its own tokens and its own shard
@@ -122,25 +129,35 @@ def token_stats(
     table: f[V, D], the unembedding.
     targets: i32[B, T], the sampled tokens.
     temperature: the sampling temperature, > 0.
+    statistics: further statistics to compute; see statistics.py.
     chunk_elements: about how many logits exist at one time on a device. If all
       logits are far fewer, as with a small vocabulary, they are all kept.
     mesh: how rows and table are split, as in system/sharding.py; None: a single
       device.
 
   Returns:
-    (log_probs f32[B, T], entropy f32[B, T]), nats.
+    (log_probs f32[B, T], entropy f32[B, T]), nats, followed by the value of
+    each of `statistics`, f32[B, T] or f32[B, T, k].
+
+  Raises:
+    ValueError: a statistic is unknown, or its k exceeds the vocabulary.
   """
   chex.assert_rank([hidden, table, targets], [3, 2, 2])
   chex.assert_equal_shape_prefix([hidden, targets], 2)
-  if targets.size * table.shape[0] <= _FEW * chunk_elements:
+  check_statistics(statistics, table.shape[0])
+  few = targets.size * table.shape[0] <= _FEW * chunk_elements
+  if few and not statistics:
     return log_prob_and_entropy(unembed(hidden, table) / temperature, targets)
   if mesh is not None and hidden.shape[0] % num_row_shards(mesh):
     mesh = None  # rows cannot be split evenly, so the compiler decides
-  settings = _Settings(temperature, chunk_elements, mesh)
+  if statistics:
+    # they need more arrays of the size of a chunk
+    chunk_elements = -(-chunk_elements // 2)
+  settings = _Settings(temperature, chunk_elements, mesh, statistics)
   stats = _stats(
     settings, hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1)
   )
-  return jax.tree.map(lambda x: x.reshape(targets.shape), stats)
+  return jax.tree.map(lambda x: x.reshape(*targets.shape, *x.shape[1:]), stats)
 
 
 class _Settings(NamedTuple):
@@ -149,6 +166,7 @@ class _Settings(NamedTuple):
   temperature: float
   chunk_elements: int
   mesh: Mesh | None
+  statistics: tuple[Statistic, ...] = ()
 
 
 class _Inputs(NamedTuple):
@@ -173,18 +191,16 @@ class _Softmax(NamedTuple):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _stats(settings: _Settings, hidden: Array, table: Array, targets: Array):
-  """Compute (log_probs f32[N], entropy f32[N]) of hidden f[N, D]."""
+  """Compute log-probs, entropies f32[N] and statistics of hidden f[N, D]."""
   return _forward(settings, hidden, table, targets)[0]
 
 
 def _forward(settings: _Settings, hidden: Array, table: Array, targets: Array):
-  inputs_spec, part_spec = _specs(settings.mesh, table)
-  largest, total, weighted, chosen = _on_mesh(
-    functools.partial(_chunk_sums, settings),
-    settings.mesh,
-    in_specs=(inputs_spec,),
-    out_specs=(part_spec,) * 4,
-  )(_Inputs(hidden, table, jnp.arange(table.shape[0]), targets))
+  inputs = _Inputs(hidden, table, jnp.arange(table.shape[0]), targets)
+  formulas = _formulas(settings, table)
+  largest, total, weighted, chosen, *further = _map_chunks(
+    settings, inputs, functools.partial(_chunk_sums, formulas)
+  )
   top = jnp.max(largest, axis=0)
   below = largest - top[None]
   scale = jnp.exp(below)
@@ -192,25 +208,36 @@ def _forward(settings: _Settings, hidden: Array, table: Array, targets: Array):
   mean_logit = jnp.sum(scale * (weighted + below * total), axis=0) / normaliser
   log_normaliser = jnp.log(normaliser)
   entropy = log_normaliser - mean_logit
-  log_probs = jnp.sum(chosen, axis=0) - top - log_normaliser
-  softmax = _Softmax(
-    *(checkpoint_name(x, SAVED) for x in (top, log_normaliser, entropy))
+  target = jnp.sum(chosen, axis=0)
+  log_probs = target - top - log_normaliser
+  merged = Merged(top, log_normaliser, entropy, target, below, total, weighted)
+  reduce_chunks = functools.partial(_reduce_chunks, settings, inputs)
+  values, saved = [], []
+  for each, parts in zip(formulas, further, strict=True):
+    value, needed = each.merge(parts, merged, reduce_chunks)
+    values.append(value)
+    saved.append(needed)
+  softmax = _Softmax(top, log_normaliser, entropy)
+  softmax, saved = jax.tree.map(
+    lambda x: checkpoint_name(x, SAVED), (softmax, saved)
   )
-  return (log_probs, entropy), (hidden, table, targets, softmax)
+  outputs = (log_probs, entropy, *values)
+  return outputs, (hidden, table, targets, softmax, saved)
 
 
-def _backward(settings: _Settings, saved: Any, cotangents: Any):
-  hidden, table, targets, softmax = saved
+def _backward(settings: _Settings, residuals: Any, cotangents: Any):
+  hidden, table, targets, softmax, saved = residuals
   inputs_spec, part_spec = _specs(settings.mesh, table)
   rows = inputs_spec.targets
   hidden_grad, table_grad = _on_mesh(
     functools.partial(_chunk_gradients, settings),
     settings.mesh,
-    in_specs=(inputs_spec, rows, rows),
+    in_specs=(inputs_spec, rows, rows, rows),
     out_specs=(part_spec, inputs_spec.table),
   )(
     _Inputs(hidden, table, jnp.arange(table.shape[0]), targets),
     softmax,
+    saved,
     cotangents,
   )
   return jnp.sum(hidden_grad, axis=0).astype(hidden.dtype), table_grad, None
@@ -243,39 +270,122 @@ def _on_mesh(function, mesh: Mesh | None, *, in_specs, out_specs):
   )
 
 
+def _map_chunks(
+  settings: _Settings, inputs: _Inputs, function: Callable[[Chunk], Any]
+) -> Any:
+  """Apply a function to all chunks, each on the device that holds it.
+
+  Args:
+    settings: static.
+    inputs: of all devices.
+    function: (chunk) -> arrays [N, ...], for the tokens of a device.
+
+  Returns:
+    The results of all chunks of all shards, stacked: arrays [P, N, ...].
+  """
+  inputs_spec, part_spec = _specs(settings.mesh, inputs.table)
+
+  def on_device(inputs):
+    size, count = _chunk_size(settings, inputs)
+    return jax.lax.map(
+      lambda i: function(_chunk(settings, inputs, size, i)), jnp.arange(count)
+    )
+
+  return _on_mesh(
+    on_device, settings.mesh, in_specs=(inputs_spec,), out_specs=part_spec
+  )(inputs)
+
+
+def _reduce_chunks(
+  settings: _Settings,
+  inputs: _Inputs,
+  function: Callable[..., tuple[Array, ...]],
+  reductions: tuple[Callable[..., Array], ...],
+  *rows: Array,
+) -> tuple[Array, ...]:
+  """Reduce the results of a function over all chunks; see ReduceChunks.
+
+  Unlike `_map_chunks` it holds the results of one chunk at a time.
+  """
+  inputs_spec, part_spec = _specs(settings.mesh, inputs.table)
+  starts = {jnp.sum: 0.0, jnp.min: jnp.inf, jnp.max: -jnp.inf}
+
+  def on_device(inputs, *rows):
+    size, count = _chunk_size(settings, inputs)
+
+    def reduce_next(i, totals):
+      results = function(_chunk(settings, inputs, size, i), *rows)
+      return tuple(
+        reduction(jnp.stack(pair), axis=0)
+        for reduction, *pair in zip(reductions, totals, results, strict=True)
+      )
+
+    shapes = jax.eval_shape(
+      lambda: function(_chunk(settings, inputs, size, jnp.int32(0)), *rows)
+    )
+    start = tuple(
+      jnp.full(x.shape, starts[reduction], x.dtype)
+      for reduction, x in zip(reductions, shapes, strict=True)
+    )
+    totals = jax.lax.fori_loop(0, count, reduce_next, start)
+    return tuple(x[None] for x in totals)
+
+  parts = _on_mesh(
+    on_device,
+    settings.mesh,
+    in_specs=(inputs_spec, *(inputs_spec.targets for _ in rows)),
+    out_specs=part_spec,
+  )(inputs, *rows)
+  return tuple(
+    reduction(x, axis=0) for reduction, x in zip(reductions, parts, strict=True)
+  )
+
+
+def _formulas(settings: _Settings, table: Array) -> list[Formula]:
+  """Return the formulas of the statistics that were asked for."""
+  return [
+    formula(statistic, settings.temperature, table.shape[0])
+    for statistic in settings.statistics
+  ]
+
+
 # -- the loop over chunks, on one device --------------------------------------
 
 
-def _chunk_sums(settings: _Settings, inputs: _Inputs):
-  """Compute four sums over each chunk for each token, f32[chunks, N] each.
+def _chunk_sums(formulas: list[Formula], chunk: Chunk):
+  """Compute four sums over a chunk for each token, f32[N] each.
 
   They are the largest logit m, sum exp(z - m), sum exp(z - m) (z - m), and the
-  logit of the target, which is 0 in chunks that do not hold it.
+  logit of the target, which is 0 in chunks that do not hold it. The sums that
+  each formula needs follow.
   """
-  size, count = _chunk_size(settings, inputs)
-
-  def sums(i):
-    logits, _, hit, new = _chunk(settings, inputs, size, i)
-    largest = jnp.max(jnp.where(new, logits, -jnp.inf), axis=1)
-    centred = jnp.where(new, logits - largest[:, None], _LEAST)
-    exponentials = jnp.exp(centred)
-    return (
-      largest,
-      jnp.sum(exponentials, axis=1),
-      jnp.sum(exponentials * centred, axis=1),
-      jnp.sum(jnp.where(hit, logits, 0), axis=1),
-    )
-
-  return jax.lax.map(sums, jnp.arange(count))
+  logits, _, _, hit, new = chunk
+  largest = jnp.max(jnp.where(new, logits, -jnp.inf), axis=1)
+  centred = jnp.where(new, logits - largest[:, None], _LEAST)
+  exponentials = jnp.exp(centred)
+  total = jnp.sum(exponentials, axis=1)
+  weighted = jnp.sum(exponentials * centred, axis=1)
+  chosen = jnp.sum(jnp.where(hit, logits, 0), axis=1)
+  sums = Sums(largest, centred, exponentials, total, weighted)
+  further = (each.sums(chunk, sums) for each in formulas)
+  return (largest, total, weighted, chosen, *further)
 
 
 def _chunk_gradients(
   settings: _Settings,
   inputs: _Inputs,
   softmax: _Softmax,
-  cotangents: tuple[Array, Array],
+  saved: list[Any],
+  cotangents: tuple[Array, ...],
 ):
   """Compute the gradients of hidden states and of the table.
+
+  Args:
+    settings: static.
+    inputs: of this device.
+    softmax: of its tokens.
+    saved: what each formula needs.
+    cotangents: of log-probs, entropies and each further statistic.
 
   Returns:
     f[1, N, D], the contribution of this shard of the table to the gradient of
@@ -283,17 +393,21 @@ def _chunk_gradients(
     f[V, D], the gradient of the table.
   """
   hidden, table, _, _ = inputs
-  log_prob_grad, entropy_grad = cotangents
+  log_prob_grad, entropy_grad, *further = cotangents
+  formulas = _formulas(settings, table)
   size, count = _chunk_size(settings, inputs)
   column = lambda x: x[:, None]
 
   def accumulate(i, grads):
     hidden_grad, table_grad = grads
-    logits, rows, hit, new = _chunk(settings, inputs, size, i)
+    chunk = _chunk(settings, inputs, size, i)
+    logits, rows, _, hit, new = chunk
     log_p = logits - column(softmax.top) - column(softmax.log_normaliser)
     p = jnp.where(new, jnp.exp(log_p), 0)
     logits_grad = (hit - p) * column(log_prob_grad)
     logits_grad -= p * (log_p + column(softmax.entropy)) * column(entropy_grad)
+    for each, needed, cotangent in zip(formulas, saved, further, strict=True):
+      logits_grad += each.gradient(needed, chunk, log_p, p, cotangent)
     logits_grad = (logits_grad / settings.temperature).astype(hidden.dtype)
     rows_grad = _sum_over_tokens(
       settings, _product("nc,nd->cd", logits_grad, hidden), table
@@ -326,15 +440,8 @@ def _start(table: Array, size: int, i: Array) -> Array:
   return jnp.minimum(i * size, table.shape[0] - size)
 
 
-def _chunk(settings: _Settings, inputs: _Inputs, size: int, i: Array):
-  """Compute the logits of chunk i.
-
-  Returns:
-    logits f32[N, C].
-    rows f[C, D], of the table.
-    hit bool[N, C], True = the target of the token.
-    new bool[1, C], True = a row that the preceding chunk does not hold.
-  """
+def _chunk(settings: _Settings, inputs: _Inputs, size: int, i: Array) -> Chunk:
+  """Compute the logits of chunk i."""
   hidden, table, ids, targets = inputs
   start = _start(table, size, i)
   rows = jax.lax.dynamic_slice_in_dim(table, start, size).astype(hidden.dtype)
@@ -343,7 +450,8 @@ def _chunk(settings: _Settings, inputs: _Inputs, size: int, i: Array):
   logits = _product("nd,cd->nc", hidden, rows) / settings.temperature
   new = (start + jnp.arange(size) >= i * size)[None]
   chunk_ids = jax.lax.dynamic_slice_in_dim(ids, start, size)[None]
-  return logits, rows, new & (chunk_ids == targets[:, None]), new
+  hit = new & (chunk_ids == targets[:, None])
+  return Chunk(logits, rows, chunk_ids, hit, new)
 
 
 def _sum_over_tokens(

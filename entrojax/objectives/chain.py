@@ -25,13 +25,15 @@ import dataclasses
 
 import jax
 
+from entrojax.objectives.reading import reading, statistics_read
 from entrojax.types import Array, Metrics, Objective, Term, TokenLoss
 
 
 def chain(*objectives: Objective) -> Objective:
   """Build the objective that applies `objectives` from left to right.
 
-  Each member draws from its own key.
+  Each member draws from its own key. The chain reads the statistics that its
+  members have declared (reading.py).
 
   Raises:
     ValueError: there is no objective.
@@ -47,7 +49,7 @@ def chain(*objectives: Objective) -> Objective:
       token_loss = objective(tokens, token_loss, coefficient, member_key)
     return token_loss
 
-  return composed
+  return reading(composed, *(s for o in objectives for s in statistics_read(o)))
 
 
 def add_term(

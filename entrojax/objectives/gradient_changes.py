@@ -1,10 +1,10 @@
 """Measure how much each member of a chain changes the gradient.
 
-The gradient is taken of the mini-batch's loss, with respect to its log-probs
-and entropies, before it is propagated into the model. Each member is compared
-with the chain that ends before it. The first one, the surrogate, is compared
-with the plain policy gradient of -A r. `gradient_changes` returns two metrics
-for each member:
+The gradient is taken of the mini-batch's loss, with respect to its log-probs,
+entropies and statistics, before it is propagated into the model. Each member is
+compared with the chain that ends before it. The first one, the surrogate, is
+compared with the plain policy gradient of -A r. `gradient_changes` returns two
+metrics for each member:
 
     <name>/gradient_change    |g - g_before| / |g_before|
     <name>/gradient_touched   share of the tokens whose gradient it changed
@@ -13,7 +13,9 @@ gradient_change is 0 if the member changes nothing on this mini-batch. It is
 also 0 if g_before is 0, as when all advantages are 0.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,12 +28,15 @@ from entrojax.types import Array, Metrics, Objective, ScoredTokens, TokenLoss
 # Relative to the largest entry. Float32 sums in another order differ by less.
 _ROUNDING = 1e-5
 
-# (objective, log_probs, entropy) -> (loss f32[], metrics)
-Loss = Callable[[Objective, Array, Array], tuple[Array, Metrics]]
+# (objective, what is learned) -> (loss f32[], metrics)
+Loss = Callable[[Objective, Any], tuple[Array, Metrics]]
 
 
 def gradient_changes(
-  members: Mapping[str, Objective], loss_of: Loss, tokens: ScoredTokens
+  members: Mapping[str, Objective],
+  loss_of: Loss,
+  learned: Any,
+  mask: Array,
 ) -> Metrics:
   """Compute how much each member changes the gradient.
 
@@ -39,38 +44,47 @@ def gradient_changes(
     members: the members of a chain by name, in order.
     loss_of: computes the loss of an objective on the mini-batch, with the same
       key and coefficient for all.
-    tokens: the mini-batch.
+    learned: log-probs, entropies and statistics of the mini-batch, a pytree of
+      f32[B, T] and f32[B, T, k].
+    mask: f32[B, T], 1 = counted.
 
   Returns:
     Two metrics for each member: `<name>/gradient_change`, which is |g -
     g_before| / |g_before|, and `<name>/gradient_touched`, the share of tokens
     whose gradient it changed, in [0, 1].
   """
-  gradient_of = lambda objective: jax.grad(
-    lambda log_probs, entropy: loss_of(objective, log_probs, entropy)[0],
-    argnums=(0, 1),
-  )(tokens.log_probs, tokens.entropy)
+
+  def gradient_of(objective: Objective) -> list[Array]:
+    gradient = jax.grad(lambda learned: loss_of(objective, learned)[0])(learned)
+    return [x for leaf in jax.tree.leaves(gradient) for x in _planes(leaf)]
 
   metrics = {}
   before, prefix = gradient_of(_policy_gradient), []
   for name, member in members.items():
     prefix.append(member)
     after = gradient_of(chain(*prefix))
-    difference = jax.tree.map(lambda a, b: jnp.abs(a - b), after, before)
+    difference = [jnp.abs(a - b) for a, b in zip(after, before, strict=True)]
     largest = jnp.max(jnp.abs(jnp.stack([*before, *after])))
-    touched = jnp.maximum(*difference) > _ROUNDING * largest
+    touched = functools.reduce(jnp.maximum, difference) > _ROUNDING * largest
     metrics[f"{name}/gradient_change"] = scalar_metric(
       divide(_norm(difference), _norm(before))
     )
     metrics[f"{name}/gradient_touched"] = mean_metric(
-      touched.astype(jnp.float32), tokens.mask
+      touched.astype(jnp.float32), mask
     )
     before = after
   return metrics
 
 
-def _norm(gradients: tuple[Array, Array]) -> Array:
-  """Compute the norm of both gradients together, f32[]."""
+def _planes(leaf: Array) -> list[Array]:
+  """Split an array [B, T] or [B, T, k] into arrays [B, T]."""
+  if leaf.ndim == 2:
+    return [leaf]
+  return [leaf[..., j] for j in range(leaf.shape[2])]
+
+
+def _norm(gradients: Sequence[Array]) -> Array:
+  """Compute the norm of all gradients together, f32[]."""
   return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in gradients))
 
 

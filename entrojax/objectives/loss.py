@@ -7,8 +7,8 @@ given. `loss_by_parts` splits the rows into N equal parts, calls `policy_loss`
 on each, and averages the N losses. An update uses one part by default, and with
 scope = "micro" one part per micro-batch, as released torch code does.
 
-Gradients flow to log-probs and entropies only. What the arrays hold where the
-mask is 0 has no effect.
+Gradients flow to log-probs, entropies and statistics under the current policy
+only. What the arrays hold where the mask is 0 has no effect.
 
 Shapes: log-probs, entropies, advantages and masks are f32[B, T]; the loss is
 f32[].
@@ -20,6 +20,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from entrojax.entropy.statistics import describe, value_shape
 from entrojax.masking import clean
 from entrojax.types import (
   Aggregation,
@@ -41,7 +42,8 @@ def policy_loss(
 ) -> tuple[Array, Metrics]:
   """Compute the loss of a mini-batch.
 
-  It is differentiable in tokens.log_probs and tokens.entropy only.
+  It is differentiable in tokens.log_probs, tokens.entropy and those of
+  tokens.statistics that are under the current policy.
 
   Args:
     objective: computes the losses of tokens, such as `chain(...)`.
@@ -56,8 +58,8 @@ def policy_loss(
 
   Raises:
     ValueError: a field has another shape than the mask, the objective adds no
-      loss or has two surrogates, or a member lacks its coefficient or the
-      reference's log-probs.
+      loss or has two surrogates, or a member lacks its coefficient, the
+      reference's log-probs or a statistic.
   """
   check_tokens(tokens)
   key = jax.random.key(0) if key is None else key
@@ -116,29 +118,42 @@ def loss_by_parts(
 
 def check_tokens(tokens: ScoredTokens) -> None:
   """Raise ValueError for the first field whose shape differs from the mask."""
-  for field in dataclasses.fields(tokens):
-    value = getattr(tokens, field.name)
-    if value is not None and value.shape != tokens.mask.shape:
+  expected = tokens.mask.shape
+  for name, value in _fields(tokens).items():
+    if value.shape != expected:
+      raise ValueError(f"{name} has shape {value.shape}, mask {expected}")
+  for statistic, value in tokens.statistics.items():
+    if value.shape != (*expected, *value_shape(statistic)):
       raise ValueError(
-        f"{field.name} has shape {value.shape}, mask {tokens.mask.shape}"
+        f"{describe(statistic)} has shape {value.shape}, mask {expected}"
       )
   chex.assert_rank(tokens.mask, 2)
+
+
+def _fields(tokens: ScoredTokens) -> dict[str, Array]:
+  """Return the fields f32[B, T] that are set, by name."""
+  values = {f.name: getattr(tokens, f.name) for f in dataclasses.fields(tokens)}
+  del values["statistics"]
+  return {name: value for name, value in values.items() if value is not None}
 
 
 def _zero_uncounted(tokens: ScoredTokens) -> ScoredTokens:
   """Set every field to 0 where the mask is 0, and stop gradients.
 
-  No formula then meets the content of padding. Only log_probs and entropy are
-  learned: the sampling policy, the reference and the advantages are constants.
+  No formula then meets the content of padding. Only what belongs to the current
+  policy is learned: the sampling policy, the reference and the advantages are
+  constants.
   """
   constant = jax.lax.stop_gradient
   mask = constant(tokens.mask)
-  fields = {
-    field.name: clean(value, mask)
-    for field in dataclasses.fields(tokens)
-    if (value := getattr(tokens, field.name)) is not None
-  }
+  fields = {name: clean(value, mask) for name, value in _fields(tokens).items()}
   learned = ("log_probs", "entropy")
+  statistics = {}
+  for statistic, value in tokens.statistics.items():
+    wide = jnp.reshape(mask, (*mask.shape, *(1 for _ in value.shape[2:])))
+    value = clean(value, jnp.broadcast_to(wide, value.shape))
+    statistics[statistic] = constant(value) if statistic.old else value
   return ScoredTokens(
-    **{k: v if k in learned else constant(v) for k, v in fields.items()}
+    **{k: v if k in learned else constant(v) for k, v in fields.items()},
+    statistics=statistics,
   )

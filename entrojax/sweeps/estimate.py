@@ -60,16 +60,18 @@ def time_run(config: Config) -> Timing | None:
     position, record = start_step(run, position)
     times.append(wait_for_update(record).host["timing_s/step"])
   _time_evaluation(run, position)  # compiles
-  batch = _time_evaluation(run, position)
-  num_batches = math.ceil(
-    len(run.data.held_out) / run.settings.evaluation.prompts_per_batch
+  batches = _time_evaluation(run, position)
+  rows = run.settings.evaluation.prompts_per_batch
+  evaluation = sum(
+    math.ceil(len(part.problems) / rows) * seconds
+    for part, seconds in zip(run.evaluation_sets, batches, strict=True)
   )
   step = sum(times[1:]) / NUM_STEPS
   total = time.perf_counter() - started
   return Timing(
-    start=max(0.0, total - NUM_STEPS * step - batch),
+    start=max(0.0, total - NUM_STEPS * step - sum(batches)),
     step=step,
-    evaluation=num_batches * batch,
+    evaluation=evaluation,
   )
 
 
@@ -116,19 +118,21 @@ def estimate(timing: Timing, config: Config, steps_done: int) -> float:
   )
 
 
-def _time_evaluation(run: Run, position: Position) -> float:
-  """Return the seconds of the first batch of an evaluation."""
-  settings = run.settings.evaluation
-  started = time.perf_counter()
-  evaluate_policy(
-    run.functions.evaluate,
-    position.state.params,
-    run.data.held_out[: settings.prompts_per_batch],
-    run.data.task.verify,
-    run.data.tokenizer,
-    position.key,
-    prompt_length=settings.prompt_length,
-    prompt_buckets=settings.prompt_buckets,
-    prompts_per_batch=settings.prompts_per_batch,
-  )
-  return time.perf_counter() - started
+def _time_evaluation(run: Run, position: Position) -> list[float]:
+  """Return the seconds of the first batch of each evaluation set."""
+  settings, seconds = run.settings.evaluation, []
+  for part in run.evaluation_sets:
+    started = time.perf_counter()
+    evaluate_policy(
+      run.functions.evaluate[part.num_samples],
+      position.state.params,
+      part.problems[: settings.prompts_per_batch],
+      part.task.verify,
+      run.data.tokenizer,
+      position.key,
+      prompt_length=settings.prompt_length,
+      prompt_buckets=settings.prompt_buckets,
+      prompts_per_batch=settings.prompts_per_batch,
+    )
+    seconds.append(time.perf_counter() - started)
+  return seconds

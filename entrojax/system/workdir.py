@@ -1,11 +1,12 @@
-"""Lock the directory of a run, and write its config and its samples.
+"""Lock the directory of a run, and write its config and its evaluations.
 
 A run directory of entrojax.main holds these files. This module writes
-config.json and samples.jsonl; other modules write the rest.
+config.json, evaluations.jsonl and samples.jsonl; other modules write the rest.
 
 config.json       the resolved config
 provenance.json   the command, settings, versions and devices of each start
 metrics.jsonl     a line for each rollout step and a line for each evaluation
+evaluations.jsonl the number of right answers to each prompt, per evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
 output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
@@ -28,6 +29,7 @@ from typing import Any
 from entrojax.system import hosts
 
 CONFIG_FILE = "config.json"
+EVALUATIONS_FILE = "evaluations.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS_FILE = "rollouts.jsonl"
 _LOCK = ".lock"
@@ -134,16 +136,30 @@ def write_config(
   path.write_text(text)
 
 
-def append_samples(workdir: Path, samples: Sequence[Mapping[str, Any]]) -> None:
-  """Append samples to samples.jsonl, one JSON line each."""
-  with (workdir / SAMPLES_FILE).open("a") as file:
-    for sample in samples:
-      file.write(json.dumps(sample) + "\n")
+def append_rows(
+  workdir: Path, name: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+  """Append rows to a file of the run directory, one JSON line each.
+
+  Args:
+    workdir: the run directory.
+    name: the file, EVALUATIONS_FILE or SAMPLES_FILE.
+    rows: each has a `rollout_step`.
+  """
+  with (workdir / name).open("a") as file:
+    for row in rows:
+      file.write(json.dumps(row) + "\n")
 
 
-def trim_samples(workdir: Path, rollout_step: int | None) -> None:
-  """Remove the samples of evaluations after `rollout_step`; all if None."""
-  path = workdir / SAMPLES_FILE
+def trim_rows(workdir: Path, name: str, rollout_step: int | None) -> None:
+  """Remove the rows of evaluations after `rollout_step`; all if None.
+
+  Args:
+    workdir: the run directory.
+    name: the file, EVALUATIONS_FILE or SAMPLES_FILE.
+    rollout_step: the last rollout step whose rows are kept.
+  """
+  path = workdir / name
   if not path.exists():
     return
   kept = [

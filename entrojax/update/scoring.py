@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from entrojax.entropy.token_stats import SAVED, token_stats
 from entrojax.models.dense import COSTLY
 from entrojax.system.sharding import num_row_shards, split_rows
-from entrojax.types import Array, Model, Params
+from entrojax.types import Array, Model, Params, Statistic
 
 
 def score(
@@ -33,8 +33,9 @@ def score(
   response_length: int,
   group_size: int = 1,
   temperature: float = 1.0,
+  statistics: tuple[Statistic, ...] = (),
   mesh: Mesh | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[Array, ...]:
   """Compute log-probs and entropies of the last `response_length` tokens.
 
   Args:
@@ -45,11 +46,12 @@ def score(
     response_length: T < L.
     group_size: G; G neighbouring rows have the same prompt, which is read once.
     temperature: the sampling temperature, which divides the logits.
+    statistics: further statistics to compute (entropy/statistics.py).
     mesh: the mesh that the rows are split over; None for a single device.
 
   Returns:
-    (log_probs f32[B, T], entropy f32[B, T]), nats. Values at padding are
-    finite and meaningless.
+    (log_probs f32[B, T], entropy f32[B, T]), nats, followed by the value of
+    each of `statistics`. Values at padding are finite and meaningless.
   """
   prompt_length = tokens.shape[1] - response_length
   prompt, response = jnp.split(tokens, [prompt_length], axis=1)
@@ -69,6 +71,7 @@ def score(
     model.unembedding(params),
     response,
     temperature=temperature,
+    statistics=statistics,
     mesh=mesh,
   )
 
@@ -84,8 +87,9 @@ def score_in_microbatches(
   temperature: float,
   num_microbatches: int,
   rematerialise: bool,
+  statistics: tuple[Statistic, ...] = (),
   mesh: Mesh | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[Array, ...]:
   """Compute the same numbers as `score`, one micro-batch after the other.
 
   The transpose of this function accumulates gradients over the same loop.
@@ -104,11 +108,13 @@ def score_in_microbatches(
     num_microbatches: the number of micro-batches, a divisor of B.
     rematerialise: whether the backward pass runs the forward pass of each
       micro-batch again. The activations of only one then exist at a time.
+    statistics: further statistics to compute (entropy/statistics.py).
     mesh: the mesh that the rows of each micro-batch are split over; None for a
       single device.
 
   Returns:
-    (log_probs f32[B, T], entropy f32[B, T]), nats.
+    (log_probs f32[B, T], entropy f32[B, T]), nats, followed by the value of
+    each of `statistics`.
   """
   num_shards = num_row_shards(mesh) if mesh is not None else 1
   rows_at_once = tokens.shape[0] // num_microbatches // num_shards
@@ -122,6 +128,7 @@ def score_in_microbatches(
       response_length=response_length,
       group_size=rows_per_prompt,
       temperature=temperature,
+      statistics=statistics,
       mesh=mesh,
     )
 

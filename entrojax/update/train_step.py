@@ -1,29 +1,36 @@
 """Build the update: one graph from a rollout batch to new parameters.
 
-    policy forward -> log-probs and entropy of the whole mini-batch
+    policy forward -> log-probs, entropy and declared statistics of all tokens
     -> coefficient of the controller -> objective -> aggregate -> loss
     -> backward -> optax chain (the controller's state advances in it)
 
 This is one optimizer step, on the rows of one mini-batch. An update takes one
 or several, over one or several epochs of the rollout batch, and scans them
 inside the graph. If there is a reference model, it scores the whole rollout
-batch once, before the first step. If no token of a mini-batch counts in the
-loss, parameters and optimizer state stay as they are.
+batch once, before the first step. The policy itself does so too, if a member
+reads statistics under the policy that sampled the batch. If no token of a
+mini-batch counts in the loss, parameters and optimizer state, with the
+controller's, stay as they are.
+
+Old log-probs are those of the sampler. Only if the policy itself sampled the
+batch, the first step takes the policy's own, so that the ratio is exactly 1.
 
 By default an objective sees the whole mini-batch, [B, T] at a time, even if it
 is computed in micro-batches and on several devices:
 
 1. The model's forward pass runs micro-batch by micro-batch.
-2. The loss of the mini-batch is differentiated with respect to log-probs and
-   entropies.
-3. These cotangents go back through the same loop over micro-batches.
+2. The loss of the mini-batch is differentiated with respect to log-probs,
+   entropies and statistics.
+3. These cotangents go back through the same loop over micro-batches. By
+   default it repeats the forward pass of each micro-batch, to save memory.
 
 Batch statistics (means, quantiles, maxima, the controller's entropy) are
 therefore exact for every method. With scope = "micro", the objective sees one
 micro-batch at a time, as in released torch code.
 
-`make_batch` builds the input of an update, `init_state` and `restart` the state
-that it changes.
+`make_batch` builds the input of an update, and `init_state` the first state.
+`restart` replaces the optimizer's and the controller's state by fresh ones and
+keeps the parameters, for a new stage of a curriculum.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,6 +48,12 @@ from entrojax.masking import divide, masked_mean, scalar_metric
 from entrojax.objectives.chain import chain
 from entrojax.objectives.gradient_changes import gradient_changes
 from entrojax.objectives.loss import loss_by_parts
+from entrojax.objectives.reading import (
+  check_reads,
+  statistics_read,
+  under_current_policy,
+)
+from entrojax.schedules import Scheduled, at, fed
 from entrojax.system.sharding import split_rows
 from entrojax.types import (
   Aggregation,
@@ -54,6 +67,7 @@ from entrojax.types import (
   Responses,
   Rollout,
   ScoredTokens,
+  Statistic,
   TrainState,
 )
 from entrojax.update.optimizer import Optimizer
@@ -86,14 +100,10 @@ ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
 
 
 class _Setup(NamedTuple):
-  """The arguments of make_update, which all steps of an update share.
-
-  `objective` is the chain of `members`.
-  """
+  """The arguments of make_update, which all steps of an update share."""
 
   model: Model
-  members: Mapping[str, Objective]
-  objective: Objective
+  members: Mapping[str, Objective | Scheduled[Objective]]
   aggregate: Aggregation
   optimizer: Optimizer
   group_size: int
@@ -101,6 +111,21 @@ class _Setup(NamedTuple):
   split: BatchSplit
   on_policy: bool
   mesh: Mesh | None
+
+  @property
+  def statistics(self) -> tuple[Statistic, ...]:
+    """The statistics that the members of the chain have declared."""
+    return statistics_read(
+      chain(*(at(member, 0) for member in self.members.values()))
+    )
+
+
+class _Scores(NamedTuple):
+  """What the policy says of the tokens of a mini-batch."""
+
+  log_probs: Array  # f32[B, T], nats
+  entropy: Array  # f32[B, T], nats
+  statistics: Mapping[Statistic, Array]  # under this policy, f32[B, T, ...]
 
 
 def make_batch(
@@ -145,7 +170,7 @@ def restart(state: TrainState, optimizer: Optimizer) -> TrainState:
 
 def make_update(
   model: Model,
-  members: Mapping[str, Objective],
+  members: Mapping[str, Objective | Scheduled[Objective]],
   aggregate: Aggregation,
   optimizer: Optimizer,
   *,
@@ -160,7 +185,9 @@ def make_update(
   Args:
     model: the model of the policy and of the reference.
     members: the objectives to chain, by name and in order. The metrics say what
-      each of them does to the gradient.
+      each of them does to the gradient. If a member, the controller or the
+      projection is scheduled, each optimizer step uses and reports its numbers
+      at state.step.
     aggregate: reduces the losses of all tokens to one number.
     optimizer: takes the step. The coefficient of its controller enters the
       objective. The entropy is differentiated only if the optimizer reads its
@@ -179,7 +206,8 @@ def make_update(
     reference. Metrics are sums and counts over the updates of the call.
 
   Raises:
-    ValueError: there is no member, or a setting of `split` cannot work.
+    ValueError: there is no member, a member reads a statistic that there is
+      not, or a setting of `split` cannot work.
   """
   if split.updates_per_rollout % split.num_epochs:
     raise ValueError(
@@ -187,10 +215,11 @@ def make_update(
       f"num_epochs = {split.num_epochs}"
     )
   require_one_of("training.scope", split.scope, ("minibatch", "micro"))
+  chain(*members.values())  # raises if there is no member
+  check_reads(members, on_policy=on_policy)
   setup = _Setup(
     model,
     members,
-    chain(*members.values()),
     aggregate,
     optimizer,
     group_size,
@@ -215,27 +244,30 @@ def _all_steps(
 ) -> tuple[TrainState, Metrics]:
   """Take all optimizer steps on a rollout batch; add up their metrics."""
   split = setup.split
+  num_parts = (
+    split.num_microbatches * split.updates_per_rollout // split.num_epochs
+  )
   ref_log_probs = None
   if ref_params is not None:
     with jax.named_scope("reference"):
-      ref_log_probs, _ = _score(
-        setup,
-        ref_params,
-        batch,
-        split.num_microbatches * split.updates_per_rollout // split.num_epochs,
-      )
+      ref_log_probs = _score(setup, ref_params, batch, num_parts).log_probs
+  old_statistics: Mapping[Statistic, Array] = {}
+  old = tuple(s for s in setup.statistics if s.old)
+  if old and split.updates_per_rollout > 1:
+    with jax.named_scope("old_statistics"):
+      old_statistics = _score(
+        setup, state.params, batch, num_parts, under_current_policy(old)
+      ).statistics
   shuffle_key, step_key = jax.random.split(key)
 
-  def one_step(state, i, minibatch, ref_log_probs):
+  def one_step(state, i, *rows):
     first = (i == 0) & setup.on_policy
-    minibatch, ref_log_probs = split_rows(
-      (minibatch, ref_log_probs), setup.mesh
-    )
+    rows = split_rows(rows, setup.mesh)
     key = jax.random.fold_in(step_key, i)
-    return _step(setup, state, minibatch, ref_log_probs, first, key)
+    return _step(setup, state, *rows, first, key)
 
   if split.updates_per_rollout == 1:  # no rows to gather, no state to carry
-    return one_step(state, jnp.int32(0), batch, ref_log_probs)
+    return one_step(state, jnp.int32(0), batch, ref_log_probs, old_statistics)
   rows = _minibatch_rows(
     shuffle_key,
     batch.tokens.shape[0],
@@ -245,7 +277,11 @@ def _all_steps(
   )
   state, metrics = jax.lax.scan(
     lambda state, i: one_step(
-      state, i, *jax.tree.map(lambda x: x[rows[i]], (batch, ref_log_probs))
+      state,
+      i,
+      *jax.tree.map(
+        lambda x: x[rows[i]], (batch, ref_log_probs, old_statistics)
+      ),
     ),
     state,
     jnp.arange(split.updates_per_rollout),
@@ -271,10 +307,14 @@ def _minibatch_rows(
 
 
 def _score(
-  setup: _Setup, params: Params, batch: Batch, num_microbatches: int
-) -> tuple[Array, Array]:
-  """Compute log-probs and entropies of the responses, f32[B, T], nats."""
-  return score_in_microbatches(
+  setup: _Setup,
+  params: Params,
+  batch: Batch,
+  num_microbatches: int,
+  statistics: tuple[Statistic, ...] = (),
+) -> _Scores:
+  """Compute log-probs, entropies and statistics of the responses."""
+  log_probs, entropy, *values = score_in_microbatches(
     setup.model,
     params,
     batch.tokens,
@@ -284,8 +324,10 @@ def _score(
     temperature=setup.temperature,
     num_microbatches=num_microbatches,
     rematerialise=setup.split.rematerialise,
+    statistics=statistics,
     mesh=setup.mesh,
   )
+  return _Scores(log_probs, entropy, dict(zip(statistics, values, strict=True)))
 
 
 def _step(
@@ -293,6 +335,7 @@ def _step(
   state: TrainState,
   batch: Batch,
   ref_log_probs: Array | None,
+  old_statistics: Mapping[Statistic, Array],
   first: Array,
   key: Array,
 ) -> tuple[TrainState, Metrics]:
@@ -303,28 +346,46 @@ def _step(
     state: the state before the step.
     batch: the mini-batch.
     ref_log_probs: f32[B, T], nats; None without a reference.
+    old_statistics: the statistics that are declared with `old`, under the
+      policy before the update; empty if this is its only step.
     first: bool[], whether the policy before this step sampled the mini-batch.
     key: the key for objectives that select tokens at random.
   """
   optimizer, sampled = setup.optimizer, batch.response_mask
+  changing = (*setup.members.values(), *optimizer.scheduled)
+  members = {name: at(m, state.step) for name, m in setup.members.items()}
+  controller = at(optimizer.controller, state.step)
   control_state = state.opt_state["control"]
   with jax.named_scope("score"):
-    (log_probs, entropy), transpose = jax.vjp(
-      lambda params: _score(setup, params, batch, setup.split.num_microbatches),
+    scores, transpose = jax.vjp(
+      lambda params: _score(
+        setup,
+        params,
+        batch,
+        setup.split.num_microbatches,
+        under_current_policy(setup.statistics),
+      ),
       state.params,
     )
-  tokens = _scored_tokens(batch, log_probs, entropy, ref_log_probs, first)
+  tokens = _scored_tokens(
+    setup, batch, scores, ref_log_probs, old_statistics, first
+  )
   with jax.named_scope("objective"):
-    (mean_entropy,) = _mean_entropies(entropy, sampled, 1)
-    coefficient = jax.vmap(optimizer.controller.coefficient, (None, 0))(
-      control_state, _mean_entropies(entropy, sampled, _num_parts(setup.split))
+    (mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)
+    num_parts = _num_parts(setup.split)
+    coefficient = jax.vmap(controller.coefficient, (None, 0))(
+      control_state, _mean_entropies(scores.entropy, sampled, num_parts)
     )
-    loss, metrics, cotangents = _differentiate(setup, tokens, coefficient, key)
+    loss, metrics, cotangents = _differentiate(
+      setup, members, tokens, scores, coefficient, key
+    )
   with jax.named_scope("backward"):
     signals = {"entropy": mean_entropy}
+    if optimizer.scheduled:
+      signals["step"] = state.step
     if optimizer.reads_entropy_gradient:
       grads, signals["entropy_grad"] = _two_gradients(
-        transpose, cotangents, _entropy_cotangents(tokens, sampled)
+        transpose, cotangents, _entropy_cotangents(scores, sampled)
       )
     else:
       (grads,) = transpose(cotangents)
@@ -333,11 +394,12 @@ def _step(
       grads, state.opt_state, state.params, **signals
     )
     counted = jnp.sum(tokens.mask) > 0
-    state = _advance(state, updates, opt_state, counted)
+    step, state = state.step, _advance(state, updates, opt_state, counted)
   with jax.named_scope("metrics"):
     scalars = {
-      **step_scalars(tokens, loss, cotangents[0], grads, updates),
-      **optimizer.controller.metrics(control_state, mean_entropy),
+      **step_scalars(tokens, loss, cotangents.log_probs, grads, updates),
+      **controller.metrics(control_state, mean_entropy),
+      **fed(changing, step),
     }
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
@@ -354,10 +416,11 @@ def _num_parts(split: BatchSplit) -> int:
 
 
 def _scored_tokens(
+  setup: _Setup,
   batch: Batch,
-  log_probs: Array,
-  entropy: Array,
+  scores: _Scores,
   ref_log_probs: Array | None,
+  old_statistics: Mapping[Statistic, Array],
   first: Array,
 ) -> ScoredTokens:
   """Collect everything that the objective may read.
@@ -365,7 +428,15 @@ def _scored_tokens(
   If the policy sampled the mini-batch (`first`), its own numbers replace the
   old ones, so that the ratio is exactly 1.
   """
+  log_probs, entropy, statistics = scores
   constant = jax.lax.stop_gradient
+  old = {}
+  for statistic in (s for s in setup.statistics if s.old):
+    current = statistic._replace(old=False)
+    value = constant(statistics[current])
+    if current in old_statistics:
+      value = jnp.where(first, value, old_statistics[current])
+    old[statistic] = value
   return ScoredTokens(
     log_probs=log_probs,
     old_log_probs=jnp.where(first, constant(log_probs), batch.old_log_probs),
@@ -375,6 +446,7 @@ def _scored_tokens(
     mask=batch.response_mask * batch.keep[:, None],
     ref_log_probs=ref_log_probs,
     step_ok=batch.step_ok,
+    statistics={**statistics, **old},
   )
 
 
@@ -391,47 +463,57 @@ def _mean_entropies(entropy: Array, mask: Array, num_parts: int) -> Array:
 
 
 def _differentiate(
-  setup: _Setup, tokens: ScoredTokens, coefficient: Array, key: Array
-) -> tuple[Array, dict[str, Mean], tuple[Array, Array]]:
-  """Differentiate the loss with respect to log-probs and entropies.
+  setup: _Setup,
+  members: Mapping[str, Objective],
+  tokens: ScoredTokens,
+  scores: _Scores,
+  coefficient: Array,
+  key: Array,
+) -> tuple[Array, dict[str, Mean], _Scores]:
+  """Differentiate the loss with respect to the policy's scores.
 
   Args:
     setup: the arguments that all steps share.
+    members: the members of the chain, as they are at this step.
     tokens: the mini-batch.
+    scores: the part of it that depends on the parameters.
     coefficient: f32[parts], the controller's coefficient for each part.
     key: the key for objectives that select tokens at random.
 
   Returns:
     The loss f32[], the metrics of the objective and of what each member does to
-    the gradient, and the cotangents (d loss / d log_probs, d loss / d entropy),
-    both f32[B, T].
+    the gradient, and the cotangents d loss / d scores.
   """
 
-  def loss_of(objective, log_probs, entropy):
+  def loss_of(objective, scores):
     return loss_by_parts(
       objective,
       setup.aggregate,
-      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      dataclasses.replace(
+        tokens,
+        log_probs=scores.log_probs,
+        entropy=scores.entropy,
+        statistics={**tokens.statistics, **scores.statistics},
+      ),
       coefficient=coefficient,
       key=key,
     )
 
-  changes = gradient_changes(setup.members, loss_of, tokens)
+  changes = gradient_changes(members, loss_of, scores, tokens.mask)
   (loss, metrics), cotangents = jax.value_and_grad(
-    loss_of, argnums=(1, 2), has_aux=True
-  )(setup.objective, tokens.log_probs, tokens.entropy)
+    loss_of, argnums=1, has_aux=True
+  )(chain(*members.values()), scores)
   return loss, {**changes, **metrics}, cotangents
 
 
-def _entropy_cotangents(
-  tokens: ScoredTokens, sampled: Array
-) -> tuple[Array, Array]:
-  """Compute d (token-mean entropy) / d log_probs and / d entropy, f32[B, T].
+def _entropy_cotangents(scores: _Scores, sampled: Array) -> _Scores:
+  """Compute d (token-mean entropy) / d scores, f32[B, T] each.
 
   The mean is over all sampled tokens, kept by the loss or not.
   """
   share = divide(sampled, jnp.sum(sampled))
-  return jnp.zeros_like(tokens.log_probs), share.astype(tokens.entropy.dtype)
+  zeros = jax.tree.map(jnp.zeros_like, scores)
+  return zeros._replace(entropy=share.astype(scores.entropy.dtype))
 
 
 def _two_gradients(

@@ -24,14 +24,16 @@ from tests.helpers.updates import Setting
 
 
 def changes_of(members, tokens):
-  def loss_of(objective, log_probs, entropy):
+  def loss_of(objective, learned):
+    log_probs, entropy = learned
     return policy_loss(
       objective,
       aggregation.token_mean,
       dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
     )
 
-  actual = gradient_changes(members, loss_of, tokens)
+  learned = tokens.log_probs, tokens.entropy
+  actual = gradient_changes(members, loss_of, learned, tokens.mask)
   return {name: float(m.total / m.count) for name, m in actual.items()}
 
 
