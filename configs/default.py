@@ -14,6 +14,10 @@ the settings of all methods.
 Wherever a setting names a function, it may also name one of your own code, as
 `package.module:name` or `path/to/file.py:name`; see entrojax/README.md.
 
+The settings of objectives, advantage rules, controllers and `projection` that
+are numbers may also be schedules over the optimizer steps of the run, such as
+'linear(0.5, 0.3, 600)' or ((0, 0.5), (600, 0.3)); see entrojax/schedules.py.
+
 A setting that is a placeholder has the value None, which means "not set", until
 a config or the command line gives it a value of the placeholder's type.
 """
@@ -24,6 +28,7 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_dict
 
 from entrojax.assembly import sections
+from entrojax.assembly.scheduling import setting
 
 PROJECTIONS = (
   *("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -194,8 +199,9 @@ def get_config() -> Config:
     {
       # a controller of entrojax.control; no_control = none
       "name": "no_control",
-      # entropy to hold, nats per token; schedules take no target
-      "target": config_dict.placeholder(float),
+      # entropy to hold, nats per token; stage_schedule and epoch_schedule take
+      # none
+      "target": setting(None),
     }
   )
   # correct each finished optimizer step so that it changes the entropy by a
@@ -203,27 +209,30 @@ def get_config() -> Config:
   config.projection = Config(
     {
       "enabled": False,
-      "target": config_dict.placeholder(float),  # entropy to hold, nats/token
+      "target": setting(None),  # entropy to hold, nats/token
       # used instead of target: a fraction of the entropy at the first update
-      "target_fraction": config_dict.placeholder(float),
+      "target_fraction": setting(None),
       # prescribed change of entropy per update, nats per nat of error; 0 = off
-      "gain": 0.02,
+      "gain": setting(0.02),
       # prescribed change of entropy per update, nats per nat of summed error
-      "integral_gain": 0.0,
-      "limit": 2e-3,  # bound of the prescribed change, nats per update
+      "integral_gain": setting(0.0),
+      # bound of the prescribed change, nats per update
+      "limit": setting(2e-3),
       # raise = leave a step alone that raises the entropy by more; both =
       # correct every step
       "sided": "raise",
       # nats per update; a step that raises the entropy by more is reduced to
       # this. None: no such bound; only with sided = raise
-      "upper": config_dict.placeholder(float),
+      "upper": setting(None),
       # bound of the correction's norm, in units of the step's. None: no bound
-      "max_relative_correction": config_dict.placeholder(float),
+      "max_relative_correction": setting(None),
     }
   )
   config.optimizer = Config(  # AdamW
     {
-      "learning_rate": 1e-6,  # the peak, after the warm-up
+      # the peak, after the warm-up; or a schedule of the learning rate, which
+      # takes no warm-up and no decay
+      "learning_rate": setting(1e-6),
       "warmup_steps": 0,  # optimizer steps of the linear rise from 0
       # optimizer steps of the cosine decay after the warm-up; 0 = constant
       "decay_steps": 0,

@@ -14,7 +14,8 @@ from entrojax.assembly.check_methods import check_overrides, clusters_are_read
 from entrojax.assembly.check_rows import check_divisibility
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.data import read_data
-from entrojax.assembly.methods import make_recipe
+from entrojax.assembly.evaluation_sets import read_sets
+from entrojax.assembly.methods import check_over_run, make_recipe
 from entrojax.assembly.model import model_folder
 from entrojax.models import hugging_face
 from entrojax.system.sharding import make_mesh, num_row_shards
@@ -43,7 +44,7 @@ def check_run(config: Config, keys: Collection[str] = ()) -> None:
   check_overrides(config, keys)
   check(config)
   check_divisibility(config, num_row_shards(make_mesh(config.mesh)))
-  make_recipe(config)
+  check_over_run(make_recipe(config), config)
   _check_data(_data_settings(config))
 
 
@@ -64,4 +65,4 @@ def _check_data(config: FrozenConfigDict) -> None:
   """
   folder = model_folder(config.model.path)
   hugging_face.read_config(folder)
-  read_data(config, folder)
+  read_sets(config, read_data(config, folder))

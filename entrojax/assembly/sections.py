@@ -19,7 +19,7 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_dict
 
 from entrojax import advantages, control, judges, objectives
-from entrojax.assembly import lookup
+from entrojax.assembly import lookup, scheduling
 from entrojax.judges import segmentation
 from entrojax.traits import traits_of
 
@@ -70,7 +70,8 @@ def describe(name: str) -> str:
   lines = [f"{title}: {text.partition(chr(10))[0]}"]
   meanings = _meanings(text)
   for leaf, value in _settings(function, others).items():
-    shown = None if isinstance(value, config_dict.FieldReference) else value
+    is_reference = isinstance(value, config_dict.FieldReference)
+    shown = value.get() if is_reference else value
     meaning = meanings.get(leaf, "")
     lines.append(
       textwrap.fill(
@@ -110,10 +111,18 @@ def _settings(function: Callable, others: Sequence[str]) -> dict[str, Any]:
       is a function is none, either.
   """
   return {
-    p.name: _placeholder(p) if p.default is p.empty else p.default
+    p.name: _setting(p)
     for p in inspect.signature(function).parameters.values()
     if p.name not in others and not inspect.isroutine(p.default)
   }
+
+
+def _setting(parameter: inspect.Parameter) -> Any:
+  """Return an argument's default, or its placeholder if it has none."""
+  is_missing = parameter.default is parameter.empty
+  if scheduling.accepts_schedule(parameter):
+    return scheduling.setting(None if is_missing else parameter.default)
+  return _placeholder(parameter) if is_missing else parameter.default
 
 
 def _placeholder(parameter: inspect.Parameter) -> config_dict.FieldReference:

@@ -46,7 +46,7 @@ def ce_gppo(
     beta_high: strength of the bounded tokens where A > 0, >= 0. More raises
       the entropy.
     dual_clip: bound of the loss where A < 0, in units of |A|, above
-      1 + clip_high; None for no bound, which only a config file can set.
+      1 + clip_high; None for no bound.
 
   Returns:
     A surrogate, an Objective that adds the term L.

@@ -35,8 +35,7 @@ def ppo_clip(
     clip_low: the ratio is clipped below at 1 - clip_low, in [0, 1].
     clip_high: the ratio is clipped above at 1 + clip_high, >= 0.
     dual_clip: bound of the loss where A < 0, in units of |A|, above
-      1 + clip_high; None for no bound, which only a config file can set. The
-      default is verl's, and DAPO uses 10.
+      1 + clip_high; None for no bound. The default is verl's, and DAPO uses 10.
 
   Returns:
     A surrogate, an Objective that adds the term L.
