@@ -51,6 +51,7 @@ from entrojax.rollout_step import (
   step_metrics,
   wait_for_update,
 )
+from entrojax.schedules import Scheduled
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.interrupt import Interruption
@@ -86,7 +87,7 @@ def train(
   task: TaskArgument | None = None,
   objective: Objective | Mapping[str, Objective] | None = None,
   advantage: AdvantageRule | Mapping[str, AdvantageRule] | None = None,
-  controller: Controller | None = None,
+  controller: Controller | Scheduled[Controller] | None = None,
 ) -> Path | None:
   """Train as a config says, in a run directory.
 
@@ -107,7 +108,8 @@ def train(
       "problems.jsonl"); tasks/own.py describes both.
     objective: the whole chain: one objective, or its members by name, in order.
     advantage: one rule, or rules by name, in order.
-    controller: the controller of the entropy.
+    controller: the controller of the entropy. Like the other functions, it may
+      change over the run; see schedules.py.
 
   Returns:
     The checkpoint, if the run was interrupted; None if it is complete.
