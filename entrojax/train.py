@@ -235,7 +235,7 @@ def _open_reports(
   Args:
     run: the run.
     workdir: the run directory.
-    settings: the resolved config, nested, for W&B.
+    settings: the resolved config, nested.
     start: where the run starts or resumes.
     stack: closes the logs and the display when the run ends.
     fresh: whether the run starts rather than resumes.
@@ -261,12 +261,14 @@ def _open_reports(
     trim_rows(workdir, name, None if fresh else start.rollout_step)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
-  law = LiveLaw(workdir)
+  law = LiveLaw(workdir, settings)
 
   def write(metrics: Mapping[str, Any], at: Position) -> None:
     is_step = "actor/loss" in metrics  # rather than an evaluation
     if is_step:
       metrics = {**metrics, **law.metrics(metrics)}
+    else:
+      law.add(metrics)
     writer.write(
       metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
     )
@@ -280,6 +282,8 @@ def _open_reports(
     if np.isfinite(metrics.get("actor/entropy", np.nan)):
       for note in effects.notes(metrics):
         progress.note(note)
+    for note in law.notes():
+      progress.note(note)
 
   return write
 
