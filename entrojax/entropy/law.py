@@ -123,10 +123,10 @@ def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
       u = exp(H);  U, Y = slow cosines of u, R
       a = -sum(U Y / v) / sum(U^2 / v);  b = mean(R) + a mean(u)
 
-  v is the strength of the noise in each cosine, relative to its mean: that of
-  a first-order autoregression with the coefficient SHORT_CORRELATION. With five
-  points or fewer the cosines are all there is, and v alone distinguishes the
-  fit from weighted least squares. `forecast` tests a prediction: it fits the
+  v is the variance of the noise in each cosine, relative to the variance in the
+  mean. The noise is taken for a first-order autoregression with the coefficient
+  SHORT_CORRELATION. With six points or fewer the cosines are all there is, and
+  v alone distinguishes the fit from weighted least squares. `forecast` tests a prediction: it fits the
   first part of a run and predicts the rest.
 
   Deviation: fewer than three distinct entropies give a law of NaNs instead of
@@ -250,7 +250,7 @@ def forecast(entropy, reward, *, fraction: float = 0.15) -> Forecast:
   """Fit the first part of a run and predict the rewards of the rest.
 
   The first part ends as soon as its law is usable. The rewards decide nothing
-  about where it ends, and those of the rest are only compared with the
+  about where it ends, and the rest is only compared with the
   predictions. The rest's entropies are the measured ones: this predicts the
   reward, not the entropy.
 
@@ -259,7 +259,7 @@ def forecast(entropy, reward, *, fraction: float = 0.15) -> Forecast:
     reward: [K], at the same steps.
     fraction: in (0, 1), the least share of the points that are fitted, rounded
       down to whole points; the paper's 0.15 is 36 of 240 points. If no first
-      part gives a usable law, all errors are NaN, and `law` is that of the
+      part gives a usable law, all errors are NaN, and `law` is fitted to the
       first K - 1 points.
 
   Raises:

@@ -50,7 +50,7 @@ def law_points(run: RunLog) -> LawPoints:
   logarithm of the mean of exp(H), so that the blocks obey a law that the steps
   obey.
 
-  The entropy of an evaluation is that of the distribution from which it
+  The entropy of an evaluation belongs to the distribution from which it
   samples. With another temperature than the rollout's, it is another entropy.
   """
   for data in datasets([run]):

@@ -32,7 +32,7 @@ def test_eight_blocks_of_steps_on_a_law_give_it_back(tmp_path):
     assert all(math.isnan(x) for x in fitted.values())
     assert not law.notes()
   fitted = law.metrics(step(ENTROPIES[-1]))
-  # reward 0.45 at H = 0, of which 0.15 (exp(0.45) - 1) is left to gain
+  # the reward is 0.45 at H = 0; 0.15 (exp(0.45) - 1) of it is left to gain
   expected = {
     "law/a": 0.15,
     "law/b": 0.6,

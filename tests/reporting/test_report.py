@@ -147,7 +147,7 @@ def table_below(words, heading):
 
 def test_the_fitted_law_is_in_the_page(two_runs):
   # training_row follows a = .15, b = .6 exactly, so the ceiling is .45; the
-  # mean exp(H) of steps 21 to 30 is 1.0404: .15 (exp(H) - 1) = .0061 left,
+  # mean exp(H) of steps 21 to 30 is 1.0405: .15 (exp(H) - 1) = .0061 left,
   # slope -.15 exp(H) = -.1561; three blocks of ten steps forecast nothing
   table = table_below(Page(two_runs[1]).words, "variant R points a b ceiling")
   assert (
