@@ -126,8 +126,8 @@ def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
   v is the variance of the noise in each cosine, relative to the variance in the
   mean. The noise is taken for a first-order autoregression with the coefficient
   SHORT_CORRELATION. With six points or fewer the cosines are all there is, and
-  v alone distinguishes the fit from weighted least squares. `forecast` tests a prediction: it fits the
-  first part of a run and predicts the rest.
+  v alone distinguishes the fit from weighted least squares. `forecast` tests a
+  prediction: it fits the first part of a run and predicts the rest.
 
   Deviation: fewer than three distinct entropies give a law of NaNs instead of
   an error, so that a run can be fitted live from its first steps. Malformed
@@ -250,9 +250,9 @@ def forecast(entropy, reward, *, fraction: float = 0.15) -> Forecast:
   """Fit the first part of a run and predict the rewards of the rest.
 
   The first part ends as soon as its law is usable. The rewards decide nothing
-  about where it ends, and the rest is only compared with the
-  predictions. The rest's entropies are the measured ones: this predicts the
-  reward, not the entropy.
+  about where it ends, and the rest is only compared with the predictions. The
+  entropies of the rest are the measured ones: this predicts the reward, not the
+  entropy.
 
   Args:
     entropy: [K], nats, in the order of the run.
