@@ -285,6 +285,27 @@ def get_config() -> Config:
       "wandb_project": config_dict.placeholder(str),
     }
   )
+  # each alarm is off, warn = one line in the progress display, or stop = save
+  # and end the run. Limits are compared with means over `window` steps
+  config.alarms = Config(
+    {
+      "window": 10,  # rollout steps
+      "collapse": "warn",  # the entropy has fallen
+      "collapse_limit": 0.1,  # share of the entropy of the first steps
+      "explosion": "warn",  # the entropy has risen
+      "explosion_limit": 3.0,  # times the entropy of the first steps
+      "length": "warn",  # responses have become long
+      "length_limit": 3.0,  # times the mean length in the first steps
+      "no_signal": "warn",  # groups whose responses are all right or all wrong
+      "no_signal_limit": 0.9,  # share of groups
+      "low_reward": "warn",
+      "low_reward_limit": 0.01,  # mean reward
+      "high_reward": "warn",
+      "high_reward_limit": 0.99,  # mean reward
+      "mismatch": "warn",  # largest difference between sampler and trainer
+      "mismatch_limit": 1.0,  # nats per token
+    }
+  )
   # a section for every objective, advantage rule, controller, judge and
   # segmenter
   config.update(sections.method_sections())

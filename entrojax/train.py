@@ -39,6 +39,7 @@ from entrojax.evaluate import (
   right_answers,
   summarize,
 )
+from entrojax.reporting.alarms import Alarms
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
@@ -157,7 +158,9 @@ def train(
     write: Write = lambda metrics, at: None
     with hosts.together():
       if hosts.is_first():
-        write = _open_reports(run, workdir, settings, position, stack, fresh)
+        write = _open_reports(
+          run, workdir, settings, position, stack, fresh, interruption.request
+        )
     trace = stack.enter_context(
       Profile(workdir / PROFILE_FOLDER, profile if hosts.is_first() else None)
     )
@@ -229,16 +232,18 @@ def _open_reports(
   start: Position,
   stack: contextlib.ExitStack,
   fresh: bool,
+  stop: Callable[[str], None],
 ) -> Write:
   """Open the logs and the progress display; return the function that writes.
 
   Args:
     run: the run.
     workdir: the run directory.
-    settings: the resolved config, nested, for W&B.
+    settings: the resolved config, nested.
     start: where the run starts or resumes.
     stack: closes the logs and the display when the run ends.
     fresh: whether the run starts rather than resumes.
+    stop: ends the run after its current step; takes the reason.
   """
   log = run.settings.log
   writer = stack.enter_context(
@@ -261,12 +266,15 @@ def _open_reports(
     trim_rows(workdir, name, None if fresh else start.rollout_step)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
-  law = LiveLaw(workdir)
+  law = LiveLaw(workdir, settings)
+  alarms = Alarms(workdir, run.settings.alarms)
 
   def write(metrics: Mapping[str, Any], at: Position) -> None:
     is_step = "actor/loss" in metrics  # rather than an evaluation
     if is_step:
-      metrics = {**metrics, **law.metrics(metrics)}
+      metrics = {**metrics, **law.metrics(metrics), **alarms.metrics(metrics)}
+    else:
+      law.add(metrics)
     writer.write(
       metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
     )
@@ -280,6 +288,10 @@ def _open_reports(
     if np.isfinite(metrics.get("actor/entropy", np.nan)):
       for note in effects.notes(metrics):
         progress.note(note)
+    for note in law.notes() + alarms.notes():
+      progress.note(note)
+    if alarms.stop:
+      stop("alarm")
 
   return write
 

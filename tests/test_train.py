@@ -194,6 +194,24 @@ def test_a_run_with_schedules_in_two_parts_is_the_run_in_one(
   assert low == [0.25, 0.25, 0.5, 0.5]
 
 
+def test_an_alarm_may_end_a_run_that_can_be_resumed(base, tmp_path, capsys):
+  config = controlled(
+    base,
+    **{
+      "alarms.window": 1,
+      "alarms.low_reward": "stop",
+      "alarms.low_reward_limit": 2.0,  # no reward is above 1
+    },
+  )
+  assert train(config, tmp_path) is not None
+  # the first step's metrics are written while the second step's update runs
+  steps = [r for r in numbers(tmp_path) if "actor/loss" in r]
+  assert [row["alarms/low_reward"] for row in steps] == [1, 1]
+  assert "alarms.low_reward ends the run" in capsys.readouterr().out
+  assert train(config, tmp_path) is None
+  assert numbers(tmp_path)[-1]["rollout_step"] == 4
+
+
 @pytest.fixture
 def coin(monkeypatch):
   """Verify by a hash of the response: one in seven is right.

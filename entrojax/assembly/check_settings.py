@@ -13,9 +13,11 @@ import math
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.arguments import require_one_of
 from entrojax.assembly.check_methods import check_methods
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
+from entrojax.reporting.alarms import ACTIONS, WATCHED
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
 
 
@@ -47,8 +49,11 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
+      "alarms.window": 1,
     },
   )
+  for name in WATCHED:
+    require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
   if config.rollout.group_size < 2:
     raise ValueError(
       "rollout.group_size must be at least 2, got "

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.reporting.alarms import WATCHED, AlarmSettings
 from entrojax.system.outside import last_name
 
 
@@ -61,6 +62,7 @@ class Settings(NamedTuple):
   evaluation: EvaluationSettings
   checkpoint: CheckpointSettings
   log: LogSettings
+  alarms: AlarmSettings
 
 
 def resolve(config: Config) -> Settings:
@@ -95,5 +97,10 @@ def resolve(config: Config) -> Settings:
         *map(last_name, (*config.advantage, *config.objective)),
         "projection",
       ),
+    ),
+    alarms=AlarmSettings(
+      window=config.alarms.window,
+      actions={name: config.alarms[name] for name in WATCHED},
+      limits={name: config.alarms[f"{name}_limit"] for name in WATCHED},
     ),
   )

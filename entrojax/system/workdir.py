@@ -37,7 +37,7 @@ _LOCK = ".lock"
 # The settings that a resumed run may change: none of them affects training.
 _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
-  *("evaluation", "checkpoint", "log", "mesh"),
+  *("evaluation", "checkpoint", "log", "alarms", "mesh"),
 )
 
 

@@ -60,6 +60,8 @@ WRONG = {
   "evaluation.split": ("validation[:0]", r"holds no problem|empty"),
   "model.path": ("/no/such/folder", r"model\.path: /no/such/folder"),
   "optimizer.learning_rate": (0.0, r"optimizer\.learning_rate must be above 0"),
+  "alarms.collapse": ("halt", r"alarms\.collapse must be one of"),
+  "alarms.window": (0, r"alarms\.window must be at least 1"),
   "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
 }
 
