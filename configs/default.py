@@ -477,6 +477,18 @@ def get_config() -> Config:
       "beta_high": 0.2,  # loss per nat on the tokens of highest covariance
     }
   )
+  config.siren = Config(
+    {
+      # nats; the entropy to hold, which siren/entropy is at the first update
+      "anchor": 0.5,
+      "coef": 5e-3,  # loss per square nat
+      # the entropy is that of the likeliest tokens, whose probabilities sum to
+      # this, in (0, 1)
+      "top_p": 0.8,
+      # share of a response's tokens, those of highest entropy, in (0, 1]
+      "fraction": 0.2,
+    }
+  )
   config.adaptive_entropy = Config()  # driven by adaptive_coefficient
   config.entropy_bonus = Config(
     {

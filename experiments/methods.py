@@ -100,6 +100,7 @@ METHODS = {
   ),
   "sent_token": Method(1),
   "stare": Method(1, {"stare.target": 0.8}, _BELOW),
+  "siren": Method(1),
   "starter": Method(1),
   "steer": Method(1),
   "top_entropy": Method(1),

@@ -32,6 +32,11 @@ Every file uses the same symbols, f32[B, T] for B responses of T tokens:
     L                    the loss of a token, to be minimised; L <- ... changes
                          the terms that earlier members have added
 
+An objective may also read other statistics of a token's distribution, such as
+its varentropy or the entropy of its top-p set (entropy/statistics.py). It
+declares them with `reading` (reading.py), and an update computes only those
+that a member of its chain has declared.
+
 To add a method, write `objectives/my_bonus.py`, import it below, list it in
 __all__, give it a section in configs/default.py, and add a row to OBJECTIVES in
 tests/helpers/objective_cases.py:
@@ -64,6 +69,7 @@ from entrojax.objectives.ppo import ppo_clip
 from entrojax.objectives.reference_kl import reference_kl
 from entrojax.objectives.reinforce import reinforce
 from entrojax.objectives.sent import sent, sent_released
+from entrojax.objectives.siren import siren
 from entrojax.objectives.stare import adaptive_stare, stare
 from entrojax.objectives.steer import steer
 from entrojax.objectives.top_entropy import top_entropy
@@ -90,6 +96,7 @@ __all__ = [
   "reinforce",
   "sent",
   "sent_released",
+  "siren",
   "stare",
   "steer",
   "top_entropy",

@@ -28,6 +28,7 @@ from entrojax.objectives import (
   reference_kl,
   sent,
   sent_released,
+  siren,
   stare,
   steer,
   top_entropy,
@@ -43,9 +44,11 @@ from tests.helpers.objective_cases import (
   ZERO_STRENGTH,
   evaluate,
   evaluate_all,
+  learned_of,
   map_fields,
   near,
   same,
+  with_learned,
 )
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
@@ -177,11 +180,11 @@ def test_one_trace_serves_all_values(name, random_tokens):
 def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
   tokens = random_tokens(5, 4, 5, np.float64)
 
-  def loss(log_probs, entropy):
+  def loss(*learned):
     return policy_loss(
       OBJECTIVES[name],
       aggregation.token_mean,
-      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      with_learned(tokens, OBJECTIVES[name], learned),
       coefficient=COEFFICIENT,
     )[0]
 
@@ -189,7 +192,7 @@ def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
   # float64's rounding over it.
   check_grads(
     loss,
-    (tokens.log_probs, tokens.entropy),
+    learned_of(tokens, OBJECTIVES[name]),
     order=1,
     modes=["rev"],
     eps=1e-5,
@@ -235,7 +238,7 @@ def test_without_advantages_loss_and_gradients_are_exactly_0(
 
 
 @every_objective
-def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
+def test_nothing_but_the_current_policy_is_learned(name, random_tokens):
   gradients = jax.grad(
     lambda tokens: policy_loss(
       OBJECTIVES[name],
@@ -245,7 +248,7 @@ def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
     )[0]
   )(random_tokens(9, 5, 7))
   for field in dataclasses.fields(gradients):
-    if field.name not in ("log_probs", "entropy"):
+    if field.name not in ("log_probs", "entropy", "statistics"):
       gradient = getattr(gradients, field.name)
       same(gradient, jnp.zeros((5, 7)), field.name)
 
@@ -316,6 +319,10 @@ def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
       {"kl_coef": 1.0, "estimator": "k4"},
       r"\bestimator .*'k1', 'k2', 'k3'.* 'k4'",
     ),
+    (siren, {"anchor": -0.1}, r"siren\.anchor .* -0\.1"),
+    (siren, {"coef": -0.1}, r"siren\.coef .* -0\.1"),
+    (siren, {"top_p": 1.0}, r"siren\.top_p .* 1\.0"),
+    (siren, {"fraction": 0.0}, r"siren\.fraction .* 0\.0"),
     (entropy_bonus, {"entropy_coef": -0.01}, r"entropy_coef .* -0\.01"),
   ],
 )

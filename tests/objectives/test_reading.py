@@ -199,5 +199,7 @@ def test_statistics_of_the_wrong_shape_are_named(random_tokens):
       aggregation.token_mean,
       dataclasses.replace(tokens, statistics=wrong),
     )
-  with pytest.raises(MissingStatisticError, match=r"declared: none"):
+  with pytest.raises(
+    MissingStatisticError, match=r"declared: top_p_entropy\(0\.8\)"
+  ):
     statistic_of(tokens, VARENTROPY, "mixed")
