@@ -482,10 +482,10 @@ def get_config() -> Config:
       # nats; the entropy to hold, which siren/entropy is at the first update
       "anchor": 0.5,
       "coef": 5e-3,  # loss per square nat
-      # the entropy is that of the likeliest tokens, whose probabilities sum to
-      # this, in (0, 1)
+      # only the likeliest tokens have a part in the entropy: the fewest whose
+      # probabilities sum to this, in (0, 1)
       "top_p": 0.8,
-      # share of a response's tokens, those of highest entropy, in (0, 1]
+      # share of a response's tokens that counts as uncertain, in (0, 1]
       "fraction": 0.2,
     }
   )

@@ -27,7 +27,7 @@ makes it the one under the policy that sampled the response, a constant.
 
 token_stats.py computes the statistics, with the formulas of formulas.py.
 top_p_entropy alone needs further passes over the vocabulary, usually three or
-four, each of which computes all logits again (nucleus.py).
+four, and each pass computes all logits again (nucleus.py).
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def check_statistics(
   """Raise ValueError for the first statistic that cannot be computed.
 
   Args:
-    statistics: what was asked for.
+    statistics: the statistics to check.
     vocabulary: the number of tokens, which no k may exceed.
   """
   for statistic in statistics:

@@ -206,7 +206,7 @@ def test_a_rematerialised_pass_does_not_search_again():
     graph = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
     return graph.lower(hidden, table).as_text().count("dot_general")
 
-  # the search and the sums over the set, each of which computes the logits
+  # the search and the sums over the set: each computes the logits once
   assert loops(top_p_entropy(0.9)) == loops() + 2
 
 

@@ -161,8 +161,8 @@ COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
 def evaluate(objective, tokens, aggregate="token-mean", coefficient=None):
   """Compute ((loss, metrics), gradients in all that the objective may learn).
 
-  The gradients are those of log_probs, of entropy, and of each statistic that
-  the objective has declared.
+  There is one gradient for log_probs, one for entropy, and one for each
+  statistic that the objective has declared.
   """
   coefficient = COEFFICIENT if coefficient is None else coefficient
 
