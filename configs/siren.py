@@ -23,5 +23,5 @@ def get_config(preset: str = "") -> Config:
   config.objective = ("ppo_clip", "siren")
   config.ppo_clip.clip_low = 0.28
   config.ppo_clip.clip_high = 0.28
-  config.siren.anchor = 1.0
+  config.siren.anchor = 0.98
   return config

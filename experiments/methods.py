@@ -100,7 +100,11 @@ METHODS = {
   ),
   "sent_token": Method(1),
   "stare": Method(1, {"stare.target": 0.8}, _BELOW),
-  "siren": Method(1),
+  "siren": Method(
+    1,
+    {"siren.anchor": 1.3},
+    "an anchor above the base's 0.98 nats: entropy is too low",
+  ),
   "starter": Method(1),
   "steer": Method(1),
   "top_entropy": Method(1),
