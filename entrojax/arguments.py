@@ -1,14 +1,36 @@
-"""Check a hyperparameter: a least value, an interval or a list of choices.
+"""Check a hyperparameter: a least value, an interval, a rule or choices.
 
 Each check returns nothing if the value is right. Otherwise it raises ValueError
 with the name of the setting, what would be right, and the value: "erc.low must
 lie in [0, 1), got 2". Factories in the whole package use these checks. A rule
 between two settings is checked where the two are used.
+
+A number that follows a schedule is an array without a value while an update is
+traced (schedules.py). The checks pass it: they have been made before, on its
+values in all steps of the run.
 """
 
 from collections.abc import Collection
 import math
 from typing import Any
+
+import jax
+
+
+def is_traced(*values: Any) -> bool:
+  """Return whether any of these is an array without a value yet."""
+  return any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+def require(condition: Any, message: str) -> None:
+  """Raise ValueError with a message unless a condition holds.
+
+  Args:
+    condition: a bool; it may be traced, and then passes.
+    message: names the setting, what would be right, and the value.
+  """
+  if not is_traced(condition) and not condition:
+    raise ValueError(message)
 
 
 def require_at_least(name: str, value: float, least: float) -> None:
@@ -19,6 +41,9 @@ def require_at_least(name: str, value: float, least: float) -> None:
     value: the number.
     least: the smallest number allowed.
   """
+  _refuse_function(name, value)
+  if is_traced(value):
+    return
   if not value >= least:
     raise ValueError(f"{name} must be at least {least:g}, got {value}")
 
@@ -33,6 +58,9 @@ def require_in(name: str, value: float, interval: str) -> None:
       parenthesis excludes it; "inf)" allows any finite number and "inf]" any
       number.
   """
+  _refuse_function(name, value)
+  if is_traced(value):
+    return
   low, high = (float(bound) for bound in interval[1:-1].split(","))
   above = value >= low if interval[0] == "[" else value > low
   below = value <= high if interval[-1] == "]" else value < high
@@ -54,3 +82,12 @@ def require_one_of(name: str, value: Any, choices: Collection[Any]) -> None:
   if value not in choices:
     listed = ", ".join(repr(choice) for choice in choices)
     raise ValueError(f"{name} must be one of {listed}; got {value!r}")
+
+
+def _refuse_function(name: str, value: Any) -> None:
+  """Raise ValueError for a schedule that is passed to a factory itself."""
+  if callable(value):
+    raise ValueError(
+      f"{name} is a function; a schedule is passed as in "
+      "scheduled(ppo_clip, clip_high=schedule)"
+    )

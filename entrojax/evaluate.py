@@ -5,13 +5,13 @@
     avg@n  = c / n
 
 A prompt has n samples, and c of them are right: their reward is at least 1. k
-takes the powers of 2 up to n. pass@k is the unbiased estimate of Chen et al.
-(arXiv 2107.03374, eq. 1). maj@k is estimated from 16 random subsets of k
-samples, or from all samples if k = n; answers that do not parse have no vote.
-All three are averaged over prompts. pass@k and maj@k are reported with a
-standard error, from a bootstrap over prompts. The number of distinct right
-answers, the diversity of the texts, the token entropy, the mean length and the
-share of truncated responses are reported too.
+takes the powers of 2 up to n. answers/pass_at_k.py computes pass@k. maj@k is
+estimated from 16 random subsets of k samples, or from all samples if k = n;
+answers that do not parse have no vote. All three are averaged over prompts.
+pass@k and maj@k are reported with a standard error, from a bootstrap over
+prompts. The number of distinct right answers, the diversity of the texts, the
+token entropy, the mean length and the share of truncated responses are reported
+too. `right_answers` counts the right answers to each prompt.
 
 `evaluate_policy` samples and verifies. `measure` and `summarize` compute the
 metrics.
@@ -20,13 +20,16 @@ metrics.
 from collections import Counter
 from collections.abc import Sequence
 import dataclasses
+import hashlib
 import itertools
+import json
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from entrojax.answers.diversity import distinct_n
+from entrojax.answers.pass_at_k import pass_at_k
 from entrojax.data.prompt_stream import encode_prompts, shortest
 from entrojax.data.tokenizer import Tokenizer
 from entrojax.rollouts.rewards import (
@@ -70,23 +73,6 @@ class Evaluation(NamedTuple):
     return [[v.answer for v in row] for row in self.verdicts]
 
 
-def pass_at_k(num_samples: int, num_correct: np.ndarray, k: int) -> np.ndarray:
-  """Compute the unbiased pass@k f[Q] of each prompt.
-
-  Args:
-    num_samples: n, samples of each prompt.
-    num_correct: c i[Q], the number of right samples of each prompt.
-    k: 1 <= k <= n.
-  """
-  if not 1 <= k <= num_samples:
-    raise ValueError(f"pass@{k} needs 1 <= k <= {num_samples} samples")
-  wrong = num_samples - np.asarray(num_correct)
-  # C(n - c, k) / C(n, k), a product of k factors each in [0, 1]
-  steps = np.arange(k)
-  factors = (wrong[:, None] - steps) / (num_samples - steps)
-  return 1.0 - np.prod(np.maximum(factors, 0.0), axis=1)
-
-
 def maj_at_k(
   answers: Sequence[Sequence[str | None]], correct: np.ndarray, k: int
 ) -> np.ndarray:
@@ -125,6 +111,30 @@ def standard_error(values: np.ndarray) -> float:
 def summarize(evaluation: Evaluation, name: str) -> dict[str, float]:
   """Compute the metrics of an evaluation, named 'val/<name>/...'."""
   return {f"val/{name}/{key}": x for key, x in measure(evaluation).items()}
+
+
+def right_answers(
+  evaluation: Evaluation, problems: Sequence[Problem], name: str
+) -> dict[str, Any]:
+  """Count the right answers to each prompt, to compare policies by prompt.
+
+  Args:
+    evaluation: the verified samples of the problems.
+    problems: Q held-out problems, in the order of the evaluation.
+    name: the data set, as in 'val/<name>/...'.
+
+  Returns:
+    `data`, the name; `num_samples`, n; `prompts`, a fingerprint that is equal
+    for equal prompts in equal order; and `right`, Q numbers between 0 and n.
+  """
+  text = json.dumps([problem.prompt for problem in problems])
+  correct = evaluation.correct()
+  return {
+    "data": name,
+    "num_samples": correct.shape[1],
+    "prompts": hashlib.sha256(text.encode()).hexdigest()[:16],
+    "right": correct.sum(axis=1).tolist(),
+  }
 
 
 def measure(evaluation: Evaluation) -> dict[str, float]:

@@ -4,14 +4,18 @@ r"""Evaluate a model folder on tasks: pass@k, maj@k and all its responses.
         --config.model.path=my_model --output=evaluations/mine \
         --task='countdown:test' --task='math/gsm8k:test@data/gsm8k'
 
-A task is NAME[#LEVEL][:SPLIT][@FOLDER]. Optional parts that are left out come
-from the config, and without any --task the config's own task is evaluated. The
-config's section `evaluation` sets the number of samples, temperature, top_k and
-top_p, and its section `rollout` the lengths of prompts and responses. The
-samples of a task depend on the model, the settings, the seed and the task's
+A task is NAME[#LEVEL][:SPLIT][@FOLDER]. LEVEL is its difficulty, from 1 = the
+easiest, and FOLDER holds its data. Optional parts that are left out come from
+the config. Without any --task the model is evaluated as in a run: on
+evaluation.tasks if that is set, otherwise on the config's own task. The section
+`evaluation` of the config sets the number of samples, temperature, top_k and
+top_p, and its section `rollout` the lengths of prompts and responses.
+
+The samples of a task depend on the model, the settings, the seed and the task's
 rows. They do not depend on the other tasks of the command. The metrics of a
-task equal the first evaluation of a run that starts from the same model with
-the same settings and evaluates on the same task.
+task equal those that a run reports before its first step, if the run starts
+from the same model with the same settings and seed and evaluates on the same
+task.
 
 The command prints a table of the metrics. After each task it writes to the
 folder --output
@@ -30,7 +34,7 @@ import itertools
 import json
 from pathlib import Path
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags
 import jax
@@ -38,17 +42,17 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
 from entrojax.assembly.check_settings import check_evaluation, check_kind
-from entrojax.assembly.data import (
-  Spec,
-  load_problems,
-  make_template,
-  open_task,
-  parse_spec,
+from entrojax.assembly.data import make_template
+from entrojax.assembly.evaluation_sets import (
+  EvaluationSet,
+  Request,
+  read_set,
+  requested,
+  requested_by_labels,
 )
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.run import build_evaluation
-from entrojax.data.prompt_stream import encode_prompts
-from entrojax.data.tokenizer import Tokenizer, load
+from entrojax.data.tokenizer import load
 from entrojax.evaluate import (
   EVALUATION_KEY,
   Evaluation,
@@ -69,7 +73,7 @@ from entrojax.system.command_line import (
   join_processes,
 )
 from entrojax.system.workdir import SAMPLES_FILE, check_processes
-from entrojax.types import Array, Params, Problem, Prompts, Rollout, Task
+from entrojax.types import Array, Params, Prompts, Rollout
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -87,7 +91,7 @@ _READ = {
   "seed",
   "mesh",
   "rollout.prompt_buckets",
-  "evaluation.split",
+  *("evaluation.split", "evaluation.tasks"),
   *("task.name", "task.difficulty", "task.data_dir"),
   *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
 }
@@ -119,15 +123,6 @@ _TASKS = flags.DEFINE_multi_string(
 define_process_flags(FLAGS)
 
 
-class TaskSplit(NamedTuple):
-  """The problems of one split of a task."""
-
-  label: str  # as the command line names it
-  spec: Spec
-  task: Task
-  problems: Sequence[Problem]  # with prompts as the model reads them
-
-
 def evaluate_model(
   config: Config,
   labels: Sequence[str],
@@ -135,13 +130,13 @@ def evaluate_model(
   *,
   report_progress: ReportProgress = lambda label, done, count: None,
 ) -> Iterator[tuple[str, dict[str, float]]]:
-  """Evaluate a model on tasks; all of them share one compiled sampler.
+  """Evaluate a model on tasks, which share a sampler if their numbers agree.
 
   Args:
     config: its model, prompt, mesh, lengths and evaluation are read; not
       changed.
     labels: the tasks, each NAME[#LEVEL][:SPLIT][@FOLDER]; if there are none,
-      the config's task and split.
+      evaluation.tasks, and without those the config's task and split.
     output: the folder to write; created if missing.
     report_progress: called before each batch of prompts.
 
@@ -165,21 +160,25 @@ def evaluate_model(
       )
     folder = _check_model_folder(config.model.path)
     tokenizer, template = load(folder), make_template(config, folder)
-    splits = [
-      _read_split(config, label, tokenizer, template)
-      for label in _default_labels(config, labels)
+    parts = [
+      read_set(config, request, tokenizer, template)
+      for request in _requested(config, labels)
     ]
-    generate, params = build_evaluation(config, folder, tokenizer)
+    samplers, params = build_evaluation(
+      config, folder, tokenizer, [part.num_samples for part in parts]
+    )
   if hosts.is_first():
     output.mkdir(parents=True, exist_ok=True)
   results: dict[str, Any] = {}
   batch_size = config.evaluation.prompts_per_batch
-  for split in splits:
+  for part in parts:
     evaluation = evaluate_policy(
-      _with_progress(generate, report_progress, split, batch_size),
+      _with_progress(
+        samplers[part.num_samples], report_progress, part, batch_size
+      ),
       params,
-      split.problems,
-      split.task.verify,
+      part.problems,
+      part.task.verify,
       tokenizer,
       jax.random.fold_in(jax.random.key(config.seed), EVALUATION_KEY),
       prompt_length=config.rollout.prompt_length,
@@ -187,38 +186,19 @@ def evaluate_model(
       prompts_per_batch=batch_size,
     )
     metrics = measure(evaluation)
-    results[split.label] = {
-      **split.spec._asdict(),
-      "num_problems": len(split.problems),
+    results[part.label] = {
+      **part.spec._asdict(),
+      "num_problems": len(part.problems),
+      "num_samples": part.num_samples,
       "metrics": metrics,
     }
     if hosts.is_first():
-      _append_samples(output / SAMPLES_FILE, split, evaluation)
+      _append_samples(output / SAMPLES_FILE, part, evaluation)
       _write_json(
         output / EVALUATION_FILE,
         evaluation_settings(config) | {"tasks": results},
       )
-    yield split.label, metrics
-
-
-def parse_task(label: str, config: Config) -> Spec:
-  """Parse NAME[#LEVEL][:SPLIT][@FOLDER].
-
-  Args:
-    label: the task; parts that it leaves out come from the config.
-    config: the settings.
-
-  Raises:
-    ValueError: the label has another form.
-  """
-  task = config.task
-  default = Spec(
-    task.name, task.difficulty, config.evaluation.split, task.data_dir
-  )
-  try:
-    return parse_spec(label, default)
-  except ValueError as error:
-    raise ValueError(f"--task={error}") from None
+    yield part.label, metrics
 
 
 def evaluation_settings(config: Config) -> dict[str, Any]:
@@ -259,40 +239,40 @@ def format_metrics(results: dict[str, dict[str, float]]) -> str:
   Args:
     results: metrics by name, by the task's label.
   """
-  names = next(iter(results.values()))
+  names: dict[str, None] = {}  # a task with more samples has more metrics
+  for metrics in sorted(results.values(), key=len, reverse=True):
+    names |= dict.fromkeys(metrics)
   cells = []
   for name in names:
     if name.endswith("_stderr"):
       continue
-    error = f"{name}_stderr"
-    show = with_error if "@" in name else number
     unit = {"entropy": " (nats)", "response_length": " (tokens)"}.get(name, "")
     cells.append(
-      [
-        name + unit,
-        *(
-          with_error(metrics[name], metrics[error])
-          if error in metrics
-          else show(metrics[name])
-          for metrics in results.values()
-        ),
-      ]
+      [name + unit, *(_cell(metrics, name) for metrics in results.values())]
     )
   return align([printable(label) for label in results], cells)
 
 
-def _default_labels(config: Config, labels: Sequence[str]) -> Sequence[str]:
-  """Return the labels, or the config's own task if there are none.
+def _cell(metrics: dict[str, float], name: str) -> str:
+  """Format a metric for the table; "-" if the task does not have it."""
+  if name not in metrics:
+    return "-"
+  if f"{name}_stderr" in metrics:
+    return with_error(metrics[name], metrics[f"{name}_stderr"])
+  return (with_error if "@" in name else number)(metrics[name])
+
+
+def _requested(config: Config, labels: Sequence[str]) -> list[Request]:
+  """Return the sets that labels name, or the config's if there are none.
 
   Raises:
-    ValueError: a label is given twice, or there is no task at all.
+    ValueError: a label is malformed or given twice, or there is no task at all.
   """
-  if not labels and not config.task.name:
+  if labels:
+    return requested_by_labels(config, labels)
+  if not config.evaluation.tasks and not config.task.name:
     raise ValueError("task.name is not set, and there is no --task")
-  twice = [label for label in labels if labels.count(label) > 1]
-  if twice:
-    raise ValueError(f"--task={twice[0]!r} is given twice")
-  return labels or [f"{config.task.name}:{config.evaluation.split}"]
+  return requested(config)
 
 
 def _check_model_folder(path: str) -> Path:
@@ -312,58 +292,34 @@ def _check_model_folder(path: str) -> Path:
   return folder
 
 
-def _read_split(
-  config: Config,
-  label: str,
-  tokenizer: Tokenizer,
-  template: Callable[[str], str],
-) -> TaskSplit:
-  """Read a split of a task.
-
-  Raises:
-    ValueError: there is no such task or split, it is empty, or a prompt has
-      more than rollout.prompt_length tokens.
-  """
-  spec = parse_task(label, config)
-  try:
-    task = open_task(config, spec)
-    problems = load_problems(task, spec.split, template)
-    if not len(problems):
-      raise ValueError(f"split={spec.split!r} holds no problem")
-    encode_prompts(problems, tokenizer, config.rollout.prompt_length)
-  except ValueError as error:
-    raise ValueError(f"{label}: {error}") from error
-  return TaskSplit(label, spec, task, problems)
-
-
 def _with_progress(
   generate: Generate,
   report_progress: ReportProgress,
-  split: TaskSplit,
+  part: EvaluationSet,
   batch_size: int,
 ) -> Generate:
-  """Wrap `generate` to report how many prompts of the split are done."""
+  """Wrap `generate` to report how many prompts of the set are done."""
   done = itertools.count(0, batch_size)
 
   def run(params: Params, prompts: Prompts, key: Array) -> Rollout:
-    report_progress(split.label, next(done), len(split.problems))
+    report_progress(part.label, next(done), len(part.problems))
     return generate(params, prompts, key)
 
   return run
 
 
 def _append_samples(
-  path: Path, split: TaskSplit, evaluation: Evaluation
+  path: Path, part: EvaluationSet, evaluation: Evaluation
 ) -> None:
   """Append a line for every response, in the order of rows and samples."""
   with path.open("a") as file:
-    for row, problem in enumerate(split.problems):
+    for row, problem in enumerate(part.problems):
       responses = zip(
         evaluation.texts[row], evaluation.verdicts[row], strict=True
       )
       for sample, (text, verdict) in enumerate(responses):
         line = {
-          "task": split.label,
+          "task": part.label,
           "row": row,
           "sample": sample,
           "prompt": problem.prompt,
@@ -401,6 +357,7 @@ def main() -> None:
   check_kind(config)
   check_evaluation_overrides(config_flags.get_override_values(FLAGS["config"]))
   results: dict[str, dict[str, float]] = {}
+  number = len(_TASKS.value or config.evaluation.tasks)
   try:
     for label, metrics in evaluate_model(
       config, _TASKS.value, output, report_progress=_print_progress()
@@ -409,7 +366,7 @@ def main() -> None:
       if hosts.is_first():
         print(f"evaluated {label}", flush=True)
   finally:
-    if hosts.is_first() and results and len(results) < len(_TASKS.value):
+    if hosts.is_first() and results and len(results) < number:
       print(f"{output} holds the results of {', '.join(results)}")
   if not hosts.is_first():
     return

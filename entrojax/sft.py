@@ -36,6 +36,7 @@ from entrojax.assembly.check_settings import check_kind, check_sft
 from entrojax.assembly.methods import make_scheduled_optimizer
 from entrojax.assembly.model import jit, load_policy, model_folder
 from entrojax.assembly.run import first_state
+from entrojax.assembly.scheduling import check_learning_rate
 from entrojax.assembly.sft_inputs import read_stream, with_model_path
 from entrojax.data import tokenizer
 from entrojax.data.packing import PackedStream
@@ -53,6 +54,7 @@ from entrojax.system.command_line import (
   join_processes,
 )
 from entrojax.system.interrupt import Interruption
+from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.sharding import (
   by_row,
   make_mesh,
@@ -146,6 +148,15 @@ def sft(config: Config, output: Path) -> Path | None:
       if hosts.is_first():
         write_config(workdir, config.to_dict(), saved=not fresh, resume=True)
     parts = build_sft(config)
+    with hosts.together():
+      if hosts.is_first():
+        write_provenance(
+          workdir,
+          config.to_dict(),
+          default_settings("configs.sft"),
+          parts.mesh.devices,
+          fresh=fresh,
+        )
     interruption = stack.enter_context(Interruption())
     position = (
       Position(parts.state, step=0, tokens=0)
@@ -190,6 +201,7 @@ def build_sft(config: Config) -> Parts:
     optimizer, schedule = make_scheduled_optimizer(
       config.optimizer, control.no_control()
     )
+    check_learning_rate(schedule, config.num_steps)
     folder = model_folder(config.model.path)
     words = tokenizer.load(folder)
     stream = read_stream(config, folder, words)

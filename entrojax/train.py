@@ -10,7 +10,7 @@ written at once if an evaluation, a checkpoint or an interruption follows. With
 several processes, only the first one writes logs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import functools
 from pathlib import Path
@@ -23,6 +23,7 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.assembly.check_settings import check
+from entrojax.assembly.evaluation_sets import EvaluationSet
 from entrojax.assembly.offline import find_rollouts
 from entrojax.assembly.own_methods import (
   TaskArgument,
@@ -31,7 +32,13 @@ from entrojax.assembly.own_methods import (
   record_names,
 )
 from entrojax.assembly.run import Run, build_checked
-from entrojax.evaluate import EVALUATION_KEY, evaluate_policy, summarize
+from entrojax.evaluate import (
+  EVALUATION_KEY,
+  Evaluation,
+  evaluate_policy,
+  right_answers,
+  summarize,
+)
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
@@ -44,17 +51,21 @@ from entrojax.rollout_step import (
   step_metrics,
   wait_for_update,
 )
+from entrojax.schedules import Scheduled
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.interrupt import Interruption
 from entrojax.system.profiling import Profile, check_profile
+from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.sharding import replicated
 from entrojax.system.workdir import (
+  EVALUATIONS_FILE,
   ROLLOUTS_FILE,
-  append_samples,
+  SAMPLES_FILE,
+  append_rows,
   check_processes,
   hold_workdir,
-  trim_samples,
+  trim_rows,
   write_config,
 )
 from entrojax.types import AdvantageRule, Controller, Objective
@@ -72,10 +83,11 @@ def train(
   *,
   resume: bool = True,
   profile: tuple[int, int] | None = None,
+  command: Sequence[str] | None = None,
   task: TaskArgument | None = None,
   objective: Objective | Mapping[str, Objective] | None = None,
   advantage: AdvantageRule | Mapping[str, AdvantageRule] | None = None,
-  controller: Controller | None = None,
+  controller: Controller | Scheduled[Controller] | None = None,
 ) -> Path | None:
   """Train as a config says, in a run directory.
 
@@ -90,11 +102,14 @@ def train(
       false, a directory that holds a run is refused.
     profile: (first, last) rollout step, counted from 1, to record in an XProf
       trace in the directory's folder `profile`; None: record no trace.
+    command: the command line to record in provenance.json; None: this
+      process's own.
     task: a Task, or a reward function and its problems, such as (reward,
       "problems.jsonl"); tasks/own.py describes both.
     objective: the whole chain: one objective, or its members by name, in order.
     advantage: one rule, or rules by name, in order.
-    controller: the controller of the entropy.
+    controller: the controller of the entropy. Like the other functions, it may
+      change over the run; see schedules.py.
 
   Returns:
     The checkpoint, if the run was interrupted; None if it is complete.
@@ -130,6 +145,14 @@ def train(
     with hosts.together():
       if hosts.is_first():
         write_config(workdir, settings, saved=not fresh, resume=resume)
+        write_provenance(
+          workdir,
+          settings,
+          default_settings("configs.default"),
+          run.mesh.devices,
+          fresh=fresh,
+          command=command,
+        )
     position = _first_position(run, checkpoints)
     write: Write = lambda metrics, at: None
     with hosts.together():
@@ -143,9 +166,10 @@ def train(
       return _save(run, checkpoints, at)
 
     def evaluate(at: Position) -> None:
-      metrics, samples = _evaluate(run, at)
+      metrics, files = _evaluate(run, at)
       if hosts.is_first():
-        append_samples(workdir, samples)
+        for name, rows in files.items():
+          append_rows(workdir, name, rows)
       write(metrics, at)
 
     if fresh:
@@ -233,7 +257,8 @@ def _open_reports(
     )
   )
   effects = ControlEffects(log.controls)
-  trim_samples(workdir, None if fresh else start.rollout_step)
+  for name in (EVALUATIONS_FILE, SAMPLES_FILE):
+    trim_rows(workdir, name, None if fresh else start.rollout_step)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
   law = LiveLaw(workdir)
@@ -300,33 +325,68 @@ def _has_own_reference(run: Run, rollout_step: int) -> bool:
 
 def _evaluate(
   run: Run, at: Position
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-  """Evaluate the policy; return the metrics and some of the samples."""
-  settings, held_out = run.settings.evaluation, run.data.held_out
-  evaluation = evaluate_policy(
-    run.functions.evaluate,
-    at.state.params,
-    held_out,
-    run.data.task.verify,
-    run.data.tokenizer,
-    fold_in(run, at.key, EVALUATION_KEY),
-    prompt_length=settings.prompt_length,
-    prompt_buckets=settings.prompt_buckets,
-    prompts_per_batch=settings.prompts_per_batch,
-  )
+) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
+  """Evaluate the policy on each set.
+
+  Returns:
+    The metrics by name; and the rows to append to files, by file: the number of
+    right answers to each prompt of each set, and some of the samples.
+  """
+  settings = run.settings.evaluation
+  metrics: dict[str, float] = {}
+  right: list[dict[str, Any]] = []
+  samples: list[dict[str, Any]] = []
+  for part in run.evaluation_sets:
+    evaluation = evaluate_policy(
+      run.functions.evaluate[part.num_samples],
+      at.state.params,
+      part.problems,
+      part.task.verify,
+      run.data.tokenizer,
+      fold_in(run, at.key, EVALUATION_KEY),
+      prompt_length=settings.prompt_length,
+      prompt_buckets=settings.prompt_buckets,
+      prompts_per_batch=settings.prompts_per_batch,
+    )
+    metrics |= summarize(evaluation, part.name)
+    right.append(
+      {
+        "rollout_step": at.rollout_step,
+        "step": at.step,
+        **right_answers(evaluation, part.problems, part.name),
+      }
+    )
+    samples += _first_samples(
+      evaluation, part, at.rollout_step, run.settings.log.num_samples
+    )
+  return metrics, {EVALUATIONS_FILE: right, SAMPLES_FILE: samples}
+
+
+def _first_samples(
+  evaluation: Evaluation, part: EvaluationSet, rollout_step: int, number: int
+) -> list[dict[str, Any]]:
+  """Return the first sample of each of the first prompts, for samples.jsonl.
+
+  Args:
+    evaluation: the result of the evaluation.
+    part: the evaluation set.
+    rollout_step: the number of rollout steps done so far.
+    number: at most this many prompts.
+  """
   samples = []
-  for row in range(min(run.settings.log.num_samples, len(held_out))):
+  for row in range(min(number, len(part.problems))):
     verdict = evaluation.verdicts[row][0]
     samples.append(
       {
-        "rollout_step": at.rollout_step,
-        "prompt": held_out[row].prompt,
+        "rollout_step": rollout_step,
+        "task": part.label,
+        "prompt": part.problems[row].prompt,
         "response": evaluation.texts[row][0],
         "reward": verdict.reward,
         "reason": verdict.reason,
       }
     )
-  return summarize(evaluation, run.data.task.name), samples
+  return samples
 
 
 class _CallableModule(ModuleType):

@@ -12,7 +12,8 @@ metrics, controllers and the state of training.
 
 Shape letters: Q prompts, G responses per prompt (the group), B = Q * G rows,
 P length that prompts are padded to, T length that responses are padded to,
-L = P + T, D hidden width, V vocabulary.
+L = P + T, D hidden width, V vocabulary. An objective may see only a part of the
+rows of a Batch. B is then the number of rows in this part.
 
 Prompts are padded on the left. Every response therefore starts at column P,
 and position t of a response array is always token P + t of its row.

@@ -57,7 +57,7 @@ def main() -> None:
   report = output / "report.html"
   rows = write_report(
     workdirs, report, title="GRPO against EntroPIC", commands=commands
-  )
+  ).rows
   draw_pictures(workdirs, output)
   print(f"\n{format_table(rows)}\n")
   for claim, holds in check_claims(rows["grpo"], rows["entropic"]).items():
@@ -101,21 +101,24 @@ def draw_pictures(workdirs: Mapping[str, Path], output: Path) -> None:
   """Draw the two pictures of the README into the output folder."""
   from entrojax.reporting import figures
   from entrojax.reporting.run_logs import read_run
+  from entrojax.reporting.variants import group_runs
+  from experiments.static import to_svg
 
-  runs = [read_run(name, path) for name, path in workdirs.items()]
+  variants = group_runs([read_run(n, path) for n, path in workdirs.items()])
+  names = [variant.name for variant in variants]
   pictures = {
     "entropy": figures.draw_metric(
-      runs,
+      variants,
       metric="actor/entropy",
       label="policy entropy (nats per token)",
       smoothing=0.02,
       targets=True,
     ),
-    "pass_at_k": figures.draw_pass_at_k(runs, data="countdown"),
+    "pass_at_k": figures.draw_at_k(variants, data="countdown"),
   }
   for name, picture in pictures.items():
     if picture is not None:
-      (output / f"{name}.svg").write_text(picture)
+      (output / f"{name}.svg").write_text(to_svg(picture, names))
 
 
 if __name__ == "__main__":

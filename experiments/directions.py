@@ -143,6 +143,7 @@ def stack(measurements: Sequence[Measurement]) -> Measurement:
 def make_measure(run: Run) -> Measure:
   """Build the function that measures a policy on a batch."""
   model = decoder(run.sizes)
+  (sample,) = run.functions.evaluate.values()
 
   @jax.jit
   def on_same_tokens(params: Params, rollout: Rollout) -> tuple[Array, Array]:
@@ -159,7 +160,7 @@ def make_measure(run: Run) -> Measure:
 
   def measure(params: Params, batch: SavedBatch) -> Measurement:
     same, log_probs = on_same_tokens(params, batch.rollout)
-    new = run.functions.evaluate(params, batch.prompts, batch.key)
+    new = sample(params, batch.prompts, batch.key)
     mean = jnp.sum(new.entropy) / jnp.sum(new.response_mask)
     log_probs = log_probs.reshape(batch.correct.shape)
     return Measurement(*map(np.asarray, (same, mean, log_probs)))

@@ -5,14 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
+from entrojax.answers.pass_at_k import pass_at_k
 from entrojax.evaluate import (
   Evaluation,
   maj_at_k,
-  pass_at_k,
+  right_answers,
   standard_error,
   summarize,
 )
-from entrojax.types import Verdict
+from entrojax.types import Problem, Verdict
 
 
 def evaluation(answers, right):
@@ -117,3 +118,13 @@ def test_distinct_2_is_the_mean_over_prompts_of_their_responses():
   texts = [["a b", "b a", "a b"], ["c d", "c d", "c d"]]
   found = summarize(evaluation(texts, set()), "toy")["val/toy/distinct_2"]
   assert found == pytest.approx((2 / 3 + 1 / 3) / 2)
+
+
+def test_the_right_answers_to_each_prompt_are_counted():
+  problems = [Problem("p", {}), Problem("q", {})]
+  found = evaluation([["a", "b", "a"], ["b", "b", "b"]], {"a"})
+  counts = right_answers(found, problems, "toy")
+  assert counts["right"] == [2, 0]
+  assert (counts["data"], counts["num_samples"]) == ("toy", 3)
+  swapped = right_answers(found, problems[::-1], "toy")
+  assert swapped["prompts"] != counts["prompts"]

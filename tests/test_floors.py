@@ -12,8 +12,8 @@ PACKAGE = ROOT / "entrojax"
 
 # From the ground up. A file imports its own room and the floors below it.
 FLOORS = (
-  "types arguments",
-  "masking metrics system answers",
+  "types traits arguments",
+  "masking metrics schedules system answers",
   "control",
   "entropy models tasks",
   "advantages objectives data reporting",
@@ -24,7 +24,8 @@ FLOORS = (
   "rollout_step choose_prompts collect evaluate_model "
   "export prepare_data report",
   "train prompt_entropy sft",
-  "main",
+  "sweeps",
+  "main sweep",
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 
@@ -32,13 +33,14 @@ FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 FOREIGN = {
   "flax": "models",
   "ml_collections": "assembly train main sft evaluate_model collect "
-  "prompt_entropy choose_prompts",
+  "prompt_entropy choose_prompts sweeps sweep",
   "tensorflow_datasets": "tasks",
   "pyarrow": "tasks",
   "reasoning_gym": "tasks",
   "math_verify": "answers",
   "orbax": "system",
-  "matplotlib": "reporting report",
+  "matplotlib": "",
+  "plotly": "reporting",
   "rich": "reporting",
   "tensorboardX": "reporting",
   "tokenizers": "data answers",

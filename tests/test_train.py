@@ -56,6 +56,9 @@ def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
   workdir = tmp_path / "run"
   assert train(tiny_config(base), workdir) is None
   assert json.loads((workdir / "config.json").read_text())["seed"] == 0
+  provenance = json.loads((workdir / "provenance.json").read_text())
+  assert provenance["settings"]["task.name"] == "countdown"
+  assert provenance["devices"]["count"] == 1
   rows = numbers(workdir)
   assert [r["rollout_step"] for r in rows] == [0, 1, 2, 2]
   assert [r["step"] for r in rows] == [0, 2, 4, 4]
@@ -65,6 +68,12 @@ def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
   assert list((workdir / "tensorboard").iterdir())
   sample = json.loads((workdir / "samples.jsonl").read_text().splitlines()[0])
   assert {"prompt", "response", "reward", "reason"} <= sample.keys()
+  evaluations = (workdir / "evaluations.jsonl").read_text().splitlines()
+  for row, line in zip((rows[0], rows[-1]), evaluations, strict=True):
+    counts = json.loads(line)
+    assert counts["rollout_step"] == row["rollout_step"]
+    share = np.mean(counts["right"]) / counts["num_samples"]
+    assert share == pytest.approx(row["val/countdown/pass@1"])
 
 
 def test_sampler_and_trainer_agree_in_a_run(base, tmp_path):
@@ -147,12 +156,19 @@ def test_buckets_of_prompts_change_only_rounding(
       assert two[name] == near, name
 
 
-def test_a_run_in_two_parts_is_the_run_in_one(
-  no_implicit_transfers, base, tmp_path
+def test_a_run_with_schedules_in_two_parts_is_the_run_in_one(
+  no_implicit_transfers, coin, base, tmp_path
 ):
-  train(controlled(base), tmp_path / "whole")
-  train(controlled(base, num_rollout_steps=2), tmp_path / "parts")
-  train(controlled(base), tmp_path / "parts")
+  schedules = {
+    "control.target": "linear(1.0, 0.5, 8)",
+    "ppo_clip.clip_high": ((0, 0.2), (4, 0.3), (8, 0.25)),
+    "advantage": ("grpo", "entrocraft"),
+    "entrocraft.low": "piecewise((0, 0.25), (4, 0.5))",
+    "entrocraft.high": "constant(3.0)",
+  }
+  train(controlled(base, **schedules), tmp_path / "whole")
+  train(controlled(base, num_rollout_steps=2, **schedules), tmp_path / "parts")
+  train(controlled(base, **schedules), tmp_path / "parts")
   whole, parts = numbers(tmp_path / "whole"), numbers(tmp_path / "parts")
   # the shorter run ended with an evaluation of its own
   parts = [
@@ -162,6 +178,20 @@ def test_a_run_in_two_parts_is_the_run_in_one(
   states = [final_params(tmp_path / name) for name in ("whole", "parts")]
   assert float(states[0]["opt_state"]["control"]["integral"]) != 0
   jax.tree.map(np.testing.assert_array_equal, *states)
+  rows = [row for row in whole if "actor/loss" in row]
+  # two updates in a rollout step: the log has their mean
+  target = np.linspace(1.0, 0.5, 9, dtype=np.float32)[:8].reshape(4, 2).mean(1)
+  assert [row["schedule/control.target"] for row in rows] == target.tolist()
+  for row, value in zip(rows, target, strict=True):
+    held = row["actor/entropy"] - row["control/error"]
+    # float32 sums of entropies near 3, in mini-batches of equal length
+    assert held == pytest.approx(value, abs=1e-5)
+  clip = [0.2125, 0.2625, 0.29375, 0.26875]  # at steps 0.5, 2.5, 4.5 and 6.5
+  assert [row["schedule/ppo_clip.clip_high"] for row in rows] == pytest.approx(
+    clip
+  )
+  low = [row["schedule/entrocraft.low"] for row in rows]
+  assert low == [0.25, 0.25, 0.5, 0.5]
 
 
 @pytest.fixture
@@ -342,19 +372,21 @@ def wait_for_rollout_step(workdir, step, process, seconds=120):
 LONG = ("--config.num_rollout_steps=100000", "--config.checkpoint.every=1")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_saves_and_says_where(
-  number, base, tmp_path, environment
-):
-  workdir = tmp_path / "run"
-  process = start(workdir, base, environment, LONG[0])
-  wait_for_rollout_step(workdir, 2, process)
+def interrupt(process, number) -> Path:
+  """Send a signal and return the checkpoint that the run says it saved."""
   process.send_signal(number)
   output, errors = process.communicate(timeout=60)
   assert process.returncode == 130, errors
-  saved = Path(output.split("Saved ")[1].split(". Run")[0])
-  assert saved.is_dir()
   assert "Traceback" not in errors
+  return Path(output.split("Saved ")[1].split(". Run")[0])
+
+
+def test_an_interrupted_run_saves_and_says_where(base, tmp_path, environment):
+  workdir = tmp_path / "run"
+  process = start(workdir, base, environment, LONG[0])
+  wait_for_rollout_step(workdir, 2, process)
+  saved = interrupt(process, signal.SIGINT)
+  assert saved.is_dir()
   assert int(saved.name) == numbers(workdir)[-1]["rollout_step"]
 
 
@@ -366,22 +398,13 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
   wait_for_rollout_step(workdir, 5, process)
   process.kill()
   process.communicate()
-  steps = [
-    int(p.name)
-    for p in (workdir / "checkpoints").glob("[0-9]*")
-    if p.name.isdigit()
-  ]
-  last = max(steps) + 2
+  # it goes on in a process that is terminated, and ends in this one
+  process = start(workdir, base, environment, *LONG)
+  wait_for_rollout_step(workdir, 8, process)
+  saved = interrupt(process, signal.SIGTERM)
+  last = int(saved.name) + 2
   for folder in ("killed", "whole"):
-    done = subprocess.run(
-      command(tmp_path / folder, base, f"--config.num_rollout_steps={last}"),
-      cwd=ROOT,
-      env={**os.environ, **environment},
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    train(tiny_config(base, num_rollout_steps=last), tmp_path / folder)
   assert numbers(workdir) == numbers(tmp_path / "whole")
   jax.tree.map(
     np.testing.assert_array_equal,

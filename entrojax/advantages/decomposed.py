@@ -6,9 +6,11 @@
     w_reinforce    A = positive_weight    A = -1
 
 "The Surprising Effectiveness of Negative Reinforcement", arXiv 2506.01347, and
-its released code. With denominator = "all", responses that are left out still
-count in the loss's denominator, with A = 0. The raw verdict decides which
-response is right, so rules that shape rewards have no effect here.
+its released code. By default, as in that code, responses that are left out do
+not count in the loss's denominator. With denominator = "all" they count there,
+with A = 0. The raw verdict decides which response is right, if the responses
+have verdicts (Responses.correctness). Rules that shape rewards then have no
+effect here.
 
 A chain of rules takes one of these in the place of a baseline, but no mean is
 subtracted and nothing is normalised: in PSR and NSR all kept responses have the
@@ -23,9 +25,11 @@ import jax.numpy as jnp
 from entrojax.advantages.baselines import with_advantages
 from entrojax.advantages.rules import is_right, leave_out
 from entrojax.arguments import require_at_least, require_one_of
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
 
+@RuleTraits(kind="baseline", raw_sides=("right", "wrong"))
 def w_reinforce(*, positive_weight: float = 0.1) -> AdvantageRule:
   """Build W-REINFORCE: A = positive_weight where right, -1 where wrong.
 
@@ -39,6 +43,7 @@ def w_reinforce(*, positive_weight: float = 0.1) -> AdvantageRule:
   )
 
 
+@RuleTraits(kind="baseline", raw_sides=("right",))
 def psr(*, denominator: str = "kept") -> AdvantageRule:
   """Build positive sample reinforcement: A = 1, right responses only.
 
@@ -50,6 +55,7 @@ def psr(*, denominator: str = "kept") -> AdvantageRule:
   return _one_sided("psr", denominator, lambda right: right)
 
 
+@RuleTraits(kind="baseline", raw_sides=("wrong",))
 def nsr(*, denominator: str = "kept") -> AdvantageRule:
   """Build negative sample reinforcement: A = -1, wrong responses only.
 

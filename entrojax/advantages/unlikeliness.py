@@ -9,9 +9,12 @@ group in which all responses are right is left unchanged: with the factor, the
 advantages in that group would depend on likelihood alone.
 
 The method is from "Rewarding the Unlikely", arXiv 2506.02355. As in its
-released code, ranks count from 1 = most likely, so a = G - rank; settings
-change the base and which responses are ranked. `uplift_rate` measures, for each
-rank, how often an update raised the log-prob of right responses.
+released code, ranks count from 1 = most likely and go to all responses, so that
+a = G - rank. With rank_base = 0 they count from 0, and a is larger by 1. With
+rank_among = "correct", a is the number of less likely right responses.
+
+`uplift_rate` measures, for each rank, how often an update raised the log-prob
+of right responses.
 """
 
 import chex
@@ -26,9 +29,11 @@ from entrojax.advantages.rules import (
 )
 from entrojax.arguments import require_in, require_one_of
 from entrojax.masking import divide
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
 
+@RuleTraits(kind="shaping")
 def unlikeliness(
   *,
   beta: float = 0.25,

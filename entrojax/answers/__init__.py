@@ -3,5 +3,6 @@
 spelling.py extracts and compares answers in mathematics, symbolic_equality.py
 and embeddings.py compare answers by other means, and clusters.py groups them.
 process_pool.py runs comparisons that may hang. diversity.py measures how
-different texts are, and chooses texts that represent a set.
+different texts are, and chooses texts that represent a set. pass_at_k.py
+estimates the chance that one of k answers is right.
 """

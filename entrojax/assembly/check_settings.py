@@ -14,6 +14,7 @@ import math
 from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.check_methods import check_methods
+from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
 
@@ -194,6 +195,7 @@ def check_evaluation(config: Config) -> None:
       "evaluation.temperature must not be negative, got "
       f"{config.evaluation.temperature}"
     )
+  requested(config)
 
 
 def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:

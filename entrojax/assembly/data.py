@@ -1,6 +1,6 @@
 """Read the data that a config names: tokenizer, template, problems and prompts.
 
-`read_data` reads all that the train loop needs. Other commands use the parts:
+`read_data` reads all that training needs. Other commands use the parts:
 `parse_spec` parses a task as a command line names it, `make_template` and
 `load_problems` give prompts as the model reads them, and `make_clusterer` gives
 the function that clusters answers. `rollout_settings` lists the settings that
@@ -19,11 +19,12 @@ import numpy as np
 
 from entrojax.answers import clusters, spelling
 from entrojax.assembly import lookup
+from entrojax.assembly.check_methods import clusters_are_read
 from entrojax.assembly.guards import guard_template
 from entrojax.data import prompt_subset, templates
 from entrojax.data import tokenizer as tokenizers
 from entrojax.data.curriculum import Stages, read_entropies, stage_rows
-from entrojax.data.prompt_stream import PromptStream, Templated, encode_prompts
+from entrojax.data.prompt_stream import PromptStream, Templated
 from entrojax.models import hugging_face
 from entrojax.system.outside import is_outside, last_name
 from entrojax.tasks import make_task
@@ -46,7 +47,6 @@ class Data(NamedTuple):
   tokenizer: tokenizers.Tokenizer
   template: Callable[[str], str]  # a problem's prompt -> the model's prompt
   stages: Stages  # the training prompts
-  held_out: Sequence[Problem]  # for evaluations
   cluster: Clusterer | None  # None: no rule reads clusters
 
   @property
@@ -148,13 +148,10 @@ def read_data(config: Config, folder: Path, task: Task | None = None) -> Data:
   """
   tokenizer, template = tokenizers.load(folder), make_template(config, folder)
   task = task or open_task(config)
-  clusters_are_read = "seed_grpo" in config.advantage
-  cluster = make_clusterer(config, task) if clusters_are_read else None
-  held_out = load_problems(task, config.evaluation.split, template)
-  encode_prompts(held_out, tokenizer, config.rollout.prompt_length)
+  cluster = make_clusterer(config, task) if clusters_are_read(config) else None
   problems = task.load(config.task.train_split)
   stages = _stages(config, problems, template, tokenizer)
-  return Data(task, tokenizer, template, stages, held_out, cluster)
+  return Data(task, tokenizer, template, stages, cluster)
 
 
 def load_problems(

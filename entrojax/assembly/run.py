@@ -7,7 +7,7 @@ compiled when they are first called. The recorded rollouts of an offline run are
 scored here already.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 import dataclasses
 import functools
 from pathlib import Path
@@ -22,7 +22,6 @@ from ml_collections import FrozenConfigDict
 import numpy as np
 import optax
 
-from entrojax import advantages
 from entrojax.assembly.check_rows import (
   check_divisibility,
   check_evaluation_rows,
@@ -35,9 +34,12 @@ from entrojax.assembly.data import (
   rollout_settings,
   single_stage,
 )
+from entrojax.assembly.evaluation_sets import EvaluationSet, read_sets
 from entrojax.assembly.methods import (
   Recipe,
+  check_over_run,
   make_aggregation,
+  make_apply_rules,
   make_recipe,
   outside_functions,
 )
@@ -93,7 +95,8 @@ class Functions(NamedTuple):
   """The jitted functions of a run."""
 
   generate: Generate  # rollout.group_size samples of each prompt
-  evaluate: Generate  # evaluation.num_samples samples of each prompt
+  # the samplers of evaluations, by the number of samples of each prompt
+  evaluate: Mapping[int, Generate]
   advantage: AdvantageRule  # Responses -> Responses with advantages and keep
   update: Update  # donates its state
   restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
@@ -107,6 +110,7 @@ class Run(NamedTuple):
   mesh: Mesh
   sizes: DecoderConfig
   data: Data
+  evaluation_sets: tuple[EvaluationSet, ...]
   functions: Functions
   state: TrainState  # before the first update
   ref_params: Params | None  # the reference model's; None: no method reads it
@@ -147,8 +151,10 @@ def build_checked(
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
     recipe = make_recipe(config, own)
+    check_over_run(recipe, config)
     folder = model_folder(config.model.path)
     data, recorded_rollouts = read_data(config, folder, task), None
+    evaluation_sets = read_sets(config, data)
     if rollouts is not None:
       recorded_rollouts = recorded.load(
         rollouts,
@@ -170,7 +176,7 @@ def build_checked(
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
-    _graph_settings(config),
+    graph_settings(config),
     own,
     outside_functions(config, own),
     policy.model,
@@ -178,7 +184,14 @@ def build_checked(
     policy.base is not None,
   )
   state = shared.place(params)
-  functions = _make_functions(config, shared, data, policy, mesh)
+  functions = _make_functions(
+    config,
+    shared,
+    data,
+    policy,
+    mesh,
+    num_samples=[part.num_samples for part in evaluation_sets],
+  )
   if recorded_rollouts is not None:
     recorded_rollouts = _score_recorded(
       config, policy, state.params, mesh, recorded_rollouts
@@ -188,6 +201,7 @@ def build_checked(
     mesh,
     sizes,
     data,
+    evaluation_sets,
     functions,
     state,
     ref_params,
@@ -205,7 +219,7 @@ class _SharedGraphs(NamedTuple):
   learning_rate: optax.Schedule
 
 
-def _graph_settings(config: Config) -> FrozenConfigDict:
+def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
   length = ("seed", "num_rollout_steps", "evaluation", "checkpoint", "log")
   settings = {key: config[key] for key in config if key not in length}
@@ -227,7 +241,7 @@ def _share_graphs(
   update. Nothing is compiled before the first call.
 
   Args:
-    settings: from `_graph_settings`.
+    settings: from `graph_settings`.
     own: functions that take the place of those that the settings name.
     outside: the functions of the user's code that the settings name, so that
       a file that has changed is compiled again.
@@ -246,7 +260,7 @@ def _share_graphs(
   return _SharedGraphs(
     place=place,
     apply_rules=jax.jit(
-      functools.partial(advantages.apply_rules, recipe.rules)
+      make_apply_rules(recipe.rules, settings.training.updates_per_rollout)
     ),
     update=jit_unbound(
       make_update_of(settings, recipe, mesh),
@@ -264,7 +278,13 @@ def _share_graphs(
 
 
 def _make_functions(
-  config: Config, shared: _SharedGraphs, data: Data, policy: Policy, mesh: Mesh
+  config: Config,
+  shared: _SharedGraphs,
+  data: Data,
+  policy: Policy,
+  mesh: Mesh,
+  *,
+  num_samples: Collection[int],
 ) -> Functions:
   """Bind the jitted functions of a run to its policy and mesh.
 
@@ -274,17 +294,14 @@ def _make_functions(
     data: has the tokenizer.
     policy: the model.
     mesh: the devices.
+    num_samples: the numbers of samples of each prompt in evaluations.
   """
-
-  def sampler(settings: Config, group_size: int) -> Generate:
-    return _place_prompts(
-      make_generate(config, policy, data.tokenizer, mesh, settings, group_size),
-      mesh,
-    )
-
+  make_sampler = functools.partial(
+    _make_sampler, config, policy, data.tokenizer, mesh
+  )
   return Functions(
-    generate=sampler(config.rollout, config.rollout.group_size),
-    evaluate=sampler(config.evaluation, config.evaluation.num_samples),
+    generate=make_sampler(config.rollout, config.rollout.group_size),
+    evaluate={n: make_sampler(config.evaluation, n) for n in num_samples},
     advantage=lambda responses: shared.apply_rules(jax.device_put(responses)),
     update=bind(shared.update, policy),
     restart=shared.restart,
@@ -293,28 +310,34 @@ def _make_functions(
 
 
 def build_evaluation(
-  config: Config, folder: Path, tokenizer: tokenizers.Tokenizer
-) -> tuple[Generate, Params]:
-  """Build the sampler of evaluations, without the parts that train.
+  config: Config,
+  folder: Path,
+  tokenizer: tokenizers.Tokenizer,
+  num_samples: Collection[int],
+) -> tuple[Mapping[int, Generate], Params]:
+  """Build the samplers of evaluations, without the parts that train.
 
   Args:
     config: checked by check_evaluation.
     folder: the model's folder.
     tokenizer: the tokenizer in that folder.
+    num_samples: the numbers of samples of each prompt in these evaluations.
 
   Returns:
-    The jitted function (params, prompts, key) -> evaluation.num_samples samples
-    of each prompt, and the model's parameters on the mesh.
+    For each number n, the jitted function (params, prompts, key) -> n samples
+    of each prompt; and the model's parameters on the mesh.
 
   Raises:
     ValueError: a setting or the folder cannot work.
   """
   mesh = make_mesh(config.mesh)
   check_evaluation_rows(config, num_row_shards(mesh))
-  num_samples = config.evaluation.num_samples
-  return _load_sampler(
-    config, folder, tokenizer, mesh, config.evaluation, num_samples
-  )
+  _, policy, params = load_policy(config, folder, tokenizer, mesh)
+  samplers = {
+    n: _make_sampler(config, policy, tokenizer, mesh, config.evaluation, n)
+    for n in num_samples
+  }
+  return samplers, params
 
 
 def build_sampler(
@@ -336,30 +359,28 @@ def build_sampler(
   """
   mesh = make_mesh(config.mesh)
   check_rollout_rows(config, num_row_shards(mesh))
-  group_size = config.rollout.group_size
-  return _load_sampler(
-    config, folder, tokenizer, mesh, config.rollout, group_size
+  _, policy, params = load_policy(config, folder, tokenizer, mesh)
+  generate = _make_sampler(
+    config, policy, tokenizer, mesh, config.rollout, config.rollout.group_size
   )
+  return generate, params
 
 
-def _load_sampler(
+def _make_sampler(
   config: Config,
-  folder: Path,
+  policy: Policy,
   tokenizer: tokenizers.Tokenizer,
   mesh: Mesh,
   settings: Config,
   group_size: int,
-) -> tuple[Generate, Params]:
-  """Load a policy and build its sampler; see make_generate for settings."""
-  _, policy, params = load_policy(config, folder, tokenizer, mesh)
+) -> Generate:
+  """Build a sampler that places prompts from the host on the mesh.
+
+  See make_generate for the arguments. Equal settings share one graph.
+  """
   generate = make_generate(
     config, policy, tokenizer, mesh, settings, group_size
   )
-  return _place_prompts(generate, mesh), params
-
-
-def _place_prompts(generate: Generate, mesh: Mesh) -> Generate:
-  """Wrap a sampler so that it places prompts from the host on the mesh."""
 
   @functools.wraps(generate)
   def run(params: Params, prompts: Prompts, key: Array) -> Rollout:

@@ -1,11 +1,18 @@
 """Prepare what supervised learning starts from: examples and a model folder.
 
-`read_stream` reads prompts and responses from tasks that know right responses
-(sft.tasks) and from files (sft.files), and packs them into rows of
-sft.row_length tokens. `with_model_path` returns a config whose model.path is
-set. If the config sets none, this is the folder of a new model (new_model),
-which the function writes with random weights if it is told to. Parameters are
-loaded elsewhere (model.py).
+`read_stream` reads prompts and responses to learn from, and packs them into
+rows of sft.row_length tokens. They come from tasks (sft.tasks) and from files
+(sft.files). A task may give traces to learn from, which may be wrong; otherwise
+it must know right responses.
+
+`with_model_path` returns a config whose model.path is set. If the config sets
+none, the run starts from a new model, and model.path becomes the folder that
+the caller passes. The function writes the new model to this folder only if
+`write` is true; otherwise another process or an earlier start of the run has
+written it. The weights are random, and the config's section new_model gives the
+characters and sizes of the model.
+
+Parameters are loaded elsewhere (model.py).
 """
 
 from collections.abc import Iterator

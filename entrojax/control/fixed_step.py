@@ -1,4 +1,4 @@
-"""Controllers that move by a fixed step after each update, within bounds.
+"""Controllers that move a coefficient c by a fixed amount, within bounds.
 
     c <- clip(c + step, low, high)  or  clip(c - step, low, high)
 
@@ -6,16 +6,21 @@
     entropy_guided         c falls while H < target    positive_reweighting
     stare_weights          c rises while H < target    adaptive_stare
 
-H is the entropy of the mini-batch. The objective receives c; only
-adaptive_coefficient gives it 0 instead if H was not below the target at the
-last update. The first update uses the initial value, and each later update uses
-the value after the update before it. An entropy that is not finite (no token, a
+H is the entropy of the mini-batch. While H > target, c moves in the other
+direction. It moves at the end of each optimizer step, which the functions below
+call an update. Each update uses the c that the update before it left, and the
+first one uses the initial value. An entropy that is not finite (no token, a
 failed step) moves nothing.
+
+The objective receives c, with one exception: adaptive_coefficient passes on 0
+if H was not below the target at the update before. Its c is not reset: it has
+only moved down by `step`. In the first update the objective always receives the
+initial value.
 
 Deviation: the entropy is exact, over the whole vocabulary. One state serves the
 mini-batch over all devices, and it is part of the checkpoint. It moves once per
-optimizer update, where the papers move it once per rollout batch: with several
-updates per rollout, divide `step` by their number to keep the papers' pace.
+optimizer step, where the papers move it once per rollout batch. To keep the
+papers' pace, divide the argument `step` by training.updates_per_rollout.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +30,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from entrojax.arguments import require_in
+from entrojax.arguments import is_traced, require_in
+from entrojax.traits import ControllerTraits
 from entrojax.types import Array, Controller
 
 
@@ -38,6 +44,7 @@ class GatedState(NamedTuple):
   low: Array  # f32[], 1 = entropy was below the target at the last update
 
 
+@ControllerTraits(drives=("adaptive_entropy",))
 def adaptive_coefficient(
   *,
   target: float,
@@ -69,7 +76,9 @@ def adaptive_coefficient(
   require_in(
     "adaptive_coefficient.max_coefficient", max_coefficient, "(0, inf]"
   )
-  require_in("adaptive_coefficient.initial", initial, f"[0, {max_coefficient}]")
+  if not is_traced(max_coefficient):
+    bounds = f"[0, {max_coefficient}]"
+    require_in("adaptive_coefficient.initial", initial, bounds)
 
   def advance(state: GatedState, entropy: Array) -> GatedState:
     low = entropy < target
@@ -84,6 +93,7 @@ def adaptive_coefficient(
   )
 
 
+@ControllerTraits(drives=("positive_reweighting",))
 def entropy_guided(
   *, target: float, step: float = 0.05, initial: float = 0.0
 ) -> Controller:
@@ -118,6 +128,7 @@ def entropy_guided(
   )
 
 
+@ControllerTraits(drives=("adaptive_stare",))
 def stare_weights(
   *,
   target: float,
@@ -143,7 +154,8 @@ def stare_weights(
   require_in("control.target", target, "(0, inf)")
   require_in("stare_weights.step", step, "(0, inf)")
   require_in("stare_weights.max_weight", max_weight, "(1, inf]")
-  require_in("stare_weights.initial", initial, f"[1, {max_weight}]")
+  if not is_traced(max_weight):
+    require_in("stare_weights.initial", initial, f"[1, {max_weight}]")
 
   def advance(state: StepState, entropy: Array) -> StepState:
     moved = state.coefficient + step * jnp.sign(target - entropy)

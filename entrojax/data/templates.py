@@ -1,11 +1,14 @@
-"""Put a question into a plain template, the text that a model reads.
+"""Put a question into a prompt template, which gives the text for the model.
 
 The setting prompt.template names one of these functions; `none`, the default,
-leaves the question as it is. They take text and return text. So those that
-write no chat of their own compose with the chat template of a model folder
-(chat_template.py), as in `chat(dapo(question))`. The choice of the template
-alone changes the accuracy of a Qwen2.5-Math base by tens of points (arXiv
-2503.20783), so that a result means little without the name of its template.
+leaves the question as it is. They take text and return text. The qwen_math
+functions write the special tokens of a chat themselves; the others write plain
+text. If prompt.chat is set, the chat template of the model folder
+(chat_template.py) is applied to their result, as in `chat(dapo(question))`.
+
+The choice of the template alone changes the accuracy of a Qwen2.5-Math base by
+tens of points (arXiv 2503.20783), so that a result means little without the
+name of its template.
 """
 
 _BOXED = (

@@ -1,11 +1,15 @@
 """A judge of steps: a language model behind an OpenAI-compatible HTTP service.
 
 Each response is one request with the problem and the list of its steps. The
-reply must be a JSON object {"verdicts": [true, false, ...]} with one entry per
-step, true = right. After any other reply, all steps of the response count as
-wrong. Well-formed verdicts are kept in a file, so that an interrupted or
-repeated run does not ask for them twice. Requests that fail in transit or meet
-a busy service are tried again.
+reply must contain a JSON object {"verdicts": [true, false, ...]} with one entry
+per step, true = right. If the service answers with another text, all steps of
+the response count as wrong. Well-formed verdicts are kept in a file, so that an
+interrupted or repeated run does not ask for them twice.
+
+A request that fails in transit or meets a busy service is tried again, but not
+more than max_tries times in all. After the last try, the judge raises
+JudgeError. It raises this at once if the service refuses the request, for
+example because the key is wrong.
 
 The key is read from an environment variable. It is never written to a file, log
 or error message, and redirections are refused, because they would send it

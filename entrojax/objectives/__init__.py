@@ -4,22 +4,26 @@ An objective is a function
 
     (tokens, token_loss, coefficient, key) -> token_loss
 
-It reads the tokens of a mini-batch (types.ScoredTokens) and adds a loss f32[B,
-T] to token_loss, or changes the losses that are there. `coefficient` f32[] is
-the number that a controller sets (control/), and `key` is for random draws.
+It reads the tokens of a mini-batch (types.ScoredTokens). token_loss
+(types.TokenLoss) holds the losses f32[B, T] of the members before it: their
+terms and, apart from these, their penalties. The objective adds a loss to
+token_loss, or changes the terms. `coefficient` f32[] is the number that a
+controller sets (control/), and `key` is for random draws.
 
 Each factory below builds an objective from its hyperparameters. It raises
-ValueError if one of them lies outside the range that its `Args:` give. An
-objective adds or changes one of these:
+ValueError if one of them lies outside the range that its `Args:` give. There
+are four kinds of objectives:
 
-    surrogate   begins a chain: the policy gradient        ppo_clip, gspo, ...
+    surrogate   adds the policy gradient, the first term   ppo_clip, gspo, ...
     transform   reweights the terms of earlier members     steer, erc, ...
-    term        adds a loss that later transforms weigh    entropic
-    penalty     adds a loss that no transform weighs       reference_kl, ...
+    term        adds a term, which later transforms        entropic
+                reweight
+    penalty     adds a penalty, which no transform         reference_kl, ...
+                reweights
 
-The surrogates bcpg and kl_cov add a penalty as well. A chain has exactly one
-surrogate. `policy_loss` runs a chain and reduces its losses to one number with
-an aggregation (aggregation.py).
+A chain has exactly one surrogate. The surrogates bcpg and kl_cov add a penalty
+as well. `policy_loss` runs a chain and reduces its losses to one number with an
+aggregation (aggregation.py).
 
 Every file uses the same symbols, f32[B, T] for B responses of T tokens:
 
@@ -37,16 +41,20 @@ its varentropy or the entropy of its top-p set (entropy/statistics.py). It
 declares them with `reading` (reading.py), and an update computes only those
 that a member of its chain has declared.
 
-To add a method, write `objectives/my_bonus.py`, import it below, list it in
-__all__, give it a section in configs/default.py, and add a row to OBJECTIVES in
+The decorator of a method declares what checks of a config must know about it:
+its kind, whether it reads `coefficient`, whether it compares the policy with
+the one that sampled, ... (traits.py). To add a method, write
+`objectives/my_bonus.py`, import it below, and add a row to OBJECTIVES in
 tests/helpers/objective_cases.py:
 
-    def my_bonus(*, strength: float) -> Objective:
+    @ObjectiveTraits(kind="penalty")
+    def my_bonus(*, strength: float = 0.1) -> Objective:
       return lambda tokens, token_loss, coefficient, key: add_penalty(
         token_loss, -strength * tokens.entropy, tokens.mask, {})
 
-If it reads `coefficient`, name it and its controllers in _DRIVEN of
-assembly/check_methods.py.
+The last argument of `add_penalty` holds metrics by name; here there are none.
+The settings of the method are config.my_bonus, with the defaults of its
+arguments.
 """
 
 from entrojax.objectives.adaptive_entropy import adaptive_entropy
@@ -73,31 +81,3 @@ from entrojax.objectives.siren import siren
 from entrojax.objectives.stare import adaptive_stare, stare
 from entrojax.objectives.steer import steer
 from entrojax.objectives.top_entropy import top_entropy
-
-__all__ = [
-  "adaptive_entropy",
-  "adaptive_stare",
-  "bcpg",
-  "ce_gppo",
-  "chain",
-  "cispo",
-  "clip_cov",
-  "entropic",
-  "entropy_advantage",
-  "entropy_bonus",
-  "erc",
-  "gspo",
-  "kl_cov",
-  "negative_sample_augmentation",
-  "policy_loss",
-  "positive_reweighting",
-  "ppo_clip",
-  "reference_kl",
-  "reinforce",
-  "sent",
-  "sent_released",
-  "siren",
-  "stare",
-  "steer",
-  "top_entropy",
-]

@@ -19,7 +19,13 @@ import warnings
 
 import jax.numpy as jnp
 
-from entrojax.arguments import require_at_least, require_in, require_one_of
+from entrojax.arguments import (
+  is_traced,
+  require,
+  require_at_least,
+  require_in,
+  require_one_of,
+)
 from entrojax.entropy.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_penalty, add_term
@@ -30,11 +36,13 @@ from entrojax.objectives.surrogates import (
   probability_ratio,
   unclipped_loss,
 )
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Objective
 
 _LARGE_FRACTION = 0.05
 
 
+@ObjectiveTraits(kind="surrogate")
 def clip_cov(
   *,
   fraction: float = 2e-4,
@@ -62,10 +70,10 @@ def clip_cov(
     A surrogate, an Objective that adds the term L.
   """
   _require_fraction("clip_cov.fraction", fraction)
-  if not cov_low < cov_high:
-    raise ValueError(
-      f"clip_cov.cov_low must be below cov_high = {cov_high}, got {cov_low}"
-    )
+  require(
+    cov_low < cov_high,
+    f"clip_cov.cov_low must be below cov_high = {cov_high}, got {cov_low}",
+  )
   require_in("clip_cov.clip_low", clip_low, "[0, 1]")
   require_at_least("clip_cov.clip_high", clip_high, 0)
 
@@ -104,6 +112,7 @@ _KL_FORMS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
 def kl_cov(
   *, fraction: float = 2e-3, kl_coef: float = 1.0, kl_form: str = "abs"
 ) -> Objective:
@@ -154,7 +163,7 @@ def kl_cov(
 def _require_fraction(name: str, fraction: float) -> None:
   """Raise ValueError outside [0, 1]; warn if it looks like a percentage."""
   require_in(name, fraction, "[0, 1]")
-  if fraction > _LARGE_FRACTION:
+  if not is_traced(fraction) and fraction > _LARGE_FRACTION:
     warnings.warn(
       f"{name} = {fraction} touches {fraction:.0%} of all tokens, the paper "
       "0.02% to 0.2%. It is a fraction: was a percentage meant?",

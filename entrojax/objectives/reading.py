@@ -27,6 +27,7 @@ from entrojax.entropy.statistics import (
   describe,
   value_shape,
 )
+from entrojax.schedules import at
 from entrojax.types import Array, Objective, ScoredTokens, Statistic
 
 
@@ -56,7 +57,7 @@ def reading(objective: Objective, *statistics: Statistic) -> Objective:
 
 def statistics_read(objective: Objective) -> tuple[Statistic, ...]:
   """Return the statistics that an objective has declared."""
-  return getattr(objective, "statistics", ())
+  return getattr(at(objective, 0), "statistics", ())
 
 
 def statistic_of(

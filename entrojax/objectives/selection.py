@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from entrojax.arguments import is_traced
 from entrojax.types import Array
 
 # Above the float32 rounding of fraction * count: 0.2 * 15 is 3, not 3.0000002.
@@ -21,6 +22,8 @@ _ROUNDING = 3e-7
 def floor_share(fraction: float, count: Array) -> Array:
   """Compute max(1, floor(fraction * count)), or 0 if the fraction is 0."""
   k = jnp.floor(fraction * count * (1 + _ROUNDING))
+  if is_traced(fraction):
+    return jnp.where(fraction > 0, jnp.maximum(k, 1.0), 0.0)
   return jnp.maximum(k, 1.0) if fraction > 0 else jnp.zeros_like(k)
 
 

@@ -16,15 +16,17 @@ equal entropies the first tokens are selected. Denominators count every token.
 
 import jax.numpy as jnp
 
-from entrojax.arguments import require_at_least, require_in
+from entrojax.arguments import require, require_at_least, require_in
 from entrojax.entropy.covariance import token_covariance
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_penalty
 from entrojax.objectives.reference_kl import absolute, k3, reference_log_probs
 from entrojax.objectives.selection import floor_share, highest
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Metrics, Objective, ScoredTokens
 
 
+@ObjectiveTraits(kind="penalty")
 def sent(
   *,
   low_fraction: float = 0.8,
@@ -54,10 +56,10 @@ def sent(
     A penalty, an Objective that adds L >= 0.
   """
   _require_settings("sent", low_fraction, cov_fraction, beta_low, beta_high)
-  if beta_high < beta_low:
-    raise ValueError(
-      f"sent.beta_high = {beta_high} must not be below beta_low = {beta_low}"
-    )
+  require(
+    beta_high >= beta_low,
+    f"sent.beta_high = {beta_high} must not be below beta_low = {beta_low}",
+  )
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
@@ -74,6 +76,7 @@ def sent(
   return objective
 
 
+@ObjectiveTraits(kind="penalty", inert_on_policy=True)
 def sent_released(
   *,
   low_fraction: float = 0.8,

@@ -32,9 +32,11 @@ from entrojax.objectives.aggregation import seq_mean_token_mean
 from entrojax.objectives.chain import add_penalty
 from entrojax.objectives.reading import reading, statistic_of
 from entrojax.objectives.selection import above_quantile
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="penalty")
 def siren(
   *,
   anchor: float = 0.5,

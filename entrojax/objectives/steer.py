@@ -13,17 +13,40 @@ mini-batch, and is at least `floor`. Penalties stay as they are, and
 denominators count every token.
 """
 
+from collections.abc import Mapping
 import math
+from typing import Any
 
 import jax.numpy as jnp
 
-from entrojax.arguments import require_at_least, require_in, require_one_of
+from entrojax.arguments import (
+  is_traced,
+  require_at_least,
+  require_in,
+  require_one_of,
+)
 from entrojax.masking import clean, mean_metric, scalar_metric, share_metric
 from entrojax.objectives.chain import scale_loss
 from entrojax.objectives.surrogates import probability_ratio
+from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens
 
 
+def _check_clip_range(
+  settings: Mapping[str, Any], surroundings: Surroundings
+) -> None:
+  """Raise ValueError if steer and its surrogate clip differently."""
+  if settings["form"] != "theorem":
+    return
+  for key, bound in surroundings.clip_range.items():
+    leaf = key.rpartition(".")[2]
+    if settings[leaf] != bound:
+      raise ValueError(
+        f"steer.{leaf} = {settings[leaf]} must be {key} = {bound}"
+      )
+
+
+@ObjectiveTraits(kind="transform", check=_check_clip_range)
 def steer(
   *,
   min_weight: float = 0.8,
@@ -53,6 +76,7 @@ def steer(
   require_in("steer.min_weight", min_weight, "(0, 1]")
   require_one_of("steer.form", form, ("theorem", "released"))
   require_in("steer.floor", floor, "(0, inf]")
+  log_least = (jnp if is_traced(min_weight) else math).log(min_weight)
   require_at_least("steer.clip_low", clip_low, 0)
   require_at_least("steer.clip_high", clip_high, 0)
 
@@ -64,7 +88,7 @@ def steer(
       change = _released_change(tokens)
     change = clean(jnp.abs(change), tokens.mask)
     relative = change / jnp.maximum(jnp.max(change), floor)
-    weight = jnp.clip(jnp.exp(math.log(min_weight) * relative), min_weight, 1)
+    weight = jnp.clip(jnp.exp(log_least * relative), min_weight, 1)
     metrics = {
       "steer/touched": share_metric(weight < 1, tokens.mask),
       "steer/weight": mean_metric(weight, tokens.mask),

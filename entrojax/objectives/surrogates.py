@@ -11,6 +11,7 @@ makes old log-probs and advantages constants before an objective reads them.
 
 import jax.numpy as jnp
 
+from entrojax.arguments import require
 from entrojax.types import Array
 
 _MAX_LOG_RATIO = 20.0  # exp(20) is finite in float32 with room for sums
@@ -53,7 +54,8 @@ def require_dual_clip(
     dual_clip: bound of the loss where A < 0, in units of |A|; None: no bound.
     clip_high: the ratio is clipped above at 1 + clip_high.
   """
-  if dual_clip is not None and not dual_clip > 1 + clip_high:
-    raise ValueError(
-      f"{name} must be above 1 + clip_high = {1 + clip_high}, got {dual_clip}"
+  if dual_clip is not None:
+    require(
+      dual_clip > 1 + clip_high,
+      f"{name} must be above 1 + clip_high = {1 + clip_high}, got {dual_clip}",
     )

@@ -5,8 +5,10 @@ projection of the optimizer's step. A setting that silently does nothing is the
 field's most common complaint. The metrics of a rollout step hold how much a
 control changed the gradient or the step. This file turns them into sentences
 for the user: after the first rollout step of a process one for each control,
-and after the tenth one for each control that has changed nothing so far. A
-control whose change was not measured is passed over.
+and after the tenth one for each control whose change has been exactly 0 so far.
+A control for which the metrics hold no change, such as the baseline rule, is
+passed over. If a change is not finite in the first step, its sentence says that
+it could not be measured.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,15 @@ function with `command`. Each command then
 several processes.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
+import contextlib
 import difflib
 import functools
 import os
@@ -158,13 +166,35 @@ def command(
         logging.set_verbosity(logging.ERROR)
         app.run(run, flags_parser=lambda argv: _parse_program(page, argv[1:]))
         return
-      flag_values.unparse_flags()  # forgets the flags of an earlier call
-      if status := run(_parse(page, arguments)):
+      _forget(flag_values)
+      with _as_program(page, arguments):
+        positional = _parse(page, arguments)
+      if status := run(positional):
         sys.exit(status)
 
     return main
 
   return decorate
+
+
+def _forget(flag_values: flags.FlagValues) -> None:
+  """Forget the values of an earlier call, and the settings that it named.
+
+  ml-collections defines a flag for each --config.SECTION.NAME that it meets.
+  """
+  flag_values.unparse_flags()
+  for name in [name for name in flag_values if name.startswith("config.")]:
+    delattr(flag_values, name)
+
+
+@contextlib.contextmanager
+def _as_program(page: _Page, arguments: Sequence[str]) -> Iterator[None]:
+  """Let sys.argv be a command line: ml-collections reads overrides there."""
+  program, sys.argv = sys.argv, [page.module, *arguments]
+  try:
+    yield
+  finally:
+    sys.argv = program
 
 
 def _own_flags(flag_values: flags.FlagValues) -> list[str]:

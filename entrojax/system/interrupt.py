@@ -5,11 +5,29 @@ then finishes its step, saves a checkpoint and ends. A second signal raises
 KeyboardInterrupt at once, and nothing is saved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
+import contextvars
+import functools
 import signal
 import threading
 from types import FrameType
 from typing import Any
+
+# takes the message about a first signal; None: it is printed
+_report: contextvars.ContextVar[Callable[[str], None] | None]
+_report = contextvars.ContextVar("report", default=None)
+
+
+@contextlib.contextmanager
+def report_to(report: Callable[[str], None]) -> Iterator[None]:
+  """Pass the message about a first signal to a function."""
+  token = _report.set(report)
+  try:
+    yield
+  finally:
+    _report.reset(token)
+
 
 # What signal.signal takes and returns.
 _Handler = Callable[[int, FrameType | None], Any] | int | None
@@ -43,8 +61,8 @@ class Interruption:
     if self.received is not None:
       raise KeyboardInterrupt
     self.received = signal.Signals(number).name
-    print(
+    report = _report.get() or functools.partial(print, flush=True)
+    report(
       f"{self.received} received. The run saves and ends after this step. "
-      "Interrupt again to end it at once, without saving.",
-      flush=True,
+      "Interrupt again to end it at once, without saving."
     )

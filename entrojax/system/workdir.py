@@ -1,18 +1,21 @@
-"""Lock the directory of a run, and write its config and its samples.
+"""Lock the directory of a run, and write its config and its evaluations.
 
 A run directory of entrojax.main holds these files. This module writes
-config.json and samples.jsonl; other modules write the rest.
+config.json, evaluations.jsonl and samples.jsonl; other modules write the rest.
 
 config.json       the resolved config
+provenance.json   the command, settings, versions and devices of each start
 metrics.jsonl     a line for each rollout step and a line for each evaluation
+evaluations.jsonl the number of right answers to each prompt, per evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
+output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
 checkpoints/      the newest checkpoints, one directory each
 rollouts.jsonl    the rollouts that an offline run collected itself
 profile/          the XProf trace of a run with --profile
 
 The lock is the file .lock, which only one process can hold at a time.
-`check_processes` and `differences` compare settings.
+`check_processes` and `differences` compare settings, `flatten` lists them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +29,7 @@ from typing import Any
 from entrojax.system import hosts
 
 CONFIG_FILE = "config.json"
+EVALUATIONS_FILE = "evaluations.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS_FILE = "rollouts.jsonl"
 _LOCK = ".lock"
@@ -37,6 +41,10 @@ _MAY_CHANGE = (
 )
 
 
+class HeldError(ValueError):
+  """Another process holds the directory."""
+
+
 @contextlib.contextmanager
 def hold_workdir(workdir: Path) -> Iterator[None]:
   """Lock the directory (created if missing) for this process.
@@ -45,8 +53,8 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
   that was created here and stays empty is removed again.
 
   Raises:
-    ValueError: another process holds the lock, or the directory cannot be
-      created.
+    HeldError: another process holds the lock.
+    ValueError: the directory cannot be created.
   """
   is_new = not workdir.exists()
   try:
@@ -59,7 +67,7 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       lock.seek(0)
-      raise ValueError(
+      raise HeldError(
         f"workdir {workdir} is held by another run (process {lock.read()})"
       ) from None
     lock.truncate(0)
@@ -128,16 +136,30 @@ def write_config(
   path.write_text(text)
 
 
-def append_samples(workdir: Path, samples: Sequence[Mapping[str, Any]]) -> None:
-  """Append samples to samples.jsonl, one JSON line each."""
-  with (workdir / SAMPLES_FILE).open("a") as file:
-    for sample in samples:
-      file.write(json.dumps(sample) + "\n")
+def append_rows(
+  workdir: Path, name: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+  """Append rows to a file of the run directory, one JSON line each.
+
+  Args:
+    workdir: the run directory.
+    name: the file, EVALUATIONS_FILE or SAMPLES_FILE.
+    rows: each has a `rollout_step`.
+  """
+  with (workdir / name).open("a") as file:
+    for row in rows:
+      file.write(json.dumps(row) + "\n")
 
 
-def trim_samples(workdir: Path, rollout_step: int | None) -> None:
-  """Remove the samples of evaluations after `rollout_step`; all if None."""
-  path = workdir / SAMPLES_FILE
+def trim_rows(workdir: Path, name: str, rollout_step: int | None) -> None:
+  """Remove the rows of evaluations after `rollout_step`; all if None.
+
+  Args:
+    workdir: the run directory.
+    name: the file, EVALUATIONS_FILE or SAMPLES_FILE.
+    rollout_step: the last rollout step whose rows are kept.
+  """
+  path = workdir / name
   if not path.exists():
     return
   kept = [
@@ -162,7 +184,7 @@ def differences(
     new: nested settings, as JSON can hold them.
     template: the text for each difference, with {key}, {old} and {new}.
   """
-  olds, news = _leaves(old), _leaves(json.loads(json.dumps(new)))
+  olds, news = flatten(old), flatten(json.loads(json.dumps(new)))
   return [
     template.format(key=key, old=repr(olds.get(key)), new=repr(news.get(key)))
     for key in sorted(olds.keys() | news.keys())
@@ -170,12 +192,12 @@ def differences(
   ]
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   """Flatten nested settings to 'section.key' -> value."""
   leaves: dict[str, Any] = {}
   for key, value in tree.items():
     if isinstance(value, dict) and value:
-      leaves |= _leaves(value, f"{prefix}{key}.")
+      leaves |= flatten(value, f"{prefix}{key}.")
     else:
       leaves[f"{prefix}{key}"] = value
   return leaves

@@ -1,9 +1,18 @@
 """The moves of Countdown with working: steps, take-backs and what they lead to.
 
-countdown_steps.py describes the language of responses. This file has the rules
-of a single move. A state is the multiset of the numbers that are left, as a
-sorted tuple. A step replaces two of them by one, and a take-back returns to an
-earlier state. All numbers are integers from 0 to 999.
+In this task a response writes its search for the target move by move, as in
+`9+3=12 5 7;12+7=19 5;19+5=24>`. countdown_steps.py describes the whole text and
+verifies it. This file has the single moves.
+
+A state is the multiset of the numbers that are left, as a sorted tuple. A step
+replaces two of them by their sum, difference, product or quotient. A take-back
+such as `<12 5 7` returns to any earlier state of the path. All numbers are
+integers from 0 to 999, so a step with another result is wrong.
+
+`parse_move` and `write_move` convert a move from and to text. `follow` makes a
+move at the end of a path, and finds what is wrong with it. `steps_from` lists
+the right steps at a state, and `can_reach` tells whether they can lead to the
+target. `expression` writes the steps of a path as one arithmetic expression.
 """
 
 from collections.abc import Sequence

@@ -16,9 +16,13 @@ import jax.numpy as jnp
 import optax
 
 from entrojax.arguments import require_at_least, require_in, require_one_of
+from entrojax.schedules import Scheduled, at
 from entrojax.types import Controller, Params
 
 MU_DTYPES = ("float32", "bfloat16")
+
+# wraps an optimizer so that its finished steps are corrected
+Projection = Callable[..., optax.GradientTransformationExtraArgs]
 
 
 class Optimizer(NamedTuple):
@@ -26,10 +30,12 @@ class Optimizer(NamedTuple):
 
   init: Callable[[Params], Any]  # params -> state, with the key 'control'
   # (gradients, state, params, *, entropy f32[]) -> (updates, state); also takes
-  # the keyword entropy_grad if `reads_entropy_gradient`
+  # the keyword entropy_grad if `reads_entropy_gradient`, and the keyword step,
+  # i32[], if a part is scheduled
   update: Callable[..., tuple[Params, Any]]
-  controller: Controller
+  controller: Controller | Scheduled[Controller]
   reads_entropy_gradient: bool
+  scheduled: tuple[Scheduled, ...] = ()  # its parts whose numbers change
 
 
 def learning_rate_schedule(
@@ -61,7 +67,7 @@ def learning_rate_schedule(
 
 
 def make_optimizer(
-  controller: Controller,
+  controller: Controller | Scheduled[Controller],
   schedule: optax.Schedule,
   *,
   b1: float,
@@ -70,14 +76,14 @@ def make_optimizer(
   weight_decay: float,
   max_grad_norm: float,
   mu_dtype: str = "float32",
-  projection: Callable[..., optax.GradientTransformationExtraArgs]
-  | None = None,
+  projection: Projection | Scheduled[Projection] | None = None,
 ) -> Optimizer:
   """Build the chain of controller, clipping by global norm and AdamW.
 
   Args:
     controller: its transform becomes the part 'control' of the chain. It reads
-      the entropy that every `update` gets.
+      the entropy that every `update` gets. Controller and projection may be
+      scheduled; `update` then takes the step and uses the numbers of that step.
     schedule: optimizer steps taken so far -> learning rate.
     b1: the decay of Adam's first moment.
     b2: the decay of Adam's second moment.
@@ -108,12 +114,41 @@ def make_optimizer(
     weight_decay=weight_decay,
     mask=_is_matrix,
   )
+  parts = (controller, projection)
+  scheduled = tuple(part for part in parts if isinstance(part, Scheduled))
+  control = at(controller, 0).transform
+  if scheduled:
+    control = _at_each_step(lambda step: at(controller, step).transform)
+  last = adamw
+  if isinstance(projection, Scheduled):
+    last = _at_each_step(lambda step: at(projection, step)(adamw))
+  elif projection is not None:
+    last = projection(adamw)
   chain = optax.named_chain(
-    ("control", controller.transform),
+    ("control", control),
     ("clip", optax.clip_by_global_norm(max_grad_norm)),
-    ("adamw", projection(adamw) if projection else adamw),
+    ("adamw", last),
   )
-  return Optimizer(chain.init, chain.update, controller, projection is not None)
+  has_projection = projection is not None
+  return Optimizer(
+    chain.init, chain.update, controller, has_projection, scheduled
+  )
+
+
+def _at_each_step(
+  make: Callable[[Any], optax.GradientTransformationExtraArgs],
+) -> optax.GradientTransformationExtraArgs:
+  """Build the transform that is make(step) in the update at a step.
+
+  Its first state is the one of make(0).
+  """
+
+  def update(updates, state, params=None, *, step, **extra_args):
+    return make(step).update(updates, state, params, **extra_args)
+
+  return optax.GradientTransformationExtraArgs(
+    lambda params: make(0).init(params), update
+  )
 
 
 def _is_matrix(params: Any) -> Any:

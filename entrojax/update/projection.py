@@ -35,7 +35,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from entrojax.arguments import require_in, require_one_of
+from entrojax.arguments import (
+  is_traced,
+  require,
+  require_in,
+  require_one_of,
+)
 from entrojax.types import Array
 
 # (state of the inner optimizer after its step, h) -> D h
@@ -190,7 +195,11 @@ def entropy_projection(
         gain * error + integral_gain * state.integral, -limit, limit
       )
       delta = jnp.where(is_finite, delta, jnp.nan)
-      largest = delta if sided == "both" else _float32(upper or math.inf)
+      largest = (
+        delta
+        if sided == "both"
+        else _float32(math.inf if upper is None else upper)
+      )
       step, last = correct_step(
         step,
         entropy_grad,
@@ -322,10 +331,11 @@ def _check(
   require_in("projection.gain", gain, "[0, inf)")
   require_in("projection.integral_gain", integral_gain, "[0, inf)")
   require_one_of("projection.sided", sided, ("raise", "both"))
-  if upper is not None and (sided == "both" or upper < limit):
-    raise ValueError(
+  if upper is not None:
+    require(
+      False if sided == "both" else upper >= limit,
       f"projection.upper = {upper} bounds steps that sided = 'raise' leaves "
-      f"alone, and must be at least limit = {limit}: got sided = {sided!r}"
+      f"alone, and must be at least limit = {limit}: got sided = {sided!r}",
     )
   if target is not None and target_fraction is not None:
     raise ValueError(
@@ -333,7 +343,9 @@ def _check(
       f"{target_fraction} are both set: set only the one to be held"
     )
   has_target = target is not None or target_fraction is not None
-  if has_target != (gain > 0 or integral_gain > 0):
+  if not is_traced(gain, integral_gain) and has_target != (
+    gain > 0 or integral_gain > 0
+  ):
     raise ValueError(
       f"projection.gain = {gain} and projection.integral_gain = "
       f"{integral_gain} feed back the error from projection.target = {target} "

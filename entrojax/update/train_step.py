@@ -9,7 +9,11 @@ or several, over one or several epochs of the rollout batch, and scans them
 inside the graph. If there is a reference model, it scores the whole rollout
 batch once, before the first step. The policy itself does so too, if a member
 reads statistics under the policy that sampled the batch. If no token of a
-mini-batch counts in the loss, parameters and optimizer state stay as they are.
+mini-batch counts in the loss, parameters and optimizer state, with the
+controller's, stay as they are.
+
+Old log-probs are those of the sampler. Only if the policy itself sampled the
+batch, the first step takes the policy's own, so that the ratio is exactly 1.
 
 By default an objective sees the whole mini-batch, [B, T] at a time, even if it
 is computed in micro-batches and on several devices:
@@ -17,14 +21,16 @@ is computed in micro-batches and on several devices:
 1. The model's forward pass runs micro-batch by micro-batch.
 2. The loss of the mini-batch is differentiated with respect to log-probs,
    entropies and statistics.
-3. These cotangents go back through the same loop over micro-batches.
+3. These cotangents go back through the same loop over micro-batches. By
+   default it repeats the forward pass of each micro-batch, to save memory.
 
 Batch statistics (means, quantiles, maxima, the controller's entropy) are
 therefore exact for every method. With scope = "micro", the objective sees one
 micro-batch at a time, as in released torch code.
 
-`make_batch` builds the input of an update, `init_state` and `restart` the state
-that it changes.
+`make_batch` builds the input of an update, and `init_state` the first state.
+`restart` replaces the optimizer's and the controller's state by fresh ones and
+keeps the parameters, for a new stage of a curriculum.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,6 +53,7 @@ from entrojax.objectives.reading import (
   statistics_read,
   under_current_policy,
 )
+from entrojax.schedules import Scheduled, at, fed
 from entrojax.system.sharding import split_rows
 from entrojax.types import (
   Aggregation,
@@ -93,14 +100,10 @@ ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
 
 
 class _Setup(NamedTuple):
-  """The arguments of make_update, which all steps of an update share.
-
-  `objective` is the chain of `members`.
-  """
+  """The arguments of make_update, which all steps of an update share."""
 
   model: Model
-  members: Mapping[str, Objective]
-  objective: Objective
+  members: Mapping[str, Objective | Scheduled[Objective]]
   aggregate: Aggregation
   optimizer: Optimizer
   group_size: int
@@ -112,7 +115,9 @@ class _Setup(NamedTuple):
   @property
   def statistics(self) -> tuple[Statistic, ...]:
     """The statistics that the members of the chain have declared."""
-    return statistics_read(self.objective)
+    return statistics_read(
+      chain(*(at(member, 0) for member in self.members.values()))
+    )
 
 
 class _Scores(NamedTuple):
@@ -165,7 +170,7 @@ def restart(state: TrainState, optimizer: Optimizer) -> TrainState:
 
 def make_update(
   model: Model,
-  members: Mapping[str, Objective],
+  members: Mapping[str, Objective | Scheduled[Objective]],
   aggregate: Aggregation,
   optimizer: Optimizer,
   *,
@@ -180,7 +185,9 @@ def make_update(
   Args:
     model: the model of the policy and of the reference.
     members: the objectives to chain, by name and in order. The metrics say what
-      each of them does to the gradient.
+      each of them does to the gradient. If a member, the controller or the
+      projection is scheduled, each optimizer step uses and reports its numbers
+      at state.step.
     aggregate: reduces the losses of all tokens to one number.
     optimizer: takes the step. The coefficient of its controller enters the
       objective. The entropy is differentiated only if the optimizer reads its
@@ -208,11 +215,11 @@ def make_update(
       f"num_epochs = {split.num_epochs}"
     )
   require_one_of("training.scope", split.scope, ("minibatch", "micro"))
+  chain(*members.values())  # raises if there is no member
   check_reads(members, on_policy=on_policy)
   setup = _Setup(
     model,
     members,
-    chain(*members.values()),
     aggregate,
     optimizer,
     group_size,
@@ -345,6 +352,9 @@ def _step(
     key: the key for objectives that select tokens at random.
   """
   optimizer, sampled = setup.optimizer, batch.response_mask
+  changing = (*setup.members.values(), *optimizer.scheduled)
+  members = {name: at(m, state.step) for name, m in setup.members.items()}
+  controller = at(optimizer.controller, state.step)
   control_state = state.opt_state["control"]
   with jax.named_scope("score"):
     scores, transpose = jax.vjp(
@@ -363,14 +373,16 @@ def _step(
   with jax.named_scope("objective"):
     (mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)
     num_parts = _num_parts(setup.split)
-    coefficient = jax.vmap(optimizer.controller.coefficient, (None, 0))(
+    coefficient = jax.vmap(controller.coefficient, (None, 0))(
       control_state, _mean_entropies(scores.entropy, sampled, num_parts)
     )
     loss, metrics, cotangents = _differentiate(
-      setup, tokens, scores, coefficient, key
+      setup, members, tokens, scores, coefficient, key
     )
   with jax.named_scope("backward"):
     signals = {"entropy": mean_entropy}
+    if optimizer.scheduled:
+      signals["step"] = state.step
     if optimizer.reads_entropy_gradient:
       grads, signals["entropy_grad"] = _two_gradients(
         transpose, cotangents, _entropy_cotangents(scores, sampled)
@@ -382,11 +394,12 @@ def _step(
       grads, state.opt_state, state.params, **signals
     )
     counted = jnp.sum(tokens.mask) > 0
-    state = _advance(state, updates, opt_state, counted)
+    step, state = state.step, _advance(state, updates, opt_state, counted)
   with jax.named_scope("metrics"):
     scalars = {
       **step_scalars(tokens, loss, cotangents.log_probs, grads, updates),
-      **optimizer.controller.metrics(control_state, mean_entropy),
+      **controller.metrics(control_state, mean_entropy),
+      **fed(changing, step),
     }
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
@@ -451,6 +464,7 @@ def _mean_entropies(entropy: Array, mask: Array, num_parts: int) -> Array:
 
 def _differentiate(
   setup: _Setup,
+  members: Mapping[str, Objective],
   tokens: ScoredTokens,
   scores: _Scores,
   coefficient: Array,
@@ -460,6 +474,7 @@ def _differentiate(
 
   Args:
     setup: the arguments that all steps share.
+    members: the members of the chain, as they are at this step.
     tokens: the mini-batch.
     scores: the part of it that depends on the parameters.
     coefficient: f32[parts], the controller's coefficient for each part.
@@ -484,10 +499,10 @@ def _differentiate(
       key=key,
     )
 
-  changes = gradient_changes(setup.members, loss_of, scores, tokens.mask)
+  changes = gradient_changes(members, loss_of, scores, tokens.mask)
   (loss, metrics), cotangents = jax.value_and_grad(
     loss_of, argnums=1, has_aux=True
-  )(setup.objective, scores)
+  )(chain(*members.values()), scores)
   return loss, {**changes, **metrics}, cotangents
 
 

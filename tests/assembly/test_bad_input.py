@@ -1,8 +1,6 @@
 """A wrong setting is named before anything is compiled."""
 
 import importlib
-import subprocess
-import sys
 import warnings
 
 import jax
@@ -11,7 +9,7 @@ import pytest
 from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.run import build
-from tests.helpers.paths import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.system import tiny_config, write_base
 
 
@@ -64,6 +62,43 @@ WRONG = {
   "optimizer.learning_rate": (0.0, r"optimizer\.learning_rate must be above 0"),
   "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
 }
+
+
+# evaluation.tasks: each wrong value with its message
+WRONG_SETS = (
+  (
+    ("countdown:test", 8),
+    r"evaluation\.tasks has the item 8; expected a label",
+  ),
+  ((("countdown:test", 8, 1),), r"has the item \('countdown:test', 8, 1\)"),
+  ((("countdown:test", 2.0),), r"has the item \('countdown:test', 2\.0\)"),
+  (
+    (("countdown:test", 0),),
+    r"'countdown:test' needs at least 1 sample, got 0",
+  ),
+  (
+    ("countdown#x",),
+    r"evaluation\.tasks: 'countdown#x' is not of the form NAME",
+  ),
+  (
+    2 * ("countdown:test",),
+    r"evaluation\.tasks: 'countdown:test' is given twice",
+  ),
+  (
+    ("countdown:test[:8]", "countdwon"),
+    r"evaluation\.tasks: countdwon: .*did you mean 'countdown'",
+  ),
+  (("countdown:tset",), r"countdown:tset: split='tset' is not a split"),
+  (("countdown#9:test",), r"countdown#9:test: task\.difficulty must lie in"),
+)
+
+
+@pytest.mark.parametrize(("sets", "message"), WRONG_SETS)
+def test_a_wrong_evaluation_set_is_named_before_anything_is_compiled(
+  sets, message, base, one_device
+):
+  with pytest.raises(ValueError, match=message):
+    build(tiny_config(base, **{"evaluation.tasks": sets}))
 
 
 @pytest.mark.parametrize("key", WRONG)
@@ -142,12 +177,15 @@ def test_a_controller_drives_its_own_member_once_and_no_other(
   config.objective = ("ppo_clip", member)
   check(config)
   other = "entropic" if member != "entropic" else "positive_reweighting"
-  for members in ((), (other,), (member, other), (member, member)):
+  for members in ((), (other,), (member, other)):
     config.objective = ("ppo_clip", *members)
     with pytest.raises(
       ValueError, match=f"name is '{name}', which drives '{member}'.*once"
     ):
       check(config)
+  config.objective = ("ppo_clip", member, member)
+  with pytest.raises(ValueError, match=f"objective names '{member}' twice"):
+    check(config)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +194,7 @@ def test_a_controller_drives_its_own_member_once_and_no_other(
     ("adaptive_entropy", "driven by 'adaptive_coefficient'"),
     (
       "positive_reweighting",
-      "by 'entropy_guided' or 'stage_schedule' or 'epoch_schedule'",
+      "by 'entropy_guided' or 'epoch_schedule' or 'stage_schedule'",
     ),
     ("adaptive_stare", "driven by 'stare_weights'"),
   ],
@@ -368,13 +406,7 @@ def test_a_method_that_one_update_per_rollout_makes_inert_is_warned_about(
 
 
 def run_main(*arguments):
-  return subprocess.run(
-    [sys.executable, "-m", "entrojax.main", *arguments],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  return run_command("entrojax.main", *arguments)
 
 
 def test_help_is_no_error():

@@ -67,3 +67,9 @@ def test_runs_that_sample_alike_share_one_compiled_sampler(
   sampler = lambda run: run.functions.generate.__wrapped__
   assert sampler(first) is sampler(same)
   assert sampler(first) is not sampler(warmer)
+  sets = ("countdown:test[:8]", ("countdown:train[:3]", 4), ("countdown", 2))
+  several = build(tiny_config(base, **{"evaluation.tasks": sets}))
+  assert [s.num_samples for s in several.evaluation_sets] == [4, 4, 2]
+  assert several.functions.evaluate.keys() == {4, 2}
+  one = first.functions.evaluate[4].__wrapped__
+  assert several.functions.evaluate[4].__wrapped__ is one

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from entrojax.assembly.run import build
 from entrojax.choose_prompts import choose
 from entrojax.data import prompt_subset
 from entrojax.types import Problem
-from tests.helpers.paths import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.system import tiny_config, write_base, write_prompt_table
 
 pytestmark = [
@@ -219,17 +217,12 @@ def test_a_subset_that_does_not_fit_is_refused(edit, message, base, subset):
 
 def test_the_command_writes_what_a_run_reads(base, tmp_path, data_dir):
   def run(name, *arguments):
-    return subprocess.run(
-      [
-        *(sys.executable, "-m", "entrojax.choose_prompts"),
-        "--config=configs/countdown.py:test",
-        "--config.task.train_split=train[:20]",
-        f"--output={tmp_path / name}",
-        *arguments,
-      ],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
+    return run_command(
+      "entrojax.choose_prompts",
+      "--config=configs/countdown.py:test",
+      "--config.task.train_split=train[:20]",
+      f"--output={tmp_path / name}",
+      *arguments,
     )
 
   done = run("subset.jsonl", "--size=6")

@@ -1,6 +1,5 @@
 """All commands: one form of help, and one line about a mistake."""
 
-import functools
 import importlib
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import pytest
 
 from entrojax.main import parse_profile
 from entrojax.system.command_line import command
+from tests.helpers.commands import run_command
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 # command -> what it needs
 COMMANDS = {
   "main": ("--config", "--workdir"),
+  "sweep": ("--config", "--workdir"),
   "sft": ("--config", "--output"),
   "evaluate_model": ("--config", "--output"),
   "collect": ("--config", "--output"),
@@ -28,16 +29,9 @@ COMMANDS = {
 }
 
 
-@functools.cache
 def help_of(name):
-  """Run a command with --help, once: a process takes seconds to start."""
-  return subprocess.run(
-    [sys.executable, "-m", f"entrojax.{name}", "--help"],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  """Run a command with --help."""
+  return run_command(f"entrojax.{name}", "--help")
 
 
 def fail(capsys, name, *arguments):
@@ -180,7 +174,7 @@ def test_a_required_flag_that_is_missing_is_named(name, capsys):
     (
       "main",
       ("--config=configs/grpo.py:x", "--workdir=x"),
-      "--config=configs/grpo.py:x: ValueError: no preset 'x'",
+      "--config=configs/grpo.py:x: ValueError: no preset or testb",
     ),
   ],
 )

@@ -2,14 +2,12 @@
 
 import itertools
 import json
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from entrojax import evaluate_model as module
+from entrojax.assembly import evaluation_sets
 from entrojax.assembly import run as build_module
 from entrojax.assembly.data import open_task
 from entrojax.evaluate_model import (
@@ -18,11 +16,10 @@ from entrojax.evaluate_model import (
   evaluate_model,
   evaluation_settings,
   format_metrics,
-  parse_task,
 )
 from entrojax.tasks import countdown, make_task
 from entrojax.train import train
-from tests.helpers.paths import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.system import numbers, tiny_config, write_base
 
 pytestmark = pytest.mark.slow
@@ -79,7 +76,9 @@ def test_every_sample_is_kept_and_gives_the_metrics(
     problem, text
   )._replace(reward=float(text[:1].isdigit()), answer=text[:1] or None)
   monkeypatch.setattr(
-    module, "open_task", lambda *a: open_task(*a)._replace(verify=verify)
+    evaluation_sets,
+    "open_task",
+    lambda *a: open_task(*a)._replace(verify=verify),
   )
   results = dict(evaluate_model(tiny_config(base), TWO, tmp_path / "out"))
   _, samples = read(tmp_path / "out")
@@ -132,6 +131,34 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
     assert (tmp_path / "again" / name).read_bytes() == first
 
 
+def test_the_sets_of_a_run_are_evaluated_with_their_own_numbers_of_samples(
+  base, tmp_path
+):
+  own = {"evaluation.tasks": (TWO[0], (TWO[1], 2))}
+  train(tiny_config(base, num_rollout_steps=1, **own), tmp_path / "run")
+  config = tiny_config(base, **own)
+  results = dict(evaluate_model(config, [], tmp_path / "out"))
+  first = numbers(tmp_path / "run")[0]
+  logged = {
+    label: {
+      key.removeprefix(f"val/{label}/"): value
+      for key, value in first.items()
+      if key.startswith(f"val/{label}/")
+    }
+    for label in TWO
+  }
+  assert results == logged
+  assert set(results[TWO[0]]) > {"avg@4", "pass@4", "maj@4"}
+  assert set(results[TWO[1]]) > {"avg@2", "pass@2", "maj@2"}
+  assert not any(key.startswith("val/countdown/") for key in first)
+  kept = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+  tasks = [json.loads(line)["task"] for line in kept]
+  assert tasks == 2 * (8 * [TWO[0]] + 3 * [TWO[1]])
+  table = [line.split() for line in format_metrics(results).splitlines()]
+  (avg,) = [row for row in table if row[0] == "avg@2"]
+  assert avg[1] == "-" != avg[2]
+
+
 def test_stopped_after_a_task_that_task_is_kept(base, tmp_path):
   reports = []
   steps = evaluate_model(
@@ -171,15 +198,16 @@ def test_the_file_says_what_the_numbers_depend_on(base):
 )
 def test_what_a_task_leaves_out_is_the_config_s(label, expected, base):
   config = tiny_config(base, **{"task.difficulty": 2, "task.data_dir": "data"})
-  assert parse_task(label, config) == expected
+  (request,) = evaluation_sets.requested_by_labels(config, [label])
+  assert request.spec == expected
 
 
 @pytest.mark.parametrize(
   "label", ["", ":test", "dyck#", "dyck#x:test", "dyck@"]
 )
 def test_a_task_of_another_form_is_named(label, base):
-  with pytest.raises(ValueError, match="is not of the form NAME"):
-    parse_task(label, tiny_config(base))
+  with pytest.raises(ValueError, match=r"--task: .* is not of the form NAME"):
+    next(evaluate_model(tiny_config(base), [label], Path("absent")))
 
 
 @pytest.mark.parametrize(
@@ -274,20 +302,13 @@ def test_the_table_has_a_line_a_metric_and_a_column_a_task():
 
 
 def command(base, output, *extra):
-  return subprocess.run(
-    [
-      *(sys.executable, "-m", "entrojax.evaluate_model"),
-      "--config=configs/grpo.py:test",
-      f"--config.model.path={base}",
-      "--config.mesh=(1, 1, 1)",
-      f"--output={output}",
-      *extra,
-    ],
-    cwd=ROOT,
-    env={**os.environ, "XLA_FLAGS": ""},
-    capture_output=True,
-    text=True,
-    check=False,
+  return run_command(
+    "entrojax.evaluate_model",
+    "--config=configs/grpo.py:test",
+    f"--config.model.path={base}",
+    "--config.mesh=(1, 1, 1)",
+    f"--output={output}",
+    *extra,
   )
 
 

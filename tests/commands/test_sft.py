@@ -1,8 +1,6 @@
 """Supervised training: files, folders, refusals."""
 
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -18,7 +16,7 @@ from entrojax.models import hugging_face
 from entrojax.sft import TRAINING_FOLDER, sft
 from entrojax.system.sharding import make_mesh
 from entrojax.tasks import FAMILIES, countdown
-from tests.helpers.paths import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.system import numbers, tiny_config, write_base
 
 ROWS = [
@@ -73,7 +71,7 @@ def new_model(lines, **overrides):
       "new_model.characters": countdown.CHARACTERS,
       "new_model.hidden_size": 16,
       "new_model.intermediate_size": 32,
-      "new_model.num_hidden_layers": 2,
+      "new_model.num_hidden_layers": 1,
       "new_model.head_dim": 4,
       "sft.files": (str(lines),),
       **overrides,
@@ -252,14 +250,9 @@ def test_a_folder_with_something_else_in_it_is_refused(lines, base, tmp_path):
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
   def run(*arguments):
-    return subprocess.run(
-      [
-        *(sys.executable, "-m", "entrojax.sft", "--config=configs/sft.py"),
-        *(f"--output={tmp_path / 'out'}", *arguments),
-      ],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
+    output = f"--output={tmp_path / 'out'}"
+    return run_command(
+      "entrojax.sft", "--config=configs/sft.py", output, *arguments
     )
 
   done = run("--config.rollout.group_size=4")

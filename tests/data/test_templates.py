@@ -179,9 +179,9 @@ def test_a_run_puts_its_prompts_into_the_chat_of_its_base(tmp_path):
     )
     for chat, n in ((False, 12), (True, 14))
   )
-  prompt = plain.data.held_out[0].prompt
-  assert chat.data.held_out[0] == plain.data.held_out[0]._replace(
-    prompt=f"({prompt})"
+  held_out = plain.evaluation_sets[0].problems[0]
+  assert chat.evaluation_sets[0].problems[0] == held_out._replace(
+    prompt=f"({held_out.prompt})"
   )
   expected, _ = next(plain.data.stream)
   prompts, _ = next(chat.data.stream)

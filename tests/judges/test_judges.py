@@ -5,7 +5,7 @@ import json
 import threading
 import time
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -47,14 +47,14 @@ def chain_task():
 def test_the_oracle_calls_pieces_right_that_have_no_part_of_a_wrong_step(
   steps, right
 ):
-  judge = oracle(chain_task())
+  judge = oracle(task=chain_task())
   assert judge([Reasoning(PROBLEM, steps)]) == [right]
 
 
 def test_a_task_without_an_oracle_is_refused_by_name():
   task = Task(COUNTDOWN.name, None, COUNTDOWN.verify)
   with pytest.raises(ValueError, match="'countdown' has no exact judge"):
-    oracle(task)
+    oracle(task=task)
 
 
 def test_a_step_is_right_if_every_judge_says_so():
@@ -342,20 +342,26 @@ def settings_for(folder, **settings):
 
 
 TEXTS = [["7;", "15;", "9"], ["1;2;3;4"], ["9;", "8;"]]
+LONGEST = 24  # tokens of problem and steps
 
 
 def expected_scores(folder, steps):
   """Compute pi(Y) / (pi(Y) + pi(N)) after each ~, one text at a time."""
   words = tokenizer.load(folder)
   sizes, params = hugging_face.load(folder)
-  model, scores = decoder(sizes), []
+  apply, scores = jax.jit(decoder(sizes).apply), []
   for k in range(1, len(steps) + 1):
     text = PROBLEM.prompt + "".join(step + "~" for step in steps[:k])
-    ids = jnp.asarray([words.encode(text)])
-    hidden, _ = model.apply(params, ids, jnp.arange(ids.shape[1])[None])
+    ids = words.encode(text)
+    padding = LONGEST - len(ids)  # of one length, to compile once
+    hidden, _ = apply(
+      params,
+      np.pad(ids, (0, padding))[None],
+      np.pad(np.arange(len(ids)), (0, padding), constant_values=-1)[None],
+    )
     marks = [words.encode(mark)[0] for mark in "YN"]
     table = np.asarray(params.get("lm_head", params["embed_tokens"]))[marks]
-    good, bad = table.astype(np.float64) @ np.asarray(hidden)[0, -1]
+    good, bad = table.astype(np.float64) @ np.asarray(hidden)[0, len(ids) - 1]
     scores.append(1 / (1 + np.exp(bad - good)))
   return scores
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from entrojax import advantages
+from entrojax.answers.pass_at_k import pass_at_k
 from entrojax.control import PIState, entropic_pi, entropy_guided
 from entrojax.entropy.covariance import token_covariance
-from entrojax.evaluate import pass_at_k
 from entrojax.objectives import (
   aggregation,
   ce_gppo,

@@ -1,9 +1,6 @@
 """Offline runs: recorded rollouts, their batches, and the run on them."""
 
 import json
-import os
-import subprocess
-import sys
 import zlib
 
 import jax
@@ -21,7 +18,7 @@ from entrojax.data import tokenizer
 from entrojax.rollouts import recorded
 from entrojax.train import train
 from entrojax.types import Verdict
-from tests.helpers.paths import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.system import numbers, tiny_config, write_base
 
 pytestmark = [
@@ -48,6 +45,7 @@ def judge_steps(problem, steps):
 
 @pytest.fixture(autouse=True)
 def judged_by_hash(monkeypatch):
+  """Replace verifier and oracle; return the function that opens real tasks."""
   open_task = offline_module.open_task
   monkeypatch.setattr(
     offline_module,
@@ -56,6 +54,7 @@ def judged_by_hash(monkeypatch):
       verify=verify, judge_steps=judge_steps
     ),
   )
+  return open_task
 
 
 def offline(base, **overrides):
@@ -378,19 +377,15 @@ def test_settings_of_judges_that_are_not_asked_do_nothing(base):
     check_overrides(config, ["reward_model.path"])
 
 
-def test_the_command_runs_on_the_base_that_ships(tmp_path, environment):
-  done = subprocess.run(
-    [
-      *(sys.executable, "-m", "entrojax.main"),
-      "--config=configs/bcpg_nsa.py:test",
-      "--config.mesh=(1, 1, 1)",
-      f"--workdir={tmp_path / 'run'}",
-    ],
-    cwd=ROOT,
-    env={**os.environ, **environment},
-    capture_output=True,
-    text=True,
-    check=False,
+def test_the_command_runs_on_the_base_that_ships(
+  tmp_path, judged_by_hash, monkeypatch
+):
+  monkeypatch.setattr(offline_module, "open_task", judged_by_hash)
+  done = run_command(
+    "entrojax.main",
+    "--config=configs/bcpg_nsa.py:test",
+    "--config.mesh=(1, 1, 1)",
+    f"--workdir={tmp_path / 'run'}",
   )
   assert done.returncode == 0, done.stderr
   assert "groups have right and wrong responses" in done.stdout

@@ -2,7 +2,8 @@
 
 Every method that ranks, averages or draws over a mini-batch updates a bigram
 policy three times: with the mini-batch as a whole, in 8 micro-batches, and over
-8 devices. Losses, gradients and metrics agree, so the selections are the same.
+8 devices. Losses, gradients and metrics agree, so the selections are the same:
+a token more or less in one of them changes these numbers by about 1e-2.
 
 One graph holds all methods, because 90 graphs would take minutes to compile.
 The controller's coefficient chooses the method that is the objective.
@@ -52,8 +53,8 @@ SPLITS = {
   "8 micro-batches": {"num_microbatches": 8},
   "8 devices": {"mesh": (8, 1, 1)},
 }
-# Sums in another order differ by 1e-15 and 6e-8; two updates accumulate that.
-TOLERANCES = {np.float64: 1e-10, np.float32: 1e-5}
+# Sums in another order differ by 6e-8; two updates accumulate that.
+TOLERANCE = 1e-5
 
 
 class Choice(NamedTuple):
@@ -114,32 +115,29 @@ def any_method(tokens, token_loss, coefficient, key) -> TokenLoss:
 
 @pytest.fixture(scope="module")
 def two_updates(bigram):
-  """Return two_updates(dtype, split) -> run(control state), compiled once."""
+  """Return two_updates(split) -> run(control state), compiled once."""
 
   @functools.cache
-  def make(dtype, split):
+  def make(split):
     table = np.random.default_rng(0).normal(size=(8, 8))
-    params = {"embed_tokens": jnp.asarray(table, dtype)}
+    params = {"embed_tokens": jnp.asarray(table, jnp.float32)}
     setting = Setting(bigram, params, {"any": any_method}, choosing())
     return setting.two_updates(**SPLITS[split])
 
   return make
 
 
-@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", METHODS)
-def test_statistics_are_the_mini_batch_s_on_any_split(name, dtype, two_updates):
-  with jax.enable_x64(dtype is np.float64):
-    control = chosen(list(METHODS).index(name))
-    expected, *others = (two_updates(dtype, s)(control) for s in SPLITS)
-  assert expected["gradients"]["embed_tokens"].dtype == dtype
+def test_statistics_are_the_mini_batch_s_on_any_split(name, two_updates):
+  control = chosen(list(METHODS).index(name))
+  expected, *others = (two_updates(split)(control) for split in SPLITS)
   for actual in others:
-    assert difference(actual, expected) < TOLERANCES[dtype]
+    assert difference(actual, expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_comparison_has_something_to_compare(name, two_updates):
-  run = two_updates(np.float32, "whole")
+  run = two_updates("whole")
   index = list(METHODS).index(name)
   actual = run(chosen(index))
   assert actual["metrics"]["method/touched"] > 0

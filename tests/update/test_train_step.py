@@ -33,6 +33,7 @@ from entrojax.update.train_step import (
   restart,
 )
 from tests.helpers.updates import (
+  BOTH,
   GROUP_SIZE,
   NUM_ROWS,
   PROMPT_LENGTH,
@@ -121,21 +122,19 @@ def test_splits_and_meshes_change_nothing_in_float64(split, setting64):
   assert difference(actual, expected, EXACT) < 1e-10
 
 
-@pytest.mark.parametrize("split", ["8 micro-batches", "2 x 2 x 2"])
-def test_splits_and_meshes_do_not_change_plain_ppo(split, ppo64):
+def test_splits_and_meshes_do_not_change_plain_ppo(ppo64):
   setting, expected = ppo64
   with jax.enable_x64(True):
-    actual = setting.after_two_updates(**SPLITS[split])
+    actual = setting.after_two_updates(**BOTH)
   assert difference(actual, expected, EXACT[:3]) < 1e-10
 
 
 # float32 rounds by 6e-8; two updates of a 2-layer decoder accumulate that.
 
 
-@pytest.mark.parametrize("split", ["8 micro-batches", "8 x 1 x 1", "2 x 2 x 2"])
-def test_splits_and_meshes_change_only_rounding_in_float32(split, setting32):
+def test_splits_and_meshes_change_only_rounding_in_float32(setting32):
   setting, expected = setting32
-  actual = setting.after_two_updates(**SPLITS[split])
+  actual = setting.after_two_updates(**BOTH)
   assert difference(actual, expected) < 1e-5
 
 

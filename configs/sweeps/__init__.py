@@ -1,0 +1,1 @@
+"""Config files with a function get_hyper, for entrojax.sweep."""
