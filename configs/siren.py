@@ -2,9 +2,9 @@
 
     python -m entrojax.main --config=configs/siren.py --workdir=runs/siren
 
-arXiv 2509.25133. The numbers are those of the released script: top-p 0.8, a
-fifth of the tokens of each response, a coefficient of 0.005, and clipping at
-0.28 on both sides. siren.anchor is what siren/entropy is at the first update: a
+arXiv 2509.25133. The released script has the same numbers: top-p 0.8, a fifth
+of the tokens of each response, a coefficient of 0.005, and clipping at 0.28 on
+both sides. siren.anchor is what siren/entropy is at the first update: a
 run from another model, or on another task, needs its own.
 
 Time: about 3 to 5 minutes on two cores, as `configs/siren.py:demo`.
