@@ -33,6 +33,7 @@ imports only rooms that stand on the lines above its own:
     assembly                 from a config to the parts of a run
     rollout_step             one rollout step
     train                    the loop over rollout steps
+    sweeps                   many runs of one config
 
 The other modules are commands: python -m entrojax.main, entrojax.sft,
 entrojax.evaluate_model, ... No room imports a command.
@@ -65,6 +66,7 @@ from entrojax.objectives.aggregation import (
   seq_mean_token_sum_norm,
   token_mean,
 )
+from entrojax.schedules import scheduled
 from entrojax.traits import (
   ControllerTraits,
   ObjectiveTraits,

@@ -71,7 +71,6 @@ def write_report(
   *,
   title: str = _TITLE_DEFAULT,
   baseline: str = _BASELINE_DEFAULT,
-  commands: Mapping[str, str] | None = None,
   own_command: str | None = None,
 ) -> Report:
   """Write the page.
@@ -83,7 +82,6 @@ def write_report(
     title: the title of the page.
     baseline: the variant that the others are compared with: its name, or a word
       that only its name has.
-    commands: name of a run -> the command that started it, shown beside it.
     own_command: the command that writes the page; None: the one that names all
       runs.
 
@@ -92,14 +90,11 @@ def write_report(
 
   Raises:
     FileNotFoundError: no run can be read, and the first has no metrics.jsonl.
-    ValueError: no run can be read, there are no runs, `commands` names a run
-      that is not in `runs`, or no variant has the chosen baseline's name.
+    ValueError: no run can be read, there are no runs, or no variant has the
+      chosen baseline's name.
   """
   if not runs:
     raise ValueError("a report needs at least one run")
-  commands = commands or {}
-  if unknown := commands.keys() - runs.keys():
-    raise ValueError(f"commands for runs not in the report: {sorted(unknown)}")
   read, left_out = _read_runs(runs)
   variants = group_runs(read)
   names = [variant.name for variant in variants]
@@ -116,7 +111,6 @@ def write_report(
     title=title,
     baseline=baseline,
     command=own_command or _own_command(runs.values(), path, title, baseline),
-    commands=commands,
     notes=[*_left_out_notes(left_out), *_notes(variants)],
   )
   path = Path(path)
@@ -157,9 +151,9 @@ def _runs_below(folder: Path) -> list[Path]:
   return list(walk(folder)) or [folder]
 
 
-def _natural(path: Path) -> list[str]:
+def _natural(path: Path) -> str:
   """Return a key by which seed2 comes before seed10."""
-  return [part.zfill(12) for part in re.findall(r"\d+|\D+", path.name)]
+  return re.sub(r"\d+", lambda digits: digits[0].zfill(12), path.name)
 
 
 def _is_run(folder: Path) -> bool:

@@ -416,7 +416,8 @@ def _check_steps(
 
 def _number_at(schedule: optax.Schedule, step: int) -> float:
   """Return a schedule's value as a number, even while an update is traced."""
-  with jax.ensure_compile_time_eval():
+  # JAX computes the schedule with scalars that it places itself
+  with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
     return float(schedule(step))
 
 

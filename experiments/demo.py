@@ -42,22 +42,19 @@ def main() -> None:
 
   output, started = Path(_OUTPUT.value), time.monotonic()
   workdirs = {name: output / name for name in RUNS}
-  commands = {}
   for name, get_config in RUNS.items():
-    commands[name] = (
-      f"python -m entrojax.main --config=configs/{name}.py:demo "
-      f"--workdir={shlex.quote(str(workdirs[name]))}"
-    )
-    print(f"\n{name}: {commands[name]}", flush=True)
-    saved = train(get_config("demo"), workdirs[name])
+    command = [
+      *("python", "-m", "entrojax.main", f"--config=configs/{name}.py:demo"),
+      f"--workdir={workdirs[name]}",
+    ]
+    print(f"\n{name}: {shlex.join(command)}", flush=True)
+    saved = train(get_config("demo"), workdirs[name], command=command)
     if saved is not None:
       raise SystemExit(
         f"Interrupted. Saved {saved}. Run the same command again to resume."
       )
   report = output / "report.html"
-  rows = write_report(
-    workdirs, report, title="GRPO against EntroPIC", commands=commands
-  ).rows
+  rows = write_report(workdirs, report, title="GRPO against EntroPIC").rows
   draw_pictures(workdirs, output)
   print(f"\n{format_table(rows)}\n")
   for claim, holds in check_claims(rows["grpo"], rows["entropic"]).items():

@@ -221,10 +221,15 @@ def test_every_make_target_exists():
 
 def test_every_config_has_its_row():
   page = text(ROOT / "configs" / "README.md")
-  rows = re.findall(r"^\| \[`(\w+\.py)`\]\((\w+\.py)\) \|", page, re.M)
+  file = r"((?:sweeps/)?\w+\.py)"
+  rows = re.findall(rf"^\| \[`{file}`\]\({file}\) \|", page, re.M)
   assert all(name == target for name, target in rows)
-  configs = {path.name for path in (ROOT / "configs").glob("*.py")}
-  assert sorted(name for name, _ in rows) == sorted(configs - {"__init__.py"})
+  configs = {
+    str(path.relative_to(ROOT / "configs"))
+    for path in (ROOT / "configs").rglob("*.py")
+    if path.name != "__init__.py"
+  }
+  assert sorted(name for name, _ in rows) == sorted(configs)
 
 
 def test_every_experiment_has_its_row():

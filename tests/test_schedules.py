@@ -55,7 +55,7 @@ def test_a_schedule_has_its_values(written, steps, expected):
     (((0, 0.5), (0, 0.1)), r"steps \[0, 0\] must begin at 0 and ascend"),
     ("up_then_down(0, 1, 6, 4)", r"steps \[0, 6, 4\] must begin at 0"),
     ((0.5, 0.3), "expected a number, pairs"),
-    (True, "a.b = True: expected a number, pairs"),
+    (True, "expected a number, pairs"),
   ],
 )
 def test_a_malformed_schedule_is_named_by_its_setting(written, message):
@@ -80,7 +80,9 @@ def test_a_scheduled_member_is_the_member_with_the_numbers_of_the_step(
     objective = chain(ppo_clip(clip_low=0.1, clip_high=value))
     expected, _ = policy_loss(objective, token_mean, tokens)
     assert loss == pytest.approx(float(expected), rel=1e-6)  # float32 sums
-    assert numbers == {"schedule/ppo_clip.clip_high": np.float32(value)}
+    (used,) = numbers.values()
+    assert used == pytest.approx(value, rel=1e-6)
+    assert list(numbers) == ["schedule/ppo_clip.clip_high"]
   assert loss_at._cache_size() == 1
 
 

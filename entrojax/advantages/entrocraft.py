@@ -49,16 +49,14 @@ def entrocraft(
       which stands for the raw reward that the released code uses.
   """
   require_at_least("entrocraft.anneal_steps", anneal_steps, 0)
-  lower, upper = (
-    _bound(f"entrocraft.{name}", value, anneal_steps)
-    for name, value in (("low", low), ("high", high))
-  )
-  for step in (0, anneal_steps):
+  require_one_of("entrocraft.signal", signal, ("advantage", "reward"))
+  pairs = (_pair("entrocraft.low", low), _pair("entrocraft.high", high))
+  for bottom, top in zip(*pairs, strict=True):
     require(
-      lower(step) < upper(step),
+      bottom < top,
       f"entrocraft.low = {low} must lie below entrocraft.high = {high}",
     )
-  require_one_of("entrocraft.signal", signal, ("advantage", "reward"))
+  lower, upper = (_over_rollout_steps(pair, anneal_steps) for pair in pairs)
 
   def rule(responses: Responses) -> Responses:
     advantages = require_field(responses, "advantages", "entrocraft")
@@ -85,22 +83,21 @@ def entrocraft(
   return rule
 
 
-def _bound(
-  name: str, value: float | tuple[float, float], anneal_steps: int
-) -> optax.Schedule:
-  """Build the schedule of a bound over rollout steps.
-
-  Raises:
-    ValueError: the value is neither a bound >= 0 nor two of them.
-  """
+def _pair(name: str, value: float | tuple[float, float]) -> tuple:
+  """Return a bound at the start and after the move, both nats, >= 0."""
   if not isinstance(value, tuple | list):
     require_at_least(name, value, 0)
-    return lambda step: value
+    return value, value
   if len(value) != 2 or min(value) < 0:
     raise ValueError(
       f"{name} must be one or two bounds in nats, not negative, got {value}"
     )
-  first, second = value
-  if not anneal_steps:
+  return tuple(value)
+
+
+def _over_rollout_steps(pair: tuple, anneal_steps: int) -> optax.Schedule:
+  """Build the schedule of a bound over rollout steps."""
+  first, second = pair
+  if first is second or not anneal_steps:
     return lambda step: second
   return linear(first, second, anneal_steps, hold=True)

@@ -179,7 +179,7 @@ def draw_entropy_changes(variants: Variants) -> Picture | None:
     ]
   return picture(
     [Panel("measured change (nats)", curves)],
-    "predicted: −mean covariance (nats per unit of step)",
+    "predicted change (nats per unit of step)",
   )
 
 
@@ -424,7 +424,7 @@ def draw_entropy_law(
       ]
   return picture(
     [Panel("reward", curves)],
-    "exp(entropy), entropy in nats; 1 = no entropy left",
+    "exp(entropy in nats); 1 = no entropy left",
     dashed=f"fitted to the first {100 * fraction:g} % (rings)",
   )
 

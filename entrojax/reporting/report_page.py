@@ -7,13 +7,13 @@ same runs give the same bytes.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import functools
 import gzip
 from html import escape
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from entrojax.reporting.differences import Differences, all_differences
 from entrojax.reporting.figures import draw_differences
@@ -38,6 +38,15 @@ from entrojax.reporting.summary import SummaryRows
 
 _PAGE = Path(__file__).parent / "page"
 _DASHES = {"dot": "2 2", "dashdot": "5 2 2 2", "longdashdot": "8 2 2 2"}
+
+
+class _Card(NamedTuple):
+  """A picture or a table of a chapter."""
+
+  title: str
+  body: str  # HTML
+  notes: Sequence[str] = ()
+  narrow: bool = False  # takes half of the width, if there is room
 
 
 class _Figures:
@@ -82,7 +91,6 @@ def report_page(
   title: str,
   baseline: str,
   command: str,
-  commands: Mapping[str, str],
   notes: Sequence[str],
 ) -> str:
   """Return the page.
@@ -93,14 +101,13 @@ def report_page(
     title: the title of the page.
     baseline: the name of the variant that the others are compared with.
     command: the command that writes this page.
-    commands: the command that started a run, by the run's name.
     notes: what a reader must know about the runs.
   """
   figures = _Figures([variant.name for variant in variants])
   data = datasets([run for variant in variants for run in variant.runs])
   differences = all_differences(variants, baseline)
   chapters = [
-    _runs_chapter(variants, commands, notes),
+    _runs_chapter(variants, notes),
     _summary_chapter(variants, rows),
     _differences_chapter(variants, differences, figures),
   ]
@@ -127,9 +134,7 @@ def report_page(
   )
 
 
-def _runs_chapter(
-  variants: Variants, commands: Mapping[str, str], notes: Sequence[str]
-) -> str:
+def _runs_chapter(variants: Variants, notes: Sequence[str]) -> str:
   """Return what the variants are, and what to know about their runs."""
   parts = ["<h2>Variants</h2>"]
   parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
@@ -138,10 +143,6 @@ def _runs_chapter(
     "settings in which the variants differ.</p>"
   )
   parts.append(settings_table(variants))
-  parts += [
-    f"<p>{escape(name)} was started by</p><pre>{escape(command)}</pre>"
-    for name, command in commands.items()
-  ]
   return "".join(parts)
 
 
@@ -172,7 +173,7 @@ def _differences_chapter(
   for result in results:
     if result.baseline is None:
       notes = [f"No differences on {result.data}: {result.notes[0]}."]
-      cards.append((f"Differences: {result.data}", "", notes, False))
+      cards.append(_Card(f"Differences: {result.data}", "", notes))
       continue
     base = variants[result.baseline].name
     title = f"Difference to {base}: {result.data}"
@@ -191,7 +192,7 @@ def _differences_chapter(
         result.comparisons, variants
       )
     notes = [f"Not compared on {result.data}: {n}." for n in result.notes]
-    cards.append((title, body, notes, False))
+    cards.append(_Card(title, body, notes))
   return _chapter("Differences", cards) if cards else ""
 
 
@@ -212,7 +213,8 @@ def _sections_chapter(
     table = section.table(variants) if section.table else ""
     body = figures.html(section.title, picture, section.caption) + table
     narrow = len(picture.panels) == 1 and not picture.wide and not table
-    cards.append((section.title, body, [missing] if missing else [], narrow))
+    notes = [missing] if missing else []
+    cards.append(_Card(section.title, body, notes, narrow))
   return _chapter(heading, cards, absent)
 
 
@@ -232,23 +234,24 @@ def _missing(section: Section, variants: Variants) -> str:
 
 def _chapter(
   heading: str,
-  cards: Sequence[tuple[str, str, Sequence[str], bool]],
+  cards: Sequence[_Card],
   absent: Sequence[str] = (),
 ) -> str:
   """Return a chapter as a grid without holes.
 
   Args:
     heading: the heading of the chapter.
-    cards: title, HTML, notes, and whether the card takes half of the width.
+    cards: in their order; a narrow one without a neighbour becomes wide.
     absent: the pictures that are left out, and why.
   """
-  narrow = [number for number, card in enumerate(cards) if card[3]]
+  narrow = [number for number, card in enumerate(cards) if card.narrow]
   last_alone = narrow[-1] if len(narrow) % 2 else None
   parts = [f'<h2>{escape(heading)}</h2><div class="chapter">']
-  for number, (title, body, notes, is_narrow) in enumerate(cards):
-    span = "" if is_narrow and number != last_alone else " span"
-    parts.append(f'<section class="card{span}"><h3>{escape(title)}</h3>{body}')
-    parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
+  for number, card in enumerate(cards):
+    span = "" if card.narrow and number != last_alone else " span"
+    heading = f"<h3>{escape(card.title)}</h3>"
+    parts.append(f'<section class="card{span}">{heading}{card.body}')
+    parts += [f'<p class="note">{escape(note)}</p>' for note in card.notes]
     parts.append("</section>")
   parts.append("</div>")
   if absent:

@@ -4,6 +4,7 @@ Each function takes the variants of a page and returns HTML, in which all text
 of the runs is escaped.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 import json
@@ -16,13 +17,14 @@ from entrojax.reporting.formatting import number, with_interval
 from entrojax.reporting.html_tables import html_table
 from entrojax.reporting.progress import harmless
 from entrojax.reporting.report_sections import over_seeds
-from entrojax.reporting.run_logs import PROVENANCE_FILE, Row
+from entrojax.reporting.run_logs import Row
 from entrojax.reporting.summary import SummaryRows, cell, summary_lines
 from entrojax.reporting.variants import Variant, differing_settings
+from entrojax.system import provenance
 
-_SAMPLES = 8  # prompts whose responses a page shows
+_SAMPLES = 8  # prompts of an evaluation set whose responses a page shows
 _SAMPLE_LENGTH = 1500  # characters
-_NOT_RECORDED = f"not recorded (no {PROVENANCE_FILE})"
+_NOT_RECORDED = f"not recorded (no {provenance.FILE})"
 
 
 def settings_table(variants: Sequence[Variant]) -> str:
@@ -118,18 +120,19 @@ def samples_html(variants: Sequence[Variant]) -> str:
     last = max((row["rollout_step"] for row in samples), default=None)
     for row in samples:
       if row["rollout_step"] == last:
-        key = (str(row.get("data", "")), str(row["prompt"]))
+        key = (str(row.get("task", "")), str(row["prompt"]))
         by_prompt.setdefault(key, []).append(_sample_cells(variant.name, row))
-  parts = []
+  parts: list[str] = []
+  shown: Counter[str] = Counter()
   head = ["variant", "reward", "verdict", "response"]
-  for place, ((data, prompt), lines) in enumerate(by_prompt.items()):
-    if place == _SAMPLES:
-      break
-    title = f"{data}: {_shown(prompt)}" if data else _shown(prompt)
-    parts.append(
-      f'<details class="sample"{"" if place else " open"}>'
-      f"<summary>{escape(title)}</summary>{html_table(head, lines)}</details>"
-    )
+  for (task, prompt), lines in by_prompt.items():
+    shown[task] += 1
+    if shown[task] <= _SAMPLES:
+      title = f"{task}: {_shown(prompt)}" if task else _shown(prompt)
+      parts.append(
+        f'<details class="sample"{"" if parts else " open"}>'
+        f"<summary>{escape(title)}</summary>{html_table(head, lines)}</details>"
+      )
   return "".join(parts)
 
 

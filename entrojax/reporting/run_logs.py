@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from entrojax.system.provenance import read_provenance
 from entrojax.system.workdir import (
   CONFIG_FILE,
   EVALUATIONS_FILE,
@@ -29,7 +30,6 @@ from entrojax.system.workdir import (
 )
 
 METRICS_FILE = "metrics.jsonl"
-PROVENANCE_FILE = "provenance.json"
 ENTROPY = "actor/entropy"
 TARGET = "schedule/control.target"
 TRAINING_REWARD = "critic/rewards/mean"
@@ -124,7 +124,7 @@ def read_run(name: str, path: Path | str) -> RunLog:
     _read_json(path / CONFIG_FILE) or {},
     _read_right_answers(path / EVALUATIONS_FILE),
     _read_samples(path / SAMPLES_FILE),
-    _read_json(path / PROVENANCE_FILE),
+    read_provenance(path),
   )
 
 

@@ -53,7 +53,7 @@ class SweepProgress:
   ):
     self._names, self._num_steps = names, num_steps
     self._latest, self._jobs, self._clock = latest, jobs, clock
-    # the present stdout, even while that of a unit is directed elsewhere
+    # stdout as it is now; later it may be directed to a unit's file
     self._console = console or Console(file=sys.stdout)
     self._began: dict[int, float] = {}  # place -> time, of running units
     self._ends: dict[int, tuple[str, float]] = {}  # place -> (end, seconds)

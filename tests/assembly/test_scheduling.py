@@ -157,7 +157,7 @@ WRONG = {
     (True, r"ppo_clip\.clip_high = True: expected a number"),
   ),
   "ppo_clip.dual_clip": (
-    ("linear(3.0, 1.0, 4)", r"ppo_clip\.dual_clip must be above 1 \+ clip_hi"),
+    ("linear(3.0, 0.0, 4)", r"ppo_clip\.dual_clip must be above 1 \+ clip_hi"),
   ),
   "optimizer.learning_rate": (
     ("linear(1e-4, 0.0, 3)", r"learning_rate: the schedule ends after 3"),

@@ -102,6 +102,19 @@ def test_a_run_without_a_target_has_no_deviation(two_runs):
   assert math.isnan(row["entropy/max_deviation"])
 
 
+def test_a_target_that_follows_a_schedule_is_compared_step_by_step(tmp_path):
+  config = {"control": {"target": "linear(1.1, 0.1, 30)"}}
+  path = write_run(tmp_path / "run", config=config) / METRICS_FILE
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  for row in rows:
+    if "actor/entropy" in row:
+      row["schedule/control.target"] = row["actor/entropy"] + 0.1
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  row = summarize(read_run("run", path.parent))
+  assert row["entropy/target"] == pytest.approx(1 / 30 + 0.1, rel=1e-12)
+  assert row["entropy/max_deviation"] == pytest.approx(0.1, rel=1e-12)
+
+
 def test_every_picture_has_its_place_and_the_command_stands_once(two_runs):
   _, text, _ = two_runs
   page = Page(text)
@@ -180,11 +193,10 @@ def test_a_hostile_run_is_shown_and_not_obeyed(tmp_path):
   sample = {"rollout_step": 31, "prompt": "<u>", "response": "\x1b</td><s>\nz"}
   (path / "samples.jsonl").write_text(json.dumps(sample) + "\n")
   target = tmp_path / "r.html"
+  record = {"command": ["echo", "<script>"], "resumed": []}
+  (path / "provenance.json").write_text(json.dumps(record))
   report.write_report(
-    {hostile: path, "plain": other},
-    target,
-    title="</title><script>",
-    commands={"plain": "echo '<script>'"},
+    {hostile: path, "plain": other}, target, title="</title><script>"
   )
   text = target.read_text(encoding="utf-8")
   assert text.count("<script") == SCRIPTS
@@ -271,23 +283,6 @@ def test_the_table_for_a_terminal_keeps_to_its_width(two_runs):
   ]
   # 1 - .8^4 = .5904 and 1 - .5^4 = .9375
   assert line.split()[2:] == ["0.590±0.010", "→", "0.938±0.010"] * 2
-
-
-def test_the_command_that_made_a_run_stands_beside_it(tmp_path):
-  path = write_run(tmp_path / "run", target=0.25)
-  report.write_report(
-    {"run": path}, tmp_path / "r.html", commands={"run": "make run"}
-  )
-  page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
-  assert "run was started by make run" in page.words
-
-
-def test_a_command_for_a_run_that_is_not_shown_is_refused(tmp_path):
-  path = write_run(tmp_path / "run")
-  with pytest.raises(ValueError, match="another"):
-    report.write_report(
-      {"run": path}, tmp_path / "r.html", commands={"another": "x"}
-    )
 
 
 def test_the_command_line_writes_the_page_and_prints_the_table(
@@ -438,7 +433,8 @@ def test_a_damaged_unit_is_named_and_the_others_are_shown(
     ("metrics.jsonl", '{"step": 1, "x": "y"}\n', ":1: x is neither"),
     ("evaluations.jsonl", '{"step": 1}\n{}\n', ":1: not the right answers"),
     ("samples.jsonl", '{"prompt": ""}\n{}\n', ":1: not a sampled response"),
-    ("provenance.json", "[]", "not a JSON object"),
+    ("provenance.json", "[]", " is damaged: delete it"),
+    ("config.json", "[]", "not a JSON object"),
   ],
 )
 def test_a_damaged_file_of_a_run_is_named(tmp_path, file, content, message):

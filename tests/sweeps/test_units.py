@@ -1,14 +1,24 @@
 """Names, configs and commands of units, and the record of a work directory."""
 
 import functools
+import importlib
 import itertools
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
+import configs
 from configs import default, grpo
-from entrojax.sweeps.plan import check_units, choose, keep, read_sweep
+from configs.sweeps import methods
+from entrojax.sweeps.plan import (
+  check_shareable,
+  check_units,
+  choose,
+  keep,
+  read_sweep,
+)
 from entrojax.sweeps.record import read_record
 from entrojax.sweeps.units import (
   Source,
@@ -17,6 +27,7 @@ from entrojax.sweeps.units import (
   resolve_unit,
   set_setting,
 )
+from tests.helpers.paths import ROOT
 
 SOURCE = Source("base.py", grpo.get_config("test"), {})
 
@@ -255,6 +266,32 @@ def test_units_are_checked_as_runs_are(one_device, session_data):
     assert part is None or part in refusal
   (warning,) = checked.warnings
   assert warning.startswith("rollout.top_k is 5")
+
+
+@pytest.mark.parametrize("name", ["methods", "quick"])
+def test_a_sweep_that_ships_can_be_read_and_says_how_it_is_run(
+  name, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
+  module = importlib.import_module(f"configs.sweeps.{name}")
+  assert f"--config=configs/sweeps/{name}.py" in module.__doc__
+  assert "\nTime: " in module.__doc__
+  file = f"configs/sweeps/{name}.py"
+  swept = read_sweep(file, module.get_config(), {}, tmp_path / "runs")
+  assert len(set(swept.names)) == len(swept.units)
+
+
+def test_the_sweep_of_all_methods_has_them_all():
+  offline = {"bcpg", "bcpg_nsa"}
+  expected = configs.methods().keys() - offline - {"sent"}
+  assert set(methods.METHODS) == expected
+
+
+def test_only_processors_are_shared_by_units(monkeypatch):
+  check_shareable(2)
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  with pytest.raises(ValueError, match=r"--jobs=2: units share .* not a gpu"):
+    check_shareable(2)
 
 
 # -- the record ---------------------------------------------------------------
