@@ -16,7 +16,12 @@ from ml_collections import ConfigDict as Config
 
 from entrojax.reporting.run_logs import METRICS_FILE, Row, read_metrics
 from entrojax.system.outside import describe
-from entrojax.system.workdir import CONFIG_FILE, HeldError, differences
+from entrojax.system.workdir import (
+  CONFIG_FILE,
+  HeldError,
+  concerns,
+  differences,
+)
 from entrojax.train import train
 
 OUTPUT_FILE = "output.txt"
@@ -28,7 +33,7 @@ ELSEWHERE = "elsewhere"  # another process runs the unit
 
 _PARTS = ("state", "host")  # of a checkpoint
 # a resumed run may change these without changing a result
-_MAY_CHANGE = ("checkpoint.", "log.", "mesh")
+_MAY_CHANGE = ("checkpoint", "log", "mesh")
 _MAX_REASON = 500  # characters
 _TAIL = 1 << 16  # bytes of metrics.jsonl that the latest values are read from
 _ERRORS = (ValueError, OSError, ImportError, RuntimeError)
@@ -74,7 +79,7 @@ def steps_done(folder: Path, config: Config) -> int:
     raise ValueError(
       f"{folder / CONFIG_FILE} is missing or damaged: {remedy}"
     ) from error
-  changed = [text for text in changed if not text.startswith(_MAY_CHANGE)]
+  changed = [text for text in changed if not concerns(text, _MAY_CHANGE)]
   if changed:
     raise ValueError(
       f"{folder} holds a run with other settings: {'; '.join(changed)}; "
