@@ -167,6 +167,7 @@ def evaluate_model(
   with contextlib.ExitStack() as stack:
     with hosts.together():
       check_evaluation(config)
+      _read_results(output, evaluation_settings(config))
       if hosts.is_first():
         stack.enter_context(hold_workdir(output, "--output"))
     yield from _evaluate_held(config, labels, output, report_progress)
@@ -256,7 +257,8 @@ def _read_results(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
   """
   path = output / EVALUATION_FILE
   names = {p.name for p in output.iterdir()} if output.is_dir() else set()
-  if not names <= {LOCK, EVALUATION_FILE, SAMPLES_FILE}:
+  is_file = output.exists() and not output.is_dir()
+  if is_file or not names <= {LOCK, EVALUATION_FILE, SAMPLES_FILE}:
     raise ValueError(f"{output} holds something: choose another output folder")
   if EVALUATION_FILE not in names:
     return {}
@@ -267,7 +269,8 @@ def _read_results(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
       raise TypeError("metrics")
   except (ValueError, LookupError, TypeError, AttributeError) as error:
     raise ValueError(
-      f"{path} is damaged ({error}): choose another output folder"
+      f"{path} is no result of this command, or damaged ({error}): choose "
+      "another output folder"
     ) from error
   changed = differences(content, settings)
   if changed:

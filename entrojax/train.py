@@ -4,7 +4,7 @@ A fresh run is evaluated before its first step. Every run is evaluated after its
 last step, and every evaluation.every rollout steps if that is not 0. A
 checkpoint is saved at the end, as often as the section `checkpoint` says, and
 when the run is interrupted, after the step that is running. An interruption
-also stops an evaluation. The checkpoint then says that it is owed, and the
+also stops an evaluation. The checkpoint then records that it is owed, and the
 resumed run begins with it.
 
 The metrics of a step are written while the next step's update runs. They are
@@ -402,7 +402,7 @@ def _is_evaluated(workdir: Path, at: Position) -> bool:
 
 
 def _is_step(metrics: Mapping[str, Any]) -> bool:
-  """Return whether metrics are those of a step rather than an evaluation."""
+  """Return whether metrics belong to a step rather than an evaluation."""
   return "actor/loss" in metrics
 
 

@@ -240,7 +240,7 @@ class Checkpoints:
   ) -> Restored:
     """Restore the newest intact checkpoint, placed on devices as `state` is.
 
-    Newer checkpoints that are damaged are renamed, and a line says so.
+    Newer checkpoints that are damaged are renamed, which is reported.
 
     Args:
       state: the state of a fresh run, for shapes, dtypes and placement.
@@ -426,7 +426,7 @@ class Checkpoints:
     return hosts.together(DamagedError, alone=self._alone)
 
   def _set_aside(self, damages: Mapping[int, str], intact: int) -> str:
-    """Rename damaged checkpoints; return the line that says so."""
+    """Rename damaged checkpoints; return the line that reports it."""
     hosts.any_of(False)  # all processes have read
     if hosts.is_first():
       for step in damages:

@@ -1,9 +1,10 @@
 """Decide when a run saves checkpoints, and survive saves that fail.
 
-A run saves every so many steps, after so many minutes, and where an evaluation
-is the best so far. If a save fails, as on a full disk, one line says so, the
-run goes on, and the save is tried again a minute later. Only the last save of a
-run must succeed: `finish` tries it a few times and then raises an error.
+A run saves after a number of steps, after a number of minutes, and where an
+evaluation is the best so far. If a save fails, as on a full disk, the run
+prints a warning and continues, and the save is tried again a minute later. Only
+the last save of a run must succeed: `finish` tries it a few times and then
+raises an error.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,8 +44,8 @@ class Saves:
       checkpoints: the checkpoints of the run.
       every: steps between two saves; 0: no such saves.
       minutes: minutes between two saves; 0: no such saves.
-      keep_best: the metric of an evaluation of which a higher value is better,
-        whose best checkpoint is kept; None: none.
+      keep_best: a metric of the evaluations; the checkpoint with its highest
+        value is kept. None: no such checkpoint.
       report: takes a line about a save that failed.
       clock: returns the time in seconds.
       sleep: waits for some seconds.
