@@ -21,7 +21,7 @@ from entrojax.assembly.model import make_lora, model_folder
 from entrojax.models import decoder, hugging_face, lora
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.command_line import command
-from entrojax.system.workdir import CONFIG_FILE
+from entrojax.system.workdir import CONFIG_FILE, hold_file
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
@@ -119,12 +119,12 @@ def _step_of(checkpoints: Checkpoints, name: str) -> int | None:
 )
 def main(run: str) -> None:
   """Write the model folder."""
-  step = export(
-    Path(run),
-    Path(_OUTPUT.value),
-    dtype=_DTYPE.value,
-    checkpoint=_CHECKPOINT.value,
-  )
+  output = Path(_OUTPUT.value)
+  lock = output.absolute()
+  with hold_file(lock.with_name(f"{lock.name}.lock")):
+    step = export(
+      Path(run), output, dtype=_DTYPE.value, checkpoint=_CHECKPOINT.value
+    )
   print(f"done: {_OUTPUT.value}, after {step} rollout steps")
 
 
