@@ -38,6 +38,7 @@ from entrojax.assembly.check_settings import check_kind, check_sft
 from entrojax.assembly.methods import make_scheduled_optimizer
 from entrojax.assembly.model import jit, load_policy, model_folder
 from entrojax.assembly.run import first_state
+from entrojax.assembly.scheduling import check_learning_rate
 from entrojax.assembly.sft_inputs import read_stream, with_model_path
 from entrojax.data import tokenizer
 from entrojax.data.packing import PackedStream
@@ -234,6 +235,7 @@ def build_sft(config: Config) -> Parts:
     optimizer, schedule = make_scheduled_optimizer(
       config.optimizer, control.no_control()
     )
+    check_learning_rate(schedule, config.num_steps)
     folder = model_folder(config.model.path)
     words = tokenizer.load(folder)
     stream = read_stream(config, folder, words)

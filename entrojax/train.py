@@ -55,6 +55,7 @@ from entrojax.rollout_step import (
   wait_for_update,
 )
 from entrojax.rollouts.sampler import Generate
+from entrojax.schedules import Scheduled
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.checkpoint_record import Best
@@ -105,7 +106,7 @@ def train(
   task: TaskArgument | None = None,
   objective: Objective | Mapping[str, Objective] | None = None,
   advantage: AdvantageRule | Mapping[str, AdvantageRule] | None = None,
-  controller: Controller | None = None,
+  controller: Controller | Scheduled[Controller] | None = None,
 ) -> Path | None:
   """Train as a config says, in a run directory.
 
@@ -126,7 +127,8 @@ def train(
       "problems.jsonl"); tasks/own.py describes both.
     objective: the whole chain: one objective, or its members by name, in order.
     advantage: one rule, or rules by name, in order.
-    controller: the controller of the entropy.
+    controller: the controller of the entropy. Like the other functions, it may
+      change over the run; see schedules.py.
 
   Returns:
     The checkpoint, if the run was interrupted; None if it is complete.

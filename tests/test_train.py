@@ -156,12 +156,19 @@ def test_buckets_of_prompts_change_only_rounding(
       assert two[name] == near, name
 
 
-def test_a_run_in_two_parts_is_the_run_in_one(
-  no_implicit_transfers, base, tmp_path
+def test_a_run_with_schedules_in_two_parts_is_the_run_in_one(
+  no_implicit_transfers, coin, base, tmp_path
 ):
-  train(controlled(base), tmp_path / "whole")
-  train(controlled(base, num_rollout_steps=2), tmp_path / "parts")
-  train(controlled(base), tmp_path / "parts")
+  schedules = {
+    "control.target": "linear(1.0, 0.5, 8)",
+    "ppo_clip.clip_high": ((0, 0.2), (4, 0.3), (8, 0.25)),
+    "advantage": ("grpo", "entrocraft"),
+    "entrocraft.low": "piecewise((0, 0.25), (4, 0.5))",
+    "entrocraft.high": "constant(3.0)",
+  }
+  train(controlled(base, **schedules), tmp_path / "whole")
+  train(controlled(base, num_rollout_steps=2, **schedules), tmp_path / "parts")
+  train(controlled(base, **schedules), tmp_path / "parts")
   whole, parts = numbers(tmp_path / "whole"), numbers(tmp_path / "parts")
   # the shorter run ended with an evaluation of its own
   parts = [
@@ -171,6 +178,20 @@ def test_a_run_in_two_parts_is_the_run_in_one(
   states = [final_params(tmp_path / name) for name in ("whole", "parts")]
   assert float(states[0]["opt_state"]["control"]["integral"]) != 0
   jax.tree.map(np.testing.assert_array_equal, *states)
+  rows = [row for row in whole if "actor/loss" in row]
+  # two updates in a rollout step: the log has their mean
+  target = np.linspace(1.0, 0.5, 9, dtype=np.float32)[:8].reshape(4, 2).mean(1)
+  assert [row["schedule/control.target"] for row in rows] == target.tolist()
+  for row, value in zip(rows, target, strict=True):
+    held = row["actor/entropy"] - row["control/error"]
+    # float32 sums of entropies near 3, in mini-batches of equal length
+    assert held == pytest.approx(value, abs=1e-5)
+  clip = [0.2125, 0.2625, 0.29375, 0.26875]  # at steps 0.5, 2.5, 4.5 and 6.5
+  assert [row["schedule/ppo_clip.clip_high"] for row in rows] == pytest.approx(
+    clip
+  )
+  low = [row["schedule/entrocraft.low"] for row in rows]
+  assert low == [0.25, 0.25, 0.5, 0.5]
 
 
 @pytest.fixture

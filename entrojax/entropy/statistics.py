@@ -26,8 +26,8 @@ the statistic under the current policy, through which gradients flow. `old`
 makes it the one under the policy that sampled the response, a constant.
 
 token_stats.py computes the statistics, with the formulas of formulas.py.
-top_p_entropy alone needs further passes over the vocabulary, about six, each of
-which computes all logits again (nucleus.py).
+top_p_entropy alone needs further passes over the vocabulary, usually three or
+four, each of which computes all logits again (nucleus.py).
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ from entrojax.reporting.run_logs import (
   ENTROPY,
   METRICS_FILE,
   TRAINING_REWARD,
-  read_metrics,
+  read_rows,
 )
 
 
@@ -33,7 +33,7 @@ class LiveLaw:
     """
     path = workdir / METRICS_FILE
     self._points: list[tuple[float, float]] = []
-    for row in read_metrics(path) if path.exists() else []:
+    for row in read_rows(path) if path.exists() else []:
       self._add(row)
 
   def metrics(self, numbers: Mapping[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Keep the units of a sweep apart from those of another: sweep.json.
+"""Record which units a work directory holds: sweep.json.
 
     {
       "config": "configs/sweeps/quick.py",
@@ -46,7 +46,7 @@ def read_record(workdir: Path) -> Record | None:
   """Read sweep.json of a work directory; None if there is no such file.
 
   Raises:
-    ValueError: the file is damaged, or the directory is that of a single run.
+    ValueError: the file is damaged, or the directory belongs to a single run.
   """
   path = workdir / FILE
   if (workdir / CONFIG_FILE).exists():

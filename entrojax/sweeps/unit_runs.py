@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict as Config
 
-from entrojax.reporting.run_logs import METRICS_FILE, Row, read_metrics
+from entrojax.reporting.run_logs import METRICS_FILE, Row, read_rows
 from entrojax.system.outside import describe
 from entrojax.system.workdir import (
   CONFIG_FILE,
@@ -86,7 +86,7 @@ def steps_done(folder: Path, config: Config) -> int:
       f"{remedy}"
     )
   try:
-    rows = read_metrics(folder / METRICS_FILE)
+    rows = read_rows(folder / METRICS_FILE)
   except (OSError, ValueError) as error:
     raise ValueError(
       f"{folder / METRICS_FILE} is missing or damaged: {remedy}"

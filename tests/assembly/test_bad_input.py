@@ -179,12 +179,15 @@ def test_a_controller_drives_its_own_member_once_and_no_other(
   config.objective = ("ppo_clip", member)
   check(config)
   other = "entropic" if member != "entropic" else "positive_reweighting"
-  for members in ((), (other,), (member, other), (member, member)):
+  for members in ((), (other,), (member, other)):
     config.objective = ("ppo_clip", *members)
     with pytest.raises(
       ValueError, match=f"name is '{name}', which drives '{member}'.*once"
     ):
       check(config)
+  config.objective = ("ppo_clip", member, member)
+  with pytest.raises(ValueError, match=f"objective names '{member}' twice"):
+    check(config)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +196,7 @@ def test_a_controller_drives_its_own_member_once_and_no_other(
     ("adaptive_entropy", "driven by 'adaptive_coefficient'"),
     (
       "positive_reweighting",
-      "by 'entropy_guided' or 'stage_schedule' or 'epoch_schedule'",
+      "by 'entropy_guided' or 'epoch_schedule' or 'stage_schedule'",
     ),
     ("adaptive_stare", "driven by 'stare_weights'"),
   ],

@@ -1,7 +1,8 @@
 """List the objectives that the shared suite tests, and define its helpers.
 
-A new method adds a row to OBJECTIVES. If it has a setting that turns it off, it
-adds one more row:
+A new method adds a row to OBJECTIVES, under its name. If the value of its loss
+depends on log-probs that its gradient takes as constants, its name also stands
+in WITH_CONSTANTS. If it has a setting that turns it off, it adds one more row:
 
 ZERO_STRENGTH  for a member that follows a surrogate: with this setting it must
                not change the surrogate's loss and gradient
@@ -45,7 +46,7 @@ from entrojax.objectives import (
 )
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
-from entrojax.types import ScoredTokens
+from entrojax.types import ScoredTokens, TokenLoss
 
 
 def few_tokens(make, **settings):
@@ -64,7 +65,7 @@ pull_some = functools.partial(few_tokens, kl_cov, fraction=0.2)
 OBJECTIVES = {
   "reinforce": reinforce(),
   "bcpg": bcpg(tau=0.1),
-  "ppo_clip": ppo_clip(),
+  "ppo_clip": ppo_clip(dual_clip=None),
   "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
   "gspo": gspo(clip_low=0.1, clip_high=0.1),
   "cispo": cispo(),
@@ -123,22 +124,25 @@ OBJECTIVES = {
     entropy_bonus(entropy_coef=0.1),
   ),
 }
-# These leave loss and gradient at 0 where the advantage is 0.
-PPO_TYPE = [
-  name
-  for name in OBJECTIVES
-  if not name.startswith(
-    (
-      "bcpg",
-      "kl_cov",
-      "reference_kl",
-      "sent",
-      "entropy_bonus",
-      "adaptive_entropy",
-      "all of them",
-    )
+
+
+def has_penalty(objective) -> bool:
+  """Return whether an objective adds a penalty."""
+  token = jnp.zeros((1, 1))
+  tokens = ScoredTokens(*[token] * len(dataclasses.fields(ScoredTokens)))
+  done = jax.eval_shape(
+    lambda t: objective(
+      t, TokenLoss(terms=(), metrics={}), COEFFICIENT, jax.random.key(0)
+    ),
+    tokens,
   )
-]
+  return bool(done.penalties)
+
+
+COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
+
+# These leave loss and gradient at 0 where the advantage is 0.
+PPO_TYPE = [name for name, o in OBJECTIVES.items() if not has_penalty(o)]
 # A loss whose value depends on log-probs that its gradient takes as constants
 # is not the integral of that gradient: golden vectors check these instead.
 WITH_CONSTANTS = ("cispo", "ce_gppo", "steer", "erc", "entropy_advantage")
@@ -149,9 +153,6 @@ AGGREGATIONS = [
   "seq-mean-token-mean",
   "seq-mean-token-sum-norm",
 ]
-
-
-COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
 
 
 def evaluate(objective, tokens, aggregate="token-mean", coefficient=None):
@@ -276,11 +277,11 @@ EQUALS = {
   "bcpg, tau 0": (bcpg(tau=0.0), reinforce()),
   "clip_cov, fraction 0": (
     clip_cov(fraction=0.0, clip_low=0.2, clip_high=0.28),
-    ppo_clip(clip_low=0.2, clip_high=0.28),
+    ppo_clip(clip_low=0.2, clip_high=0.28, dual_clip=None),
   ),
   "clip_cov, no candidates": (
     drop_all(cov_low=98.0, cov_high=99.0),
-    ppo_clip(clip_low=1.0, clip_high=1.0),
+    ppo_clip(clip_low=1.0, clip_high=1.0, dual_clip=None),
   ),
   "kl_cov, fraction 0": (kl_cov(fraction=0.0), unclipped),
   "kl_cov, kl_coef 0": (pull_some(kl_coef=0.0), unclipped),

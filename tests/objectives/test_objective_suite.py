@@ -8,6 +8,8 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
+from entrojax import objectives
+from entrojax.assembly import lookup
 from entrojax.objectives import (
   adaptive_stare,
   aggregation,
@@ -33,6 +35,8 @@ from entrojax.objectives import (
   top_entropy,
 )
 from entrojax.system.sharding import by_row, make_mesh
+from entrojax.traits import traits_of
+from entrojax.types import TokenLoss
 from tests.helpers.objective_cases import (
   COEFFICIENT,
   DRAWN,
@@ -49,6 +53,37 @@ from tests.helpers.objective_cases import (
 )
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
+FUNCTIONS = lookup.functions(objectives, "Objective")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_objective_is_tested(name):
+  assert name in {row.partition(",")[0] for row in OBJECTIVES}, (
+    f"no test knows the objective {name}: add a row {name!r} to OBJECTIVES in "
+    "tests/helpers/objective_cases.py"
+  )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_objective_declares_its_kind(name):
+  assert traits_of(FUNCTIONS[name]) is not None, (
+    f"put @ObjectiveTraits(kind=...) of entrojax/traits.py above {name}"
+  )
+
+
+@every_objective
+def test_a_member_is_of_the_kind_that_it_declares(name, random_tokens):
+  if name not in FUNCTIONS:
+    return  # another row of a function that has been tested, or a chain
+  traits, tokens = traits_of(FUNCTIONS[name]), random_tokens(0, 5, 7)
+  before = TokenLoss(terms=(), metrics={})
+  coefficient = COEFFICIENT if traits.driven else None
+  key = jax.random.key(0)
+  done = OBJECTIVES[name](tokens, before, coefficient, key)
+  alone = len(done.terms) - (traits.kind != "surrogate")
+  assert alone == (traits.kind in ("surrogate", "term"))
+  if traits.kind == "penalty":
+    assert len(done.penalties) == 1
 
 
 @pytest.mark.parametrize("base", ["reinforce", "ppo_clip, dual"])
