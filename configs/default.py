@@ -268,10 +268,14 @@ def get_config() -> Config:
   )
   config.checkpoint = Config(
     {
-      # rollout steps between checkpoints; 0 = only at the end and when the run
-      # is interrupted
+      # rollout steps between checkpoints; 0 = none by this rule. A run also
+      # saves at its end and when it is interrupted
       "every": 0,
+      "minutes": 10.0,  # minutes between checkpoints; 0 = none by this rule
       "keep": 2,  # number of checkpoints to keep, the newest ones
+      # also keep the checkpoint with the highest value of this metric of the
+      # evaluations, such as val/countdown/pass@8; None: only the newest
+      "keep_best": config_dict.placeholder(str),
     }
   )
   config.log = Config(

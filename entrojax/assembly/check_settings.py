@@ -46,6 +46,7 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "training.num_microbatches": 1,
       "evaluation.every": 0,
       "checkpoint.every": 0,
+      "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
@@ -71,6 +72,12 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
     )
   if config.offline.enabled:
     _check_recording(config)
+  best = config.checkpoint.keep_best
+  if best and not config.evaluation.every:
+    raise ValueError(
+      f"checkpoint.keep_best = {best!r} and evaluation.every is 0: a run that "
+      "is evaluated at its ends only has no best checkpoint to keep"
+    )
   check_methods(config, own)
 
 
@@ -120,10 +127,16 @@ def check_sft(config: Config) -> None:
       "sft.num_rows": 1,
       "training.num_microbatches": 1,
       "checkpoint.every": 0,
+      "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
       "log.every": 1,
     },
   )
+  if config.checkpoint.keep_best:
+    raise ValueError(
+      "checkpoint.keep_best is set, and entrojax.sft evaluates nothing: leave "
+      "it out"
+    )
   path, characters = config.model.path, config.new_model.characters
   if not path and not characters:
     raise ValueError(

@@ -39,8 +39,10 @@ class EvaluationSettings(NamedTuple):
 class CheckpointSettings(NamedTuple):
   """The checkpoints of a run."""
 
-  every: int  # rollout steps; 0 = at the end and when interrupted only
+  every: int  # rollout steps between saves; 0 = no such saves
+  minutes: float  # minutes between saves; 0 = no such saves
   keep: int  # the number of newest checkpoints to keep
+  keep_best: str | None  # metric whose best checkpoint is kept as well
 
 
 class LogSettings(NamedTuple):
@@ -87,7 +89,10 @@ def resolve(config: Config) -> Settings:
       prompt_buckets=tuple(rollout.prompt_buckets),
     ),
     checkpoint=CheckpointSettings(
-      config.checkpoint.every, config.checkpoint.keep
+      every=config.checkpoint.every,
+      minutes=config.checkpoint.minutes,
+      keep=config.checkpoint.keep,
+      keep_best=config.checkpoint.keep_best or None,
     ),
     log=LogSettings(
       every=config.log.every,

@@ -63,6 +63,8 @@ WRONG = {
   "alarms.collapse": ("halt", r"alarms\.collapse must be one of"),
   "alarms.window": (0, r"alarms\.window must be at least 1"),
   "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
+  "checkpoint.minutes": (-1.0, r"checkpoint\.minutes must be at least 0"),
+  "checkpoint.keep_best": ("val/x", r"evaluation\.every is 0: a run that is"),
 }
 
 
