@@ -51,7 +51,7 @@ def method_names() -> Sequence[str]:
 
 
 def describe(name: str) -> str:
-  """Describe a method: what it builds, its settings and their meaning.
+  """Describe a method: its kind, its purpose, its settings and their meaning.
 
   Args:
     name: the name of its section.
@@ -64,7 +64,10 @@ def describe(name: str) -> str:
     raise ValueError(lookup.unknown(name, methods, "the methods"))
   function, others = methods[name]
   text = inspect.getdoc(function) or ""
-  lines = [f"{name}: {text.partition(chr(10))[0]}"]
+  traits = traits_of(function)
+  kind = getattr(traits, "kind", "")
+  title = f"{name} ({kind})" if kind else name
+  lines = [f"{title}: {text.partition(chr(10))[0]}"]
   meanings = _meanings(text)
   for leaf, value in _settings(function, others).items():
     is_reference = isinstance(value, config_dict.FieldReference)
@@ -78,7 +81,7 @@ def describe(name: str) -> str:
         subsequent_indent="      ",
       )
     )
-  drives = getattr(traits_of(function), "drives", ())
+  drives = getattr(traits, "drives", ())
   if drives:
     lines.append(f"  drives {' or '.join(drives)}")
   return "\n".join(lines)
