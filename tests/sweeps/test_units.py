@@ -162,7 +162,10 @@ def test_a_unit_has_its_config_the_command_line_s_settings_and_its_own():
     ({"config.seed": True}, "config.seed is True; expected a value of type"),
     ({"config": "grpo"}, "config is 'grpo'; expected a config file"),
     ({"config": "no.py"}, "there is no file no.py"),
-    ({"config": "configs/grpo.py:x"}, "raised ValueError: no preset 'x'"),
+    (
+      {"config": "configs/grpo.py:x"},
+      "raised ValueError: no preset or testbed 'x'",
+    ),
     ({"config": lambda: 3}, "<lambda> returned 3; expected a ConfigDict"),
   ],
 )
