@@ -83,7 +83,7 @@ class BatchVerifier(Protocol):
   ) -> list[Verdict]:
     """Verify response i to problem i, for every i; a problem may be repeated.
 
-    The verdicts are those of single calls, except that a response may fail
+    Single calls would give the same verdicts, except that a response may fail
     because the time limit of the whole batch has passed.
     """
 

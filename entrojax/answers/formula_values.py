@@ -109,7 +109,7 @@ def parse(text: str) -> Value | None:
   parser = _Parser(tokens)
   try:
     value = parser.sum()
-  except _ParseError:
+  except (_ParseError, ValueError, RecursionError):  # '.' is no number
     return None
   return value if parser.done() else None
 

@@ -1,8 +1,8 @@
 r"""Parse numbers in answers and compare their values exactly.
 
-Values are exact fractions of bounded size, so 2014/2015 is not 2015/2016. The
-only tolerance is that of a rounded gold answer. A gold answer counts as rounded
-if it is a decimal with four or more digits after its point that is no fraction
+Values are exact fractions of bounded size, so 2014/2015 is not 2015/2016. Only
+a rounded gold answer has a tolerance. A gold answer counts as rounded if it is
+a decimal with four or more digits after its point that is no fraction
 with a denominator of up to 256. Then every value is right that differs from it
 by at most half a unit of its last digit: 1/3 is right for 0.3333, and 3.14159
 for 3.1416. By this rule 1012.50, 0.333 and 0.0625 (a sixteenth) are exact.

@@ -21,6 +21,7 @@ part of the number: 1101_2 is not 1101.
 """
 
 from collections.abc import Callable
+import functools
 import re
 from typing import NamedTuple
 
@@ -190,6 +191,7 @@ def same_item(answer: Item, gold: Item) -> bool:
 # -- cutting an answer into parts ---------------------------------------------
 
 
+@functools.lru_cache(maxsize=4_096)  # a group shares its gold answer
 def split(text: str, depth: int = 0) -> Parts:
   """Cut an answer of at most MAX_LENGTH characters into its parts."""
   text = _clean(text)
@@ -240,7 +242,7 @@ def take_unit(text: str) -> tuple[str, str]:
 
   Returns:
     The text without its unit, and the unit in the singular, '%' for percent;
-    '' if there is none, or if nothing would be left.
+    '' without one, or if nothing would be left.
   """
   text = re.sub(r"(?<=[^\s.])\.\Z", "", text.strip())
   match = _SIGN.search(text) or _UNIT.search(text) or _WORD.search(text)
@@ -282,7 +284,7 @@ def _stem(word: str) -> str:
 
 
 def _take_name(text: str) -> tuple[str, str]:
-  """Divide `x = 5` into x and 5; the name is '' if there is none."""
+  """Divide `x = 5` into x and 5; the name of `5` is ''."""
   match = _NAME.match(text)
   if not match or re.match(r"\s*=", text[match.end() :]):
     return "", text

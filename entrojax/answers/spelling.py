@@ -87,8 +87,11 @@ def normalise(answer: str) -> str:
   An answer of more than MAX_LENGTH characters is only stripped.
   """
   text = respell(answer)
-  if len(answer.strip()) > MAX_LENGTH:
-    return text
+  return text if len(text) > MAX_LENGTH else _fold_case(text)
+
+
+@functools.lru_cache(maxsize=16_384)
+def _fold_case(text: str) -> str:
   # \Delta is not \delta, but True is true
   return re.sub(
     r"\\[A-Za-z]+|[^\\]+",

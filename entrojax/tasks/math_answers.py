@@ -160,7 +160,7 @@ class MathVerify:
 
   It is stricter than the package: parts.differ and symbolic_equality.py refuse
   pairs that the package takes for equal although their values differ. Recent
-  outcomes are remembered, those of comparisons that hang included.
+  outcomes are remembered, also if a comparison hung.
   """
 
   def __init__(self, pool: Pool, batch_seconds: float):

@@ -87,11 +87,10 @@ def test_the_default_and_qwen_judge_constructed_golds_as_they_should():
   right = sum(len(case.right) for case in constructed)
   assert wrong >= 10_000
   mark = r"so \boxed{{{}}}."
-  for name in ("boxed", "gsm8k"):
-    counts = measure(VERIFIERS[name], constructed, mark)
-    assert counts.accepted.total() == 0, counts.accepted
-    assert counts.refused.total() < 0.005 * right, counts.refused
-    assert counts.own.total() < 0.005 * len(constructed), counts.own
+  counts = measure(VERIFIERS["boxed"], constructed, mark)
+  assert counts.accepted.total() == 0, counts.accepted
+  assert counts.refused.total() < 0.005 * right, counts.refused
+  assert counts.own.total() < 0.005 * len(constructed), counts.own
   own = [case._replace(right=(), wrong=(), forms=()) for case in constructed]
   refused = measure(VERIFIERS["qwen"], own, mark).own
   assert refused.total() < 0.005 * len(constructed), refused
@@ -123,6 +122,7 @@ def test_the_default_and_qwen_judge_constructed_golds_as_they_should():
     ("x²", "x^2", False),
     (r"\int x", r"\int x", False),
     ("", "", False),
+    (".", "1", False),
   ],
 )
 def test_formulas_are_compared_by_value(a, b, same):

@@ -120,7 +120,7 @@ def test_threads_wait_for_a_free_process():
 @pytest.fixture(scope="module")
 def forks():
   """Return a pool of two processes whose forks answer the calls."""
-  with Pool(misbehave, size=2, seconds=5, fork=True) as shared:
+  with Pool(misbehave, size=2, seconds=1, fork=True) as shared:
     yield shared
     assert shared.call("well") == "well"
 
@@ -128,8 +128,8 @@ def forks():
 def test_a_fork_that_hangs_is_replaced_at_once(forks):
   begin = time.monotonic()
   how = ["hang", "well", "sleep", "raise"] * 10
-  results = forks.map([(h,) for h in how], seconds=8)
-  assert time.monotonic() - begin < 30  # at 5 s each it would be 50
+  results = forks.map([(h,) for h in how], seconds=6)
+  assert time.monotonic() - begin < 9.5  # at 1 s each it would be 10
   for name, result in zip(how, results, strict=True):
     if name == "well":
       assert result == "well"
