@@ -1,0 +1,234 @@
+"""Combine methods and testbeds: any method works with any task.
+
+A file of this folder is one of three things:
+
+    a method, with a METHOD       clip_cov.py: what it sets, and what it claims
+    a testbed, with a TESTBED     gsm8k.py: a task, a model and sizes that fit
+    anything else                 default.py, sft.py, ...: a whole config
+
+`combine` returns the settings of a method on a testbed:
+
+    combine("clip_cov", "gsm8k", "sample")
+
+The command line says the same with words after a colon, in any order, as in
+`--config=configs/gsm8k.py:clip_cov,sample`, or, from the method's side, as in
+`--config=configs/clip_cov.py:gsm8k,sample`. A method's file without a testbed
+uses the method's own, which is Countdown for all methods but the offline ones.
+
+The numbers of a method are its paper's. Where a testbed needs others, the
+method has them under the testbed's name; a testbed lists in `numbers` whose it
+takes. Countdown's are for mini-batches of some 700 tokens and a base with an
+entropy of 0.51 nats.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import difflib
+import functools
+import importlib
+from pathlib import Path
+import re
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict as Config
+
+# sections with their settings; or a function that computes them from the
+# settings so far
+Settings = Mapping[str, Any] | Callable[[Config], Mapping[str, Any]]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Method(NamedTuple):
+  """What a method sets, and what its paper claims of it.
+
+  Attributes:
+    title: its name in tables.
+    equation: what it computes, in one line of a table.
+    files: where the equation is, in the folder entrojax.
+    paper: its number on arXiv; or a word, such as "ours".
+    statistics: the other tokens that the loss of a token depends on: none, or
+      those in the sequence, group, mini-batch or rollout batch.
+    claim: what the paper says of the entropy, against GRPO.
+    measured: what experiments.directions measured, in millinats per token.
+    settings: what it sets on every testbed; the numbers are the paper's.
+    on: its own numbers on a testbed, by the testbed's name.
+    testbed: the testbed of its file.
+    variants: functions of its paper that can take the place of one it names.
+    direction: of the entropy by its claim, against GRPO: 1 = higher, -1 =
+      lower, 0 = no claim that a few updates could test.
+    overrides: 'section.leaf' -> value, which makes the claim visible in a few
+      updates.
+    why: the reason for the overrides, or for a direction of 0.
+  """
+
+  title: str
+  equation: str
+  files: tuple[str, ...]
+  paper: str
+  statistics: str
+  claim: str
+  measured: str
+  settings: Settings = _NOTHING
+  on: Mapping[str, Settings] = _NOTHING
+  testbed: str = "countdown"
+  variants: tuple[str, ...] = ()
+  direction: int = 0
+  overrides: Mapping[str, Any] = _NOTHING
+  why: str = ""
+
+  def get_config(self, words: str = "") -> Config:
+    """Return the settings that the words after a colon choose.
+
+    Args:
+      words: separated by commas: at most one testbed, and its presets.
+
+    Raises:
+      ValueError: a word is unknown; the message suggests the nearest one.
+    """
+    chosen, presets = _split(words, testbeds())
+    testbed = load_testbed(chosen or self.testbed)
+    _check_presets(presets, testbed, "testbed", testbeds())
+    return _combine(self, testbed, presets)
+
+
+class Testbed(NamedTuple):
+  """A task, a model and sizes that fit.
+
+  Attributes:
+    settings: what differs from configs/default.py.
+    presets: what differs from the settings, by the name of the preset.
+    numbers: names of testbeds whose own numbers a method uses here, in order.
+  """
+
+  settings: Mapping[str, Any]
+  presets: Mapping[str, Mapping[str, Any]] = _NOTHING
+  numbers: tuple[str, ...] = ()
+
+  def get_config(self, words: str = "") -> Config:
+    """Return the settings that the words after a colon choose.
+
+    Args:
+      words: separated by commas: at most one method, otherwise plain GRPO, and
+        presets.
+
+    Raises:
+      ValueError: a word is unknown; the message suggests the nearest one.
+    """
+    chosen, presets = _split(words, methods())
+    _check_presets(presets, self, "method", methods())
+    method = load_method(chosen) if chosen else None
+    return _combine(method, self, presets)
+
+
+def combine(method: str, testbed: str, *presets: str) -> Config:
+  """Return the settings of a method on a testbed.
+
+  Args:
+    method: the name of a method's file, such as "clip_cov".
+    testbed: the name of a testbed's file, such as "gsm8k".
+    *presets: presets of the testbed, such as "sample".
+
+  Raises:
+    ValueError: a name is unknown; the message suggests the nearest one.
+  """
+  place = load_testbed(testbed)
+  _check_presets(presets, place, "", ())
+  return _combine(load_method(method), place, presets)
+
+
+@functools.cache
+def methods() -> Mapping[str, Method]:
+  """Return all methods by the names of their files."""
+  return _records("METHOD")
+
+
+@functools.cache
+def testbeds() -> Mapping[str, Testbed]:
+  """Return all testbeds by the names of their files."""
+  return _records("TESTBED")
+
+
+def load_method(name: str) -> Method:
+  """Return a method; raise ValueError if its name is unknown."""
+  return _known(name, methods(), "method")
+
+
+def load_testbed(name: str) -> Testbed:
+  """Return a testbed; raise ValueError if its name is unknown."""
+  return _known(name, testbeds(), "testbed")
+
+
+def _combine(
+  method: Method | None, testbed: Testbed, presets: Iterable[str]
+) -> Config:
+  """Apply a testbed, its presets and then a method to the default settings."""
+  default = importlib.import_module("configs.default")
+  config = default.get_config()
+  config.update(testbed.settings)
+  for preset in presets:
+    config.update(testbed.presets[preset])
+  if method is None:
+    return config
+  own = (method.on.get(name, _NOTHING) for name in testbed.numbers)
+  for settings in (method.settings, *own):
+    config.update(settings(config) if callable(settings) else settings)
+  return config
+
+
+def _records(attribute: str) -> dict[str, Any]:
+  """Return an attribute of all files of this folder that have it."""
+  pattern = re.compile(rf"^{attribute} = ", re.M)
+  return {
+    path.stem: getattr(
+      importlib.import_module(f"configs.{path.stem}"), attribute
+    )
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+    if path.stem != "__init__" and pattern.search(path.read_text())
+  }
+
+
+def _split(
+  words: str, names: Iterable[str]
+) -> tuple[str | None, Sequence[str]]:
+  """Return the word that is one of the names, if any, and the other words."""
+  given = [word.strip() for word in words.split(",") if word.strip()]
+  chosen = [word for word in given if word in names]
+  if len(chosen) > 1:
+    raise ValueError(f"{' and '.join(chosen)} exclude each other: choose one")
+  others = [word for word in given if word not in chosen]
+  return (chosen[0] if chosen else None), others
+
+
+def _check_presets(
+  presets: Iterable[str],
+  testbed: Testbed,
+  kind: str,
+  names: Iterable[str],
+) -> None:
+  """Raise ValueError for a word that is no preset of a testbed.
+
+  Args:
+    presets: the words.
+    testbed: the testbed.
+    kind: what a word may name instead, "method" or "testbed"; "": nothing.
+    names: the names of that kind.
+  """
+  for word in presets:
+    if word not in testbed.presets:
+      what = f"preset or {kind}" if kind else "preset"
+      others = f"the presets are {', '.join(testbed.presets)}"
+      raise ValueError(_unknown(word, (*testbed.presets, *names), what, others))
+
+
+def _known(name: str, records: Mapping[str, Any], kind: str) -> Any:
+  """Return a record; raise ValueError if its name is unknown."""
+  if name not in records:
+    raise ValueError(_unknown(name, records, kind, "see configs/README.md"))
+  return records[name]
+
+
+def _unknown(name: str, choices: Iterable[str], kind: str, hint: str) -> str:
+  """Return the message about an unknown name, with the nearest choice."""
+  near = difflib.get_close_matches(name, list(choices), n=1)
+  return f"no {kind} {name!r}; {f'did you mean {near[0]!r}?' if near else hint}"

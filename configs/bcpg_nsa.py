@@ -16,13 +16,33 @@ It has the presets of configs/bcpg.py.
 
 from ml_collections import ConfigDict as Config
 
-from configs import bcpg
+from configs import Method, bcpg
 
 
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/bcpg.py."""
-  config = bcpg.get_config(preset)
-  config.objective = ("bcpg", "negative_sample_augmentation")
-  config.judges = ("oracle",)
-  config.rules = Config({"min_length": 1, "separators": (";",)})
-  return config
+def settings(config: Config) -> dict:
+  """Return BCPG's settings, with a judge of steps."""
+  return {
+    **bcpg.settings(config),
+    "objective": ("bcpg", "negative_sample_augmentation"),
+    "judges": ("oracle",),
+    "rules": {"min_length": 1, "separators": (";",)},
+  }
+
+
+METHOD = Method(
+  title="BCPG-NSA, offline",
+  equation="beta A on right steps of wrong responses",
+  files=(
+    "objectives/negative_sample_augmentation.py",
+    "judges/",
+    "judges/segmentation.py",
+  ),
+  paper="2505.14403",
+  statistics="sequence",
+  claim="none",
+  measured="offline, not compared",
+  settings=settings,
+  on=bcpg.ON,
+  testbed="logic",
+)
+get_config = METHOD.get_config

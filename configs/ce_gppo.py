@@ -10,13 +10,17 @@ one rollout batch, entropy minus GRPO's is -1.6 ± 0.8 millinats per token: one
 batch does not tell it from GRPO.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.objective = ("ce_gppo",)
-  return config
+METHOD = Method(
+  title="CE-GPPO",
+  equation="clipped tokens keep a bounded gradient",
+  files=("objectives/ce_gppo.py",),
+  paper="2509.20712",
+  statistics="none",
+  claim="falls less",
+  measured="-1.6 ± 0.8",
+  settings={"objective": ("ce_gppo",)},
+  direction=1,
+)
+get_config = METHOD.get_config

@@ -15,14 +15,18 @@ hundreds of tokens there. A mini-batch has about 700 tokens here, so 2 % are
 dropped, which are 14 tokens.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.objective = ("clip_cov",)
-  config.clip_cov.fraction = 0.02
-  return config
+METHOD = Method(
+  title="Clip-Cov",
+  equation="a few tokens of high covariance are dropped",
+  files=("objectives/cov.py",),
+  paper="2505.22617",
+  statistics="mini-batch",
+  claim="falls less",
+  measured="+3.9 ± 1.0",
+  settings={"objective": ("clip_cov",)},
+  on={"countdown": {"clip_cov": {"fraction": 0.02}}},
+  direction=1,
+)
+get_config = METHOD.get_config

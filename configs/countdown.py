@@ -9,64 +9,50 @@ Presets are chosen by a colon, as in `--config=configs/countdown.py:demo`:
   (none)  600 rollout steps, 256 samples for each of 256 held-out prompts
   demo    the budget of `make demo`: the same, with 64 samples instead of 256
   test    two tiny steps, for tests
-  reasoning  another task: the settings of configs/reasoning.py
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Testbed
 
-from configs import default, reasoning
-
-PRESETS = ("", "demo", "test", "reasoning")
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset."""
-  if preset not in PRESETS:
-    raise ValueError(f"no preset {preset!r}, only {PRESETS}")
-  if preset == "reasoning":
-    return reasoning.get_config()
-  config = default.get_config()
-  config.update(
-    {
-      "num_rollout_steps": 600,
-      "model": {"path": "bases/countdown"},
-      "task": {"name": "countdown"},
-      "rollout": {
-        "num_prompts": 32,
-        "group_size": 8,
-        "prompt_length": 11,
-        "response_length": 12,
-      },
-      "training": {"updates_per_rollout": 4, "rematerialise": False},
-      "optimizer": {
-        "learning_rate": 1.6e-4,
-        "decay_steps": 2400,
-        "end_fraction": 0.1,
-        "b2": 0.99,
-      },
-      "checkpoint": {"every": 100},
+TESTBED = Testbed(
+  settings={
+    "num_rollout_steps": 600,
+    "model": {"path": "bases/countdown"},
+    "task": {"name": "countdown"},
+    "rollout": {
+      "num_prompts": 32,
+      "group_size": 8,
+      "prompt_length": 11,
+      "response_length": 12,
+    },
+    "training": {"updates_per_rollout": 4, "rematerialise": False},
+    "optimizer": {
+      "learning_rate": 1.6e-4,
+      "decay_steps": 2400,
+      "end_fraction": 0.1,
+      "b2": 0.99,
+    },
+    "checkpoint": {"every": 100},
+    "evaluation": {
+      "split": "validation[:256]",
+      "num_samples": 256,
+      "prompts_per_batch": 4,
+    },
+  },
+  presets={
+    "demo": {"evaluation": {"num_samples": 64, "prompts_per_batch": 16}},
+    "test": {
+      "num_rollout_steps": 2,
+      "task": {"train_split": "train[:512]"},
+      "rollout": {"num_prompts": 8, "group_size": 4},
+      "training": {"updates_per_rollout": 2},
       "evaluation": {
-        "split": "validation[:256]",
-        "num_samples": 256,
-        "prompts_per_batch": 4,
+        "split": "validation[:8]",
+        "num_samples": 4,
+        "prompts_per_batch": 8,
       },
-    }
-  )
-  if preset == "demo":
-    config.evaluation.update({"num_samples": 64, "prompts_per_batch": 16})
-  if preset == "test":
-    config.update(
-      {
-        "num_rollout_steps": 2,
-        "task": {"train_split": "train[:512]"},
-        "rollout": {"num_prompts": 8, "group_size": 4},
-        "training": {"updates_per_rollout": 2},
-        "evaluation": {
-          "split": "validation[:8]",
-          "num_samples": 4,
-          "prompts_per_batch": 8,
-        },
-        "log": {"every": 1},
-      }
-    )
-  return config
+      "log": {"every": 1},
+    },
+  },
+  numbers=("countdown",),
+)
+get_config = TESTBED.get_config

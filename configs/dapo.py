@@ -16,17 +16,42 @@ sampling): after the updates of one rollout batch, entropy minus GRPO's is +8.4
 
 from ml_collections import ConfigDict as Config
 
-from configs import countdown
+from configs import Method
 
 
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.advantage = ("overlong_penalty", "grpo")
+def settings(config: Config) -> dict:
+  """Return the settings; the penalty grows over the last fifth, as in DAPO."""
   length = config.rollout.response_length
-  config.overlong_penalty.update(
-    {"max_length": length, "cache_length": length // 6}
-  )
-  config.dynamic_sampling.enabled = True
-  config.ppo_clip.update({"clip_high": 0.28, "dual_clip": 10.0})
-  return config
+  return {
+    "advantage": ("overlong_penalty", "grpo"),
+    "overlong_penalty": {"max_length": length, "cache_length": length // 5},
+    "dynamic_sampling": {"enabled": True},
+    "ppo_clip": {"clip_high": 0.28, "dual_clip": 10.0},
+  }
+
+
+def on_countdown(config: Config) -> dict:
+  """Return the last sixth instead."""
+  length = config.rollout.response_length
+  return {"overlong_penalty": {"cache_length": length // 6}}
+
+
+METHOD = Method(
+  title="DAPO",
+  equation="dynamic sampling; Clip-Higher, dual clip 10, R + R_length",
+  files=(
+    "rollouts/dynamic_sampling.py",
+    "advantages/overlong.py",
+    "objectives/ppo.py",
+  ),
+  paper="2503.14476",
+  statistics="none",
+  claim="falls less",
+  measured="+8.4 ± 0.9, without dynamic sampling",
+  settings=settings,
+  on={"countdown": on_countdown},
+  variants=("overlong_filter",),
+  direction=1,
+  why="without its dynamic sampling: all methods get the same batches",
+)
+get_config = METHOD.get_config

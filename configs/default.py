@@ -2,17 +2,33 @@
 
 The other configs only override these settings, and so does the command line:
 `--config.ppo_clip.clip_high=0.28`. A section that is named after a method holds
-the arguments of that method's function: `config.ppo_clip.clip_high` is the
-argument clip_high of entrojax.objectives.ppo_clip. Wherever a setting names a
-function, it may also name one of your own code, as `package.module:name` or
-`path/to/file.py:name`; see CONTRIBUTING.md.
+the arguments of that method's function, and is made from its signature:
+`config.ppo_clip.clip_high` is the argument clip_high of
+entrojax.objectives.ppo_clip. The function's docstring gives the meaning, and
+
+    python -m configs.default ppo_clip entropic_pi
+
+prints these settings with their meanings and defaults. Without names it prints
+the settings of all methods.
+
+Wherever a setting names a function, it may also name one of your own code, as
+`package.module:name` or `path/to/file.py:name`; see entrojax/README.md.
+
+The settings of objectives, advantage rules, controllers and `projection` that
+are numbers may also be schedules over the optimizer steps of the run, such as
+'linear(0.5, 0.3, 600)' or ((0, 0.5), (600, 0.3)); see entrojax/schedules.py.
 
 A setting that is a placeholder has the value None, which means "not set", until
 a config or the command line gives it a value of the placeholder's type.
 """
 
+import sys
+
 from ml_collections import ConfigDict as Config
 from ml_collections import config_dict
+
+from entrojax.assembly import sections
+from entrojax.assembly.scheduling import setting
 
 PROJECTIONS = (
   *("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -123,57 +139,12 @@ def get_config() -> Config:
       "num_prompts": 2048,
     }
   )
-  # how wrong responses are split into steps: rules or sat (Segment any Text)
+  # how wrong responses are split into steps: rules or sat (Segment any Text),
+  # which have sections of their own
   config.segmentation = Config({"name": "rules"})
-  config.rules = Config(
-    {
-      # minimum length of a step, characters; a shorter piece is joined to the
-      # next one, the last piece to the one before it
-      "min_length": 40,
-      # texts after which a step ends, such as ";", besides the ends of lines
-      # and sentences
-      "separators": (),
-    }
-  )
-  config.sat = Config(
-    {
-      "model": "sat-3l-sm"  # a folder, or a name on the Hugging Face hub
-    }
-  )
   # judges of the steps of wrong responses: any of oracle, chat_model and
   # reward_model; a step is right if all of them accept it
   config.judges = ()
-  config.oracle = Config()
-  # a language model behind an OpenAI-compatible HTTP service
-  config.chat_model = Config(
-    {
-      # address of the service, without /chat/completions
-      "url": config_dict.placeholder(str),
-      "model": config_dict.placeholder(str),  # the service's name of the model
-      # environment variable that holds the key; "" = the service needs no key
-      "key_variable": "OPENAI_API_KEY",
-      "timeout": 60.0,  # seconds, for one attempt
-      "max_tries": 5,  # attempts for one request
-      # seconds before the second attempt; doubled for each further one
-      "first_pause": 1.0,
-      "concurrency": 8,  # requests at the same time
-    }
-  )
-  # a language model that marks each step as good or bad (Math-Shepherd)
-  config.reward_model = Config(
-    {
-      "path": config_dict.placeholder(str),  # model folder
-      "separator": config_dict.placeholder(str),  # text after each step
-      "good": config_dict.placeholder(str),  # token that marks a right step
-      "bad": config_dict.placeholder(str),  # token that marks a wrong step
-      # a step is right if its score is above this, in [0, 1]
-      "threshold": 0.5,
-      # maximum length of problem and steps, tokens; later steps count as wrong
-      "max_length": 2048,
-      "batch_size": 8,  # responses in a forward pass
-      "dtype": "float32",  # type of the activations: float32 or bfloat16
-    }
-  )
   # train on prompts from low to high semantic entropy, in stages
   config.curriculum = Config(
     {
@@ -203,64 +174,9 @@ def get_config() -> Config:
   )
 
   # rules that turn rewards into advantages, applied in order; exactly one of
-  # them is a baseline: grpo, dr_grpo, rloo, psr, nsr or w_reinforce
+  # them is a baseline: a function of entrojax/advantages/baselines.py or
+  # decomposed.py
   config.advantage = ("grpo",)
-  config.grpo = Config()
-  config.dr_grpo = Config()
-  config.rloo = Config()
-  config.w_reinforce = Config(
-    {
-      # advantage of right responses, >= 0; wrong responses have -1
-      "positive_weight": 0.1
-    }
-  )
-  config.psr = Config(
-    {
-      # tokens that the loss is averaged over: kept = tokens of right responses,
-      # or all
-      "denominator": "kept"
-    }
-  )
-  config.nsr = Config(
-    {
-      # tokens that the loss is averaged over: kept = tokens of wrong responses,
-      # or all
-      "denominator": "kept"
-    }
-  )
-  config.overlong_penalty = Config(  # stands before the baseline
-    {
-      "max_length": 1024,  # tokens; a response this long gets the full penalty
-      # the penalty grows linearly over this many tokens before max_length
-      "cache_length": 256,
-      # size of the full penalty, in units of reward (a right response has 1).
-      # DAPO's penalty of 1 beside rewards of 1 and -1 is 0.5 here
-      "factor": 0.5,
-    }
-  )
-  config.overlong_filter = Config()
-  config.unlikeliness = Config(  # stands before the baseline
-    {
-      "beta": 0.25,  # largest share of the reward that is removed, in [0, 1]
-      "rank_base": 1,  # rank of the most likely response: 1 or 0
-      # responses of a group that are ranked: all, or correct = right ones only
-      "rank_among": "all",
-      # likelihood of a response: mean or sum of its tokens' log-probs
-      "score": "mean",
-    }
-  )
-  config.seed_grpo = Config(  # stands after the baseline
-    {
-      # estimator of the semantic entropy: rao, count, mc or mc_unnormalised
-      "estimator": "rao",
-      # how the factor on the advantage falls with the semantic entropy:
-      # inverse, linear, exp or focal
-      "form": "inverse",
-      # strength, >= 0. The default reduces an update by at most 4 %; values of
-      # 0.5 to 1 have a visible effect
-      "alpha": 0.0417,
-    }
-  )
   # how a group's answers are sorted by meaning, for seed_grpo
   config.clusters = Config(
     {
@@ -272,268 +188,20 @@ def get_config() -> Config:
       "unparsed": "singleton",
     }
   )
-  config.entrocraft = Config(  # stands after the baseline
-    {
-      # lower bound of the entropy band, nats, at the start and at the end
-      "low": (0.6, 0.4),
-      # upper bound of the entropy band, nats, at the start and at the end
-      "high": (0.7, 0.5),
-      # rollout steps over which the bounds move; 0 = the final ones throughout
-      "anneal_steps": 0,
-      # what kept responses learn from outside the band: their advantage (the
-      # paper), or their raw reward as 1 and -1 (the released code)
-      "signal": "advantage",
-    }
-  )
-  config.grpo_dropout = Config(  # stands after the baseline
-    {
-      # how the kept advantages are centred: weighted = by the responses'
-      # probabilities, equal, or none
-      "centre": "weighted",
-      "centre_whole_groups": True,  # also centre groups that lost no response
-    }
-  )
-  # the chain of objectives, applied in order: one surrogate, then members that
-  # reweight it or add terms
+  # the chain of objectives of entrojax.objectives, applied in order: one
+  # surrogate, then members that reweight it or add terms
   config.objective = ("ppo_clip",)
   # how token losses become one number: token-mean, seq-mean-token-mean,
   # seq-mean-token-sum, or seq-mean-token-sum-norm
   config.aggregation = "token-mean"
-  config.reinforce = Config()
-  config.bcpg = Config(  # requires the aggregation seq-mean-token-mean
-    {
-      # reward per nat that a response's log-prob has moved, >= 0; a response's
-      # log-prob is a sum over tokens, so longer responses need a smaller tau
-      "tau": 1e-3
-    }
-  )
-  config.negative_sample_augmentation = Config(  # requires offline and judges
-    {
-      # factor on the advantage of right steps in wrong responses, in [-1, 1];
-      # 1 = off
-      "beta": 0.5
-    }
-  )
-  config.ppo_clip = Config(
-    {
-      "clip_low": 0.2,  # the ratio is clipped below 1 - clip_low; in [0, 1]
-      "clip_high": 0.2,  # the ratio is clipped above 1 + clip_high; >= 0
-      # bound of the loss at negative advantages, in units of |A|, above
-      # 1 + clip_high; None = off, which can be set in a config file only
-      "dual_clip": 3.0,
-    }
-  )
-  config.gspo = Config(  # requires the aggregation seq-mean-token-mean
-    {
-      # the sequence's ratio is clipped below 1 - clip_low; in [0, 1]
-      "clip_low": 3e-4,
-      # the sequence's ratio is clipped above 1 + clip_high; >= 0
-      "clip_high": 4e-4,
-    }
-  )
-  config.cispo = Config(
-    {
-      # the weight is at least 1 - clip_low; in [0, 1], 1 = no lower bound
-      "clip_low": 0.2,
-      "clip_high": 0.28,  # the weight is at most 1 + clip_high; >= 0
-    }
-  )
-  config.ce_gppo = Config(
-    {
-      "clip_low": 0.2,  # as in ppo_clip
-      "clip_high": 0.28,  # as in ppo_clip
-      # strength of the gradient of clipped tokens at negative advantages, >= 0;
-      # 0 = no gradient, as in ppo_clip
-      "beta_low": 0.75,
-      # strength of the gradient of clipped tokens at positive advantages, >= 0
-      "beta_high": 1.0,
-      # as in ppo_clip
-      "dual_clip": 3.0,
-    }
-  )
-  config.clip_cov = Config(
-    {
-      # share of all response tokens that is dropped; a fraction, not a
-      # percentage
-      "fraction": 2e-4,
-      "cov_low": 1.0,  # nats; dropped tokens have a covariance above this
-      "cov_high": 5.0,  # nats; dropped tokens have a covariance below this
-      "clip_low": 1.0,  # as in ppo_clip; 1 = hardly ever binds
-      "clip_high": 1.0,  # as in ppo_clip
-    }
-  )
-  config.kl_cov = Config(
-    {
-      # share of all response tokens that the KL penalty acts on; a fraction,
-      # not a percentage
-      "fraction": 2e-3,
-      "kl_coef": 1.0,  # loss per nat
-      # penalty on the log-ratio: abs (the released code), k2 or k3
-      "kl_form": "abs",
-    }
-  )
-  config.top_entropy = Config(
-    {
-      # share of all response tokens that keeps its loss, in (0, 1]
-      "fraction": 0.2,
-      # top = exactly that many tokens; quantile = also those that tie
-      "select": "top",
-      "which": "high",  # keep tokens of high entropy, or of low
-      # tokens that the loss is averaged over: selected or all
-      "norm": "selected",
-    }
-  )
-  config.steer = Config(
-    {
-      # weight of the token whose update moves the entropy most, in (0, 1]
-      "min_weight": 0.8,
-      # how the change of entropy is computed: theorem, or released = as in the
-      # released code
-      "form": "theorem",
-      # nats; lower bound of the mini-batch's largest change, so that batches of
-      # small changes stay undamped. 0.02 in the released code
-      "floor": 1e-12,
-      # the clip range of ppo_clip, so that clipped tokens are recognised
-      "clip_low": 0.2,
-      "clip_high": 0.2,
-    }
-  )
-  config.erc = Config(
-    {
-      # a token stops learning if entropy / old entropy is below this, in [0, 1)
-      "low": 0.95,
-      # a token stops learning if entropy / old entropy is above this, > 1
-      "high": 1.05,
-    }
-  )
-  config.stare = Config(
-    {
-      "target": 0.3,  # nats per token; acts while the entropy is below this
-      # share of the tokens of one sign of advantage that counts as rare, in
-      # [0, 1]
-      "fraction": 0.1,
-      # weight of rare tokens at positive advantages, >= 0
-      "positive_weight": 1.1,
-      # weight of rare tokens at negative advantages, >= 0; 1 = off
-      "negative_weight": 1.0,
-    }
-  )
-  config.adaptive_stare = Config(  # driven by the controller stare_weights
-    {
-      # nats per token; acts while the entropy is below this. Set control.target
-      # to the same value
-      "target": 0.3,
-      # share of the tokens of one sign of advantage that counts as rare, in
-      # [0, 1]
-      "fraction": 0.1,
-      # how strongly the weight at negative advantages mirrors the weight at
-      # positive ones, in [0, 2]; 0 = it stays 1
-      "negative_strength": 0.0,
-    }
-  )
-  config.positive_reweighting = Config()
-  config.entropy_advantage = Config(
-    {
-      "alpha": 0.4,  # advantage per nat of entropy, >= 0
-      "kappa": 2.0,  # at most |A| / kappa is added; > 1
-    }
-  )
-  config.entropic = Config(  # driven by the controller entropic_pi
-    {
-      # acts on tokens of a probability above this, in [0, 1); 0 = on all tokens
-      "min_probability": 0.95,
-      # tokens that the term is averaged over: selected or all
-      "norm": "selected",
-    }
-  )
-  config.reference_kl = Config(
-    {
-      # loss per nat of KL divergence from the reference policy, which is
-      # model.path
-      "kl_coef": 1e-3,
-      "estimator": "k3",  # k1, k2 or k3
-    }
-  )
-  config.sent = Config(
-    {
-      # share of all response tokens that counts as low in entropy, in [0, 1]
-      "low_fraction": 0.8,
-      # share of these tokens that counts as high in covariance; a fraction, not
-      # a percentage
-      "cov_fraction": 2e-4,
-      "beta_low": 0.05,  # loss per nat on tokens of low entropy
-      # loss per nat on tokens of low entropy and high covariance
-      "beta_high": 0.2,
-    }
-  )
-  config.sent_released = Config(
-    {
-      # share of all response tokens that counts as low in entropy, in [0, 1]
-      "low_fraction": 0.8,
-      # share of these tokens that counts as lowest in covariance, and the same
-      # share as highest; a fraction, not a percentage
-      "cov_fraction": 2e-4,
-      "beta_low": 0.05,  # loss per nat on the tokens of lowest covariance
-      "beta_high": 0.2,  # loss per nat on the tokens of highest covariance
-    }
-  )
-  config.adaptive_entropy = Config()  # driven by adaptive_coefficient
-  config.entropy_bonus = Config(
-    {
-      "entropy_coef": 1e-3  # loss per nat
-    }
-  )
 
   config.control = Config(
     {
       # a controller of entrojax.control; no_control = none
       "name": "no_control",
-      # entropy to hold, nats per token; schedules take no target
-      "target": config_dict.placeholder(float),
-    }
-  )
-  config.entropic_pi = Config(  # drives entropic
-    {
-      "kp": 1.0,  # proportional gain, 1 / nats, >= 0
-      "ki": 0.01,  # integral gain, 1 / nats, >= 0
-      "limit": 1.0,  # bound of the coefficient's absolute value, > 0
-      # stop integrating while the coefficient is at its bound
-      "anti_windup": False,
-    }
-  )
-  config.adaptive_coefficient = Config(  # drives adaptive_entropy
-    {
-      "step": 1e-4,  # change of the coefficient per update, loss per nat
-      "max_coefficient": 5e-3,  # upper bound, loss per nat
-      "initial": 0.0,  # first value, loss per nat, in [0, max_coefficient]
-    }
-  )
-  config.entropy_guided = Config(  # drives positive_reweighting
-    {
-      "step": 0.05,  # change of the weight per update
-      "initial": 0.0,  # first weight, in [0, 1]
-    }
-  )
-  config.stage_schedule = Config(  # drives positive_reweighting
-    {
-      # optimizer steps of the schedule: the weight is 0 in the first half and
-      # rises linearly to 1 in the second
-      "num_updates": config_dict.placeholder(int),
-    }
-  )
-  config.epoch_schedule = Config(  # drives positive_reweighting
-    {
-      # passes over the training problems, over which the weight rises to 1
-      "num_epochs": config_dict.placeholder(int),
-      # optimizer steps of one such pass
-      "updates_per_epoch": config_dict.placeholder(int),
-    }
-  )
-  config.stare_weights = Config(  # drives adaptive_stare
-    {
-      "step": 0.01,  # change of the weight per update
-      "max_weight": 1.5,  # upper bound of the weight, > 1
-      "initial": 1.1,  # first weight, in [1, max_weight]
+      # entropy to hold, nats per token; stage_schedule and epoch_schedule take
+      # none
+      "target": setting(None),
     }
   )
   # correct each finished optimizer step so that it changes the entropy by a
@@ -541,27 +209,30 @@ def get_config() -> Config:
   config.projection = Config(
     {
       "enabled": False,
-      "target": config_dict.placeholder(float),  # entropy to hold, nats/token
+      "target": setting(None),  # entropy to hold, nats/token
       # used instead of target: a fraction of the entropy at the first update
-      "target_fraction": config_dict.placeholder(float),
+      "target_fraction": setting(None),
       # prescribed change of entropy per update, nats per nat of error; 0 = off
-      "gain": 0.02,
+      "gain": setting(0.02),
       # prescribed change of entropy per update, nats per nat of summed error
-      "integral_gain": 0.0,
-      "limit": 2e-3,  # bound of the prescribed change, nats per update
+      "integral_gain": setting(0.0),
+      # bound of the prescribed change, nats per update
+      "limit": setting(2e-3),
       # raise = leave a step alone that raises the entropy by more; both =
       # correct every step
       "sided": "raise",
       # nats per update; a step that raises the entropy by more is reduced to
       # this. None: no such bound; only with sided = raise
-      "upper": config_dict.placeholder(float),
+      "upper": setting(None),
       # bound of the correction's norm, in units of the step's. None: no bound
-      "max_relative_correction": config_dict.placeholder(float),
+      "max_relative_correction": setting(None),
     }
   )
   config.optimizer = Config(  # AdamW
     {
-      "learning_rate": 1e-6,  # the peak, after the warm-up
+      # the peak, after the warm-up; or a schedule of the learning rate, which
+      # takes no warm-up and no decay
+      "learning_rate": setting(1e-6),
       "warmup_steps": 0,  # optimizer steps of the linear rise from 0
       # optimizer steps of the cosine decay after the warm-up; 0 = constant
       "decay_steps": 0,
@@ -597,10 +268,14 @@ def get_config() -> Config:
   )
   config.checkpoint = Config(
     {
-      # rollout steps between checkpoints; 0 = only at the end and when the run
-      # is interrupted
+      # rollout steps between checkpoints; 0 = none by this rule. A run also
+      # saves at its end and when it is interrupted
       "every": 0,
+      "minutes": 10.0,  # minutes between checkpoints; 0 = none by this rule
       "keep": 2,  # number of checkpoints to keep, the newest ones
+      # also keep the checkpoint with the highest value of this metric of the
+      # evaluations, such as val/countdown/pass@8; None: only the newest
+      "keep_best": config_dict.placeholder(str),
     }
   )
   config.log = Config(
@@ -614,4 +289,33 @@ def get_config() -> Config:
       "wandb_project": config_dict.placeholder(str),
     }
   )
+  # each alarm is off, warn = one line in the progress display, or stop = save
+  # and end the run. Limits are compared with means over `window` steps
+  config.alarms = Config(
+    {
+      "window": 10,  # rollout steps
+      "collapse": "warn",  # the entropy has fallen
+      "collapse_limit": 0.1,  # share of the entropy of the first steps
+      "explosion": "warn",  # the entropy has risen
+      "explosion_limit": 3.0,  # times the entropy of the first steps
+      "length": "warn",  # responses have become long
+      "length_limit": 3.0,  # times the mean length in the first steps
+      "no_signal": "warn",  # groups whose responses are all right or all wrong
+      "no_signal_limit": 0.9,  # share of groups
+      "low_reward": "warn",
+      "low_reward_limit": 0.01,  # mean reward
+      "high_reward": "warn",
+      "high_reward_limit": 0.99,  # mean reward
+      "mismatch": "warn",  # largest difference between sampler and trainer
+      "mismatch_limit": 1.0,  # nats per token
+    }
+  )
+  # a section for every objective, advantage rule, controller, judge and
+  # segmenter
+  config.update(sections.method_sections())
   return config
+
+
+if __name__ == "__main__":
+  for name in sys.argv[1:] or sections.method_names():
+    print(sections.describe(name))

@@ -18,20 +18,34 @@ this base is far higher: the term acts on tokens with pi > 0.5 and its
 denominator counts all tokens, so that weights stay in [0, 2].
 """
 
-from ml_collections import ConfigDict as Config
+from typing import Any
 
-from configs import countdown
+from configs import Method
 
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.update(
-    {
-      "objective": ("ppo_clip", "entropic"),
-      "entropic": {"min_probability": 0.5, "norm": "all"},
-      "control": {"name": "entropic_pi", "target": 0.5},
-      "entropic_pi": {"kp": 3.0, "ki": 0.02},
-    }
-  )
-  return config
+SETTINGS: dict[str, Any] = {
+  "objective": ("ppo_clip", "entropic"),
+  "control": {"name": "entropic_pi", "target": 0.1},
+}
+ON: dict[str, Any] = {
+  "countdown": {
+    "entropic": {"min_probability": 0.5, "norm": "all"},
+    "control": {"target": 0.5},
+    "entropic_pi": {"kp": 3.0, "ki": 0.02},
+  },
+  "logic": {"control": {"target": 0.15}},
+}
+METHOD = Method(
+  title="EntroPIC",
+  equation="(1 + a) on positives, (1 - a) on negatives, PI control of a",
+  files=("objectives/entropic.py", "control/pi.py"),
+  paper="2511.15248",
+  statistics="mini-batch",
+  claim="held at a target",
+  measured="+18.4 ± 1.1",
+  settings=SETTINGS,
+  on=ON,
+  direction=1,
+  overrides={"control.target": 0.8},
+  why="a target above the base's 0.51 nats: entropy is too low",
+)
+get_config = METHOD.get_config

@@ -13,14 +13,18 @@ one rollout batch, entropy minus GRPO's is +0.5 ± 0.0 millinats per token: as
 claimed.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.objective = ("ppo_clip", "entropy_bonus")
-  config.entropy_bonus.entropy_coef = 5e-3
-  return config
+METHOD = Method(
+  title="entropy bonus",
+  equation="-coef H",
+  files=("objectives/entropy_bonus.py",),
+  paper="1602.01783",
+  statistics="none",
+  claim="falls less",
+  measured="+0.5 ± 0.0",
+  settings={"objective": ("ppo_clip", "entropy_bonus")},
+  on={"countdown": {"entropy_bonus": {"entropy_coef": 5e-3}}},
+  direction=1,
+)
+get_config = METHOD.get_config

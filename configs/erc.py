@@ -11,15 +11,20 @@ one rollout batch, entropy minus GRPO's is -0.8 ± 0.6 millinats per token: one
 batch does not tell it from GRPO.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.objective = ("ppo_clip", "erc")
-  config.ppo_clip.clip_high = 0.28
-  config.ppo_clip.dual_clip = 10.0
-  return config
+METHOD = Method(
+  title="entropy ratio clipping",
+  equation="no gradient where H / H_old leaves a band",
+  files=("objectives/erc.py",),
+  paper="2512.05591",
+  statistics="none",
+  claim="falls more slowly",
+  measured="-0.8 ± 0.6",
+  settings={
+    "objective": ("ppo_clip", "erc"),
+    "ppo_clip": {"clip_high": 0.28, "dual_clip": 10.0},
+  },
+  direction=1,
+)
+get_config = METHOD.get_config

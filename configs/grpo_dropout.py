@@ -12,13 +12,17 @@ one rollout batch, entropy minus GRPO's is +8.2 ± 0.6 millinats per token: as
 the paper claims.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.advantage = ("grpo", "grpo_dropout")
-  return config
+METHOD = Method(
+  title="GRPODropout",
+  equation="likely right responses are dropped until sum A (s - mean s) >= 0",
+  files=("advantages/grpo_dropout.py",),
+  paper="2610.11854",
+  statistics="group",
+  claim="falls less",
+  measured="+8.2 ± 0.6",
+  settings={"advantage": ("grpo", "grpo_dropout")},
+  direction=1,
+)
+get_config = METHOD.get_config

@@ -17,56 +17,45 @@ Presets, as `--config=configs/gsm8k.py:NAME`:
           two cores
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Testbed
 
-from configs import default
-
-PRESETS = ("", "sample")
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset."""
-  if preset not in PRESETS:
-    raise ValueError(f"no preset {preset!r}, only {PRESETS}")
-  config = default.get_config()
-  config.update(
-    {
-      "num_rollout_steps": 200,
-      "model": {"scan_layers": True, "rematerialise": True},
-      "lora": {"rank": 16},
-      "task": {"name": "math/gsm8k"},
-      "prompt": {"chat": True},
+TESTBED = Testbed(
+  settings={
+    "num_rollout_steps": 200,
+    "model": {"scan_layers": True, "rematerialise": True},
+    "lora": {"rank": 16},
+    "task": {"name": "math/gsm8k"},
+    "prompt": {"chat": True},
+    "rollout": {
+      "num_prompts": 32,
+      "group_size": 8,
+      "prompt_length": 320,
+      "response_length": 512,
+    },
+    "training": {"updates_per_rollout": 2, "num_microbatches": 8},
+    "optimizer": {"learning_rate": 2e-5},
+    "checkpoint": {"every": 50},
+    "evaluation": {"split": "test", "num_samples": 8},
+  },
+  presets={
+    "sample": {
+      "num_rollout_steps": 3,
+      "task": {"data_dir": "tests/goldens/gsm8k_sample.jsonl"},
       "rollout": {
-        "num_prompts": 32,
-        "group_size": 8,
-        "prompt_length": 320,
-        "response_length": 512,
+        "num_prompts": 4,
+        "group_size": 4,
+        "prompt_length": 96,
+        "response_length": 96,
+        "temperature": 0.7,
       },
-      "training": {"updates_per_rollout": 2, "num_microbatches": 8},
-      "optimizer": {"learning_rate": 2e-5},
-      "checkpoint": {"every": 50},
-      "evaluation": {"split": "test", "num_samples": 8},
-    }
-  )
-  if preset == "sample":
-    config.update(
-      {
-        "num_rollout_steps": 3,
-        "task": {"data_dir": "tests/goldens/gsm8k_sample.jsonl"},
-        "rollout": {
-          "num_prompts": 4,
-          "group_size": 4,
-          "prompt_length": 96,
-          "response_length": 96,
-          "temperature": 0.7,
-        },
-        "training": {"updates_per_rollout": 1, "num_microbatches": 4},
-        "evaluation": {
-          "num_samples": 4,
-          "temperature": 0.7,
-          "prompts_per_batch": 2,
-        },
-        "log": {"every": 1},
-      }
-    )
-  return config
+      "training": {"updates_per_rollout": 1, "num_microbatches": 4},
+      "evaluation": {
+        "num_samples": 4,
+        "temperature": 0.7,
+        "prompts_per_batch": 2,
+      },
+      "log": {"every": 1},
+    },
+  },
+)
+get_config = TESTBED.get_config

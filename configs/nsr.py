@@ -12,16 +12,22 @@ one rollout batch, entropy minus GRPO's is +7.2 ± 1.7 millinats per token: as
 the paper claims (against GRPO).
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.advantage = ("nsr",)
-  config.objective = ("ppo_clip", "entropy_bonus")
-  config.entropy_bonus.entropy_coef = 1e-4
-  config.ppo_clip.dual_clip = None
-  return config
+METHOD = Method(
+  title="NSR",
+  equation="A = -1 if wrong; right responses are left out",
+  files=("advantages/decomposed.py",),
+  paper="2506.01347",
+  statistics="none",
+  claim="falls less",
+  measured="+7.2 ± 1.7",
+  settings={
+    "advantage": ("nsr",),
+    "objective": ("ppo_clip", "entropy_bonus"),
+    "entropy_bonus": {"entropy_coef": 1e-4},
+    "ppo_clip": {"dual_clip": None},
+  },
+  direction=1,
+)
+get_config = METHOD.get_config

@@ -20,14 +20,31 @@ Deviation: the paper's target is 0.2 nats, where plain GRPO ends on this base
 anyway; here it is 0.4.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.objective = ("ppo_clip", "positive_reweighting")
-  config.control.update({"name": "entropy_guided", "target": 0.4})
-  return config
+METHOD = Method(
+  title="positive-advantage reweighting",
+  equation="lambda loss where A > 0",
+  files=(
+    "objectives/positive_reweighting.py",
+    "control/fixed_step.py",
+    "control/schedules.py",
+  ),
+  paper="2511.05993",
+  statistics="mini-batch",
+  claim="held at a target",
+  measured="+6.4 ± 1.2",
+  settings={
+    "objective": ("ppo_clip", "positive_reweighting"),
+    "control": {"name": "entropy_guided", "target": 0.2},
+  },
+  on={
+    "countdown": {"control": {"target": 0.4}},
+    "logic": {"control": {"target": 0.15}},
+  },
+  variants=("stage_schedule", "epoch_schedule"),
+  direction=1,
+  overrides={"control.target": 0.8},
+  why="a target above the base's 0.51 nats: entropy is too low",
+)
+get_config = METHOD.get_config

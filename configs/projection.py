@@ -14,15 +14,21 @@ one rollout batch, entropy minus GRPO's is +5.0 ± 0.9 millinats per token: as
 claimed.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.projection.update(
-    {"enabled": True, "target": 0.5, "gain": 0.02, "limit": 2e-3}
-  )
-  return config
+METHOD = Method(
+  title="entropy-projected update",
+  equation="step + lambda D grad H, so that H changes as prescribed",
+  files=("update/projection.py",),
+  paper="ours",
+  statistics="mini-batch",
+  claim="falls less below a target",
+  measured="+5.0 ± 0.9",
+  settings={"projection": {"enabled": True, "gain": 0.0}},
+  on={
+    "countdown": {"projection": {"target": 0.5, "gain": 0.02}},
+    "logic": {"projection": {"target": 0.15}},
+  },
+  direction=1,
+)
+get_config = METHOD.get_config

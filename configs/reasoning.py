@@ -16,61 +16,51 @@ Presets, as `--config=configs/reasoning.py:NAME`:
   test    two tiny steps, for tests
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Testbed
 
-from configs import default
-
-PRESETS = ("", "test")
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset."""
-  if preset not in PRESETS:
-    raise ValueError(f"no preset {preset!r}, only {PRESETS}")
-  config = default.get_config()
-  config.update(
-    {
-      "num_rollout_steps": 400,
-      "task": {"name": "countdown_steps"},
-      "rollout": {
-        "num_prompts": 64,
-        "group_size": 8,
-        "prompt_length": 11,
-        "response_length": 128,
-        # half of the responses are shorter than 40 tokens
-        "num_slots": 128,
-      },
-      "training": {
-        "updates_per_rollout": 4,
-        "num_microbatches": 2,
-        "rematerialise": False,
-      },
-      "optimizer": {
-        "learning_rate": 1.6e-4,
-        "decay_steps": 1600,
-        "end_fraction": 0.1,
-        "b2": 0.99,
-      },
-      "checkpoint": {"every": 50},
+TESTBED = Testbed(
+  settings={
+    "num_rollout_steps": 400,
+    "task": {"name": "countdown_steps"},
+    "rollout": {
+      "num_prompts": 64,
+      "group_size": 8,
+      "prompt_length": 11,
+      "response_length": 128,
+      # half of the responses are shorter than 40 tokens
+      "num_slots": 128,
+    },
+    "training": {
+      "updates_per_rollout": 4,
+      "num_microbatches": 2,
+      "rematerialise": False,
+    },
+    "optimizer": {
+      "learning_rate": 1.6e-4,
+      "decay_steps": 1600,
+      "end_fraction": 0.1,
+      "b2": 0.99,
+    },
+    "checkpoint": {"every": 50},
+    "evaluation": {
+      "split": "validation[:256]",
+      "num_samples": 64,
+      "prompts_per_batch": 16,
+    },
+  },
+  presets={
+    "test": {
+      "num_rollout_steps": 2,
+      "rollout": {"num_prompts": 8, "group_size": 4, "num_slots": 8},
+      "training": {"updates_per_rollout": 2},
       "evaluation": {
-        "split": "validation[:256]",
-        "num_samples": 64,
-        "prompts_per_batch": 16,
+        "split": "validation[:8]",
+        "num_samples": 4,
+        "prompts_per_batch": 8,
       },
-    }
-  )
-  if preset == "test":
-    config.update(
-      {
-        "num_rollout_steps": 2,
-        "rollout": {"num_prompts": 8, "group_size": 4, "num_slots": 8},
-        "training": {"updates_per_rollout": 2},
-        "evaluation": {
-          "split": "validation[:8]",
-          "num_samples": 4,
-          "prompts_per_batch": 8,
-        },
-        "log": {"every": 1},
-      }
-    )
-  return config
+      "log": {"every": 1},
+    },
+  },
+  numbers=("countdown", "reasoning"),
+)
+get_config = TESTBED.get_config

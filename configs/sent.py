@@ -18,14 +18,42 @@ Measured: without its curriculum, see configs/sent_token.py.
 
 from ml_collections import ConfigDict as Config
 
-from configs import sent_token
+from configs import Method, sent_token
 
 
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = sent_token.get_config(preset)
-  config.clusters.equality = "verified"
-  config.curriculum.table = "runs/countdown_prompts.jsonl"
-  config.curriculum.steps_per_stage = config.num_rollout_steps // 2
-  config.optimizer.decay_steps //= 2  # each stage has its own schedule
-  return config
+def settings(config: Config) -> dict:
+  """Return the token level's settings, and two stages of prompts."""
+  task = config.task.name.replace("/", "_")
+  return {
+    **sent_token.SETTINGS,
+    "clusters": {"equality": "verified"},
+    "curriculum": {
+      "table": f"runs/{task}_prompts.jsonl",
+      "steps_per_stage": config.num_rollout_steps // 2,
+    },
+    # each stage has its own schedule
+    "optimizer": {"decay_steps": config.optimizer.decay_steps // 2},
+  }
+
+
+METHOD = Method(
+  title="SENT",
+  equation="the token level, on prompts from low to high semantic entropy",
+  files=("data/curriculum.py", "prompt_entropy.py", "objectives/sent.py"),
+  paper="2512.04359",
+  statistics="mini-batch",
+  claim="falls less",
+  measured="as sent_token, without the curriculum",
+  settings=settings,
+  on={
+    **sent_token.ON,
+    "countdown": {
+      **sent_token.ON["countdown"],
+      "curriculum": {"table": "runs/countdown_prompts.jsonl"},
+    },
+  },
+  direction=1,
+  overrides={"curriculum.table": None},
+  why="without its curriculum: all methods get the same batches",
+)
+get_config = METHOD.get_config

@@ -11,15 +11,25 @@ one rollout batch, entropy minus GRPO's is +4.8 ± 2.0 millinats per token: as
 claimed.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.advantage = ("w_reinforce",)
-  config.objective = ("ppo_clip", "top_entropy")
-  config.ppo_clip.update({"clip_high": 0.28, "dual_clip": 10.0})
-  return config
+METHOD = Method(
+  title="the survey's starter recipe",
+  equation="Clip-Higher + 80/20 + W-REINFORCE",
+  files=(
+    "objectives/ppo.py",
+    "objectives/top_entropy.py",
+    "advantages/decomposed.py",
+  ),
+  paper="the survey's",
+  statistics="mini-batch",
+  claim="falls less",
+  measured="+4.8 ± 2.0",
+  settings={
+    "advantage": ("w_reinforce",),
+    "objective": ("ppo_clip", "top_entropy"),
+    "ppo_clip": {"clip_high": 0.28, "dual_clip": 10.0},
+  },
+  direction=1,
+)
+get_config = METHOD.get_config

@@ -12,15 +12,20 @@ one rollout batch, entropy minus GRPO's is +3.3 ± 1.9 millinats per token: one
 batch does not tell it from GRPO.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.objective = ("ppo_clip", "top_entropy")
-  config.ppo_clip.clip_high = 0.28
-  config.ppo_clip.dual_clip = 10.0
-  return config
+METHOD = Method(
+  title="80/20",
+  equation="loss on the fifth of tokens of highest H",
+  files=("objectives/top_entropy.py",),
+  paper="2506.01939",
+  statistics="mini-batch",
+  claim="falls less",
+  measured="+3.3 ± 1.9",
+  settings={
+    "objective": ("ppo_clip", "top_entropy"),
+    "ppo_clip": {"clip_high": 0.28, "dual_clip": 10.0},
+  },
+  direction=1,
+)
+get_config = METHOD.get_config

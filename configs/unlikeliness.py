@@ -13,16 +13,22 @@ one rollout batch, entropy minus GRPO's is +1.3 ± 1.2 millinats per token: one
 batch does not tell it from GRPO.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.advantage = ("unlikeliness", "grpo")
-  config.objective = ("ppo_clip", "reference_kl")
-  config.reference_kl.kl_coef = 0.1
-  config.training.update({"updates_per_rollout": 4, "num_epochs": 2})
-  return config
+METHOD = Method(
+  title="unlikeliness reward",
+  equation="R (1 - beta rank / G)",
+  files=("advantages/unlikeliness.py",),
+  paper="2506.02355",
+  statistics="group",
+  claim="falls less",
+  measured="+1.3 ± 1.2",
+  settings={
+    "advantage": ("unlikeliness", "grpo"),
+    "objective": ("ppo_clip", "reference_kl"),
+    "reference_kl": {"kl_coef": 0.1},
+    "training": {"updates_per_rollout": 4, "num_epochs": 2},
+  },
+  direction=1,
+)
+get_config = METHOD.get_config

@@ -13,16 +13,22 @@ one rollout batch, entropy minus GRPO's is +6.6 ± 1.8 millinats per token: as
 the paper claims.
 """
 
-from ml_collections import ConfigDict as Config
+from configs import Method
 
-from configs import countdown
-
-
-def get_config(preset: str = "") -> Config:
-  """Return the settings of a preset of configs/countdown.py."""
-  config = countdown.get_config(preset)
-  config.advantage = ("w_reinforce",)
-  config.objective = ("ppo_clip", "entropy_bonus")
-  config.entropy_bonus.entropy_coef = 1e-4
-  config.ppo_clip.dual_clip = None
-  return config
+METHOD = Method(
+  title="W-REINFORCE",
+  equation="A = 0.1 if right, -1 if wrong",
+  files=("advantages/decomposed.py",),
+  paper="2506.01347",
+  statistics="none",
+  claim="falls less",
+  measured="+6.6 ± 1.8",
+  settings={
+    "advantage": ("w_reinforce",),
+    "objective": ("ppo_clip", "entropy_bonus"),
+    "entropy_bonus": {"entropy_coef": 1e-4},
+    "ppo_clip": {"dual_clip": None},
+  },
+  direction=1,
+)
+get_config = METHOD.get_config

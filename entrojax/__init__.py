@@ -18,8 +18,10 @@ The trainer is imported when it is first used.
 The folders and modules of this package, called rooms, form layers. A room
 imports only rooms that stand on the lines above its own:
 
-    types, arguments         the types; checks of hyperparameters
+    types, traits            the types; what methods declare of themselves
+    arguments                checks of hyperparameters
     masking, metrics         masked reductions; metrics as sums and counts
+    schedules                numbers that change over a run
     system, answers          devices and files; final answers
     control                  controllers
     entropy, models, tasks   token entropies; decoders; problems, verifiers
@@ -31,6 +33,7 @@ imports only rooms that stand on the lines above its own:
     assembly                 from a config to the parts of a run
     rollout_step             one rollout step
     train                    the loop over rollout steps
+    sweeps                   many runs of one config
 
 The other modules are commands: python -m entrojax.main, entrojax.sft,
 entrojax.evaluate_model, ... No room imports a command.
@@ -39,32 +42,8 @@ entrojax.evaluate_model, ... No room imports a command.
 import importlib
 from typing import TYPE_CHECKING
 
-from entrojax.advantages import (
-  apply_rules,
-  dr_grpo,
-  entrocraft,
-  grpo,
-  grpo_dropout,
-  nsr,
-  overlong_filter,
-  overlong_penalty,
-  psr,
-  rloo,
-  seed_grpo,
-  unlikeliness,
-  uplift_rate,
-  w_reinforce,
-)
+from entrojax import advantages, control, objectives
 from entrojax.answers.clusters import cluster, entailment_equivalence
-from entrojax.control import (
-  adaptive_coefficient,
-  entropic_pi,
-  entropy_guided,
-  epoch_schedule,
-  no_control,
-  stage_schedule,
-  stare_weights,
-)
 from entrojax.entropy.covariance import (
   covariance_by_quadrant,
   predicted_entropy_change,
@@ -81,37 +60,18 @@ from entrojax.entropy.law import (
 )
 from entrojax.entropy.semantic import modulation, semantic_entropy
 from entrojax.entropy.token_stats import log_prob_and_entropy
-from entrojax.objectives import (
-  adaptive_entropy,
-  adaptive_stare,
-  bcpg,
-  ce_gppo,
-  chain,
-  cispo,
-  clip_cov,
-  entropic,
-  entropy_advantage,
-  entropy_bonus,
-  erc,
-  gspo,
-  kl_cov,
-  negative_sample_augmentation,
-  policy_loss,
-  positive_reweighting,
-  ppo_clip,
-  reference_kl,
-  reinforce,
-  sent,
-  sent_released,
-  stare,
-  steer,
-  top_entropy,
-)
 from entrojax.objectives.aggregation import (
   seq_mean_token_mean,
   seq_mean_token_sum,
   seq_mean_token_sum_norm,
   token_mean,
+)
+from entrojax.schedules import scheduled
+from entrojax.traits import (
+  ControllerTraits,
+  ObjectiveTraits,
+  RuleTraits,
+  public_functions,
 )
 from entrojax.types import (
   AdvantageRule,
@@ -129,85 +89,14 @@ from entrojax.update.projection import (
 )
 
 if TYPE_CHECKING:
+  from entrojax.advantages import *  # noqa: F403
+  from entrojax.control import *  # noqa: F403
+  from entrojax.objectives import *  # noqa: F403
   from entrojax.train import train
 
-__all__ = [
-  "AdvantageRule",
-  "Controller",
-  "Mean",
-  "Objective",
-  "Responses",
-  "ScoredTokens",
-  "TokenLoss",
-  "adam_preconditioner",
-  "adaptive_coefficient",
-  "adaptive_entropy",
-  "adaptive_stare",
-  "apply_rules",
-  "bcpg",
-  "ce_gppo",
-  "chain",
-  "cispo",
-  "clip_cov",
-  "cluster",
-  "confidence",
-  "covariance_by_quadrant",
-  "dr_grpo",
-  "entailment_equivalence",
-  "entrocraft",
-  "entropic",
-  "entropic_pi",
-  "entropy_advantage",
-  "entropy_bonus",
-  "entropy_guided",
-  "entropy_projection",
-  "epoch_schedule",
-  "erc",
-  "fit_entropy_law",
-  "forecast",
-  "grpo",
-  "grpo_dropout",
-  "gspo",
-  "identity_preconditioner",
-  "kl_cov",
-  "log_prob_and_entropy",
-  "modulation",
-  "negative_sample_augmentation",
-  "no_control",
-  "nsr",
-  "overlong_filter",
-  "overlong_penalty",
-  "policy_loss",
-  "positive_reweighting",
-  "ppo_clip",
-  "predict",
-  "predict_with_error",
-  "predicted_entropy_change",
-  "psr",
-  "reference_kl",
-  "reinforce",
-  "rloo",
-  "seed_grpo",
-  "semantic_entropy",
-  "sensitivity",
-  "sent",
-  "sent_released",
-  "seq_mean_token_mean",
-  "seq_mean_token_sum",
-  "seq_mean_token_sum_norm",
-  "share_by_quadrant",
-  "stage_schedule",
-  "stare",
-  "stare_weights",
-  "steer",
-  "token_covariance",
-  "token_mean",
-  "top_entropy",
-  "train",
-  "unlikeliness",
-  "uplift_rate",
-  "w_reinforce",
-]
+# all objectives, rules and controllers, so that a new one needs no line here
+for _room in (objectives, advantages, control):
+  globals().update(public_functions(_room))
 
 
 def __getattr__(name: str):

@@ -1,39 +1,51 @@
-"""Show one or more runs on one HTML page of tables and figures.
+"""Show one or more runs on one HTML page of tables and pictures.
 
     python -m entrojax.report runs/grpo runs/entropic --output report.html
+    python -m entrojax.report runs/methods --output report.html
 
-The page compares the runs. It is a single file without scripts and without
-links to other files. Below each figure is the command that writes the whole
-page again. The page contains no date: the same command on the same runs writes
-the same bytes. The command also prints the page's summary.
+A folder that is not a run directory stands for all run directories below it,
+such as the units of a sweep. Runs that differ only by their seed are one line
+with a band, and the others are compared with a baseline. Runs that cannot be
+read are left out and named. The page is a single file without links to other
+files. It contains no date: the same command on the same runs writes the same
+bytes. The command also prints the page's summary.
 """
 
-import base64
-from collections.abc import Mapping, Sequence
-from html import escape
-import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+import os
 from pathlib import Path
+import re
 import shlex
+import sys
+from typing import NamedTuple
 
 from absl import flags
 
-from entrojax.reporting.formatting import number
-from entrojax.reporting.plotting import look
-from entrojax.reporting.report_sections import (
-  Section,
-  html_table,
-  report_sections,
+from entrojax.reporting.differences import find_baseline
+from entrojax.reporting.formatting import listing
+from entrojax.reporting.report_page import report_page
+from entrojax.reporting.run_logs import (
+  METRICS_FILE,
+  RunLog,
+  read_run,
+  series,
 )
-from entrojax.reporting.run_logs import RunLog, datasets, read_run
 from entrojax.reporting.summary import (
   SummaryRows,
   format_table,
-  summarize,
-  table_cells,
+  summarize_variant,
+)
+from entrojax.reporting.variants import (
+  Variant,
+  differing_settings,
+  group_runs,
 )
 from entrojax.system.command_line import command
+from entrojax.system.workdir import CONFIG_FILE
 
 _TITLE_DEFAULT = "Entropy report"
+_BASELINE_DEFAULT = "grpo"
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
@@ -42,6 +54,20 @@ _OUTPUT = flags.DEFINE_string(
 _TITLE = flags.DEFINE_string(
   "title", _TITLE_DEFAULT, "the title of the page", flag_values=FLAGS
 )
+_BASELINE = flags.DEFINE_string(
+  "baseline",
+  _BASELINE_DEFAULT,
+  "the variant that the others are compared with: its name, or a word that "
+  "only its name has; with several tasks, one variant of each task",
+  flag_values=FLAGS,
+)
+
+
+class Report(NamedTuple):
+  """What a written page says in short."""
+
+  rows: SummaryRows  # the summary of each variant by name, for `format_table`
+  left_out: Mapping[str, str]  # run -> why it could not be read
 
 
 def write_report(
@@ -49,8 +75,9 @@ def write_report(
   path: Path | str,
   *,
   title: str = _TITLE_DEFAULT,
-  commands: Mapping[str, str] | None = None,
-) -> SummaryRows:
+  baseline: str = _BASELINE_DEFAULT,
+  own_command: str | None = None,
+) -> Report:
   """Write the page.
 
   Args:
@@ -58,110 +85,188 @@ def write_report(
       order in which the page shows them.
     path: the HTML file to write.
     title: the title of the page.
-    commands: name of a run -> the command that started it, shown beside it.
+    baseline: the variant that the others are compared with: its name, or a word
+      that only its name has.
+    own_command: the command that writes the page; None: the one that names all
+      runs.
 
   Returns:
-    The summary of each run by name, for `format_table`.
+    The summaries, and the runs that were left out because they cannot be read.
 
   Raises:
-    FileNotFoundError: a run has no metrics.jsonl.
-    ValueError: a run's file is empty or malformed, there are no runs, or
-      `commands` names a run that is not in `runs`.
+    FileNotFoundError: no run can be read, and the first has no metrics.jsonl.
+    ValueError: no run can be read, there are no runs, or no variant has the
+      chosen baseline's name.
   """
   if not runs:
     raise ValueError("a report needs at least one run")
-  commands = commands or {}
-  if unknown := commands.keys() - runs.keys():
-    raise ValueError(f"commands for runs not in the report: {sorted(unknown)}")
-  read = [read_run(name, folder) for name, folder in runs.items()]
-  rows = {run.name: summarize(run) for run in read}
-  command = _own_command(runs, path, title)
-  sections = report_sections(datasets(read))
-  page = PAGE.format(
-    title=escape(title),
-    style=STYLE,
-    runs=_run_list(read, commands),
-    summary=html_table(["", *rows], table_cells(rows)),
-    sections="\n".join(_section_html(s, read, command) for s in sections),
-    last=_last_values(read),
+  read, left_out = _read_runs(runs)
+  variants = group_runs(read)
+  names = [variant.name for variant in variants]
+  chosen = baseline != _BASELINE_DEFAULT
+  if chosen and not any(find_baseline([n], baseline) == 0 for n in names):
+    raise ValueError(
+      f"--baseline={baseline}: there is no such variant; there are "
+      f"{', '.join(names)}"
+    )
+  rows = {variant.name: summarize_variant(variant) for variant in variants}
+  page = report_page(
+    variants,
+    rows,
+    title=title,
+    baseline=baseline,
+    command=own_command or _own_command(runs.values(), path, title, baseline),
+    notes=[*_left_out_notes(left_out), *_notes(variants)],
   )
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(page, encoding="utf-8", errors="replace")
-  return rows
+  return Report(rows, left_out)
 
 
-def _section_html(
-  section: Section, runs: Sequence[RunLog], command: str
-) -> str:
-  """Return a section: its figure and table, and the command that draws it."""
-  drawing = section.draw(runs)
-  parts = [f"<section><h2>{escape(section.title)}</h2>"]
-  if drawing:
-    data = base64.b64encode(drawing.encode()).decode()
-    parts += [
-      f'<figure><img alt="{escape(section.title)}" '
-      f'src="data:image/svg+xml;base64,{data}">'
-      f"<figcaption>{escape(section.caption)}</figcaption></figure>",
-      section.table(runs) if section.table else "",
-    ]
-  if missing := _missing(section, runs):
-    left_out = "" if drawing else "This picture is left out. "
-    parts.append(f'<p class="note">{escape(left_out + missing)}</p>')
-  parts.append(f"<pre>{escape(command)}</pre></section>")
-  return "\n".join(parts)
+def find_runs(folders: Sequence[str]) -> dict[str, Path]:
+  """Find the run directories of folders, and name them.
+
+  Args:
+    folders: run directories, or folders with run directories below them.
+
+  Returns:
+    Name -> run directory. A run is named by the last part of its path or, if
+    two runs share it, by its path.
+  """
+  paths = [path for folder in folders for path in _runs_below(Path(folder))]
+  paths = list(dict.fromkeys(paths))
+  names = [path.resolve().name for path in paths]
+  if len(set(names)) < len(names):
+    start = os.path.commonpath(paths)
+    names = [os.path.relpath(path, start or ".") for path in paths]
+  return dict(zip(names, paths, strict=True))
 
 
-def _missing(section: Section, runs: Sequence[RunLog]) -> str:
-  """Return which metrics of a section were not logged, and by which runs."""
-  absent: dict[tuple[str, ...], list[str]] = {}
-  for metric in section.metrics:
-    names = tuple(run.name for run in runs if not run.has(metric))
-    if names:
-      absent.setdefault(names, []).append(metric)
-  sentences = []
-  for names, metrics in absent.items():
-    whom = "any run" if len(names) == len(runs) else ", ".join(names)
-    sentences.append(f"Not logged by {whom}: {', '.join(metrics)}.")
-  return " ".join(sentences)
+def _runs_below(folder: Path) -> list[Path]:
+  """List the run directories in a folder; without any, the folder itself."""
+
+  def walk(place: Path) -> Iterator[Path]:
+    if _is_run(place):
+      yield place
+    elif place.is_dir():
+      for child in sorted(place.iterdir(), key=_natural):
+        yield from walk(child)
+
+  return list(walk(folder)) or [folder]
 
 
-def _last_values(runs: Sequence[RunLog]) -> str:
-  """Return the table of the last value of every metric."""
-  last = [{k: v for row in run.rows for k, v in row.items()} for run in runs]
-  lines = [
-    [name, *(_value(row.get(name, math.nan)) for row in last)]
-    for name in sorted(set().union(*last))
+def _natural(path: Path) -> str:
+  """Return a key by which seed2 comes before seed10."""
+  return re.sub(r"\d+", lambda digits: digits[0].zfill(12), path.name)
+
+
+def _is_run(folder: Path) -> bool:
+  return any((folder / file).is_file() for file in (METRICS_FILE, CONFIG_FILE))
+
+
+def _read_runs(
+  runs: Mapping[str, Path | str],
+) -> tuple[list[RunLog], dict[str, str]]:
+  """Read the runs; also return why the others cannot be read, by name.
+
+  Raises the first error if no run can be read.
+  """
+  read, errors = [], {}
+  for name, folder in runs.items():
+    try:
+      read.append(read_run(name, folder))
+    except (OSError, ValueError) as error:
+      errors[name] = error
+  if not read:
+    raise next(iter(errors.values()))
+  return read, {name: str(error) for name, error in errors.items()}
+
+
+def _left_out_notes(left_out: Mapping[str, str]) -> list[str]:
+  return [f"Left out: {name}: {why}." for name, why in left_out.items()]
+
+
+def _notes(variants: Sequence[Variant]) -> list[str]:
+  """Return what a reader must know about the runs."""
+  return [
+    note
+    for find in (_same_seeds, _different_tasks, _unfinished, _alarms)
+    for note in find(variants)
   ]
-  return html_table(["metric", *(run.name for run in runs)], lines)
 
 
-def _value(value: float | list[float]) -> str:
-  if isinstance(value, list):
-    return f"{len(value)} bins, sum {number(math.fsum(value))}"
-  return number(value)
+def _same_seeds(variants: Sequence[Variant]) -> Iterator[str]:
+  settings = differing_settings(variants)
+  places: dict[str, list[str]] = {}
+  for index, variant in enumerate(variants):
+    if variant.runs[0].config:
+      own = [values[index] for values in settings.values()]
+      places.setdefault(json.dumps(own), []).append(variant.name)
+  for names in places.values():
+    if len(names) > 1:
+      yield (
+        f"{listing(names)} have the same settings and share seeds, so they are "
+        "shown as different variants."
+      )
 
 
-def _run_list(runs: Sequence[RunLog], commands: Mapping[str, str]) -> str:
-  """List the runs with their colour, target and the command of each."""
-  items = []
-  for place, run in enumerate(runs):
-    color, _ = look(place)
-    target = "" if run.target is None else f", target {run.target:g} nats"
-    command = commands.get(run.name)
-    items.append(
-      f'<li><span style="background:{color}"></span>{escape(run.name)}{target}'
-      + (f"<pre>{escape(command)}</pre>" if command else "")
+def _different_tasks(variants: Sequence[Variant]) -> Iterator[str]:
+  by_task: dict[str, list[str]] = {}
+  for variant in variants:
+    by_task.setdefault(variant.task or "unknown", []).append(variant.name)
+  if len(by_task) > 1:
+    tasks = "; ".join(f"{task}: {listing(v)}" for task, v in by_task.items())
+    yield (
+      f"The runs have different tasks ({tasks}). Rewards, lengths and "
+      "entropies of different tasks cannot be compared. pass@k is shown for "
+      "each data set by itself, and the summary and the differences for each "
+      "task."
     )
-  return f'<ul class="runs">{"".join(items)}</ul>'
+
+
+def _unfinished(variants: Sequence[Variant]) -> Iterator[str]:
+  runs = [
+    f"{run.name} (rollout step {last} of {total})"
+    for variant in variants
+    for run in variant.runs
+    if (total := run.config.get("num_rollout_steps"))
+    and (last := run.rows[-1].get("rollout_step", total)) < total
+  ]
+  if runs:
+    yield (
+      f"Not finished: {listing(runs)}. Their last values are from an earlier "
+      "step than those of the other runs."
+    )
+
+
+def _alarms(variants: Sequence[Variant]) -> Iterator[str]:
+  prefix = "alarms/"
+  for run in (run for variant in variants for run in variant.runs):
+    steps = {
+      name.removeprefix(prefix): series(run, name)[0].tolist()
+      for name in sorted(run.metrics)
+      if name.startswith(prefix)
+    }
+    if steps:
+      alarms = [
+        f"{name} (optimizer steps {at[0]:,} to {at[-1]:,})"
+        for name, at in steps.items()
+      ]
+      yield f"Alarms of {run.name}: {listing(alarms)}."
 
 
 def _own_command(
-  runs: Mapping[str, Path | str], path: Path | str, title: str
+  folders: Iterable[Path | str],
+  path: Path | str,
+  title: str,
+  baseline: str,
 ) -> str:
   """Return the command that writes this page."""
-  words = [*(_shown_path(folder) for folder in runs.values()), "--output"]
+  words = [*(_shown_path(folder) for folder in folders), "--output"]
   words += [_shown_path(path), "--title", title]
+  if baseline != _BASELINE_DEFAULT:
+    words += ["--baseline", baseline]
   return shlex.join(["python", "-m", "entrojax.report", *words])
 
 
@@ -171,74 +276,27 @@ def _shown_path(path: Path | str) -> str:
   return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 1180px; color: #1b1b1b;
-  background: #fff; font: 16px/1.45 system-ui, sans-serif;
-  overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; margin: .4rem 0; }
-h2 { font-size: 1.15rem; margin: .2rem 0 .6rem; }
-.runs li { min-width: 0; max-width: 100%; }
-.runs { list-style: none; padding: 0; display: flex; flex-wrap: wrap;
-  gap: .3rem 1.4rem; }
-.runs span { display: inline-block; width: .9em; height: .9em;
-  margin-right: .4em; border-radius: 2px; vertical-align: -.08em; }
-main { display: grid; gap: 1rem; margin: 1.4rem 0; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr)); }
-section { min-width: 0; border: 1px solid #ddd; border-radius: 6px;
-  padding: .8rem; }
-figure { margin: 0; }
-img { display: block; width: 100%; height: auto; }
-figcaption, .note { color: #444; font-size: .88rem; margin: .4rem 0; }
-.note { color: #7a4a00; }
-pre { margin: .6rem 0 0; padding: .5rem; background: #f4f4f4; font-size: .78rem;
-  border-radius: 4px; overflow-x: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: .22rem .55rem; border-bottom: 1px solid #e4e4e4;
-  text-align: right; white-space: nowrap; }
-th { font-weight: 600; }
-tr > th:first-child { text-align: left; font-weight: 400; }
-"""
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>{title}</h1>
-{runs}
-<h2>Summary</h2>
-{summary}
-<main>
-{sections}
-</main>
-<h2>Last value of every metric</h2>
-{last}
-</body>
-</html>
-"""
-
-
 @command(
   FLAGS,
-  arguments={"RUN...": "the directories of one or more runs"},
+  arguments={
+    "RUN...": "one or more run directories, or folders that contain them"
+  },
   required=("output",),
 )
 def main(*folders: str) -> None:
   """Write the page and print its summary."""
-  names = [Path(folder).resolve().name for folder in folders]
-  unique = len(set(names)) == len(names)
-  runs = dict(zip(names if unique else folders, folders, strict=True))
-  rows = write_report(runs, _OUTPUT.value, title=_TITLE.value)
-  print(format_table(rows))
-  print(f"\nreport: {_OUTPUT.value}")
+  output, title, baseline = _OUTPUT.value, _TITLE.value, _BASELINE.value
+  report = write_report(
+    find_runs(folders),
+    output,
+    title=title,
+    baseline=baseline,
+    own_command=_own_command(folders, output, title, baseline),
+  )
+  print(format_table(report.rows))
+  for name, why in report.left_out.items():
+    print(f"left out: {name}: {why}", file=sys.stderr)
+  print(f"\nreport: {output}")
 
 
 if __name__ == "__main__":

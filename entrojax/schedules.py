@@ -274,20 +274,13 @@ class Scheduled(Generic[T]):
 
   def values(self, step: Any) -> dict[str, Any]:
     """Return the numbers at a step by setting: f32[], or float for an int."""
-    convert = float if isinstance(step, int) else _float32
-    return {a.key: convert(a.schedule(step)) for a in self.arguments}
-
-  def map(self, change: Callable[[T], T]) -> "Scheduled[T]":
-    """Return the part with a change that is applied at every step."""
-    build = self.build
-    return dataclasses.replace(
-      self, build=lambda **values: change(build(**values))
-    )
+    convert = _number_at if isinstance(step, int) else _array_at
+    return {a.key: convert(a.schedule, step) for a in self.arguments}
 
   def only(self, key: str) -> "Scheduled[T]":
     """Return the part with one schedule; the others keep their first value."""
     build = self.build
-    first = {a.name: float(a.schedule(0)) for a in self.arguments}
+    first = {a.name: _number_at(a.schedule, 0) for a in self.arguments}
     return dataclasses.replace(
       self,
       build=lambda **values: build(**{**first, **values}),
@@ -332,6 +325,18 @@ def scheduled(
 def at(part: T | Scheduled[T], step: Any) -> T:
   """Return a part as it is at a step; it is the same if nothing changes."""
   return part.at(step) if isinstance(part, Scheduled) else part
+
+
+def change(
+  part: T | Scheduled[T], function: Callable[..., T], *arguments: Any
+) -> T | Scheduled[T]:
+  """Apply function(part, *arguments) to a part, at each step of a Scheduled."""
+  if isinstance(part, Scheduled):
+    build = part.build
+    return dataclasses.replace(
+      part, build=lambda **values: function(build(**values), *arguments)
+    )
+  return function(part, *arguments)
 
 
 def fed(parts: Iterable[Any], step: Any) -> dict[str, Array]:
@@ -395,7 +400,8 @@ def _check_steps(
   """Build a part from the numbers of some steps."""
   seen: set[tuple[float, ...]] = set()
   for step in steps:
-    values = {name: float(column[step]) for name, column in columns.items()}
+    # the shortest decimal of a float32, for messages
+    values = {k: float(str(column[step])) for k, column in columns.items()}
     if tuple(values.values()) in seen:
       continue
     with warnings.catch_warnings():
@@ -408,5 +414,12 @@ def _check_steps(
     seen.add(tuple(values.values()))
 
 
-def _float32(value: Any) -> Array:
-  return jnp.asarray(value, jnp.float32)
+def _number_at(schedule: optax.Schedule, step: int) -> float:
+  """Return a schedule's value as a number, even while an update is traced."""
+  # JAX computes the schedule with scalars that it places itself
+  with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
+    return float(schedule(step))
+
+
+def _array_at(schedule: optax.Schedule, step: Array) -> Array:
+  return jnp.asarray(schedule(step), jnp.float32)

@@ -114,7 +114,7 @@ def _list(sweep: "Sweep", chosen: Sequence[int]) -> int:
   left = [number for number in chosen if not states[number].finished]
   jobs = max(1, min(_JOBS.value, len(left)))
   if jobs > 1:
-    use_cores(share_cores(0, jobs))  # those of one unit
+    use_cores(share_cores(0, jobs))  # the share of one unit
   checked = check_units([sweep.check(number) for number in left])
   _print_warnings(checked.warnings)
   raise_refusals(sweep, left, checked.refusals)
@@ -141,7 +141,12 @@ def _list(sweep: "Sweep", chosen: Sequence[int]) -> int:
 def _run(sweep: "Sweep", chosen: Sequence[int]) -> int:
   """Check the units, and run those that are not finished."""
   from entrojax.reporting.sweep_progress import SweepProgress
-  from entrojax.sweeps.plan import check_units, keep, raise_refusals
+  from entrojax.sweeps.plan import (
+    check_shareable,
+    check_units,
+    keep,
+    raise_refusals,
+  )
   from entrojax.sweeps.unit_runs import Outcome, last_row, run_unit
   from entrojax.sweeps.workers import Workers, run_here
   from entrojax.system.interrupt import report_to
@@ -158,9 +163,11 @@ def _run(sweep: "Sweep", chosen: Sequence[int]) -> int:
     jobs = min(_JOBS.value, len(left))
     workers = stack.enter_context(Workers(jobs)) if jobs > 1 else None
     checks = [sweep.check(number) for number in left]
-    checked = (
-      workers.call(check_units, checks) if workers else check_units(checks)
-    )
+    if workers:
+      workers.call(check_shareable, jobs)
+      checked = workers.call(check_units, checks)
+    else:
+      checked = check_units(checks)
     _print_warnings(checked.warnings)
     raise_refusals(sweep, left, checked.refusals)
     sweep = keep(sweep)
@@ -214,10 +221,9 @@ def _summarize(
     parts.append(f"{len(failed)} failed:")
   print(f"{sweep.workdir}: {', '.join(parts)}")
   for number, reason in failed.items():
-    print(
-      f"  unit {number}, {sweep.names[number]}: {reason} (see "
-      f"{sweep.folder(number) / OUTPUT_FILE})"
-    )
+    output = sweep.folder(number) / OUTPUT_FILE
+    hint = f" (see {output})" if output.exists() else ""
+    print(f"  unit {number}, {sweep.names[number]}: {reason}{hint}")
   return EXIT_FAILED if failed else 0
 
 

@@ -42,22 +42,19 @@ def main() -> None:
 
   output, started = Path(_OUTPUT.value), time.monotonic()
   workdirs = {name: output / name for name in RUNS}
-  commands = {}
   for name, get_config in RUNS.items():
-    commands[name] = (
-      f"python -m entrojax.main --config=configs/{name}.py:demo "
-      f"--workdir={shlex.quote(str(workdirs[name]))}"
-    )
-    print(f"\n{name}: {commands[name]}", flush=True)
-    saved = train(get_config("demo"), workdirs[name])
+    command = [
+      *("python", "-m", "entrojax.main", f"--config=configs/{name}.py:demo"),
+      f"--workdir={workdirs[name]}",
+    ]
+    print(f"\n{name}: {shlex.join(command)}", flush=True)
+    saved = train(get_config("demo"), workdirs[name], command=command)
     if saved is not None:
       raise SystemExit(
         f"Interrupted. Saved {saved}. Run the same command again to resume."
       )
   report = output / "report.html"
-  rows = write_report(
-    workdirs, report, title="GRPO against EntroPIC", commands=commands
-  )
+  rows = write_report(workdirs, report, title="GRPO against EntroPIC").rows
   draw_pictures(workdirs, output)
   print(f"\n{format_table(rows)}\n")
   for claim, holds in check_claims(rows["grpo"], rows["entropic"]).items():
@@ -101,21 +98,24 @@ def draw_pictures(workdirs: Mapping[str, Path], output: Path) -> None:
   """Draw the two pictures of the README into the output folder."""
   from entrojax.reporting import figures
   from entrojax.reporting.run_logs import read_run
+  from entrojax.reporting.variants import group_runs
+  from experiments.static import to_svg
 
-  runs = [read_run(name, path) for name, path in workdirs.items()]
+  variants = group_runs([read_run(n, path) for n, path in workdirs.items()])
+  names = [variant.name for variant in variants]
   pictures = {
     "entropy": figures.draw_metric(
-      runs,
+      variants,
       metric="actor/entropy",
       label="policy entropy (nats per token)",
       smoothing=0.02,
       targets=True,
     ),
-    "pass_at_k": figures.draw_pass_at_k(runs, data="countdown"),
+    "pass_at_k": figures.draw_at_k(variants, data="countdown"),
   }
   for name, picture in pictures.items():
     if picture is not None:
-      (output / f"{name}.svg").write_text(picture)
+      (output / f"{name}.svg").write_text(to_svg(picture, names))
 
 
 if __name__ == "__main__":

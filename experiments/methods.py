@@ -1,110 +1,43 @@
-"""The methods that experiments compare: their configs and their claims.
+"""List the methods that experiments compare, and write the tables of methods.
 
-A method's claim is the direction in which, by its paper, it moves the policy's
-entropy compared with plain GRPO: higher (+1), lower (-1), or no claim that a
-few updates could test (0). Some claims become visible in a few updates only
-with settings that differ from the method's config. These are its overrides.
+    python -m experiments.methods
+
+brings the tables of methods in README.md and configs/README.md up to date. Each
+row is made from the METHOD of a file in configs/. A row keeps its place in the
+page, and a new one comes last; it may then be moved by hand.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import difflib
-import importlib
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+import re
 
+from absl import flags
 from ml_collections import ConfigDict as Config
 
+import configs
+from configs import Method
+from entrojax.system.command_line import command
+
 BASELINE = "grpo"
-CONFIGS = Path(__file__).parents[1] / "configs"
-OFFLINE = ("bcpg", "bcpg_nsa")  # on another task: see negative_samples.py
-_NO_METHODS = {
-  *("__init__", "default", "countdown", "reasoning", "gsm8k", "sft"),
-  *OFFLINE,
-}
-_NO_METHODS_BEGIN = ("warm_up_", "qwen25_")  # for base models and TPU slices
+ROOT = Path(__file__).parents[1]
+FLAGS = flags.FlagValues()
 
 
-class Method(NamedTuple):
-  """The claim of a method, and the settings that make it visible.
-
-  Attributes:
-    direction: of the entropy, compared with plain GRPO: 1 = higher, -1 = lower,
-      0 = no claim.
-    overrides: 'section.leaf' -> value.
-    why: the reason for the overrides, or for a direction of 0.
-  """
-
-  direction: int
-  overrides: Mapping[str, Any] = MappingProxyType({})
-  why: str = ""
-
-
-def config_names() -> list[str]:
-  """List the names of all method configs, sorted."""
-  names = {path.stem for path in CONFIGS.glob("*.py")}
-  return sorted(
-    name
-    for name in names - _NO_METHODS
-    if not name.startswith(_NO_METHODS_BEGIN)
-  )
+def _is_compared(method: Method) -> bool:
+  """Return whether a method runs on the same batches as GRPO."""
+  return method.testbed == configs.methods()[BASELINE].testbed
 
 
 def method_config(name: str, preset: str = "demo") -> Config:
   """Load a method's config, without its overrides."""
-  return importlib.import_module(f"configs.{name}").get_config(preset)
+  return configs.combine(name, configs.methods()[name].testbed, preset)
 
-
-_SAME = "no claim about entropy against GRPO"
-_BELOW = "a target above the base's 0.51 nats: entropy is too low"
 
 METHODS = {
-  "adaptive_entropy": Method(
-    1,
-    {"control.target": 0.8, "adaptive_coefficient.initial": 5e-3},
-    f"{_BELOW}; the largest coefficient from the start",
-  ),
-  "adaptive_stare": Method(
-    1, {"control.target": 0.8, "adaptive_stare.target": 0.8}, _BELOW
-  ),
-  "advanced": Method(1, {"control.target": 0.8}, _BELOW),
-  "ce_gppo": Method(1),
-  "cispo": Method(1),
-  "clip_cov": Method(1),
-  "clip_higher": Method(1),
-  "dapo": Method(
-    1, why="without its dynamic sampling: all methods get the same batches"
-  ),
-  "dr_grpo": Method(0, why=_SAME),
-  "entrocraft": Method(
-    1, {"entrocraft.low": (0.8, 0.8), "entrocraft.high": (0.9, 0.9)}, _BELOW
-  ),
-  "entropic": Method(1, {"control.target": 0.8}, _BELOW),
-  "entropy_advantage": Method(1),
-  "entropy_bonus": Method(1),
-  "erc": Method(1),
-  "grpo_dropout": Method(1),
-  "gspo": Method(0, why=_SAME),
-  "kl_cov": Method(1),
-  "nsr": Method(1),
-  "positive_reweighting": Method(1, {"control.target": 0.8}, _BELOW),
-  "projection": Method(1),
-  "psr": Method(-1),
-  "reference_kl": Method(1),
-  "rloo": Method(0, why=_SAME),
-  "seed_grpo": Method(0, why="its claim is against Dr.GRPO"),
-  "sent": Method(
-    1,
-    {"curriculum.table": None},
-    "without its curriculum: all methods get the same batches",
-  ),
-  "sent_token": Method(1),
-  "stare": Method(1, {"stare.target": 0.8}, _BELOW),
-  "starter": Method(1),
-  "steer": Method(1),
-  "top_entropy": Method(1),
-  "unlikeliness": Method(1),
-  "w_reinforce": Method(1),
+  name: method
+  for name, method in configs.methods().items()
+  if name != BASELINE and _is_compared(method)
 }
 
 
@@ -120,3 +53,80 @@ def select_methods(names: Sequence[str]) -> dict[str, Method]:
       hint = f"; did you mean {near[0]!r}?" if near else ""
       raise ValueError(f"there is no method {name!r}{hint}")
   return {name: METHODS[name] for name in names or METHODS}
+
+
+# -- tables -------------------------------------------------------------------
+
+
+def short_row(name: str, method: Method) -> str:
+  """Return a method's row of the table in README.md."""
+  link = f"[`{name}`](configs/{name}.py)"
+  return _row(link, method.title, method.equation, method.paper)
+
+
+def long_row(name: str, method: Method) -> str:
+  """Return a method's row of the table in configs/README.md."""
+  files = ", ".join(f"[`{file}`](../entrojax/{file})" for file in method.files)
+  paper = method.paper
+  if re.fullmatch(r"\d+\.\d+", paper):
+    paper = f"[{paper}](https://arxiv.org/abs/{paper})"
+  return _row(
+    f"[`{name}.py`]({name}.py)",
+    method.title,
+    method.equation,
+    files,
+    paper,
+    method.statistics,
+    method.claim,
+    method.measured,
+  )
+
+
+def _row(*cells: str) -> str:
+  """Return a row of a table in Markdown."""
+  return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+# page -> how a row of its table of methods looks
+TABLES: Mapping[Path, Callable[[str, Method], str]] = {
+  ROOT / "README.md": short_row,
+  ROOT / "configs" / "README.md": long_row,
+}
+
+
+def with_rows(
+  page: str, make_row: Callable[[str, Method], str], methods: Mapping
+) -> str:
+  """Return a page whose table of methods has one row for each method.
+
+  Args:
+    page: the text, with a table that begins with "| config | method |".
+    make_row: (name, method) -> row.
+    methods: all methods by name.
+  """
+  before, head, rest = re.split(
+    r"(^\| config \| method \|.*\n\|[- |]*\n)", page, maxsplit=1, flags=re.M
+  )
+  old = re.match(r"(?:\|.*\n)*", rest)
+  rows = old[0] if old else ""
+  places = re.findall(r"^\| \[`(\w+?)(?:\.py)?`\]", rows, re.M)
+  names = sorted(
+    methods, key=lambda n: places.index(n) if n in places else len(places)
+  )
+  lines = "".join(f"{make_row(name, methods[name])}\n" for name in names)
+  return before + head + lines + rest.removeprefix(rows)
+
+
+@command(FLAGS)
+def main() -> None:
+  """Write the tables."""
+  for path, make_row in TABLES.items():
+    page = path.read_text(encoding="utf-8")
+    new = with_rows(page, make_row, configs.methods())
+    path.write_text(new, encoding="utf-8")
+    changed = sum(line not in page.splitlines() for line in new.splitlines())
+    print(f"{path.relative_to(ROOT)}: {changed} rows changed")
+
+
+if __name__ == "__main__":
+  main()

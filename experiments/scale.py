@@ -16,6 +16,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from entrojax.entropy.statistics import (
+  COLLISION,
+  MAX_PROBABILITY,
+  VARENTROPY,
+  log_prob_at,
+  top_p_entropy,
+)
 from entrojax.entropy.token_stats import (
   log_prob_and_entropy,
   token_stats,
@@ -29,6 +36,12 @@ from experiments import hlo
 
 # the shape of Qwen2.5-0.5B's unembedding
 VOCABULARY, WIDTH = 151_936, 896
+
+# what a member of the objective chain may ask for besides
+STATISTICS = (
+  *(MAX_PROBABILITY, VARENTROPY, COLLISION),
+  *(top_p_entropy(0.9), log_prob_at(0.6)),
+)
 
 # a model of 992,640 parameters
 SMALL = DecoderConfig(
@@ -79,7 +92,7 @@ def statistics_graph(
   """Compile token statistics, forward and backward, from shapes alone.
 
   Args:
-    stats: token_stats or naive_stats.
+    stats: token_stats or naive_stats, maybe with further statistics.
     num_tokens: number of tokens whose statistics are computed.
     dtype: type of the hidden states; the table is float32.
     device: the device to compile for, which this machine need not have. None
@@ -98,11 +111,14 @@ def statistics_graph(
     values = stats(hidden, table, targets)
     return sum(jnp.sum(w * x) for w, x in zip(weights, values, strict=True))
 
-  traced = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).trace(
+  inputs = (
     shape(dtype, 1, num_tokens, WIDTH),
     shape("float32", VOCABULARY, WIDTH),
     shape("int32", 1, num_tokens),
-    shape("float32", 2, 1, num_tokens),
+  )
+  num_values = len(jax.eval_shape(stats, *inputs))
+  traced = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).trace(
+    *inputs, shape("float32", num_values, 1, num_tokens)
   )
   platforms = device and (device.platform,)
   lowered = traced.lower(lowering_platforms=platforms)
@@ -112,7 +128,10 @@ def statistics_graph(
 def statistics_memory(
   num_tokens: int, *, dtype: str = "float32", device: Any = None
 ) -> None:
-  """Print the memory of both implementations. They are compiled, not run."""
+  """Print the memory of both implementations. They are compiled, not run.
+
+  The last line is token_stats with five further statistics.
+  """
   print(
     f"token statistics, {num_tokens} tokens in {dtype}, vocabulary "
     f"{VOCABULARY}, width {WIDTH}, forward and backward"
@@ -121,6 +140,7 @@ def statistics_memory(
   for name, stats in (
     ("logits in memory", naive_stats),
     ("token_stats", token_stats),
+    ("five more", functools.partial(token_stats, statistics=STATISTICS)),
   ):
     graph, flops = statistics_graph(
       stats, num_tokens, dtype=dtype, device=device

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "entrojax"
 
 # From the ground up. A file imports its own room and the floors below it.
 FLOORS = (
-  "types arguments",
+  "types traits arguments",
   "masking metrics schedules system answers",
   "control",
   "entropy models tasks",
@@ -39,7 +39,8 @@ FOREIGN = {
   "reasoning_gym": "tasks",
   "math_verify": "answers",
   "orbax": "system",
-  "matplotlib": "reporting report",
+  "matplotlib": "",
+  "plotly": "reporting",
   "rich": "reporting",
   "tensorboardX": "reporting",
   "tokenizers": "data answers",

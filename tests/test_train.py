@@ -156,12 +156,19 @@ def test_buckets_of_prompts_change_only_rounding(
       assert two[name] == near, name
 
 
-def test_a_run_in_two_parts_is_the_run_in_one(
-  no_implicit_transfers, base, tmp_path
+def test_a_run_with_schedules_in_two_parts_is_the_run_in_one(
+  no_implicit_transfers, coin, base, tmp_path
 ):
-  train(controlled(base), tmp_path / "whole")
-  train(controlled(base, num_rollout_steps=2), tmp_path / "parts")
-  train(controlled(base), tmp_path / "parts")
+  schedules = {
+    "control.target": "linear(1.0, 0.5, 8)",
+    "ppo_clip.clip_high": ((0, 0.2), (4, 0.3), (8, 0.25)),
+    "advantage": ("grpo", "entrocraft"),
+    "entrocraft.low": "piecewise((0, 0.25), (4, 0.5))",
+    "entrocraft.high": "constant(3.0)",
+  }
+  train(controlled(base, **schedules), tmp_path / "whole")
+  train(controlled(base, num_rollout_steps=2, **schedules), tmp_path / "parts")
+  train(controlled(base, **schedules), tmp_path / "parts")
   whole, parts = numbers(tmp_path / "whole"), numbers(tmp_path / "parts")
   # the shorter run ended with an evaluation of its own
   parts = [
@@ -171,6 +178,38 @@ def test_a_run_in_two_parts_is_the_run_in_one(
   states = [final_params(tmp_path / name) for name in ("whole", "parts")]
   assert float(states[0]["opt_state"]["control"]["integral"]) != 0
   jax.tree.map(np.testing.assert_array_equal, *states)
+  rows = [row for row in whole if "actor/loss" in row]
+  # two updates in a rollout step: the log has their mean
+  target = np.linspace(1.0, 0.5, 9, dtype=np.float32)[:8].reshape(4, 2).mean(1)
+  assert [row["schedule/control.target"] for row in rows] == target.tolist()
+  for row, value in zip(rows, target, strict=True):
+    held = row["actor/entropy"] - row["control/error"]
+    # float32 sums of entropies near 3, in mini-batches of equal length
+    assert held == pytest.approx(value, abs=1e-5)
+  clip = [0.2125, 0.2625, 0.29375, 0.26875]  # at steps 0.5, 2.5, 4.5 and 6.5
+  assert [row["schedule/ppo_clip.clip_high"] for row in rows] == pytest.approx(
+    clip
+  )
+  low = [row["schedule/entrocraft.low"] for row in rows]
+  assert low == [0.25, 0.25, 0.5, 0.5]
+
+
+def test_an_alarm_may_end_a_run_that_can_be_resumed(base, tmp_path, capsys):
+  config = controlled(
+    base,
+    **{
+      "alarms.window": 1,
+      "alarms.low_reward": "stop",
+      "alarms.low_reward_limit": 2.0,  # no reward is above 1
+    },
+  )
+  assert train(config, tmp_path) is not None
+  # the first step's metrics are written while the second step's update runs
+  steps = [r for r in numbers(tmp_path) if "actor/loss" in r]
+  assert [row["alarms/low_reward"] for row in steps] == [1, 1]
+  assert "alarms.low_reward ends the run" in capsys.readouterr().out
+  assert train(config, tmp_path) is None
+  assert numbers(tmp_path)[-1]["rollout_step"] == 4
 
 
 @pytest.fixture
@@ -390,6 +429,55 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     final_params(workdir),
     final_params(tmp_path / "whole"),
   )
+
+
+def test_an_interrupted_evaluation_is_owed_and_made_up_for(
+  base, tmp_path, monkeypatch
+):
+  """The signal arrives as the last evaluation is about to begin."""
+  train(tiny_config(base), tmp_path / "whole")
+  signals = []
+  inner = train_module._until
+
+  def stopping(stopped, generate):
+    run = inner(stopped, generate)
+
+    def signalled(*args):
+      signals.append(len(signals) == 1)
+      if signals[-1]:  # the evaluation after the last step
+        signal.raise_signal(signal.SIGTERM)
+      return run(*args)
+
+    return signalled
+
+  monkeypatch.setattr(train_module, "_until", stopping)
+  path = train(tiny_config(base), tmp_path / "parts")
+  monkeypatch.setattr(train_module, "_until", inner)
+  assert path is not None and path.name == "2"
+  assert [r["rollout_step"] for r in numbers(tmp_path / "parts")] == [0, 1, 2]
+  for _ in range(2):  # once it is made up for, it is not repeated
+    assert train(tiny_config(base), tmp_path / "parts") is None
+    assert numbers(tmp_path / "parts") == numbers(tmp_path / "whole")
+    for name in ("evaluations.jsonl", "samples.jsonl"):
+      files = [(tmp_path / f / name).read_text() for f in ("parts", "whole")]
+      assert files[0] == files[1]
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_back_a_step(
+  base, tmp_path, capsys
+):
+  workdir = tmp_path / "run"
+  config = controlled(base, **{"checkpoint.every": 1})
+  train(config, workdir)
+  before, state = numbers(workdir), final_params(workdir)
+  (target,) = (workdir / "checkpoints" / "4" / "state").glob("_METADATA")
+  target.write_bytes(target.read_bytes()[:100])
+  capsys.readouterr()
+  train(config, workdir)
+  assert "Resuming from rollout step 3" in capsys.readouterr().out
+  assert numbers(workdir) == before
+  jax.tree.map(np.testing.assert_array_equal, final_params(workdir), state)
+  assert (workdir / "checkpoints" / "4.damaged").is_dir()
 
 
 def test_a_finished_run_is_left_as_it_is(base, tmp_path):

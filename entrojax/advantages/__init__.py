@@ -15,13 +15,15 @@ ValueError if it stands on the wrong side of the baseline, or if the responses
 lack a field that it reads. Only overlong_filter may stand on either side.
 `uplift_rate` is no rule; it measures what an update did to right responses.
 
-To add a rule, write `advantages/my_rule.py`, import it below, list it in
-__all__, give it a section in configs/default.py, and test it in
-tests/advantages/test_advantage_rules.py:
+To add a rule, write `advantages/my_rule.py`, import it below, and add a row to
+RULES in tests/advantages/test_rule_suite.py:
 
-    def my_rule(*, factor: float) -> AdvantageRule:
+    @RuleTraits(kind="later")
+    def my_rule(*, factor: float = 0.5) -> AdvantageRule:
       return lambda responses: dataclasses.replace(responses, advantages=factor
         * require_field(responses, "advantages", "my_rule"))
+
+Its settings then are config.my_rule, with the defaults of its arguments.
 """
 
 from entrojax.advantages.baselines import dr_grpo, grpo, rloo
@@ -32,20 +34,3 @@ from entrojax.advantages.overlong import overlong_filter, overlong_penalty
 from entrojax.advantages.rules import apply_rules
 from entrojax.advantages.seed_grpo import seed_grpo
 from entrojax.advantages.unlikeliness import unlikeliness, uplift_rate
-
-__all__ = [
-  "apply_rules",
-  "dr_grpo",
-  "entrocraft",
-  "grpo",
-  "grpo_dropout",
-  "nsr",
-  "overlong_filter",
-  "overlong_penalty",
-  "psr",
-  "rloo",
-  "seed_grpo",
-  "unlikeliness",
-  "uplift_rate",
-  "w_reinforce",
-]

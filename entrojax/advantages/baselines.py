@@ -16,11 +16,13 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
 _EQUAL = 1e-6  # rewards closer than this are equal
 
 
+@RuleTraits(kind="baseline")
 def grpo() -> AdvantageRule:
   """Build A = (R - mean) / (std + 1e-6), with std of ddof 1.
 
@@ -36,6 +38,7 @@ def grpo() -> AdvantageRule:
   return rule
 
 
+@RuleTraits(kind="baseline")
 def dr_grpo() -> AdvantageRule:
   """Build A = R - mean: Dr.GRPO (arXiv 2503.20783, sec. 3.2)."""
   return lambda responses: with_advantages(
@@ -43,6 +46,7 @@ def dr_grpo() -> AdvantageRule:
   )
 
 
+@RuleTraits(kind="baseline")
 def rloo() -> AdvantageRule:
   """Build A = R - mean of the others: RLOO (arXiv 2402.14740, eq. 8).
 

@@ -25,9 +25,11 @@ import jax.numpy as jnp
 from entrojax.advantages.baselines import with_advantages
 from entrojax.advantages.rules import is_right, leave_out
 from entrojax.arguments import require_at_least, require_one_of
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
 
+@RuleTraits(kind="baseline", raw_sides=("right", "wrong"))
 def w_reinforce(*, positive_weight: float = 0.1) -> AdvantageRule:
   """Build W-REINFORCE: A = positive_weight where right, -1 where wrong.
 
@@ -41,6 +43,7 @@ def w_reinforce(*, positive_weight: float = 0.1) -> AdvantageRule:
   )
 
 
+@RuleTraits(kind="baseline", raw_sides=("right",))
 def psr(*, denominator: str = "kept") -> AdvantageRule:
   """Build positive sample reinforcement: A = 1, right responses only.
 
@@ -52,6 +55,7 @@ def psr(*, denominator: str = "kept") -> AdvantageRule:
   return _one_sided("psr", denominator, lambda right: right)
 
 
+@RuleTraits(kind="baseline", raw_sides=("wrong",))
 def nsr(*, denominator: str = "kept") -> AdvantageRule:
   """Build negative sample reinforcement: A = -1, wrong responses only.
 

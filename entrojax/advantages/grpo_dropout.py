@@ -20,9 +20,11 @@ import jax.numpy as jnp
 from entrojax.advantages.rules import keep_mask, leave_out, require_field
 from entrojax.arguments import require_one_of
 from entrojax.masking import divide, masked_sum
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
 
+@RuleTraits(kind="later", centres=True)
 def grpo_dropout(
   *, centre: str = "weighted", centre_whole_groups: bool = True
 ) -> AdvantageRule:

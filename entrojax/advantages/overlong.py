@@ -17,15 +17,34 @@ two rules together: the filter would remove the responses that the penalty is
 for. A config that names both is refused.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 
 from entrojax.advantages.rules import leave_out, require_field, with_rewards
 from entrojax.arguments import require_at_least
+from entrojax.traits import RuleTraits, Surroundings
 from entrojax.types import AdvantageRule, Array, Responses
 
 
+def _check_length(
+  settings: Mapping[str, Any], surroundings: Surroundings
+) -> None:
+  """Raise ValueError if no response is long enough to be punished."""
+  free = settings["max_length"] - settings["cache_length"]
+  longest = surroundings.response_length
+  if free >= longest:
+    raise ValueError(
+      f"overlong_penalty.max_length - cache_length = {free} tokens are free, "
+      f"and no response has more than rollout.response_length = {longest}: the "
+      "penalty never acts"
+    )
+
+
+@RuleTraits(kind="shaping", about_overlong=True, check=_check_length)
 def overlong_penalty(
-  *, max_length: int, cache_length: int, factor: float = 1.0
+  *, max_length: int = 1024, cache_length: int = 256, factor: float = 0.5
 ) -> AdvantageRule:
   """Build R <- R + factor R_len; put it before the baseline.
 
@@ -34,8 +53,9 @@ def overlong_penalty(
       responses of this length do too if there is a cache.
     cache_length: number of tokens before max_length over which the penalty
       grows, in [0, max_length]; 0 = no soft zone.
-    factor: reward of the full penalty, >= 0. DAPO uses 1 with rewards of 1
-      and -1, which corresponds to 0.5 with rewards of 1 and 0.
+    factor: size of the full penalty in units of reward, >= 0; a right response
+      has 1. DAPO uses 1 with rewards of 1 and -1, which corresponds to 0.5 with
+      rewards of 1 and 0.
   """
   require_at_least("overlong_penalty.max_length", max_length, 1)
   if not 0 <= cache_length <= max_length:
@@ -76,6 +96,7 @@ def length_penalty(
   return -jnp.clip(beyond / cache_length, 0.0, 1.0)
 
 
+@RuleTraits(kind="filter", about_overlong=True)
 def overlong_filter() -> AdvantageRule:
   """Build the filter: a truncated response counts nowhere in the loss.
 

@@ -21,9 +21,11 @@ from entrojax.entropy.semantic import (
   semantic_entropy,
 )
 from entrojax.masking import mean_metric
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Responses
 
 
+@RuleTraits(kind="later", reads_clusters=True)
 def seed_grpo(
   *, estimator: str = "rao", form: str = "inverse", alpha: float = 0.0417
 ) -> AdvantageRule:

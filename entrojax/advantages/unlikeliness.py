@@ -29,9 +29,11 @@ from entrojax.advantages.rules import (
 )
 from entrojax.arguments import require_in, require_one_of
 from entrojax.masking import divide
+from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
 
+@RuleTraits(kind="shaping")
 def unlikeliness(
   *,
   beta: float = 0.25,

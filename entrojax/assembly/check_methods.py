@@ -5,65 +5,104 @@ warns of combinations that run but probably do not do what was intended.
 `check_overrides` raises it for a setting on the command line that belongs to a
 method which the config does not use, and for a control.target that no
 controller reads.
+
+Nothing here decides by the name of a method. The functions that the config
+names declare what they do (traits.py); one without traits may do anything, so
+that most rules do not concern it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 import inspect
+from types import ModuleType
+from typing import Any, NamedTuple
 import warnings
 
 from ml_collections import ConfigDict as Config
 
-from entrojax import advantages, control, judges, objectives
-from entrojax.assembly import lookup
+from entrojax import advantages, control, objectives
+from entrojax.assembly import lookup, sections
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
-from entrojax.judges import segmentation
 from entrojax.system.outside import is_outside, last_name
+from entrojax.traits import (
+  ControllerTraits,
+  ObjectiveTraits,
+  RuleTraits,
+  Surroundings,
+  traits_of,
+)
 
-# The chain's members that take a controller's coefficient, each with the
-# controllers whose coefficient has the meaning that the member expects.
-_DRIVEN = {
-  "entropic": ("entropic_pi",),
-  "adaptive_entropy": ("adaptive_coefficient",),
-  "positive_reweighting": (
-    "entropy_guided",
-    "stage_schedule",
-    "epoch_schedule",
-  ),
-  "adaptive_stare": ("stare_weights",),
-}
+
+class _Function(NamedTuple):
+  """A function that a config names."""
+
+  name: str  # of its section
+  traits: Any  # what it declares; None: nothing
+  settings: dict[str, Any]
 
 
 def check_methods(config: Config, own: OwnMethods = NO_METHODS) -> None:
   """Check the methods that a config names.
 
   Warns of combinations that run but probably do not do what was intended.
-  Functions of the user's own code may do anything, so that a rule about one of
-  ours does not concern them.
 
   Args:
     config: the settings of the run.
     own: functions that take the place of those that the config names.
 
   Raises:
-    ValueError: a setting contradicts another; the message names the first key.
+    ValueError: a name is unknown, or a setting contradicts another; the message
+      names the first key.
   """
+  for key in ("objective", "advantage"):
+    _check_names(config, key)
+  members = _functions(config, "objective", bool(own.members))
+  rules = _functions(config, "advantage", bool(own.rules))
   if own.controller is None:
-    _check_control(config)
-  _check_advantage(config)
-  _check_stare_target(config)
+    _check_control(config, members)
+  _check_surrogate(members)
+  _check_rules(rules)
+  _check_settings(config, (*members, *rules))
   _check_projection(config)
   _check_curriculum(config)
-  _check_steps(config)
-  _check_clip_range(config)
-  sequence_members = {"gspo", "bcpg"} & set(config.objective)
-  is_other = config.aggregation != "seq-mean-token-mean"
-  if sequence_members and is_other and not is_outside(config.aggregation):
-    raise ValueError(
-      "aggregation must be 'seq-mean-token-mean' with "
-      f"{min(sequence_members)} in objective, got {config.aggregation!r}"
-    )
+  _check_steps(config, members)
+  _check_aggregation(config, members)
   _warn_of_settings(config)
-  _warn_of_inert_members(config)
+  _warn_of_two_weights(members, rules)
+  _warn_of_dropped_groups(config, rules)
+  _warn_of_inert_members(config, members)
+
+
+_ROOMS: dict[str, tuple[ModuleType, str]] = {
+  "objective": (objectives, "Objective"),
+  "advantage": (advantages, "AdvantageRule"),
+}
+
+
+def _functions(
+  config: Config, key: str, are_passed: bool = False
+) -> Sequence[_Function]:
+  """Return the functions that a setting names, in order.
+
+  Args:
+    config: the settings of the run.
+    key: "objective" or "advantage".
+    are_passed: whether the caller passed the functions, so that their names
+      cannot be looked up.
+  """
+  return [
+    _Function(
+      last_name(name),
+      None if are_passed else _traits(name, key),
+      lookup.settings(config, name),
+    )
+    for name in config[key]
+  ]
+
+
+def _traits(name: str, key: str) -> Any:
+  """Return what a function that a setting names declares."""
+  room, returns = _ROOMS[key]
+  return traits_of(lookup.function(room, name, key, returns))
 
 
 def check_overrides(config: Config, keys: Collection[str]) -> None:
@@ -79,7 +118,7 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
   """
   chosen = (*config.objective, *config.advantage, config.control.name)
   enabled = set(map(last_name, chosen))
-  if "seed_grpo" in enabled:
+  if clusters_are_read(config):
     enabled.add("clusters")
   if config.offline.enabled:
     enabled |= set(map(last_name, (*config.judges, config.segmentation.name)))
@@ -89,16 +128,14 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
     "curriculum.table": config.curriculum.table,
     "offline.enabled": config.offline.enabled,
   }
-  sections = {key: key.partition(".")[0] for key in switches}
-  enabled |= {sections[key] for key, on in switches.items() if on}
+  switched = {key: key.partition(".")[0] for key in switches}
+  enabled |= {switched[key] for key, on in switches.items() if on}
   if "control.target" in keys and not _holds_entropy(config):
     raise ValueError(
       f"control.target is set and would do nothing: control.name = "
       f"{config.control.name!r} holds no entropy"
     )
-  methods = {"clusters", *sections.values()}
-  for module in (objectives, advantages, control, judges, segmentation):
-    methods |= set(lookup.names(module))
+  methods = {"clusters", *switched.values(), *sections.method_names()}
   for key in keys:
     section, _, leaf = key.partition(".")
     if leaf and section in methods - enabled and key not in switches:
@@ -109,19 +146,37 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
       )
 
 
-def _holds_entropy(config: Config) -> bool:
-  """Return whether the controller has a target."""
-  make = lookup.function(
+def clusters_are_read(config: Config) -> bool:
+  """Return whether an advantage rule may read clusters of answers."""
+  for name in config.advantage:
+    traits = None if is_outside(name) else _traits(name, "advantage")
+    if traits is None or traits.reads_clusters:
+      return True
+  return False
+
+
+def controller_traits(config: Config) -> ControllerTraits | None:
+  """Return what the controller declares; None if it declares nothing."""
+  return traits_of(_controller(config))
+
+
+def _controller(config: Config) -> Any:
+  """Return the factory of the controller."""
+  return lookup.function(
     control, config.control.name, "control.name", "Controller"
   )
-  return "target" in inspect.signature(make).parameters
 
 
-def _check_control(config: Config) -> None:
+def _holds_entropy(config: Config) -> bool:
+  """Return whether the controller has a target."""
+  return "target" in inspect.signature(_controller(config)).parameters
+
+
+def _check_control(config: Config, members: Sequence[_Function]) -> None:
   """Raise ValueError if the controller lacks a setting or its member."""
   name, target = config.control.name, config.control.target
-  holds_entropy = _holds_entropy(config)
-  if target is not None and name == "no_control":
+  holds_entropy, traits = _holds_entropy(config), controller_traits(config)
+  if target is not None and traits is not None and not traits.drives:
     raise ValueError(
       f"control.target is {target} but control.name is {name!r}: nothing would "
       "hold the entropy there"
@@ -131,103 +186,130 @@ def _check_control(config: Config) -> None:
   for leaf, value in lookup.settings(config, name).items():
     if value is None:
       raise ValueError(f"{last_name(name)}.{leaf} is not set")
-  if is_outside(name):
+  if traits is None:
     return  # it may drive any member
-  present = [m for m in config.objective if m in _DRIVEN]
-  driven = [m for m, controllers in _DRIVEN.items() if name in controllers]
-  may_drive_own = not present and any(map(is_outside, config.objective))
-  if present == driven or may_drive_own:
+  present = [m.name for m in members if m.traits and m.traits.driven]
+  may_drive_own = not present and any(m.traits is None for m in members)
+  if may_drive_own or (not present and not traits.drives):
     return
-  if driven:
+  if not traits.drives:
     raise ValueError(
-      f"control.name is {name!r}, which drives {driven[0]!r}: objective must "
-      f"have {driven[0]!r} once and no other driven member, got "
-      f"{tuple(config.objective)}"
+      f"objective has {present[0]!r} but control.name is {name!r}: it is "
+      "driven by " + " or ".join(map(repr, _drivers(present[0])))
     )
-  raise ValueError(
-    f"objective has {present[0]!r} but control.name is {name!r}: it is driven "
-    "by " + " or ".join(repr(c) for c in _DRIVEN[present[0]])
-  )
+  if len(present) != 1 or present[0] not in traits.drives:
+    driven = " or ".join(map(repr, traits.drives))
+    raise ValueError(
+      f"control.name is {name!r}, which drives {driven}: objective must have "
+      f"{driven} once and no other driven member, got {tuple(config.objective)}"
+    )
 
 
-def _check_advantage(config: Config) -> None:
-  """Raise ValueError if rules or members contradict each other."""
-  for key in ("advantage", "objective"):
-    names = tuple(map(last_name, config[key]))
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-      raise ValueError(f"{key} names {twice[0]!r} twice: {names}")
-  rules = set(config.advantage)
-  if {"overlong_penalty", "overlong_filter"} <= rules:
+def _drivers(member: str) -> list[str]:
+  """Return the names of the controllers that drive a member."""
+  controllers = lookup.functions(control, "Controller")
+  return [
+    name
+    for name, make in controllers.items()
+    if member in (traits_of(make) or ControllerTraits()).drives
+  ] or ["a controller of your own"]
+
+
+def _check_names(config: Config, key: str) -> None:
+  """Raise ValueError if a setting names two functions with one last name."""
+  names = tuple(map(last_name, config[key]))
+  twice = sorted({name for name in names if names.count(name) > 1})
+  if twice:
+    raise ValueError(f"{key} names {twice[0]!r} twice: {names}")
+
+
+def _check_surrogate(members: Sequence[_Function]) -> None:
+  """Raise ValueError if the chain has two surrogates."""
+  surrogates = [
+    m.name for m in members if m.traits and m.traits.kind == "surrogate"
+  ]
+  if len(surrogates) > 1:
     raise ValueError(
-      "advantage has overlong_filter and overlong_penalty: the filter removes "
-      "the responses that the penalty is for; choose one"
+      f"objective has the surrogates {' and '.join(surrogates)}: it takes one "
+      "surrogate, which begins the chain"
     )
-  signed = sorted({"psr", "nsr", "w_reinforce"} & rules)
-  for rule in ("overlong_penalty", "unlikeliness"):
-    if signed and rule in rules:
+
+
+def _check_rules(rules: Sequence[_Function]) -> None:
+  """Raise ValueError if advantage rules contradict each other."""
+  declared = [rule for rule in rules if rule.traits]
+  overlong = sorted(r.name for r in declared if r.traits.about_overlong)
+  if len(overlong) > 1:
+    raise ValueError(
+      f"advantage has {' and '.join(overlong)}: a response that the filter "
+      "leaves out cannot be punished; choose one"
+    )
+  raw = [rule for rule in declared if rule.traits.raw_sides]
+  for rule in declared if raw else ():
+    traits: RuleTraits = rule.traits
+    if traits.kind == "shaping":
       raise ValueError(
-        f"advantage has {rule}, which shapes rewards, and {signed[0]}, which "
-        "reads the raw verdicts: the shaping would do nothing"
+        f"advantage has {rule.name}, which shapes rewards, and {raw[0].name}, "
+        "which reads the raw verdicts: the shaping would do nothing"
       )
-  if signed and "grpo_dropout" in rules:
-    raise ValueError(
-      f"advantage has grpo_dropout, which centres advantages, and {signed[0]}, "
-      "whose signal the centring would remove: take grpo, dr_grpo or rloo"
-    )
-  if {"psr", "nsr"} & rules and "entrocraft" in rules:
-    raise ValueError(
-      f"advantage has entrocraft, which keeps one sign, and {signed[0]}, which "
-      "has one sign only: outside the band nothing would be left"
-    )
-  penalty, longest = config.overlong_penalty, config.rollout.response_length
-  free = penalty.max_length - penalty.cache_length
-  if "overlong_penalty" in rules and free >= longest:
-    raise ValueError(
-      f"overlong_penalty.max_length - cache_length = {free} tokens are free, "
-      f"and no response has more than rollout.response_length = {longest}: the "
-      "penalty never acts"
-    )
+    if traits.centres:
+      raise ValueError(
+        f"advantage has {rule.name}, which centres advantages, and "
+        f"{raw[0].name}, whose signal the centring would remove: take grpo, "
+        "dr_grpo or rloo"
+      )
+    if traits.keeps_one_sign and len(raw[0].traits.raw_sides) == 1:
+      raise ValueError(
+        f"advantage has {rule.name}, which keeps one sign, and {raw[0].name}, "
+        "which has one sign only: outside the band nothing would be left"
+      )
 
 
-def _check_steps(config: Config) -> None:
-  """Raise ValueError if the objective needs judged steps and has none."""
-  name = "negative_sample_augmentation"
-  if name not in config.objective:
+def _check_settings(config: Config, functions: Sequence[_Function]) -> None:
+  """Raise ValueError if settings of a method do not fit the run's."""
+  surroundings = Surroundings(
+    config.rollout.response_length,
+    config.control.target,
+    {
+      f"{f.name}.{leaf}": f.settings[leaf]
+      for f in functions
+      if isinstance(f.traits, ObjectiveTraits) and f.traits.clips_tokens
+      for leaf in ("clip_low", "clip_high")
+    },
+  )
+  for function in functions:
+    if function.traits and function.traits.check:
+      function.traits.check(function.settings, surroundings)
+
+
+def _check_steps(config: Config, members: Sequence[_Function]) -> None:
+  """Raise ValueError if a member needs judged steps and there are none."""
+  for member in members:
+    if not (member.traits and member.traits.reads_steps):
+      continue
+    if not config.offline.enabled:
+      raise ValueError(
+        f"objective has {member.name}, but offline.enabled is False: only "
+        "recorded rollouts have judged steps"
+      )
+    if not config.judges:
+      raise ValueError(
+        f"objective has {member.name}, but judges is empty: no step would be "
+        "marked"
+      )
+
+
+def _check_aggregation(config: Config, members: Sequence[_Function]) -> None:
+  """Raise ValueError if a member needs another aggregation."""
+  if is_outside(config.aggregation):
     return
-  if not config.offline.enabled:
-    raise ValueError(
-      f"objective has {name}, but offline.enabled is False: only recorded "
-      "rollouts have judged steps"
-    )
-  if not config.judges:
-    raise ValueError(
-      f"objective has {name}, but judges is empty: no step would be marked"
-    )
-
-
-def _check_clip_range(config: Config) -> None:
-  """Raise ValueError if steer and its surrogate clip differently."""
-  if "steer" not in config.objective or config.steer.form != "theorem":
-    return
-  for name in {"ppo_clip", "ce_gppo"} & set(config.objective):
-    for leaf in ("clip_low", "clip_high"):
-      if config.steer[leaf] != config[name][leaf]:
-        raise ValueError(
-          f"steer.{leaf} = {config.steer[leaf]} must be {name}.{leaf} = "
-          f"{config[name][leaf]}"
-        )
-
-
-def _check_stare_target(config: Config) -> None:
-  """Raise ValueError if adaptive_stare and its controller disagree."""
-  if "adaptive_stare" not in config.objective:
-    return
-  if config.adaptive_stare.target != config.control.target:
-    raise ValueError(
-      f"adaptive_stare.target = {config.adaptive_stare.target} must be "
-      f"control.target = {config.control.target}"
-    )
+  for member in members:
+    needed = member.traits and member.traits.aggregation
+    if needed and config.aggregation != needed:
+      raise ValueError(
+        f"aggregation must be {needed!r} with {member.name} in objective, got "
+        f"{config.aggregation!r}"
+      )
 
 
 def _check_projection(config: Config) -> None:
@@ -283,51 +365,46 @@ def _warn_of_settings(config: Config) -> None:
         "the policy itself, but log-probs are those of its whole distribution",
         stacklevel=4,
       )
-  _warn_of_dropped_groups(config)
-  one_sided = {"psr", "nsr", "w_reinforce"} & set(config.advantage)
-  if one_sided and "positive_reweighting" in config.objective:
+
+
+def _warn_of_two_weights(
+  members: Sequence[_Function], rules: Sequence[_Function]
+) -> None:
+  """Warn of a rule and a member that both weigh right against wrong."""
+  weights = [m.name for m in members if m.traits and m.traits.weighs_right]
+  raw = [rule.name for rule in rules if rule.traits and rule.traits.raw_sides]
+  if weights and raw:
     warnings.warn(
-      f"positive_reweighting weights right responses, and so does "
-      f"{min(one_sided)} in advantage: both weights multiply",
+      f"{weights[0]} weights right responses, and so does {raw[0]} in "
+      "advantage: both weights multiply",
       stacklevel=4,
     )
 
 
-def _warn_of_dropped_groups(config: Config) -> None:
+def _warn_of_dropped_groups(config: Config, rules: Sequence[_Function]) -> None:
   """Warn of rules that learn from the groups that dynamic sampling drops."""
   if not config.dynamic_sampling.enabled:
     return
-  learns_from = {
-    "nsr": "all wrong",
-    "psr": "all right",
-    "w_reinforce": "all right or all wrong",
-  }
-  for rule, groups in learns_from.items():
-    if rule in config.advantage:
+  for rule in rules:
+    if rule.traits and rule.traits.raw_sides:
+      groups = " or ".join(f"all {side}" for side in rule.traits.raw_sides)
       warnings.warn(
-        f"dynamic_sampling drops groups that are {groups}, and {rule} in "
+        f"dynamic_sampling drops groups that are {groups}, and {rule.name} in "
         "advantage, which has no baseline, would learn from them",
-        stacklevel=5,
+        stacklevel=4,
       )
 
 
-def _warn_of_inert_members(config: Config) -> None:
+def _warn_of_inert_members(
+  config: Config, members: Sequence[_Function]
+) -> None:
   """Warn of members that have no effect with one update per rollout."""
   if config.training.updates_per_rollout > 1 or config.offline.enabled:
     return
-  for name in (
-    "ppo_clip",
-    "bcpg",
-    "gspo",
-    "cispo",
-    "ce_gppo",
-    "kl_cov",
-    "erc",
-    "sent_released",
-  ):
-    if name in config.objective:
+  for member in members:
+    if member.traits and member.traits.inert_on_policy:
       warnings.warn(
-        f"training.updates_per_rollout is 1: {name} compares the policy with "
-        "the one that sampled, and the two are always the same",
+        f"training.updates_per_rollout is 1: {member.name} compares the policy "
+        "with the one that sampled, and the two are always the same",
         stacklevel=4,
       )

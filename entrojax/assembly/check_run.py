@@ -9,13 +9,13 @@ import functools
 from ml_collections import ConfigDict as Config
 from ml_collections import FrozenConfigDict
 
-from entrojax import advantages, control, objectives
-from entrojax.assembly import lookup
-from entrojax.assembly.check_methods import check_overrides
+from entrojax.assembly import sections
+from entrojax.assembly.check_methods import check_overrides, clusters_are_read
 from entrojax.assembly.check_rows import check_divisibility
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.data import read_data
-from entrojax.assembly.methods import make_recipe
+from entrojax.assembly.evaluation_sets import read_sets
+from entrojax.assembly.methods import check_over_run, make_recipe
 from entrojax.assembly.model import model_folder
 from entrojax.models import hugging_face
 from entrojax.system.sharding import make_mesh, num_row_shards
@@ -25,7 +25,7 @@ from entrojax.system.sharding import make_mesh, num_row_shards
 _NO_DATA = (
   *("seed", "num_rollout_steps", "mesh", "lora", "training", "optimizer"),
   *("objective", "advantage", "aggregation", "control", "projection"),
-  *("checkpoint", "log"),
+  *("checkpoint", "log", "alarms"),
 )
 
 
@@ -44,17 +44,15 @@ def check_run(config: Config, keys: Collection[str] = ()) -> None:
   check_overrides(config, keys)
   check(config)
   check_divisibility(config, num_row_shards(make_mesh(config.mesh)))
-  make_recipe(config)
+  check_over_run(make_recipe(config), config)
   _check_data(_data_settings(config))
 
 
 def _data_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_check_data` may depend on, hashable."""
-  ignored = set(_NO_DATA)
-  for module in (objectives, advantages, control):
-    ignored |= set(lookup.names(module))
+  ignored = {*_NO_DATA, *sections.method_names()}
   settings = {key: config[key] for key in config if key not in ignored}
-  rules = tuple(rule for rule in config.advantage if rule == "seed_grpo")
+  rules = tuple(config.advantage) if clusters_are_read(config) else ()
   return FrozenConfigDict({**settings, "seed": 0, "advantage": rules})
 
 
@@ -67,4 +65,4 @@ def _check_data(config: FrozenConfigDict) -> None:
   """
   folder = model_folder(config.model.path)
   hugging_face.read_config(folder)
-  read_data(config, folder)
+  read_sets(config, read_data(config, folder))

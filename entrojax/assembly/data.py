@@ -19,6 +19,7 @@ import numpy as np
 
 from entrojax.answers import clusters, spelling
 from entrojax.assembly import lookup
+from entrojax.assembly.check_methods import clusters_are_read
 from entrojax.assembly.guards import guard_template
 from entrojax.data import prompt_subset, templates
 from entrojax.data import tokenizer as tokenizers
@@ -147,8 +148,7 @@ def read_data(config: Config, folder: Path, task: Task | None = None) -> Data:
   """
   tokenizer, template = tokenizers.load(folder), make_template(config, folder)
   task = task or open_task(config)
-  clusters_are_read = "seed_grpo" in config.advantage
-  cluster = make_clusterer(config, task) if clusters_are_read else None
+  cluster = make_clusterer(config, task) if clusters_are_read(config) else None
   problems = task.load(config.task.train_split)
   stages = _stages(config, problems, template, tokenizer)
   return Data(task, tokenizer, template, stages, cluster)

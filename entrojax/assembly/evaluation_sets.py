@@ -6,7 +6,7 @@ only set is the split evaluation.split of the config's own task. The parts that
 a label leaves out, and the number of samples, come from the config as well.
 
 `requested` and `requested_by_labels` read the items alone. `read_set` opens the
-task and reads the problems.
+task of an item and reads its problems. `read_sets` reads all sets of a run.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.data import (
+  Data,
   Spec,
   load_problems,
   open_task,
@@ -72,6 +73,19 @@ def requested_by_labels(config: Config, labels: Sequence[str]) -> list[Request]:
   """
   pairs = [(label, _num_samples(config)) for label in labels]
   return _requests(config, pairs, source="--task")
+
+
+def read_sets(config: Config, data: Data) -> tuple[EvaluationSet, ...]:
+  """Read all evaluation sets of a run.
+
+  Args:
+    config: a checked config.
+    data: the run's own task, tokenizer and template.
+  """
+  return tuple(
+    read_set(config, request, data.tokenizer, data.template, data.task)
+    for request in requested(config)
+  )
 
 
 def read_set(

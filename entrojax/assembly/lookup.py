@@ -1,14 +1,14 @@
 """Look up the functions that a config names: objectives, rules, judges, ...
 
-There is no registry. A name without a colon is any public function that a
-module of this package or one of its submodules defines, except those in
-_NOT_CHOICES. A name such as `package.module:name` or `path/to/file.py:name` is
-a function of the user's own code (system/outside.py). The part after the colon
-stands for it everywhere else: in metrics, in reports, and as the section of the
-config that holds its keyword arguments.
+There is no registry. A name without a colon is any public function of a room
+whose return annotation is the type that is looked for. A name such as
+`package.module:name` or `path/to/file.py:name` is a function of the user's own
+code (system/outside.py). The part after the colon stands for it everywhere
+else: in metrics, in reports, and as the section of the config that holds its
+keyword arguments.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 import difflib
 import inspect
 from types import ModuleType
@@ -21,6 +21,7 @@ from ml_collections import FrozenConfigDict
 from entrojax.judges.segmentation import Segmenter
 from entrojax.system import outside
 from entrojax.system.outside import describe, is_outside, last_name
+from entrojax.traits import public_functions
 from entrojax.types import (
   AdvantageRule,
   Aggregation,
@@ -28,12 +29,6 @@ from entrojax.types import (
   Objective,
   StepJudge,
   Task,
-)
-
-# functions of these modules that are not choices of a config
-_NOT_CHOICES = (
-  *("chain", "policy_loss", "apply_rules", "uplift_rate"),
-  *("consensus", "by_pieces", "token_steps"),
 )
 
 # what the functions of the user's own code may be annotated to return
@@ -66,27 +61,45 @@ def function(
   """
   if is_outside(name):
     return outside_function(name, key, returns)
-  choices = names(module)
+  choices = functions(module, returns)
   if name in choices:
-    return getattr(module, name)
+    return choices[name]
+  if "." in str(name):
+    hint = f"a function of your own is written {name}:FUNCTION"
+    raise ValueError(
+      f"{key}: there is no {name!r} in {module.__name__}; {hint}"
+    )
+  raise ValueError(f"{key}: {unknown(name, choices, module.__name__)}")
+
+
+def unknown(name: str, choices: Iterable[str], place: str) -> str:
+  """Return the message that a name is unknown, with the nearest choice."""
   near = difflib.get_close_matches(str(name), choices, n=1)
   hint = f"; did you mean {near[0]!r}?" if near else ""
-  if "." in str(name):
-    hint = f"; a function of your own is written {name}:FUNCTION"
-  raise ValueError(f"{key}: there is no {name!r} in {module.__name__}{hint}")
+  return f"there is no {name!r} in {place}{hint}"
 
 
-def names(module: ModuleType) -> list[str]:
-  """Return the names of the functions that a config may choose."""
-  return [
-    n
-    for n, value in vars(module).items()
-    if callable(value)
-    and not n.startswith("_")
-    and getattr(value, "__module__", "").startswith(module.__name__)
-    and n == n.lower()
-    and n not in _NOT_CHOICES
-  ]
+def functions(
+  module: ModuleType, returns: str
+) -> Mapping[str, Callable[..., Any]]:
+  """Return the functions of a room that a config may choose, by name.
+
+  All but the templates are factories, whose arguments are keywords. Helpers
+  that take other functions, such as `chain`, have the same return annotation
+  and are left out.
+
+  Args:
+    module: a room such as entrojax.objectives.
+    returns: the type that their return annotation names, a key of _TYPES.
+  """
+  num_positional = 1 if returns == "str" else 0  # the text of a template
+  return {
+    name: value
+    for name, value in public_functions(module).items()
+    if return_annotation(value) in (_TYPES[returns], returns)
+    and num_positional
+    == sum(p.kind is not p.KEYWORD_ONLY for p in _parameters(value))
+  }
 
 
 def outside_function(name: str, key: str, returns: str) -> Callable[..., Any]:
@@ -179,6 +192,11 @@ def call(
       f"{last_name(name)}: {name} raised {describe(error)}; its arguments were "
       f"{dict(arguments)}"
     ) from error
+
+
+def _parameters(value: Callable) -> Collection[inspect.Parameter]:
+  """Return the parameters of a function."""
+  return inspect.signature(value).parameters.values()
 
 
 def _check_arguments(

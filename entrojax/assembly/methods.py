@@ -8,6 +8,7 @@ run.
 """
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 import inspect
 from pathlib import Path
@@ -19,7 +20,9 @@ from ml_collections import ConfigDict as Config
 import optax
 
 from entrojax import advantages, control, judges, objectives
-from entrojax.assembly import lookup
+from entrojax.advantages.rules import require_field
+from entrojax.assembly import lookup, scheduling
+from entrojax.assembly.check_methods import controller_traits
 from entrojax.assembly.guards import (
   check_controller,
   guard_aggregation,
@@ -31,13 +34,17 @@ from entrojax.assembly.guards import (
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.judges import segmentation
 from entrojax.judges.segmentation import Segmenter
+from entrojax.masking import scalar_metric
 from entrojax.objectives import aggregation
 from entrojax.objectives.reading import check_reads, placeholder_statistics
 from entrojax.objectives.reference_kl import MissingReferenceError
+from entrojax.schedules import Scheduled, at, change, fed
 from entrojax.system.outside import is_outside, last_name
+from entrojax.traits import traits_of
 from entrojax.types import (
   AdvantageRule,
   Aggregation,
+  Array,
   Controller,
   Objective,
   Responses,
@@ -47,7 +54,7 @@ from entrojax.types import (
 )
 from entrojax.update.optimizer import (
   Optimizer,
-  learning_rate_schedule,
+  Projection,
   make_optimizer,
 )
 from entrojax.update.projection import adam_preconditioner, entropy_projection
@@ -56,9 +63,11 @@ from entrojax.update.projection import adam_preconditioner, entropy_projection
 class Recipe(NamedTuple):
   """The methods of a run."""
 
-  members: Mapping[str, Objective]  # the members of the chain, in order
-  objective: Objective  # the chain of these members
-  rules: Mapping[str, AdvantageRule]  # the advantage rules, in order
+  # the members of the chain, in order
+  members: Mapping[str, Objective | Scheduled[Objective]]
+  objective: Objective  # the chain of these members, as it is at the start
+  # the advantage rules, in order
+  rules: Mapping[str, AdvantageRule | Scheduled[AdvantageRule]]
   optimizer: Optimizer  # holds the controller
   learning_rate: optax.Schedule
 
@@ -79,12 +88,14 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
     ValueError: a name is unknown, or a setting cannot work.
   """
   members = _guard_members(own) or make_members(config)
-  objective = objectives.chain(*members.values())
-  check_reads(members, on_policy=not config.offline.enabled)
-  has_own = any(map(is_outside, config.objective))
-  _try_objective(objective, may_lack_surrogate=has_own)
+  at_start = {name: at(member, 0) for name, member in members.items()}
+  check_reads(at_start, on_policy=not config.offline.enabled)
+  _try_members(at_start, _kinds(config, own))
+  if own.controller is None and not _sets_coefficient(config):
+    _try_without_controller(at_start, config.control.name)
+  objective = objectives.chain(*at_start.values())
   rules = _guard_rules(own) or make_advantage_rules(config)
-  _try_advantage_rules(rules, config)
+  _try_advantage_rules({n: at(r, 0) for n, r in rules.items()}, config)
   optimizer, schedule = make_scheduled_optimizer(
     config.optimizer,
     own.controller or make_controller(config),
@@ -93,18 +104,23 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
   return Recipe(members, objective, rules, optimizer, schedule)
 
 
-def _guard_members(own: OwnMethods) -> Mapping[str, Objective]:
+def _guard_members(
+  own: OwnMethods,
+) -> Mapping[str, Objective | Scheduled[Objective]]:
   """Return the members that a caller passed, with guards."""
   return {
-    name: guard_objective(member, f"objective: {name}")
+    name: change(member, guard_objective, f"objective: {name}")
     for name, member in own.members
   }
 
 
-def _guard_rules(own: OwnMethods) -> Mapping[str, AdvantageRule]:
+def _guard_rules(
+  own: OwnMethods,
+) -> Mapping[str, AdvantageRule | Scheduled[AdvantageRule]]:
   """Return the rules that a caller passed, with guards."""
   return {
-    name: guard_rule(rule, f"advantage: {name}") for name, rule in own.rules
+    name: change(rule, guard_rule, f"advantage: {name}")
+    for name, rule in own.rules
   }
 
 
@@ -129,26 +145,30 @@ def outside_functions(config: Config, own: OwnMethods) -> tuple[Callable, ...]:
   )
 
 
-def make_members(config: Config) -> Mapping[str, Objective]:
+def make_members(
+  config: Config,
+) -> Mapping[str, Objective | Scheduled[Objective]]:
   """Build the members of the chain that config.objective names, in order."""
   members = {}
   for name in config.objective:
     make = lookup.function(objectives, name, "objective", "Objective")
-    member = lookup.call(make, name, lookup.settings(config, name))
+    member = scheduling.build(make, name, lookup.settings(config, name))
     if is_outside(name):
-      member = guard_objective(member, f"objective: {name}")
+      member = change(member, guard_objective, f"objective: {name}")
     members[last_name(name)] = member
   return members
 
 
-def make_advantage_rules(config: Config) -> Mapping[str, AdvantageRule]:
+def make_advantage_rules(
+  config: Config,
+) -> Mapping[str, AdvantageRule | Scheduled[AdvantageRule]]:
   """Build the rules that config.advantage names, in order."""
   rules = {}
   for name in config.advantage:
     make = lookup.function(advantages, name, "advantage", "AdvantageRule")
-    rule = lookup.call(make, name, lookup.settings(config, name))
+    rule = scheduling.build(make, name, lookup.settings(config, name))
     if is_outside(name):
-      rule = guard_rule(rule, f"advantage: {name}")
+      rule = change(rule, guard_rule, f"advantage: {name}")
     rules[last_name(name)] = rule
   return rules
 
@@ -215,28 +235,96 @@ def make_judges(
   return by_name
 
 
+def _kinds(config: Config, own: OwnMethods) -> Mapping[str, str | None]:
+  """Return the kind of each member; None if the member does not declare it."""
+  if own.members:
+    return {name: None for name, _ in own.members}
+  kinds = {}
+  for name in config.objective:
+    make = lookup.function(objectives, name, "objective", "Objective")
+    kinds[last_name(name)] = getattr(traits_of(make), "kind", None)
+  return kinds
+
+
+def _sets_coefficient(config: Config) -> bool:
+  """Return whether the controller may set a coefficient other than 0."""
+  traits = controller_traits(config)
+  return traits is None or bool(traits.drives)
+
+
+def _try_members(
+  members: Mapping[str, Objective], kinds: Mapping[str, str | None]
+) -> None:
+  """Trace the chain, so that errors appear before the run.
+
+  Args:
+    members: the members by name, in order.
+    kinds: the kind of each member. A member of unknown kind counts as a
+      surrogate if it adds a term.
+
+  Raises:
+    ValueError: a member fails, or none of them is a surrogate.
+  """
+  surrogates = [name for name, kind in kinds.items() if kind == "surrogate"]
+
+  def watched(name: str, member: Objective) -> Objective:
+    @functools.wraps(member)
+    def objective(tokens, token_loss, coefficient, key):
+      result = member(tokens, token_loss, coefficient, key)
+      if kinds[name] is None and len(result.terms) > len(token_loss.terms):
+        surrogates.append(name)
+      return result
+
+    return objective
+
+  _trace(objectives.chain(*(watched(n, m) for n, m in members.items())))
+  if not surrogates:
+    raise ValueError(
+      "objective has no surrogate, so the policy would not learn from rewards: "
+      "begin it with a surrogate, such as 'ppo_clip'"
+    )
+
+
+def _try_without_controller(
+  members: Mapping[str, Objective], controller: str
+) -> None:
+  """Raise ValueError if a member needs a coefficient, which no one sets.
+
+  Args:
+    members: the members by name, in order. They have been traced with a
+      coefficient.
+    controller: the name of the controller, which drives nothing.
+  """
+  try:
+    _trace(objectives.chain(*members.values()), coefficient=None)
+  except ValueError as error:
+    raise ValueError(
+      "objective has a member that is driven by a controller, but control.name "
+      f"is {controller!r}, which drives none ({error})"
+    ) from error
+
+
 def needs_reference(objective: Objective) -> bool:
   """Return whether a member of the chain reads the reference's log-probs."""
   try:
-    _try_objective(objective, with_reference=False, may_lack_surrogate=True)
+    _trace(objective, with_reference=False)
   except MissingReferenceError:
     return True
   return False
 
 
-def _try_objective(
+def _trace(
   objective: Objective,
   *,
   with_reference: bool = True,
-  may_lack_surrogate: bool = False,
+  coefficient: float | None = 0.0,
 ) -> None:
-  """Trace the chain on one token, so that errors appear before the run.
+  """Trace the loss of one token.
 
   Args:
     objective: the chain.
     with_reference: whether the token has a reference log-prob.
-    may_lack_surrogate: whether the chain may report no actor/pg_loss, as a
-      surrogate of the user's own code might.
+    coefficient: the controller's; None: there is no controller.
   """
   token = jnp.zeros((1, 1), jnp.float32)
   tokens = ScoredTokens(
@@ -250,36 +338,33 @@ def _try_objective(
     step_ok=token,
     statistics=placeholder_statistics(objective, token),
   )
-  _, metrics = jax.eval_shape(
+  jax.eval_shape(
     lambda t: objectives.policy_loss(
-      objective, aggregation.token_mean, t, coefficient=0.0
+      objective, aggregation.token_mean, t, coefficient=coefficient
     ),
     tokens,
   )
-  if "actor/pg_loss" not in metrics and not may_lack_surrogate:
-    raise ValueError(
-      "objective has no surrogate, so the policy would not learn from rewards: "
-      "begin it with a surrogate, such as 'ppo_clip'"
-    )
 
 
-def make_controller(config: Config) -> Controller:
+def make_controller(config: Config) -> Controller | Scheduled[Controller]:
   """Build the controller that config.control names."""
   name, target = config.control.name, config.control.target
   make = lookup.function(control, name, "control.name", "Controller")
   settings = lookup.settings(config, name)
   if "target" in inspect.signature(make).parameters:
     settings["target"] = target
-  controller = lookup.call(make, name, settings)
+  controller = scheduling.build(
+    make, name, settings, keys={"target": "control.target"}
+  )
   if is_outside(name):
-    check_controller(controller, f"control.name: {name}")
+    check_controller(at(controller, 0), f"control.name: {name}")
   return controller
 
 
 def make_scheduled_optimizer(
   settings: Mapping[str, Any],
-  controller: Controller,
-  wrap: Callable[..., optax.GradientTransformationExtraArgs] | None = None,
+  controller: Controller | Scheduled[Controller],
+  wrap: Projection | Scheduled[Projection] | None = None,
 ) -> tuple[Optimizer, optax.Schedule]:
   """Build the optimizer and its learning-rate schedule.
 
@@ -289,8 +374,8 @@ def make_scheduled_optimizer(
     wrap: wraps AdamW, see make_optimizer.
   """
   settings = dict(settings)
-  schedule = learning_rate_schedule(
-    peak=settings.pop("learning_rate"),
+  schedule = scheduling.read_learning_rate(
+    settings.pop("learning_rate"),
     warmup_steps=settings.pop("warmup_steps"),
     decay_steps=settings.pop("decay_steps"),
     end_fraction=settings.pop("end_fraction"),
@@ -299,15 +384,92 @@ def make_scheduled_optimizer(
   return optimizer, schedule
 
 
-def _make_projection(config: Config):
+def make_apply_rules(
+  rules: Mapping[str, AdvantageRule | Scheduled[AdvantageRule]],
+  updates_per_rollout: int,
+) -> AdvantageRule:
+  """Build the function that applies advantage rules in order.
+
+  Args:
+    rules: by name, in order.
+    updates_per_rollout: optimizer steps of a rollout step; a schedule of a rule
+      counts them.
+  """
+  if not any(isinstance(rule, Scheduled) for rule in rules.values()):
+    return functools.partial(advantages.apply_rules, rules)
+
+  def apply(responses: Responses) -> Responses:
+    rollout_step = require_field(
+      responses, "rollout_step", "a schedule of an advantage rule"
+    )
+    step = rollout_step * updates_per_rollout
+    done = advantages.apply_rules(
+      {name: at(rule, step) for name, rule in rules.items()}, responses
+    )
+    numbers = fed(rules.values(), step)
+    metrics = {name: scalar_metric(value) for name, value in numbers.items()}
+    return dataclasses.replace(done, metrics={**done.metrics, **metrics})
+
+  return apply
+
+
+def check_over_run(recipe: Recipe, config: Config) -> None:
+  """Check that the schedules of a recipe fit each optimizer step of its run.
+
+  Raises:
+    ValueError: a schedule ends too early, has a value that its setting does not
+      allow, or stands for a number that must be constant.
+  """
+  updates = config.training.updates_per_rollout
+  num_steps = config.num_rollout_steps * updates
+
+  def try_member(name: str, member: Scheduled, step: Array) -> None:
+    members = {n: at(m, 0) for n, m in recipe.members.items()}
+    members[name] = member.at(step)
+    _trace(objectives.chain(*members.values()))
+
+  def try_rule(name: str, rule: Scheduled, step: Array) -> None:
+    rules = {n: at(r, 0) for n, r in recipe.rules.items()}
+    _try_advantage_rules({**rules, name: rule.at(step)}, config)
+
+  def try_controller(name: str, controller: Scheduled, step: Array) -> None:
+    check_controller(controller.at(step), name)
+
+  def try_projection(name: str, projection: Scheduled, step: Array) -> None:
+    number = jnp.float32(0.0)
+    inner = projection.at(step)(optax.adam(0.0))
+    inner.update(
+      number, inner.init(number), number, entropy=number, entropy_grad=number
+    )
+
+  scheduling.check_learning_rate(recipe.learning_rate, num_steps)
+  check = functools.partial(scheduling.check_schedules, num_steps=num_steps)
+  check(recipe.members, trace=try_member)
+  check(recipe.rules, trace=try_rule)
+  for part in recipe.optimizer.scheduled:
+    if part is recipe.optimizer.controller:
+      check({last_name(config.control.name): part}, trace=try_controller)
+    else:
+      check({"projection": part}, trace=try_projection)
+
+
+def _make_projection(
+  config: Config,
+) -> Projection | Scheduled[Projection] | None:
   """Build the wrapper that projects AdamW's steps; None if it is off."""
   settings = dict(config.projection)
   if not settings.pop("enabled"):
     return None
-  return functools.partial(
-    entropy_projection,
-    precondition=adam_preconditioner(
-      b2=config.optimizer.b2, eps=config.optimizer.eps
-    ),
-    **settings,
+  precondition = adam_preconditioner(
+    b2=config.optimizer.b2, eps=config.optimizer.eps
   )
+
+  @functools.wraps(entropy_projection)
+  def make(**arguments: Any) -> Projection:
+    wrap: Projection = functools.partial(
+      entropy_projection, precondition=precondition, **arguments
+    )
+    wrap(optax.identity())  # checks the arguments
+    return wrap
+
+  return scheduling.build(make, "projection", settings)

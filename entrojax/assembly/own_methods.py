@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.guards import check_controller
+from entrojax.schedules import Scheduled, at
 from entrojax.tasks.own import Source, own_task
 from entrojax.types import AdvantageRule, Controller, Objective, Task
 
@@ -26,7 +27,8 @@ class OwnMethods(NamedTuple):
 
   members: tuple[tuple[str, Objective], ...] = ()  # (): as the config says
   rules: tuple[tuple[str, AdvantageRule], ...] = ()  # (): as the config says
-  controller: Controller | None = None  # None: as the config says
+  # None: as the config says
+  controller: Controller | Scheduled[Controller] | None = None
 
 
 class OwnTask(NamedTuple):
@@ -43,7 +45,7 @@ NO_METHODS = OwnMethods()  # the config names everything
 def own_methods(
   objective: Objective | Mapping[str, Objective] | None = None,
   advantage: AdvantageRule | Mapping[str, AdvantageRule] | None = None,
-  controller: Controller | None = None,
+  controller: Controller | Scheduled[Controller] | None = None,
 ) -> OwnMethods:
   """Check functions that a caller passes.
 
@@ -56,12 +58,12 @@ def own_methods(
     ValueError: an argument has another type, or the controller cannot work.
   """
   if controller is not None:
-    if not isinstance(controller, Controller):
+    if not isinstance(controller, Controller | Scheduled):
       raise ValueError(
         f"controller is {controller!r:.80}; expected an "
         "entrojax.types.Controller"
       )
-    check_controller(controller, "controller")
+    check_controller(at(controller, 0), "controller")
   return OwnMethods(
     _by_name(objective, "objective"),
     _by_name(advantage, "advantage"),
@@ -106,7 +108,10 @@ def record_names(
     if pairs:
       config[key] = tuple(f"{qualified_name(f)}:{name}" for name, f in pairs)
   if methods.controller is not None:
-    function = methods.controller.coefficient
+    controller = methods.controller
+    function: Any = controller
+    if isinstance(controller, Controller):
+      function = controller.coefficient
     name = _short_name(function, "controller")
     config.control.name = f"{qualified_name(function)}:{name}"
   if task is not None:

@@ -22,7 +22,6 @@ from ml_collections import FrozenConfigDict
 import numpy as np
 import optax
 
-from entrojax import advantages
 from entrojax.assembly.check_rows import (
   check_divisibility,
   check_evaluation_rows,
@@ -35,14 +34,12 @@ from entrojax.assembly.data import (
   rollout_settings,
   single_stage,
 )
-from entrojax.assembly.evaluation_sets import (
-  EvaluationSet,
-  read_set,
-  requested,
-)
+from entrojax.assembly.evaluation_sets import EvaluationSet, read_sets
 from entrojax.assembly.methods import (
   Recipe,
+  check_over_run,
   make_aggregation,
+  make_apply_rules,
   make_recipe,
   outside_functions,
 )
@@ -154,12 +151,10 @@ def build_checked(
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
     recipe = make_recipe(config, own)
+    check_over_run(recipe, config)
     folder = model_folder(config.model.path)
     data, recorded_rollouts = read_data(config, folder, task), None
-    evaluation_sets = tuple(
-      read_set(config, request, data.tokenizer, data.template, data.task)
-      for request in requested(config)
-    )
+    evaluation_sets = read_sets(config, data)
     if rollouts is not None:
       recorded_rollouts = recorded.load(
         rollouts,
@@ -226,8 +221,10 @@ class _SharedGraphs(NamedTuple):
 
 def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
-  length = ("seed", "num_rollout_steps", "evaluation", "checkpoint", "log")
-  settings = {key: config[key] for key in config if key not in length}
+  ignored = (
+    *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log", "alarms"),
+  )
+  settings = {key: config[key] for key in config if key not in ignored}
   return FrozenConfigDict(settings)
 
 
@@ -265,7 +262,7 @@ def _share_graphs(
   return _SharedGraphs(
     place=place,
     apply_rules=jax.jit(
-      functools.partial(advantages.apply_rules, recipe.rules)
+      make_apply_rules(recipe.rules, settings.training.updates_per_rollout)
     ),
     update=jit_unbound(
       make_update_of(settings, recipe, mesh),

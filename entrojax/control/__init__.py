@@ -22,11 +22,14 @@ its `Args:` give. The config key control.name names the controller,
 control.target is its target if it has one, and a section with the controller's
 name holds its other settings.
 
-To add a controller, write `control/my_controller.py` with a factory
-`my_controller(*, target, ...) -> Controller`, import it below, and list it in
-__all__. Give it a section in configs/default.py, name it beside the member that
-it drives in _DRIVEN of assembly/check_methods.py, and add a row to CONTROLLERS
-in tests/control/test_control.py. no_control.py is the shortest example. If your
+To add a controller, write `control/my_controller.py`, import it below, and add
+a row to CONTROLLERS in tests/control/test_control.py:
+
+    @ControllerTraits(drives=("positive_reweighting",))
+    def my_controller(*, target: float, step: float = 0.1) -> Controller: ...
+
+Its settings then are config.my_controller, except `target`, which is
+config.control.target. no_control.py is the shortest example. If your
 coefficient moves by a fixed step per update, start from fixed_step.py.
 """
 
@@ -38,14 +41,3 @@ from entrojax.control.fixed_step import (
 from entrojax.control.no_control import no_control
 from entrojax.control.pi import PIState, entropic_pi
 from entrojax.control.schedules import epoch_schedule, stage_schedule
-
-__all__ = [
-  "PIState",
-  "adaptive_coefficient",
-  "entropic_pi",
-  "entropy_guided",
-  "epoch_schedule",
-  "no_control",
-  "stage_schedule",
-  "stare_weights",
-]

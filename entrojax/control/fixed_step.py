@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import optax
 
 from entrojax.arguments import is_traced, require_in
+from entrojax.traits import ControllerTraits
 from entrojax.types import Array, Controller
 
 
@@ -43,6 +44,7 @@ class GatedState(NamedTuple):
   low: Array  # f32[], 1 = entropy was below the target at the last update
 
 
+@ControllerTraits(drives=("adaptive_entropy",))
 def adaptive_coefficient(
   *,
   target: float,
@@ -91,6 +93,7 @@ def adaptive_coefficient(
   )
 
 
+@ControllerTraits(drives=("positive_reweighting",))
 def entropy_guided(
   *, target: float, step: float = 0.05, initial: float = 0.0
 ) -> Controller:
@@ -125,6 +128,7 @@ def entropy_guided(
   )
 
 
+@ControllerTraits(drives=("adaptive_stare",))
 def stare_weights(
   *,
   target: float,

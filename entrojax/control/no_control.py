@@ -5,9 +5,11 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from entrojax.traits import ControllerTraits
 from entrojax.types import Array, Controller
 
 
+@ControllerTraits()
 def no_control() -> Controller:
   """Build the controller with coefficient 0, no state and no metrics."""
 

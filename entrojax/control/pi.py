@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from entrojax.arguments import require_at_least, require_in
+from entrojax.traits import ControllerTraits
 from entrojax.types import Array, Controller
 
 
@@ -21,6 +22,7 @@ class PIState(NamedTuple):
   integral: Array  # f32[], sum of past errors, nats
 
 
+@ControllerTraits(drives=("entropic",))
 def entropic_pi(
   *,
   target: float,

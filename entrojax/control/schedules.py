@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from entrojax.arguments import require_at_least
+from entrojax.traits import ControllerTraits
 from entrojax.types import Array, Controller
 
 
@@ -23,6 +24,7 @@ class ScheduleState(NamedTuple):
   updates_done: Array  # i32[]
 
 
+@ControllerTraits(drives=("positive_reweighting",))
 def stage_schedule(*, num_updates: int) -> Controller:
   """Build clip(2 t / num_updates - 1, 0, 1): 0 in the first half, then linear.
 
@@ -36,6 +38,7 @@ def stage_schedule(*, num_updates: int) -> Controller:
   return _schedule(lambda t: jnp.clip(2 * t / num_updates - 1, 0, 1))
 
 
+@ControllerTraits(drives=("positive_reweighting",))
 def epoch_schedule(*, num_epochs: int, updates_per_epoch: int) -> Controller:
   """Build (e - 1) / (E - 1) in epoch e = 1 ... E; 1 if E is 1, and after E.
 

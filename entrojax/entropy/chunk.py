@@ -1,12 +1,11 @@
 """A chunk of the logits, and the type of a pass over all chunks.
 
 token_stats.py makes the chunks; formulas.py and nucleus.py read them. Shape
-letters: N tokens, D width, C a chunk of the vocabulary, P parts: all chunks on
-all devices.
+letters: N tokens, D width, C a chunk of the vocabulary.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from entrojax.types import Array
 
@@ -21,6 +20,8 @@ class Chunk(NamedTuple):
   new: Array  # bool[1, C], True = a row that the preceding chunk does not hold
 
 
-# (function (chunk, *rows [N, ...]) -> arrays [N, ...], *rows) -> arrays
-# [P, N, ...]: a further pass over all chunks
-MapChunks = Callable[..., Any]
+# A further pass over all chunks: (function, reductions, *rows) -> arrays
+# [N, ...]. The function maps (chunk, *rows) to a tuple of arrays [N, ...], and
+# there is one reduction over the chunks (jnp.sum, jnp.min or jnp.max) for each.
+# Rows are arrays [N, ...].
+ReduceChunks = Callable[..., tuple[Array, ...]]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from entrojax.entropy.chunk import Chunk, MapChunks
+from entrojax.entropy.chunk import Chunk, ReduceChunks
 from entrojax.entropy.nucleus import entropy_within, find_threshold
 from entrojax.types import Array, Statistic
 
@@ -52,7 +52,7 @@ class Formula(NamedTuple):
   """
 
   sums: Callable[[Chunk, Sums], Any]
-  merge: Callable[[Any, Merged, MapChunks], tuple[Array, Any]]
+  merge: Callable[[Any, Merged, ReduceChunks], tuple[Array, Any]]
   # (what merge saved, chunk, log p f32[N, C], p f32[N, C], cotangent)
   gradient: Callable[[Any, Chunk, Array, Array, Array], Array]
 
@@ -90,8 +90,8 @@ def _varentropy() -> Formula:
     deviation = jnp.where(chunk.new, part.centred - mean[:, None], 0)
     return jnp.sum(part.exponentials * jnp.square(deviation), axis=1)
 
-  def merge(squares, merged, map_chunks):
-    del map_chunks
+  def merge(squares, merged, reduce_chunks):
+    del reduce_chunks
     mean = merged.weighted / merged.total + merged.below
     mean -= (merged.log_normaliser - merged.entropy)[None]  # of all parts
     scale = jnp.exp(merged.below - merged.log_normaliser[None])
@@ -114,8 +114,8 @@ def _collision() -> Formula:
     del chunk
     return jnp.sum(jnp.square(part.exponentials), axis=1)
 
-  def merge(squares, merged, map_chunks):
-    del map_chunks
+  def merge(squares, merged, reduce_chunks):
+    del reduce_chunks
     scale = jnp.exp(2 * (merged.below - merged.log_normaliser[None]))
     value = jnp.sum(scale * squares, axis=0)
     return value, value
@@ -134,8 +134,8 @@ def _log_prob_at(ratio: float) -> Formula:
     del chunk
     return jnp.sum(jnp.exp(ratio * part.centred), axis=1)
 
-  def merge(totals, merged, map_chunks):
-    del map_chunks
+  def merge(totals, merged, reduce_chunks):
+    del reduce_chunks
     normaliser = jnp.sum(jnp.exp(ratio * merged.below) * totals, axis=0)
     log_normaliser = jnp.log(normaliser)
     value = ratio * (merged.target - merged.top) - log_normaliser
@@ -156,9 +156,9 @@ def _top_log_probs(k: int) -> Formula:
     del part
     return _largest(chunk, k)
 
-  def merge(parts, merged, map_chunks):
-    del map_chunks
-    # in the order of tokens, of which top_k takes the first of equals
+  def merge(parts, merged, reduce_chunks):
+    del reduce_chunks
+    # in the order of tokens: of equal logits, top_k takes the first
     logits, ids = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1) for x in parts)
     logits, places = jax.lax.top_k(logits, k)
     ids = jnp.take_along_axis(ids, places, axis=1)
@@ -178,28 +178,35 @@ def _top_log_probs(k: int) -> Formula:
 def _largest(chunk: Chunk, k: int) -> tuple[Array, Array]:
   """Find the k largest logits of a chunk and their tokens, [N, k] each.
 
-  Reductions fuse with the product that makes the logits, which a sort would
-  write to memory.
+  Of equal logits, the one with the lower token comes first. If the chunk has
+  fewer than k new rows, the rest are -inf.
   """
-  left = jnp.broadcast_to(chunk.new, chunk.logits.shape)
-  logits, ids = [], []
-  for _ in range(k):
-    value = jnp.max(jnp.where(left, chunk.logits, -jnp.inf), axis=1)
-    is_it = left & (chunk.logits == value[:, None])
-    first = jnp.min(
-      jnp.where(is_it, chunk.ids, jnp.iinfo(chunk.ids.dtype).max), axis=1
-    )
-    left &= chunk.ids != first[:, None]
-    logits.append(value)
-    ids.append(first)
-  return jnp.stack(logits, axis=1), jnp.stack(ids, axis=1)
+  logits, ids, new = chunk.logits, chunk.ids, chunk.new
+  last_id = jnp.iinfo(ids.dtype).max
+
+  # k reductions over the chunk need less memory than a sort
+  def next_largest(previous, _):
+    value, token = (x[:, None] for x in previous)
+    left = new & ((logits < value) | ((logits == value) & (ids > token)))
+    value = jnp.max(jnp.where(left, logits, -jnp.inf), axis=1)
+    is_it = left & (logits == value[:, None])
+    token = jnp.min(jnp.where(is_it, ids, last_id), axis=1)
+    return (value, token), (value, token)
+
+  num_tokens = logits.shape[:1]
+  start = (
+    jnp.full(num_tokens, jnp.inf, logits.dtype),
+    jnp.full(num_tokens, -1, ids.dtype),
+  )
+  _, (values, tokens) = jax.lax.scan(next_largest, start, length=k)
+  return values.T, tokens.T
 
 
 def _max_probability() -> Formula:
   largest = _top_log_probs(1)
 
-  def merge(parts, merged, map_chunks):
-    log_prob, ids = largest.merge(parts, merged, map_chunks)
+  def merge(parts, merged, reduce_chunks):
+    log_prob, ids = largest.merge(parts, merged, reduce_chunks)
     value = jnp.exp(log_prob[:, 0])
     return value, (ids, value)
 
@@ -215,13 +222,13 @@ def _top_p_entropy(top_p: float, vocabulary: int) -> Formula:
     del chunk, part
     return ()
 
-  def merge(parts, merged, map_chunks):
+  def merge(parts, merged, reduce_chunks):
     del parts
     top, log_normaliser = merged.top, merged.log_normaliser
     threshold = find_threshold(
-      top_p, vocabulary, top, log_normaliser, map_chunks
+      top_p, vocabulary, top, log_normaliser, reduce_chunks
     )
-    value, log_total = entropy_within(threshold, top, map_chunks)
+    value, log_total = entropy_within(threshold, top, reduce_chunks)
     return value, (value, threshold, top + log_total)
 
   def gradient(saved, chunk, log_p, p, cotangent):

@@ -10,13 +10,13 @@ and entropy H,
 `log_prob_and_entropy` starts from such logits. `unembed` computes logits, not
 yet divided, from hidden states. `token_stats` starts from hidden states and
 divides by the temperature itself. If the logits are few, as with a small
-vocabulary, it computes them all. Otherwise it loops over chunks of the
-vocabulary, and its backward pass computes each chunk again, so that memory
-holds [N, C] and never [N, V]. If it is asked for further statistics
-(statistics.py), it computes them in the same loop. For each token and each
-chunk c, the forward pass computes the logit z_y, if c holds y, and three
-numbers: the largest logit m_c, e_c = sum exp(z - m_c) and w_c = sum exp(z -
-m_c) (z - m_c). With m = max m_c and s_c = exp(m_c - m),
+vocabulary, and `statistics` is empty, it computes them all. Otherwise it loops
+over chunks of the vocabulary, and its backward pass computes each chunk again,
+so that memory holds [N, C] and never [N, V]. The same loop computes further
+statistics (statistics.py). For each token and each chunk c, the forward pass
+computes the logit z_y, if c holds y, and three numbers: the largest logit m_c,
+e_c = sum exp(z - m_c) and w_c = sum exp(z - m_c) (z - m_c). With m = max m_c
+and s_c = exp(m_c - m),
 
     logsumexp(z) - m = log sum_c s_c e_c
     sum_v p_v z_v - m = sum_c s_c (w_c + (m_c - m) e_c) / sum_c s_c e_c
@@ -130,8 +130,9 @@ def token_stats(
     targets: i32[B, T], the sampled tokens.
     temperature: the sampling temperature, > 0.
     statistics: further statistics to compute; see statistics.py.
-    chunk_elements: about how many logits exist at one time on a device. If all
-      logits are far fewer, as with a small vocabulary, they are all kept.
+    chunk_elements: about how many logits exist at one time on a device; half
+      as many with further statistics. If all logits are far fewer, as with a
+      small vocabulary, they are all kept.
     mesh: how rows and table are split, as in system/sharding.py; None: a single
       device.
 
@@ -150,6 +151,9 @@ def token_stats(
     return log_prob_and_entropy(unembed(hidden, table) / temperature, targets)
   if mesh is not None and hidden.shape[0] % num_row_shards(mesh):
     mesh = None  # rows cannot be split evenly, so the compiler decides
+  if statistics:
+    # they need more arrays of the size of a chunk
+    chunk_elements = -(-chunk_elements // 2)
   settings = _Settings(temperature, chunk_elements, mesh, statistics)
   stats = _stats(
     settings, hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1)
@@ -194,10 +198,9 @@ def _stats(settings: _Settings, hidden: Array, table: Array, targets: Array):
 
 def _forward(settings: _Settings, hidden: Array, table: Array, targets: Array):
   inputs = _Inputs(hidden, table, jnp.arange(table.shape[0]), targets)
-  map_chunks = functools.partial(_map_chunks, settings, inputs)
   formulas = _formulas(settings, table)
-  largest, total, weighted, chosen, *further = map_chunks(
-    functools.partial(_chunk_sums, formulas)
+  largest, total, weighted, chosen, *further = _map_chunks(
+    settings, inputs, functools.partial(_chunk_sums, formulas)
   )
   top = jnp.max(largest, axis=0)
   below = largest - top[None]
@@ -209,9 +212,10 @@ def _forward(settings: _Settings, hidden: Array, table: Array, targets: Array):
   target = jnp.sum(chosen, axis=0)
   log_probs = target - top - log_normaliser
   merged = Merged(top, log_normaliser, entropy, target, below, total, weighted)
+  reduce_chunks = functools.partial(_reduce_chunks, settings, inputs)
   values, saved = [], []
   for each, parts in zip(formulas, further, strict=True):
-    value, needed = each.merge(parts, merged, map_chunks)
+    value, needed = each.merge(parts, merged, reduce_chunks)
     values.append(value)
     saved.append(needed)
   softmax = _Softmax(top, log_normaliser, entropy)
@@ -268,37 +272,74 @@ def _on_mesh(function, mesh: Mesh | None, *, in_specs, out_specs):
 
 
 def _map_chunks(
-  settings: _Settings,
-  inputs: _Inputs,
-  function: Callable[..., Any],
-  *rows: Array,
+  settings: _Settings, inputs: _Inputs, function: Callable[[Chunk], Any]
 ) -> Any:
   """Apply a function to all chunks, each on the device that holds it.
 
   Args:
     settings: static.
     inputs: of all devices.
-    function: (chunk, *rows) -> arrays [N, ...], for the tokens of a device.
-    *rows: further arguments of the function, [N, ...], split like the tokens.
+    function: (chunk) -> arrays [N, ...], for the tokens of a device.
 
   Returns:
     The results of all chunks of all shards, stacked: arrays [P, N, ...].
   """
   inputs_spec, part_spec = _specs(settings.mesh, inputs.table)
 
-  def on_device(inputs, *rows):
+  def on_device(inputs):
     size, count = _chunk_size(settings, inputs)
     return jax.lax.map(
-      lambda i: function(_chunk(settings, inputs, size, i), *rows),
-      jnp.arange(count),
+      lambda i: function(_chunk(settings, inputs, size, i)), jnp.arange(count)
     )
 
   return _on_mesh(
+    on_device, settings.mesh, in_specs=(inputs_spec,), out_specs=part_spec
+  )(inputs)
+
+
+def _reduce_chunks(
+  settings: _Settings,
+  inputs: _Inputs,
+  function: Callable[..., tuple[Array, ...]],
+  reductions: tuple[Callable[..., Array], ...],
+  *rows: Array,
+) -> tuple[Array, ...]:
+  """Reduce the results of a function over all chunks; see ReduceChunks.
+
+  Unlike `_map_chunks` it holds the results of one chunk at a time.
+  """
+  inputs_spec, part_spec = _specs(settings.mesh, inputs.table)
+  starts = {jnp.sum: 0.0, jnp.min: jnp.inf, jnp.max: -jnp.inf}
+
+  def on_device(inputs, *rows):
+    size, count = _chunk_size(settings, inputs)
+
+    def reduce_next(i, totals):
+      results = function(_chunk(settings, inputs, size, i), *rows)
+      return tuple(
+        reduction(jnp.stack(pair), axis=0)
+        for reduction, *pair in zip(reductions, totals, results, strict=True)
+      )
+
+    shapes = jax.eval_shape(
+      lambda: function(_chunk(settings, inputs, size, jnp.int32(0)), *rows)
+    )
+    start = tuple(
+      jnp.full(x.shape, starts[reduction], x.dtype)
+      for reduction, x in zip(reductions, shapes, strict=True)
+    )
+    totals = jax.lax.fori_loop(0, count, reduce_next, start)
+    return tuple(x[None] for x in totals)
+
+  parts = _on_mesh(
     on_device,
     settings.mesh,
     in_specs=(inputs_spec, *(inputs_spec.targets for _ in rows)),
     out_specs=part_spec,
   )(inputs, *rows)
+  return tuple(
+    reduction(x, axis=0) for reduction, x in zip(reductions, parts, strict=True)
+  )
 
 
 def _formulas(settings: _Settings, table: Array) -> list[Formula]:
@@ -342,8 +383,8 @@ def _chunk_gradients(
 
   Args:
     settings: static.
-    inputs: of this device.
-    softmax: of its tokens.
+    inputs: the part of this device.
+    softmax: the statistics of the softmax of its tokens.
     saved: what each formula needs.
     cotangents: of log-probs, entropies and each further statistic.
 

@@ -7,7 +7,7 @@ arithmetic_chain has one.
 from entrojax.types import StepJudge, Task
 
 
-def oracle(task: Task) -> StepJudge:
+def oracle(*, task: Task) -> StepJudge:
   """Build the judge from the task's own `judge_steps`.
 
   Args:

@@ -36,17 +36,25 @@ Every file uses the same symbols, f32[B, T] for B responses of T tokens:
     L                    the loss of a token, to be minimised; L <- ... changes
                          the terms that earlier members have added
 
-To add a method, write `objectives/my_bonus.py`, import it below, list it in
-__all__, give it a section in configs/default.py, and add a row to OBJECTIVES in
+An objective may also read other statistics of a token's distribution, such as
+its varentropy or the entropy of its top-p set (entropy/statistics.py). It
+declares them with `reading` (reading.py), and an update computes only those
+that a member of its chain has declared.
+
+The decorator of a method declares what checks of a config must know about it:
+its kind, whether it reads `coefficient`, whether it compares the policy with
+the one that sampled, ... (traits.py). To add a method, write
+`objectives/my_bonus.py`, import it below, and add a row to OBJECTIVES in
 tests/helpers/objective_cases.py:
 
-    def my_bonus(*, strength: float) -> Objective:
+    @ObjectiveTraits(kind="penalty")
+    def my_bonus(*, strength: float = 0.1) -> Objective:
       return lambda tokens, token_loss, coefficient, key: add_penalty(
         token_loss, -strength * tokens.entropy, tokens.mask, {})
 
 The last argument of `add_penalty` holds metrics by name; here there are none.
-If the method reads `coefficient`, name it and its controllers in _DRIVEN of
-assembly/check_methods.py.
+The settings of the method are config.my_bonus, with the defaults of its
+arguments.
 """
 
 from entrojax.objectives.adaptive_entropy import adaptive_entropy
@@ -69,33 +77,7 @@ from entrojax.objectives.ppo import ppo_clip
 from entrojax.objectives.reference_kl import reference_kl
 from entrojax.objectives.reinforce import reinforce
 from entrojax.objectives.sent import sent, sent_released
+from entrojax.objectives.siren import siren
 from entrojax.objectives.stare import adaptive_stare, stare
 from entrojax.objectives.steer import steer
 from entrojax.objectives.top_entropy import top_entropy
-
-__all__ = [
-  "adaptive_entropy",
-  "adaptive_stare",
-  "bcpg",
-  "ce_gppo",
-  "chain",
-  "cispo",
-  "clip_cov",
-  "entropic",
-  "entropy_advantage",
-  "entropy_bonus",
-  "erc",
-  "gspo",
-  "kl_cov",
-  "negative_sample_augmentation",
-  "policy_loss",
-  "positive_reweighting",
-  "ppo_clip",
-  "reference_kl",
-  "reinforce",
-  "sent",
-  "sent_released",
-  "stare",
-  "steer",
-  "top_entropy",
-]

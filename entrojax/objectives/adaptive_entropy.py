@@ -10,9 +10,11 @@ through it. Skywork-OR1, arXiv 2505.22312.
 
 from entrojax.masking import scalar_metric
 from entrojax.objectives.chain import add_penalty, require_coefficient
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="penalty", driven=True)
 def adaptive_entropy() -> Objective:
   """Build the adaptive entropy bonus; put it after a surrogate.
 

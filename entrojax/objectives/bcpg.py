@@ -23,9 +23,13 @@ from entrojax.arguments import require_at_least
 from entrojax.masking import divide, masked_sum, mean_metric
 from entrojax.objectives.chain import add_penalty, add_term
 from entrojax.objectives.surrogates import reinforce_loss
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Mean, Objective
 
 
+@ObjectiveTraits(
+  kind="surrogate", inert_on_policy=True, aggregation="seq-mean-token-mean"
+)
 def bcpg(*, tau: float = 1e-3) -> Objective:
   """Build BCPG's surrogate; aggregate it with seq_mean_token_mean.
 

@@ -21,16 +21,18 @@ from entrojax.objectives.surrogates import (
   require_dual_clip,
   unclipped_loss,
 )
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="surrogate", inert_on_policy=True, clips_tokens=True)
 def ce_gppo(
   *,
   clip_low: float = 0.2,
   clip_high: float = 0.28,
   beta_low: float = 0.75,
   beta_high: float = 1.0,
-  dual_clip: float | None = None,
+  dual_clip: float | None = 3.0,
 ) -> Objective:
   """Build CE-GPPO's surrogate.
 

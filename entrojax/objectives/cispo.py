@@ -12,9 +12,11 @@ from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import clipped_loss, probability_ratio
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
 def cispo(*, clip_low: float = 0.2, clip_high: float = 0.28) -> Objective:
   """Build CISPO's surrogate.
 

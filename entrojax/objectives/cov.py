@@ -36,11 +36,13 @@ from entrojax.objectives.surrogates import (
   probability_ratio,
   unclipped_loss,
 )
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Objective
 
 _LARGE_FRACTION = 0.05
 
 
+@ObjectiveTraits(kind="surrogate")
 def clip_cov(
   *,
   fraction: float = 2e-4,
@@ -110,6 +112,7 @@ _KL_FORMS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
 def kl_cov(
   *, fraction: float = 2e-3, kl_coef: float = 1.0, kl_form: str = "abs"
 ) -> Objective:

@@ -19,9 +19,11 @@ from entrojax.arguments import require_in, require_one_of
 from entrojax.masking import scalar_metric, share_metric
 from entrojax.objectives.chain import add_term, require_coefficient
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="term", driven=True)
 def entropic(
   *, min_probability: float = 0.95, norm: str = "selected"
 ) -> Objective:

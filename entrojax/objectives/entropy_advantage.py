@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import scale_loss
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Objective
 
 
@@ -38,6 +39,7 @@ def advantage_ratio(
   return 1 + jnp.where(size > 0, jnp.sign(advantages) * bonus, 0.0)
 
 
+@ObjectiveTraits(kind="transform")
 def entropy_advantage(*, alpha: float = 0.4, kappa: float = 2.0) -> Objective:
   """Build the scaling by A' / A; put it right after a surrogate, not kl_cov.
 

@@ -9,10 +9,12 @@ sec. 4).
 
 from entrojax.arguments import require_at_least
 from entrojax.objectives.chain import add_penalty
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
-def entropy_bonus(*, entropy_coef: float) -> Objective:
+@ObjectiveTraits(kind="penalty")
+def entropy_bonus(*, entropy_coef: float = 1e-3) -> Objective:
   """Build the entropy bonus; put it after a surrogate.
 
   Args:

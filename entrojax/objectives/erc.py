@@ -16,11 +16,13 @@ import jax.numpy as jnp
 from entrojax.arguments import require_in
 from entrojax.masking import share_metric
 from entrojax.objectives.chain import map_terms
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective, Term
 
 _EPSILON = 1e-8  # nats
 
 
+@ObjectiveTraits(kind="transform", inert_on_policy=True)
 def erc(*, low: float = 0.95, high: float = 1.05) -> Objective:
   """Build the entropy ratio clipping; put it right after a surrogate.
 

@@ -15,11 +15,15 @@ from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import masked_mean, mean_metric, share_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import clipped_loss, unclipped_loss
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 _MAX_LOG_RATIO = 10.0  # nats, as in verl
 
 
+@ObjectiveTraits(
+  kind="surrogate", inert_on_policy=True, aggregation="seq-mean-token-mean"
+)
 def gspo(*, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Objective:
   """Build GSPO's surrogate; aggregate it with seq_mean_token_mean.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from entrojax.arguments import require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import scale_loss
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Objective, ScoredTokens
 
 
@@ -21,6 +22,7 @@ class MissingStepsError(ValueError):
   """Raised if a member of the chain needs step_ok and there is none."""
 
 
+@ObjectiveTraits(kind="transform", reads_steps=True)
 def negative_sample_augmentation(*, beta: float = 0.5) -> Objective:
   """Build the weighting of marked tokens; put it right after a surrogate.
 

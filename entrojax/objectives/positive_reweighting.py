@@ -13,9 +13,11 @@ import jax.numpy as jnp
 
 from entrojax.masking import scalar_metric, share_metric
 from entrojax.objectives.chain import require_coefficient, scale_loss
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="transform", driven=True, weighs_right=True)
 def positive_reweighting() -> Objective:
   """Build the weighting of positive advantages; put it right after a surrogate.
 

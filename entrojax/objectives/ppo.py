@@ -18,14 +18,16 @@ from entrojax.objectives.surrogates import (
   require_dual_clip,
   unclipped_loss,
 )
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="surrogate", inert_on_policy=True, clips_tokens=True)
 def ppo_clip(
   *,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  dual_clip: float | None = None,
+  dual_clip: float | None = 3.0,
 ) -> Objective:
   """Build PPO's clipped surrogate.
 
@@ -33,7 +35,7 @@ def ppo_clip(
     clip_low: the ratio is clipped below at 1 - clip_low, in [0, 1].
     clip_high: the ratio is clipped above at 1 + clip_high, >= 0.
     dual_clip: bound of the loss where A < 0, in units of |A|, above
-      1 + clip_high; None for no bound. verl uses 3, DAPO 10.
+      1 + clip_high; None for no bound. The default is verl's, and DAPO uses 10.
 
   Returns:
     A surrogate, an Objective that adds the term L.

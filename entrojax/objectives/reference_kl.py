@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from entrojax.arguments import require_at_least, require_one_of
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_penalty
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Objective, ScoredTokens
 
 
@@ -79,7 +80,8 @@ _ESTIMATORS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def reference_kl(*, kl_coef: float, estimator: str = "k3") -> Objective:
+@ObjectiveTraits(kind="penalty")
+def reference_kl(*, kl_coef: float = 1e-3, estimator: str = "k3") -> Objective:
   """Build the KL penalty; put it after a surrogate.
 
   Args:

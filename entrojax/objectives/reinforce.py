@@ -7,9 +7,11 @@ sampled, so for one update per rollout batch.
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import reinforce_loss
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="surrogate")
 def reinforce() -> Objective:
   """Build REINFORCE, which is right for one update per rollout only.
 

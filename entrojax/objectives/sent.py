@@ -22,9 +22,11 @@ from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_penalty
 from entrojax.objectives.reference_kl import absolute, k3, reference_log_probs
 from entrojax.objectives.selection import floor_share, highest
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Metrics, Objective, ScoredTokens
 
 
+@ObjectiveTraits(kind="penalty")
 def sent(
   *,
   low_fraction: float = 0.8,
@@ -74,6 +76,7 @@ def sent(
   return objective
 
 
+@ObjectiveTraits(kind="penalty", inert_on_policy=True)
 def sent_released(
   *,
   low_fraction: float = 0.8,

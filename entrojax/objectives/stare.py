@@ -12,15 +12,20 @@ flows through them, penalties stay as they are, and denominators count every
 token.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 
 from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import masked_mean, scalar_metric, share_metric
 from entrojax.objectives.chain import require_coefficient, scale_loss
 from entrojax.objectives.selection import ceil_share, highest
+from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
 
 
+@ObjectiveTraits(kind="transform")
 def stare(
   *,
   target: float = 0.3,
@@ -55,6 +60,18 @@ def stare(
   return objective
 
 
+def _check_target(
+  settings: Mapping[str, Any], surroundings: Surroundings
+) -> None:
+  """Raise ValueError if adaptive_stare and its controller disagree."""
+  if settings["target"] != surroundings.target:
+    raise ValueError(
+      f"adaptive_stare.target = {settings['target']} must be control.target = "
+      f"{surroundings.target}"
+    )
+
+
+@ObjectiveTraits(kind="transform", driven=True, check=_check_target)
 def adaptive_stare(
   *,
   target: float = 0.3,

@@ -13,7 +13,9 @@ mini-batch, and is at least `floor`. Penalties stay as they are, and
 denominators count every token.
 """
 
+from collections.abc import Mapping
 import math
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -26,9 +28,25 @@ from entrojax.arguments import (
 from entrojax.masking import clean, mean_metric, scalar_metric, share_metric
 from entrojax.objectives.chain import scale_loss
 from entrojax.objectives.surrogates import probability_ratio
+from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens
 
 
+def _check_clip_range(
+  settings: Mapping[str, Any], surroundings: Surroundings
+) -> None:
+  """Raise ValueError if steer and its surrogate clip differently."""
+  if settings["form"] != "theorem":
+    return
+  for key, bound in surroundings.clip_range.items():
+    leaf = key.rpartition(".")[2]
+    if settings[leaf] != bound:
+      raise ValueError(
+        f"steer.{leaf} = {settings[leaf]} must be {key} = {bound}"
+      )
+
+
+@ObjectiveTraits(kind="transform", check=_check_clip_range)
 def steer(
   *,
   min_weight: float = 0.8,

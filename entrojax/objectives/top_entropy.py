@@ -17,9 +17,11 @@ from entrojax.arguments import require_in, require_one_of
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import map_terms, scale_loss
 from entrojax.objectives.selection import above_quantile, ceil_share, highest
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
 
+@ObjectiveTraits(kind="transform")
 def top_entropy(
   *,
   fraction: float = 0.2,

@@ -25,6 +25,17 @@ def with_error(value: float, error: float = math.nan) -> str:
   return f"{value:.3f}±{error:.3f}" if error >= 0 else f"{value:.3f}"
 
 
+def with_spread(mean: float, deviation: float) -> str:
+  """Format a mean over seeds with its standard deviation, both as precise."""
+  if not math.isfinite(mean):
+    return _ABSENT
+  if not deviation > 1e-12 * abs(mean):  # none, but for rounding
+    return number(float(f"{mean:.12g}"))
+  size = max(abs(mean), deviation)
+  digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
+  return f"{mean:,.{digits}f}±{deviation:,.{digits}f}"
+
+
 def with_interval(value: float, interval: tuple[float, float]) -> str:
   """Format a number of order one, with its 95 % interval if it is finite."""
   low, high = interval
@@ -35,6 +46,13 @@ def with_interval(value: float, interval: tuple[float, float]) -> str:
 def percent(share: float) -> str:
   """Format a share between 0 and 1 as whole percent."""
   return f"{100 * share:.0f} %" if math.isfinite(share) else _ABSENT
+
+
+def listing(names: Sequence[str], most: int = 6) -> str:
+  """Join names by commas; after `most` names, count the rest."""
+  rest = len(names) - most
+  text = ", ".join(names[:most])
+  return f"{text} and {rest} more" if rest > 0 else text
 
 
 def printable(name: str, length: int = 40) -> str:

@@ -1,14 +1,15 @@
 """Show the progress of a run to the person who watches it.
 
 On a terminal this is a live display: a bar over the rollout steps with the time
-left, the latest numbers, and a sparkline of the entropy. Anywhere else (a log
-file, a notebook, a pipe) it is plain lines: one every few rollout steps, one
-after the last step and one after each evaluation.
+left, the latest numbers, the last evaluation, and a sparkline of the entropy.
+Anywhere else (a log file, a notebook, a pipe) it is plain lines: one every few
+rollout steps, one after the last step and one after each evaluation. pass@k is
+shown with the rollout step after which it was measured, and in no other line.
 """
 
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 import math
+import re
 import time
 from typing import Any
 
@@ -20,14 +21,13 @@ from rich.text import Text
 
 from entrojax.arguments import require_at_least
 
-# label -> name of the metric, in which * stands for any data set
-KEY_SCALARS = {
+KEY_SCALARS = {  # label -> name of the metric
   "entropy": "actor/entropy",
   "reward": "critic/rewards/mean",
-  "pass@1": "val/*/pass@1",
   "clipped": "actor/pg_clipfrac",
   "tokens/s": "perf/tokens_per_second",
 }
+_PASS = re.compile(r"val/(.+)/pass@(\d+)", re.DOTALL)
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -41,7 +41,7 @@ class Progress:
     every: a plain line is written every this many rollout steps. A terminal
       shows every step.
     unit: what a step is called in the display.
-    scalars: label -> name of the metric, in which * stands for any data set.
+    scalars: label -> name of the metric.
     console: where to write; None means standard output.
     quiet: if True and no console is given, nothing is written.
     clock: returns the time in seconds, for the rate and the time left.
@@ -70,7 +70,8 @@ class Progress:
     self._console = console or Console(quiet=quiet)
     self._clock = clock
     self._started = self._updated = clock()
-    self._latest: dict[str, dict[str, float]] = {}  # by label, then name
+    self._latest: dict[str, float] = {}
+    self._evaluation = ""  # the last one
     self._entropies: list[float] = []
     terminal = self._console.is_terminal and not self._console.is_dumb_terminal
     self._live = (
@@ -95,16 +96,23 @@ class Progress:
     self._done = rollout_step
     self._updated = self._clock()
     current = {
-      label: numbers
-      for label, pattern in self._labels.items()
-      if (numbers := _matches(label, pattern, metrics))
+      label: float(value)
+      for label, name in self._labels.items()
+      if (value := metrics.get(name)) is not None
     }
     self._latest |= current
     if "entropy" in current:
-      self._entropies += current["entropy"].values()
+      self._entropies.append(current["entropy"])
     due = rollout_step % self._every == 0 or rollout_step >= self._total
-    if not self._live and ((advanced and due) or "pass@1" in current):
-      self._print(self._line())
+    evaluation = evaluation_text(metrics)
+    if evaluation:
+      self._evaluation = f"{evaluation}  ({self._unit} {rollout_step})"
+    if self._live:
+      return
+    if evaluation:
+      self._print(self._line(evaluation))
+    elif advanced and due:
+      self._print(self._line(self._scalars()))
 
   def note(self, text: str) -> None:
     """Print a line of text above the display.
@@ -131,9 +139,9 @@ class Progress:
 
   def _scalars(self) -> str:
     return "  ".join(
-      f"{name} {_number(value)}"
+      f"{label} {_number(self._latest[label])}"
       for label in self._labels
-      for name, value in self._latest.get(label, {}).items()
+      if label in self._latest
     )
 
   def _time_left(self) -> str:
@@ -145,8 +153,8 @@ class Progress:
     left = seconds * max(0, self._total - self._done)
     return f"time left {duration(left)}"
 
-  def _line(self) -> str:
-    parts = [f"{self._unit} {self._done}/{self._total}", self._scalars()]
+  def _line(self, numbers: str) -> str:
+    parts = [f"{self._unit} {self._done}/{self._total}", numbers]
     return "  ".join(filter(None, [*parts, self._time_left()]))
 
   def _render(self) -> Group:
@@ -159,7 +167,7 @@ class Progress:
     bar = ProgressBar(
       total=max(1, self._total), completed=self._done, width=min(width, 60)
     )
-    rows = [head, self._scalars()]
+    rows = [head, *filter(None, [self._scalars(), self._evaluation])]
     if self._console.encoding.startswith("utf"):
       blocks = sparkline(self._entropies, max(1, min(60, width - 8)))
       rows.append(f"entropy {blocks}")
@@ -168,22 +176,22 @@ class Progress:
     return Group(top, Padding(bar, 0), *rest)
 
 
-def _matches(
-  label: str, pattern: str, metrics: Mapping[str, Any]
-) -> dict[str, float]:
-  """Return the numbers of the metrics that a pattern matches.
+def evaluation_text(metrics: Mapping[str, Any]) -> str:
+  """Format pass@1 and the largest pass@k of each data set; "" without any.
 
-  A single number has the label as its name. Of several, each also has the text
-  that * stands for, which is the data set of an evaluation.
+  Args:
+    metrics: name -> number, as in metrics.jsonl.
   """
-  names = [name for name in metrics if fnmatchcase(name, pattern)]
-  before, _, after = pattern.partition("*")
-  numbers = {}
-  for name in names:
-    data = harmless(name[len(before) : len(name) - len(after)])
-    shown = label if len(names) == 1 else f"{label} {data}"
-    numbers[shown] = float(metrics[name])
-  return numbers
+  by_data: dict[str, dict[int, float]] = {}
+  for name, value in metrics.items():
+    if match := _PASS.fullmatch(name):
+      by_data.setdefault(match[1], {})[int(match[2])] = value
+  parts = []
+  for data, values in by_data.items():
+    ks = sorted({min(values), max(values)})
+    numbers = ", ".join(f"pass@{k} {_number(values[k])}" for k in ks)
+    parts.append(f"{harmless(data)} {numbers}")
+  return "  ".join(parts)
 
 
 def sparkline(values: list[float], width: int) -> str:

@@ -1,8 +1,9 @@
-"""List the sections of a report: their pictures, captions and tables.
+"""List the pictures of a report, with their titles, captions and tables.
 
 A section holds functions that draw its picture and, for some, format a table as
-HTML. The list does not depend on what the runs logged, except for the data sets
-of evaluations. report.py puts the sections on a page.
+HTML. Sections stand in groups, which are the chapters of the page. The list
+does not depend on what the runs logged, except for the data sets of
+evaluations and the number of variants. report.py puts the sections on a page.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,9 +12,12 @@ from html import escape
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from entrojax.entropy.law import (
+  MIN_DISTINCT,
+  MIN_POINTS,
   MIN_SPAN,
-  EntropyLaw,
   confidence,
   fit_entropy_law,
   forecast,
@@ -22,20 +26,30 @@ from entrojax.entropy.law import (
 )
 from entrojax.reporting import figures
 from entrojax.reporting.fit_points import (
+  MIN_BLOCK,
   MIN_EVALUATIONS,
-  entropy_changes,
+  inapplicable,
   law_points,
   line_through_origin,
 )
 from entrojax.reporting.formatting import (
+  listing,
   number,
   percent,
   with_error,
   with_interval,
+  with_spread,
 )
+from entrojax.reporting.html_tables import html_table
+from entrojax.reporting.pictures import Picture
 from entrojax.reporting.run_logs import ENTROPY, TRAINING_REWARD, RunLog
+from entrojax.reporting.variants import Variant
 
 FIRST_PART = 0.15  # of a run, from which its law is forecast; as in the paper
+MIN_MULTIPLES = 3  # variants, below which no panels for single variants stand
+_SMOOTHED = "Each point is a running mean over 5 % of the run."
+
+Variants = Sequence[Variant]
 
 
 class Section(NamedTuple):
@@ -44,49 +58,31 @@ class Section(NamedTuple):
   title: str
   metrics: tuple[str, ...]  # that the picture shows; * stands for any text
   caption: str
-  draw: Callable[[Sequence[RunLog]], str | None]  # returns SVG; None: no data
-  table: Callable[[Sequence[RunLog]], str] | None = None  # returns HTML
+  draw: Callable[[Variants], Picture | None]  # None: no data
+  table: Callable[[Variants], str] | None = None  # returns HTML
 
 
-def report_sections(data: Sequence[str]) -> list[Section]:
-  """List all sections of a report in their order.
+def report_sections(
+  data: Sequence[str], num_variants: int
+) -> dict[str, list[Section]]:
+  """List all sections of a report in their order, by the chapter's heading.
 
   Args:
     data: the data sets on which any run was evaluated.
+    num_variants: the number of variants on the page.
   """
-  return [
-    *_training_sections(),
-    *_evaluation_sections(data),
-    *_token_sections(),
-    *_covariance_sections(),
-    _law_section(),
-  ]
-
-
-def _training_sections() -> list[Section]:
-  return [
-    Section(
-      "Policy entropy",
-      (ENTROPY,),
-      "Mean entropy per token, over the mini-batch of each update.",
-      lambda runs: figures.draw_metric(
-        runs, metric=ENTROPY, label="entropy (nats)", targets=True
-      ),
-    ),
-    Section(
-      "Training reward",
-      (TRAINING_REWARD,),
-      "Mean reward of the rollouts. Each point is a running mean over 5 % of "
-      "the run.",
-      lambda runs: figures.draw_metric(
-        runs, metric=TRAINING_REWARD, label="mean reward", smoothing=0.05
-      ),
-    ),
-  ]
+  chapters = {
+    "Evaluation": _evaluation_sections(data),
+    "Training": _training_sections(),
+    "Entropy": _entropy_sections(),
+  }
+  if num_variants >= MIN_MULTIPLES:
+    chapters["One variant at a time"] = _multiple_sections(data)
+  return chapters
 
 
 def _evaluation_sections(data: Sequence[str]) -> list[Section]:
-  """List two sections for each data set, or two empty ones without any."""
+  """List the sections of each data set, or empty ones without any."""
   sections = []
   for name in data or ["*"]:
     metrics, suffix = (f"val/{name}/pass@1",), f": {name}" if data else ""
@@ -94,37 +90,122 @@ def _evaluation_sections(data: Sequence[str]) -> list[Section]:
       Section(
         f"pass@k{suffix}",
         metrics,
-        "Unbiased pass@k and, below, maj@k in the last evaluation of each run. "
-        "The band is one standard error over problems.",
-        functools.partial(figures.draw_pass_at_k, data=name),
+        "Unbiased pass@k in the last evaluation. The band spans the seeds; "
+        "with one seed it is one standard error over problems.",
+        functools.partial(figures.draw_at_k, data=name),
+      ),
+      Section(
+        f"pass@1 against a large pass@k{suffix}",
+        metrics,
+        "The last evaluation: the mean over seeds, with bars that span them. "
+        "On the Pareto front are the variants that no other variant beats in "
+        "both numbers.",
+        functools.partial(figures.draw_plane, data=name),
       ),
       Section(
         f"pass@k during training{suffix}",
         metrics,
-        "Every evaluation of each run. pass@1 is also avg@n, the share of "
-        "right samples.",
+        "Every evaluation. pass@1 is also avg@n, the share of right samples.",
         functools.partial(figures.draw_pass_over_steps, data=name),
+      ),
+      Section(
+        f"maj@k{suffix}",
+        (f"val/{name}/maj@1",),
+        "How often the most frequent of k answers is right, in the last "
+        "evaluation. The band is as for pass@k.",
+        functools.partial(figures.draw_at_k, data=name, measure="maj"),
+      ),
+      Section(
+        f"Diversity{suffix}",
+        tuple(
+          f"val/{name}/{metric}"
+          for metric in ("distinct_correct", "distinct_2", "entropy")
+        ),
+        "Every evaluation: the number of different right answers to a problem, "
+        "the share of different pairs of words among all pairs in its "
+        "responses, and the mean entropy per token.",
+        functools.partial(figures.draw_diversity, data=name),
       ),
     ]
   return sections
 
 
-def _token_sections() -> list[Section]:
+def _training_sections() -> list[Section]:
+  def metric_section(title: str, metric: str, label: str, caption: str):
+    draw = functools.partial(
+      figures.draw_metric, metric=metric, label=label, smoothing=0.05
+    )
+    return Section(title, (metric,), f"{caption} {_SMOOTHED}", draw)
+
+  times = {
+    "timing_s/step": "whole step (s)",
+    "timing_s/gen": "sampling (s)",
+    "timing_s/verify": "verifying (s)",
+    "timing_s/update": "update (s)",
+  }
+  return [
+    metric_section(
+      "Training reward",
+      TRAINING_REWARD,
+      "mean reward",
+      "Mean reward of the rollouts.",
+    ),
+    metric_section(
+      "Response length",
+      "response_length/mean",
+      "tokens",
+      "Mean length of the rollouts.",
+    ),
+    Section(
+      "Groups without a signal",
+      ("critic/groups/all_right", "critic/groups/all_wrong"),
+      "The share of groups whose responses are all right (solid) or all wrong "
+      f"(dashed). Their advantages are 0 in GRPO. {_SMOOTHED}",
+      functools.partial(
+        figures.draw_pair,
+        solid=("critic/groups/all_right", "all right"),
+        dashed=("critic/groups/all_wrong", "all wrong"),
+        label="share of groups",
+      ),
+    ),
+    metric_section(
+      "Distance of an update",
+      "actor/ppo_kl",
+      "KL divergence (nats)",
+      "The estimated KL divergence per token between the policy that sampled "
+      "the rollouts and the policy during the updates.",
+    ),
+    Section(
+      "Change of the gradient by each member",
+      ("*/gradient_change",),
+      "The norm of what a member of the objective changes in the gradient, "
+      f"relative to the gradient. {_SMOOTHED}",
+      figures.draw_gradient_changes,
+    ),
+    Section(
+      "Time per rollout step",
+      tuple(times),
+      f"Wall time of a rollout step and of its parts. {_SMOOTHED}",
+      lambda variants: figures.draw_metrics(variants, times, smoothing=0.05),
+    ),
+  ]
+
+
+def _entropy_sections() -> list[Section]:
   return [
     Section(
-      "Response length",
-      ("response_length/mean",),
-      "Mean length of the rollouts. Each point is a running mean over 5 % of "
-      "the run.",
-      lambda runs: figures.draw_metric(
-        runs, metric="response_length/mean", label="tokens", smoothing=0.05
+      "Policy entropy",
+      (ENTROPY,),
+      "Mean entropy per token, over the mini-batch of each update.",
+      lambda variants: figures.draw_metric(
+        variants, metric=ENTROPY, label="entropy (nats)", targets=True
       ),
     ),
     Section(
       "Distribution of token entropy",
       ("actor/entropy_histogram",),
       "The entropies of single tokens in the first and in the last logged "
-      "step.",
+      "step, as a mean over seeds.",
       figures.draw_entropy_histograms,
     ),
     Section(
@@ -133,17 +214,30 @@ def _token_sections() -> list[Section]:
       "The coefficient that the controller set at each update. The error is "
       "the entropy minus its target, and the integral is the sum of past "
       "errors.",
-      figures.draw_control,
+      lambda variants: figures.draw_metrics(
+        variants,
+        {
+          "control/coefficient": "coefficient",
+          "control/error": "error (nats)",
+          "control/integral": "integral (nats)",
+        },
+      ),
     ),
     Section(
       "Entropy by sign of advantage",
       ("entropy/positive", "entropy/negative"),
       "Mean entropy per token of the responses that are better (solid) and "
       "worse (dashed) than the mean of their group. A group whose responses "
-      "all have the same reward counts in neither. Each point is a running "
-      "mean over 5 % of the run.",
-      figures.draw_entropy_by_sign,
+      f"all have the same reward counts in neither. {_SMOOTHED}",
+      functools.partial(
+        figures.draw_pair,
+        solid=("entropy/positive", "positive advantage"),
+        dashed=("entropy/negative", "negative advantage"),
+        label="entropy (nats)",
+      ),
     ),
+    *_covariance_sections(),
+    _law_section(),
   ]
 
 
@@ -164,8 +258,7 @@ def _covariance_sections() -> list[Section]:
       "each kind is split by the sign of A, with A = 0 among the negative. A "
       "mean above 0 says that an update lowers the entropy, to first order; "
       "below 0, that it raises it (arXiv 2505.22617, eq. 10). A is the plain "
-      "advantage, without what an objective does to it. Each point is a "
-      "running mean over 5 % of the run.",
+      f"advantage, without what an objective does to it. {_SMOOTHED}",
       figures.draw_covariance,
     ),
     Section(
@@ -195,103 +288,158 @@ def _law_section() -> Section:
     "et al., arXiv 2505.22617; they fit validation accuracy, and their law is "
     "for runs without intervention on the entropy). R is pass@1 if a run has "
     f"{MIN_EVALUATIONS} evaluations or more, otherwise the mean training "
-    f"reward. Forecast: the law is fitted to the first {100 * FIRST_PART:g} % "
-    "of the points and compared with the rest at the measured entropies. "
-    "Brackets hold 95 % intervals. They assume independent points, which the "
-    "points of one run hardly are.",
+    f"reward of blocks of {MIN_BLOCK} rollout steps or more. Forecast: the law "
+    f"is fitted to the first {100 * FIRST_PART:g} % of the points, or more, "
+    f"until the entropy spans {MIN_SPAN} nats. It is compared with the rest at "
+    "the measured entropies, and so is the mean reward of the first part. "
+    "Brackets hold 95 % intervals of a single run. They allow for neighbouring "
+    "points that are alike and for errors of the entropy, but not for a law "
+    "that changes during the run. With several seeds each run has its own fit, "
+    "and ± is the standard deviation over seeds.",
     functools.partial(figures.draw_entropy_law, fraction=FIRST_PART),
     _law_table,
   )
 
 
-def _law_table(runs: Sequence[RunLog]) -> str:
-  """Format the fitted law and its forecast as HTML, one column per run."""
-  columns, notes = [], []
-  for run in runs:
-    entropy, reward, metric = law_points(run)
-    law = fit_entropy_law(entropy, reward)
-    early = forecast(entropy, reward, fraction=FIRST_PART)
-    intervals = confidence(law)
-    last = entropy[-1] if entropy.size else math.nan
-    columns.append(
-      {
-        "R": metric,
-        "points": number(reward.size),
-        "a": with_interval(law.a, intervals.a),
-        "b": with_interval(law.b, intervals.b),
-        "ceiling b − a": with_interval(law.ceiling, intervals.ceiling),
-        "R left at the last entropy": with_error(
-          law.ceiling - float(predict(law, last))
-        ),
-        "dR/dH there (1/nats)": with_error(float(sensitivity(law, last))),
-        "RMSE": with_error(law.rmse),
-        "R²": with_error(law.r_squared),
-        "forecast: fitted points": number(early.num_fitted),
-        "forecast: RMSE over the rest": with_error(early.rmse),
-        "forecast: error at the end": with_error(early.last_error),
-        "forecast: rest within its 95 % intervals": percent(early.coverage),
-      }
+def _multiple_sections(data: Sequence[str]) -> list[Section]:
+  """List the sections that give each variant a panel of its own."""
+  shown = [(ENTROPY, "entropy (nats)", "Policy entropy", 0.05)]
+  shown += [
+    (f"val/{name}/pass@1", "pass@1", f"pass@1: {name}", 0.0) for name in data
+  ]
+  return [
+    Section(
+      f"{title}, each variant",
+      (metric,),
+      "The thin lines are the seeds of one variant. The grey band spans the "
+      f"means of all variants. {_SMOOTHED if smoothing else ''}".rstrip(),
+      functools.partial(
+        figures.draw_small_multiples,
+        metric=metric,
+        label=label,
+        smoothing=smoothing,
+      ),
     )
-    notes += [f"{run.name}: {note}." for note in _law_notes(law, early.law)]
-  lines = [[name, *(c[name] for c in columns)] for name in columns[0]]
-  table = html_table(["", *(run.name for run in runs)], lines)
-  return table + "".join(f'<p class="note">{escape(n)}</p>' for n in notes)
+    for metric, label, title, smoothing in shown
+  ]
 
 
-def _change_table(runs: Sequence[RunLog]) -> str:
+def _law_table(variants: Variants) -> str:
+  """Format the fitted laws and their forecasts as HTML, a line per variant."""
+  lines: list[list[str]] = []
+  notes: dict[str, list[str]] = {}  # note -> the runs that it is about
+  for variant in variants:
+    runs = [_law_numbers(run) for run in variant.runs]
+    metrics = sorted({law_points(run).metric for run in variant.runs})
+    cells = [over_seeds([run[column] for run in runs]) for column in runs[0]]
+    lines.append([variant.name, ", ".join(metrics), *cells])
+    for run in variant.runs:
+      for note in _law_notes(run):
+        notes.setdefault(note, []).append(run.name)
+  head = ["variant", "R", *_law_numbers(variants[0].runs[0])]
+  table = html_table(head, lines)
+  texts = [f"{listing(names)}: {note}." for note, names in notes.items()]
+  return table + "".join(f'<p class="note">{escape(t)}</p>' for t in texts)
+
+
+def _law_numbers(run: RunLog) -> dict[str, tuple[float, str]]:
+  """Return each number of a run's law, and its text with its interval."""
+  entropy, reward, _, _ = law_points(run)
+  law = fit_entropy_law(entropy, reward)
+  early = forecast(entropy, reward, fraction=FIRST_PART)
+  intervals = confidence(law)
+  last = entropy[-1] if entropy.size else math.nan
+  left = law.ceiling - float(predict(law, last))
+  slope = float(sensitivity(law, last))
+  return {
+    "points": (reward.size, number(reward.size)),
+    "a": (law.a, with_interval(law.a, intervals.a)),
+    "b": (law.b, with_interval(law.b, intervals.b)),
+    "ceiling b − a": (
+      law.ceiling,
+      with_interval(law.ceiling, intervals.ceiling),
+    ),
+    "R left at the last entropy": (left, with_error(left)),
+    "dR/dH there (1/nats)": (slope, with_error(slope)),
+    "RMSE": (law.rmse, with_error(law.rmse)),
+    "R²": (law.r_squared, with_error(law.r_squared)),
+    "forecast: fitted points": (early.num_fitted, number(early.num_fitted)),
+    "forecast: RMSE over the rest": (early.rmse, with_error(early.rmse)),
+    "forecast: RMSE of the first part's mean": (
+      early.constant_rmse,
+      with_error(early.constant_rmse),
+    ),
+    "forecast: error at the end": (
+      early.last_error,
+      with_error(early.last_error),
+    ),
+    "forecast: rest within its 95 % intervals": (
+      early.coverage,
+      percent(early.coverage),
+    ),
+  }
+
+
+def over_seeds(numbers: Sequence[tuple[float, str]]) -> str:
+  """Format a number of each seed: its own text if there is one seed.
+
+  Args:
+    numbers: the number of each seed, and its text.
+  """
+  if len(numbers) == 1:
+    return numbers[0][1]
+  finite = [value for value, _ in numbers if math.isfinite(value)]
+  deviation = float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan
+  return with_spread(float(np.mean(finite)) if finite else math.nan, deviation)
+
+
+def _change_table(variants: Variants) -> str:
   """Format the regressions of measured on predicted changes as HTML."""
   lines = []
-  for run in runs:
-    predicted, measured = entropy_changes(run)
+  for variant in variants:
+    predicted, measured = figures.variant_changes(variant)
     slope, error, correlation = line_through_origin(predicted, measured)
     lines.append(
       [
-        run.name,
+        variant.name,
         number(predicted.size),
         with_error(correlation),
         with_error(slope, error),
       ]
     )
-  return html_table(["run", "steps", "correlation", "slope"], lines)
+  return html_table(["variant", "steps", "correlation", "slope"], lines)
 
 
-def _law_notes(law: EntropyLaw, early: EntropyLaw) -> list[str]:
-  """Return warnings about a fitted law.
-
-  Args:
-    law: fitted to the whole run.
-    early: fitted to the first part of the run.
-  """
+def _law_notes(run: RunLog) -> list[str]:
+  """Return warnings about the fitted law of a run."""
+  entropy, reward, _, block = law_points(run)
+  law = fit_entropy_law(entropy, reward)
+  notes = inapplicable(run)
+  if block and reward.size:
+    notes.append(f"each point is the mean of about {block} rollout steps")
   if math.isnan(law.a):
-    return ["there are fewer than 3 distinct entropies, so no law is fitted"]
-  narrow = f"the entropies span less than {MIN_SPAN} nats"
-  notes = []
-  if law.ill_conditioned:
-    notes.append(f"the law is ill-conditioned, as {narrow}")
+    notes.append(
+      f"there are fewer than {MIN_DISTINCT} distinct entropies, so no law is "
+      "fitted"
+    )
+    return notes
+  if law.num_points < MIN_POINTS:
+    notes.append(
+      f"there are fewer than {MIN_POINTS} points, so the law is not to be "
+      "trusted"
+    )
+  elif law.span < MIN_SPAN:
+    notes.append(
+      f"the law is ill-conditioned, as the entropies span {law.span:.3f} nats "
+      f"and not {MIN_SPAN}"
+    )
+  elif law.ill_conditioned:
+    notes.append(
+      "the law is ill-conditioned, as the entropies scatter too much around "
+      "their trend"
+    )
   if law.a < 0:
     notes.append("a is negative (reward rose with entropy), so no ceiling")
-  if math.isnan(early.a):
-    notes.append(
-      "the first part has fewer than 3 distinct entropies, so no forecast"
-    )
-  elif early.ill_conditioned:
-    notes.append(
-      f"the forecast is ill-conditioned, as {narrow} in the first part"
-    )
+  if math.isnan(forecast(entropy, reward, fraction=FIRST_PART).rmse):
+    notes.append("no first part gives a law, so there is no forecast")
   return notes
-
-
-def html_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  """Format an HTML table that scrolls when it is wide; all text is escaped.
-
-  Args:
-    head: the headings of the columns.
-    lines: the cells of each line, its label first.
-  """
-  cell = lambda tag, text: f"<{tag}>{escape(text)}</{tag}>"
-  top = "".join(cell("th", text) for text in head)
-  rest = (
-    "<tr>" + cell("th", line[0]) + "".join(cell("td", c) for c in line[1:])
-    for line in lines
-  )
-  return f'<div class="wide"><table><tr>{top}{"".join(rest)}</table></div>'

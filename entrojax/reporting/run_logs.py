@@ -1,14 +1,20 @@
-"""Read the metrics.jsonl of a run and, if there is one, its config.json.
+"""Read what a run directory holds about a run.
 
 Each line of metrics.jsonl is one JSON object, from a metric's name to a number
 or a list of numbers (writer.py writes it). JSON has no NaN: a null, which is
 written for NaN and for infinity, is read as NaN. A last line that a killed run
 left unfinished is ignored. `series` gives one metric over the optimizer steps,
-and `evaluations` and `pass_at_k` find the results of evaluations.
+and `evaluations` and `logged_at_k` find the results of evaluations.
+
+The other files are read if they are there: config.json, evaluations.jsonl with
+the number of right answers to each prompt, samples.jsonl with some responses,
+and provenance.json with the command, versions and devices of the run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+import dataclasses
 from fnmatch import fnmatchcase
+import functools
 import json
 import math
 from pathlib import Path
@@ -16,33 +22,70 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from entrojax.system.workdir import CONFIG_FILE
+from entrojax.system.provenance import read_provenance
+from entrojax.system.workdir import (
+  CONFIG_FILE,
+  EVALUATIONS_FILE,
+  SAMPLES_FILE,
+)
 
 METRICS_FILE = "metrics.jsonl"
 ENTROPY = "actor/entropy"
+TARGET = "schedule/control.target"
 TRAINING_REWARD = "critic/rewards/mean"
 
 Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 
 
-class RunLog(NamedTuple):
-  """What a run directory holds about a run: its metrics and its config."""
+class RightAnswers(NamedTuple):
+  """The number of right answers to each prompt in one evaluation."""
+
+  data: str  # the data set, as in val/<data>/...
+  step: int  # the optimizer step
+  num_samples: int  # n, samples of each prompt
+  prompts: str  # a fingerprint, equal for equal prompts in equal order
+  right: np.ndarray  # i64[Q], each between 0 and n
+
+
+@dataclasses.dataclass(frozen=True)
+class RunLog:
+  """What a run directory holds about a run."""
 
   name: str  # what reports call the run
   path: Path  # the run directory
   rows: list[Row]  # the lines of metrics.jsonl, in the order of the file
   config: Mapping[str, Any]  # nested; empty without a config.json
+  right_answers: Sequence[RightAnswers] = ()  # in the order of the run
+  samples: Sequence[Row] = ()  # the lines of samples.jsonl
+  provenance: Mapping[str, Any] | None = None  # None: no provenance.json
 
   @property
   def target(self) -> float | None:
-    """The entropy target of the controller, in nats; None without one."""
+    """The constant entropy target of the controller, nats; None without one.
+
+    A target that follows a schedule is the metric TARGET.
+    """
     target = (self.config.get("control") or {}).get("target")
-    return None if target is None else float(target)
+    return float(target) if isinstance(target, int | float) else None
 
   @property
-  def metrics(self) -> set[str]:
+  def seed(self) -> int | None:
+    """The seed of the run; None without a config.json."""
+    return self.config.get("seed")
+
+  @property
+  def task(self) -> str:
+    """The name and level of the task, as in countdown#1; "" if unknown."""
+    task = self.config.get("task") or {}
+    if not task.get("name"):
+      return ""
+    level = task.get("difficulty")
+    return task["name"] + ("" if level is None else f"#{level}")
+
+  @functools.cached_property
+  def metrics(self) -> frozenset[str]:
     """The names of all metrics that occur in any line."""
-    return {name for row in self.rows for name in row}
+    return frozenset(name for row in self.rows for name in row)
 
   def has(self, metric: str) -> bool:
     """Return True if any line holds this metric.
@@ -55,7 +98,7 @@ class RunLog(NamedTuple):
 
 
 def read_run(name: str, path: Path | str) -> RunLog:
-  """Read metrics.jsonl and, if there is one, config.json of a run directory.
+  """Read a run directory.
 
   Args:
     name: what reports call the run.
@@ -69,19 +112,72 @@ def read_run(name: str, path: Path | str) -> RunLog:
   metrics = path / METRICS_FILE
   if not metrics.is_file():
     raise FileNotFoundError(f"no metrics of a run at {metrics}")
-  rows = read_metrics(metrics)
+  rows = read_rows(metrics)
   if not rows:
     raise ValueError(f"{metrics} holds no complete line")
-  if any("step" not in row for row in rows):
+  if any(not isinstance(row.get("step"), int) for row in rows):
     raise ValueError(f"{metrics} has a line without a step")
-  config: dict[str, Any] = {}
-  file = path / CONFIG_FILE
-  if file.is_file():
+  return RunLog(
+    name,
+    path,
+    rows,
+    _read_json(path / CONFIG_FILE) or {},
+    _read_right_answers(path / EVALUATIONS_FILE),
+    _read_samples(path / SAMPLES_FILE),
+    read_provenance(path),
+  )
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+  """Read a JSON object; None if there is no file."""
+  if not path.is_file():
+    return None
+  try:
+    content = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON: {error}") from error
+  if not isinstance(content, dict):
+    raise ValueError(f"{path} is not a JSON object")
+  return content
+
+
+def _read_right_answers(path: Path) -> list[RightAnswers]:
+  """Read evaluations.jsonl; without the file there is no evaluation."""
+  evaluations = []
+  for number, (_, row) in enumerate(_lines_if_any(path), start=1):
     try:
-      config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-      raise ValueError(f"{file} is not JSON: {error}") from error
-  return RunLog(name, path, rows, config)
+      right = np.array(row["right"], np.int64).reshape(-1)
+      evaluations.append(
+        RightAnswers(
+          str(row["data"]),
+          int(row["step"]),
+          int(row["num_samples"]),
+          str(row["prompts"]),
+          right,
+        )
+      )
+    except (KeyError, TypeError, ValueError) as error:
+      raise ValueError(
+        f"{path}:{number}: not the right answers of an evaluation: {error!r}"
+      ) from error
+    if not right.size or not (right >= 0).all():
+      raise ValueError(f"{path}:{number}: counts must be 0 or more")
+    if (right > evaluations[-1].num_samples).any():
+      raise ValueError(f"{path}:{number}: a count exceeds num_samples")
+  return evaluations
+
+
+def _read_samples(path: Path) -> list[Row]:
+  """Read samples.jsonl; without the file there are no samples."""
+  rows = [row for _, row in _lines_if_any(path)]
+  for number, row in enumerate(rows, start=1):
+    if not {"rollout_step", "prompt", "response"} <= row.keys():
+      raise ValueError(f"{path}:{number}: not a sampled response")
+  return rows
+
+
+def _lines_if_any(path: Path) -> list[tuple[str, Row]]:
+  return read_lines(path) if path.is_file() else []
 
 
 def series(run: RunLog, metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -114,17 +210,17 @@ def evaluations(run: RunLog, data: str) -> tuple[Row | None, Row | None]:
   return start, next((row for row in rows if row["step"] != 0), None)
 
 
-def pass_at_k(
-  row: Row | None, data: str, metric: str = "pass"
+def logged_at_k(
+  row: Row | None, data: str, measure: str = "pass"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Return k [K] ascending, pass@k [K] and its standard error [K].
 
   Args:
     row: the line of an evaluation; None gives empty arrays.
     data: the name of the data set.
-    metric: "pass", or "maj" for maj@k instead.
+    measure: "pass", or "maj" for maj@k.
   """
-  row, prefix = row or {}, f"val/{data}/{metric}@"
+  row, prefix = row or {}, f"val/{data}/{measure}@"
   ks = sorted(
     int(name.removeprefix(prefix))
     for name in row
@@ -135,20 +231,40 @@ def pass_at_k(
   return np.array(ks), np.array(values), np.array(errors)
 
 
-def read_metrics(path: Path | str) -> list[Row]:
+def read_rows(path: Path | str) -> list[Row]:
   """Read the lines of a metrics.jsonl, with null as NaN.
 
   A last line that a killed run left unfinished is ignored.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: a line before the last one is not a JSON object.
+    ValueError: a line before the last one is not a JSON object, or a metric is
+      neither a number nor a list of numbers.
   """
-  return [row for _, row in read_lines(Path(path))]
+  path, rows = Path(path), []
+  for number, (_, row) in enumerate(read_lines(path), start=1):
+    if not _is_numbers(row.values()):
+      name = next(n for n, v in row.items() if not _is_numbers([v]))
+      raise ValueError(
+        f"{path}:{number}: {name} is neither a number nor a list of numbers"
+      )
+    rows.append(row)
+  return rows
+
+
+def _is_numbers(values: Collection[Any]) -> bool:
+  """Return whether all values are numbers or lists of numbers."""
+  found = set(map(type, values))
+  if list in found:
+    lists = [value for value in values if type(value) is list]
+    found = found.union(*(map(type, value) for value in lists)) - {list}
+    if any(type(item) is list for value in lists for item in value):
+      return False
+  return found <= {int, float, bool}
 
 
 def read_lines(path: Path) -> list[tuple[str, Row]]:
-  """Read each line of a metrics.jsonl as its text and its row.
+  """Read each line of a JSONL file as its text and its row.
 
   A null becomes NaN in the row; the text stays as it is in the file.
   """
@@ -163,7 +279,9 @@ def read_lines(path: Path) -> list[tuple[str, Row]]:
       if number == len(lines):
         break
       raise ValueError(f"{path}:{number}: not a JSON object") from error
-    parsed.append((text, {name: _nan(value) for name, value in row.items()}))
+    if "null" in text:
+      row = {name: _nan(value) for name, value in row.items()}
+    parsed.append((text, row))
   return parsed
 
 

@@ -8,6 +8,7 @@ Anywhere else it is plain lines: one when a unit begins and one when it ends.
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 import math
+import sys
 import time
 from typing import Any
 
@@ -52,7 +53,8 @@ class SweepProgress:
   ):
     self._names, self._num_steps = names, num_steps
     self._latest, self._jobs, self._clock = latest, jobs, clock
-    self._console = console or Console()
+    # stdout as it is now; later it may be directed to a unit's file
+    self._console = console or Console(file=sys.stdout)
     self._began: dict[int, float] = {}  # place -> time, of running units
     self._ends: dict[int, tuple[str, float]] = {}  # place -> (end, seconds)
     terminal = self._console.is_terminal and not self._console.is_dumb_terminal

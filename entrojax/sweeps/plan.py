@@ -11,6 +11,7 @@ import re
 from typing import Any, NamedTuple
 import warnings
 
+import jax
 from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.check_run import check_run
@@ -191,6 +192,21 @@ def choose(
   part, parts = map(int, match.groups())
   start, end = (i * num_units // parts for i in (part, part + 1))
   return list(range(start, end))
+
+
+def check_shareable(jobs: int) -> None:
+  """Check that several units can run at once on the devices of this process.
+
+  Raises:
+    ValueError: the devices are no processor cores.
+  """
+  platform = jax.default_backend()
+  if platform != "cpu":
+    raise ValueError(
+      f"--jobs={jobs}: units share the cores of a processor, but not a "
+      f"{platform}. Start one command with --jobs=1 for each part of the "
+      f"devices, with its own --shard: --shard=0/{jobs}, ..."
+    )
 
 
 def check_units(checks: Sequence[Check]) -> Checked:

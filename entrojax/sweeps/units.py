@@ -16,8 +16,12 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict as Config
 
 from entrojax.sweeps.hyper import CONFIG, PREFIX
-from entrojax.system.outside import describe, load
+from entrojax.system.outside import describe, last_name, load
 from entrojax.system.workdir import flatten
+
+# These settings change no result, or only its rounding: the run of a unit may
+# be resumed with others.
+MAY_CHANGE = ("checkpoint", "log", "mesh")
 
 _MAX_NAME = 80  # characters
 _UNSAFE = re.compile(r"[^\w.,=+-]", re.ASCII)
@@ -135,7 +139,7 @@ def name_units(units: Sequence[Mapping[str, Any]]) -> list[str]:
     units: key -> value for each unit.
 
   Returns:
-    A name for each unit, safe as the name of a directory. Units that differ may
+    A name for each unit, safe as the name of a directory. Units that differ
     have one name only if they differ in functions of one name.
   """
   keys = list(dict.fromkeys(key for unit in units for key in unit))
@@ -151,17 +155,19 @@ def name_units(units: Sequence[Mapping[str, Any]]) -> list[str]:
         parts.append(configs[unit[key]])
       elif key in unit:
         parts.append(f"{labels[key]}={describe_value(unit[key])}")
-    names.append(safe_name(",".join(parts) or "base"))
-  return names
+    name = _UNSAFE.sub("_", ",".join(parts)) or "base"
+    names.append(f"_{name}" if name.startswith((".", "-")) else name)
+  folded = [name.lower() for name in names]  # some disks ignore the case
+  return [
+    name
+    if folded.count(name.lower()) == 1 and len(name) <= _MAX_NAME
+    else _mark(name, "".join(_text(unit, key) for key in varying))
+    for name, unit in zip(names, units, strict=True)
+  ]
 
 
-def safe_name(text: str) -> str:
-  """Make a directory's name of a text; mark it if characters are lost."""
-  name = _UNSAFE.sub("_", text)
-  if name.startswith((".", "-")):
-    name = f"_{name}"
-  if name == text and len(name) <= _MAX_NAME:
-    return name
+def _mark(name: str, text: str) -> str:
+  """Shorten a name, and end it with a digest of the text that it is to tell."""
   digest = hashlib.sha256(text.encode()).hexdigest()[:6]
   return f"{name[: _MAX_NAME - 7]}-{digest}"
 
@@ -172,13 +178,14 @@ def describe_value(value: Any) -> str:
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
   if isinstance(value, list | tuple):
-    return "+".join(map(describe_value, value)) or "none"
+    return "+".join(map(describe_value, value)) or "empty"
   if isinstance(value, functools.partial):
     arguments = [*value.args, *value.keywords.values()]
     return "_".join(map(describe_value, (value.func, *arguments)))
   if callable(value):
     return getattr(value, "__name__", type(value).__name__)
-  return str(value)
+  text = str(value)
+  return last_name(text) if ".py:" in text else text
 
 
 def command_of(
@@ -217,7 +224,10 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(unit: Mapping[str, Any], key: str) -> str:
   """Return the value of a key as a text that tells values apart."""
-  return f"{unit[key]!r}" if key in unit else ""
+  if key not in unit:
+    return ""
+  value = unit[key]
+  return describe_value(value) if callable(value) else repr(value)
 
 
 def _short_keys(keys: Sequence[str]) -> dict[str, str]:

@@ -123,14 +123,17 @@ class _Worker:
     self._send(run, task, folder=task.folder)
 
   def call(self, function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function in the process; raise ValueError if it dies."""
-    self._send(function, *args, folder=None)
+    """Call a function in the process and return, or raise, its result."""
+    self._send(_catch, function, *args, folder=None)
     try:
-      return self.pipe.recv()
+      result, failure = self.pipe.recv()
     except (EOFError, OSError) as error:
       raise ValueError(
         f"a process of the sweep failed: {self._describe_death()}"
       ) from error
+    if failure is not None:
+      raise failure
+    return result
 
   def receive(self) -> tuple[int, Outcome]:
     """Return the place and the outcome of the task, which has ended."""
@@ -187,7 +190,7 @@ class Workers:
     """Call a function in the first process, which has the devices of a run.
 
     Raises:
-      ValueError: the process died.
+      ValueError: the function raised it, or the process died.
     """
     return self._all[0].call(function, *args)
 
@@ -269,6 +272,14 @@ def _serve(pipe: Connection, cores: Sequence[int]) -> None:
     result = function(*args)
     _direct_output(None)
     pipe.send(result)
+
+
+def _catch(function: Callable[..., Any], *args: Any) -> tuple:
+  """Call a function; return its result and None, or None and a ValueError."""
+  try:
+    return function(*args), None
+  except ValueError as error:
+    return None, error
 
 
 def _end_with_the_sweep() -> None:

@@ -178,11 +178,13 @@ def command(
 
 
 def _forget(flag_values: flags.FlagValues) -> None:
-  """Forget the flags of an earlier call of the same command."""
+  """Forget the values of an earlier call, and the settings that it named.
+
+  ml-collections defines a flag for each --config.SECTION.NAME that it meets.
+  """
   flag_values.unparse_flags()
-  for name in list(flag_values):
-    if name.startswith("config."):  # ml-collections defines those that are set
-      delattr(flag_values, name)
+  for name in [name for name in flag_values if name.startswith("config.")]:
+    delattr(flag_values, name)
 
 
 @contextlib.contextmanager

@@ -5,14 +5,15 @@
       "settings": {"optimizer.learning_rate": 0.0001, ...},
       "versions": {"entrojax": "0.1.0", "jax": "0.10.2", ...},
       "commit": "0123abcd...",
-      "devices": {"platform": "cpu", "kind": "cpu", "count": 1},
+      "devices": {"platform": "cpu", "kind": "cpu", "count": 1, "cores": 2},
       "resumed": [{"command": ..., ...}]
     }
 
 `settings` are those that differ from the default config. `commit` is the
 package's commit in git; "-dirty" follows it if files have changed since, and it
-is null outside git. `resumed` has the same five keys for each time that the run
-was resumed.
+is null outside git. `cores` is the number of processor cores that the process
+may use; like the mesh, it changes the rounding of the numbers. `resumed` has
+the same five keys for each time that the run was resumed.
 
 The file can be published: of an absolute path it has the last part only, and it
 names no machine, no address and no person.
@@ -79,6 +80,7 @@ def write_provenance(
       "platform": devices.flat[0].platform,
       "kind": devices.flat[0].device_kind,
       "count": int(devices.size),
+      "cores": num_cores(),
     },
   }
   before = None if fresh else read_provenance(workdir)
@@ -127,6 +129,13 @@ def default_settings(place: str) -> dict[str, Any] | None:
     return importlib.import_module(place).get_config().to_dict()
   except ImportError:
     return None
+
+
+def num_cores() -> int:
+  """Return the number of cores that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def own_command() -> list[str]:

@@ -82,8 +82,8 @@ def make_optimizer(
 
   Args:
     controller: its transform becomes the part 'control' of the chain. It reads
-      the entropy that every `update` gets. Its numbers may be scheduled, and so
-      may those of the projection.
+      the entropy that every `update` gets. Controller and projection may be
+      scheduled; `update` then takes the step and uses the numbers of that step.
     schedule: optimizer steps taken so far -> learning rate.
     b1: the decay of Adam's first moment.
     b2: the decay of Adam's second moment.

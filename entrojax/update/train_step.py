@@ -185,9 +185,9 @@ def make_update(
   Args:
     model: the model of the policy and of the reference.
     members: the objectives to chain, by name and in order. The metrics say what
-      each of them does to the gradient. If the numbers of a member, of the
-      controller or of the projection are scheduled, each optimizer step uses
-      those of state.step and reports them.
+      each of them does to the gradient. If a member, the controller or the
+      projection is scheduled, each optimizer step uses and reports its numbers
+      at state.step.
     aggregate: reduces the losses of all tokens to one number.
     optimizer: takes the step. The coefficient of its controller enters the
       objective. The entropy is differentiated only if the optimizer reads its

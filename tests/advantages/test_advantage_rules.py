@@ -1,6 +1,7 @@
 """Test rules around the baselines: shaping, one-sided learning, rejection.
 
-The baselines themselves are tested in test_advantages.py.
+The baselines themselves are tested in test_advantages.py, and what holds for
+every rule in test_rule_suite.py.
 """
 
 import dataclasses
@@ -18,27 +19,9 @@ from entrojax.advantages.overlong import length_penalty
 from entrojax.objectives import aggregation
 from entrojax.types import Responses, ScoredTokens
 from tests.helpers.paths import GOLDENS
+from tests.helpers.rule_cases import random_responses
 
 METHODS = json.loads((GOLDENS / "methods.json").read_text())
-BASELINES = ("grpo", "dr_grpo", "rloo", "psr", "nsr", "w_reinforce")
-
-
-def random_responses(seed, num_groups=6, group_size=8) -> Responses:
-  """Draw responses; the last two groups are all wrong and all right."""
-  rng = np.random.default_rng(seed)
-  shape = (num_groups, group_size)
-  rewards = np.float32(rng.integers(2, size=shape))
-  rewards[:, 0], rewards[:, 1] = 0, 1
-  rewards[-2], rewards[-1] = 0, 1
-  return Responses(
-    rewards=jnp.asarray(rewards),
-    correctness=jnp.asarray(rewards),
-    log_probs=jnp.asarray(-rng.exponential(0.6, shape), jnp.float32),
-    lengths=jnp.asarray(rng.integers(3, 13, shape), jnp.float32),
-    truncated=jnp.asarray(rng.integers(2, size=shape), jnp.float32),
-    entropy=jnp.float32(0.55),
-    rollout_step=jnp.int32(10),
-  )
 
 
 def apply(responses, *names, **settings) -> Responses:
@@ -60,40 +43,11 @@ def close(actual, expected, atol=1e-6):
 # -- the order of rules -------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_alone_leaves_rewards_and_says_nothing_of_itself(name):
-  done = apply(random_responses(0), name)
-  same(done.rewards, random_responses(0).rewards)
-  assert done.metrics == {}
-
-
-@pytest.mark.parametrize("second", BASELINES)
-def test_two_baselines_are_refused(second):
-  with pytest.raises(ValueError, match="choose one baseline"):
-    apply_rules(
-      {"first": advantages.grpo(), "second": getattr(advantages, second)()},
-      random_responses(0),
-    )
-
-
 def test_rules_without_a_baseline_are_refused():
   with pytest.raises(ValueError, match=r"overlong_filter.*add a baseline"):
     apply(random_responses(0), "overlong_filter")
   with pytest.raises(ValueError, match="at least one rule"):
     apply_rules({}, random_responses(0))
-
-
-@pytest.mark.parametrize("name", ["entrocraft", "grpo_dropout"])
-def test_a_rule_on_advantages_before_the_baseline_is_refused(name):
-  with pytest.raises(ValueError, match=f"{name} needs advantages.*after a"):
-    apply(random_responses(0), name, "grpo")
-
-
-@pytest.mark.parametrize("name", ["overlong_penalty", "unlikeliness"])
-def test_a_rule_on_rewards_after_the_baseline_is_refused(name):
-  settings = {"overlong_penalty": {"max_length": 12, "cache_length": 4}}
-  with pytest.raises(ValueError, match=f"{name} changes rewards after"):
-    apply(random_responses(0), "grpo", name, **settings)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,11 @@ WRONG = {
   "evaluation.split": ("validation[:0]", r"holds no problem|empty"),
   "model.path": ("/no/such/folder", r"model\.path: /no/such/folder"),
   "optimizer.learning_rate": (0.0, r"optimizer\.learning_rate must be above 0"),
+  "alarms.collapse": ("halt", r"alarms\.collapse must be one of"),
+  "alarms.window": (0, r"alarms\.window must be at least 1"),
   "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
+  "checkpoint.minutes": (-1.0, r"checkpoint\.minutes must be at least 0"),
+  "checkpoint.keep_best": ("val/x", r"evaluation\.every is 0: a run that is"),
 }
 
 
@@ -177,12 +181,15 @@ def test_a_controller_drives_its_own_member_once_and_no_other(
   config.objective = ("ppo_clip", member)
   check(config)
   other = "entropic" if member != "entropic" else "positive_reweighting"
-  for members in ((), (other,), (member, other), (member, member)):
+  for members in ((), (other,), (member, other)):
     config.objective = ("ppo_clip", *members)
     with pytest.raises(
       ValueError, match=f"name is '{name}', which drives '{member}'.*once"
     ):
       check(config)
+  config.objective = ("ppo_clip", member, member)
+  with pytest.raises(ValueError, match=f"objective names '{member}' twice"):
+    check(config)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +198,7 @@ def test_a_controller_drives_its_own_member_once_and_no_other(
     ("adaptive_entropy", "driven by 'adaptive_coefficient'"),
     (
       "positive_reweighting",
-      "by 'entropy_guided' or 'stage_schedule' or 'epoch_schedule'",
+      "by 'entropy_guided' or 'epoch_schedule' or 'stage_schedule'",
     ),
     ("adaptive_stare", "driven by 'stare_weights'"),
   ],

@@ -51,6 +51,7 @@ from entrojax.types import (
   AdvantageRule, Aggregation, Controller, Objective, StepJudge, Task, Verdict
 )
 from entrojax import types
+from entrojax.traits import ControllerTraits, ObjectiveTraits
 from entrojax.judges.segmentation import Segmenter
 
 
@@ -62,6 +63,28 @@ def loss(*, strength: float = 2.0) -> Objective:
     return add_term(token_loss, value, tokens.mask, {})
 
   return objective
+
+
+def penalty() -> Objective:
+  return lambda tokens, token_loss, coefficient, key: add_penalty(
+    token_loss, -tokens.entropy, tokens.mask, {}
+  )
+
+
+def driven() -> Objective:
+  return lambda tokens, token_loss, coefficient, key: add_penalty(
+    token_loss, -coefficient * tokens.entropy, tokens.mask, {}
+  )
+
+
+@ObjectiveTraits(kind="penalty", driven=True)
+def declared() -> Objective:
+  return driven()
+
+
+@ControllerTraits(drives=("declared",))
+def driver() -> Controller:
+  return no_control()
 
 
 def needy(*, strength: float) -> "types.Objective":
@@ -327,6 +350,51 @@ def test_own_methods_pass_the_checks_of_ours():
   check(config)
   with_section(config, "feedback", gain=1.0)
   check_overrides(config, ["feedback.gain", "control.target"])
+
+
+def test_a_surrogate_of_ones_own_needs_no_metric_and_no_traits():
+  make_recipe(config_of(objective=("mine.py:loss", "erc")))
+  with pytest.raises(ValueError, match="objective has no surrogate"):
+    make_recipe(config_of(objective=("mine.py:penalty",)))
+  own = own_methods(objective=outside.load("mine.py:penalty")())
+  with pytest.raises(ValueError, match="objective has no surrogate"):
+    make_recipe(record_names(config_of(), own, None), own)
+
+
+def test_a_driven_member_of_ones_own_needs_a_controller():
+  config = config_of(objective=("ppo_clip", "mine.py:driven"))
+  with pytest.raises(
+    ValueError,
+    match=r"driven by a controller, but control\.name is 'no_control', which "
+    r"drives none \(objective: mine\.py:driven raised TypeError",
+  ):
+    make_recipe(config)
+  config.control.update({"name": "entropic_pi", "target": 0.5})
+  make_recipe(config)
+  own = own_methods(
+    {"ppo_clip": entrojax.ppo_clip(), "calm": entrojax.entropic()}
+  )
+  with pytest.raises(
+    ValueError, match=r"drives none .*entropic needs the coef"
+  ):
+    make_recipe(record_names(config_of(), own, None), own)
+
+
+def test_traits_of_ones_own_are_checked_like_ours():
+  config = config_of(
+    **{"task.name": "countdown", "model.path": "base"},
+    objective=("ppo_clip", "mine.py:declared"),
+  )
+  with pytest.raises(ValueError, match=r"'declared' but .*controller of your"):
+    check(config)
+  config.control.update({"name": "entropic_pi", "target": 0.5})
+  with pytest.raises(ValueError, match="which drives 'entropic': objective mu"):
+    check(config)
+  config.control.update({"name": "mine.py:driver"})
+  check(config)
+  config.objective = ("ppo_clip", "entropic")
+  with pytest.raises(ValueError, match="which drives 'declared'"):
+    check(config)
 
 
 def test_nothing_is_imported_unless_it_is_named(folder):
@@ -737,7 +805,7 @@ def test_importing_the_library_does_not_import_the_trainer():
 
 def blocks() -> list[str]:
   """Return the code of the page's section, as a user copies it."""
-  page = (ROOT / "CONTRIBUTING.md").read_text()
+  page = (ROOT / "entrojax" / "README.md").read_text()
   section = page.partition("## Bring your own")[2].partition("\n## ")[0]
   return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
@@ -790,14 +858,14 @@ def test_the_notebook_of_the_page_trains_and_resumes_only_as_itself(
 ):
   base = write_base(folder / "base")
   names = {"problems": {"train": ROWS, "validation": ROWS}}
-  exec(compile(blocks()[0], "CONTRIBUTING.md", "exec"), names)
+  exec(compile(blocks()[0], "README.md", "exec"), names)
   from configs import grpo
 
   tiny = tiny_config(base)
   monkeypatch.setattr(grpo, "get_config", lambda preset: tiny)
   names["__name__"] = "notebook"
   cell = blocks()[1].replace("runs/mine", str(folder / "run"))
-  exec(compile(cell, "CONTRIBUTING.md", "exec"), names)
+  exec(compile(cell, "README.md", "exec"), names)
   rows = numbers(folder / "run")
   assert rows[-1]["rollout_step"] == 2
   assert rows[1]["calm/loss"] > 0

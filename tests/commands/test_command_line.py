@@ -174,7 +174,7 @@ def test_a_required_flag_that_is_missing_is_named(name, capsys):
     (
       "main",
       ("--config=configs/grpo.py:x", "--workdir=x"),
-      "--config=configs/grpo.py:x: ValueError: no preset 'x'",
+      "--config=configs/grpo.py:x: ValueError: no preset or testb",
     ),
   ],
 )

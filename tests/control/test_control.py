@@ -6,6 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from entrojax import control, objectives
+from entrojax.assembly import lookup
 from entrojax.control import (
   PIState,
   adaptive_coefficient,
@@ -16,6 +18,7 @@ from entrojax.control import (
   stage_schedule,
   stare_weights,
 )
+from entrojax.traits import traits_of
 from entrojax.update.optimizer import make_optimizer
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0]]), "norm": jnp.array([3.0])}
@@ -120,6 +123,25 @@ CONTROLLERS = {
 }
 
 every_controller = pytest.mark.parametrize("name", CONTROLLERS)
+FUNCTIONS = lookup.functions(control, "Controller")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_controller_is_tested(name):
+  assert name in CONTROLLERS, (
+    f"no test knows the controller {name}: add a row {name!r} to CONTROLLERS "
+    "in tests/control/test_control.py"
+  )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_controller_drives_members_that_say_so(name):
+  traits = traits_of(FUNCTIONS[name])
+  assert traits is not None, (
+    f"put @ControllerTraits(drives=...) of entrojax/traits.py above {name}"
+  )
+  members = lookup.functions(objectives, "Objective")
+  assert all(traits_of(members[member]).driven for member in traits.drives)
 
 
 @every_controller

@@ -8,16 +8,10 @@ from entrojax.assembly.check_settings import check
 from experiments import domains, negative_samples
 from experiments.directions import mean_and_error, verdict
 from experiments.methods import (
-  BASELINE,
   METHODS,
-  config_names,
   method_config,
   select_methods,
 )
-
-
-def test_every_method_config_is_compared_with_the_baseline():
-  assert sorted([*METHODS, BASELINE]) == config_names()
 
 
 @pytest.mark.filterwarnings("ignore:training.updates_per_rollout")

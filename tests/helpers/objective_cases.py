@@ -1,7 +1,8 @@
 """List the objectives that the shared suite tests, and define its helpers.
 
-A new method adds a row to OBJECTIVES. If it has a setting that turns it off, it
-adds one more row:
+A new method adds a row to OBJECTIVES, under its name. If the value of its loss
+depends on log-probs that its gradient takes as constants, its name also stands
+in WITH_CONSTANTS. If it has a setting that turns it off, it adds one more row:
 
 ZERO_STRENGTH  for a member that follows a surrogate: with this setting it must
                not change the surrogate's loss and gradient
@@ -39,13 +40,18 @@ from entrojax.objectives import (
   reinforce,
   sent,
   sent_released,
+  siren,
   stare,
   steer,
   top_entropy,
 )
 from entrojax.objectives.chain import add_term
+from entrojax.objectives.reading import (
+  placeholder_statistics,
+  statistics_read,
+)
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
-from entrojax.types import ScoredTokens
+from entrojax.types import ScoredTokens, TokenLoss
 
 
 def few_tokens(make, **settings):
@@ -64,7 +70,7 @@ pull_some = functools.partial(few_tokens, kl_cov, fraction=0.2)
 OBJECTIVES = {
   "reinforce": reinforce(),
   "bcpg": bcpg(tau=0.1),
-  "ppo_clip": ppo_clip(),
+  "ppo_clip": ppo_clip(dual_clip=None),
   "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
   "gspo": gspo(clip_low=0.1, clip_high=0.1),
   "cispo": cispo(),
@@ -114,6 +120,7 @@ OBJECTIVES = {
   "sent_released": chain(
     ppo_clip(), sent_released(low_fraction=0.6, cov_fraction=0.3)
   ),
+  "siren": chain(ppo_clip(), siren(anchor=0.5, coef=0.1, fraction=0.4)),
   "entropy_bonus": chain(ppo_clip(), entropy_bonus(entropy_coef=0.1)),
   "adaptive_entropy": chain(ppo_clip(), adaptive_entropy()),
   "all of them": chain(
@@ -123,22 +130,27 @@ OBJECTIVES = {
     entropy_bonus(entropy_coef=0.1),
   ),
 }
-# These leave loss and gradient at 0 where the advantage is 0.
-PPO_TYPE = [
-  name
-  for name in OBJECTIVES
-  if not name.startswith(
-    (
-      "bcpg",
-      "kl_cov",
-      "reference_kl",
-      "sent",
-      "entropy_bonus",
-      "adaptive_entropy",
-      "all of them",
-    )
+
+
+def has_penalty(objective) -> bool:
+  """Return whether an objective adds a penalty."""
+  token = jnp.zeros((1, 1))
+  fields = dict.fromkeys(ScoredTokens.__dataclass_fields__, token)
+  fields["statistics"] = placeholder_statistics(objective, token)
+  tokens = ScoredTokens(**fields)
+  done = jax.eval_shape(
+    lambda t: objective(
+      t, TokenLoss(terms=(), metrics={}), COEFFICIENT, jax.random.key(0)
+    ),
+    tokens,
   )
-]
+  return bool(done.penalties)
+
+
+COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
+
+# These leave loss and gradient at 0 where the advantage is 0.
+PPO_TYPE = [name for name, o in OBJECTIVES.items() if not has_penalty(o)]
 # A loss whose value depends on log-probs that its gradient takes as constants
 # is not the integral of that gradient: golden vectors check these instead.
 WITH_CONSTANTS = ("cispo", "ce_gppo", "steer", "erc", "entropy_advantage")
@@ -151,23 +163,37 @@ AGGREGATIONS = [
 ]
 
 
-COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
-
-
 def evaluate(objective, tokens, aggregate="token-mean", coefficient=None):
-  """Compute ((loss, metrics), gradients in log_probs and entropy)."""
+  """Compute ((loss, metrics), gradients in all that the objective may learn).
+
+  There is one gradient for log_probs, one for entropy, and one for each
+  statistic that the objective has declared.
+  """
   coefficient = COEFFICIENT if coefficient is None else coefficient
 
-  def loss(log_probs, entropy):
+  def loss(learned):
     return policy_loss(
       objective,
       aggregation.by_name(aggregate, length=9),
-      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      with_learned(tokens, objective, learned),
       coefficient=coefficient,
     )
 
-  return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
-    tokens.log_probs, tokens.entropy
+  return jax.value_and_grad(loss, has_aux=True)(learned_of(tokens, objective))
+
+
+def learned_of(tokens, objective) -> tuple:
+  """Return log-probs, entropies and the statistics that are declared."""
+  statistics = (tokens.statistics[s] for s in statistics_read(objective))
+  return (tokens.log_probs, tokens.entropy, *statistics)
+
+
+def with_learned(tokens, objective, learned) -> ScoredTokens:
+  """Replace the fields that `learned_of` returns."""
+  log_probs, entropy, *values = learned
+  statistics = dict(zip(statistics_read(objective), values, strict=True))
+  return dataclasses.replace(
+    tokens, log_probs=log_probs, entropy=entropy, statistics=statistics
   )
 
 
@@ -175,20 +201,20 @@ def evaluate_all(objective, tokens):
   """Compute `evaluate` under all AGGREGATIONS, in one pass over the objective.
 
   Returns:
-    ((losses [4], metrics), gradients [4, B, T] in log_probs and entropy).
+    ((losses [4], metrics), gradients [4, B, T] in all that is learned).
   """
   aggregates = [aggregation.by_name(name, length=9) for name in AGGREGATIONS]
 
-  def losses(log_probs, entropy):
+  def losses(*learned):
     return policy_loss(
       objective,
       lambda *term: jnp.stack([aggregate(*term) for aggregate in aggregates]),
-      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      with_learned(tokens, objective, learned),
       coefficient=COEFFICIENT,
     )
 
   values, transpose, metrics = jax.vjp(
-    losses, tokens.log_probs, tokens.entropy, has_aux=True
+    losses, *learned_of(tokens, objective), has_aux=True
   )
   return (values, metrics), jax.vmap(transpose)(jnp.eye(len(aggregates)))
 
@@ -248,6 +274,7 @@ ZERO_STRENGTH = {
   "sent, no tokens": (sent(low_fraction=0.0), None),
   "sent_released": (sent_released(beta_low=0.0, beta_high=0.0), None),
   "sent_released, no tokens": (sent_released(cov_fraction=0.0), None),
+  "siren": (siren(coef=0.0), None),
   "entropy_bonus": (entropy_bonus(entropy_coef=0.0), None),
   "adaptive_entropy": (adaptive_entropy(), 0.0),
   "top_entropy": (top_entropy(fraction=1.0), None),
@@ -276,11 +303,11 @@ EQUALS = {
   "bcpg, tau 0": (bcpg(tau=0.0), reinforce()),
   "clip_cov, fraction 0": (
     clip_cov(fraction=0.0, clip_low=0.2, clip_high=0.28),
-    ppo_clip(clip_low=0.2, clip_high=0.28),
+    ppo_clip(clip_low=0.2, clip_high=0.28, dual_clip=None),
   ),
   "clip_cov, no candidates": (
     drop_all(cov_low=98.0, cov_high=99.0),
-    ppo_clip(clip_low=1.0, clip_high=1.0),
+    ppo_clip(clip_low=1.0, clip_high=1.0, dual_clip=None),
   ),
   "kl_cov, fraction 0": (kl_cov(fraction=0.0), unclipped),
   "kl_cov, kl_coef 0": (pull_some(kl_coef=0.0), unclipped),

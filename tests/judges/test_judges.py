@@ -47,14 +47,14 @@ def chain_task():
 def test_the_oracle_calls_pieces_right_that_have_no_part_of_a_wrong_step(
   steps, right
 ):
-  judge = oracle(chain_task())
+  judge = oracle(task=chain_task())
   assert judge([Reasoning(PROBLEM, steps)]) == [right]
 
 
 def test_a_task_without_an_oracle_is_refused_by_name():
   task = Task(COUNTDOWN.name, None, COUNTDOWN.verify)
   with pytest.raises(ValueError, match="'countdown' has no exact judge"):
-    oracle(task)
+    oracle(task=task)
 
 
 def test_a_step_is_right_if_every_judge_says_so():

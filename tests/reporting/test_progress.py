@@ -54,26 +54,30 @@ def test_a_log_gets_one_line_every_few_rollout_steps_and_the_last():
   assert "tokens/s 12,346" in lines[0]
 
 
-def test_an_evaluation_is_printed_at_once_and_its_pass_at_1_stays():
+def test_an_evaluation_has_a_line_of_its_own_and_pass_at_k_stands_in_no_other():
   console = plain()
-  with Progress(9, every=9, console=console) as progress:
+  with Progress(9, every=1, console=console) as progress:
+    progress.update(1, METRICS)
     progress.update(
-      1, {"val/countdown/pass@1": 0.3, "val/countdown/pass@16": 1}
+      1,
+      {"val/a/pass@1": 0.3, "val/a/pass@16": 1, "val/a/pass@4": 0.7}
+      | {"val/a/pass@1_stderr": 0.1, "val/b:test\n/pass@1": 0.25},
     )
     progress.update(9, METRICS)
-  lines = console.file.getvalue().splitlines()
-  assert len(lines) == 2
-  assert all("pass@1 0.3 " in line for line in lines)
+  step, evaluation, last = console.file.getvalue().splitlines()
+  shown = (
+    "rollout 1/9  a pass@1 0.3, pass@16 1  b:test\\n pass@1 0.25  time left"
+  )
+  assert evaluation.startswith(shown)
+  assert "pass@" not in step + last
 
 
-def test_each_evaluation_set_is_shown_with_its_name():
-  console = plain(200)
-  with Progress(9, every=9, console=console) as progress:
-    progress.update(0, {"val/a:test/pass@1": 0.3, "val/b\n/pass@1": 0.25})
-    progress.update(0, {"val/a:test/pass@1": 0.4})  # resumed with one set
-  first, second = console.file.getvalue().splitlines()
-  assert "pass@1 a:test 0.3  pass@1 b\\n 0.25  time" in first
-  assert "pass@1 0.4  time" in second
+def test_a_terminal_shows_the_last_evaluation_with_its_step():
+  console = terminal(100)
+  with Progress(9, console=console) as progress:
+    progress.update(2, {"val/a/pass@1": 0.3})
+    progress.update(3, METRICS)
+  assert "a pass@1 0.3  (rollout 2)" in console.file.getvalue()
 
 
 def test_the_time_left_is_the_mean_of_this_process_steps():
@@ -91,7 +95,7 @@ def test_before_the_first_step_the_time_left_is_unknown():
   with Progress(9, console=console) as progress:
     progress.update(0, {"val/countdown/pass@1": 0.3})
   line = console.file.getvalue()
-  assert line == "rollout 0/9  pass@1 0.3  time left unknown\n"
+  assert line == "rollout 0/9  countdown pass@1 0.3  time left unknown\n"
 
 
 def test_a_number_that_is_absent_is_not_shown_as_nan():

@@ -1,97 +1,36 @@
 """The report: right numbers, nothing injected, absent metrics named."""
 
 import base64
+import gzip
 from html.parser import HTMLParser
 import json
 import math
 import re
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from entrojax import report
-from entrojax.entropy.law import fit_entropy_law, predict
-from entrojax.metrics import ENTROPY_EDGES
-from entrojax.reporting.fit_points import (
-  entropy_changes,
-  law_points,
-  line_through_origin,
-)
-from entrojax.reporting.plotting import PALETTE, look, running_mean
 from entrojax.reporting.run_logs import METRICS_FILE, read_run
 from entrojax.reporting.summary import format_table, summarize
+from tests.helpers.run_logs import (
+  BINS,
+  METHODS,
+  STEPS,
+  write_run,
+  write_sweep,
+)
 
-pytestmark = pytest.mark.slow
-
-BINS = len(ENTROPY_EDGES) - 1
-STEPS = 30
-KS = (1, 4, 64, 256)
-NUM_SECTIONS = 11  # of runs with one data set
-
-
-def evaluation(step, rate):
-  """Return an evaluation line: pass@k = 1 - (1 - rate)^k, error 0.01."""
-  row = {"step": step, "rollout_step": step, "tokens": 100 * step}
-  for k in KS:
-    row[f"val/sums/pass@{k}"] = 1 - (1 - rate) ** k
-    row[f"val/sums/pass@{k}_stderr"] = 0.01
-    row[f"val/sums/maj@{k}"] = rate
-  return row
-
-
-def training(step, target):
-  entropy = 1.0 / step
-  row = {
-    "step": step,
-    "rollout_step": step,
-    "tokens": 100 * step,
-    "actor/entropy": entropy,
-    "actor/entropy_histogram": [float(step)] * BINS,
-    "critic/rewards/mean": 0.6 - 0.15 * math.exp(entropy),
-    "response_length/mean": 10.0 + step,
-    "timing_s/step": 2.0,
-    "entropy/positive": entropy + 0.1,
-    "entropy/negative": entropy - 0.1,
-    # twice the change to the next step's entropy, 1 / (step + 1) - 1 / step
-    "covariance/predicted_change": -2.0 / (step * (step + 1)),
-    "covariance/mean": 2.0 / (step * (step + 1)),
-    "covariance/positive_probable": 0.4,
-    "covariance/positive_rare": -0.3,
-    "covariance/negative_probable": -0.2,
-    "covariance/negative_rare": 0.1,
-  }
-  if target is not None:
-    row |= {
-      "control/coefficient": 0.1 * step,
-      "control/error": entropy - target,
-      "control/integral": 0.5,
-    }
-  return row
-
-
-def make_run(path, target=None, drop=(), evaluated=(0, 15, STEPS)):
-  """Write a run that lacks the metrics whose names begin as in `drop`."""
-  rows = [training(step, target) for step in range(1, STEPS + 1)]
-  rows += [evaluation(step, 0.2 + 0.01 * step) for step in evaluated]
-  rows.sort(key=lambda row: row["step"])
-  path.mkdir(parents=True)
-  with (path / METRICS_FILE).open("w") as file:
-    for row in rows:
-      kept = {k: v for k, v in row.items() if not k.startswith(tuple(drop))}
-      file.write(json.dumps(kept) + "\n")
-  config = {"control": {"target": target}}
-  (path / "config.json").write_text(json.dumps(config))
-  return path
+SCRIPTS = 3  # the library, the figures, and what draws them
 
 
 class Page(HTMLParser):
-  """Collects a page's tags, attributes and text."""
+  """Collects a page's tags, attributes and text, without its scripts."""
 
   def __init__(self, text):
     super().__init__()
     self.tags, self.attributes, self.text = [], [], []
-    self.feed(text)
+    self.feed(re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
 
   def handle_starttag(self, tag, attrs):
     self.tags.append(tag)
@@ -105,9 +44,19 @@ class Page(HTMLParser):
     return " ".join(" ".join(self.text).split())
 
 
-def pictures(text):
-  documents = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)
-  return [ElementTree.fromstring(base64.b64decode(data)) for data in documents]
+def unpack(text, name):
+  (packed,) = re.findall(
+    rf'<script type="text/plain" id="{name}">(.*?)</', text
+  )
+  return gzip.decompress(base64.b64decode(packed)).decode()
+
+
+def figures(text):
+  return json.loads(unpack(text, "figures"))
+
+
+def read(path):
+  return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +64,12 @@ def two_runs(tmp_path_factory):
   """Report a run without and one with a controller: rows, page, runs."""
   folder = tmp_path_factory.mktemp("runs")
   runs = {
-    "grpo": make_run(folder / "grpo"),
-    "pi": make_run(folder / "pi", target=0.05),
+    "grpo": write_run(folder / "grpo"),
+    "pi": write_run(folder / "pi", target=0.05),
   }
-  rows = report.write_report(runs, folder / "report.html", title="Two <runs>")
+  rows = report.write_report(
+    runs, folder / "report.html", title="Two <runs>"
+  ).rows
   return rows, (folder / "report.html").read_text(encoding="utf-8"), runs
 
 
@@ -151,20 +102,47 @@ def test_a_run_without_a_target_has_no_deviation(two_runs):
   assert math.isnan(row["entropy/max_deviation"])
 
 
-def test_every_section_has_its_picture_and_its_command(two_runs):
+def test_a_target_that_follows_a_schedule_is_compared_step_by_step(tmp_path):
+  config = {"control": {"target": "linear(1.1, 0.1, 30)"}}
+  path = write_run(tmp_path / "run", config=config) / METRICS_FILE
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  for row in rows:
+    if "actor/entropy" in row:
+      row["schedule/control.target"] = row["actor/entropy"] + 0.1
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  row = summarize(read_run("run", path.parent))
+  assert row["entropy/target"] == pytest.approx(1 / 30 + 0.1, rel=1e-12)
+  assert row["entropy/max_deviation"] == pytest.approx(0.1, rel=1e-12)
+
+
+def test_every_picture_has_its_place_and_the_command_stands_once(two_runs):
   _, text, _ = two_runs
-  assert len(pictures(text)) == NUM_SECTIONS
   page = Page(text)
-  assert page.tags.count("pre") == page.tags.count("section") == NUM_SECTIONS
-  assert page.words.count("python -m entrojax.report") == NUM_SECTIONS
+  places = [int(v) for name, v in page.attributes if name == "data-figure"]
+  assert places == list(range(len(figures(text))))
+  assert page.words.count("python -m entrojax.report") == 1
+  titles = [
+    *("pass@k: sums", "pass@1 against a large pass@k: sums", "maj@k: sums"),
+    *("Diversity: sums", "Groups without a signal", "Distance of an update"),
+    *("Change of the gradient by each member", "Time per rollout step"),
+    *("Policy entropy", "Controller", "Entropy law"),
+  ]
+  assert all(title in page.text for title in titles)
 
 
 def test_the_page_needs_nothing_from_outside(two_runs):
   page = Page(two_runs[1])
-  assert not {"script", "link", "iframe", "object"} & set(page.tags)
-  links = [value for name, value in page.attributes if name in ("src", "href")]
-  assert all(link.startswith("data:image/svg+xml;base64,") for link in links)
+  assert not {"link", "iframe", "object", "img"} & set(page.tags)
+  assert not {"src", "href"} & {name for name, _ in page.attributes}
   assert not re.search(r"url\(|@import", two_runs[1])
+  assert unpack(two_runs[1], "library").startswith("/**\n* plotly.js")
+
+
+def test_plotly_knows_every_key_of_every_figure(two_runs):
+  from plotly.graph_objects import Figure  # slow to import
+
+  for figure in figures(two_runs[1]):
+    Figure(figure)  # raises ValueError for the first unknown key
 
 
 def test_the_same_runs_give_the_same_bytes(two_runs, tmp_path, monkeypatch):
@@ -175,28 +153,27 @@ def test_the_same_runs_give_the_same_bytes(two_runs, tmp_path, monkeypatch):
   assert (folder / "report.html").read_text(encoding="utf-8") == text
 
 
+def table_below(words, heading):
+  """Return the text of a page from a heading of a table's first column on."""
+  return words[words.index(heading) :]
+
+
 def test_the_fitted_law_is_in_the_page(two_runs):
-  # training() follows a = .15, b = .6 exactly, so the ceiling is .45
-  words = Page(two_runs[1]).words
-  assert "a 0.150 [0.150, 0.150]" in words
-  assert "b 0.600 [0.600, 0.600]" in words
-  assert "ceiling b − a 0.450 [0.450, 0.450]" in words
-  # at H = 1/30: .15 (exp(H) - 1) = .0051 left, slope -.15 exp(H) = -.1551
-  assert "R left at the last entropy 0.005" in words
-  assert "dR/dH there (1/nats) -0.155" in words
-
-
-def test_the_forecast_of_the_law_is_in_the_page(two_runs):
-  words = Page(two_runs[1]).words
-  # 15 % of 30 points is 4.5; the law holds exactly
-  assert "forecast: fitted points 4 4" in words
-  assert "forecast: RMSE over the rest 0.000 0.000" in words
+  # training_row follows a = .15, b = .6 exactly, so the ceiling is .45; the
+  # mean exp(H) of steps 21 to 30 is 1.0405: .15 (exp(H) - 1) = .0061 left,
+  # slope -.15 exp(H) = -.1561; three blocks of ten steps forecast nothing
+  table = table_below(Page(two_runs[1]).words, "variant R points a b ceiling")
+  assert (
+    "grpo critic/rewards/mean 3 0.150 [0.150, 0.150] 0.600 [0.600, 0.600] "
+    "0.450 [0.450, 0.450] 0.006 -0.156 0.000 1.000 0 –"
+  ) in table
+  assert "fewer than 8 points" in table
 
 
 def test_the_predicted_change_is_held_against_the_measured_one(two_runs):
-  # training()'s predictions are twice the changes
+  # the predictions of training_row are twice the changes
   words = Page(two_runs[1]).words
-  assert "run steps correlation slope grpo 29 1.000 0.500±0.000" in words
+  assert "variant steps correlation slope grpo 29 1.000 0.500±0.000" in words
 
 
 def test_the_last_value_of_every_metric_is_in_the_page(two_runs):
@@ -206,55 +183,60 @@ def test_the_last_value_of_every_metric_is_in_the_page(two_runs):
 
 
 def test_a_hostile_run_is_shown_and_not_obeyed(tmp_path):
-  hostile = "_$\\frac{<script>alert('x')</script>\x1b\udcff\n" + "y" * 60
-  path = make_run(tmp_path / "run", target=0.3)
+  hostile = "_$\\frac{<script>alert('x')</script>\x1b\udcff\n%{x}" + "y" * 60
+  path = write_run(tmp_path / "run", target=0.3)
+  other = write_run(tmp_path / "other", config={"note": "<i>"})
   metric = "<img src=x onerror=y>"
   data = "<b>&amp;"
   with (path / METRICS_FILE).open("a") as file:
     row = {metric: 1.0, f"val/{data}/pass@1": 0.5}
     file.write(json.dumps({"step": 31, "tokens": 1} | row) + "\n")
+  sample = {"rollout_step": 31, "prompt": "<u>", "response": "\x1b</td><s>\nz"}
+  (path / "samples.jsonl").write_text(json.dumps(sample) + "\n")
   target = tmp_path / "r.html"
+  record = {"command": ["echo", "<script>"], "resumed": []}
+  (path / "provenance.json").write_text(json.dumps(record))
   report.write_report(
-    {hostile: path, "plain": path},
-    target,
-    title="</title><script>",
-    commands={"plain": "echo '<script>'"},
+    {hostile: path, "plain": other}, target, title="</title><script>"
   )
   text = target.read_text(encoding="utf-8")
+  assert text.count("<script") == SCRIPTS
   page = Page(text)
-  assert not {"script", "b"} & set(page.tags)
-  assert page.tags.count("img") == len(pictures(text))  # all well-formed XML
+  assert not {"b", "i", "img", "s", "u"} & set(page.tags)
   assert "onerror" not in dict(page.attributes)
-  assert metric in page.words
-  assert f"pass@k: {data}" in page.words
-  assert "echo '<script>'" in page.words
+  for shown in (metric, f"pass@k: {data}", "echo '<script>'", "<i>"):
+    assert shown in page.words
+  assert "\\x1b</td><s>\nz" in page.text
+  names = {t.get("name", "") for f in figures(text) for t in f["data"]}
+  assert not any("<" in name or "%{" in name for name in names)
 
 
 def test_absent_metrics_leave_a_picture_out_and_are_named(tmp_path):
-  bare = make_run(
+  bare = write_run(
     tmp_path / "bare",
     drop=(
       *("actor/", "critic/", "response_", "val/", "timing"),
-      *("covariance/", "entropy/"),
+      *("covariance/", "entropy/", "ppo_clip/"),
     ),
     evaluated=(),
   )
-  row = report.write_report({"bare": bare}, tmp_path / "r.html")["bare"]
-  text = (tmp_path / "r.html").read_text(encoding="utf-8")
-  assert pictures(text) == []
-  words = Page(text).words
-  left_out = "This picture is left out. Not logged by any run:"
-  assert words.count(left_out) == NUM_SECTIONS
-  assert f"{left_out} actor/entropy, critic/rewards/mean." in words
-  assert f"{left_out} val/*/pass@1." in words
+  target = tmp_path / "r.html"
+  row = report.write_report({"bare": bare}, target).rows["bare"]
+  text = read(target)
+  assert figures(text) == []
+  page = Page(text)
+  assert "section" not in page.tags
+  words = page.words
+  assert "Entropy law: Not logged by any run: actor/entropy, critic" in words
+  assert "pass@k: Not logged by any run: val/*/pass@1." in words
   assert math.isnan(row["entropy/last_third"])
   assert math.isnan(row["wall_time_s"])
 
 
 def test_a_run_that_lacks_a_metric_is_named_beside_the_others(tmp_path):
   runs = {
-    "full": make_run(tmp_path / "a", target=0.3),
-    "short": make_run(tmp_path / "b", drop=("response_length",)),
+    "full": write_run(tmp_path / "a", target=0.3),
+    "short": write_run(tmp_path / "b", drop=("response_length",)),
   }
   report.write_report(runs, tmp_path / "r.html")
   words = Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
@@ -264,12 +246,12 @@ def test_a_run_that_lacks_a_metric_is_named_beside_the_others(tmp_path):
 
 
 def test_nan_and_an_unfinished_last_line_do_no_harm(tmp_path):
-  path = make_run(tmp_path / "run")
+  path = write_run(tmp_path / "run")
   with (path / METRICS_FILE).open("a") as file:
     bad = {"actor/entropy": None, "critic/rewards/mean": None}
     file.write(json.dumps({"step": 31, "tokens": 3100} | bad) + "\n")
     file.write('{"step": 32, "actor/ent')
-  row = report.write_report({"run": path}, tmp_path / "r.html")["run"]
+  row = report.write_report({"run": path}, tmp_path / "r.html").rows["run"]
   assert row["step"] == 31
   assert math.isnan(row["entropy/last"])
   # the last third of 31 values are steps 21 to 31, the NaN not counted
@@ -284,7 +266,7 @@ def test_nan_and_an_unfinished_last_line_do_no_harm(tmp_path):
 def test_one_evaluation_is_the_start_at_step_0_and_otherwise_the_end(
   tmp_path, evaluated, start, end
 ):
-  path = make_run(tmp_path / "run", evaluated=evaluated)
+  path = write_run(tmp_path / "run", evaluated=evaluated)
   row = summarize(read_run("run", path))
   assert ("val/sums/pass@1/start" in row) == start
   assert ("val/sums/pass@1/end" in row) == end
@@ -304,28 +286,11 @@ def test_the_table_for_a_terminal_keeps_to_its_width(two_runs):
   assert line.split()[2:] == ["0.590±0.010", "→", "0.938±0.010"] * 2
 
 
-def test_the_command_that_made_a_run_stands_beside_it(tmp_path):
-  path = make_run(tmp_path / "run", target=0.25)
-  report.write_report(
-    {"run": path}, tmp_path / "r.html", commands={"run": "make run"}
-  )
-  page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
-  assert "run, target 0.25 nats make run" in page.words
-
-
-def test_a_command_for_a_run_that_is_not_shown_is_refused(tmp_path):
-  path = make_run(tmp_path / "run")
-  with pytest.raises(ValueError, match="another"):
-    report.write_report(
-      {"run": path}, tmp_path / "r.html", commands={"another": "x"}
-    )
-
-
 def test_the_command_line_writes_the_page_and_prints_the_table(
   tmp_path, monkeypatch, capsys
 ):
-  make_run(tmp_path / "runs" / "a")
-  make_run(tmp_path / "runs" / "b")
+  write_run(tmp_path / "runs" / "a")
+  write_run(tmp_path / "runs" / "b", target=0.2)
   monkeypatch.chdir(tmp_path)
   report.main(["runs/a", "runs/b", "--output", "out/r.html"])
   printed = capsys.readouterr().out
@@ -342,8 +307,8 @@ def test_the_command_line_writes_the_page_and_prints_the_table(
 def test_runs_of_one_name_are_called_by_their_paths(
   tmp_path, monkeypatch, capsys
 ):
-  make_run(tmp_path / "x" / "seed0")
-  make_run(tmp_path / "y" / "seed0")
+  write_run(tmp_path / "x" / "seed0")
+  write_run(tmp_path / "y" / "seed0", target=0.2)
   monkeypatch.chdir(tmp_path)
   report.main(["x/seed0", "y/seed0", "--output", "r.html"])
   assert {"x/seed0", "y/seed0"} <= set(capsys.readouterr().out.split())
@@ -369,102 +334,143 @@ def test_a_run_that_cannot_be_read_ends_the_command_with_its_path(
   assert re.search(message, capsys.readouterr().err)
 
 
-def test_a_running_mean_cuts_its_window_at_the_ends_and_skips_nan():
-  values = np.array([1.0, 2.0, np.nan, 6.0])
-  np.testing.assert_allclose(running_mean(values, 3), [1.5, 1.5, 4.0, 6.0])
-  np.testing.assert_array_equal(running_mean(values, 1), values)
-  alone = running_mean(np.array([1.0, np.nan, np.nan, np.nan, 2.0]), 3)
-  np.testing.assert_allclose(alone, [1.0, 1.0, np.nan, 2.0, 2.0])
-
-
-def test_runs_keep_apart_beyond_the_palette():
-  looks = [look(run_index) for run_index in range(2 * len(PALETTE))]
-  assert len(set(looks)) == len(looks)
-
-
 def test_a_law_of_too_few_points_is_named(tmp_path):
-  path = make_run(tmp_path / "run", drop=("critic",))
-  other = make_run(tmp_path / "other")
+  path = write_run(tmp_path / "run", drop=("critic",))
+  other = write_run(tmp_path / "other", target=0.2)
   report.write_report({"a": path, "b": other}, tmp_path / "r.html")
   words = Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
   assert "fewer than 3 distinct entropies" in words
 
 
-def test_the_law_is_fitted_to_the_lines_that_have_both_numbers(tmp_path):
-  run = read_run("run", make_run(tmp_path / "run"))
-  entropy, reward, metric = law_points(run)
-  assert metric == "critic/rewards/mean"
-  assert entropy.size == STEPS  # evaluation lines have neither
-  law = fit_entropy_law(entropy, reward)
-  np.testing.assert_allclose(predict(law, entropy), reward, atol=1e-12)
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+  """Report a sweep of 3 methods and 3 seeds: report, page, folder."""
+  folder = tmp_path_factory.mktemp("sweep")
+  write_sweep(folder / "runs", steps=30)
+  target = folder / "report.html"
+  written = report.write_report(report.find_runs([folder / "runs"]), target)
+  return written, read(target), folder
 
 
-def test_five_evaluations_make_a_law_of_validation_accuracy(tmp_path):
-  few = make_run(tmp_path / "few", evaluated=(0, 10, 20, 30))
-  run = make_run(tmp_path / "run", evaluated=(0, 1, 10, 20, 30))
-  assert law_points(read_run("few", few)).metric == "critic/rewards/mean"
-  entropy, reward, metric = law_points(read_run("run", run))
-  assert metric == "val/sums/pass@1"
-  np.testing.assert_allclose(reward, [0.2, 0.21, 0.3, 0.4, 0.5])
-  # the entropy of the same step; before the first step, the first step's
-  np.testing.assert_allclose(entropy, [1.0, 1.0, 1 / 10, 1 / 20, 1 / 30])
-  report.write_report({"few": few, "run": run}, tmp_path / "r.html")
-  words = Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
-  assert "R critic/rewards/mean val/sums/pass@1 points 30 5" in words
-  # 15 % of five evaluations is less than one point
-  assert (
-    "run: the first part has fewer than 3 distinct entropies, so no forecast."
-    in words
+def test_runs_that_differ_by_seed_are_one_line_with_a_band(sweep):
+  written, text, _ = sweep
+  assert sorted(written.rows) == sorted(METHODS)
+  assert all(row["seeds"] == 3 for row in written.rows.values())
+  words = Page(text).words
+  for method in METHODS:
+    assert f"{method} (3 seeds)" in words
+  entropy = next(
+    figure["data"]
+    for figure in figures(text)
+    if any("entropy target" in t.get("name", "") for t in figure["data"])
   )
+  bands = [trace for trace in entropy if trace.get("fill")]
+  lines = [trace for trace in entropy if not trace.get("fill")]
+  assert len(bands) == 3
+  assert sum(t["line"]["dash"] == "solid" for t in lines) == 3
 
 
-def test_evaluations_without_entropies_leave_the_training_reward(tmp_path):
-  path = make_run(tmp_path / "run", drop=("actor/",), evaluated=range(9))
-  assert law_points(read_run("run", path)).reward.size == 0
-
-
-def test_entropy_changes_are_between_successive_rollout_steps(tmp_path):
-  rows = [
-    {"rollout_step": 0, "val/sums/pass@1": 0.5},
-    {"rollout_step": 1, "actor/entropy": 1.0, "predicted": -0.5},
-    {"rollout_step": 2, "actor/entropy": 0.75, "predicted": -0.25},
-    {"rollout_step": 2, "val/sums/pass@1": 0.5},
-    {"rollout_step": 3, "actor/entropy": 0.875, "predicted": 0.125},
-    {"rollout_step": 5, "actor/entropy": 0.5, "predicted": 0.25},
-    {"rollout_step": 6, "actor/entropy": 0.25, "predicted": None},
-    {"rollout_step": 7, "actor/entropy": 0.0},
+def test_a_table_has_mean_deviation_and_number_of_seeds(sweep):
+  written, _, folder = sweep
+  row = written.rows["grpo"]
+  own = [
+    summarize(read_run(str(seed), folder / "runs" / f"grpo,seed={seed}"))
+    for seed in range(3)
   ]
-  with (tmp_path / METRICS_FILE).open("w") as file:
-    for row in rows:
-      row = {"step": 2 * row["rollout_step"], **row}
-      if "predicted" in row:
-        row["covariance/predicted_change"] = row.pop("predicted")
-      file.write(json.dumps(row) + "\n")
-  predicted, measured = entropy_changes(read_run("run", tmp_path))
-  # 3 has no next step; 6 has no prediction
-  np.testing.assert_array_equal(predicted, [-0.5, -0.25, 0.25])
-  np.testing.assert_array_equal(measured, [-0.25, 0.125, -0.25])
+  values = [numbers["entropy/last_third"] for numbers in own]
+  assert row["entropy/last_third"] == pytest.approx(np.mean(values))
+  deviation = math.sqrt(sum((v - np.mean(values)) ** 2 for v in values) / 2)
+  assert row["entropy/last_third_sd"] == pytest.approx(deviation)
+  assert f"{np.mean(values):.3f}±{deviation:.3f}" in format_table(written.rows)
 
 
-def test_a_line_through_the_origin_has_its_textbook_numbers():
-  slope, error, correlation = line_through_origin(
-    np.array([1.0, 2.0, 3.0]), np.array([2.0, 1.0, 4.0])
-  )
-  # x y = 16, x x = 14; residuals 6/7, -9/7, 4/7: squares 133/49
-  assert slope == pytest.approx(16 / 14)
-  assert error == pytest.approx(math.sqrt(133 / 49 / 2 / 14))
-  # centred: x -1 0 1, y -1/3 -4/3 5/3: 2 / sqrt(2 * 42/9)
-  assert correlation == pytest.approx(2 / math.sqrt(2 * 42 / 9))
+def test_the_caption_counts_the_comparisons(sweep):
+  words = Page(sweep[1]).words
+  # two variants, k = 1, 2, 4, ..., 64
+  assert "Difference to grpo: sums" in words
+  assert "14 comparisons were made on this page" in words
+
+
+def test_the_settings_and_the_provenance_of_the_runs_are_shown(sweep):
+  words = Page(sweep[1]).words
+  assert "variant seeds control.target objective" in words
+  assert 'grpo 0, 1, 2 null ["grpo"]' in words
+  assert "grpo,seed=1 python -m entrojax.main --config=grpo.py" in words
+
+
+def test_a_run_without_provenance_is_said_to_have_none(two_runs):
+  words = Page(two_runs[1]).words
+  assert "pi not recorded (no provenance.json)" in words
+
+
+def test_samples_of_the_last_evaluation_are_shown(sweep):
+  page = Page(sweep[1])
+  assert "(1*7)-9\n<b>grpo</b> 0 8+8+8+8+8+8+8+8+8+" in page.text
+  assert "b" not in page.tags
+
+
+def test_a_damaged_unit_is_named_and_the_others_are_shown(
+  tmp_path, monkeypatch, capsys
+):
+  write_run(tmp_path / "runs" / "whole")
+  half = write_run(tmp_path / "runs" / "half", target=0.2)
+  (half / "config.json").write_text('{"seed": 0, "con')
+  empty = tmp_path / "runs" / "empty"
+  empty.mkdir()
+  (empty / "config.json").write_text("{}")
+  monkeypatch.chdir(tmp_path)
+  report.main(["runs", "--output", "r.html"])
+  printed = capsys.readouterr()
+  assert "left out: half: runs/half/config.json is not JSON" in printed.err
+  assert "left out: empty: no metrics of a run at runs/empty" in printed.err
+  assert "whole" in printed.out
+  words = Page(read(tmp_path / "r.html")).words
+  assert "Left out: half: runs/half/config.json is not JSON" in words
 
 
 @pytest.mark.parametrize(
-  ("x", "y"), [([], []), ([1.0], [1.0]), ([0.0, 0.0], [1.0, 2.0])]
+  ("file", "content", "message"),
+  [
+    ("metrics.jsonl", '{"step": 1, "x": "y"}\n', ":1: x is neither"),
+    ("evaluations.jsonl", '{"step": 1}\n{}\n', ":1: not the right answers"),
+    ("samples.jsonl", '{"prompt": ""}\n{}\n', ":1: not a sampled response"),
+    ("provenance.json", "[]", " is damaged: delete it"),
+    ("config.json", "[]", "not a JSON object"),
+  ],
 )
-def test_a_line_through_too_little_is_nan(x, y):
-  assert np.isnan(line_through_origin(np.array(x), np.array(y))).all()
+def test_a_damaged_file_of_a_run_is_named(tmp_path, file, content, message):
+  path = write_run(tmp_path / "run")
+  (path / file).write_text(content)
+  with pytest.raises(ValueError, match=f"{file}.*{message}"):
+    read_run("run", path)
 
 
-def test_constant_values_have_no_correlation():
-  slope, error, correlation = line_through_origin(np.ones(3), np.ones(3))
-  assert (slope, error) == (1.0, 0.0)
-  assert math.isnan(correlation)
+def test_runs_of_different_tasks_are_not_ranked_or_compared_together(tmp_path):
+  runs = {}
+  for task in ("sums", "logic"):
+    for method in ("grpo", "pi"):
+      config = {"task": {"name": task}, "objective": [method]}
+      path = tmp_path / f"{method}-{task}"
+      runs[path.name] = write_run(path, config=config)
+  report.write_report(runs, tmp_path / "r.html")
+  words = Page(read(tmp_path / "r.html")).words
+  assert (
+    "different tasks (sums: grpo-sums, pi-sums; logic: grpo-logic, pi-logic)"
+    in words
+  )
+  assert words.count("variant sums: pass@1") == 2  # one table for each task
+  assert "Difference to grpo-sums: sums" in words
+  assert "Difference to grpo-logic: sums" in words
+
+
+def test_an_unfinished_run_is_named(tmp_path):
+  path = write_run(tmp_path / "run", config={"num_rollout_steps": 90})
+  report.write_report({"run": path}, tmp_path / "r.html")
+  words = Page(read(tmp_path / "r.html")).words
+  assert "Not finished: run (rollout step 30 of 90)." in words
+
+
+def test_a_baseline_that_is_no_variant_is_refused(tmp_path):
+  path = write_run(tmp_path / "run")
+  with pytest.raises(ValueError, match=r"--baseline=dapo: .* there are run"):
+    report.write_report({"run": path}, tmp_path / "r.html", baseline="dapo")

@@ -11,7 +11,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from entrojax.metrics import ENTROPY_EDGES
-from entrojax.reporting.run_logs import METRICS_FILE, read_metrics
+from entrojax.reporting.run_logs import METRICS_FILE, read_rows
 from entrojax.reporting.writer import Writer, open_writer
 
 BINS = len(ENTROPY_EDGES) - 1
@@ -66,7 +66,7 @@ def test_non_finite_numbers_are_null_on_disk_and_nan_when_read(tmp_path):
   text = (tmp_path / METRICS_FILE).read_text()
   line = json.loads(text, parse_constant=refuse)
   assert (line["a"], line["b"], line["c"]) == (None, None, [1.0, None])
-  (row,) = read_metrics(tmp_path / METRICS_FILE)
+  (row,) = read_rows(tmp_path / METRICS_FILE)
   assert np.isnan([row["a"], row["b"], row["c"][1]]).all()
 
 
@@ -98,7 +98,7 @@ def test_a_new_run_refuses_a_directory_that_holds_one(tmp_path):
     write_steps(writer, 1, 1)
   with pytest.raises(FileExistsError, match=METRICS_FILE):
     open_writer(tmp_path)
-  assert len(read_metrics(tmp_path / METRICS_FILE)) == 2
+  assert len(read_rows(tmp_path / METRICS_FILE)) == 2
 
 
 def test_resuming_from_minus_one_starts_over(tmp_path):
@@ -106,16 +106,16 @@ def test_resuming_from_minus_one_starts_over(tmp_path):
     writer.write({}, step=0, rollout_step=0, tokens=0)
     write_steps(writer, 1, 2)
   open_writer(tmp_path, resumed_rollout_step=-1).close()
-  assert read_metrics(tmp_path / METRICS_FILE) == []
+  assert read_rows(tmp_path / METRICS_FILE) == []
 
 
 def test_reading_passes_over_an_unfinished_last_line_only(tmp_path):
   file = tmp_path / METRICS_FILE
   file.write_text('{"step": 1}\n{"step": 2}\n{"st')
-  assert read_metrics(file) == [{"step": 1}, {"step": 2}]
+  assert read_rows(file) == [{"step": 1}, {"step": 2}]
   file.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
   with pytest.raises(ValueError, match=r"metrics\.jsonl:2"):
-    read_metrics(file)
+    read_rows(file)
 
 
 def test_tensorboard_gets_scalars_and_the_histogram(tmp_path):

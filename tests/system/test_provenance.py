@@ -37,7 +37,8 @@ def test_the_first_start_and_every_resumption_are_recorded(tmp_path):
   first = write(tmp_path, command=("python", "-m", "a"), seed=1)
   assert first["command"] == ["python", "-m", "a"]
   assert first["settings"] == {"seed": 1}
-  assert first["devices"] == {"platform": "cpu", "kind": "cpu", "count": 2}
+  devices = {"platform": "cpu", "kind": "cpu", "count": 2}
+  assert first["devices"] == {**devices, "cores": provenance.num_cores()}
   assert first["versions"]["jax"] == jax.__version__
   assert first["resumed"] == []
   both = write(tmp_path, fresh=False, seed=1, model={"path": "b"})

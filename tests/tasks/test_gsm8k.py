@@ -40,7 +40,9 @@ def test_the_sample_has_20_problems_and_its_sums_are_right():
 def test_its_presets_name_what_a_run_needs():
   assert (ROOT / gsm8k.get_config("sample").task.data_dir) == SAMPLE
   assert gsm8k.get_config().task.data_dir is None
-  with pytest.raises(ValueError, match="no preset 'tiny', only"):
+  with pytest.raises(
+    ValueError, match="no preset or method 'tiny'; the presets are sample"
+  ):
     gsm8k.get_config("tiny")
 
 

@@ -1,0 +1,134 @@
+"""What a function that builds a method declares about that method.
+
+A factory of an objective, of an advantage rule or of a controller may stand
+below one of the three classes of this file:
+
+    @ObjectiveTraits(kind="surrogate", inert_on_policy=True)
+    def my_loss(*, clip: float = 0.2) -> Objective: ...
+
+The decorator returns the function itself, with the traits attached to it.
+Checks of a config read them with `traits_of`, so that no check decides by the
+name of a function. A function without traits works too. It may do anything, so
+the checks that need to know more leave it alone.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import inspect
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable)
+
+
+class Surroundings(NamedTuple):
+  """The settings of a run that the settings of a method may have to fit."""
+
+  response_length: int  # tokens, the longest response
+  target: float | None  # the entropy that a controller holds, nats per token
+  # 'section.leaf' -> bound of the ratio, of the surrogates that clip tokens
+  clip_range: Mapping[str, float]
+
+
+# (the function's own settings, surroundings) -> None; raises ValueError if they
+# do not fit, with the names of both settings
+Check = Callable[[Mapping[str, Any], Surroundings], None]
+
+
+class _Traits:
+  """A class whose instances decorate functions."""
+
+  def __call__(self, function: _Function) -> _Function:
+    """Attach these traits to a function, and return it."""
+    function.traits = self  # type: ignore[attr-defined]
+    return function
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveTraits(_Traits):
+  """Traits of a member of the objective chain.
+
+  Attributes:
+    kind: a surrogate begins a chain, because it adds the policy gradient. A
+      transform reweights the terms of earlier members. A term is reweighted by
+      later transforms, and a penalty by none.
+    driven: it reads the coefficient of a controller.
+    inert_on_policy: it compares the policy with the one that sampled, so with
+      one update per rollout it has nothing to compare.
+    aggregation: the only aggregation with which it is the objective of its
+      paper; None: it takes any.
+    clips_tokens: a token has no gradient, or a bounded one, if its ratio lies
+      beyond 1 - clip_low or 1 + clip_high.
+    weighs_right: it weighs right responses against wrong ones.
+    reads_steps: it reads which steps of a response are right.
+    check: compares its settings with the settings of the run.
+  """
+
+  kind: Literal["surrogate", "transform", "term", "penalty"]
+  driven: bool = False
+  inert_on_policy: bool = False
+  aggregation: str | None = None
+  clips_tokens: bool = False
+  weighs_right: bool = False
+  reads_steps: bool = False
+  check: Check | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleTraits(_Traits):
+  """Traits of an advantage rule.
+
+  Attributes:
+    kind: a shaping rule changes rewards and stands before the baseline, which
+      turns rewards into advantages. A later rule changes advantages. A filter
+      leaves responses out, and stands anywhere.
+    raw_sides: for a rule that learns from the raw verdicts, without comparing
+      the responses of a group: the responses that it learns from, "right",
+      "wrong" or both.
+    keeps_one_sign: it leaves out all responses of one sign of advantage.
+    centres: it subtracts a mean from the advantages.
+    about_overlong: it decides what responses that are too long cost.
+    reads_clusters: it reads the clusters of answers with the same meaning.
+    check: compares its settings with the settings of the run.
+  """
+
+  kind: Literal["shaping", "baseline", "later", "filter"]
+  raw_sides: tuple[str, ...] = ()
+  keeps_one_sign: bool = False
+  centres: bool = False
+  about_overlong: bool = False
+  reads_clusters: bool = False
+  check: Check | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerTraits(_Traits):
+  """Traits of a controller.
+
+  Attributes:
+    drives: names of the members that can use its coefficient; a chain has one
+      of them. (): it drives none, and every coefficient is 0.
+  """
+
+  drives: tuple[str, ...] = ()
+
+
+def traits_of(function: Callable) -> Any:
+  """Return the traits of a function; None if it declares none."""
+  return getattr(function, "traits", None)
+
+
+def public_functions(module: ModuleType) -> dict[str, Callable]:
+  """Return the public functions of a room, by name, in the order of imports.
+
+  Args:
+    module: a room such as entrojax.objectives. Functions that it imports from
+      other rooms are left out.
+  """
+  return {
+    name: value
+    for name, value in vars(module).items()
+    if inspect.isfunction(value)
+    and not name.startswith("_")
+    and value.__module__.startswith(module.__name__)
+  }

@@ -1,0 +1,106 @@
+"""Draw a picture of a report as an SVG document, for pages without scripts.
+
+The report itself is interactive (entrojax/reporting/interactive.py). The front
+page of the repository shows two of its pictures; a page on a code host runs no
+scripts, so they are drawn here. Text is drawn as outlines and nothing depends
+on the date, so that the same data give the same bytes.
+"""
+
+from collections.abc import Sequence
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from entrojax.reporting.formatting import printable
+from entrojax.reporting.pictures import (
+  GREY,
+  OPTIMIZER_STEP,
+  Curve,
+  Panel,
+  Picture,
+  color,
+)
+
+_FONT_SIZE = 11  # points
+_WIDTH = 5.6  # inches
+_STYLE: Any = {
+  "axes.edgecolor": "#888888",
+  "axes.axisbelow": True,
+  "axes.grid": True,
+  "axes.spines.right": False,
+  "axes.spines.top": False,
+  "font.size": _FONT_SIZE,
+  "grid.color": "#e4e4e4",
+  "legend.frameon": False,
+  "svg.fonttype": "path",
+  "svg.hashsalt": "entrojax",
+  "text.parse_math": False,  # a variant may be called "$x"
+}
+
+
+def to_svg(picture: Picture, names: Sequence[str]) -> str:
+  """Draw the panels above each other, with a legend on top.
+
+  Args:
+    picture: of lines, with or without bands and dots. Error bars and stairs are
+      for the interactive report only.
+    names: the names of all variants.
+  """
+  curves = [curve for panel in picture.panels for curve in panel.curves]
+  indices = sorted({c.variant for c in curves if c.variant is not None})
+  entries = [(printable(names[i]), _line(color(i), "-")) for i in indices]
+  if picture.dashed:
+    entries.append((f"dashed: {picture.dashed}", _line(GREY, "--")))
+  number = len(picture.panels)
+  with matplotlib.rc_context(_STYLE):
+    figure = Figure(figsize=(_WIDTH, 2.0 + 1.8 * number), layout="constrained")
+    rows = figure.subplots(number, sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(rows, picture.panels, strict=True):
+      _draw_panel(axes, panel)
+    if picture.log_ticks:
+      rows[-1].set_xscale("log", base=2)
+      rows[-1].set_xticks(
+        picture.log_ticks, [str(tick) for tick in picture.log_ticks]
+      )
+      rows[-1].minorticks_off()
+    if picture.x_label == OPTIMIZER_STEP:
+      rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    rows[-1].set_xlabel(picture.x_label)
+    labels, lines = zip(*entries, strict=True)
+    figure.legend(lines, labels, loc="outside upper left", ncols=len(labels))
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+  return buffer.getvalue()
+
+
+def _line(line_color: str, style: str) -> Line2D:
+  return Line2D([], [], color=line_color, ls=style, lw=2)
+
+
+def _draw_panel(axes: Any, panel: Panel) -> None:
+  for curve in panel.curves:
+    _draw_curve(axes, curve)
+  axes.set_ylabel(panel.label)
+  if panel.log_y:
+    axes.set_yscale("log")
+
+
+def _draw_curve(axes: Any, curve: Curve) -> None:
+  own = color(curve.variant)
+  if curve.line or curve.dots:
+    axes.plot(
+      curve.x,
+      curve.y,
+      color=own,
+      ls=("--" if curve.dashed else "-") if curve.line else "",
+      lw=1.3 if curve.dashed else 1.8,
+      marker="o" if curve.dots else "",
+      ms=4,
+    )
+  if curve.low is not None:
+    axes.fill_between(
+      curve.x, curve.low, curve.high, color=own, alpha=0.15, lw=0
+    )
