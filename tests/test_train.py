@@ -391,7 +391,7 @@ LONG = ("--config.num_rollout_steps=100000", "--config.checkpoint.every=1")
 
 
 def interrupt(process, number) -> Path:
-  """Send a signal and return the checkpoint that the run says it saved."""
+  """Send a signal and return the checkpoint that the run has saved."""
   process.send_signal(number)
   output, errors = process.communicate(timeout=60)
   assert process.returncode == 130, errors
@@ -416,7 +416,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
   wait_for_rollout_step(workdir, 5, process)
   process.kill()
   process.communicate()
-  # it goes on in a process that is terminated, and ends in this one
+  # resumed twice: by a process that is terminated, and by this one
   process = start(workdir, base, environment, *LONG)
   wait_for_rollout_step(workdir, 8, process)
   saved = interrupt(process, signal.SIGTERM)
