@@ -170,10 +170,11 @@ def check_kind(config: Config, *, sft: bool = False) -> None:
   """
   if ("sft" in config) == sft:
     return
-  kind, own = ("entrojax.main", "sft") if sft else ("entrojax.sft", "grpo")
+  kind, own = "entrojax.sft", "configs/grpo.py"
+  if sft:
+    kind, own = "entrojax.main", "configs/sft.py"
   raise ValueError(
-    f"--config is a config of {kind}: this command needs one such as "
-    f"configs/{own}.py"
+    f"--config is a config of {kind}: this command needs one such as {own}"
   )
 
 

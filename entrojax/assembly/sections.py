@@ -8,6 +8,7 @@ functions' signatures, and the meaning of each setting in their docstrings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import inspect
 import re
 import textwrap
@@ -87,6 +88,7 @@ def describe(name: str) -> str:
   return "\n".join(lines)
 
 
+@functools.cache
 def _methods() -> Mapping[str, tuple[Callable, Sequence[str]]]:
   """Return each method by name, with its arguments that are no settings."""
   methods: dict[str, tuple[Callable, Sequence[str]]] = {}

@@ -30,7 +30,7 @@ TESTBEDS = configs.testbeds()
 PLACES = {"countdown": "test", "gsm8k": "sample", "logic": "test"}
 CHAT = "{% for turn in messages %}{{ turn.content }}{% endfor %}"
 # An update depends on these settings besides those of its methods.
-UPDATE = ("objective", "aggregation", "control", "projection", "offline")
+UPDATE = ("objective", "aggregation", "control", "projection")
 UPDATES: dict = {}  # compiled once for all that have the same settings
 ONE_UPDATE = {
   "updates_per_rollout": 1,
@@ -89,9 +89,11 @@ def test_every_method_makes_an_update_on_every_testbed(
 
 def update_once(config, model):
   """Apply the rules to random responses, and update on them."""
-  rules = make_recipe(config).rules
+  recipe = make_recipe(config)
   num_groups = NUM_ROWS // GROUP_SIZE
-  responses = apply_rules(rules, random_responses(0, num_groups, GROUP_SIZE))
+  responses = apply_rules(
+    recipe.rules, random_responses(0, num_groups, GROUP_SIZE)
+  )
   batch = make_batch(0)
   advantages = responses.advantages.reshape(NUM_ROWS, 1)
   batch = dataclasses.replace(
@@ -101,20 +103,16 @@ def update_once(config, model):
     step_ok=jnp.ones_like(batch.response_mask),
   )
   methods = (*config.objective, config.control.name)
-  settings = FrozenConfigDict({key: config[key] for key in (*UPDATE, *methods)})
-  if settings not in UPDATES:
-    UPDATES[settings] = make_parts(config, model)
-  update, optimizer, needs_reference = UPDATES[settings]
-  state = init_state({"embed_tokens": jnp.zeros((8, 8))}, optimizer)
-  reference = state.params if needs_reference else None
-  return jax.device_get(update(state, reference, batch, jax.random.key(0)))
-
-
-def make_parts(config, model):
-  recipe = make_recipe(config)
-  mesh = make_mesh((1, 1, 1), jax.devices()[:1])
-  update = jax.jit(make_update_of(config, recipe, mesh)(model))
-  return update, recipe.optimizer, recipe.needs_reference
+  settings = {key: config[key] for key in (*UPDATE, *methods)}
+  key = FrozenConfigDict({**settings, "offline": config.offline.enabled})
+  if key not in UPDATES:
+    mesh = make_mesh((1, 1, 1), jax.devices()[:1])
+    UPDATES[key] = jax.jit(make_update_of(config, recipe, mesh)(model))
+  state = init_state({"embed_tokens": jnp.zeros((8, 8))}, recipe.optimizer)
+  reference = state.params if recipe.needs_reference else None
+  return jax.device_get(
+    UPDATES[key](state, reference, batch, jax.random.key(0))
+  )
 
 
 # tests/test_train.py runs dynamic sampling, tests/rollouts/test_offline.py
@@ -138,9 +136,9 @@ def config_of(file, words=""):
   return importlib.import_module(f"configs.{file}").get_config(words)
 
 
-@pytest.mark.parametrize("testbed", TESTBEDS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_and_a_testbed_are_named_from_both_sides(method, testbed):
+def test_a_method_and_a_testbed_are_named_from_both_sides(method):
+  testbed = "gsm8k"
   config = configs.combine(method, testbed)
   assert config_of(testbed, method).to_dict() == config.to_dict()
   assert config_of(method, testbed).to_dict() == config.to_dict()
