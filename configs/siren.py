@@ -9,12 +9,13 @@ task, needs its own.
 
 Time: about 3 to 5 minutes on two cores, as `configs/siren.py:demo`.
 Claim: the entropy falls less, and does not explode as under an entropy bonus.
-Measured: not yet.
+Measured (`python -m experiments.directions --batches=12`, with the anchor set
+to 1.3 nats): after the updates of one rollout batch, entropy minus GRPO's is
++0.2 ± 0.0 millinats per token: as the paper claims.
 
 Deviation: the released script names a clip range of 0.28. Here it is 0.2, as
 under GRPO, so that the penalty alone makes the difference. With 0.28 on both
-sides and an anchor of 1.3 nats, the entropy is 0.7 ± 0.3 millinats per token
-below GRPO's after the updates of one rollout batch.
+sides the same measurement gives -0.7 ± 0.3.
 """
 
 from configs import Method
@@ -26,7 +27,7 @@ METHOD = Method(
   paper="2509.25133",
   statistics="mini-batch",
   claim="falls less",
-  measured="not measured",
+  measured="+0.2 ± 0.0",
   settings={"objective": ("ppo_clip", "siren")},
   on={"countdown": {"siren": {"anchor": 0.98}}},
   direction=1,
