@@ -2,8 +2,9 @@
 
     python -m entrojax.main --config=configs/countdown.py --workdir=runs/grpo
 
-The method configs build on these settings and share their presets. The method
-is GRPO's (arXiv 2402.03300): configs/grpo.py has its time and its result.
+This is the testbed of the methods' configs: `configs/countdown.py:clip_cov` is
+configs/clip_cov.py. Without a method it is GRPO (arXiv 2402.03300), whose time
+and result configs/grpo.py has.
 
 Presets are chosen by a colon, as in `--config=configs/countdown.py:demo`:
   (none)  600 rollout steps, 256 samples for each of 256 held-out prompts

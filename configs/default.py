@@ -268,10 +268,14 @@ def get_config() -> Config:
   )
   config.checkpoint = Config(
     {
-      # rollout steps between checkpoints; 0 = only at the end and when the run
-      # is interrupted
+      # rollout steps between checkpoints; 0 = none by this rule. A run also
+      # saves at its end and when it is interrupted
       "every": 0,
+      "minutes": 10.0,  # minutes between checkpoints; 0 = none by this rule
       "keep": 2,  # number of checkpoints to keep, the newest ones
+      # also keep the checkpoint with the highest value of this metric of the
+      # evaluations, such as val/countdown/pass@8; None: only the newest
+      "keep_best": config_dict.placeholder(str),
     }
   )
   config.log = Config(
@@ -283,6 +287,27 @@ def get_config() -> Config:
       "samples": 8,
       # Weights & Biases project; None: W&B is not used
       "wandb_project": config_dict.placeholder(str),
+    }
+  )
+  # each alarm is off, warn = one line in the progress display, or stop = save
+  # and end the run. Limits are compared with means over `window` steps
+  config.alarms = Config(
+    {
+      "window": 10,  # rollout steps
+      "collapse": "warn",  # the entropy has fallen
+      "collapse_limit": 0.1,  # share of the entropy of the first steps
+      "explosion": "warn",  # the entropy has risen
+      "explosion_limit": 3.0,  # times the entropy of the first steps
+      "length": "warn",  # responses have become long
+      "length_limit": 3.0,  # times the mean length in the first steps
+      "no_signal": "warn",  # groups whose responses are all right or all wrong
+      "no_signal_limit": 0.9,  # share of groups
+      "low_reward": "warn",
+      "low_reward_limit": 0.01,  # mean reward
+      "high_reward": "warn",
+      "high_reward_limit": 0.99,  # mean reward
+      "mismatch": "warn",  # largest difference between sampler and trainer
+      "mismatch_limit": 1.0,  # nats per token
     }
   )
   # a section for every objective, advantage rule, controller, judge and

@@ -8,6 +8,9 @@ folder in Hugging Face's format. task.data_dir is a folder with GSM8K's
 train.jsonl and test.jsonl, or a folder of files with the same columns, question
 and answer, where the number follows ####.
 
+Any method runs on this testbed, as in `configs/gsm8k.py:clip_cov`, with its
+paper's numbers. They were chosen for larger models and batches.
+
 Time: not recorded without a preset.
 Measured: no result is recorded; the preset sample shows that all parts work.
 

@@ -3,10 +3,10 @@ r"""GRPO on Countdown with working, from a base that writes its search.
     python -m entrojax.main --config=configs/reasoning.py \
         --workdir=runs/search --config.model.path=runs/reasoning
 
-configs/warm_up_reasoning.py trains the base. Any method config takes these
-settings from its preset `reasoning`, as in `configs/entropic.py:reasoning`.
-Their targets of entropy suit the base of configs/countdown.py, so a run with a
-target should set its own, for instance with --config.control.target.
+configs/warm_up_reasoning.py trains the base. Any method runs on this testbed,
+as in `configs/reasoning.py:entropic`, with the numbers for Countdown. The
+targets of entropy suit the base of configs/countdown.py, so a run with a target
+should set its own, for instance with --config.control.target.
 
 Time: not recorded yet.
 Measured: not recorded yet.

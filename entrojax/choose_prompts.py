@@ -37,6 +37,7 @@ from entrojax.assembly.data import open_task
 from entrojax.data import prompt_subset
 from entrojax.data.curriculum import read_entropies
 from entrojax.system.command_line import command
+from entrojax.system.workdir import hold_file
 from entrojax.types import Problem
 
 BY = ("embedding", "answers", "random")
@@ -190,9 +191,10 @@ def main() -> None:
     raise ValueError("task.name is not set")
   problems = open_task(config).load(task.train_split)
   print(f"choosing from {len(problems)} prompts by {by}", flush=True)
-  rows = choose(config, problems, **options)
-  settings = {"seed": config.seed, **options, "task": task.to_dict()}
-  prompt_subset.write(output, rows, problems, settings)
+  with hold_file(output):
+    rows = choose(config, problems, **options)
+    settings = {"seed": config.seed, **options, "task": task.to_dict()}
+    prompt_subset.write(output, rows, problems, settings)
   print(f"{len(rows)} of {len(problems)} prompts by {by}")
   comparison = compare_diversity(problems, rows, config.seed)
   for name, (own, mean, deviation) in comparison.items():

@@ -24,11 +24,13 @@ evaluation.json  the settings, the template's name, and the metrics by task
 samples.jsonl    every response: task, row, sample, prompt, response, reward,
                  reason, answer (null: no answer was found)
 
-An interrupted command leaves the results of the tasks that it has finished. It
-cannot be resumed: --output must be empty or missing at the start.
+An interrupted command leaves the results of the tasks that it has finished.
+Repeat it to evaluate the others. A folder with results of other settings or
+other files is refused.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+import contextlib
 import copy
 import itertools
 import json
@@ -72,7 +74,14 @@ from entrojax.system.command_line import (
   define_process_flags,
   join_processes,
 )
-from entrojax.system.workdir import SAMPLES_FILE, check_processes
+from entrojax.system.workdir import (
+  LOCK,
+  SAMPLES_FILE,
+  check_processes,
+  differences,
+  hold_workdir,
+  replace_text,
+)
 from entrojax.types import Array, Params, Prompts, Rollout
 
 EVALUATION_FILE = "evaluation.json"
@@ -110,7 +119,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _OUTPUT = flags.DEFINE_string(
   "output",
   "",
-  "the folder to write, which must be empty or missing",
+  "the folder to write; if it holds results of the same settings, the tasks "
+  "that they have are not evaluated again",
   flag_values=FLAGS,
 )
 _TASKS = flags.DEFINE_multi_string(
@@ -137,7 +147,8 @@ def evaluate_model(
       changed.
     labels: the tasks, each NAME[#LEVEL][:SPLIT][@FOLDER]; if there are none,
       evaluation.tasks, and without those the config's task and split.
-    output: the folder to write; created if missing.
+    output: the folder to write; created if missing. The results of the same
+      settings that it holds are kept.
     report_progress: called before each batch of prompts.
 
   Yields:
@@ -145,33 +156,49 @@ def evaluate_model(
 
   Raises:
     ValueError: a setting or a task cannot work, a split is empty, a prompt is
-      too long, or the folder is not empty. Raised before anything is sampled.
+      too long, or the folder holds something else or is held by another
+      process. Raised before anything is sampled.
   """
   config = copy.deepcopy(config)
   config.lora.rank = 0  # evaluates the folder's own weights, without an adapter
   check_processes(
     config=config.to_dict(), tasks=list(labels), output=str(output)
   )
+  with contextlib.ExitStack() as stack:
+    with hosts.together():
+      check_evaluation(config)
+      _read_results(output, evaluation_settings(config))
+      if hosts.is_first():
+        stack.enter_context(hold_workdir(output, "--output"))
+    yield from _evaluate_held(config, labels, output, report_progress)
+
+
+def _evaluate_held(
+  config: Config,
+  labels: Sequence[str],
+  output: Path,
+  report_progress: ReportProgress,
+) -> Iterator[tuple[str, dict[str, float]]]:
+  """Do the work of `evaluate_model` while the folder is locked."""
   with hosts.together():
-    check_evaluation(config)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-      raise ValueError(
-        f"{output} holds something: choose another output folder"
-      )
+    results = _read_results(output, evaluation_settings(config))
     folder = _check_model_folder(config.model.path)
     tokenizer, template = load(folder), make_template(config, folder)
     parts = [
       read_set(config, request, tokenizer, template)
       for request in _requested(config, labels)
     ]
+    missing = [part for part in parts if not _is_done(part, results)]
     samplers, params = build_evaluation(
-      config, folder, tokenizer, [part.num_samples for part in parts]
+      config, folder, tokenizer, [part.num_samples for part in missing]
     )
   if hosts.is_first():
-    output.mkdir(parents=True, exist_ok=True)
-  results: dict[str, Any] = {}
+    _keep_samples(output / SAMPLES_FILE, results)
   batch_size = config.evaluation.prompts_per_batch
   for part in parts:
+    if part not in missing:
+      yield part.label, results[part.label]["metrics"]
+      continue
     evaluation = evaluate_policy(
       _with_progress(
         samplers[part.num_samples], report_progress, part, batch_size
@@ -186,19 +213,86 @@ def evaluate_model(
       prompts_per_batch=batch_size,
     )
     metrics = measure(evaluation)
-    results[part.label] = {
-      **part.spec._asdict(),
-      "num_problems": len(part.problems),
-      "num_samples": part.num_samples,
-      "metrics": metrics,
-    }
+    results[part.label] = {**_describe(part), "metrics": metrics}
     if hosts.is_first():
       _append_samples(output / SAMPLES_FILE, part, evaluation)
-      _write_json(
-        output / EVALUATION_FILE,
-        evaluation_settings(config) | {"tasks": results},
+      content = evaluation_settings(config) | {"tasks": results}
+      replace_text(
+        output / EVALUATION_FILE, json.dumps(content, indent=2) + "\n"
       )
     yield part.label, metrics
+
+
+def _describe(part: EvaluationSet) -> dict[str, Any]:
+  """Describe a set as evaluation.json does, without its metrics."""
+  return {
+    **part.spec._asdict(),
+    "num_problems": len(part.problems),
+    "num_samples": part.num_samples,
+  }
+
+
+def _is_done(part: EvaluationSet, results: dict[str, Any]) -> bool:
+  """Return whether results of an earlier command have this set."""
+  kept = results.get(part.label)
+  if kept is None:
+    return False
+  changed = differences(
+    {key: value for key, value in kept.items() if key != "metrics"},
+    _describe(part),
+  )
+  if changed:
+    raise ValueError(
+      f"--output holds results of {part.label} with {'; '.join(changed)}: "
+      "choose another folder"
+    )
+  return True
+
+
+def _read_results(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
+  """Return the results that a folder holds, by the label of the task.
+
+  Raises:
+    ValueError: it holds something else, or results of other settings.
+  """
+  path = output / EVALUATION_FILE
+  names = {p.name for p in output.iterdir()} if output.is_dir() else set()
+  is_file = output.exists() and not output.is_dir()
+  if is_file or not names <= {LOCK, EVALUATION_FILE, SAMPLES_FILE}:
+    raise ValueError(f"{output} holds something: choose another output folder")
+  if EVALUATION_FILE not in names:
+    return {}
+  try:
+    content = json.loads(path.read_text())
+    results = content.pop("tasks")
+    if not all(isinstance(x["metrics"], dict) for x in results.values()):
+      raise TypeError("metrics")
+  except (ValueError, LookupError, TypeError, AttributeError) as error:
+    raise ValueError(
+      f"{path} is no result of this command, or damaged ({error}): choose "
+      "another output folder"
+    ) from error
+  changed = differences(content, settings)
+  if changed:
+    raise ValueError(
+      f"{output} holds results of other settings: {'; '.join(changed)}; choose "
+      "another output folder"
+    )
+  return results
+
+
+def _keep_samples(path: Path, results: dict[str, Any]) -> None:
+  """Remove the samples of a task that was interrupted."""
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_text().splitlines(keepends=True):
+    try:
+      if line.endswith("\n") and json.loads(line)["task"] in results:
+        kept.append(line)
+    except (ValueError, LookupError, TypeError):
+      continue
+  replace_text(path, "".join(kept))
 
 
 def evaluation_settings(config: Config) -> dict[str, Any]:
@@ -329,13 +423,6 @@ def _append_samples(
         file.write(json.dumps(line) + "\n")
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-  """Write a JSON file completely or not at all."""
-  part = path.with_suffix(".part")
-  part.write_text(json.dumps(content, indent=2) + "\n")
-  part.replace(path)
-
-
 def _print_progress() -> ReportProgress:
   """Build a function that prints a line of progress every few seconds."""
   last = time.monotonic()  # when the last line was printed
@@ -349,7 +436,14 @@ def _print_progress() -> ReportProgress:
   return report_progress
 
 
-@command(FLAGS, required=("config", "output"), settings="configs/default.py")
+@command(
+  FLAGS,
+  required=("config", "output"),
+  settings="configs/default.py",
+  interrupted=(
+    "Interrupted. Run the same command again to evaluate the other tasks."
+  ),
+)
 def main() -> None:
   """Evaluate and print the table of metrics."""
   config, output = _CONFIG.value, Path(_OUTPUT.value)

@@ -2,11 +2,11 @@
 
     python -m entrojax.export runs/mine --output my_model
 
-The weights come from the newest checkpoint of the run; a LoRA adapter is merged
-into its base. They are float32 unless --dtype=bfloat16 is set. Config,
-tokenizer and chat template are copied from the run's base model, except the
-type of the weights in config.json. So `transformers` loads both folders in the
-same way.
+The weights come from the newest checkpoint of the run, or from the one that
+--checkpoint names; a LoRA adapter is merged into its base. They are float32
+unless --dtype=bfloat16 is set. Config, tokenizer and chat template are copied
+from the run's base model, except the type of the weights in config.json. So
+`transformers` loads both folders in the same way.
 """
 
 import contextlib
@@ -21,11 +21,18 @@ from entrojax.assembly.model import make_lora, model_folder
 from entrojax.models import decoder, hugging_face, lora
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.command_line import command
-from entrojax.system.workdir import CONFIG_FILE
+from entrojax.system.workdir import CONFIG_FILE, hold_file
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
   "output", "", "the model folder to write", flag_values=FLAGS
+)
+_CHECKPOINT = flags.DEFINE_string(
+  "checkpoint",
+  "newest",
+  "the checkpoint to read: newest, best (see checkpoint.keep_best), or a "
+  "number of rollout steps",
+  flag_values=FLAGS,
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype",
@@ -36,20 +43,27 @@ _DTYPE = flags.DEFINE_enum(
 )
 
 
-def export(workdir: Path, output: Path, *, dtype: str = "float32") -> int:
-  """Write the policy of the newest checkpoint of a run.
+def export(
+  workdir: Path,
+  output: Path,
+  *,
+  dtype: str = "float32",
+  checkpoint: str = "newest",
+) -> int:
+  """Write the policy of a checkpoint of a run.
 
   Args:
     workdir: the run directory.
     output: the model folder to write.
     dtype: the type of the weights in the folder, "float32" or "bfloat16".
+    checkpoint: "newest", "best", or a number of rollout steps.
 
   Returns:
     The number of rollout steps that the policy was trained for.
 
   Raises:
-    ValueError: the directory holds no run or no checkpoint, or its base model
-      cannot be read; the message names the file.
+    ValueError: the directory holds no run or no such checkpoint, the checkpoint
+      is damaged, or the base model cannot be read; the message names the file.
   """
   path = workdir / CONFIG_FILE
   checkpoints_path = workdir / "checkpoints"
@@ -65,13 +79,37 @@ def export(workdir: Path, output: Path, *, dtype: str = "float32") -> int:
   checkpoints = Checkpoints(checkpoints_path, keep=1, alone=True)
   with contextlib.closing(checkpoints):
     step, params = checkpoints.restore_params(
-      jax.eval_shape(init, jax.random.key(0))
+      jax.eval_shape(init, jax.random.key(0)),
+      _step_of(checkpoints, checkpoint),
     )
   if adapter is not None:
     base = hugging_face.load_params(source, sizes)
     params = lora.merge(base, params, adapter)
   hugging_face.export_folder(output, source, params, dtype=jnp.dtype(dtype))
   return step
+
+
+def _step_of(checkpoints: Checkpoints, name: str) -> int | None:
+  """Return the rollout step of a checkpoint's name; None for the newest.
+
+  Raises:
+    ValueError: it is no name, or the run has no best checkpoint.
+  """
+  if name == "newest":
+    return None
+  if name == "best":
+    step = checkpoints.read_best()
+    if step is None:
+      raise ValueError(
+        "--checkpoint=best: the run kept no best checkpoint; "
+        "checkpoint.keep_best asks for one"
+      )
+    return step
+  if not name.isdecimal():
+    raise ValueError(
+      f"--checkpoint={name} is neither newest nor best nor a number"
+    )
+  return int(name)
 
 
 @command(
@@ -81,7 +119,12 @@ def export(workdir: Path, output: Path, *, dtype: str = "float32") -> int:
 )
 def main(run: str) -> None:
   """Write the model folder."""
-  step = export(Path(run), Path(_OUTPUT.value), dtype=_DTYPE.value)
+  output = Path(_OUTPUT.value)
+  lock = output.absolute()
+  with hold_file(lock.with_name(f"{lock.name}.lock")):
+    step = export(
+      Path(run), output, dtype=_DTYPE.value, checkpoint=_CHECKPOINT.value
+    )
   print(f"done: {_OUTPUT.value}, after {step} rollout steps")
 
 

@@ -34,6 +34,7 @@ from entrojax.data.prompt_stream import encode_prompts
 from entrojax.entropy.semantic import semantic_entropy
 from entrojax.rollout_step import verify_rollout
 from entrojax.system.command_line import command
+from entrojax.system.workdir import hold_file
 from entrojax.types import Rollout
 
 _KEY = 2**32 - 2  # folded into the seed; no rollout step has this number
@@ -78,8 +79,16 @@ def write_table(
 
   Raises:
     ValueError: a setting cannot work, or the file was begun with other
-      settings.
+      settings or is being written by another process.
   """
+  with hold_file(path):
+    yield from _write_table(config, path, num_samples, estimator)
+
+
+def _write_table(
+  config: Config, path: Path, num_samples: int, estimator: str
+) -> Iterator[tuple[int, int]]:
+  """Do the work of `write_table` while the file is locked."""
   config = copy.deepcopy(config)
   config.rollout.group_size = num_samples
   config.curriculum.table = None  # it may name the table that we write here

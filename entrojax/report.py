@@ -25,7 +25,12 @@ from absl import flags
 from entrojax.reporting.differences import find_baseline
 from entrojax.reporting.formatting import listing
 from entrojax.reporting.report_page import report_page
-from entrojax.reporting.run_logs import METRICS_FILE, RunLog, read_run
+from entrojax.reporting.run_logs import (
+  METRICS_FILE,
+  RunLog,
+  read_run,
+  series,
+)
 from entrojax.reporting.summary import (
   SummaryRows,
   format_table,
@@ -186,7 +191,7 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
   """Return what a reader must know about the runs."""
   return [
     note
-    for find in (_same_seeds, _different_tasks, _unfinished)
+    for find in (_same_seeds, _different_tasks, _unfinished, _alarms)
     for note in find(variants)
   ]
 
@@ -233,6 +238,22 @@ def _unfinished(variants: Sequence[Variant]) -> Iterator[str]:
       f"Not finished: {listing(runs)}. Their last values are from an earlier "
       "step than those of the other runs."
     )
+
+
+def _alarms(variants: Sequence[Variant]) -> Iterator[str]:
+  prefix = "alarms/"
+  for run in (run for variant in variants for run in variant.runs):
+    steps = {
+      name.removeprefix(prefix): series(run, name)[0].tolist()
+      for name in sorted(run.metrics)
+      if name.startswith(prefix)
+    }
+    if steps:
+      alarms = [
+        f"{name} (optimizer steps {at[0]:,} to {at[-1]:,})"
+        for name, at in steps.items()
+      ]
+      yield f"Alarms of {run.name}: {listing(alarms)}."
 
 
 def _own_command(

@@ -17,7 +17,9 @@ resumes from the newest checkpoint when it is started again, bit for bit as if
 it had not stopped.
 """
 
+from collections.abc import Callable
 import contextlib
+import functools
 from pathlib import Path
 import time
 from typing import Any, NamedTuple
@@ -47,6 +49,7 @@ from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import Writer, open_writer
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.checkpoint_record import Best
 from entrojax.system.command_line import (
   EXIT_INTERRUPTED,
   command,
@@ -55,13 +58,19 @@ from entrojax.system.command_line import (
 )
 from entrojax.system.interrupt import Interruption
 from entrojax.system.provenance import default_settings, write_provenance
+from entrojax.system.saves import Saves
 from entrojax.system.sharding import (
   by_row,
   make_mesh,
   num_row_shards,
   replicated,
 )
-from entrojax.system.workdir import check_processes, hold_workdir, write_config
+from entrojax.system.workdir import (
+  check_processes,
+  hold_workdir,
+  set_logs_aside,
+  write_config,
+)
 from entrojax.types import Array, Batch, Metrics, TrainState
 from entrojax.update.train_step import BatchSplit, Update, make_update
 
@@ -130,6 +139,8 @@ def sft(config: Config, output: Path) -> Path | None:
   """
   check_processes(config=config.to_dict(), output=str(output))
   workdir = output / TRAINING_FOLDER
+  report = functools.partial(print, flush=True)
+  note = report if hosts.is_first() else lambda line: None
   with contextlib.ExitStack() as stack:
     with hosts.together():
       check_sft(config)
@@ -146,7 +157,19 @@ def sft(config: Config, output: Path) -> Path | None:
         config, workdir / _START_FOLDER, write=fresh and hosts.is_first()
       )
       if hosts.is_first():
-        write_config(workdir, config.to_dict(), saved=not fresh, resume=True)
+        aside = set_logs_aside(workdir) if fresh else None
+        if aside is not None:
+          report(
+            f"{workdir} has logs but no checkpoint: the run starts over, and "
+            f"the old logs are now in {aside}"
+          )
+        write_config(
+          workdir,
+          config.to_dict(),
+          saved=not fresh,
+          resume=True,
+          recorded=checkpoints.settings(),
+        )
     parts = build_sft(config)
     with hosts.together():
       if hosts.is_first():
@@ -161,8 +184,10 @@ def sft(config: Config, output: Path) -> Path | None:
     position = (
       Position(parts.state, step=0, tokens=0)
       if fresh
-      else _restore(config, parts, checkpoints)
+      else _restore(config, parts, checkpoints, note)
     )
+    if position.step < config.num_steps:
+      checkpoints.probe(position.state, _key(config, parts), read_back=fresh)
     writer = Writer(())
     with hosts.together():
       if hosts.is_first():
@@ -174,7 +199,16 @@ def sft(config: Config, output: Path) -> Path | None:
             config=config.to_dict(),
           )
         )
-    path = _loop(config, parts, position, writer, checkpoints, interruption)
+    saves = Saves(
+      checkpoints,
+      every=config.checkpoint.every,
+      minutes=config.checkpoint.minutes,
+      keep_best=None,
+      report=note,
+    )
+    path = _loop(
+      config, parts, position, writer, checkpoints, saves, interruption
+    )
   with hosts.together():  # the other processes wait for the export
     if path is None and hosts.is_first():
       export(workdir, output, dtype=config.sft.dtype)
@@ -236,12 +270,19 @@ def build_sft(config: Config) -> Parts:
 
 
 def _restore(
-  config: Config, parts: Parts, checkpoints: Checkpoints
+  config: Config,
+  parts: Parts,
+  checkpoints: Checkpoints,
+  report: Callable[[str], None],
 ) -> Position:
-  """Load the newest checkpoint and move the stream of examples to it."""
-  state, _, host, _ = checkpoints.restore(parts.state, _key(config, parts))
-  parts.stream.restore(host["data"])
-  return Position(state, host["step"], host["tokens"])
+  """Load the newest intact checkpoint and move the examples' stream to it."""
+  restored = checkpoints.restore(
+    parts.state, _key(config, parts), report=report
+  )
+  parts.stream.restore(restored.host["data"])
+  return Position(
+    restored.state, restored.host["step"], restored.host["tokens"]
+  )
 
 
 def _key(config: Config, parts: Parts) -> Array:
@@ -255,6 +296,7 @@ def _loop(
   position: Position,
   writer: Writer,
   checkpoints: Checkpoints,
+  saves: Saves,
   interruption: Interruption,
 ) -> Path | None:
   """Train until the last step or an interruption.
@@ -265,18 +307,22 @@ def _loop(
     position: where it starts or resumes.
     writer: gets the metrics of each step.
     checkpoints: where the run is saved.
+    saves: when it is saved.
     interruption: ends the loop after the current step.
 
   Returns:
     The checkpoint if the run was interrupted; None if it is complete.
   """
 
-  def save(at: Position) -> Path:
+  def write_here(best: Best | None) -> Path:
+    at = position
     return checkpoints.save(
       at.step,
       at.state,
       _key(config, parts),
       {"data": parts.stream.state(), "step": at.step, "tokens": at.tokens},
+      settings=config.to_dict(),
+      best=best,
     )
 
   with Progress(
@@ -298,10 +344,9 @@ def _loop(
         tokens=position.tokens,
       )
       progress.update(position.step, numbers)
-      every = config.checkpoint.every
-      if every and position.step % every == 0:
-        save(position)
-  path = save(position)
+      if saves.due(position.step):
+        saves.save(write_here)
+  path = saves.finish(write_here)
   return path if position.step < config.num_steps else None
 
 

@@ -221,10 +221,9 @@ def _summarize(
     parts.append(f"{len(failed)} failed:")
   print(f"{sweep.workdir}: {', '.join(parts)}")
   for number, reason in failed.items():
-    print(
-      f"  unit {number}, {sweep.names[number]}: {reason} (see "
-      f"{sweep.folder(number) / OUTPUT_FILE})"
-    )
+    output = sweep.folder(number) / OUTPUT_FILE
+    hint = f" (see {output})" if output.exists() else ""
+    print(f"  unit {number}, {sweep.names[number]}: {reason}{hint}")
   return EXIT_FAILED if failed else 0
 
 

@@ -2,8 +2,10 @@
 
 A fresh run is evaluated before its first step. Every run is evaluated after its
 last step, and every evaluation.every rollout steps if that is not 0. A
-checkpoint is saved at the end, every checkpoint.every rollout steps if that is
-not 0, and when the run is interrupted, after the step that is running.
+checkpoint is saved at the end, as often as the section `checkpoint` says, and
+when the run is interrupted, after the step that is running. An interruption
+also stops an evaluation. The checkpoint then records that it is owed, and the
+resumed run begins with it.
 
 The metrics of a step are written while the next step's update runs. They are
 written at once if an evaluation, a checkpoint or an interruption follows. With
@@ -39,9 +41,11 @@ from entrojax.evaluate import (
   right_answers,
   summarize,
 )
+from entrojax.reporting.alarms import Alarms
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
+from entrojax.reporting.run_logs import METRICS_FILE, read_lines
 from entrojax.reporting.writer import open_writer
 from entrojax.rollout_step import (
   Position,
@@ -51,12 +55,15 @@ from entrojax.rollout_step import (
   step_metrics,
   wait_for_update,
 )
+from entrojax.rollouts.sampler import Generate
 from entrojax.schedules import Scheduled
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.checkpoint_record import Best
 from entrojax.system.interrupt import Interruption
 from entrojax.system.profiling import Profile, check_profile
 from entrojax.system.provenance import default_settings, write_provenance
+from entrojax.system.saves import Saves
 from entrojax.system.sharding import replicated
 from entrojax.system.workdir import (
   EVALUATIONS_FILE,
@@ -65,16 +72,29 @@ from entrojax.system.workdir import (
   append_rows,
   check_processes,
   hold_workdir,
+  set_logs_aside,
   trim_rows,
   write_config,
 )
-from entrojax.types import AdvantageRule, Controller, Objective
+from entrojax.types import (
+  AdvantageRule,
+  Array,
+  Controller,
+  Objective,
+  Params,
+  Prompts,
+  Rollout,
+)
 
 PROFILE_FOLDER = "profile"
 _MISMATCH = "rollout/log_prob_diff_max"
 
 # writes metrics by name, at a position of the run
 Write = Callable[[Mapping[str, Any], Position], None]
+
+
+class _InterruptedEvaluation(Exception):
+  """A signal has stopped an evaluation."""
 
 
 def train(
@@ -144,7 +164,19 @@ def train(
     fresh = checkpoints.latest() is None
     with hosts.together():
       if hosts.is_first():
-        write_config(workdir, settings, saved=not fresh, resume=resume)
+        aside = set_logs_aside(workdir) if fresh else None
+        if aside is not None:
+          report(
+            f"{workdir} has logs but no checkpoint: the run starts over, and "
+            f"the old logs are now in {aside}"
+          )
+        write_config(
+          workdir,
+          settings,
+          saved=not fresh,
+          resume=resume,
+          recorded=checkpoints.settings(),
+        )
         write_provenance(
           workdir,
           settings,
@@ -153,48 +185,91 @@ def train(
           fresh=fresh,
           command=command,
         )
-    position = _first_position(run, checkpoints)
+    note = report if hosts.is_first() else lambda line: None
+    position, owed = _first_position(run, checkpoints, note)
+    owed = fresh or (owed and not _is_evaluated(workdir, position))
+    if position.rollout_step < run.settings.num_rollout_steps:
+      checkpoints.probe(position.state, position.key, read_back=fresh)
     write: Write = lambda metrics, at: None
     with hosts.together():
       if hosts.is_first():
-        write = _open_reports(run, workdir, settings, position, stack, fresh)
+        write = _open_reports(
+          run,
+          workdir,
+          settings,
+          position,
+          stack,
+          fresh,
+          stop=interruption.request,
+          owed=owed,
+        )
     trace = stack.enter_context(
       Profile(workdir / PROFILE_FOLDER, profile if hosts.is_first() else None)
     )
 
-    def save(at: Position) -> Path:
-      return _save(run, checkpoints, at)
+    saves = Saves(
+      checkpoints,
+      every=run.settings.checkpoint.every,
+      minutes=run.settings.checkpoint.minutes,
+      keep_best=run.settings.checkpoint.keep_best,
+      report=note,
+    )
 
-    def evaluate(at: Position) -> None:
-      metrics, files = _evaluate(run, at)
+    def stopped() -> bool:
+      return hosts.any_of(interruption.received is not None)
+
+    def save(at: Position, owed: bool, best: Best | None) -> Path:
+      return _save(run, checkpoints, at, settings, owed=owed, best=best)
+
+    def evaluate(at: Position) -> bool:
+      try:
+        metrics, files = _evaluate(run, at, stopped)
+      except _InterruptedEvaluation:
+        return False
       if hosts.is_first():
         for name, rows in files.items():
           append_rows(workdir, name, rows)
       write(metrics, at)
+      saves.rate(at.rollout_step, metrics)
+      return True
 
-    if fresh:
-      evaluate(position)
-    return _loop(run, position, write, evaluate, save, interruption, trace)
+    return _loop(
+      run, position, write, evaluate, save, saves, stopped, trace, owed
+    )
 
 
 def _loop(
   run: Run,
   position: Position,
   write: Write,
-  evaluate: Callable[[Position], None],
-  save: Callable[[Position], Path],
-  interruption: Interruption,
+  evaluate: Callable[[Position], bool],
+  save: Callable[[Position, bool, Best | None], Path],
+  saves: Saves,
+  stopped: Callable[[], bool],
   trace: Profile,
+  owed: bool,
 ) -> Path | None:
-  """Run until the last step or an interruption; see `train`."""
-  settings, last = run.settings, run.settings.num_rollout_steps
+  """Run until the last step or an interruption; see `train`.
+
+  Args:
+    run: the run.
+    position: where it starts or resumes.
+    write: writes the metrics of a step.
+    evaluate: evaluates the policy, and returns False if it was interrupted.
+    save: starts to write a checkpoint; takes the position, whether an
+      evaluation is owed there, and the best evaluation if it is this one.
+    saves: when to save.
+    stopped: returns whether a process has received a signal.
+    trace: the profile.
+    owed: whether an evaluation is owed before the first step.
+  """
+  every, last = run.settings.evaluation.every, run.settings.num_rollout_steps
   pending: StepRecord | None = None
+  if owed:
+    owed = not evaluate(position)
 
-  def due(every: int) -> bool:
-    return bool(every) and position.rollout_step % every == 0
-
-  def stopped() -> bool:
-    return hosts.any_of(interruption.received is not None)
+  def write_here(best: Best | None) -> Path:
+    return save(position, owed, best)
 
   def write_step(record: StepRecord) -> None:
     write(step_metrics(run, record), record.position)
@@ -205,21 +280,22 @@ def _loop(
       if pending is not None:
         write_step(pending)  # while the update runs
       pending = wait_for_update(record)
-    ends = position.rollout_step == last
-    evaluates = ends or due(settings.evaluation.every)
-    saves = due(settings.checkpoint.every)
-    if evaluates or saves or stopped():
+    number = position.rollout_step
+    evaluates = number == last or bool(every and number % every == 0)
+    is_due = saves.due(number)
+    if evaluates or is_due or stopped():
       # a checkpoint must not be ahead of the lines written before it
       write_step(pending)
       pending = None
     if evaluates:
-      evaluate(position)
-    if saves:
-      save(position)
+      owed = not evaluate(position)
+      is_due = is_due or saves.due(number)  # it may be the best so far
+    if is_due:
+      saves.save(write_here)
   if pending is not None:
     write_step(pending)
-  path = save(position)
-  return path if position.rollout_step < last else None
+  path = saves.finish(write_here)
+  return path if position.rollout_step < last or owed else None
 
 
 def _open_reports(
@@ -229,16 +305,21 @@ def _open_reports(
   start: Position,
   stack: contextlib.ExitStack,
   fresh: bool,
+  *,
+  stop: Callable[[str], None],
+  owed: bool,
 ) -> Write:
   """Open the logs and the progress display; return the function that writes.
 
   Args:
     run: the run.
     workdir: the run directory.
-    settings: the resolved config, nested, for W&B.
+    settings: the resolved config, nested.
     start: where the run starts or resumes.
     stack: closes the logs and the display when the run ends.
     fresh: whether the run starts rather than resumes.
+    stop: ends the run after its current step; takes the reason.
+    owed: whether it begins with an evaluation, whose rows are then removed.
   """
   log = run.settings.log
   writer = stack.enter_context(
@@ -258,15 +339,17 @@ def _open_reports(
   )
   effects = ControlEffects(log.controls)
   for name in (EVALUATIONS_FILE, SAMPLES_FILE):
-    trim_rows(workdir, name, None if fresh else start.rollout_step)
+    trim_rows(workdir, name, start.rollout_step - owed)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
-  law = LiveLaw(workdir)
+  law = LiveLaw(workdir, settings)
+  alarms = Alarms(workdir, run.settings.alarms)
 
   def write(metrics: Mapping[str, Any], at: Position) -> None:
-    is_step = "actor/loss" in metrics  # rather than an evaluation
-    if is_step:
-      metrics = {**metrics, **law.metrics(metrics)}
+    if _is_step(metrics):
+      metrics = {**metrics, **law.metrics(metrics), **alarms.metrics(metrics)}
+    else:
+      law.add(metrics)
     writer.write(
       metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
     )
@@ -280,41 +363,98 @@ def _open_reports(
     if np.isfinite(metrics.get("actor/entropy", np.nan)):
       for note in effects.notes(metrics):
         progress.note(note)
+    for note in law.notes() + alarms.notes():
+      progress.note(note)
+    if alarms.stop:
+      stop("alarm")
 
   return write
 
 
-def _first_position(run: Run, checkpoints: Checkpoints) -> Position:
-  """Return the start of the run, or the position of the newest checkpoint."""
+def _first_position(
+  run: Run, checkpoints: Checkpoints, report: Callable[[str], None]
+) -> tuple[Position, bool]:
+  """Return where the run starts, and whether an evaluation is owed there.
+
+  It is the position of the newest intact checkpoint, if there is one.
+
+  Args:
+    run: the run.
+    checkpoints: its checkpoints.
+    report: takes a line about checkpoints that are damaged.
+  """
   root_key = jax.random.key(run.settings.seed)
   key = hosts.place(root_key, replicated(run.mesh))
-  rollout_step = checkpoints.latest()
-  if rollout_step is None:
-    return Position(run.state, run.ref_params, key, 0, step=0, tokens=0)
-  has_own = _has_own_reference(run, rollout_step)
-  state, key, host, ref_params = checkpoints.restore(
-    run.state, key, run.ref_params if has_own else None
+  if checkpoints.latest() is None:
+    return Position(run.state, run.ref_params, key, 0, step=0, tokens=0), False
+  state, key, host, ref_params, rollout_step = checkpoints.restore(
+    run.state,
+    key,
+    lambda step: run.ref_params if _has_own_reference(run, step) else None,
+    report=report,
   )
   run.data.stages.stream(rollout_step).restore(host["data"])
-  return Position(
+  position = Position(
     state,
-    ref_params if has_own else run.ref_params,
+    run.ref_params if ref_params is None else ref_params,
     key,
     rollout_step,
     host["step"],
     host["tokens"],
   )
+  return position, host.get("evaluation_owed", False)
 
 
-def _save(run: Run, checkpoints: Checkpoints, at: Position) -> Path:
+def _is_evaluated(workdir: Path, at: Position) -> bool:
+  """Return whether metrics.jsonl has the evaluation at a position.
+
+  It is the last file that an evaluation is written to.
+  """
+  path, is_done = workdir / METRICS_FILE, False
+  with hosts.together():
+    if hosts.is_first() and path.exists():
+      is_done = any(
+        row.get("rollout_step") == at.rollout_step and not _is_step(row)
+        for _, row in read_lines(path)
+      )
+  return hosts.any_of(is_done)
+
+
+def _is_step(metrics: Mapping[str, Any]) -> bool:
+  """Return whether metrics belong to a step rather than an evaluation."""
+  return "actor/loss" in metrics
+
+
+def _save(
+  run: Run,
+  checkpoints: Checkpoints,
+  at: Position,
+  settings: Mapping[str, Any],
+  *,
+  owed: bool,
+  best: Best | None,
+) -> Path:
   """Start writing a checkpoint and return its path."""
   stream = run.data.stages.stream(at.rollout_step)
-  host = {"data": stream.state(), "step": at.step, "tokens": at.tokens}
+  host = {
+    "data": stream.state(),
+    "step": at.step,
+    "tokens": at.tokens,
+    "evaluation_owed": owed,
+  }
   has_own = _has_own_reference(run, at.rollout_step)
   ref_params = at.ref_params if has_own else None
   # orbax copies arrays to the host in its own way
   with jax.transfer_guard("allow"):
-    return checkpoints.save(at.rollout_step, at.state, at.key, host, ref_params)
+    return checkpoints.save(
+      at.rollout_step,
+      at.state,
+      at.key,
+      host,
+      ref_params,
+      settings=settings,
+      best=best,
+    )
 
 
 def _has_own_reference(run: Run, rollout_step: int) -> bool:
@@ -324,13 +464,21 @@ def _has_own_reference(run: Run, rollout_step: int) -> bool:
 
 
 def _evaluate(
-  run: Run, at: Position
+  run: Run, at: Position, stopped: Callable[[], bool] = lambda: False
 ) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
   """Evaluate the policy on each set.
+
+  Args:
+    run: the run.
+    at: the position at which it is evaluated.
+    stopped: returns whether to give up, before each batch of prompts.
 
   Returns:
     The metrics by name; and the rows to append to files, by file: the number of
     right answers to each prompt of each set, and some of the samples.
+
+  Raises:
+    _InterruptedEvaluation: `stopped` returned True.
   """
   settings = run.settings.evaluation
   metrics: dict[str, float] = {}
@@ -338,7 +486,7 @@ def _evaluate(
   samples: list[dict[str, Any]] = []
   for part in run.evaluation_sets:
     evaluation = evaluate_policy(
-      run.functions.evaluate[part.num_samples],
+      _until(stopped, run.functions.evaluate[part.num_samples]),
       at.state.params,
       part.problems,
       part.task.verify,
@@ -360,6 +508,17 @@ def _evaluate(
       evaluation, part, at.rollout_step, run.settings.log.num_samples
     )
   return metrics, {EVALUATIONS_FILE: right, SAMPLES_FILE: samples}
+
+
+def _until(stopped: Callable[[], bool], generate: Generate) -> Generate:
+  """Wrap `generate` to raise an error if the run is to end."""
+
+  def run(params: Params, prompts: Prompts, key: Array) -> Rollout:
+    if stopped():
+      raise _InterruptedEvaluation
+    return generate(params, prompts, key)
+
+  return run
 
 
 def _first_samples(

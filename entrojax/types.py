@@ -24,7 +24,14 @@ entropies are float32 and in nats.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
-from typing import Any, NamedTuple, Protocol, dataclass_transform, overload
+from typing import (
+  Any,
+  NamedTuple,
+  Protocol,
+  dataclass_transform,
+  overload,
+  runtime_checkable,
+)
 
 import jax
 import numpy as np
@@ -63,6 +70,23 @@ class Verdict(NamedTuple):
 
 # (problem, response) -> verdict; it never raises and never hangs
 Verifier = Callable[[Problem, str], Verdict]
+
+
+@runtime_checkable
+class BatchVerifier(Protocol):
+  """A Verifier that verifies a batch faster than its responses one by one."""
+
+  def __call__(self, problem: Problem, response: str) -> Verdict: ...
+
+  def batch(
+    self, problems: Sequence[Problem], responses: Sequence[str]
+  ) -> list[Verdict]:
+    """Verify response i to problem i, for every i; a problem may be repeated.
+
+    Single calls would give the same verdicts, except that a response may fail
+    because the time limit of the whole batch has passed.
+    """
+
 
 # (problem, the response cut into steps) -> whether each step is right
 StepOracle = Callable[[Problem, Sequence[str]], list[bool]]

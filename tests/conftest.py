@@ -28,6 +28,7 @@ from entrojax import sft as sft_module
 from entrojax import train as train_module
 from entrojax.assembly import check_run
 from entrojax.assembly import run as build_module
+from entrojax.entropy.statistics import top_p_entropy
 from entrojax.models import DecoderConfig, decoder
 from entrojax.system.sharding import make_mesh
 from entrojax.types import Cache, Model, Params, ScoredTokens
@@ -139,8 +140,11 @@ def _random_tokens(
     name: np.where(mask, value, rng.choice(garbage, shape)).astype(dtype)
     for name, value in fields.items()
   }
+  statistic = np.where(mask, rng.gamma(2.0, 0.5, shape), np.nan).astype(dtype)
   return ScoredTokens(
-    **jax.tree.map(jnp.asarray, fields), mask=jnp.asarray(mask, np.float32)
+    **jax.tree.map(jnp.asarray, fields),
+    mask=jnp.asarray(mask, np.float32),
+    statistics={top_p_entropy(0.8): jnp.asarray(statistic)},
   )
 
 

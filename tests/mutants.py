@@ -357,24 +357,24 @@ MUTANTS = (
   Mutant(
     "controller: the integral takes in kept tokens only",
     "entrojax/update/train_step.py",
-    "(mean_entropy,) = _mean_entropies(entropy, sampled, 1)",
-    "(mean_entropy,) = _mean_entropies(entropy, tokens.mask, 1)",
+    "(mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)",
+    "(mean_entropy,) = _mean_entropies(scores.entropy, tokens.mask, 1)",
     "tests/update/test_train_step.py"
     "::test_the_integral_takes_in_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
     "controller: the coefficient reads kept tokens only",
     "entrojax/update/train_step.py",
-    "_mean_entropies(entropy, sampled, _num_parts(setup.split))",
-    "_mean_entropies(entropy, tokens.mask, _num_parts(setup.split))",
+    "_mean_entropies(scores.entropy, sampled, num_parts)",
+    "_mean_entropies(scores.entropy, tokens.mask, num_parts)",
     "tests/update/test_train_step.py"
     "::test_the_coefficient_reads_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
     "projection: the entropy gradient takes in kept tokens only",
     "entrojax/update/train_step.py",
-    "transpose, cotangents, _entropy_cotangents(tokens, sampled)",
-    "transpose, cotangents, _entropy_cotangents(tokens, tokens.mask)",
+    "transpose, cotangents, _entropy_cotangents(scores, sampled)",
+    "transpose, cotangents, _entropy_cotangents(scores, tokens.mask)",
     "tests/update/test_projection_update.py"
     "::test_h_takes_in_tokens_that_the_loss_leaves_out",
   ),
@@ -418,6 +418,21 @@ MUTANTS = (
     "response,",
     "tests/update/test_projection_update.py"
     "::test_h_is_the_gradient_of_the_token_mean_entropy",
+  ),
+  Mutant(
+    "update: a statistic of the sampling policy is learned",
+    "entrojax/objectives/loss.py",
+    "constant(value) if statistic.old else value",
+    "value",
+    "tests/objectives/test_reading.py::test_only_a_current_statistic_is_learned",
+  ),
+  Mutant(
+    "update: the varentropy's gradient does not sum to 0",
+    "entrojax/entropy/formulas.py",
+    "jnp.square(surprise) + 2 * surprise - value",
+    "jnp.square(surprise) + 2 * surprise",
+    "tests/objectives/test_reading.py"
+    "::test_an_update_learns_from_statistics_and_knows_those_before_it",
   ),
   Mutant(
     "update: the entropy alone is taken at a temperature of 1",

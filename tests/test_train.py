@@ -194,6 +194,24 @@ def test_a_run_with_schedules_in_two_parts_is_the_run_in_one(
   assert low == [0.25, 0.25, 0.5, 0.5]
 
 
+def test_an_alarm_may_end_a_run_that_can_be_resumed(base, tmp_path, capsys):
+  config = controlled(
+    base,
+    **{
+      "alarms.window": 1,
+      "alarms.low_reward": "stop",
+      "alarms.low_reward_limit": 2.0,  # no reward is above 1
+    },
+  )
+  assert train(config, tmp_path) is not None
+  # the first step's metrics are written while the second step's update runs
+  steps = [r for r in numbers(tmp_path) if "actor/loss" in r]
+  assert [row["alarms/low_reward"] for row in steps] == [1, 1]
+  assert "alarms.low_reward ends the run" in capsys.readouterr().out
+  assert train(config, tmp_path) is None
+  assert numbers(tmp_path)[-1]["rollout_step"] == 4
+
+
 @pytest.fixture
 def coin(monkeypatch):
   """Verify by a hash of the response: one in seven is right.
@@ -411,6 +429,55 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     final_params(workdir),
     final_params(tmp_path / "whole"),
   )
+
+
+def test_an_interrupted_evaluation_is_owed_and_made_up_for(
+  base, tmp_path, monkeypatch
+):
+  """The signal arrives as the last evaluation is about to begin."""
+  train(tiny_config(base), tmp_path / "whole")
+  signals = []
+  inner = train_module._until
+
+  def stopping(stopped, generate):
+    run = inner(stopped, generate)
+
+    def signalled(*args):
+      signals.append(len(signals) == 1)
+      if signals[-1]:  # the evaluation after the last step
+        signal.raise_signal(signal.SIGTERM)
+      return run(*args)
+
+    return signalled
+
+  monkeypatch.setattr(train_module, "_until", stopping)
+  path = train(tiny_config(base), tmp_path / "parts")
+  monkeypatch.setattr(train_module, "_until", inner)
+  assert path is not None and path.name == "2"
+  assert [r["rollout_step"] for r in numbers(tmp_path / "parts")] == [0, 1, 2]
+  for _ in range(2):  # once it is made up for, it is not repeated
+    assert train(tiny_config(base), tmp_path / "parts") is None
+    assert numbers(tmp_path / "parts") == numbers(tmp_path / "whole")
+    for name in ("evaluations.jsonl", "samples.jsonl"):
+      files = [(tmp_path / f / name).read_text() for f in ("parts", "whole")]
+      assert files[0] == files[1]
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_back_a_step(
+  base, tmp_path, capsys
+):
+  workdir = tmp_path / "run"
+  config = controlled(base, **{"checkpoint.every": 1})
+  train(config, workdir)
+  before, state = numbers(workdir), final_params(workdir)
+  (target,) = (workdir / "checkpoints" / "4" / "state").glob("_METADATA")
+  target.write_bytes(target.read_bytes()[:100])
+  capsys.readouterr()
+  train(config, workdir)
+  assert "Resuming from rollout step 3" in capsys.readouterr().out
+  assert numbers(workdir) == before
+  jax.tree.map(np.testing.assert_array_equal, final_params(workdir), state)
+  assert (workdir / "checkpoints" / "4.damaged").is_dir()
 
 
 def test_a_finished_run_is_left_as_it_is(base, tmp_path):

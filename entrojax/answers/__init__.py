@@ -1,7 +1,9 @@
 """Final answers: extract them, compare them, cluster them by meaning.
 
-spelling.py extracts and compares answers in mathematics, symbolic_equality.py
-and embeddings.py compare answers by other means, and clusters.py groups them.
+spelling.py extracts and compares answers in mathematics, numbers.py compares
+their values, and parts.py their units, names and lists. published_rules.py has
+the rules of other codebases. symbolic_equality.py, formula_values.py and
+embeddings.py compare answers by other means, and clusters.py groups them.
 process_pool.py runs comparisons that may hang. diversity.py measures how
 different texts are, and chooses texts that represent a set. pass_at_k.py
 estimates the chance that one of k answers is right.

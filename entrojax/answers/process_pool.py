@@ -2,72 +2,125 @@
 
 A call is sent to a process as a line of JSON, and so is its result sent back. A
 process that does not answer in time is killed, and the next call replaces a
-process that has died. Other calls are not affected. The time limit is kept by a
-timer thread, not by an alarm signal, so any thread may call. Each process also
+process that has died. Other calls are not affected. The time limit is kept by
+timers, not by handlers of signals, so any thread may call. Each process also
 has a limit on its memory, where the system has such limits. Results are never
 unpickled: if a response takes control of a process, it cannot return code that
 the calling process would run. But the process is no sandbox: it has all rights
 of its user.
+
+`Pool.map` makes many calls with all processes at once. It has a time limit for
+one call and one for all of them. To replace a process costs its imports again,
+which may take a second. A pool with `fork=True` avoids this: each process
+imports once, and a copy of it (a fork) answers the calls. If a copy is killed,
+the next one is there in milliseconds. `map` then tries every call for a short
+time first, so a few calls that hang do not keep the others waiting.
 
 A pool serves one function. Its processes run this file as a script and load the
 function from the file that defines it. This file imports nothing from entrojax,
 so that a process starts without JAX unless the function's own file imports it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import functools
 import importlib.util
 import inspect
 import json
+import math
 import os
 from pathlib import Path
 import queue
+import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 START_SECONDS = 120.0  # time limit of imports, which no call includes
 MEMORY = 4 << 30  # bytes of address space per process, if it can be limited
+MAX_WORKERS = 32  # `num_workers` returns no more, on any machine
+# shares of a call's limit after which `map` puts a call back, if restarts are
+# cheap: all calls are tried for a hundredth first
+FORK_ROUNDS = (0.01, 0.04, 0.2, 1.0)
+RETRY_SHARE = 0.25  # of a batch's time limit, for all rounds after the first
+_SPARE_SECONDS = 10.0  # a process with forks ends them itself; then we do
 
 
 class WorkerError(RuntimeError):
   """A call raised, or its process died."""
 
 
+class NotReachedError(TimeoutError):
+  """The time limit of a batch ended before this call had its own time."""
+
+
+def num_workers() -> int:
+  """Return the number of processes that this machine can run at once."""
+  try:
+    available = len(os.sched_getaffinity(0))
+  except AttributeError:  # not on macOS
+    available = os.cpu_count() or 1
+  return min(available, MAX_WORKERS)
+
+
 class Worker:
   """One process that runs a function, one call at a time."""
 
-  def __init__(self, file: str, name: str, warm_up: tuple | None):
-    """Start the process, which imports `file` and makes the call warm_up.
+  def __init__(
+    self, file: str, name: str, warm_up: Sequence[tuple], fork: bool = False
+  ):
+    """Start the process, which imports `file` and makes the calls warm_up.
 
     Args:
       file: the file that defines the function.
       name: the function's name in it.
-      warm_up: arguments of a first call; None: there is no first call.
+      warm_up: the arguments of each first call.
+      fork: whether forks of the process answer the calls.
+
+    Raises:
+      TimeoutError: the start took longer than START_SECONDS.
+      WorkerError: the import or a first call raised.
     """
+    self._fork = fork and hasattr(os, "fork")
     paths = [path or str(Path.cwd()) for path in sys.path]
     self._process = subprocess.Popen(
-      [sys.executable, "-P", __file__, file, name],
+      [
+        *(sys.executable, "-P", __file__, file, name),
+        json.dumps({"warm_up": warm_up, "fork": self._fork}),
+      ],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,
       encoding="ascii",
       env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+      start_new_session=True,  # a Ctrl-C is for us alone; stop() ends the forks
     )
     try:
       self._exchange("", START_SECONDS)
-      if warm_up is not None:
-        self.call(warm_up, START_SECONDS)
     except (TimeoutError, WorkerError):
       self.stop()
       raise
 
-  def call(self, args: tuple, seconds: float) -> Any:
-    """Call the function in the process; see Pool.call."""
-    return self._exchange(json.dumps([args, seconds]) + "\n", seconds)
+  def call(
+    self, args: tuple, seconds: float, cpu_seconds: float | None = None
+  ) -> Any:
+    """Call the function in the process; see Pool.call.
+
+    Args:
+      args: the arguments.
+      seconds: the time limit.
+      cpu_seconds: the limit of CPU time, with forks only; None: `seconds`.
+    """
+    request = json.dumps([args, seconds, cpu_seconds or seconds]) + "\n"
+    if not self._fork:
+      return self._exchange(request, seconds)
+    try:
+      return self._exchange(request, seconds + _SPARE_SECONDS)
+    except TimeoutError:
+      raise TimeoutError(f"no answer in {seconds} seconds") from None
 
   def _exchange(self, request: str, seconds: float) -> Any:
     """Write a request and read a line; at the time limit, kill the process."""
@@ -92,13 +145,15 @@ class Worker:
     return self._read(line)
 
   def _read(self, line: str) -> Any:
-    """Parse a line; raise WorkerError unless it holds a value."""
+    """Parse a line; raise unless it holds a value."""
     try:
       answer = json.loads(line)
       failure = answer.get("error")
     except (ValueError, AttributeError, RecursionError):  # it is no answer
       self.stop()
       raise WorkerError("the process died") from None
+    if answer.get("timeout"):
+      raise TimeoutError("no answer in time")
     if failure is not None:
       raise WorkerError(failure)
     return answer.get("value")
@@ -107,6 +162,10 @@ class Worker:
     return self._process.poll() is None
 
   def stop(self) -> None:
+    """Kill the process and its forks."""
+    if hasattr(os, "killpg"):
+      with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(self._process.pid, signal.SIGKILL)
     self._process.kill()
     self._process.wait()
 
@@ -123,7 +182,8 @@ class Pool:
     *,
     size: int = 1,
     seconds: float = 5.0,
-    warm_up: tuple | None = None,
+    warm_up: Sequence[tuple] = (),
+    fork: bool = False,
   ):
     """Build a pool without starting a process.
 
@@ -132,8 +192,11 @@ class Pool:
         JSON can represent. Its file is imported as a separate module.
       size: the number of processes, and so of calls that run at once.
       seconds: the time limit of a call.
-      warm_up: arguments of a call that each process makes when it starts, with
-        more time, for slow imports; None: there is no such call.
+      warm_up: arguments of calls that each process makes when it starts, with
+        more time, for slow imports. Forks find what these calls have cached.
+      fork: whether forks of the processes answer the calls, so that a process
+        that was killed is replaced in milliseconds. The function's file must
+        start no threads. On systems without forks this has no effect.
 
     Raises:
       ValueError: size or seconds is out of range, or the function is not at a
@@ -149,8 +212,11 @@ class Pool:
         f"{function.__qualname__!r}"
       )
     file = str(Path(inspect.getfile(function)).resolve())
-    self._worker = functools.partial(Worker, file, function.__name__, warm_up)
+    self._worker = functools.partial(
+      Worker, file, function.__name__, warm_up, fork
+    )
     self._size, self._seconds = size, seconds
+    self._rounds = FORK_ROUNDS if fork and hasattr(os, "fork") else (1.0,)
     self._free: queue.LifoQueue[Worker | None] = queue.LifoQueue()
     for _ in range(size):
       self._free.put(None)  # a place without a process yet
@@ -162,33 +228,91 @@ class Pool:
       TimeoutError: the call took longer than `seconds`; its process was killed.
       WorkerError: the function raised, or its process died or did not start.
     """
+    return self._call(args, self._seconds, self._seconds)
+
+  def _call(self, args: tuple, seconds: float, cpu_seconds: float) -> Any:
     worker = self._free.get()
     try:
       if worker is None or not worker.alive():
         worker = self._worker()
-      return worker.call(args, self._seconds)
+      return worker.call(args, seconds, cpu_seconds)
     finally:
       self._free.put(worker)
 
-  def map(self, calls: Iterable[tuple]) -> list[Any]:
-    """Make several calls at once.
+  def map(self, calls: Iterable[tuple], seconds: float = math.inf) -> list[Any]:
+    """Make several calls with all processes at once.
 
     Args:
       calls: the arguments of each call.
+      seconds: the time limit of all calls together.
 
     Returns:
       The result of each call, in order. If a call raised, its place holds the
-      exception.
+      exception: NotReachedError if the time of all calls ended before the call
+      had been tried for its own limit. With forks, calls that took longer than
+      the first short limit get a quarter of the time of all calls.
     """
+    work = list(calls)
+    late = NotReachedError(f"not reached within {seconds:g} s for all calls")
+    results: list[Any] = [late] * len(work)
+    deadline = time.monotonic() + seconds
+    left = list(range(len(work)))
+    for number, share in enumerate(self._rounds):
+      if number == 1:  # what is left probably hangs
+        deadline = min(deadline, time.monotonic() + seconds * RETRY_SHARE)
+      last = share == self._rounds[-1]
+      left = self._round(work, left, share, deadline, results, last)
+    return results
 
-    def attempt(args):
+  def _round(
+    self,
+    work: Sequence[tuple],
+    indices: Sequence[int],
+    share: float,
+    deadline: float,
+    results: list[Any],
+    last: bool,
+  ) -> list[int]:
+    """Try some calls for a share of their limit; see `map`.
+
+    The short limits count CPU time, because an overloaded machine may give a
+    process little of it. They let a call sleep 20 times as long.
+
+    Args:
+      work: the arguments of all calls.
+      indices: the calls to make.
+      share: of the time limit of a call, in (0, 1].
+      deadline: the end of the batch, on time.monotonic's clock.
+      results: the results of all calls, to be filled.
+      last: whether a call that takes longer has failed.
+
+    Returns:
+      The calls that must be tried for longer.
+    """
+    again: list[int] = []
+
+    def attempt(index: int) -> None:
+      cpu_seconds = share * self._seconds
+      rest = deadline - time.monotonic()
+      if rest <= 0:
+        return
+      limit = min(self._seconds, 20 * cpu_seconds)
       try:
-        return self.call(*args)
-      except (TimeoutError, WorkerError) as error:
-        return error
+        results[index] = self._call(
+          work[index], min(limit, rest), min(cpu_seconds, rest)
+        )
+      except TimeoutError as error:
+        if not last:
+          again.append(index)
+        elif rest >= limit:
+          results[index] = error
+      except WorkerError as error:
+        results[index] = error
 
-    with ThreadPoolExecutor(self._size) as threads:
-      return list(threads.map(attempt, calls))
+    if indices:
+      with ThreadPoolExecutor(min(self._size, len(indices))) as threads:
+        list(threads.map(attempt, indices))
+    return sorted(again)
 
   def close(self) -> None:
     """End the processes after their calls; a later call starts new ones."""
@@ -208,26 +332,121 @@ class Pool:
 # -- in the process -----------------------------------------------------------
 
 
-def _serve(file: str, name: str) -> None:
+def _serve(file: str, name: str, options: str) -> None:
   """Answer calls until the calling process closes the pipe or ends."""
   answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
   sys.stdout = sys.stderr  # keeps the function's own output apart
+  settings = json.loads(options)
+  try:
+    function = _load(file, name)
+    _limit("RLIMIT_AS", MEMORY)
+    for args in settings["warm_up"]:
+      function(*args)
+  except Exception as error:  # the file may raise anything
+    print(_failure(error), file=answers, flush=True)
+    return
+  print(json.dumps({"value": "ready"}), file=answers, flush=True)
+  if settings["fork"]:
+    _serve_by_forks(function, answers)
+    return
+  for line in sys.stdin:
+    _, seconds, _ = json.loads(line)
+    # if the calling process dies meanwhile, only this limit ends a hanging call
+    _limit("RLIMIT_CPU", int(os.times().user + os.times().system + seconds) + 1)
+    print(_answer(function, line), file=answers, flush=True)
+
+
+def _load(file: str, name: str) -> Callable:
+  """Import a function from a file."""
   spec = importlib.util.spec_from_file_location("_of_a_pool", file)
   assert spec is not None and spec.loader is not None
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  function = getattr(module, name)
-  _limit("RLIMIT_AS", MEMORY)
-  print(json.dumps({"value": "ready"}), file=answers, flush=True)
+  return getattr(module, name)
+
+
+def _answer(function: Callable, line: str) -> str:
+  """Make the call that a line of JSON describes; return a line of JSON."""
+  try:
+    return json.dumps({"value": function(*json.loads(line)[0])})
+  except Exception as error:  # any exception means that the call failed
+    return _failure(error)
+
+
+def _failure(error: Exception) -> str:
+  return json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
+
+
+def _serve_by_forks(function: Callable, answers) -> None:
+  """Answer calls by a fork of this process; replace it when it ends."""
+  fork = None
   for line in sys.stdin:
-    args, seconds = json.loads(line)
-    # if the calling process dies meanwhile, only this limit ends a hanging call
-    _limit("RLIMIT_CPU", int(os.times().user + os.times().system + seconds) + 1)
-    try:
-      answer = json.dumps({"value": function(*args)})
-    except Exception as error:  # any exception means that the call failed
-      answer = json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
+    if fork is None:
+      fork = _Fork(function, (0, answers.fileno()))
+    answer = fork.call(line)
+    if answer is None:
+      late = fork.ended_by_timer()
+      fork = None
+      answer = json.dumps(
+        {"timeout": True} if late else {"error": "the process died"}
+      )
     print(answer, file=answers, flush=True)
+
+
+class _Fork:
+  """A copy of this process that answers calls until one of them ends it."""
+
+  def __init__(self, function: Callable, closed: Sequence[int]):
+    """Fork; the copy closes the files `closed`, which are not for it."""
+    read_call, write_call = os.pipe()
+    read_answer, write_answer = os.pipe()
+    self._pid = os.fork()
+    if self._pid == 0:
+      try:
+        for file in (*closed, write_call, read_answer):
+          os.close(file)
+        _answer_with_timers(function, read_call, write_answer)
+      finally:
+        os._exit(0)
+    os.close(read_call)
+    os.close(write_answer)
+    self._calls = os.fdopen(write_call, "w", encoding="ascii")
+    self._answers = os.fdopen(read_answer, encoding="ascii")
+
+  def call(self, line: str) -> str | None:
+    """Return the answer to a line, without its end; None if the copy ended."""
+    with contextlib.suppress(OSError):
+      self._calls.write(line)
+      self._calls.flush()
+    answer = self._answers.readline()
+    return answer.rstrip("\n") if answer.endswith("\n") else None
+
+  def ended_by_timer(self) -> bool:
+    """Clean up after a copy that has ended; return whether a timer ended it."""
+    with contextlib.suppress(OSError):
+      self._calls.close()
+    self._answers.close()
+    _, status = os.waitpid(self._pid, 0)
+    timers = (signal.SIGALRM, signal.SIGPROF)
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) in timers
+
+
+def _answer_with_timers(function: Callable, calls: int, answers: int) -> None:
+  """Answer calls; the kernel's timers end this process at their limits."""
+  for number in (signal.SIGALRM, signal.SIGPROF):
+    signal.signal(number, signal.SIG_DFL)
+  with (
+    os.fdopen(calls, encoding="ascii") as lines,
+    os.fdopen(answers, "w", encoding="ascii") as out,
+  ):
+    for line in lines:
+      _, seconds, cpu_seconds = json.loads(line)
+      signal.setitimer(signal.ITIMER_REAL, seconds)
+      signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+      answer = _answer(function, line)
+      signal.setitimer(signal.ITIMER_REAL, 0)
+      signal.setitimer(signal.ITIMER_PROF, 0)
+      print(answer, file=out, flush=True)
 
 
 def _limit(name: str, value: int) -> None:

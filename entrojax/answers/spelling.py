@@ -12,6 +12,7 @@ more than 512 characters is only stripped. No function here raises on a str, and
 all take time linear in the length of a response.
 """
 
+import functools
 import re
 
 MAX_LENGTH = 512  # characters; `normalise` leaves longer answers as they are
@@ -85,9 +86,41 @@ def normalise(answer: str) -> str:
 
   An answer of more than MAX_LENGTH characters is only stripped.
   """
+  text = respell(answer)
+  return text if len(text) > MAX_LENGTH else _fold_case(text)
+
+
+@functools.lru_cache(maxsize=16_384)
+def _fold_case(text: str) -> str:
+  # \Delta is not \delta, but True is true
+  return re.sub(
+    r"\\[A-Za-z]+|[^\\]+",
+    lambda m: m[0] if m[0][0] == "\\" else m[0].casefold(),
+    text,
+  )
+
+
+def respelt(a: str, b: str) -> bool:
+  """Return whether two answers have the same spelling and the same letters.
+
+  Upper and lower case differ in single letters, which are variables, but not in
+  words.
+  """
+  first, second = (
+    re.sub(r"(?<!\\)\b[A-Za-z]{2,}\b", lambda m: m[0].casefold(), respell(x))
+    for x in (a, b)
+  )
+  return first == second
+
+
+def respell(answer: str) -> str:
+  """Rewrite an answer as `normalise` does, but keep upper and lower case."""
   text = answer.strip()
-  if len(text) > MAX_LENGTH:
-    return text
+  return text if len(text) > MAX_LENGTH else _respell(text)
+
+
+@functools.lru_cache(maxsize=16_384)  # a comparison asks several times
+def _respell(text: str) -> str:
   for pattern, replacement in _SPELLINGS:
     text = pattern.sub(replacement, text)
   for _ in range(_MAX_NESTING):  # groups from the inside out
@@ -96,13 +129,7 @@ def normalise(answer: str) -> str:
       text = pattern.sub(replace, text)
     if text == before:
       break
-  # \Delta is not \delta, but True is true
-  text = re.sub(
-    r"\\[A-Za-z]+|[^\\]+",
-    lambda m: m[0] if m[0][0] == "\\" else m[0].casefold(),
-    re.sub(r"(?<=.)\.$", "", text.strip(), flags=re.DOTALL),
-  )
-  return _number(text)
+  return _number(re.sub(r"(?<=.)\.$", "", text.strip(), flags=re.DOTALL))
 
 
 def _number(text: str) -> str:
@@ -141,6 +168,7 @@ _SPELLINGS = _compile(
   (r"÷|\\div(?![A-Za-z])", "/"),
   (r"−", "-"),
   (r"\*\*", "^"),
+  (r"√\s*([0-9]+(?:\.[0-9]+)?)", r"\\sqrt{\1}"),  # √91; in TeX, \sqrt91 is √9 1
   (r"√", r"\\sqrt "),
   (r"π", r"\\pi "),
   (r"∞", r"\\infty "),
@@ -150,10 +178,11 @@ _SPELLINGS = _compile(
   (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])", "°"),
   (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
   (r"\\(?:left|right|displaystyle)(?![A-Za-z])", ""),
+  (r"(?<=[0-9])(?:\{,\}|,\\!)(?=[0-9]{3}(?![0-9]))", ""),  # 9{,}500
   (r"\{,\}", ","),
   (r"\\!|(?<=[0-9])\\,(?=[0-9])", ""),
   (r"\\%", "%"),
-  (r"\\?\$|\\[()\[\],;: ]|\\q?quad(?![A-Za-z])|~", " "),
+  (r"\\?\$|(?<!\\)\\[()\[\],;: ]|\\q?quad(?![A-Za-z])|~", " "),
   (
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)"
     r"(?![A-Za-z])\s*\{([^{}]*)\}",

@@ -13,9 +13,11 @@ import math
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.arguments import require_one_of
 from entrojax.assembly.check_methods import check_methods
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
+from entrojax.reporting.alarms import ACTIONS, WATCHED
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
 
 
@@ -44,11 +46,15 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "training.num_microbatches": 1,
       "evaluation.every": 0,
       "checkpoint.every": 0,
+      "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
+      "alarms.window": 1,
     },
   )
+  for name in WATCHED:
+    require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
   if config.rollout.group_size < 2:
     raise ValueError(
       "rollout.group_size must be at least 2, got "
@@ -66,6 +72,12 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
     )
   if config.offline.enabled:
     _check_recording(config)
+  best = config.checkpoint.keep_best
+  if best and not config.evaluation.every:
+    raise ValueError(
+      f"checkpoint.keep_best = {best!r} and evaluation.every is 0: a run that "
+      "is evaluated at its ends only has no best checkpoint to keep"
+    )
   check_methods(config, own)
 
 
@@ -115,10 +127,16 @@ def check_sft(config: Config) -> None:
       "sft.num_rows": 1,
       "training.num_microbatches": 1,
       "checkpoint.every": 0,
+      "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
       "log.every": 1,
     },
   )
+  if config.checkpoint.keep_best:
+    raise ValueError(
+      "checkpoint.keep_best is set, and entrojax.sft evaluates nothing: leave "
+      "it out"
+    )
   path, characters = config.model.path, config.new_model.characters
   if not path and not characters:
     raise ValueError(
@@ -152,10 +170,11 @@ def check_kind(config: Config, *, sft: bool = False) -> None:
   """
   if ("sft" in config) == sft:
     return
-  kind, own = ("entrojax.main", "sft") if sft else ("entrojax.sft", "grpo")
+  kind, own = "entrojax.sft", "configs/grpo.py"
+  if sft:
+    kind, own = "entrojax.main", "configs/sft.py"
   raise ValueError(
-    f"--config is a config of {kind}: this command needs one such as "
-    f"configs/{own}.py"
+    f"--config is a config of {kind}: this command needs one such as {own}"
   )
 
 

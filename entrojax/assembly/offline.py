@@ -29,6 +29,7 @@ from entrojax.data import tokenizer as tokenizers
 from entrojax.data.prompt_stream import encode_prompts
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recording import add_verdicts, response_lines
+from entrojax.system.workdir import hold_file
 from entrojax.types import Task
 
 _KEY = 2**32 - 3  # no rollout step has this number
@@ -87,8 +88,16 @@ def collect(
 
   Raises:
     ValueError: a setting cannot work, or the file was begun with other
-      settings.
+      settings or is being written by another process.
   """
+  with hold_file(path):
+    yield from _collect(config, path, task)
+
+
+def _collect(
+  config: Config, path: Path, task: Task | None
+) -> Iterator[tuple[int, int]]:
+  """Do the work of `collect` while the file is locked."""
   folder = model_folder(config.model.path)
   task = task or open_task(config)
   segment = make_segmenter(config)

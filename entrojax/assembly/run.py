@@ -221,8 +221,10 @@ class _SharedGraphs(NamedTuple):
 
 def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
-  length = ("seed", "num_rollout_steps", "evaluation", "checkpoint", "log")
-  settings = {key: config[key] for key in config if key not in length}
+  ignored = (
+    *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log", "alarms"),
+  )
+  settings = {key: config[key] for key in config if key not in ignored}
   return FrozenConfigDict(settings)
 
 

@@ -8,6 +8,7 @@ functions' signatures, and the meaning of each setting in their docstrings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import inspect
 import re
 import textwrap
@@ -51,7 +52,7 @@ def method_names() -> Sequence[str]:
 
 
 def describe(name: str) -> str:
-  """Describe a method: what it builds, its settings and their meaning.
+  """Describe a method: its kind, its purpose, its settings and their meaning.
 
   Args:
     name: the name of its section.
@@ -64,7 +65,10 @@ def describe(name: str) -> str:
     raise ValueError(lookup.unknown(name, methods, "the methods"))
   function, others = methods[name]
   text = inspect.getdoc(function) or ""
-  lines = [f"{name}: {text.partition(chr(10))[0]}"]
+  traits = traits_of(function)
+  kind = getattr(traits, "kind", "")
+  title = f"{name} ({kind})" if kind else name
+  lines = [f"{title}: {text.partition(chr(10))[0]}"]
   meanings = _meanings(text)
   for leaf, value in _settings(function, others).items():
     is_reference = isinstance(value, config_dict.FieldReference)
@@ -78,12 +82,13 @@ def describe(name: str) -> str:
         subsequent_indent="      ",
       )
     )
-  drives = getattr(traits_of(function), "drives", ())
+  drives = getattr(traits, "drives", ())
   if drives:
     lines.append(f"  drives {' or '.join(drives)}")
   return "\n".join(lines)
 
 
+@functools.cache
 def _methods() -> Mapping[str, tuple[Callable, Sequence[str]]]:
   """Return each method by name, with its arguments that are no settings."""
   methods: dict[str, tuple[Callable, Sequence[str]]] = {}

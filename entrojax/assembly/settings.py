@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.reporting.alarms import WATCHED, AlarmSettings
 from entrojax.system.outside import last_name
 
 
@@ -38,8 +39,10 @@ class EvaluationSettings(NamedTuple):
 class CheckpointSettings(NamedTuple):
   """The checkpoints of a run."""
 
-  every: int  # rollout steps; 0 = at the end and when interrupted only
+  every: int  # rollout steps between saves; 0 = no such saves
+  minutes: float  # minutes between saves; 0 = no such saves
   keep: int  # the number of newest checkpoints to keep
+  keep_best: str | None  # metric whose best checkpoint is kept as well
 
 
 class LogSettings(NamedTuple):
@@ -61,6 +64,7 @@ class Settings(NamedTuple):
   evaluation: EvaluationSettings
   checkpoint: CheckpointSettings
   log: LogSettings
+  alarms: AlarmSettings
 
 
 def resolve(config: Config) -> Settings:
@@ -85,7 +89,10 @@ def resolve(config: Config) -> Settings:
       prompt_buckets=tuple(rollout.prompt_buckets),
     ),
     checkpoint=CheckpointSettings(
-      config.checkpoint.every, config.checkpoint.keep
+      every=config.checkpoint.every,
+      minutes=config.checkpoint.minutes,
+      keep=config.checkpoint.keep,
+      keep_best=config.checkpoint.keep_best or None,
     ),
     log=LogSettings(
       every=config.log.every,
@@ -95,5 +102,10 @@ def resolve(config: Config) -> Settings:
         *map(last_name, (*config.advantage, *config.objective)),
         "projection",
       ),
+    ),
+    alarms=AlarmSettings(
+      window=config.alarms.window,
+      actions={name: config.alarms[name] for name in WATCHED},
+      limits={name: config.alarms[f"{name}_limit"] for name in WATCHED},
     ),
   )

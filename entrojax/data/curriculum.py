@@ -86,7 +86,7 @@ def read_entropies(
   """
   table = prompt_table.read(path)
   table_task = table.settings.get("task", {})
-  for leaf in ("name", "difficulty", "train_split"):
+  for leaf in ("name", "difficulty", "train_split", "data_dir"):
     if table_task.get(leaf) != task[leaf]:
       raise ValueError(
         f"curriculum.table {path} was made with task.{leaf} = "

@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
 
 
 # A further pass over all chunks: (function, reductions, *rows) -> arrays
-# [N, ...]. The function maps (chunk, *rows) to a tuple of arrays [N, ...], each
-# of which one reduction (jnp.sum, jnp.min or jnp.max) reduces over the chunks.
+# [N, ...]. The function maps (chunk, *rows) to a tuple of arrays [N, ...], and
+# there is one reduction over the chunks (jnp.sum, jnp.min or jnp.max) for each.
 # Rows are arrays [N, ...].
 ReduceChunks = Callable[..., tuple[Array, ...]]

@@ -158,7 +158,7 @@ def _top_log_probs(k: int) -> Formula:
 
   def merge(parts, merged, reduce_chunks):
     del reduce_chunks
-    # in the order of tokens, of which top_k takes the first of equals
+    # in the order of tokens: of equal logits, top_k takes the first
     logits, ids = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1) for x in parts)
     logits, places = jax.lax.top_k(logits, k)
     ids = jnp.take_along_axis(ids, places, axis=1)

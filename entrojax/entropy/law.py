@@ -8,9 +8,30 @@ R may also be a mean reward. A fit needs three distinct entropies; with fewer,
 all its numbers are NaN. If the fitted a is negative, there is no ceiling.
 Everything here is plain numpy in float64.
 
-Intervals are 95 % intervals by Student's t. They assume that residuals are
-independent and of equal variance. The residuals of successive steps of one run
-are usually correlated, so the intervals are somewhat too narrow.
+The points of one run are not independent. What the law leaves unexplained
+drifts, so that neighbouring residuals are alike, and every measured entropy has
+an error, which flattens a line that is fitted by least squares. Both are worst
+where the trend of the run is not. So the law is fitted to the slow movements of
+the run alone: to the NUM_WAVES slowest cosines of u = exp(H) and of R (Müller
+and Watson, Econometrica 76, 2008, and Econometrica 86, 2018).
+
+- Most of the error of H is in the faster movements, and is left out. The same
+  holds for an error that H and R share, such as a difficult training batch. The
+  part that is left in is `noise_share`.
+- Noise that is correlated over a short time only is about equally strong in all
+  slow cosines, whatever its correlation. Their residuals give its size, and
+  intervals follow from Student's t with NUM_WAVES - 1 degrees of freedom.
+
+Deviation: each cosine is weighted as if the noise had a correlation of
+SHORT_CORRELATION between neighbouring points. It matters for short runs alone.
+
+The 95 % intervals of a, b and the ceiling hold the truth in 93 to 97 of 100
+synthetic runs, if the noise has a lag-1 correlation of at most 0.5 (from 20
+points on), 0.7 (60 points) or 0.9 (240 points). With 8 to 19 points and at most
+0.5 they hold it in 94 to 99. Noise that drifts more slowly looks like a trend,
+and no interval can know: with 0.9 and 60 points they hold it in 85 to 90. A law
+that changes during a run is such a drift. All this is for the prompts that were
+evaluated; other prompts have another a and b.
 """
 
 from typing import NamedTuple
@@ -19,8 +40,12 @@ import numpy as np
 
 from entrojax.arguments import require_in
 
-MIN_POINTS = 3  # distinct entropies that a fit needs
+MIN_DISTINCT = 3  # distinct entropies that a fit needs
+MIN_POINTS = 8  # points without which a law is not to be trusted
 MIN_SPAN = 0.1  # nats; over less, exp(H) hardly differs from a straight line
+MAX_NOISE_SHARE = 0.1  # of what the fit takes for movements of the entropy
+NUM_WAVES = 5  # cosines; more would narrow intervals, but hold faster noise
+SHORT_CORRELATION = 0.4  # lag-1 correlation of the noise that a fit allows for
 
 # two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom, as
 # printed in any table of them
@@ -38,20 +63,29 @@ class EntropyLaw(NamedTuple):
   a: float  # reward per unit of exp(nats); at least 0 if the law holds
   b: float  # reward
   rmse: float  # reward, weighted root mean square of the residuals
-  r_squared: float  # NaN if the reward is constant
+  r_squared: float  # NaN if the reward is constant; below 0 for a bad law
   ceiling: float  # b - a, the reward at H = 0; NaN if a < 0
   stderr_a: float  # standard error of a
   stderr_b: float  # standard error of b, reward
   stderr_ceiling: float  # standard error of the ceiling, reward
   sigma: float  # reward, standard deviation of a point of mean weight
-  degrees_of_freedom: float  # number of points minus the two fitted numbers
+  slow_sigma: float  # reward; the mean of K points has slow_sigma / sqrt(K)
+  degrees_of_freedom: float  # of slow_sigma: number of cosines minus 1
+  num_points: float  # points of positive weight
   u_mean: float  # weighted mean of u = exp(H)
-  s_uu: float  # weighted sum of (u - u_mean)^2
-  ill_conditioned: bool  # True: the entropies span less than MIN_SPAN
+  s_uu: float  # weighted sum of squares of the slow cosines of u
+  span: float  # nats, range of the slow movements of the entropy
+  noise_share: float  # share of s_uu that is noise of single points
+  ill_conditioned: bool  # True: span below MIN_SPAN, or too much noise
+
+  @property
+  def usable(self) -> bool:
+    """Whether the points suffice for the law's numbers to mean something."""
+    return self.num_points >= MIN_POINTS and not self.ill_conditioned
 
 
 _NAN = float("nan")
-NO_LAW = EntropyLaw(*(_NAN,) * 12, True)
+NO_LAW = EntropyLaw(*(_NAN,) * 16, True)
 
 
 class Confidence(NamedTuple):
@@ -78,17 +112,22 @@ class Forecast(NamedTuple):
   num_fitted: int  # number of points in the first part
   predicted: np.ndarray  # f64[K - num_fitted], reward at the measured entropies
   rmse: float  # reward, error over the rest; NaN without a law or a rest
+  constant_rmse: float  # the same if the first part's mean reward is predicted
   last_error: float  # reward, predicted - measured at the last point
   coverage: float  # share of the rest within its 95 % prediction interval
 
 
 def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
-  """Fit R = -a exp(H) + b by weighted least squares, in closed form.
+  """Fit R = -a exp(H) + b to the slow movements of a run, in closed form.
 
-      u = exp(H);  a = -S_uR / S_uu;  b = mean(R) + a mean(u)
+      u = exp(H);  U, Y = slow cosines of u, R
+      a = -sum(U Y / v) / sum(U^2 / v);  b = mean(R) + a mean(u)
 
-  The means are weighted and the sums S are weighted and centred. `forecast`
-  tests a prediction: it fits the first part of a run and predicts the rest.
+  v is the variance of the noise in each cosine, relative to the variance in the
+  mean. The noise is taken for a first-order autoregression with the coefficient
+  SHORT_CORRELATION. With six points or fewer the cosines are all there is, and
+  v alone distinguishes the fit from weighted least squares. `forecast` tests a
+  prediction: it fits the first part of a run and predicts the rest.
 
   Deviation: fewer than three distinct entropies give a law of NaNs instead of
   an error, so that a run can be fitted live from its first steps. Malformed
@@ -96,7 +135,8 @@ def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
   reported without a ceiling.
 
   Args:
-    entropy: [K], nats, token-mean policy entropy.
+    entropy: [K], nats, token-mean policy entropy, in the order of the run and
+      at about equal distances.
     reward: [K], validation accuracy (or mean reward) at the same steps.
     weights: [K] >= 0, the weight of each point, such as the number of evaluated
       responses; only ratios matter. None: all points count equally.
@@ -107,36 +147,50 @@ def fit_entropy_law(entropy, reward, weights=None) -> EntropyLaw:
   entropy, reward, weights = _as_points(entropy, reward, weights)
   counted = weights > 0
   entropy, reward, weights = entropy[counted], reward[counted], weights[counted]
-  if np.unique(entropy).size < MIN_POINTS:
+  if np.unique(entropy).size < MIN_DISTINCT:
     return NO_LAW
 
-  weights = weights / weights.mean()
-  count = entropy.size
-  u = np.exp(entropy)
-  u_mean = weights @ u / count
-  reward_mean = weights @ reward / count
-  s_uu = weights @ (u - u_mean) ** 2
-  a = -(weights @ ((u - u_mean) * (reward - reward_mean))) / s_uu
+  count, weights = entropy.size, weights / weights.mean()
+  u, scale = np.exp(entropy), np.sqrt(weights)
+  waves, noise = _slow_waves(scale)
+  u_waves, reward_waves = waves.T @ (scale * u), waves.T @ (scale * reward)
+  s_uu = np.sum(u_waves**2 / noise)
+  if s_uu <= 1e-12 * (u @ u):  # the entropy moves too fast for the cosines
+    return NO_LAW
+  u_mean, reward_mean = weights @ u / count, weights @ reward / count
+  a = -np.sum(u_waves * reward_waves / noise) / s_uu
   b = reward_mean + a * u_mean
 
-  squares = weights @ (reward - (b - a * u)) ** 2
+  degrees_of_freedom = noise.size - 1
+  slow = np.sum((reward_waves + a * u_waves) ** 2 / noise) / degrees_of_freedom
+  residuals = scale * (reward - (b - a * u))
+  squares = residuals @ residuals
   total = weights @ (reward - reward_mean) ** 2
-  sigma = np.sqrt(squares / (count - 2))  # two fitted numbers
-  stderr_at = lambda u: float(_curve_stderr(u, sigma, count, u_mean, s_uu))
+  slow_u = u_mean + waves @ u_waves / scale
+  span = np.ptp(np.log(np.maximum(slow_u, u.min())))
+  noise_share = _point_noise(scale * u) * np.sum(1 / noise) / s_uu
+  slow_sigma = np.sqrt(slow)
+  stderr_at = lambda at: float(
+    _curve_stderr(at, slow_sigma, count, u_mean, s_uu)
+  )
   return EntropyLaw(
     a=float(a),
     b=float(b),
     rmse=float(np.sqrt(squares / count)),
     r_squared=float(1 - squares / total) if total > 0 else np.nan,
     ceiling=float(b - a) if a >= 0 else np.nan,
-    stderr_a=float(sigma / np.sqrt(s_uu)),
+    stderr_a=float(slow_sigma / np.sqrt(s_uu)),
     stderr_b=stderr_at(0.0),
     stderr_ceiling=stderr_at(1.0) if a >= 0 else np.nan,
-    sigma=float(sigma),
-    degrees_of_freedom=float(count - 2),
+    sigma=float(np.sqrt(squares / (count - 2))),  # two fitted numbers
+    slow_sigma=float(slow_sigma),
+    degrees_of_freedom=float(degrees_of_freedom),
+    num_points=float(count),
     u_mean=float(u_mean),
     s_uu=float(s_uu),
-    ill_conditioned=bool(np.ptp(entropy) < MIN_SPAN),
+    span=float(span),
+    noise_share=float(noise_share),
+    ill_conditioned=bool(span < MIN_SPAN or noise_share > MAX_NOISE_SHARE),
   )
 
 
@@ -153,8 +207,11 @@ def sensitivity(law: EntropyLaw, entropy) -> np.ndarray:
 def predict_with_error(law: EntropyLaw, entropy) -> Prediction:
   """Predict rewards with their standard errors and prediction intervals.
 
-      stderr^2 = sigma^2 (1 / K + (u - mean u)^2 / S_uu),  u = exp(H)
-      interval = R -+ t sqrt(sigma^2 + stderr^2)
+      stderr^2 = slow_sigma^2 (1 / K + (u - mean u)^2 / s_uu),  u = exp(H)
+      interval = R -+ sqrt((t_n stderr)^2 + (t_m sigma)^2)
+
+  t_n is Student's quantile for the degrees of freedom of the law, and t_m that
+  for the K - 2 of a single point's noise.
 
   Args:
     law: from `fit_entropy_law`.
@@ -163,12 +220,15 @@ def predict_with_error(law: EntropyLaw, entropy) -> Prediction:
   reward = predict(law, entropy)
   stderr = _curve_stderr(
     np.exp(np.asarray(entropy, np.float64)),
-    law.sigma,
-    law.degrees_of_freedom + 2,
+    law.slow_sigma,
+    law.num_points,
     law.u_mean,
     law.s_uu,
   )
-  half = t_quantile(law.degrees_of_freedom) * np.hypot(law.sigma, stderr)
+  half = np.hypot(
+    t_quantile(law.degrees_of_freedom) * stderr,
+    t_quantile(law.num_points - 2) * law.sigma,
+  )
   return Prediction(reward, stderr, low=reward - half, high=reward + half)
 
 
@@ -189,35 +249,46 @@ def confidence(law: EntropyLaw) -> Confidence:
 def forecast(entropy, reward, *, fraction: float = 0.15) -> Forecast:
   """Fit the first part of a run and predict the rewards of the rest.
 
-  The rewards of the rest are only compared with the predictions. Its entropies
-  are the measured ones: this predicts the reward, not the entropy.
+  The first part ends as soon as its law is usable. The rewards decide nothing
+  about where it ends, and the rest is only compared with the predictions. The
+  entropies of the rest are the measured ones: this predicts the reward, not the
+  entropy.
 
   Args:
     entropy: [K], nats, in the order of the run.
     reward: [K], at the same steps.
-    fraction: in (0, 1), the share of the points that are fitted, rounded down
-      to whole points; the paper's 0.15 is 36 of 240 points. Fewer than three
-      distinct entropies among them give NaNs.
+    fraction: in (0, 1), the least share of the points that are fitted, rounded
+      down to whole points; the paper's 0.15 is 36 of 240 points. If no first
+      part gives a usable law, all errors are NaN, and `law` is fitted to the
+      first K - 1 points.
 
   Raises:
     ValueError: see `fit_entropy_law`; or the fraction is not in (0, 1).
   """
   require_in("forecast.fraction", fraction, "(0, 1)")
   entropy, reward, _ = _as_points(entropy, reward, None)
-  num_fitted = int(fraction * entropy.size + 1e-9)  # .15 * 20 may be 2.99...
-  law = fit_entropy_law(entropy[:num_fitted], reward[:num_fitted])
+  least = int(fraction * entropy.size + 1e-9)  # .15 * 20 may be 2.99...
+  law, num_fitted = NO_LAW, 0
+  for num_fitted in range(max(least, MIN_POINTS), entropy.size):
+    law = fit_entropy_law(entropy[:num_fitted], reward[:num_fitted])
+    if law.usable:
+      break
   rest, measured = entropy[num_fitted:], reward[num_fitted:]
   prediction = predict_with_error(law, rest)
   error = prediction.reward - measured
-  has_errors = error.size > 0 and bool(np.isfinite(error).all())
+  mean_error = lambda error: float(np.sqrt(np.mean(error**2)))
   covered = (prediction.low <= measured) & (measured <= prediction.high)
+  usable = law.usable
   return Forecast(
     law=law,
     num_fitted=num_fitted,
     predicted=prediction.reward,
-    rmse=float(np.sqrt(np.mean(error**2))) if has_errors else np.nan,
-    last_error=float(error[-1]) if has_errors else np.nan,
-    coverage=float(covered.mean()) if has_errors else np.nan,
+    rmse=mean_error(error) if usable else np.nan,
+    constant_rmse=(
+      mean_error(reward[:num_fitted].mean() - measured) if usable else np.nan
+    ),
+    last_error=float(error[-1]) if usable else np.nan,
+    coverage=float(covered.mean()) if usable else np.nan,
   )
 
 
@@ -252,6 +323,37 @@ def t_quantile(degrees_of_freedom: float) -> float:
 def _curve_stderr(u, sigma, count, u_mean, s_uu):
   """Compute the standard error of the fitted reward at u = exp(H)."""
   return sigma * np.sqrt(1 / count + (u - u_mean) ** 2 / s_uu)
+
+
+def _slow_waves(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Return the slow cosines of a run, and the noise in each of them.
+
+  Args:
+    scale: f64[K], the square root of each point's weight.
+
+  Returns:
+    f64[K, q], orthonormal and orthogonal to the mean, with one cosine fewer
+    than points in a short run; and f64[q], the variance of the noise in each,
+    relative to that in the mean.
+  """
+  count = scale.size
+  number = np.arange(min(NUM_WAVES, count - 1) + 1)
+  angles = np.pi * number / count
+  waves = np.cos(angles * (np.arange(count)[:, None] + 0.5))
+  orthonormal, _ = np.linalg.qr(scale[:, None] * waves)
+  density = 1 / (
+    1 + SHORT_CORRELATION * (SHORT_CORRELATION - 2 * np.cos(angles))
+  )
+  return orthonormal[:, 1:], (density / density[0])[1:]
+
+
+def _point_noise(values: np.ndarray) -> float:
+  """Estimate the variance of independent noise on a smooth curve f64[K].
+
+  From second differences (Gasser, Sroka and Jennen-Steinmetz, Biometrika 73,
+  1986). A bend of the curve counts as noise, so a short run's is overestimated.
+  """
+  return float(np.mean(np.diff(values, 2) ** 2) / 6)
 
 
 def _as_points(entropy, reward, weights):

@@ -27,13 +27,13 @@ makes it the one under the policy that sampled the response, a constant.
 
 token_stats.py computes the statistics, with the formulas of formulas.py.
 top_p_entropy alone needs further passes over the vocabulary, usually three or
-four, each of which computes all logits again (nucleus.py).
+four, and each pass computes all logits again (nucleus.py).
 """
 
 from collections.abc import Sequence
 import math
 
-from entrojax.arguments import require_at_least, require_in
+from entrojax.arguments import is_traced, require_at_least, require_in
 from entrojax.types import Statistic
 
 # how a user writes each statistic
@@ -53,22 +53,34 @@ COLLISION = Statistic("collision")
 
 def top_p_entropy(top_p: float) -> Statistic:
   """Return the entropy of the top-p set; top_p is in (0, 1)."""
+  _require_fixed("top_p_entropy", top_p)
   require_in("top_p_entropy", top_p, "(0, 1)")
   return Statistic("top_p_entropy", top_p)
 
 
 def log_prob_at(temperature: float) -> Statistic:
   """Return the log-prob of the sampled token at a temperature above 0."""
+  _require_fixed("log_prob_at", temperature)
   require_in("log_prob_at", temperature, "(0, inf)")
   return Statistic("log_prob_at", temperature)
 
 
 def top_log_probs(k: int) -> Statistic:
   """Return the k largest log-probs, descending; k is a whole number >= 1."""
+  _require_fixed("top_log_probs", k)
   require_at_least("top_log_probs", k, 1)
   if k != int(k):
     raise ValueError(f"top_log_probs must be a whole number, got {k}")
   return Statistic("top_log_probs", k)
+
+
+def _require_fixed(name: str, number: float) -> None:
+  """Raise ValueError if a statistic's number changes over the run."""
+  if is_traced(number):
+    raise ValueError(
+      f"{name}: its number is fixed when an update is compiled, so it cannot "
+      "follow a schedule"
+    )
 
 
 def old(statistic: Statistic) -> Statistic:
@@ -90,7 +102,7 @@ def check_statistics(
   """Raise ValueError for the first statistic that cannot be computed.
 
   Args:
-    statistics: what was asked for.
+    statistics: the statistics to check.
     vocabulary: the number of tokens, which no k may exceed.
   """
   for statistic in statistics:

@@ -10,13 +10,13 @@ and entropy H,
 `log_prob_and_entropy` starts from such logits. `unembed` computes logits, not
 yet divided, from hidden states. `token_stats` starts from hidden states and
 divides by the temperature itself. If the logits are few, as with a small
-vocabulary, it computes them all. Otherwise it loops over chunks of the
-vocabulary, and its backward pass computes each chunk again, so that memory
-holds [N, C] and never [N, V]. If it is asked for further statistics
-(statistics.py), it computes them in the same loop. For each token and each
-chunk c, the forward pass computes the logit z_y, if c holds y, and three
-numbers: the largest logit m_c, e_c = sum exp(z - m_c) and w_c = sum exp(z -
-m_c) (z - m_c). With m = max m_c and s_c = exp(m_c - m),
+vocabulary, and `statistics` is empty, it computes them all. Otherwise it loops
+over chunks of the vocabulary, and its backward pass computes each chunk again,
+so that memory holds [N, C] and never [N, V]. The same loop computes further
+statistics (statistics.py). For each token and each chunk c, the forward pass
+computes the logit z_y, if c holds y, and three numbers: the largest logit m_c,
+e_c = sum exp(z - m_c) and w_c = sum exp(z - m_c) (z - m_c). With m = max m_c
+and s_c = exp(m_c - m),
 
     logsumexp(z) - m = log sum_c s_c e_c
     sum_v p_v z_v - m = sum_c s_c (w_c + (m_c - m) e_c) / sum_c s_c e_c
@@ -130,8 +130,9 @@ def token_stats(
     targets: i32[B, T], the sampled tokens.
     temperature: the sampling temperature, > 0.
     statistics: further statistics to compute; see statistics.py.
-    chunk_elements: about how many logits exist at one time on a device. If all
-      logits are far fewer, as with a small vocabulary, they are all kept.
+    chunk_elements: about how many logits exist at one time on a device; half
+      as many with further statistics. If all logits are far fewer, as with a
+      small vocabulary, they are all kept.
     mesh: how rows and table are split, as in system/sharding.py; None: a single
       device.
 
@@ -382,8 +383,8 @@ def _chunk_gradients(
 
   Args:
     settings: static.
-    inputs: of this device.
-    softmax: of its tokens.
+    inputs: the part of this device.
+    softmax: the statistics of the softmax of its tokens.
     saved: what each formula needs.
     cotangents: of log-probs, entropies and each further statistic.
 

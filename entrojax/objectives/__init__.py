@@ -36,6 +36,11 @@ Every file uses the same symbols, f32[B, T] for B responses of T tokens:
     L                    the loss of a token, to be minimised; L <- ... changes
                          the terms that earlier members have added
 
+An objective may also read other statistics of a token's distribution, such as
+its varentropy or the entropy of its top-p set (entropy/statistics.py). It
+declares them with `reading` (reading.py), and an update computes only those
+that a member of its chain has declared.
+
 The decorator of a method declares what checks of a config must know about it:
 its kind, whether it reads `coefficient`, whether it compares the policy with
 the one that sampled, ... (traits.py). To add a method, write
@@ -72,6 +77,7 @@ from entrojax.objectives.ppo import ppo_clip
 from entrojax.objectives.reference_kl import reference_kl
 from entrojax.objectives.reinforce import reinforce
 from entrojax.objectives.sent import sent, sent_released
+from entrojax.objectives.siren import siren
 from entrojax.objectives.stare import adaptive_stare, stare
 from entrojax.objectives.steer import steer
 from entrojax.objectives.top_entropy import top_entropy

@@ -9,8 +9,9 @@ metrics for each member:
     <name>/gradient_change    |g - g_before| / |g_before|
     <name>/gradient_touched   share of the tokens whose gradient it changed
 
-gradient_change is 0 if the member changes nothing on this mini-batch. It is
-also 0 if g_before is 0, as when all advantages are 0.
+gradient_change is 0 if the member changes nothing on this mini-batch. If
+g_before is 0 and g is not, as for an entropy bonus when all advantages are 0,
+the ratio has no value, and the mini-batch does not count in the metric.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +21,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from entrojax.masking import divide, mean_metric, scalar_metric
+from entrojax.masking import divide, mean_metric
 from entrojax.objectives.chain import add_term, chain
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
-from entrojax.types import Array, Metrics, Objective, ScoredTokens, TokenLoss
+from entrojax.types import (
+  Array,
+  Mean,
+  Metrics,
+  Objective,
+  ScoredTokens,
+  TokenLoss,
+)
 
 # Relative to the largest entry. Float32 sums in another order differ by less.
 _ROUNDING = 1e-5
@@ -66,8 +74,10 @@ def gradient_changes(
     difference = [jnp.abs(a - b) for a, b in zip(after, before, strict=True)]
     largest = jnp.max(jnp.abs(jnp.stack([*before, *after])))
     touched = functools.reduce(jnp.maximum, difference) > _ROUNDING * largest
-    metrics[f"{name}/gradient_change"] = scalar_metric(
-      divide(_norm(difference), _norm(before))
+    change, size = _norm(difference), _norm(before)
+    metrics[f"{name}/gradient_change"] = Mean(
+      total=divide(change, size),
+      count=((size > 0) | (change == 0)).astype(jnp.float32),
     )
     metrics[f"{name}/gradient_touched"] = mean_metric(
       touched.astype(jnp.float32), mask

@@ -42,8 +42,8 @@ def policy_loss(
 ) -> tuple[Array, Metrics]:
   """Compute the loss of a mini-batch.
 
-  It is differentiable in tokens.log_probs, tokens.entropy and those of
-  tokens.statistics that are under the current policy.
+  It is differentiable in tokens.log_probs, in tokens.entropy, and in
+  tokens.statistics if they are under the current policy.
 
   Args:
     objective: computes the losses of tokens, such as `chain(...)`.

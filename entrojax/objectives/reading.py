@@ -100,7 +100,7 @@ def check_reads(
 
   Args:
     members: the members by name.
-    on_policy: whether the rollouts are those of the policy before an update.
+    on_policy: whether the policy before an update has sampled its rollouts.
     vocabulary: the number of tokens; infinite if it is not known yet.
 
   Raises:

@@ -396,13 +396,13 @@ def draw_entropy_law(
 
   Args:
     variants: all variants.
-    fraction: the first part of a run. The law that is fitted to it alone is
-      dashed, and its points are ringed.
+    fraction: the least first part of a run that is used for a forecast. The law
+      that is fitted to it alone is dashed, and its points are ringed.
   """
   curves = []
   for index, variant in enumerate(variants):
     for run in variant.runs:
-      entropy, reward, _ = law_points(run)
+      entropy, reward, _, _ = law_points(run)
       if not reward.size:
         continue
       u = np.exp(entropy)
@@ -425,7 +425,7 @@ def draw_entropy_law(
   return picture(
     [Panel("reward", curves)],
     "exp(entropy in nats); 1 = no entropy left",
-    dashed=f"fitted to the first {100 * fraction:g} % (rings)",
+    dashed="fitted to the first part (rings)",
   )
 
 

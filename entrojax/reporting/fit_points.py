@@ -1,7 +1,8 @@
 """Choose the points to which a report fits curves, and fit a line through 0.
 
 A report fits two things to a run. One is the entropy law of reward against
-entropy: this file chooses its points, and entropy/law.py fits it. The other is
+entropy: this file chooses its points and names what makes the law inapplicable,
+and entropy/law.py fits it. The other is
 a straight line through the origin, of the measured entropy change of each
 rollout step against the predicted one: this file chooses its points and fits
 it.
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from entrojax.entropy.law import MIN_POINTS
+from entrojax.reporting.formatting import listing
 from entrojax.reporting.run_logs import (
   ENTROPY,
   TRAINING_REWARD,
@@ -19,8 +22,12 @@ from entrojax.reporting.run_logs import (
   datasets,
   series,
 )
+from entrojax.system.outside import last_name
 
-MIN_EVALUATIONS = 5  # with fewer, the law is fitted to the training reward
+# with fewer evaluations, the law is fitted to the training reward
+MIN_EVALUATIONS = MIN_POINTS
+MIN_BLOCK = 10  # rollout steps that make a point of the law
+MAX_BLOCKS = 60  # a longer run has longer blocks
 
 
 class LawPoints(NamedTuple):
@@ -29,31 +36,68 @@ class LawPoints(NamedTuple):
   entropy: np.ndarray  # [K], nats
   reward: np.ndarray  # [K]
   metric: str  # the reward's name in metrics.jsonl
+  block: int  # rollout steps in a point; 0: each point is an evaluation
 
 
 def law_points(run: RunLog) -> LawPoints:
   """Pair entropies with rewards for the entropy law of a run.
 
-  The reward is pass@1 on the first data set, by name, on which the run was
-  evaluated at least MIN_EVALUATIONS times. Each evaluation is paired with the
-  training entropy of the same optimizer step, or of the first training step
-  if the evaluation came before it. Without such a data set, the reward is the
-  mean training reward of each line that has an entropy too.
+  The points are evaluations: pass@1 and the entropy on the first data set, by
+  name, on which the run was evaluated at least MIN_EVALUATIONS times. Without
+  such a data set, they are block means of the training reward and entropy. A
+  single training batch is no point, because its reward and its entropy both
+  depend on how difficult its prompts are. The mean entropy of a block is the
+  logarithm of the mean of exp(H), so that the blocks obey a law that the steps
+  obey.
+
+  The entropy of an evaluation belongs to the distribution from which it
+  samples. With another temperature than the rollout's, it is another entropy.
   """
   for data in datasets([run]):
-    metric = f"val/{data}/pass@1"
-    steps, reward = _finite_series(run, metric)
-    entropy_steps, entropy = _finite_series(run, ENTROPY)
-    if steps.size >= MIN_EVALUATIONS and entropy_steps.size:
-      before = np.searchsorted(entropy_steps, steps, "right") - 1
-      return LawPoints(entropy[np.maximum(before, 0)], reward, metric)
-  pairs = [
-    [row.get(name, np.nan) for name in (ENTROPY, TRAINING_REWARD)]
-    for row in run.rows
+    names = f"val/{data}/entropy", f"val/{data}/pass@1"
+    entropy, reward = _finite_pairs(run, names).T
+    if reward.size >= MIN_EVALUATIONS:
+      return LawPoints(entropy, reward, names[1], 0)
+  steps = _finite_pairs(run, (ENTROPY, TRAINING_REWARD))
+  block = max(MIN_BLOCK, len(steps) // MAX_BLOCKS)
+  steps[:, 0] = np.exp(steps[:, 0])
+  number = len(steps) // block
+  parts = np.array_split(steps, number) if number else []
+  means = np.array([part.mean(axis=0) for part in parts]).reshape(-1, 2)
+  return LawPoints(np.log(means[:, 0]), means[:, 1], TRAINING_REWARD, block)
+
+
+def interventions(run: RunLog) -> list[str]:
+  """Name what acts on the entropy of a run, which the law does not allow.
+
+  These are a controller, the projection, advantage rules and further members
+  of the objective chain that changed a gradient, a surrogate with unequal clip
+  bounds, and recorded rollouts. A run without a config.json has no names.
+  """
+  config = run.config
+  section = lambda name: config.get(name) or {}
+  controller = last_name(section("control").get("name") or "no_control")
+  rules = [last_name(name) for name in config.get("advantage") or ()]
+  chain = [last_name(name) for name in config.get("objective") or ()]
+  names = [controller] if controller != "no_control" else []
+  names += [
+    name
+    for name in rules + chain[1:]
+    if np.nansum(series(run, f"{name}/gradient_change")[1]) > 0
   ]
-  points = np.array(pairs, np.float64).reshape(-1, 2)
-  points = points[np.isfinite(points).all(axis=1)]
-  return LawPoints(points[:, 0], points[:, 1], TRAINING_REWARD)
+  for surrogate in chain[:1]:
+    bounds = section(surrogate)
+    if bounds.get("clip_low") != bounds.get("clip_high"):
+      names.append(f"{surrogate} with unequal clip bounds")
+  switched = ("projection", "offline")
+  return names + [name for name in switched if section(name).get("enabled")]
+
+
+def inapplicable(run: RunLog) -> list[str]:
+  """Return a warning if something in a run makes the law inapplicable."""
+  names = interventions(run)
+  reason = "the law is for runs in which nothing intervenes on the entropy"
+  return [f"{reason}; here there is {listing(names)}"] if names else []
 
 
 def entropy_changes(run: RunLog) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +149,8 @@ def line_through_origin(
   return float(slope), error, float(x @ y / spread) if spread else math.nan
 
 
-def _finite_series(run: RunLog, metric: str) -> tuple[np.ndarray, np.ndarray]:
-  steps, values = series(run, metric)
-  finite = np.isfinite(values)
-  return steps[finite], values[finite]
+def _finite_pairs(run: RunLog, names: tuple[str, str]) -> np.ndarray:
+  """Return f64[K, 2], two metrics of the lines that have finite ones."""
+  pairs = [[row.get(name, np.nan) for name in names] for row in run.rows]
+  points = np.array(pairs, np.float64).reshape(-1, 2)
+  return points[np.isfinite(points).all(axis=1)]

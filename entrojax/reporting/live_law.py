@@ -1,67 +1,124 @@
 """Fit the entropy law during a run: how much reward is left to gain.
 
 The law R = -a exp(H) + b (entropy/law.py) is fitted again after every rollout
-step, over all steps so far. H is the mean entropy of the step's updates in
-nats, R is the step's mean reward. A resumed run reads its earlier points from
-metrics.jsonl. The results are metrics of the step: law/a, law/b, law/ceiling
-and law/reward_left.
+step, over all points so far. fit_points.py chooses the points: evaluations if
+there are enough, otherwise means over blocks of rollout steps. A resumed run
+reads its earlier lines from metrics.jsonl. The results are metrics of the step.
+They are NaN until there are enough points and the entropy has moved far enough.
 """
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from entrojax.entropy.law import fit_entropy_law, predict
+from entrojax.entropy.law import (
+  EntropyLaw,
+  confidence,
+  fit_entropy_law,
+  predict,
+)
+from entrojax.reporting.fit_points import inapplicable, law_points
+from entrojax.reporting.formatting import with_interval
 from entrojax.reporting.run_logs import (
   ENTROPY,
   METRICS_FILE,
   TRAINING_REWARD,
+  Row,
+  RunLog,
   read_rows,
 )
 
+# the metrics that the points and the interventions of a run are read from
+_READ = (
+  *(ENTROPY, TRAINING_REWARD, "*/gradient_change"),
+  *("val/*/pass@1", "val/*/entropy"),
+)
+_METRICS = ("a", "b", "ceiling", "reward_left")
+
 
 class LiveLaw:
-  """The points (H, R) of a run so far, and the law fitted to them."""
+  """The lines of a run so far, and the law fitted to them."""
 
-  def __init__(self, workdir: Path):
-    """Read the points of the rollout steps that a resumed run has logged.
+  def __init__(self, workdir: Path, config: Mapping[str, Any]):
+    """Read the lines that a resumed run has logged.
 
     Args:
-      workdir: the run directory; without a metrics.jsonl there are no points.
+      workdir: the run directory; without a metrics.jsonl there are no lines.
+      config: the resolved config, nested.
     """
     path = workdir / METRICS_FILE
-    self._points: list[tuple[float, float]] = []
+    self._workdir, self._config = workdir, config
+    self._rows: list[Row] = []
+    self._has_spoken = False
+    self._notes: list[str] = []  # to print
     for row in read_rows(path) if path.exists() else []:
-      self._add(row)
+      self.add(row)
+
+  def add(self, numbers: Mapping[str, Any]) -> None:
+    """Add the metrics of a rollout step or of an evaluation."""
+    self._rows.append(
+      {
+        "step": len(self._rows),
+        **{
+          name: value
+          for name, value in numbers.items()
+          if any(fnmatchcase(name, pattern) for pattern in _READ)
+        },
+      }
+    )
 
   def metrics(self, numbers: Mapping[str, Any]) -> dict[str, float]:
-    """Add the point of a rollout step and fit the law.
+    """Add the metrics of a rollout step and fit the law.
 
     Args:
       numbers: name -> number, the metrics of the rollout step.
 
     Returns:
       `law/a`, `law/b`, `law/ceiling` (the reward at H = 0) and
-      `law/reward_left` (the ceiling minus the fitted reward at this step's H).
-      All are NaN with fewer than three distinct entropies. The last two are
-      NaN if reward rose with entropy, as there is no ceiling then.
+      `law/reward_left` (the ceiling minus the fitted reward at the last point's
+      entropy), each with its standard error as `..._stderr`, and `law/points`,
+      the number of points. All except the last are NaN while the law is not
+      usable. The ceiling and what is left are NaN if reward rose with entropy.
     """
-    self._add(numbers)
-    entropy, reward = np.array(self._points).reshape(-1, 2).T
+    self.add(numbers)
+    run = RunLog("", self._workdir, self._rows, self._config)
+    entropy, reward, _, _ = law_points(run)
     law = fit_entropy_law(entropy, reward)
-    current = numbers.get(ENTROPY, np.nan)
-    return {
-      "law/a": law.a,
-      "law/b": law.b,
-      "law/ceiling": law.ceiling,
-      "law/reward_left": law.ceiling - float(predict(law, current)),
-    }
+    results = dict.fromkeys(
+      (f"law/{name}{end}" for name in _METRICS for end in ("", "_stderr")),
+      math.nan,
+    )
+    if law.usable:
+      results |= {
+        "law/a": law.a,
+        "law/a_stderr": law.stderr_a,
+        "law/b": law.b,
+        "law/b_stderr": law.stderr_b,
+        "law/ceiling": law.ceiling,
+        "law/ceiling_stderr": law.stderr_ceiling,
+        "law/reward_left": law.ceiling - float(predict(law, entropy[-1])),
+        # reward_left is a (exp(H) - 1)
+        "law/reward_left_stderr": law.stderr_a * float(np.expm1(entropy[-1]))
+        if law.a >= 0
+        else math.nan,
+      }
+      if not self._has_spoken:
+        self._has_spoken = True
+        self._notes = [_describe(law), *inapplicable(run)]
+    return results | {"law/points": float(reward.size)}
 
-  def _add(self, numbers: Mapping[str, Any]) -> None:
-    """Add the point of a line, if it has both numbers."""
-    entropy = float(numbers.get(ENTROPY, np.nan))
-    reward = float(numbers.get(TRAINING_REWARD, np.nan))
-    if np.isfinite([entropy, reward]).all():
-      self._points.append((entropy, reward))
+  def notes(self) -> list[str]:
+    """Return the messages to print: some when the law is first usable."""
+    notes, self._notes = self._notes, []
+    return [f"entropy law: {note}" for note in notes]
+
+
+def _describe(law: EntropyLaw) -> str:
+  if law.a < 0:
+    return "reward rose with entropy, so there is no ceiling"
+  ceiling = with_interval(law.ceiling, confidence(law).ceiling)
+  return f"without entropy the reward is predicted to be {ceiling}"

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from entrojax.entropy.law import (
+  MIN_DISTINCT,
+  MIN_POINTS,
   MIN_SPAN,
   confidence,
   fit_entropy_law,
@@ -24,7 +26,9 @@ from entrojax.entropy.law import (
 )
 from entrojax.reporting import figures
 from entrojax.reporting.fit_points import (
+  MIN_BLOCK,
   MIN_EVALUATIONS,
+  inapplicable,
   law_points,
   line_through_origin,
 )
@@ -284,11 +288,14 @@ def _law_section() -> Section:
     "et al., arXiv 2505.22617; they fit validation accuracy, and their law is "
     "for runs without intervention on the entropy). R is pass@1 if a run has "
     f"{MIN_EVALUATIONS} evaluations or more, otherwise the mean training "
-    f"reward. Forecast: the law is fitted to the first {100 * FIRST_PART:g} % "
-    "of the points and compared with the rest at the measured entropies. "
-    "Brackets hold 95 % intervals of a single run. They assume independent "
-    "points, which the points of one run hardly are. With several seeds each "
-    "run has its own fit, and ± is the standard deviation over seeds.",
+    f"reward of blocks of {MIN_BLOCK} rollout steps or more. Forecast: the law "
+    f"is fitted to the first {100 * FIRST_PART:g} % of the points, or more, "
+    f"until the entropy spans {MIN_SPAN} nats. It is compared with the rest at "
+    "the measured entropies, and so is the mean reward of the first part. "
+    "Brackets hold 95 % intervals of a single run. They allow for neighbouring "
+    "points that are alike and for errors of the entropy, but not for a law "
+    "that changes during the run. With several seeds each run has its own fit, "
+    "and ± is the standard deviation over seeds.",
     functools.partial(figures.draw_entropy_law, fraction=FIRST_PART),
     _law_table,
   )
@@ -337,7 +344,7 @@ def _law_table(variants: Variants) -> str:
 
 def _law_numbers(run: RunLog) -> dict[str, tuple[float, str]]:
   """Return each number of a run's law, and its text with its interval."""
-  entropy, reward, _ = law_points(run)
+  entropy, reward, _, _ = law_points(run)
   law = fit_entropy_law(entropy, reward)
   early = forecast(entropy, reward, fraction=FIRST_PART)
   intervals = confidence(law)
@@ -358,6 +365,10 @@ def _law_numbers(run: RunLog) -> dict[str, tuple[float, str]]:
     "R²": (law.r_squared, with_error(law.r_squared)),
     "forecast: fitted points": (early.num_fitted, number(early.num_fitted)),
     "forecast: RMSE over the rest": (early.rmse, with_error(early.rmse)),
+    "forecast: RMSE of the first part's mean": (
+      early.constant_rmse,
+      with_error(early.constant_rmse),
+    ),
     "forecast: error at the end": (
       early.last_error,
       with_error(early.last_error),
@@ -401,23 +412,34 @@ def _change_table(variants: Variants) -> str:
 
 def _law_notes(run: RunLog) -> list[str]:
   """Return warnings about the fitted law of a run."""
-  entropy, reward, _ = law_points(run)
+  entropy, reward, _, block = law_points(run)
   law = fit_entropy_law(entropy, reward)
-  early = forecast(entropy, reward, fraction=FIRST_PART).law
+  notes = inapplicable(run)
+  if block and reward.size:
+    notes.append(f"each point is the mean of about {block} rollout steps")
   if math.isnan(law.a):
-    return ["there are fewer than 3 distinct entropies, so no law is fitted"]
-  narrow = f"the entropies span less than {MIN_SPAN} nats"
-  notes = []
-  if law.ill_conditioned:
-    notes.append(f"the law is ill-conditioned, as {narrow}")
+    notes.append(
+      f"there are fewer than {MIN_DISTINCT} distinct entropies, so no law is "
+      "fitted"
+    )
+    return notes
+  if law.num_points < MIN_POINTS:
+    notes.append(
+      f"there are fewer than {MIN_POINTS} points, so the law is not to be "
+      "trusted"
+    )
+  elif law.span < MIN_SPAN:
+    notes.append(
+      f"the law is ill-conditioned, as the entropies span {law.span:.3f} nats "
+      f"and not {MIN_SPAN}"
+    )
+  elif law.ill_conditioned:
+    notes.append(
+      "the law is ill-conditioned, as the entropies scatter too much around "
+      "their trend"
+    )
   if law.a < 0:
     notes.append("a is negative (reward rose with entropy), so no ceiling")
-  if math.isnan(early.a):
-    notes.append(
-      "the first part has fewer than 3 distinct entropies, so no forecast"
-    )
-  elif early.ill_conditioned:
-    notes.append(
-      f"the forecast is ill-conditioned, as {narrow} in the first part"
-    )
+  if math.isnan(forecast(entropy, reward, fraction=FIRST_PART).rmse):
+    notes.append("no first part gives a law, so there is no forecast")
   return notes

@@ -24,6 +24,7 @@ import numpy as np
 
 from entrojax.metrics import ENTROPY_EDGES
 from entrojax.reporting.run_logs import METRICS_FILE, Row, read_lines
+from entrojax.system.workdir import replace_text
 
 TENSORBOARD_FOLDER = "tensorboard"
 AXES = ("step", "rollout_step", "tokens")
@@ -65,7 +66,9 @@ class JsonlSink:
         for text, row in read_lines(path)
         if row.get("rollout_step", 0) <= resumed_rollout_step
       ]
-      _replace_text(path, "".join(f"{text}\n" for text, _ in kept))
+      replace_text(path, "".join(f"{text}\n" for text, _ in kept))
+    if resumed_rollout_step is not None:
+      _warn_of_gaps(path, [row for _, row in kept], resumed_rollout_step)
     self.last_step = max((row.get("step", 0) for _, row in kept), default=None)
     self._file = path.open("a", encoding="utf-8")
 
@@ -274,11 +277,13 @@ def _finite(value: Any) -> Any:
   return value if math.isfinite(value) else None
 
 
-def _replace_text(path: Path, text: str) -> None:
-  """Replace a file's text in one step.
-
-  If the process is killed, the file holds either the old text or the new one.
-  """
-  draft = path.with_name(path.name + ".tmp")
-  draft.write_text(text, encoding="utf-8")
-  draft.replace(path)
+def _warn_of_gaps(path: Path, rows: Sequence[Row], last: int) -> None:
+  """Print a warning if a resumed run's file lacks lines of earlier steps."""
+  present = {row.get("rollout_step") for row in rows}
+  missing = [step for step in range(1, last + 1) if step not in present]
+  if missing:
+    print(
+      f"warning: {path} has no lines for {len(missing)} of the {last} steps "
+      f"before the checkpoint (the first is step {missing[0]}): they are lost",
+      flush=True,
+    )

@@ -1,8 +1,11 @@
 """Sample until a batch is full of groups that carry a learning signal.
 
-    keep a group  <=>  0 < the number of its right responses < G
+    keep a group  <=>  max_i r_i > min_i r_i
 
-This is the dynamic sampling of DAPO (arXiv 2503.14476, eq. 11). Only the raw
+r_i is the raw reward of the group's response i. With rewards of 0 and 1 the
+group then has between 1 and G - 1 right responses, which is the dynamic
+sampling of DAPO (arXiv 2503.14476, eq. 11). With partial rewards a group is
+also kept if no response is right but their rewards differ. Only the raw
 verdicts count. If all answers of a group are wrong and only an overlong penalty
 tells them apart, the group is dropped, because only the penalty would be
 learned. The same policy samples batch after batch until enough groups are kept

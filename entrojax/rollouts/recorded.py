@@ -252,7 +252,7 @@ def load(
     path: the file.
     settings: the run's own settings, by section and leaf, as rollout_settings
       returns them. The file must have the same model weights, task name,
-      template, chat setting, group size and temperature.
+      template, chat setting, group size, temperature, top_k and top_p.
     judges: the names of the judges that must all call a step right; without
       judges no step is marked.
     tokenizer: the policy's tokenizer.
@@ -331,6 +331,8 @@ def _check_same(
     ("prompt", "chat"),
     ("rollout", "group_size"),
     ("rollout", "temperature"),
+    ("rollout", "top_k"),
+    ("rollout", "top_p"),
   ):
     value = (recorded.get(section) or {}).get(leaf)
     if value != settings[section][leaf]:

@@ -17,7 +17,14 @@ import numpy as np
 from entrojax.data.tokenizer import Tokenizer
 from entrojax.metrics import finalize
 from entrojax.system import hosts
-from entrojax.types import Problem, Responses, Rollout, Verdict, Verifier
+from entrojax.types import (
+  BatchVerifier,
+  Problem,
+  Responses,
+  Rollout,
+  Verdict,
+  Verifier,
+)
 
 
 def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
@@ -39,19 +46,18 @@ def verify_responses(
   Args:
     problems: Q problems.
     responses: Q * G texts.
-    verify: the task's verifier.
+    verify: the task's verifier; a BatchVerifier gets all responses at once.
 
   Returns:
     [Q][G] verdicts.
   """
-  group_size = len(responses) // max(len(problems), 1)
-  return [
-    [
-      verify(problem, response)
-      for response in responses[q * group_size : (q + 1) * group_size]
-    ]
-    for q, problem in enumerate(problems)
-  ]
+  size = len(responses) // max(len(problems), 1)
+  repeated = [problem for problem in problems for _ in range(size)]
+  if isinstance(verify, BatchVerifier):
+    verdicts = verify.batch(repeated, responses)
+  else:
+    verdicts = list(map(verify, repeated, responses))
+  return [verdicts[q * size : (q + 1) * size] for q in range(len(problems))]
 
 
 def correctness(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:

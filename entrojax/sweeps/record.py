@@ -25,13 +25,11 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from entrojax.sweeps.units import Unit, name_units, plain_values
-from entrojax.system.workdir import CONFIG_FILE, differences, flatten
+from entrojax.sweeps.units import MAY_CHANGE, Unit, name_units, plain_values
+from entrojax.system.workdir import CONFIG_FILE, concerns, differences, flatten
 
 FILE = "sweep.json"
 _LOCK = ".sweep.lock"
-# These settings change no result, or only its rounding.
-_MAY_CHANGE = ("checkpoint.", "log.", "mesh")
 
 
 class Record(NamedTuple):
@@ -167,14 +165,14 @@ def _what_counts(settings: Mapping[str, Any]) -> dict[str, Any]:
   return {
     key: value
     for key, value in settings.items()
-    if not key.startswith(_MAY_CHANGE)
+    if not concerns(key, MAY_CHANGE)
   }
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   """List the differences that count, as 'section.key was 1, is 2'."""
   return [
-    text for text in differences(old, new) if not text.startswith(_MAY_CHANGE)
+    text for text in differences(old, new) if not concerns(text, MAY_CHANGE)
   ]
 
 

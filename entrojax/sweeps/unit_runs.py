@@ -15,8 +15,14 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict as Config
 
 from entrojax.reporting.run_logs import METRICS_FILE, Row, read_rows
+from entrojax.sweeps.units import MAY_CHANGE
 from entrojax.system.outside import describe
-from entrojax.system.workdir import CONFIG_FILE, HeldError, differences
+from entrojax.system.workdir import (
+  CONFIG_FILE,
+  HeldError,
+  concerns,
+  differences,
+)
 from entrojax.train import train
 
 OUTPUT_FILE = "output.txt"
@@ -27,8 +33,6 @@ INTERRUPTED = "interrupted"
 ELSEWHERE = "elsewhere"  # another process runs the unit
 
 _PARTS = ("state", "host")  # of a checkpoint
-# a resumed run may change these without changing a result
-_MAY_CHANGE = ("checkpoint.", "log.", "mesh")
 _MAX_REASON = 500  # characters
 _TAIL = 1 << 16  # bytes of metrics.jsonl that the latest values are read from
 _ERRORS = (ValueError, OSError, ImportError, RuntimeError)
@@ -74,7 +78,7 @@ def steps_done(folder: Path, config: Config) -> int:
     raise ValueError(
       f"{folder / CONFIG_FILE} is missing or damaged: {remedy}"
     ) from error
-  changed = [text for text in changed if not text.startswith(_MAY_CHANGE)]
+  changed = [text for text in changed if not concerns(text, MAY_CHANGE)]
   if changed:
     raise ValueError(
       f"{folder} holds a run with other settings: {'; '.join(changed)}; "

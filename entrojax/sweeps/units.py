@@ -19,6 +19,10 @@ from entrojax.sweeps.hyper import CONFIG, PREFIX
 from entrojax.system.outside import describe, last_name, load
 from entrojax.system.workdir import flatten
 
+# These settings change no result, or only its rounding: the run of a unit may
+# be resumed with others.
+MAY_CHANGE = ("checkpoint", "log", "mesh")
+
 _MAX_NAME = 80  # characters
 _UNSAFE = re.compile(r"[^\w.,=+-]", re.ASCII)
 

@@ -243,26 +243,35 @@ def any_of(flag: bool) -> bool:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def together(
+  kind: type[Exception] = ValueError, *, alone: bool = False
+) -> Iterator[None]:
   """Raise an error in every process if one of them fails inside this context.
 
   The code inside must not wait for other processes.
+
+  Args:
+    kind: an error that all processes raise if one of them raises it. All raise
+      a ValueError if one raises another ValueError, OSError or RuntimeError.
+    alone: whether this process runs the code without the others.
 
   Raises:
     ValueError: another process failed; the message has its number and its
       error. A process that fails itself raises its own error.
   """
-  if jax.process_count() == 1:
+  if alone or jax.process_count() == 1:
     yield
     return
   error = None
   try:
     yield
-  except (ValueError, OSError, RuntimeError) as raised:
+  except (ValueError, OSError, RuntimeError, kind) as raised:
     error = raised
-  messages = gather_json(None if error is None else str(error))
+  message = None if error is None else str(error)
+  failures = gather_json([message, isinstance(error, kind)])
   if error is not None:
     raise error
-  for process, message in enumerate(messages):
+  for process, (message, is_kind) in enumerate(failures):
     if message is not None:
-      raise ValueError(f"process {process}: {message}")
+      other = kind if is_kind else ValueError
+      raise other(f"process {process}: {message}")

@@ -2,7 +2,8 @@
 
 The first signal only sets the flag. The loop of entrojax.main or entrojax.sft
 then finishes its step, saves a checkpoint and ends. A second signal raises
-KeyboardInterrupt at once, and nothing is saved.
+KeyboardInterrupt at once, and nothing is saved. The program itself may set the
+flag too.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ class Interruption:
   SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
   def __init__(self) -> None:
-    self.received: str | None = None  # the signal's name
+    self.received: str | None = None  # the signal's name, or the reason
     self._previous: dict[int, _Handler] = {}
 
   def __enter__(self) -> "Interruption":
@@ -55,6 +56,14 @@ class Interruption:
   def __exit__(self, *_) -> None:
     for number, handler in self._previous.items():
       signal.signal(number, handler)
+
+  def request(self, reason: str) -> None:
+    """Set the flag as a first signal would.
+
+    Args:
+      reason: takes the place of the signal's name.
+    """
+    self.received = self.received or reason
 
   def _receive(self, number: int, frame: FrameType | None) -> None:
     del frame

@@ -49,8 +49,8 @@ def begin(
     The number of rows that the file holds.
 
   Raises:
-    ValueError: the file is of another kind, or its settings or number of rows
-      differ.
+    ValueError: the file is of another kind, it has too many rows, or its
+      settings or number of rows differ.
   """
   head = {"settings": dict(settings), "num_rows": num_rows}
   if not path.exists() or not path.stat().st_size:
@@ -65,6 +65,7 @@ def begin(
       "another file"
     )
   done = len(lines) - 1
+  _check_not_too_many(path, done, num_rows)
   if done < num_rows:
     done -= done % batch_size
   with path.open("r+b") as file:
@@ -88,17 +89,28 @@ def read(path: Path, *, kind: str, unit: str) -> Lines:
     unit: the name of its rows in error messages, such as "prompts".
 
   Raises:
-    ValueError: the file is missing, of another kind or unfinished.
+    ValueError: the file is missing, of another kind or unfinished, or it has
+      too many rows.
   """
   if not path.is_file():
     raise ValueError(f"{path}: there is no such {kind}")
   head, lines = _read_lines(path, kind)
+  _check_not_too_many(path, len(lines) - 1, head["num_rows"])
   if len(lines) - 1 != head["num_rows"]:
     raise ValueError(
       f"{path} holds only {len(lines) - 1} of {head['num_rows']} {unit}: run "
       "the command that started it again to finish it"
     )
   return Lines(head["settings"], lines[1:])
+
+
+def _check_not_too_many(path: Path, number: int, num_rows: int) -> None:
+  """Raise ValueError if a file holds more rows than its first line says."""
+  if number > num_rows:
+    raise ValueError(
+      f"{path} holds {number} rows, and its first line says {num_rows}: two "
+      "commands may have written it; delete it and make it again"
+    )
 
 
 def _read_lines(path: Path, kind: str) -> tuple[dict[str, Any], list[bytes]]:

@@ -10,7 +10,8 @@ evaluations.jsonl the number of right answers to each prompt, per evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
 output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
-checkpoints/      the newest checkpoints, one directory each
+checkpoints/      the newest checkpoints and the best one, one directory each
+earlier_1/        logs of a start without a checkpoint; nothing resumes them
 rollouts.jsonl    the rollouts that an offline run collected itself
 profile/          the XProf trace of a run with --profile
 
@@ -32,12 +33,17 @@ CONFIG_FILE = "config.json"
 EVALUATIONS_FILE = "evaluations.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS_FILE = "rollouts.jsonl"
-_LOCK = ".lock"
+LOCK = ".lock"
 
 # The settings that a resumed run may change: none of them affects training.
 _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
-  *("evaluation", "checkpoint", "log", "mesh"),
+  *("evaluation", "checkpoint", "log", "alarms", "mesh"),
+)
+# the files that describe what a run has done so far
+_LOGS = (
+  *(CONFIG_FILE, "provenance.json", "metrics.jsonl", "tensorboard"),
+  *(EVALUATIONS_FILE, SAMPLES_FILE),
 )
 
 
@@ -46,11 +52,15 @@ class HeldError(ValueError):
 
 
 @contextlib.contextmanager
-def hold_workdir(workdir: Path) -> Iterator[None]:
+def hold_workdir(workdir: Path, name: str = "workdir") -> Iterator[None]:
   """Lock the directory (created if missing) for this process.
 
   The operating system releases the lock when the process exits. A directory
   that was created here and stays empty is removed again.
+
+  Args:
+    workdir: the directory.
+    name: the name of the setting or flag, for messages.
 
   Raises:
     HeldError: another process holds the lock.
@@ -59,16 +69,16 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
   is_new = not workdir.exists()
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = (workdir / _LOCK).open("a+")
+    lock = (workdir / LOCK).open("a+")
   except OSError as error:
-    raise ValueError(f"workdir {workdir}: {error.strerror}") from error
+    raise ValueError(f"{name} {workdir}: {error.strerror}") from error
   with lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       lock.seek(0)
       raise HeldError(
-        f"workdir {workdir} is held by another run (process {lock.read()})"
+        f"{name} {workdir} is held by another run (process {lock.read()})"
       ) from None
     lock.truncate(0)
     lock.write(str(os.getpid()))
@@ -76,9 +86,39 @@ def hold_workdir(workdir: Path) -> Iterator[None]:
     try:
       yield
     finally:
-      if is_new and [path.name for path in workdir.iterdir()] == [_LOCK]:
-        (workdir / _LOCK).unlink()
+      if is_new and [path.name for path in workdir.iterdir()] == [LOCK]:
+        (workdir / LOCK).unlink()
         workdir.rmdir()
+
+
+@contextlib.contextmanager
+def hold_file(path: Path) -> Iterator[None]:
+  """Lock a file (created empty if missing) that this process writes.
+
+  A file that stays empty is removed again.
+
+  Raises:
+    HeldError: another process writes the file.
+    ValueError: the file cannot be created.
+  """
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab")
+  except OSError as error:
+    raise ValueError(f"{path}: {error.strerror}") from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise HeldError(
+        f"{path} is being written by another process: wait for it, or choose "
+        "another file"
+      ) from None
+    try:
+      yield
+    finally:
+      if path.exists() and not path.stat().st_size:
+        path.unlink()
 
 
 def check_processes(**settings: Any) -> None:
@@ -102,7 +142,12 @@ def check_processes(**settings: Any) -> None:
 
 
 def write_config(
-  workdir: Path, config: Mapping[str, Any], *, saved: bool, resume: bool
+  workdir: Path,
+  config: Mapping[str, Any],
+  *,
+  saved: bool,
+  resume: bool,
+  recorded: Mapping[str, Any] | None = None,
 ) -> None:
   """Write config.json, after checking it against the run in the directory.
 
@@ -112,28 +157,104 @@ def write_config(
     saved: whether the directory holds a checkpoint. A run that ended before its
       first checkpoint is replaced.
     resume: whether this run continues from the checkpoint.
+    recorded: the settings that the checkpoint has recorded; None: it has none,
+      and config.json is compared.
 
   Raises:
-    ValueError: the directory holds a run and `resume` is false, or a setting
-      differs that a resumed run may not change. The message names the setting.
+    ValueError: the directory holds a run and `resume` is false, a setting
+      differs that a resumed run may not change, or the settings of the run in
+      the directory are unknown. The message names the setting or the file.
   """
   path = workdir / CONFIG_FILE
   text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-  if saved and path.exists():
+  if saved:
     if not resume:
       raise ValueError(
         f"workdir {workdir} holds a run: resume it, or choose another workdir"
       )
     changed = [
       difference
-      for difference in differences(json.loads(path.read_text()), config)
-      if not difference.startswith(_MAY_CHANGE)
+      for difference in differences(recorded or _read_config(path), config)
+      if not concerns(difference, _MAY_CHANGE)
     ]
     if changed:
       raise ValueError(
         f"cannot resume {workdir} with another config: {'; '.join(changed)}"
       )
-  path.write_text(text)
+  replace_text(path, text)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+  """Read config.json of a run that is resumed.
+
+  Raises:
+    ValueError: it is missing or damaged, so the settings cannot be compared.
+  """
+  try:
+    config = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f"{path} cannot be read ({error}), and the checkpoints of this run have "
+      "no record of its settings: put the file back to resume"
+    ) from error
+  if not isinstance(config, dict):
+    raise ValueError(f"{path} is no JSON object: put the file back to resume")
+  return config
+
+
+def concerns(difference: str, names: Sequence[str]) -> bool:
+  """Return whether a line of `differences` is about one of these settings.
+
+  Args:
+    difference: 'section.key was 1, is 2'.
+    names: sections, or settings as 'section.key'.
+  """
+  key = difference.partition(" ")[0]
+  return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def set_logs_aside(workdir: Path) -> Path | None:
+  """Move the logs of a run that no checkpoint belongs to into a folder.
+
+  Logs that hold no step are left, to be overwritten.
+
+  Returns:
+    The folder; None if nothing was moved.
+  """
+  metrics = workdir / "metrics.jsonl"
+  if not metrics.exists() or not _has_steps(metrics):
+    return None
+  number = 1
+  while (folder := workdir / f"earlier_{number}").exists():
+    number += 1
+  folder.mkdir()
+  for name in _LOGS:
+    if (workdir / name).exists():
+      (workdir / name).rename(folder / name)
+  return folder
+
+
+def _has_steps(metrics: Path) -> bool:
+  """Return whether metrics.jsonl has a line after the first evaluation."""
+  with metrics.open(errors="replace") as file:
+    for line in file:
+      try:
+        row = json.loads(line)
+      except (ValueError, RecursionError):
+        return True
+      if not isinstance(row, dict) or row.get("rollout_step") != 0:
+        return True
+  return False
+
+
+def replace_text(path: Path, text: str) -> None:
+  """Replace a file's text in one step.
+
+  If the process is killed, the file holds either the old text or the new one.
+  """
+  draft = path.with_name(path.name + ".tmp")
+  draft.write_text(text, encoding="utf-8")
+  draft.replace(path)
 
 
 def append_rows(
@@ -151,25 +272,45 @@ def append_rows(
       file.write(json.dumps(row) + "\n")
 
 
-def trim_rows(workdir: Path, name: str, rollout_step: int | None) -> None:
-  """Remove the rows of evaluations after `rollout_step`; all if None.
+def trim_rows(workdir: Path, name: str, rollout_step: int) -> None:
+  """Remove the rows of evaluations after `rollout_step`.
 
   Args:
     workdir: the run directory.
     name: the file, EVALUATIONS_FILE or SAMPLES_FILE.
-    rollout_step: the last rollout step whose rows are kept.
+    rollout_step: the last rollout step whose rows are kept; below 0: none.
+
+  Raises:
+    ValueError: a row that may have to be kept is damaged.
   """
   path = workdir / name
   if not path.exists():
     return
-  kept = [
-    line
-    for line in path.read_text().splitlines(keepends=True)
-    if rollout_step is not None
-    and line.endswith("\n")
-    and json.loads(line)["rollout_step"] <= rollout_step
-  ]
-  path.write_text("".join(kept))
+  kept = []
+  if rollout_step >= 0:
+    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+      if line.endswith("\n") and _step_of(path, number, line) <= rollout_step:
+        kept.append(line)
+  replace_text(path, "".join(kept))
+
+
+def _step_of(path: Path, number: int, line: str) -> int:
+  """Return the rollout step of a line.
+
+  Raises:
+    ValueError: the line is damaged; the message has the file and the number.
+  """
+  try:
+    step = json.loads(line)["rollout_step"]
+    if type(step) is int:
+      return step
+  except (ValueError, LookupError, TypeError, RecursionError):
+    pass
+  raise ValueError(
+    f"{path}:{number}: not a JSON object with a rollout_step: remove the line "
+    "or the file to resume"
+  )
 
 
 def differences(

@@ -24,4 +24,5 @@ FAMILY = Family(
   verify=countdown.verify,
   characters=countdown.CHARACTERS,
   solutions=countdown.solutions,
+  equivalent=countdown.equivalent,
 )

@@ -2,60 +2,72 @@ r"""Graders for mathematics: extract the answer of a response and compare it.
 
 A grader has three parts: a function that extracts the answer of a response,
 equalities that are tried in order to compare it with the gold answer, and a
-spelling. Answers with the same spelling vote together in maj@k.
-
-    name         answer                      right if
-    boxed        last \boxed{}               same spelling, or same number
-    integer      last \boxed{}               same integer (AIME: 025 is 25)
-    math_verify  last \boxed{}               by boxed's rules, or by math-verify
-    gsm8k        last \boxed{}, or without   by boxed's rules
-                 a box the last number
-    dapo         text after last `Answer:`   same string after DAPO's rules
-                 in last 300 characters
-    dapo_box     last \boxed{} in last 100   same string
-                 characters
-    qwen         box, text after "he answer  same string after Qwen's rules, or
-                 is", or last number         same number, or 100 x or / 100
+spelling. Answers with the same spelling vote together in maj@k. README.md has
+one table with the rules of all graders: what the answer is, and what is done
+with numbers, units, percent signs, names, lists and formulas.
 
 If the last \boxed{} is not closed, there is no answer; only qwen reads it to
-the end. Numbers are the same up to a relative error of 1e-4. But boxed and
-gsm8k accept only the same integer if the gold answer is an integer.
+the end. Numbers are exact fractions. Except in qwen, an exact gold answer takes
+equal values only, and a rounded one takes values that round to it (see
+answers/numbers.py).
 
 A verifier built here never raises, never evaluates an answer as code, and takes
-time linear in the length of the response. Only short answers are compared, and
-numbers are exact fractions of bounded size. Only math_verify does algebra, in
-separate processes with a time limit.
+time linear in the length of the response. Only short answers are compared. Only
+math_verify does algebra, in separate processes with time limits for one
+response and for a batch.
 
 Deviation: DAPO's reward is +1 or -1. Here every reward is 1 or 0; a shift
 belongs to the shaping of rewards.
 """
 
-from collections.abc import Callable, Sequence
-from fractions import Fraction
-import functools
+from collections.abc import Callable, Iterable, Sequence
 import importlib.util
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
+import warnings
 
-from entrojax.answers import symbolic_equality
-from entrojax.answers.process_pool import Pool, WorkerError
+from entrojax.answers import numbers, parts, symbolic_equality
+from entrojax.answers.process_pool import (
+  NotReachedError,
+  Pool,
+  WorkerError,
+  num_workers,
+)
+from entrojax.answers.published_rules import (
+  normalise_dapo,
+  normalise_qwen,
+  qwen,
+  qwen_answer,
+)
 from entrojax.answers.spelling import (
   MAX_LENGTH,
   boxed,
   exact,
   normalise,
-  normalised,
+  respelt,
 )
 from entrojax.arguments import require_in
 from entrojax.types import Problem, Verdict, Verifier
 
 DAPO_TAIL = 300  # `dapo` reads this many characters at the end of a response
 DAPO_BOX_TAIL = 100  # and `dapo_box` this many
-TOLERANCE = 1e-4  # relative to the gold answer, from arXiv 2506.01347's code
 VERIFY_SECONDS = 5.0  # time limit of one comparison by math-verify
+BATCH_SECONDS = 60.0  # time limit of the comparisons of a batch of responses
+MAX_REMEMBERED = 65_536  # outcomes of comparisons by math-verify
 
 Extract = Callable[[str], str | None]  # response -> its answer, or None
 Equal = Callable[[str, str], bool]  # (answer, gold) -> whether they are equal
+Pair = tuple[str, str]  # answer, gold
+
+
+@runtime_checkable
+class Prepared(Protocol):
+  """An equality that compares many pairs faster at once than one by one."""
+
+  def __call__(self, answer: str, gold: str) -> bool: ...
+
+  def prepare(self, pairs: Iterable[Pair]) -> None:
+    """Compare pairs in advance, so that calls with them return at once."""
 
 
 class Grader(NamedTuple):
@@ -86,52 +98,47 @@ def dapo_box(response: str) -> str | None:
 
 
 def gsm8k_answer(response: str) -> str | None:
-  r"""Extract the last \boxed{...}; without a box, extract the last number.
+  r"""Extract the last \boxed{...}, the last `#### number`, or the last number.
 
-  If the last box was cut off, there is no answer, and no number replaces it.
+  The first of these that exists is taken. If the last box was cut off, there is
+  no answer, and no number replaces it. A line such as `#### 2. Add up` is a
+  heading, not an answer.
   """
   if "\\boxed" in response:
     return boxed(response)
-  return last_number(response)
+  marked = None
+  for match in _MARKED.finditer(response):
+    marked = match[1]
+  return _digits(marked) if marked else last_number(response)
 
 
 def last_number(response: str) -> str | None:
-  """Extract the last number in a text, without commas."""
+  r"""Extract the last number in a text, without separators of thousands.
+
+  Separators are `,` and, as in LaTeX, `{,}`, `\,` and `,\!`.
+  """
   last = None
   for match in _NUMBER_IN_TEXT.finditer(response):
     last = match[0]
-  return last.replace(",", "") if last else None
+  return _digits(last) if last else None
 
 
-def qwen_answer(response: str) -> str | None:
-  r"""Extract the last box, the text after "he answer is", or the last number.
-
-  Only the first line of the first of these that exists is taken. An unclosed
-  box extends to the end of the response, and a box without braces to the next
-  dollar sign. This is lenient: a response that was cut off may be rewarded. The
-  rules come from Qwen2.5-Math's evaluation code as used by RLVR-Decomposed,
-  arXiv 2506.01347.
-  """
-  if "boxed" in response:
-    text = _after_boxed(response.rpartition("boxed")[2])
-  elif "he answer is" in response:
-    text = response.rpartition("he answer is")[2]
-  else:
-    text = last_number(response) or ""
-  line = text.strip().partition("\n")[0].removeprefix(":").strip()
-  return line.removesuffix(".").removesuffix("/").strip() or None
+def _digits(number: str) -> str:
+  """Remove the separators of thousands."""
+  return re.sub(r"[^0-9.-]", "", number)
 
 
-def _after_boxed(text: str) -> str:
-  """Return the inside of a box, given the text after the word `boxed`."""
-  if not text.startswith("{"):
-    return text.partition("$")[0]
-  depth = 0
-  for brace in re.finditer("[{}]", text):
-    depth += 1 if brace[0] == "{" else -1
-    if depth == 0:
-      return text[1 : brace.start()]
-  return text[1:]
+_NUMBER = (
+  r"(?:(?<![0-9)])-)?"
+  r"(?:[0-9]+(?:(?:,(?:\\!)?|\{,\}|\\,)[0-9]{3}(?![0-9]))*(?:\.[0-9]+)?"
+  r"|\.[0-9]+)"
+)
+_NUMBER_IN_TEXT = re.compile(_NUMBER)
+_MARKED = re.compile(
+  rf"####[ \t]{{0,4}}\*{{0,2}}(?:\\?\$|[€£])?[ \t]?({_NUMBER})"
+  r"(?:[ \t]{0,2}(?:\\?%|[A-Za-z][A-Za-z ]{0,30}))?\$?\.?\*{0,2}[ \t\r]{0,8}$",
+  re.MULTILINE,
+)
 
 
 # -- equality -----------------------------------------------------------------
@@ -143,129 +150,125 @@ def integer(answer: str, gold: str) -> bool:
   return bool(re.fullmatch("-?[0-9]+", value)) and value == normalise(gold)
 
 
-def numeric(*, tolerance: float = TOLERANCE, percent: bool = False) -> Equal:
-  """Build an equality of decimals, fractions, powers of ten and percentages.
-
-      |answer - gold| <= tolerance |gold|
-
-  Deviation: if the gold answer is written as an integer, only that integer is
-  right, because 9,999 is not 10,000.
-
-  Args:
-    tolerance: the largest difference, relative to the gold answer, in [0, 1).
-    percent: if True, a hundredth of the gold answer and a hundred times the
-      gold answer are right too, as in the code of arXiv 2506.01347. This
-      accepts 50 for 0.5, which is a false positive.
-
-  Returns:
-    An equality of (answer, gold).
-
-  Raises:
-    ValueError: the tolerance is out of range.
-  """
-  require_in("numeric.tolerance", tolerance, "[0, 1)")
-  scales = _PERCENT if percent else (Fraction(1),)
-
-  def equal(answer: str, gold: str) -> bool:
-    whole = re.fullmatch("-?[0-9]+", normalise(gold))
-    return _near(answer, gold, 0.0 if whole else tolerance, scales)
-
-  return equal
-
-
-_PERCENT = (Fraction(1), Fraction(1, 100), Fraction(100))
-
-
-def _near(answer: str, gold: str, tolerance: float, scales) -> bool:
-  """Return whether a number is near another one times any of some scales."""
-  value, target = number(answer), number(gold)
-  if value is None or target is None:
-    return False
-  targets = [scale * target for scale in scales]
-  return any(abs(value - t) <= Fraction(tolerance) * abs(t) for t in targets)
-
-
-def number(text: str) -> Fraction | None:
-  """Parse a number: a decimal or a fraction, a power of ten, a percentage.
-
-  Examples are 1.5, 1/2, 3e8, 3*10^8 and 50%. Returns None for any other text,
-  and for exponents of more than three digits.
-  """
-  text = normalise(text)
-  if len(text) > MAX_LENGTH:
-    return None
-  match = _NUMBER.fullmatch(_IN_PARENTHESES.sub(r"\1", text))
-  if not match:
-    return None
-  top, bottom, exponent, power, percent = match.groups()
-  if bottom and not Fraction(bottom):
-    return None
-  value = Fraction(top) / Fraction(bottom or 1)
-  value *= Fraction(10) ** int(exponent or power or 0)
-  return value / 100 if percent else value
-
-
 def same_spelling(spelling: Callable[[str], str]) -> Equal:
   """Build the equality of answers that have the same spelling."""
   return lambda answer, gold: spelling(answer) == spelling(gold)
 
 
-def qwen(answer: str, gold: str) -> bool:
-  """Return whether two answers are equal by the rules of RLVR-Decomposed.
+class MathVerify:
+  """The equality of the package math-verify, run in separate processes.
 
-  They are equal if one of these holds: they are the same string apart from
-  case; they are the same number to a relative 1e-4, or one is 100 times the
-  other; they are the same string without parentheses and braces; they are
-  tuples with equal elements.
-
-  Deviation: matrices and symbolic equality are left to math_verify.
+  It is stricter than the package: parts.differ and symbolic_equality.py refuse
+  pairs that the package takes for equal although their values differ. Recent
+  outcomes are remembered, also if a comparison hung.
   """
-  a, b = (normalise_qwen(text).lower() for text in (answer, gold))
-  bare = [re.sub(r"[(){}]", "", text) for text in (a, b)]
-  if a == b or _near_qwen(a, b) or (bare[0] == bare[1] and bare[0]):
-    return True
-  tuples = [_elements(text) for text in (a, b)]
-  if not all(tuples) or len(tuples[0]) != len(tuples[1]):
-    return False
-  return all(x == y or _near_qwen(x, y) for x, y in zip(*tuples, strict=True))
+
+  def __init__(self, pool: Pool, batch_seconds: float):
+    """Build the equality.
+
+    Args:
+      pool: runs symbolic_equality.same.
+      batch_seconds: the time limit of all comparisons of `prepare`.
+    """
+    self._pool, self._batch_seconds = pool, batch_seconds
+    self._outcomes: dict[Pair, bool | Exception] = {}
+
+  def __call__(self, answer: str, gold: str) -> bool:
+    """Return whether two answers in LaTeX are equal.
+
+    Raises:
+      TimeoutError: the comparison took too long.
+      WorkerError: the comparison raised, or its process died.
+    """
+    pair = (answer, gold)
+    if max(len(answer), len(gold)) > MAX_LENGTH:
+      return False
+    if pair not in self._outcomes and parts.differ(answer, gold):
+      self._remember(pair, False)
+    if pair not in self._outcomes:
+      try:
+        self._remember(pair, bool(self._pool.call(*_arguments(pair))))
+      except (TimeoutError, WorkerError) as error:
+        self._remember(pair, error)
+    outcome = self._outcomes[pair]
+    if isinstance(outcome, Exception):
+      raise type(outcome)(*outcome.args)  # a copy, without the old traceback
+    return outcome
+
+  def prepare(self, pairs: Iterable[Pair]) -> None:
+    """Compare pairs with all processes at once."""
+    for pair, outcome in list(self._outcomes.items()):
+      if isinstance(outcome, NotReachedError):  # try again in this batch
+        del self._outcomes[pair]
+    work = []
+    for pair in dict.fromkeys(pairs):
+      if pair in self._outcomes or max(map(len, pair)) > MAX_LENGTH:
+        continue
+      if parts.differ(*pair):
+        self._remember(pair, False)
+      else:
+        work.append(pair)
+    # powers of powers and factorials hang: they come last, in every round
+    work.sort(key=lambda pair: sum(map(pair[0].count, "^!")))
+    results = self._pool.map(map(_arguments, work), self._batch_seconds)
+    for pair, result in zip(work, results, strict=True):
+      self._remember(
+        pair, result if isinstance(result, Exception) else bool(result)
+      )
+    late = sum(isinstance(result, NotReachedError) for result in results)
+    if late:
+      warnings.warn(
+        f"task.name: math/math_verify: {late} of {len(work)} comparisons did "
+        f"not end within {self._batch_seconds:g} s for the batch, and count as "
+        "wrong with the reason 'timeout'",
+        stacklevel=2,
+      )
+
+  def _remember(self, pair: Pair, outcome: bool | Exception) -> None:
+    if len(self._outcomes) >= MAX_REMEMBERED:
+      oldest = list(self._outcomes)[: MAX_REMEMBERED // 2]
+      for old in oldest:
+        self._outcomes.pop(old, None)
+    self._outcomes[pair] = outcome
 
 
-def _near_qwen(a: str, b: str) -> bool:
-  return _near(a, b, TOLERANCE, _PERCENT)
+def _arguments(pair: Pair) -> tuple[str, str, float]:
+  """Return the arguments of symbolic_equality.same."""
+  answer, gold = pair
+  return answer, gold, float(numbers.tolerance(gold))
 
 
-def _elements(text: str) -> list[str]:
-  """Split a tuple or an interval at its commas; [] for any other text."""
-  if not re.fullmatch(r"[(\[].*[)\]]", text, re.DOTALL):
-    return []
-  return text[1:-1].split(",")
+def math_verify(
+  *,
+  size: int | None = None,
+  seconds: float = VERIFY_SECONDS,
+  batch_seconds: float = BATCH_SECONDS,
+) -> MathVerify:
+  """Build the equality of the package math-verify.
 
-
-def math_verify(*, size: int = 1, seconds: float = VERIFY_SECONDS) -> Equal:
-  """Build the equality of the package math-verify, run in separate processes.
-
-  Answers and gold answers are read as LaTeX. The package accepts 50% for both
-  50 and 0.5, and ignores units.
+  Answers and gold answers are read as LaTeX.
 
   Args:
-    size: the number of processes, which all threads share.
+    size: the number of processes, which all threads share; None: one for each
+      core, at most process_pool.MAX_WORKERS.
     seconds: the time limit of one comparison.
-
-  Returns:
-    An equality of (answer, gold). It raises TimeoutError if a comparison hangs
-    and WorkerError if it fails; make_verifier turns both into verdicts. The
-    results of recent pairs, hanging ones included, are remembered.
+    batch_seconds: the time limit of all comparisons of a batch of responses.
 
   Raises:
     ValueError: the package is missing, or an argument is out of range.
   """
+  require_in("math_verify.batch_seconds", batch_seconds, "(0, inf)")
   if importlib.util.find_spec("math_verify") is None:
     raise ValueError(
       "task.name: math/math_verify needs a package that is not installed: "
       "pip install 'entrojax[math]'"
     )
   pool = Pool(
-    symbolic_equality.same, size=size, seconds=seconds, warm_up=("1", "1")
+    symbolic_equality.same,
+    size=num_workers() if size is None else size,
+    seconds=seconds,
+    warm_up=symbolic_equality.EXAMPLES,
+    fork=True,
   )
   try:
     pool.call("1", "1")
@@ -273,120 +276,16 @@ def math_verify(*, size: int = 1, seconds: float = VERIFY_SECONDS) -> Equal:
     raise ValueError(
       f"task.name: math-verify does not work here: {error}"
     ) from error
-
-  @functools.lru_cache(maxsize=65_536)
-  def outcome(answer: str, gold: str) -> bool | type[Exception]:
-    try:
-      return pool.call(answer, gold)
-    except (TimeoutError, WorkerError) as error:
-      return type(error)
-
-  def equal(answer: str, gold: str) -> bool:
-    if max(len(answer), len(gold)) > MAX_LENGTH:
-      return False
-    result = outcome(answer, gold)
-    if isinstance(result, type):
-      raise result(f"math-verify gave no verdict on {answer[:80]!r}")
-    return result
-
-  return equal
-
-
-# -- spellings of other codebases ---------------------------------------------
-
-_DAPO_WORDS = (
-  *("square", "ways", "integers", "dollars", "mph", "inches", "hours", "km"),
-  *("units", "points", "feet", "minutes", "digits", "cents", "degrees", "cm"),
-  *("gm", "pounds", "meters", "meals", "edges", "students", "multiples"),
-  *(r"\ldots", r"\dots", r"^\circ", r"^{\circ}", r"\;", "{,}", '"'),
-  *(r"\text{}", r"\mathrm{th}"),
-)
-
-
-def normalise_dapo(answer: str) -> str:
-  r"""Rewrite an answer by DAPO's rules (arXiv 2503.14476), after Minerva's.
-
-  Only the text after the last `=` is kept. Articles, spaces, units, degrees and
-  quotes are removed wherever their letters occur, so words may lose letters, in
-  answer and gold answer alike. If there is a $...$, only its inside is kept,
-  and so is the inside of \text and \boxed. \frac12 and \sqrt2 get braces.
-  Commas between digits are removed.
-  """
-  if len(answer) > MAX_LENGTH:
-    return answer.strip()
-  text = answer.rpartition("=")[2]
-  for old, new in (
-    *(("an ", ""), ("a ", ""), (".$", "$"), (r"\$", ""), (r"\ ", "")),
-    *((" ", ""), ("mbox", "text"), (r",\text{and}", ","), (r"\text{and}", ",")),
-    *((word, "") for word in _DAPO_WORDS),
-  ):
-    text = text.replace(old, new)
-  inside = re.search(r"\$(.*?)\$", text, re.DOTALL)
-  text = inside[1] if inside else text
-  for pattern, replacement in (
-    (r"\\(?:text|textbf|overline)\{(.*?)\}", r"\1"),
-    (r"\\boxed\{(.*)\}", r"\1"),
-    (r"frac([^{}])([^{}])", r"frac{\1}{\2}"),
-    (r"sqrt([^{}])", r"sqrt{\1}"),
-    (r"\$", ""),
-  ):
-    text = re.sub(pattern, replacement, text)
-  digits = text.replace(",", "").strip()
-  return digits if re.fullmatch("[0-9]+", digits) else text.strip()
-
-
-def normalise_qwen(answer: str) -> str:
-  r"""Rewrite an answer by Qwen2.5-Math's rules, as RLVR-Decomposed uses them.
-
-  Line breaks, \!, \left, \right, \cdot, degrees, $, %, "and" and spaces are
-  removed. So are a unit in a final \text, zeros after the decimal point, and an
-  `x =` with a name of one or two letters. dfrac becomes frac, and \frac12,
-  \sqrt2 and 1/2 get braces.
-  """
-  text = answer.strip()
-  if len(text) > MAX_LENGTH:
-    return text
-  for pattern, replacement in _QWEN_RULES:
-    text = re.sub(pattern, replacement, text).strip()
-  return text
-
-
-_QWEN_RULES = (
-  (r"\n|\\!", ""),
-  (r"[dt]frac", "frac"),
-  (r"\\left|\\right|\\cdot", ""),
-  (r"(?<=.)\\text\s*\{[^{}]*\}\Z", ""),
-  (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ|\\?\$|\\?%|and", ""),
-  (r"([0-9])\.0+(?![0-9])", r"\1"),
-  (r"\A[^=]{1,2}?\s*=([^=]*)\Z", r"\1"),
-  (r"\s", ""),
-  (r"\\sqrt([^{\\])", r"\\sqrt{\1}"),
-  (r"\\frac([^{\\])([^{\\])", r"\\frac{\1}{\2}"),
-  (r"\\frac([^{\\])\{", r"\\frac{\1}{"),
-  (r"\\frac\{([^{}]*)\}([^{\\])", r"\\frac{\1}{\2}"),
-  (r"\A(-?[0-9]+)/(-?[0-9]+)\Z", r"\\frac{\1}{\2}"),
-)
-
-_DIGITS = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
-_NUMBER = re.compile(
-  rf"([+-]?{_DIGITS})"
-  rf"(?:/({_DIGITS})|e([+-]?[0-9]{{1,3}})|\*10\^([+-]?[0-9]{{1,3}}))?(%)?"
-)
-_IN_PARENTHESES = re.compile(
-  rf"(?<![\w.)])\(([+-]?{_DIGITS})\)(?![\w.(])", re.ASCII
-)
-_NUMBER_IN_TEXT = re.compile(
-  r"(?:(?<![0-9)])-)?(?:[0-9]+(?:,[0-9]{3}(?![0-9]))*(?:\.[0-9]+)?|\.[0-9]+)"
-)
+  return MathVerify(pool, batch_seconds)
 
 
 # -- graders and the verifier -------------------------------------------------
 
 GRADERS: dict[str, Callable[[], Grader]] = {
-  "boxed": lambda: Grader(boxed, (normalised, numeric())),
+  "boxed": lambda: Grader(boxed, (parts.same_answer,)),
   "integer": lambda: Grader(boxed, (integer,)),
-  "math_verify": lambda: Grader(boxed, (normalised, numeric(), math_verify())),
-  "gsm8k": lambda: Grader(gsm8k_answer, (normalised, numeric())),
+  "math_verify": lambda: Grader(boxed, (respelt, math_verify())),
+  "gsm8k": lambda: Grader(gsm8k_answer, (parts.same_answer,)),
   "dapo": lambda: Grader(
     dapo_answer, (same_spelling(normalise_dapo),), normalise_dapo
   ),
@@ -417,21 +316,60 @@ def make_verifier(grader: Grader) -> Verifier:
   Returns:
     verify(problem, response) -> Verdict, which no str makes raise. An answer is
     right if it equals one of the gold answers. The reason is 'no answer',
-    'too long', 'timeout', 'failed', 'wrong' or 'correct'.
+    'too long', 'timeout', 'failed', 'wrong' or 'correct'. If an equality is
+    Prepared, the verifier is a types.BatchVerifier.
   """
+  if any(isinstance(equal, Prepared) for equal in grader.equalities):
+    return _BatchVerifier(grader)
 
   def verify(problem: Problem, response: str) -> Verdict:
-    golds = problem.answer["gold"]
-    answer = grader.extract(response)
-    if answer is None:
-      return Verdict(0.0, "no answer", None)
-    if len(answer) > max(MAX_LENGTH, *map(len, golds)):
-      return Verdict(0.0, "too long", None)
-    reason = _compare(answer, golds, grader.equalities)
-    reward = float(reason == "correct")
-    return Verdict(reward, reason, grader.spelling(answer))
+    return _verify(grader, problem, response)
 
   return verify
+
+
+def _verify(grader: Grader, problem: Problem, response: str) -> Verdict:
+  golds = problem.answer["gold"]
+  answer = grader.extract(response)
+  if answer is None:
+    return Verdict(0.0, "no answer", None)
+  if _too_long(answer, golds):
+    return Verdict(0.0, "too long", None)
+  reason = _compare(answer, golds, grader.equalities)
+  reward = float(reason == "correct")
+  return Verdict(reward, reason, grader.spelling(answer))
+
+
+class _BatchVerifier:
+  """A verifier that prepares the comparisons of a whole batch."""
+
+  def __init__(self, grader: Grader):
+    self._grader = grader
+    cheap = [e for e in grader.equalities if not isinstance(e, Prepared)]
+    self._first = grader._replace(equalities=cheap)
+
+  def __call__(self, problem: Problem, response: str) -> Verdict:
+    """Verify one response."""
+    return _verify(self._grader, problem, response)
+
+  def batch(
+    self, problems: Sequence[Problem], responses: Sequence[str]
+  ) -> list[Verdict]:
+    """Verify one response to each problem, with all processes at once."""
+    pairs = []
+    for problem, response in zip(problems, responses, strict=True):
+      if _verify(self._first, problem, response).reason == "wrong":
+        answer = self._grader.extract(response)
+        assert answer is not None
+        pairs += [(answer, gold) for gold in problem.answer["gold"]]
+    for equal in self._grader.equalities:
+      if isinstance(equal, Prepared):
+        equal.prepare(pairs)
+    return list(map(self, problems, responses))
+
+
+def _too_long(answer: str, golds: Sequence[str]) -> bool:
+  return len(answer) > max(MAX_LENGTH, *map(len, golds))
 
 
 def _compare(answer: str, golds: Sequence[str], equalities) -> str:

@@ -14,8 +14,9 @@ a hash of the prompt divides it into 'train', 'validation' and 'test'.
 
 If a call raises or takes too long, the response has the reward 0, and the
 verdict's reason describes the failure.
-A function that is named by its file or module is called in a separate process,
-which is killed after the time limit. A function that is passed as an object is
+A function that is named by its file or module is called in separate processes,
+one for each core, which share the responses of a batch. A process is killed
+after the time limit. A function that is passed as an object is
 called in a thread. A thread cannot be killed: after the time limit it is left
 behind, and it slows the run down for as long as its call lasts. A call that
 never releases Python's lock stops the run.
@@ -33,7 +34,7 @@ import threading
 from typing import Any
 import warnings
 
-from entrojax.answers.process_pool import Pool, WorkerError
+from entrojax.answers.process_pool import Pool, WorkerError, num_workers
 from entrojax.arguments import require_in
 from entrojax.system.outside import call_reward, describe
 from entrojax.tasks import files
@@ -43,9 +44,11 @@ SECONDS = 5.0  # time limit of one call
 
 Row = Mapping[str, Any]  # column -> value
 Source = str | os.PathLike | Iterable[Row] | Mapping[str, Iterable[Row]]
-# (problem, response) -> ["value", what a reward returned], or ["raised", text];
-# it raises TimeoutError after the time limit and WorkerError if a process died
-_Call = Callable[[Problem, str], Sequence]
+# ["value", what a reward returned], or ["raised", text]; TimeoutError after the
+# time limit, WorkerError if a process died
+_Outcome = Sequence | TimeoutError | WorkerError
+# (problems, one response to each) -> their outcomes
+_Calls = Callable[[Sequence[Problem], Sequence[str]], list[_Outcome]]
 
 
 def own_task(
@@ -73,10 +76,10 @@ def own_task(
   require_in("own_task.seconds", seconds, "(0, inf)")
   columns = _columns_taken(function, name)
   if importable:
-    call = _process_call(name, columns, seconds)
+    calls = _process_calls(name, columns, seconds)
   else:
-    call = _thread_call(function, columns, seconds)
-  verify = _make_verifier(call, name, seconds)
+    calls = _thread_calls(function, columns, seconds)
+  verify = _OwnVerifier(calls, name, seconds)
   needs = () if columns is None else _required(function)
   return Task(
     name=name.rpartition(":")[2],
@@ -155,11 +158,13 @@ def _arguments(problem: Problem, columns: Collection[str] | None) -> tuple:
   return problem.answer["prompt"], taken
 
 
-def _process_call(
+def _process_calls(
   name: str, columns: Collection[str] | None, seconds: float
-) -> _Call:
-  """Build the call of a function in a separate process."""
-  pool = Pool(call_reward, seconds=seconds, warm_up=(name,))
+) -> _Calls:
+  """Build the calls of a function in separate processes."""
+  pool = Pool(
+    call_reward, size=num_workers(), seconds=seconds, warm_up=[(name,)]
+  )
 
   @functools.cache
   def start() -> None:
@@ -170,18 +175,21 @@ def _process_call(
         f"task.name: {name} cannot be called in a process of its own: {error}"
       ) from error
 
-  def call(problem: Problem, response: str) -> Sequence:
+  def calls(problems: Sequence[Problem], responses: Sequence[str]) -> list:
     start()
-    text, taken = _arguments(problem, columns)
-    return pool.call(name, text, taken, response, columns is None)
+    arguments = []
+    for problem, response in zip(problems, responses, strict=True):
+      text, taken = _arguments(problem, columns)
+      arguments.append((name, text, taken, response, columns is None))
+    return pool.map(arguments)
 
-  return call
+  return calls
 
 
-def _thread_call(
+def _thread_calls(
   function: Callable, columns: Collection[str] | None, seconds: float
-) -> _Call:
-  """Build the call of a function in a thread."""
+) -> _Calls:
+  """Build the calls of a function in threads, one after another."""
 
   def run(problem: Problem, response: str, outcome: queue.SimpleQueue) -> None:
     try:
@@ -194,56 +202,68 @@ def _thread_call(
     except BaseException as error:  # SystemExit too, or nobody would answer
       outcome.put(["raised", describe(error)])
 
-  def call(problem: Problem, response: str) -> Sequence:
+  def call(problem: Problem, response: str) -> _Outcome:
     outcome: queue.SimpleQueue = queue.SimpleQueue()
     arguments = (problem, response, outcome)
     threading.Thread(target=run, args=arguments, daemon=True).start()
     try:
       return outcome.get(timeout=seconds)
     except queue.Empty:
-      raise TimeoutError from None
+      return TimeoutError()
 
-  return call
+  return lambda problems, responses: list(map(call, problems, responses))
 
 
-def _make_verifier(call: _Call, name: str, seconds: float) -> Verifier:
-  """Build the verifier of a function that may raise, hang or return anything.
+class _OwnVerifier:
+  """The verifier of a function that may raise, hang or return anything.
 
   It warns of the first call that fails, the tenth, the hundredth, and so on.
   It raises ValueError if a call returns neither a finite number nor a Verdict.
   """
-  num_failures = 0
 
-  def failed(reason: str) -> Verdict:
-    nonlocal num_failures
-    num_failures += 1
-    if math.log10(num_failures).is_integer():
-      warnings.warn(
-        f"task.name: {name}: failed call number {num_failures}, which counts "
-        f"as 0: {reason}",
-        stacklevel=3,
-      )
-    return Verdict(0.0, reason, None)
+  def __init__(self, calls: _Calls, name: str, seconds: float):
+    self._calls, self._name, self._seconds = calls, name, seconds
+    self._num_failures = 0
 
-  def verify(problem: Problem, response: str) -> Verdict:
-    try:
-      outcome, value = call(problem, response)
-    except TimeoutError:
-      return failed(f"reward took longer than {seconds:g} s")
-    except WorkerError as error:
-      return failed(f"reward failed: {error}")
+  def __call__(self, problem: Problem, response: str) -> Verdict:
+    """Verify one response."""
+    return self.batch([problem], [response])[0]
+
+  def batch(
+    self, problems: Sequence[Problem], responses: Sequence[str]
+  ) -> list[Verdict]:
+    """Verify one response to each problem."""
+    outcomes = self._calls(problems, responses)
+    return list(map(self._judge, problems, responses, outcomes))
+
+  def _judge(
+    self, problem: Problem, response: str, result: _Outcome
+  ) -> Verdict:
+    if isinstance(result, TimeoutError):
+      return self._failed(f"reward took longer than {self._seconds:g} s")
+    if isinstance(result, WorkerError):
+      return self._failed(f"reward failed: {result}")
+    outcome, value = result
     if outcome == "raised":
-      return failed(f"reward raised {value}")
+      return self._failed(f"reward raised {value}")
     verdict = _verdict(value)
     if verdict is None:
       raise ValueError(
-        f"task.name: {name} returned {value!r:.80} for the prompt "
+        f"task.name: {self._name} returned {value!r:.80} for the prompt "
         f"{problem.prompt!r:.80} and the response {response!r:.80}; expected a "
         "finite number or a Verdict"
       )
     return verdict
 
-  return verify
+  def _failed(self, reason: str) -> Verdict:
+    self._num_failures += 1
+    if math.log10(self._num_failures).is_integer():
+      warnings.warn(
+        f"task.name: {self._name}: failed call number {self._num_failures}, "
+        f"which counts as 0: {reason}",
+        stacklevel=3,
+      )
+    return Verdict(0.0, reason, None)
 
 
 def _verdict(value: Any) -> Verdict | None:

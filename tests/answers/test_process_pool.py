@@ -6,7 +6,12 @@ import time
 
 import pytest
 
-from entrojax.answers.process_pool import Pool, Worker, WorkerError
+from entrojax.answers.process_pool import (
+  NotReachedError,
+  Pool,
+  Worker,
+  WorkerError,
+)
 from tests.helpers.pool_functions import add, misbehave, which
 
 
@@ -62,7 +67,7 @@ def test_a_process_cannot_take_all_memory(pool):
 
 def test_a_call_that_nobody_waits_for_ends_too():
   """Stands for a training process that was killed while it waited."""
-  worker = Worker(misbehave.__code__.co_filename, "misbehave", None)
+  worker = Worker(misbehave.__code__.co_filename, "misbehave", ())
   try:
     worker._process.stdin.write('[["hang"], 0.1]\n')
     worker._process.stdin.flush()
@@ -110,6 +115,56 @@ def test_threads_wait_for_a_free_process():
     for thread in threads:
       thread.join()
   assert sorted(sums) == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
+@pytest.fixture(scope="module")
+def forks():
+  """Return a pool of two processes whose forks answer the calls."""
+  with Pool(misbehave, size=2, seconds=1, fork=True) as shared:
+    yield shared
+    assert shared.call("well") == "well"
+
+
+def test_a_fork_that_hangs_is_replaced_at_once(forks):
+  begin = time.monotonic()
+  how = ["hang", "well", "sleep", "raise"] * 10
+  results = forks.map([(h,) for h in how], seconds=6)
+  assert time.monotonic() - begin < 9.5  # at 1 s each it would be 10
+  for name, result in zip(how, results, strict=True):
+    if name == "well":
+      assert result == "well"
+    elif name == "raise":
+      assert isinstance(result, WorkerError)
+    else:
+      assert isinstance(result, TimeoutError)
+
+
+@pytest.mark.parametrize("how", ["die", "crash", "exit"])
+def test_a_fork_that_dies_is_replaced(forks, how):
+  with pytest.raises(WorkerError, match="the process died"):
+    forks.call(how)
+  assert forks.call("well") == "well"
+
+
+def test_a_fork_keeps_the_limit_of_a_single_call():
+  with Pool(misbehave, seconds=0.4, fork=True) as pool:
+    with pytest.raises(TimeoutError, match=r"no answer in 0\.4 seconds"):
+      pool.call("sleep")
+    assert pool.call("well") == "well"
+
+
+def test_a_batch_ends_at_its_own_limit():
+  with Pool(misbehave, seconds=30) as pool:
+    pool.call("well")
+    results = pool.map([("well",), ("sleep",), ("well",)], seconds=1.0)
+  assert results[0] == "well"
+  assert all(isinstance(r, NotReachedError) for r in results[1:])
+  assert "not reached within 1 s for all calls" in str(results[2])
+
+
+def test_a_failing_start_is_told():
+  with pytest.raises(WorkerError, match="RuntimeError: no no"):
+    Pool(misbehave, warm_up=[("raise",)]).call("well")
 
 
 def test_settings_that_cannot_work_are_named():

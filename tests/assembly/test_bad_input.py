@@ -60,7 +60,11 @@ WRONG = {
   "evaluation.split": ("validation[:0]", r"holds no problem|empty"),
   "model.path": ("/no/such/folder", r"model\.path: /no/such/folder"),
   "optimizer.learning_rate": (0.0, r"optimizer\.learning_rate must be above 0"),
+  "alarms.collapse": ("halt", r"alarms\.collapse must be one of"),
+  "alarms.window": (0, r"alarms\.window must be at least 1"),
   "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
+  "checkpoint.minutes": (-1.0, r"checkpoint\.minutes must be at least 0"),
+  "checkpoint.keep_best": ("val/x", r"evaluation\.every is 0: a run that is"),
 }
 
 

@@ -34,6 +34,7 @@ from entrojax.assembly.own_methods import (
 )
 from entrojax.main import main
 from entrojax.objectives.reference_kl import reference_log_probs
+from entrojax.rollouts.rewards import verify_responses
 from entrojax.system import outside
 from entrojax.tasks.own import own_task
 from entrojax.types import Problem, Reasoning, Task, Verdict
@@ -624,6 +625,22 @@ def test_a_reward_that_fails_counts_as_zero(passed):
       task.verify(problem, "die").reason == "reward failed: the process died"
     )
   assert task.verify(problem, problem.answer["target"]).reward == 1
+
+
+def test_the_responses_of_a_batch_share_processes_and_keep_their_order():
+  function = outside.load("rewards.py:reward")
+  task = own_task(
+    function, Path("data"), name="rewards.py:reward", importable=True
+  )
+  problem = task.load("train")[0]
+  right = problem.answer["target"]
+  with pytest.warns(UserWarning, match="failed call number 1"):
+    rows = verify_responses(
+      [problem, problem], ["raise", right, right, "die"], task.verify
+    )
+  rewards = [[verdict.reward for verdict in row] for row in rows]
+  assert rewards == [[0, 1], [1, 0]]
+  assert rows[1][1].reason == "reward failed: the process died"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ The suites test_objective_suite.py, test_rule_suite.py and test_control.py name
 the functions that they have no row for.
 """
 
+import ast
 import importlib
 from pathlib import Path
 import re
@@ -99,3 +100,14 @@ def test_every_setting_of_a_method_has_its_meaning(name):
     assert re.search(rf"{name}\.{leaf} = [^:]+: \S", text), (
       f"{name}.{leaf} has no entry below Args: in its function's docstring"
     )
+
+
+def test_assembly_decides_nothing_by_the_name_of_a_method():
+  names = set(method_names())
+  for path in (ROOT / "entrojax" / "assembly").glob("*.py"):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Constant) and node.value in names:
+        pytest.fail(
+          f"{path.name}:{node.lineno} has the name {node.value!r}: let the "
+          "function declare what is meant, in its traits"
+        )

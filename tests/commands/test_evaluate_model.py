@@ -118,6 +118,11 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
   monkeypatch.setattr(build_module, "make_generate", make)
   # no other run of this process shares this sampler
   config = tiny_config(base, **{"evaluation.temperature": 0.875})
+  both = evaluate_model(config, TWO, tmp_path / "both")
+  together = dict([next(both)])
+  both.close()  # killed amid the second task
+  with (tmp_path / "both" / "samples.jsonl").open("a") as file:
+    file.write(json.dumps({"task": TWO[1], "row": 0}) + '\n{"task": "cut')
   together = dict(evaluate_model(config, TWO, tmp_path / "both"))
   alone = dict(evaluate_model(config, TWO[1:], tmp_path / "alone"))
   assert alone[TWO[1]] == together[TWO[1]]
@@ -247,10 +252,14 @@ def test_what_cannot_work_is_named_and_nothing_is_written(
 
 def test_a_folder_that_holds_something_is_left_alone(base, tmp_path):
   (tmp_path / EVALUATION_FILE).write_text("mine")
-  for output in (tmp_path, tmp_path / EVALUATION_FILE):
-    with pytest.raises(ValueError, match="holds something: choose another"):
+  for output, message in (
+    (tmp_path, "no result of this command"),
+    (tmp_path / EVALUATION_FILE, "holds something"),
+  ):
+    with pytest.raises(ValueError, match=f"{message}.*choose another"):
       next(evaluate_model(tiny_config(base), [], output))
   assert (tmp_path / EVALUATION_FILE).read_text() == "mine"
+  assert [path.name for path in tmp_path.iterdir()] == [EVALUATION_FILE]
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_named(
@@ -323,6 +332,7 @@ def test_the_command_prints_its_table(base, tmp_path):
   for label, cell in zip(TWO, cells, strict=True):
     value = content["tasks"][label]["metrics"]["pass@4"]
     assert float(cell.partition("±")[0]) == pytest.approx(value, abs=5e-4)
-  again = command(base, tmp_path / "out")
+  warmer = "--config.evaluation.temperature=0.5"
+  again = command(base, tmp_path / "out", warmer)
   assert again.returncode == 2
-  assert again.stderr.startswith(f"error: {tmp_path / 'out'} holds something")
+  assert "results of other settings: evaluation.temperature" in again.stderr

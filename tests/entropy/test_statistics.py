@@ -206,7 +206,7 @@ def test_a_rematerialised_pass_does_not_search_again():
     graph = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
     return graph.lower(hidden, table).as_text().count("dot_general")
 
-  # the search and the sums over the set, each of which computes the logits
+  # the search and the sums over the set: each computes the logits once
   assert loops(top_p_entropy(0.9)) == loops() + 2
 
 
@@ -215,6 +215,10 @@ def test_a_rematerialised_pass_does_not_search_again():
   [
     (lambda: top_p_entropy(1.0), r"top_p_entropy must lie in \(0, 1\), got 1"),
     (lambda: log_prob_at(0.0), "log_prob_at must be above 0, got 0"),
+    (
+      lambda: jax.jit(lambda p: top_p_entropy(p) and p)(0.5),
+      "top_p_entropy: its number is fixed .* cannot follow a schedule",
+    ),
     (lambda: top_log_probs(0), "top_log_probs must be at least 1, got 0"),
     (lambda: top_log_probs(1.5), "top_log_probs must be a whole number"),
     (

@@ -40,11 +40,16 @@ from entrojax.objectives import (
   reinforce,
   sent,
   sent_released,
+  siren,
   stare,
   steer,
   top_entropy,
 )
 from entrojax.objectives.chain import add_term
+from entrojax.objectives.reading import (
+  placeholder_statistics,
+  statistics_read,
+)
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import ScoredTokens, TokenLoss
 
@@ -115,6 +120,7 @@ OBJECTIVES = {
   "sent_released": chain(
     ppo_clip(), sent_released(low_fraction=0.6, cov_fraction=0.3)
   ),
+  "siren": chain(ppo_clip(), siren(anchor=0.5, coef=0.1, fraction=0.4)),
   "entropy_bonus": chain(ppo_clip(), entropy_bonus(entropy_coef=0.1)),
   "adaptive_entropy": chain(ppo_clip(), adaptive_entropy()),
   "all of them": chain(
@@ -129,7 +135,9 @@ OBJECTIVES = {
 def has_penalty(objective) -> bool:
   """Return whether an objective adds a penalty."""
   token = jnp.zeros((1, 1))
-  tokens = ScoredTokens(*[token] * len(dataclasses.fields(ScoredTokens)))
+  fields = dict.fromkeys(ScoredTokens.__dataclass_fields__, token)
+  fields["statistics"] = placeholder_statistics(objective, token)
+  tokens = ScoredTokens(**fields)
   done = jax.eval_shape(
     lambda t: objective(
       t, TokenLoss(terms=(), metrics={}), COEFFICIENT, jax.random.key(0)
@@ -156,19 +164,36 @@ AGGREGATIONS = [
 
 
 def evaluate(objective, tokens, aggregate="token-mean", coefficient=None):
-  """Compute ((loss, metrics), gradients in log_probs and entropy)."""
+  """Compute ((loss, metrics), gradients in all that the objective may learn).
+
+  There is one gradient for log_probs, one for entropy, and one for each
+  statistic that the objective has declared.
+  """
   coefficient = COEFFICIENT if coefficient is None else coefficient
 
-  def loss(log_probs, entropy):
+  def loss(learned):
     return policy_loss(
       objective,
       aggregation.by_name(aggregate, length=9),
-      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      with_learned(tokens, objective, learned),
       coefficient=coefficient,
     )
 
-  return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
-    tokens.log_probs, tokens.entropy
+  return jax.value_and_grad(loss, has_aux=True)(learned_of(tokens, objective))
+
+
+def learned_of(tokens, objective) -> tuple:
+  """Return log-probs, entropies and the statistics that are declared."""
+  statistics = (tokens.statistics[s] for s in statistics_read(objective))
+  return (tokens.log_probs, tokens.entropy, *statistics)
+
+
+def with_learned(tokens, objective, learned) -> ScoredTokens:
+  """Replace the fields that `learned_of` returns."""
+  log_probs, entropy, *values = learned
+  statistics = dict(zip(statistics_read(objective), values, strict=True))
+  return dataclasses.replace(
+    tokens, log_probs=log_probs, entropy=entropy, statistics=statistics
   )
 
 
@@ -176,20 +201,20 @@ def evaluate_all(objective, tokens):
   """Compute `evaluate` under all AGGREGATIONS, in one pass over the objective.
 
   Returns:
-    ((losses [4], metrics), gradients [4, B, T] in log_probs and entropy).
+    ((losses [4], metrics), gradients [4, B, T] in all that is learned).
   """
   aggregates = [aggregation.by_name(name, length=9) for name in AGGREGATIONS]
 
-  def losses(log_probs, entropy):
+  def losses(*learned):
     return policy_loss(
       objective,
       lambda *term: jnp.stack([aggregate(*term) for aggregate in aggregates]),
-      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      with_learned(tokens, objective, learned),
       coefficient=COEFFICIENT,
     )
 
   values, transpose, metrics = jax.vjp(
-    losses, tokens.log_probs, tokens.entropy, has_aux=True
+    losses, *learned_of(tokens, objective), has_aux=True
   )
   return (values, metrics), jax.vmap(transpose)(jnp.eye(len(aggregates)))
 
@@ -249,6 +274,7 @@ ZERO_STRENGTH = {
   "sent, no tokens": (sent(low_fraction=0.0), None),
   "sent_released": (sent_released(beta_low=0.0, beta_high=0.0), None),
   "sent_released, no tokens": (sent_released(cov_fraction=0.0), None),
+  "siren": (siren(coef=0.0), None),
   "entropy_bonus": (entropy_bonus(entropy_coef=0.0), None),
   "adaptive_entropy": (adaptive_entropy(), 0.0),
   "top_entropy": (top_entropy(fraction=1.0), None),

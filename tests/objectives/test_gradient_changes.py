@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from entrojax.control import no_control
+from entrojax.metrics import finalize
 from entrojax.objectives import (
   aggregation,
   chain,
@@ -33,8 +34,7 @@ def changes_of(members, tokens):
     )
 
   learned = tokens.log_probs, tokens.entropy
-  actual = gradient_changes(members, loss_of, learned, tokens.mask)
-  return {name: float(m.total / m.count) for name, m in actual.items()}
+  return finalize(gradient_changes(members, loss_of, learned, tokens.mask))
 
 
 def test_a_clip_that_binds_nowhere_changes_nothing():
@@ -81,6 +81,16 @@ def test_a_member_is_measured_against_the_chain_before_it():
     np.linalg.norm([0.125] * 4) / np.linalg.norm([0.5, 0.5]),
     rtol=1e-6,
   )
+
+
+def test_a_change_of_a_gradient_of_zero_has_no_size_and_is_no_zero():
+  entropy = np.float32([[1.0, 2.0, 3.0]])
+  tokens = hand_tokens(np.zeros((1, 3)), [[0, 0, 0]], entropy=entropy)
+  bonus = entropy_bonus(entropy_coef=0.5)
+  actual = changes_of({"reinforce": reinforce(), "bonus": bonus}, tokens)
+  assert actual["reinforce/gradient_change"] == 0
+  assert np.isnan(actual["bonus/gradient_change"])
+  assert actual["bonus/gradient_touched"] == 1
 
 
 def test_padding_is_no_token_that_was_touched(random_tokens):

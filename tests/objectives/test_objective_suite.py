@@ -30,6 +30,7 @@ from entrojax.objectives import (
   reference_kl,
   sent,
   sent_released,
+  siren,
   stare,
   steer,
   top_entropy,
@@ -47,9 +48,11 @@ from tests.helpers.objective_cases import (
   ZERO_STRENGTH,
   evaluate,
   evaluate_all,
+  learned_of,
   map_fields,
   near,
   same,
+  with_learned,
 )
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
@@ -97,7 +100,9 @@ def test_at_zero_strength_a_term_is_not_there_bitwise(
     chain(base, term), tokens, coefficient=coefficient
   )
   (base_loss, _), base_gradients = evaluate(base, tokens)
-  same((loss, gradients), (base_loss, base_gradients))
+  # statistics that the term reads, and the base does not, have no gradient
+  zeros = map(jnp.zeros_like, gradients[len(base_gradients) :])
+  same((loss, gradients), (base_loss, (*base_gradients, *zeros)))
 
 
 @pytest.mark.parametrize("name", EQUALS)
@@ -212,11 +217,11 @@ def test_one_trace_serves_all_values(name, random_tokens):
 def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
   tokens = random_tokens(5, 4, 5, np.float64)
 
-  def loss(log_probs, entropy):
+  def loss(*learned):
     return policy_loss(
       OBJECTIVES[name],
       aggregation.token_mean,
-      dataclasses.replace(tokens, log_probs=log_probs, entropy=entropy),
+      with_learned(tokens, OBJECTIVES[name], learned),
       coefficient=COEFFICIENT,
     )[0]
 
@@ -224,7 +229,7 @@ def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
   # float64's rounding over it.
   check_grads(
     loss,
-    (tokens.log_probs, tokens.entropy),
+    learned_of(tokens, OBJECTIVES[name]),
     order=1,
     modes=["rev"],
     eps=1e-5,
@@ -270,7 +275,7 @@ def test_without_advantages_loss_and_gradients_are_exactly_0(
 
 
 @every_objective
-def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
+def test_nothing_but_the_current_policy_is_learned(name, random_tokens):
   gradients = jax.grad(
     lambda tokens: policy_loss(
       OBJECTIVES[name],
@@ -280,7 +285,7 @@ def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
     )[0]
   )(random_tokens(9, 5, 7))
   for field in dataclasses.fields(gradients):
-    if field.name not in ("log_probs", "entropy"):
+    if field.name not in ("log_probs", "entropy", "statistics"):
       gradient = getattr(gradients, field.name)
       same(gradient, jnp.zeros((5, 7)), field.name)
 
@@ -351,6 +356,10 @@ def test_only_log_probs_and_entropy_are_learned(name, random_tokens):
       {"kl_coef": 1.0, "estimator": "k4"},
       r"\bestimator .*'k1', 'k2', 'k3'.* 'k4'",
     ),
+    (siren, {"anchor": -0.1}, r"siren\.anchor .* -0\.1"),
+    (siren, {"coef": -0.1}, r"siren\.coef .* -0\.1"),
+    (siren, {"top_p": 1.0}, r"siren\.top_p .* 1\.0"),
+    (siren, {"fraction": 0.0}, r"siren\.fraction .* 0\.0"),
     (entropy_bonus, {"entropy_coef": -0.01}, r"entropy_coef .* -0\.01"),
   ],
 )

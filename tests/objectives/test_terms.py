@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entrojax.objectives import adaptive_entropy, entropy_bonus
+from entrojax.entropy.statistics import top_p_entropy
+from entrojax.objectives import adaptive_entropy, entropy_bonus, siren
 from entrojax.objectives.reference_kl import k1, k2, k3
 from tests.helpers.objective_cases import (
   OBJECTIVES,
@@ -68,3 +69,23 @@ def test_the_entropy_bonus_pushes_the_entropy_of_every_token_alike():
   (loss, _), (_, gradient) = evaluate(entropy_bonus(entropy_coef=0.5), tokens)
   near(loss, -0.5)
   near(gradient, np.full((2, 4), -0.5 / 8))
+
+
+def test_siren_draws_the_entropy_of_peak_tokens_to_its_anchor():
+  # half of the tokens are peak tokens: 3 and 2 nats in the first response, 4
+  # in the second; h = (2.5 + 4) / 2
+  entropy = jnp.float32([[3, 1, 2, 0], [4, 0, 9, 9]])
+  tokens = hand_tokens(np.zeros((2, 4)), np.zeros((2, 4)))
+  tokens = dataclasses.replace(
+    tokens,
+    mask=jnp.float32([[1, 1, 1, 1], [1, 1, 0, 0]]),
+    statistics={top_p_entropy(0.8): entropy},
+  )
+  objective = siren(anchor=3.0, coef=0.1, fraction=0.5)
+  for aggregate in ("token-mean", "seq-mean-token-mean"):
+    (loss, metrics), (*_, gradient) = evaluate(objective, tokens, aggregate)
+    near(loss, jnp.float32(0.1 * 0.25**2))
+    # 2 coef (h - anchor) dh, and dh is 1/4 and 1/2 on peak tokens
+    near(gradient, 0.05 * jnp.float32([[0.25, 0, 0.25, 0], [0.5, 0, 0, 0]]))
+  near(metrics["siren/entropy"].total, jnp.float32(3.25))
+  near(metrics["siren/touched"].total, jnp.float32(3))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,36 +10,106 @@ import pytest
 from entrojax.entropy.law import fit_entropy_law, predict
 from entrojax.reporting.fit_points import (
   entropy_changes,
+  inapplicable,
+  interventions,
   law_points,
   line_through_origin,
 )
-from entrojax.reporting.run_logs import METRICS_FILE, read_run
+from entrojax.reporting.run_logs import METRICS_FILE, RunLog, read_run
 from tests.helpers.run_logs import STEPS, write_run
 
 
-def test_the_law_is_fitted_to_the_lines_that_have_both_numbers(tmp_path):
+def log(rows, config=None):
+  """Return a run with these lines; each takes one optimizer step."""
+  rows = [{"step": i, **row} for i, row in enumerate(rows)]
+  return RunLog("run", Path(), rows, config or {})
+
+
+def test_the_law_s_points_are_blocks_of_steps_that_obey_the_law(tmp_path):
   run = read_run("run", write_run(tmp_path / "run"))
-  entropy, reward, metric = law_points(run)
-  assert metric == "critic/rewards/mean"
-  assert entropy.size == STEPS  # evaluation lines have neither
+  entropy, reward, metric, block = law_points(run)
+  assert (metric, block) == ("critic/rewards/mean", 10)
+  # evaluation lines have neither number; H is 1 / step
+  steps = np.arange(1, STEPS + 1).reshape(3, 10)
+  np.testing.assert_allclose(entropy, np.log(np.exp(1 / steps).mean(axis=1)))
   law = fit_entropy_law(entropy, reward)
   np.testing.assert_allclose(predict(law, entropy), reward, atol=1e-12)
 
 
-def test_five_evaluations_make_a_law_of_validation_accuracy(tmp_path):
-  few = write_run(tmp_path / "few", evaluated=(0, 10, 20, 30))
-  run = write_run(tmp_path / "run", evaluated=(0, 1, 10, 20, 30))
+@pytest.mark.parametrize(
+  ("steps", "points", "block"),
+  [(9, 0, 10), (10, 1, 10), (39, 3, 10), (600, 60, 10), (6000, 60, 100)],
+)
+def test_a_long_run_has_longer_blocks(steps, points, block):
+  row = {"actor/entropy": 0.5, "critic/rewards/mean": 0.25}
+  result = law_points(log([row] * steps))
+  assert (result.reward.size, result.block) == (points, block)
+  np.testing.assert_allclose(result.entropy, 0.5)
+  np.testing.assert_allclose(result.reward, 0.25)
+
+
+def test_eight_evaluations_make_a_law_of_validation_accuracy(tmp_path):
+  few = write_run(tmp_path / "few", evaluated=range(0, 28, 4))
+  run = write_run(tmp_path / "run", evaluated=range(0, 29, 4))
   assert law_points(read_run("few", few)).metric == "critic/rewards/mean"
-  entropy, reward, metric = law_points(read_run("run", run))
-  assert metric == "val/sums/pass@1"
-  np.testing.assert_allclose(reward, [0.2, 0.21, 0.3, 0.4, 0.5])
-  # the entropy of the same step; before the first step, the first step's
-  np.testing.assert_allclose(entropy, [1.0, 1.0, 1 / 10, 1 / 20, 1 / 30])
+  entropy, reward, metric, block = law_points(read_run("run", run))
+  assert (metric, block) == ("val/sums/pass@1", 0)
+  rate = 0.2 + 0.01 * np.arange(0, 29, 4)
+  np.testing.assert_allclose(reward, rate)
+  np.testing.assert_allclose(entropy, 1 - rate)  # on the same prompts
 
 
-def test_evaluations_without_entropies_leave_the_training_reward(tmp_path):
-  path = write_run(tmp_path / "run", drop=("actor/",), evaluated=range(9))
+def test_a_run_without_entropies_has_no_points(tmp_path):
+  path = write_run(tmp_path / "run", drop=("actor/",), evaluated=range(7))
   assert law_points(read_run("run", path)).reward.size == 0
+
+
+CLIP = {"clip_low": 0.2, "clip_high": 0.2}
+
+
+@pytest.mark.parametrize(
+  ("config", "names"),
+  [
+    ({}, []),
+    (
+      {
+        "advantage": ["grpo"],
+        "objective": ["ppo_clip"],
+        "ppo_clip": CLIP,
+        "control": {"name": "no_control"},
+        "projection": {"enabled": False},
+        "offline": {"enabled": False},
+      },
+      [],
+    ),
+    (
+      {"objective": ["ppo_clip"], "ppo_clip": {**CLIP, "clip_high": 0.28}},
+      ["ppo_clip with unequal clip bounds"],
+    ),
+    ({"advantage": ["grpo", "mine.py:idle"]}, []),
+    (
+      {
+        "advantage": ["grpo", "mine.py:busy"],
+        "objective": ["gspo", "kl_cov"],
+        "control": {"name": "entropic_pi"},
+        "projection": {"enabled": True},
+        "offline": {"enabled": True},
+      },
+      ["entropic_pi", "busy", "kl_cov", "projection", "offline"],
+    ),
+  ],
+)
+def test_what_acts_on_the_entropy_is_named(config, names):
+  row = {
+    "idle/gradient_change": 0.0,
+    "busy/gradient_change": 0.1,
+    "kl_cov/gradient_change": 0.2,
+    "ppo_clip/gradient_change": 0.2,  # a surrogate may clip
+  }
+  nothing = dict.fromkeys(row, math.nan)
+  run = log([nothing, row, row], config)
+  assert interventions(run) == names
+  assert len(inapplicable(run)) == bool(names)
 
 
 def test_entropy_changes_are_between_successive_rollout_steps(tmp_path):

@@ -159,14 +159,15 @@ def table_below(words, heading):
 
 
 def test_the_fitted_law_is_in_the_page(two_runs):
-  # training_row follows a = .15, b = .6 exactly, so the ceiling is .45; at
-  # H = 1/30: .15 (exp(H) - 1) = .0051 left, slope -.15 exp(H) = -.1551; the
-  # forecast's points are 15 % of 30, and the law holds exactly
+  # training_row follows a = .15, b = .6 exactly, so the ceiling is .45; the
+  # mean exp(H) of steps 21 to 30 is 1.0405: .15 (exp(H) - 1) = .0061 left,
+  # slope -.15 exp(H) = -.1561; three blocks of ten steps forecast nothing
   table = table_below(Page(two_runs[1]).words, "variant R points a b ceiling")
   assert (
-    "grpo critic/rewards/mean 30 0.150 [0.150, 0.150] 0.600 [0.600, 0.600] "
-    "0.450 [0.450, 0.450] 0.005 -0.155 0.000 1.000 4 0.000"
+    "grpo critic/rewards/mean 3 0.150 [0.150, 0.150] 0.600 [0.600, 0.600] "
+    "0.450 [0.450, 0.450] 0.006 -0.156 0.000 1.000 0 –"
   ) in table
+  assert "fewer than 8 points" in table
 
 
 def test_the_predicted_change_is_held_against_the_measured_one(two_runs):

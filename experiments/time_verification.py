@@ -1,0 +1,56 @@
+r"""Time the verification of a batch in which some answers hang math-verify.
+
+    python -m experiments.time_verification --num_responses=8192 --share=0.05
+
+The answers are distinct, so no outcome is remembered. A share of them are
+towers of powers, on which the package never ends. A quarter of the others are
+right but written in another form than the gold, so that the package must
+compare them. The rest are right or wrong integers. The command prints the
+seconds of the batch and the reasons of its verdicts. It needs
+`pip install -e '.[math]'`.
+"""
+
+from collections import Counter
+import time
+
+from absl import app, flags
+
+from entrojax.answers.process_pool import num_workers
+from entrojax.rollouts.rewards import verify_responses
+from entrojax.tasks.math_answers import make_grader, make_verifier
+from entrojax.types import Problem
+
+_NUM_RESPONSES = flags.DEFINE_integer("num_responses", 8192, "of the batch")
+_SHARE = flags.DEFINE_float("share", 0.05, "of the responses that hang")
+
+
+def batch(num_responses: int, share: float) -> tuple[list[Problem], list[str]]:
+  """Return problems and a response to each."""
+  problems, responses = [], []
+  for i in range(num_responses):
+    gold, answer = str(i), str(i + i % 2)
+    if int((i + 1) * share) > int(i * share):
+      answer = f"9^{{9^{{9^{{9^{{{i + 1}}}}}}}}}"
+    elif i % 4 == 0:
+      gold = rf"{2 * i + 3}\sqrt{{3}}"
+      answer = rf"\sqrt{{{3 * (2 * i + 3) ** 2}}}"
+    problems.append(Problem("?", {"gold": [gold]}))
+    responses.append(rf"so \boxed{{{answer}}}")
+  return problems, responses
+
+
+def main(_) -> None:
+  verify = make_verifier(make_grader("math_verify"))
+  problems, responses = batch(_NUM_RESPONSES.value, _SHARE.value)
+  begin = time.monotonic()
+  verdicts = verify_responses(problems, responses, verify)
+  seconds = time.monotonic() - begin
+  reasons = Counter(row[0].reason for row in verdicts)
+  print(
+    f"{len(responses)} responses on {num_workers()} processes: "
+    f"{seconds:.1f} s, {dict(reasons)}"
+  )
+
+
+if __name__ == "__main__":
+  app.run(main)
