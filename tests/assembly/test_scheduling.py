@@ -25,7 +25,7 @@ from entrojax.traits import traits_of
 from entrojax.types import AdvantageRule, Responses
 
 # the only numbers that the graph needs before it is compiled
-CONSTANTS = {"entropic.min_probability"}
+CONSTANTS = {"entropic.min_probability", "siren.top_p"}
 
 
 def config_of(**overrides):
@@ -249,7 +249,7 @@ def test_functions_that_are_passed_may_have_schedules_of_optax():
   apply = make_apply_rules(recipe.rules, updates_per_rollout=2)
   done = apply(Responses(rewards=jnp.ones((1, 2)), rollout_step=jnp.int32(3)))
   np.testing.assert_array_equal(done.advantages, [[7.0, 7.0]])  # step 6
-  low = scheduled(entropic_pi, target=optax.linear_schedule(0.5, -0.1, 4))
+  low = scheduled(entropic_pi, target=optax.linear_schedule(0.5, -0.5, 4))
   with pytest.raises(ValueError, match=r"control\.target must be above 0"):
     own = own._replace(controller=low)
     check_over_run(make_recipe(config, own), config)
