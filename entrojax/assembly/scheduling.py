@@ -173,12 +173,8 @@ def check_schedules(
           lambda step, name=name, single=single: trace(name, single, step),
           jnp.int32(0),
         )
-      except (*_NO_VALUE, ValueError) as error:
-        # a guard of the user's own code has made it a ValueError
-        if not isinstance(error, _NO_VALUE) and not isinstance(
-          error.__cause__, _NO_VALUE
-        ):
-          raise
+      except (TypeError, ValueError) as error:
+        # it has worked with numbers, so it fails because it has none now
         raise ValueError(
           f"{argument.key}: {name} needs a constant here, not a schedule"
         ) from error
@@ -189,11 +185,3 @@ def _singles(part: Any) -> Iterator[Scheduled]:
   if isinstance(part, Scheduled):
     for argument in part.arguments:
       yield part.only(argument.key)
-
-
-# what JAX raises if Python asks an array for a value that it has not yet
-_NO_VALUE = (
-  jax.errors.ConcretizationTypeError,
-  jax.errors.TracerArrayConversionError,
-  jax.errors.TracerIntegerConversionError,
-)

@@ -1,10 +1,12 @@
 """Settings that are schedules: all of them work, or say why not."""
 
+import dataclasses
 import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import default
@@ -15,12 +17,15 @@ from entrojax.assembly.methods import (
   make_apply_rules,
   make_recipe,
 )
-from entrojax.schedules import Scheduled, at
+from entrojax.assembly.own_methods import own_methods, record_names
+from entrojax.control import entropic_pi
+from entrojax.objectives import entropic, ppo_clip
+from entrojax.schedules import Scheduled, at, scheduled
 from entrojax.traits import traits_of
-from entrojax.types import Responses
+from entrojax.types import AdvantageRule, Responses
 
 # the only numbers that the graph needs before it is compiled
-CONSTANTS = {"entropic.min_probability"}
+CONSTANTS = {"entropic.min_probability", "siren.top_p"}
 
 
 def config_of(**overrides):
@@ -224,3 +229,33 @@ def test_entrocraft_s_pairs_are_the_schedule_over_the_same_steps():
     )
   assert done.metrics["schedule/entrocraft.low"].total == pytest.approx(0.525)
   jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_functions_that_are_passed_may_have_schedules_of_optax():
+  target = optax.linear_schedule(0.5, 0.25, 4)
+  own = own_methods(
+    {
+      "ppo_clip": scheduled(ppo_clip, clip_high=optax.constant_schedule(0.3)),
+      "entropic": entropic(),
+    },
+    scheduled(grpo_like, scale=lambda step: 1.0 + step),
+    scheduled(entropic_pi, target=target),
+  )
+  config = record_names(config_of(), own, None)
+  assert config.control.name == "entrojax.control.pi.entropic_pi:entropic_pi"
+  recipe = make_recipe(config, own)
+  check_over_run(recipe, config)
+  assert isinstance(recipe.members["ppo_clip"], Scheduled)
+  apply = make_apply_rules(recipe.rules, updates_per_rollout=2)
+  done = apply(Responses(rewards=jnp.ones((1, 2)), rollout_step=jnp.int32(3)))
+  np.testing.assert_array_equal(done.advantages, [[7.0, 7.0]])  # step 6
+  low = scheduled(entropic_pi, target=optax.linear_schedule(0.5, -0.5, 4))
+  with pytest.raises(ValueError, match=r"control\.target must be above 0"):
+    own = own._replace(controller=low)
+    check_over_run(make_recipe(config, own), config)
+
+
+def grpo_like(*, scale: float) -> AdvantageRule:
+  return lambda responses: dataclasses.replace(
+    responses, advantages=scale * responses.rewards
+  )
