@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 import logging
 from pathlib import Path
 import shutil
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -79,6 +80,8 @@ class Checkpoints:
     """
     if keep < 1:
       raise ValueError(f"checkpoint.keep must be at least 1, got {keep}")
+    if folder.exists() and not folder.is_dir():
+      raise ValueError(f"{folder} cannot hold checkpoints: it is a file")
     self.best: Best | None = None
     self._folder = folder.absolute()
     self._alone = alone
@@ -520,10 +523,22 @@ def _one_line(error: Exception) -> str:
 
 
 def _silence_orbax() -> None:
-  """Drop the tracebacks that orbax logs; errors are reported in one line."""
+  """Drop the tracebacks that orbax logs; errors are reported in one line.
+
+  When orbax fails, threads of tensorstore also report to an event loop that
+  orbax has closed already. These errors mean nothing.
+  """
   logger = logging.getLogger("absl")
-  if _is_not_of_orbax not in logger.filters:
-    logger.addFilter(_is_not_of_orbax)
+  if _is_not_of_orbax in logger.filters:
+    return
+  logger.addFilter(_is_not_of_orbax)
+  inner = sys.unraisablehook
+
+  def hook(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+      inner(unraisable)
+
+  sys.unraisablehook = hook
 
 
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:

@@ -129,7 +129,7 @@ class Saves:
 
   def _say(self, error: SaveError) -> None:
     """Report a failed save, and have it tried again."""
-    self._next = min(self._next, self._clock() + _RETRY)
+    self._next = self._clock() + min(_RETRY, self._seconds)
     newest = self._checkpoints.latest()
     rest = "there is none yet" if newest is None else f"the newest is {newest}"
     self._report(
