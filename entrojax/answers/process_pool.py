@@ -255,11 +255,14 @@ class Pool:
     work = list(calls)
     late = NotReachedError(f"not reached within {seconds:g} s for all calls")
     results: list[Any] = [late] * len(work)
-    deadline = time.monotonic() + seconds
+    end = time.monotonic() + seconds
+    deadline = end
+    if len(self._rounds) > 1:  # the others have their time, whatever hangs
+      deadline -= seconds * RETRY_SHARE if seconds < math.inf else 0
     left = list(range(len(work)))
     for number, share in enumerate(self._rounds):
       if number == 1:  # what is left probably hangs
-        deadline = min(deadline, time.monotonic() + seconds * RETRY_SHARE)
+        deadline = min(end, time.monotonic() + seconds * RETRY_SHARE)
       last = share == self._rounds[-1]
       left = self._round(work, left, share, deadline, results, last)
     return results
@@ -295,6 +298,7 @@ class Pool:
       cpu_seconds = share * self._seconds
       rest = deadline - time.monotonic()
       if rest <= 0:
+        again.append(index)
         return
       limit = min(self._seconds, 20 * cpu_seconds)
       try:
