@@ -390,10 +390,11 @@ _NO_UNIT = _words(
   "hundred thousand million billion trillion dozen score half halves third "
   "thirds quarter quarters tenths hundredths thousandths or and not no more "
   "less than at least most about between mod modulo if for when where "
-  "remainder r pi i e x y z n k infinity undefined other none of"
+  "remainder r pi i e x y z n k infinity undefined other none of base "
+  "binary octal hexadecimal squared cubed factorial plus minus times over power"
 )
 _FACTORS = _words("hundred thousand million billion trillion dozen score half")
-_SHORT = _words("m g s h l j n v w a k c f") - _NO_UNIT
+_SHORT = _words("m g s h l") - _NO_UNIT
 _SINGULAR = {
   **dict.fromkeys(("cms", "centimeters", "centimetres", "centimeter"), "cm"),
   **dict.fromkeys(("meters", "metres", "meter", "metre"), "m"),

@@ -101,7 +101,7 @@ class Worker:
     try:
       self._exchange("", START_SECONDS)
     except (TimeoutError, WorkerError):
-      self.stop()
+      self.close()
       raise
 
   def call(
@@ -141,6 +141,7 @@ class Worker:
     timer.cancel()
     timer.join()
     if expired.is_set():
+      self._close_pipes()
       raise TimeoutError(f"no answer in {seconds} seconds")
     return self._read(line)
 
@@ -150,7 +151,7 @@ class Worker:
       answer = json.loads(line)
       failure = answer.get("error")
     except (ValueError, AttributeError, RecursionError):  # it is no answer
-      self.stop()
+      self.close()
       raise WorkerError("the process died") from None
     if answer.get("timeout"):
       raise TimeoutError("no answer in time")
@@ -168,6 +169,17 @@ class Worker:
         os.killpg(self._process.pid, signal.SIGKILL)
     self._process.kill()
     self._process.wait()
+
+  def close(self) -> None:
+    """Kill the process and its forks, and close the pipes; no call is made."""
+    self.stop()
+    self._close_pipes()
+
+  def _close_pipes(self) -> None:
+    for pipe in (self._process.stdin, self._process.stdout):
+      if pipe is not None:
+        with contextlib.suppress(OSError):  # of what could not be written
+          pipe.close()
 
 
 class Pool:
@@ -233,7 +245,10 @@ class Pool:
   def _call(self, args: tuple, seconds: float, cpu_seconds: float) -> Any:
     worker = self._free.get()
     try:
-      if worker is None or not worker.alive():
+      if worker is not None and not worker.alive():
+        worker.close()
+        worker = None
+      if worker is None:
         worker = self._worker()
       return worker.call(args, seconds, cpu_seconds)
     finally:
@@ -255,11 +270,14 @@ class Pool:
     work = list(calls)
     late = NotReachedError(f"not reached within {seconds:g} s for all calls")
     results: list[Any] = [late] * len(work)
-    deadline = time.monotonic() + seconds
+    end = time.monotonic() + seconds
+    deadline = end
+    if len(self._rounds) > 1:  # the others have their time, whatever hangs
+      deadline -= seconds * RETRY_SHARE if seconds < math.inf else 0
     left = list(range(len(work)))
     for number, share in enumerate(self._rounds):
       if number == 1:  # what is left probably hangs
-        deadline = min(deadline, time.monotonic() + seconds * RETRY_SHARE)
+        deadline = min(end, time.monotonic() + seconds * RETRY_SHARE)
       last = share == self._rounds[-1]
       left = self._round(work, left, share, deadline, results, last)
     return results
@@ -295,6 +313,7 @@ class Pool:
       cpu_seconds = share * self._seconds
       rest = deadline - time.monotonic()
       if rest <= 0:
+        again.append(index)
         return
       limit = min(self._seconds, 20 * cpu_seconds)
       try:
@@ -319,7 +338,7 @@ class Pool:
     workers = [self._free.get() for _ in range(self._size)]
     for worker in workers:
       if worker is not None:
-        worker.stop()
+        worker.close()
       self._free.put(None)
 
   def __enter__(self) -> "Pool":

@@ -73,7 +73,7 @@ def test_a_call_that_nobody_waits_for_ends_too():
     worker._process.stdin.flush()
     assert worker._process.wait(timeout=30) != 0
   finally:
-    worker.stop()
+    worker.close()
 
 
 def test_what_a_function_prints_is_no_answer(pool):
