@@ -488,7 +488,7 @@ MUTANTS = (
   ),
   Mutant(
     "evaluation: pass@k is the biased estimate",
-    "entrojax/evaluate.py",
+    "entrojax/answers/pass_at_k.py",
     "factors = (wrong[:, None] - steps) / (num_samples - steps)",
     "factors = (wrong[:, None] - 0 * steps) / num_samples",
     "tests/test_evaluate.py::test_pass_at_k_of_the_specification",
@@ -501,10 +501,10 @@ MUTANTS = (
     "tests/test_evaluate.py::test_the_bootstrap_error_is_that_of_a_mean",
   ),
   Mutant(
-    "entropy law: a fit takes one degree of freedom instead of two",
+    "entropy law: a fit takes no degree of freedom",
     "entrojax/entropy/law.py",
-    "sigma = np.sqrt(squares / (count - 2))",
-    "sigma = np.sqrt(squares / (count - 1))",
+    "degrees_of_freedom = noise.size - 1",
+    "degrees_of_freedom = noise.size",
     "tests/entropy/test_law.py"
     "::test_the_fit_and_its_errors_equal_the_textbook_matrices",
   ),
