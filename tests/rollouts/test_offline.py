@@ -123,6 +123,7 @@ def test_a_file_in_two_parts_is_the_file_in_one(made, base, tmp_path):
   parts = tmp_path / "parts.jsonl"
   steps = collect(offline(base), parts)
   assert [next(steps), next(steps)] == [(0, 20), (8, 20)]
+  steps.close()  # gives up the lock of the file
   with parts.open("a") as file:  # what a kill leaves
     file.write(made.read_text().splitlines(keepends=True)[33])
     file.write('{"problem": 1')
