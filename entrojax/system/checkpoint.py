@@ -22,6 +22,8 @@ from pathlib import Path
 import shutil
 import sys
 import time
+import traceback
+import types
 from typing import Any, NamedTuple
 
 import jax
@@ -526,7 +528,8 @@ def _silence_orbax() -> None:
   """Drop the tracebacks that orbax logs; errors are reported in one line.
 
   When orbax fails, threads of tensorstore also report to an event loop that
-  orbax has closed already. These errors mean nothing.
+  orbax has closed already, and Python prints errors of the coroutines that
+  orbax has abandoned. These errors mean nothing.
   """
   logger = logging.getLogger("absl")
   if _is_not_of_orbax in logger.filters:
@@ -535,10 +538,19 @@ def _silence_orbax() -> None:
   inner = sys.unraisablehook
 
   def hook(unraisable: Any) -> None:
-    if str(unraisable.exc_value) != "Event loop is closed":
+    is_closed = str(unraisable.exc_value) == "Event loop is closed"
+    if not is_closed and not _is_in_orbax(unraisable.exc_traceback):
       inner(unraisable)
 
   sys.unraisablehook = hook
+
+
+def _is_in_orbax(trace: types.TracebackType | None) -> bool:
+  """Return whether an error passed through a function of orbax."""
+  return any(
+    "/orbax/" in frame.f_code.co_filename
+    for frame, _ in traceback.walk_tb(trace)
+  )
 
 
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:

@@ -81,8 +81,8 @@ def test_an_unknown_grader_is_named():
 
 
 def test_the_default_and_qwen_judge_constructed_golds_as_they_should():
-  """Take 1,020 golds of MATH's kinds and 10,000 answers of other values."""
-  constructed = cases(1_020)
+  """Take 1,060 golds of MATH's kinds and 10,000 answers of other values."""
+  constructed = cases(1_060)
   wrong = sum(len(case.wrong) for case in constructed)
   right = sum(len(case.right) for case in constructed)
   assert wrong >= 10_000

@@ -68,7 +68,9 @@ def integer(rng) -> Case:
   if n > 999:
     right += [thousands(n, s) for s in (",", "{,}", r",\!", r"\,")]
   wrong = [str(another(rng, n)) for _ in range(8)]
-  wrong += [f"{n}.5", f"{n}.0001", rf"{n}\pi", f"{n}x", f"{n}_8", f"({n},{n})"]
+  wrong += [f"{n}.5", f"{n}.0001", f"({n},{n})"]
+  wrong += [rf"{n}\pi", f"{n}x"] if n else []
+  wrong += [f"{n}_8"] if n > 9 else []
   wrong += [f"{10 * n + 1}/10", rf"{n}\text{{ million}}"] if n else []
   wrong += [str(-n), f"1/{n}"] if abs(n) > 1 else []
   return Case("integer", str(n), right, wrong)

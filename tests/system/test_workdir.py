@@ -51,8 +51,8 @@ def test_an_old_run_without_a_readable_config_json_is_refused(text, tmp_path):
     resume(tmp_path, CONFIG)
 
 
-def row(step, **fields):
-  return json.dumps({"rollout_step": step, **fields}) + "\n"
+def row(number, **fields):
+  return json.dumps({"rollout_step": number, **fields}) + "\n"
 
 
 def test_logs_without_a_checkpoint_are_set_aside_and_not_wiped(tmp_path):
