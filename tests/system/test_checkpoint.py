@@ -139,18 +139,19 @@ def test_without_an_intact_checkpoint_nothing_is_moved(folder):
 
 
 def test_no_damage_is_silent_or_a_traceback(saved, tmp_path):
-  """Flip, cut and delete in the newest checkpoint, 20 times.
+  """Flip a bit in, cut, empty or delete each file of the newest checkpoint.
 
   Whatever happens, a state is restored that was saved (`restore` compares it).
   """
   draw = random.Random(0)
+  newest = saved / "2"
+  names = sorted(p.relative_to(saved) for p in newest.rglob("*") if p.is_file())
   went_back = 0
-  for number in range(20):
+  for number, name in enumerate(names):
     folder = shutil.copytree(saved, tmp_path / str(number))
-    files = sorted(p for p in (folder / "2").rglob("*") if p.is_file())
-    path = draw.choice(files)
+    path = folder / name
     size = path.stat().st_size
-    harm = draw.choice(("flip", "flip", "cut", "delete", "zero"))
+    harm = ("flip", "cut", "zero", "delete")[number % 4]
     if harm == "delete":
       path.unlink()
     elif harm == "cut":
@@ -161,7 +162,7 @@ def test_no_damage_is_silent_or_a_traceback(saved, tmp_path):
       flip(path, draw.randrange(size), draw.randrange(8))
     went_back += restore(folder) == 1
     shutil.rmtree(folder)
-  assert went_back >= 3  # the other damage changed nothing that is read
+  assert went_back  # other damage changed nothing that is read
 
 
 def test_an_export_of_a_damaged_checkpoint_names_it_and_the_others(folder):
