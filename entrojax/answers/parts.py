@@ -9,7 +9,8 @@ they have the same spelling (spelling.py), or if all their parts are equal:
               two units must be the same
     percent   50\% equals 50\%, 50 and 0.5; 50 is not 0.5
     number    equal values; only a rounded gold has a tolerance (numbers.py)
-    multiple  a number times \pi, a root or a letter: equal numbers
+    multiple  a number times \pi, a root or a letter: equal numbers, and the
+              same \pi, root or letter
     tuple     (1,2), and intervals and matrices: same brackets, same order
     set       \{1,2\}, or a list such as `1, 2` or `1 or 2`: any order;
               a \pm b stands for two elements

@@ -1,7 +1,8 @@
 """Pass functions to a run in place of the names in its config.
 
 The config of such a run records a name for each function, so that config.json
-shows what ran, and a run is not resumed with another function.
+shows what ran, and a run is not resumed with a function of another name. Only
+names are compared: a function whose code or bound values have changed passes.
 """
 
 from collections.abc import Callable, Mapping

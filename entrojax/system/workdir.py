@@ -1,7 +1,8 @@
 """Lock the directory of a run, and write its config and its evaluations.
 
 A run directory of entrojax.main holds these files. This module writes
-config.json, evaluations.jsonl and samples.jsonl; other modules write the rest.
+config.json, evaluations.jsonl and samples.jsonl, and makes earlier_1/; other
+modules write the rest.
 
 config.json       the resolved config
 provenance.json   the command, settings, versions and devices of each start
@@ -11,12 +12,16 @@ samples.jsonl     some responses of each evaluation, with their verdicts
 output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
 checkpoints/      the newest checkpoints and the best one, one directory each
-earlier_1/        logs of a start without a checkpoint; nothing resumes them
+earlier_1/        the logs of a start that ended before its first checkpoint,
+                  put aside when the run starts over
 rollouts.jsonl    the rollouts that an offline run collected itself
 profile/          the XProf trace of a run with --profile
 
-The lock is the file .lock, which only one process can hold at a time.
-`check_processes` and `differences` compare settings, `flatten` lists them.
+The lock is the file .lock, which only one process can hold at a time. A run is
+resumed only if its config has the settings of the run in the directory, apart
+from those that do not affect training. `check_processes` checks that all
+processes of a run were started with the same settings. `differences` lists the
+settings in which two configs differ.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
