@@ -129,7 +129,8 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
   _, both = read(tmp_path / "both")
   assert read(tmp_path / "alone")[1] == both[-3 * SAMPLES :]
   assert graphs[0] is graphs[1]  # equal settings share one sampler
-  assert graphs[0]._cache_size() == 1
+  # JAX forgets graphs when a process has compiled thousands
+  assert graphs[0]._cache_size() < 2
   list(evaluate_model(config, TWO, tmp_path / "again"))
   for name in (EVALUATION_FILE, "samples.jsonl"):
     first = (tmp_path / "both" / name).read_bytes()
