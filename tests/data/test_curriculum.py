@@ -128,7 +128,7 @@ def test_a_run_in_parts_is_the_run_in_one_and_stages_restart(
     lambda *args: runs.append(build(*args)) or runs[-1],
   )
   train(staged(base, table), tmp_path / "whole")
-  assert runs[0].functions.update._cache_size() == 1  # compiled once
+  assert runs[0].functions.update._cache_size() < 2  # compiled once
   for last in (2, 3, 4):  # stop at the border, within stage 2, at the end
     config = staged(base, table, num_rollout_steps=last)
     train(config, tmp_path / "parts")
