@@ -152,6 +152,7 @@ def sft(config: Config, output: Path) -> Path | None:
     )
     stack.enter_context(contextlib.closing(checkpoints))
     fresh = checkpoints.latest() is None
+    defaults = default_settings("configs.sft")
     with hosts.together():
       config = with_model_path(
         config, workdir / _START_FOLDER, write=fresh and hosts.is_first()
@@ -169,6 +170,7 @@ def sft(config: Config, output: Path) -> Path | None:
           saved=not fresh,
           resume=True,
           recorded=checkpoints.settings(),
+          defaults=defaults,
         )
     parts = build_sft(config)
     with hosts.together():
@@ -176,7 +178,7 @@ def sft(config: Config, output: Path) -> Path | None:
         write_provenance(
           workdir,
           config.to_dict(),
-          default_settings("configs.sft"),
+          defaults,
           parts.mesh.devices,
           fresh=fresh,
         )

@@ -162,6 +162,7 @@ def train(
     )
     stack.enter_context(contextlib.closing(checkpoints))
     fresh = checkpoints.latest() is None
+    defaults = default_settings("configs.default")
     with hosts.together():
       if hosts.is_first():
         aside = set_logs_aside(workdir) if fresh else None
@@ -176,11 +177,12 @@ def train(
           saved=not fresh,
           resume=resume,
           recorded=checkpoints.settings(),
+          defaults=defaults,
         )
         write_provenance(
           workdir,
           settings,
-          default_settings("configs.default"),
+          defaults,
           run.mesh.devices,
           fresh=fresh,
           command=command,

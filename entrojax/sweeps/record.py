@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from entrojax.sweeps.units import MAY_CHANGE, Unit, name_units, plain_values
+from entrojax.system.provenance import default_settings
 from entrojax.system.workdir import CONFIG_FILE, concerns, differences, flatten
 
 FILE = "sweep.json"
@@ -97,7 +98,8 @@ def extend_record(
       f"{workdir} holds the sweep of {record.config}, not of {config}: choose "
       "another --workdir"
     )
-  if changed := _changes(record.base, own_base):
+  defaults = default_settings("configs.default")
+  if changed := _changes(record.base, own_base, defaults):
     raise ValueError(
       f"{workdir} holds units of {config} with another config: "
       f"{'; '.join(changed)}. Choose another --workdir, or undo the change"
@@ -169,11 +171,14 @@ def _what_counts(settings: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def _changes(
+  old: Mapping[str, Any],
+  new: Mapping[str, Any],
+  defaults: Mapping[str, Any] | None = None,
+) -> list[str]:
   """List the differences that count, as 'section.key was 1, is 2'."""
-  return [
-    text for text in differences(old, new) if not concerns(text, MAY_CHANGE)
-  ]
+  changed = differences(old, new, defaults=defaults)
+  return [text for text in changed if not concerns(text, MAY_CHANGE)]
 
 
 def _check_different(

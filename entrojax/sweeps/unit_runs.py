@@ -17,6 +17,7 @@ from ml_collections import ConfigDict as Config
 from entrojax.reporting.run_logs import METRICS_FILE, Row, read_rows
 from entrojax.sweeps.units import MAY_CHANGE
 from entrojax.system.outside import describe
+from entrojax.system.provenance import default_settings
 from entrojax.system.workdir import (
   CONFIG_FILE,
   HeldError,
@@ -73,7 +74,11 @@ def steps_done(folder: Path, config: Config) -> int:
   remedy = f"delete {folder} to run the unit from its start"
   try:
     settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    changed = differences(settings, config.to_dict())
+    changed = differences(
+      settings,
+      config.to_dict(),
+      defaults=default_settings("configs.default"),
+    )
   except (OSError, ValueError, AttributeError) as error:
     raise ValueError(
       f"{folder / CONFIG_FILE} is missing or damaged: {remedy}"

@@ -153,6 +153,7 @@ def write_config(
   saved: bool,
   resume: bool,
   recorded: Mapping[str, Any] | None = None,
+  defaults: Mapping[str, Any] | None = None,
 ) -> None:
   """Write config.json, after checking it against the run in the directory.
 
@@ -164,6 +165,7 @@ def write_config(
     resume: whether this run continues from the checkpoint.
     recorded: the settings that the checkpoint has recorded; None: it has none,
       and config.json is compared.
+    defaults: the default settings, nested; see `differences`.
 
   Raises:
     ValueError: the directory holds a run and `resume` is false, a setting
@@ -177,9 +179,10 @@ def write_config(
       raise ValueError(
         f"workdir {workdir} holds a run: resume it, or choose another workdir"
       )
+    before = recorded or _read_config(path)
     changed = [
       difference
-      for difference in differences(recorded or _read_config(path), config)
+      for difference in differences(before, config, defaults=defaults)
       if not concerns(difference, _MAY_CHANGE)
     ]
     if changed:
@@ -322,6 +325,8 @@ def differences(
   old: Mapping[str, Any],
   new: Mapping[str, Any],
   template: str = "{key} was {old}, is {new}",
+  *,
+  defaults: Mapping[str, Any] | None = None,
 ) -> list[str]:
   """List the settings that differ, as 'section.key was 1, is 2'.
 
@@ -329,8 +334,19 @@ def differences(
     old: nested settings, as read from JSON.
     new: nested settings, as JSON can hold them.
     template: the text for each difference, with {key}, {old} and {new}.
+    defaults: nested settings. A setting that the code of `old` did not have yet
+      counts as its default, so that a new method does not keep older runs from
+      being resumed. None: it counts as None.
   """
   olds, news = flatten(old), flatten(json.loads(json.dumps(new)))
+  if defaults is not None:
+    added = flatten(json.loads(json.dumps(defaults)))
+    olds = {key: added[key] for key in news if key in added} | olds
+    # a section that has got its first settings, or had none
+    olds, news = (
+      {key: value for key, value in leaves.items() if value != {}}
+      for leaves in (olds, news)
+    )
   return [
     template.format(key=key, old=repr(olds.get(key)), new=repr(news.get(key)))
     for key in sorted(olds.keys() | news.keys())

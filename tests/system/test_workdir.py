@@ -9,6 +9,7 @@ from entrojax.system import resumable_jsonl
 from entrojax.system.workdir import (
   HeldError,
   concerns,
+  differences,
   hold_file,
   hold_workdir,
   set_logs_aside,
@@ -132,3 +133,15 @@ def test_more_rows_than_wanted_are_an_error(tmp_path):
   ):
     with pytest.raises(ValueError, match="holds 2 rows, and its first line"):
       use()
+
+
+def test_a_setting_that_older_code_did_not_have_counts_as_its_default():
+  old = {"seed": 1, "grpo": {}}
+  defaults = {"seed": 0, "grpo": {"scale": 1.0}, "new": {"a": 2, "b": ()}}
+  same = {"seed": 1, "grpo": {"scale": 1.0}, "new": {"a": 2, "b": ()}}
+  assert differences(old, same, defaults=defaults) == []
+  other = {"seed": 1, "grpo": {}, "new": {"a": 3}}
+  assert differences(old, other, defaults=defaults) == ["new.a was 2, is 3"]
+  # what it had is compared as it is
+  reset = {"seed": 0, "grpo": {}}
+  assert differences(old, reset, defaults=defaults) == ["seed was 1, is 0"]
