@@ -8,7 +8,7 @@ Countdown with working (entrojax/tasks/countdown_traces.py). They contain right
 and wrong turns, take-backs and answers in haste, so the base that has learnt
 them knows all of this and is good at none of it.
 
-Time: not recorded yet.
+Time: about 75 minutes on two idle cores, at 5,800 tokens per second.
 Expected, on 256 held-out problems at temperature 1: pass@1 between 0.15 and
 0.40, pass@64 at least 0.90, responses of 30 to 120 tokens on average, an
 entropy of 0.2 to 0.8 nats per token, of which the fifth of tokens with the
