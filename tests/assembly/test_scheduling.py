@@ -24,6 +24,8 @@ from entrojax.schedules import Scheduled, at, scheduled
 from entrojax.traits import traits_of
 from entrojax.types import AdvantageRule, Responses
 
+pytestmark = pytest.mark.slow
+
 # the only numbers that the graph needs before it is compiled
 CONSTANTS = {"entropic.min_probability", "siren.top_p"}
 

@@ -24,6 +24,8 @@ from entrojax.entropy.token_stats import SAVED, token_stats
 from entrojax.system.sharding import by_row, make_mesh, param_shardings
 from entrojax.types import Statistic
 
+pytestmark = pytest.mark.slow
+
 LARGE, WIDTH, TEMPERATURE = 1000, 8, 0.7  # chunks of 128 do not divide 1000
 STATISTICS = (
   MAX_PROBABILITY,

@@ -32,6 +32,8 @@ from entrojax.objectives.reading import (
 from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.updates import log_softmax, make_batch, recording_sgd, totals
 
+pytestmark = pytest.mark.slow
+
 READS = (VARENTROPY, top_log_probs(2), old(MAX_PROBABILITY))
 
 
