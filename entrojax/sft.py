@@ -66,10 +66,9 @@ from entrojax.system.sharding import (
   replicated,
 )
 from entrojax.system.workdir import (
+  begin_or_resume,
   check_processes,
   hold_workdir,
-  set_logs_aside,
-  write_config,
 )
 from entrojax.types import Array, Batch, Metrics, TrainState
 from entrojax.update.train_step import BatchSplit, Update, make_update
@@ -158,16 +157,10 @@ def sft(config: Config, output: Path) -> Path | None:
         config, workdir / _START_FOLDER, write=fresh and hosts.is_first()
       )
       if hosts.is_first():
-        aside = set_logs_aside(workdir) if fresh else None
-        if aside is not None:
-          report(
-            f"{workdir} has logs but no checkpoint: the run starts over, and "
-            f"the old logs are now in {aside}"
-          )
-        write_config(
+        begin_or_resume(
           workdir,
           config.to_dict(),
-          saved=not fresh,
+          fresh=fresh,
           resume=True,
           recorded=checkpoints.settings(),
           defaults=defaults,

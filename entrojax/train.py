@@ -70,11 +70,10 @@ from entrojax.system.workdir import (
   ROLLOUTS_FILE,
   SAMPLES_FILE,
   append_rows,
+  begin_or_resume,
   check_processes,
   hold_workdir,
-  set_logs_aside,
   trim_rows,
-  write_config,
 )
 from entrojax.types import (
   AdvantageRule,
@@ -165,16 +164,10 @@ def train(
     defaults = default_settings("configs.default")
     with hosts.together():
       if hosts.is_first():
-        aside = set_logs_aside(workdir) if fresh else None
-        if aside is not None:
-          report(
-            f"{workdir} has logs but no checkpoint: the run starts over, and "
-            f"the old logs are now in {aside}"
-          )
-        write_config(
+        begin_or_resume(
           workdir,
           settings,
-          saved=not fresh,
+          fresh=fresh,
           resume=resume,
           recorded=checkpoints.settings(),
           defaults=defaults,

@@ -192,6 +192,48 @@ def write_config(
   replace_text(path, text)
 
 
+def begin_or_resume(
+  workdir: Path,
+  config: Mapping[str, Any],
+  *,
+  fresh: bool,
+  resume: bool,
+  recorded: Mapping[str, Any] | None,
+  defaults: Mapping[str, Any] | None,
+) -> None:
+  """Write config.json of a run that begins or resumes; see `write_config`.
+
+  A run without a checkpoint starts over. If the directory has logs of it, they
+  are moved away, and a printed line names the folder.
+
+  Args:
+    workdir: the run directory.
+    config: the resolved settings, nested.
+    fresh: whether the directory holds no checkpoint.
+    resume: whether the run may continue from a checkpoint.
+    recorded: the settings that the checkpoint has recorded, or None.
+    defaults: the default settings, nested, or None.
+
+  Raises:
+    ValueError: the run in the directory has other settings.
+  """
+  aside = set_logs_aside(workdir) if fresh else None
+  if aside is not None:
+    print(
+      f"{workdir} has logs but no checkpoint: the run starts over, and the old "
+      f"logs are now in {aside}",
+      flush=True,
+    )
+  write_config(
+    workdir,
+    config,
+    saved=not fresh,
+    resume=resume,
+    recorded=recorded,
+    defaults=defaults,
+  )
+
+
 def _read_config(path: Path) -> dict[str, Any]:
   """Read config.json of a run that is resumed.
 
