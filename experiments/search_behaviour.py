@@ -153,7 +153,9 @@ def first_half_is_right(problem: Problem, response: str) -> bool:
 
 def describe(problems: Sequence[Problem], evaluation: Evaluation) -> Behaviour:
   """Count what happens in the responses to the problems."""
-  half, back, reasons = [], {True: [], False: []}, Counter()
+  half: list[bool] = []
+  back: dict[bool, list[bool]] = {True: [], False: []}
+  reasons: Counter[str] = Counter()
   for problem, texts, verdicts in zip(
     problems, evaluation.texts, evaluation.verdicts, strict=True
   ):
