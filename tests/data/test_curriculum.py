@@ -5,7 +5,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from entrojax import rollout_step
+from entrojax import rollout_step, run_files
 from entrojax import train as train_module
 from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check
@@ -172,7 +172,7 @@ def test_a_run_without_a_reference_gets_none_from_a_stage(base, tmp_path):
   run = build(config)
   start = Position(run.state, None, jax.random.key(0), 2, step=4, tokens=9)
   assert rollout_step._start_stage(run, start).ref_params is None
-  assert not train_module._has_own_reference(run, 3)
+  assert not run_files.has_own_reference(run, 3)
 
 
 @pytest.mark.parametrize(
