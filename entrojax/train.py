@@ -32,6 +32,8 @@ from entrojax.assembly.own_methods import (
   record_names,
 )
 from entrojax.assembly.run import Run, build_checked
+from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
+from entrojax.loop.files import RunFiles, open_run_files
 from entrojax.rollout_step import (
   Position,
   StepRecord,
@@ -39,8 +41,6 @@ from entrojax.rollout_step import (
   step_metrics,
   wait_for_update,
 )
-from entrojax.run_evaluation import InterruptedEvaluation, evaluate_run
-from entrojax.run_files import RunFiles, open_run_files
 from entrojax.schedules import Scheduled
 from entrojax.system import hosts
 from entrojax.system.interrupt import Interruption

@@ -14,10 +14,10 @@ from typing import Any
 import jax
 
 from entrojax.assembly.run import Run
+from entrojax.loop.evaluation import Evaluated
+from entrojax.loop.reports import Reports, is_step
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
 from entrojax.rollout_step import Position
-from entrojax.run_evaluation import Evaluated
-from entrojax.run_reports import Reports, is_step
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.checkpoint_record import Best
