@@ -23,6 +23,7 @@ from entrojax import advantages, control, judges, objectives
 from entrojax.assembly import lookup, scheduling
 from entrojax.judges import segmentation
 from entrojax.traits import traits_of
+from entrojax.update.projection import entropy_projection
 
 # (room, return annotation, arguments that are not settings of the section)
 ROOMS = (
@@ -91,7 +92,9 @@ def describe(name: str) -> str:
 @functools.cache
 def _methods() -> Mapping[str, tuple[Callable, Sequence[str]]]:
   """Return each method by name, with its arguments that are no settings."""
-  methods: dict[str, tuple[Callable, Sequence[str]]] = {}
+  methods: dict[str, tuple[Callable, Sequence[str]]] = {
+    "projection": (entropy_projection, ("inner", "precondition"))
+  }
   for room, returns, others in ROOMS:
     for name, function in lookup.functions(room, returns).items():
       if name in methods:
