@@ -35,14 +35,18 @@ ROOMS = (
 )
 
 
+# sections that no setting names: each has a switch of its own
+_SWITCHED = {"projection": (entropy_projection, ("inner", "precondition"))}
+
+
 def method_sections() -> Config:
-  """Return the section of every method, by the method's name.
+  """Return the section of every method and of the projection, by its name.
 
   Raises:
     ValueError: two functions have one name.
   """
   sections = Config()
-  for name, (function, others) in _methods().items():
+  for name, (function, others) in {**_methods(), **_SWITCHED}.items():
     sections[name] = Config(_settings(function, others))
   return sections
 
@@ -61,7 +65,7 @@ def describe(name: str) -> str:
   Raises:
     ValueError: there is no such method.
   """
-  methods = _methods()
+  methods = {**_methods(), **_SWITCHED}
   if name not in methods:
     raise ValueError(lookup.unknown(name, methods, "the methods"))
   function, others = methods[name]
@@ -92,9 +96,7 @@ def describe(name: str) -> str:
 @functools.cache
 def _methods() -> Mapping[str, tuple[Callable, Sequence[str]]]:
   """Return each method by name, with its arguments that are no settings."""
-  methods: dict[str, tuple[Callable, Sequence[str]]] = {
-    "projection": (entropy_projection, ("inner", "precondition"))
-  }
+  methods: dict[str, tuple[Callable, Sequence[str]]] = {}
   for room, returns, others in ROOMS:
     for name, function in lookup.functions(room, returns).items():
       if name in methods:
