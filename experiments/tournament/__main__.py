@@ -44,9 +44,9 @@ _RESULTS = flags.DEFINE_string(
 _QUICK = flags.DEFINE_bool(
   "quick", False, "eight methods with two seeds", flag_values=FLAGS
 )
-_ENTRIES = flags.DEFINE_list(
+_ENTRIES = flags.DEFINE_string(
   "entries",
-  [],
+  "",
   "run only the entries with these names, separated by semicolons",
   flag_values=FLAGS,
 )
@@ -79,7 +79,7 @@ def main() -> int:
   # imported here, so that --help does not wait, and the cache is used
   from experiments.tournament import runner
 
-  names = [name for name in ",".join(_ENTRIES.value).split(";") if name]
+  names = [name for name in _ENTRIES.value.split(";") if name]
   tournament = runner.read_tournament(
     _BASE.value, workdir, Path(_RESULTS.value)
   )

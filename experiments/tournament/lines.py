@@ -21,6 +21,7 @@ each, in base64. `course` has means over WINDOWS equal parts of the run.
 
 import base64
 from collections.abc import Mapping, Sequence
+import fnmatch
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,10 +44,14 @@ COURSE = (
   *("response_length/mean", "actor/ppo_kl", "actor/pg_clipfrac"),
   *("critic/groups/all_right", "critic/groups/all_wrong"),
   *("covariance/mean", "covariance/predicted_change"),
+  "covariance/predicted_change_weighted",
   *("covariance/positive_probable", "covariance/positive_rare"),
   *("covariance/negative_probable", "covariance/negative_rare"),
   *("entropy/positive", "entropy/negative"),
-  *("control/coefficient", "control/error"),
+  *("control/coefficient", "control/error", "control/saturated"),
+  *("rollout/tokens", "seed_grpo/*", "dynamic_sampling/batches"),
+  # of each member: the share of tokens it touches, the change of the gradient
+  *("*/gradient_touched", "*/gradient_change"),
 )
 _EVALUATION = ("entropy", "response_length", "distinct_correct", "distinct_2")
 
@@ -60,11 +65,11 @@ class Line(NamedTuple):
   seed: int
   steps: int
   settings: Mapping[str, Any]
-  start: Mapping[str, float]
-  end: Mapping[str, float]
+  start: Mapping[str, float | None]
+  end: Mapping[str, float | None]
   right: Mapping[str, Any]
-  course: Mapping[str, Sequence[float]]
-  seconds: Mapping[str, float]
+  course: Mapping[str, Sequence[float | None]]
+  seconds: Mapping[str, float | None]
   commit: str | None
   versions: Mapping[str, str]
   cores: int | None
@@ -116,18 +121,22 @@ def line_of(
   )
 
 
-def course(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+def course(
+  rows: Sequence[Mapping[str, float]],
+) -> dict[str, list[float | None]]:
   """Average metrics over equal parts of a run.
 
   Args:
     rows: the lines of its rollout steps; there may be fewer than WINDOWS.
   """
   parts = np.array_split(np.arange(len(rows)), min(WINDOWS, len(rows)))
-  kept: dict[str, list[float]] = {}
-  for metric in COURSE:
-    if any(metric in row for row in rows):
-      values = np.array([row.get(metric, np.nan) for row in rows])
-      kept[metric] = [_short(_mean(values[part])) for part in parts]
+  names = sorted({name for row in rows for name in row})
+  kept: dict[str, list[float | None]] = {}
+  for metric in (
+    m for pattern in COURSE for m in fnmatch.filter(names, pattern)
+  ):
+    values = np.array([row.get(metric, np.nan) for row in rows])
+    kept[metric] = [_short(_mean(values[part])) for part in parts]
   return kept
 
 
@@ -166,7 +175,7 @@ def append_line(path: Path, line: Line) -> None:
     file.write(text + "\n")
 
 
-def _evaluation(row: Mapping[str, float], data: str) -> dict[str, float]:
+def _evaluation(row: Mapping[str, float], data: str) -> dict[str, float | None]:
   """Return pass@k, maj@k and what else is kept of an evaluation."""
   prefix = f"val/{data}/"
   return _round(
@@ -208,7 +217,7 @@ def _mean(values: np.ndarray) -> float:
   return float(finite.mean()) if finite.size else float("nan")
 
 
-def _round(values: Mapping[str, float]) -> dict[str, float]:
+def _round(values: Mapping[str, float]) -> dict[str, float | None]:
   return {name: _short(value) for name, value in values.items()}
 
 
