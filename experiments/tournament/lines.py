@@ -8,7 +8,7 @@
       "end": {"entropy": 0.337, "pass@1": 0.306, ...},
       "right": {"num_samples": 64, "prompts": "9f1c...", "counts": "AAMB..."},
       "course": {"rollout_step": [3.0, ...], "actor/entropy": [...], ...},
-      "seconds": {"step": 0.31, "run": 84.0}, "commit": "0123abcd...",
+      "seconds": {"step": 0.31, "steps": 64.0}, "commit": "0123abcd...",
       "versions": {"jax": "0.10.2", ...}, "cores": 2
     }
 
@@ -17,6 +17,7 @@ which lies beside the lines. `start` and `end` are the evaluations before the
 first and after the last rollout step, without their standard errors. `counts`
 are the numbers of right answers to each prompt in the last evaluation, a byte
 each, in base64. `course` has means over WINDOWS equal parts of the run.
+`seconds` are the median of a rollout step and the sum of all of them.
 """
 
 import base64
@@ -80,16 +81,13 @@ class Line(NamedTuple):
     return np.frombuffer(data, np.uint8).astype(np.int64)
 
 
-def line_of(
-  run: Run, log: RunLog, settings: Mapping[str, Any], seconds: float
-) -> Line:
+def line_of(run: Run, log: RunLog, settings: Mapping[str, Any]) -> Line:
   """Make the line of a finished run.
 
   Args:
     run: the run.
     log: its run directory.
     settings: 'section.key' -> value, what differs from the recorded base.
-    seconds: what the run took this time.
 
   Raises:
     ValueError: the directory has no evaluation, or several data sets.
@@ -114,7 +112,7 @@ def line_of(
     end=_evaluation(last or {}, names[0]),
     right=_encode(log.right_answers[-1]),
     course=course(steps),
-    seconds=_round({"step": float(np.median(times)), "run": seconds}),
+    seconds=_round({"step": float(np.median(times)), "steps": sum(times)}),
     commit=provenance.get("commit"),
     versions=provenance.get("versions", {}),
     cores=provenance.get("devices", {}).get("cores"),

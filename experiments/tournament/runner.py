@@ -196,11 +196,11 @@ def make_runs(
     record_settings(tournament.base, sweep.source.base, tournament.folder)
     recorded = read_recorded(tournament.base, tournament.folder)
 
-    def keep_line(place: int, outcome: Outcome) -> None:
+    def keep_line(place: int) -> None:
       run = tournament.runs[place]
       log = read_run(run.name, sweep.folder(place))
       own = settings_beside(recorded, tournament.config(place))
-      line = line_of(run, log, own, outcome.seconds)
+      line = line_of(run, log, own)
       append_line(lines_file(tournament.base, tournament.folder), line)
 
     for part in rounds([tournament.runs[place] for place in places]):
@@ -246,7 +246,7 @@ def _run_round(
   workers: Workers | None,
   jobs: int,
   outcomes: dict[int, Outcome],
-  keep_line: Callable[[int, Outcome], None],
+  keep_line: Callable[[int], None],
 ) -> bool:
   """Run units of a sweep; return False if they were interrupted.
 
@@ -269,7 +269,7 @@ def _run_round(
   def ended(i: int, outcome: Outcome) -> None:
     outcomes[places[i]] = outcome
     if outcome.end == FINISHED:
-      keep_line(places[i], outcome)
+      keep_line(places[i])
     progress.ended(i, outcome.end, outcome.reason)
 
   with progress, report_to(progress.note):
