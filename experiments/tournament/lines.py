@@ -7,7 +7,7 @@
       "start": {"entropy": 0.511, "pass@1": 0.228, ...},
       "end": {"entropy": 0.337, "pass@1": 0.306, ...},
       "right": {"num_samples": 64, "prompts": "9f1c...", "counts": "AAMB..."},
-      "course": {"rollout_step": [3.0, ...], "actor/entropy": [...], ...},
+      "course": {"actor/entropy": [0.509, ...], "actor/ppo_kl": [...], ...},
       "seconds": {"step": 0.31, "steps": 64.0}, "commit": "0123abcd...",
       "versions": {"jax": "0.10.2", ...}, "cores": 2
     }
@@ -16,7 +16,8 @@
 which lies beside the lines. `start` and `end` are the evaluations before the
 first and after the last rollout step, without their standard errors. `counts`
 are the numbers of right answers to each prompt in the last evaluation, a byte
-each, in base64. `course` has means over WINDOWS equal parts of the run.
+each, in base64. `course` has means over equal parts of the run: FINE of them
+for entropy and reward, to which a law is fitted, and COARSE for the rest.
 `seconds` are the median of a rollout step and the sum of all of them.
 """
 
@@ -37,11 +38,12 @@ from entrojax.reporting.run_logs import (
 )
 from experiments.tournament.entries import Run
 
-WINDOWS = 40
+FINE, COARSE = 60, 10
 DIGITS = 5  # significant digits of all kept numbers
 # the metrics of rollout steps whose course is kept, if the run has them
+_FINE = ("actor/entropy", "critic/rewards/mean")
 COURSE = (
-  *("rollout_step", "actor/entropy", "critic/rewards/mean"),
+  *_FINE,
   *("response_length/mean", "actor/ppo_kl", "actor/pg_clipfrac"),
   *("critic/groups/all_right", "critic/groups/all_wrong"),
   *("covariance/mean", "covariance/predicted_change"),
@@ -125,16 +127,15 @@ def course(
   """Average metrics over equal parts of a run.
 
   Args:
-    rows: the lines of its rollout steps; there may be fewer than WINDOWS.
+    rows: the lines of its rollout steps; there may be fewer than parts.
   """
-  parts = np.array_split(np.arange(len(rows)), min(WINDOWS, len(rows)))
   names = sorted({name for row in rows for name in row})
   kept: dict[str, list[float | None]] = {}
-  for metric in (
-    m for pattern in COURSE for m in fnmatch.filter(names, pattern)
-  ):
+  for metric in (m for p in COURSE for m in fnmatch.filter(names, p)):
     values = np.array([row.get(metric, np.nan) for row in rows])
-    kept[metric] = [_short(_mean(values[part])) for part in parts]
+    number = min(FINE if metric in _FINE else COARSE, len(rows))
+    parts = np.array_split(values, number)
+    kept[metric] = [_short(_mean(part)) for part in parts]
   return kept
 
 
