@@ -16,7 +16,7 @@ METHOD = Method(
   paper="2511.20347",
   statistics="none",
   claim="none",
-  measured="",
+  measured="not yet",
   settings={"objective": ("sapo",), "aggregation": "seq-mean-token-mean"},
   why="no claim about entropy against GRPO",
 )
