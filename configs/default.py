@@ -269,6 +269,15 @@ def get_config() -> Config:
       "wandb_project": config_dict.placeholder(str),
     }
   )
+  # measure where the entropy goes: an optimizer step is taken apart and logged
+  # as ledger/...; see entrojax/ledger.py
+  config.ledger = Config(
+    {
+      # rollout steps between entries; 0 = none. The time of an entry is about
+      # that of 8 optimizer steps
+      "every": 0,
+    }
+  )
   # each alarm is off, warn = one line in the progress display, or stop = save
   # and end the run. Limits are compared with means over `window` steps
   config.alarms = Config(
