@@ -86,8 +86,8 @@ prompt. *At equal entropy* is the height above GRPO's curve, which joins the
 base and GRPO's runs of all budgets ([curve.py](curve.py)). Its interval covers
 other seeds, and not other prompts. A dash means that there is one seed only, or
 that the entropy lies beyond the curve. Among some fifty rows, two or three
-intervals exclude zero by chance. `time` is the duration of a rollout step, compared with
-GRPO's.
+intervals exclude zero by chance. `time` is the duration of a rollout step,
+compared with GRPO's.
 """
 
 
