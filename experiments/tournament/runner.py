@@ -36,6 +36,7 @@ from entrojax.sweeps.unit_runs import (
   run_unit,
 )
 from entrojax.sweeps.workers import Workers, run_here, share_cores, use_cores
+from entrojax.system.command_line import EXIT_INTERRUPTED
 from entrojax.system.interrupt import Interruption, report_to
 from entrojax.system.outside import load
 from experiments.tournament.entries import Run, runs
@@ -221,6 +222,18 @@ def make_runs(
       if not complete:
         return kept, failures, False
   return kept, failures, True
+
+
+def report(made: tuple[int, list[str], bool]) -> int:
+  """Print what `make_runs` returned; return the exit status."""
+  kept, failures, complete = made
+  print(f"{kept} lines kept, {len(failures)} runs failed")
+  for failure in failures:
+    print(f"  {failure}")
+  if not complete:
+    print("Stopped. The same command continues.")
+    return EXIT_INTERRUPTED
+  return 1 if failures else 0
 
 
 def rounds(own: Sequence[Run]) -> list[list[int]]:
