@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from entrojax.control import entropic_pi, no_control
+from entrojax.entropy.token_groups import SPLITS, token_groups
 from entrojax.objectives import aggregation, entropic, ppo_clip
 from entrojax.system.sharding import (
   by_row,
@@ -17,11 +18,7 @@ from entrojax.system.sharding import (
   replicated,
 )
 from entrojax.types import Batch
-from entrojax.update.ledger_columns import (
-  SPLITS,
-  column_metrics,
-  token_groups,
-)
+from entrojax.update.ledger_columns import column_metrics
 from entrojax.update.measured_step import Rows, make_measured_step
 from entrojax.update.projection import (
   entropy_projection,
@@ -273,7 +270,16 @@ def test_the_shares_of_each_split_add_up_to_the_whole(column):
 def test_every_token_is_in_the_group_of_its_sign_verdict_fifth(column):
   rows, start, *_ = column
   mask = np.asarray(rows.batch.response_mask) > 0
-  groups = jax.tree.map(np.asarray, token_groups(rows, start))
+  groups = jax.tree.map(
+    np.asarray,
+    jax.jit(token_groups)(
+      start.log_probs,
+      start.entropy,
+      rows.batch.advantages,
+      rows.right,
+      rows.batch.response_mask,
+    ),
+  )
   for split, members in groups.items():
     np.testing.assert_array_equal(sum(members), mask, err_msg=split)
   # worked out token by token
