@@ -270,7 +270,7 @@ def get_config() -> Config:
     }
   )
   # measure where the entropy goes: an optimizer step is taken apart and logged
-  # as ledger/...; see entrojax/ledger.py
+  # as ledger/...; see entrojax/instruments/ledger.py
   config.ledger = Config(
     {
       # rollout steps between entries; 0 = none. The time of an entry is about

@@ -21,7 +21,7 @@ import numpy as np
 
 from entrojax.assembly.data import Data
 from entrojax.assembly.run import Run
-from entrojax.ledger import (
+from entrojax.instruments.ledger import (
   OpenEntry,
   close_entry,
   is_due,

@@ -21,6 +21,7 @@ FLOORS = (
   "rollouts",
   "evaluate",
   "assembly",
+  "instruments",
   "rollout_step choose_prompts collect evaluate_model "
   "export prepare_data report",
   "loop",

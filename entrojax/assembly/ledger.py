@@ -1,4 +1,4 @@
-"""Build the jitted functions of a run's ledger (entrojax/ledger.py)."""
+"""Build the jitted functions of a run's ledger (instruments/ledger.py)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

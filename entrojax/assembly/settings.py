@@ -55,7 +55,7 @@ class LogSettings(NamedTuple):
 
 
 class LedgerSettings(NamedTuple):
-  """When the ledger has an entry; see entrojax/ledger.py."""
+  """When the ledger has an entry; see entrojax/instruments/ledger.py."""
 
   every: int  # rollout steps between entries; 0 = no ledger
   num_epochs: int  # passes of an update over its rollout batch
