@@ -258,13 +258,14 @@ def _all_steps(
       old_statistics = _score(
         setup, state.params, batch, num_parts, under_current_policy(old)
       ).statistics
+  rollout_entropy = masked_mean(batch.old_entropy, batch.response_mask)
   shuffle_key, step_key = jax.random.split(key)
 
   def one_step(state, i, *rows):
     first = (i == 0) & setup.on_policy
     rows = split_rows(rows, setup.mesh)
     key = jax.random.fold_in(step_key, i)
-    return _step(setup, state, *rows, first, key)
+    return _step(setup, state, *rows, rollout_entropy, first, key)
 
   if split.updates_per_rollout == 1:  # no rows to gather, no state to carry
     return one_step(state, jnp.int32(0), batch, ref_log_probs, old_statistics)
@@ -336,6 +337,7 @@ def _step(
   batch: Batch,
   ref_log_probs: Array | None,
   old_statistics: Mapping[Statistic, Array],
+  rollout_entropy: Array,
   first: Array,
   key: Array,
 ) -> tuple[TrainState, Metrics]:
@@ -348,6 +350,7 @@ def _step(
     ref_log_probs: f32[B, T], nats; None without a reference.
     old_statistics: the statistics that are declared with `old`, under the
       policy before the update; empty if this is its only step.
+    rollout_entropy: f32[], nats, the rollout batch's mean of old_entropy.
     first: bool[], whether the policy before this step sampled the mini-batch.
     key: the key for objectives that select tokens at random.
   """
@@ -369,6 +372,9 @@ def _step(
     )
   tokens = _scored_tokens(
     setup, batch, scores, ref_log_probs, old_statistics, first
+  )
+  tokens = dataclasses.replace(
+    tokens, rollout_entropy=jnp.broadcast_to(rollout_entropy, sampled.shape)
   )
   with jax.named_scope("objective"):
     (mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)
