@@ -313,6 +313,9 @@ class ScoredTokens:
   mask: Array  # f32[B, T], 1 = a response token that counts
   ref_log_probs: Array | None = None  # f32[B, T], nats, reference policy
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+  # f32[B, T], nats, the mean of old_entropy over all rows of the rollout batch,
+  # the same number everywhere
+  rollout_entropy: Array | None = None
   # what members of the chain have declared, f32[B, T] or f32[B, T, k]
   statistics: Mapping[Statistic, Array] = dataclasses.field(
     default_factory=dict

@@ -279,7 +279,7 @@ def _check_settings(config: Config, functions: Sequence[_Function]) -> None:
       f"{f.name}.{leaf}": f.settings[leaf]
       for f in functions
       if isinstance(f.traits, ObjectiveTraits) and f.traits.clips_tokens
-      for leaf in ("clip_low", "clip_high")
+      for leaf in ("clip_low", "clip_high", "dual_clip")
     },
   )
   for function in functions:

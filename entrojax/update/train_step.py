@@ -137,6 +137,7 @@ class StepInputs(NamedTuple):
   # declared with `old`, under the policy before the update; empty if this is
   # its only step
   old_statistics: Mapping[Statistic, Array]
+  rollout_entropy: Array  # f32[], nats, the rollout batch's mean of old_entropy
   first: Array  # bool[], whether the policy before this step sampled the batch
   key: Array  # for objectives that select tokens at random
 
@@ -315,6 +316,7 @@ def plan_steps(
       old_statistics = _score(
         setup, state.params, batch, num_parts, under_current_policy(old)
       ).statistics
+  rollout_entropy = masked_mean(batch.old_entropy, batch.response_mask)
   shuffle_key, step_key = jax.random.split(key)
   shared, rows = (batch, ref_log_probs, old_statistics), None
   if split.updates_per_rollout > 1:  # otherwise there are no rows to gather
@@ -335,7 +337,8 @@ def plan_steps(
       parts = jax.tree.map(lambda x: x[rows[i]], shared)
     first = (i == 0) & setup.on_policy
     parts = split_rows(parts, setup.mesh)
-    return StepInputs(*parts, first, jax.random.fold_in(step_key, i))
+    key = jax.random.fold_in(step_key, i)
+    return StepInputs(*parts, rollout_entropy, first, key)
 
   return inputs_of, rows_of
 
@@ -476,15 +479,15 @@ def _scored_tokens(
   If the policy sampled the mini-batch (`inputs.first`), its own numbers replace
   the old ones, so that the ratio is exactly 1.
   """
-  batch, ref_log_probs, old_statistics, first, _ = inputs
+  batch, first = inputs.batch, inputs.first
   log_probs, entropy, statistics = scores
   constant = jax.lax.stop_gradient
   old = {}
   for statistic in (s for s in setup.statistics if s.old):
     current = statistic._replace(old=False)
     value = constant(statistics[current])
-    if current in old_statistics:
-      value = jnp.where(first, value, old_statistics[current])
+    if current in inputs.old_statistics:
+      value = jnp.where(first, value, inputs.old_statistics[current])
     old[statistic] = value
   return ScoredTokens(
     log_probs=log_probs,
@@ -493,8 +496,11 @@ def _scored_tokens(
     old_entropy=jnp.where(first, constant(entropy), batch.old_entropy),
     advantages=batch.advantages,
     mask=batch.response_mask * batch.keep[:, None],
-    ref_log_probs=ref_log_probs,
+    ref_log_probs=inputs.ref_log_probs,
     step_ok=batch.step_ok,
+    rollout_entropy=jnp.broadcast_to(
+      inputs.rollout_entropy, batch.response_mask.shape
+    ),
     statistics={**statistics, **old},
   )
 
