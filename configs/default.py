@@ -243,6 +243,9 @@ def get_config() -> Config:
       "eps": 1e-8,  # added to the root of the second moment
       "weight_decay": 0.0,  # of matrices; norm scales and biases have none
       "max_grad_norm": 1.0,  # gradients are clipped to this global norm
+      # an optimizer step whose gradient has a larger global norm is skipped;
+      # None: only steps whose numbers are not finite are skipped
+      "skip_grad_norm": config_dict.placeholder(float),
       # how the first moment is stored: float32, or bfloat16 for half the memory
       "mu_dtype": "float32",
     }
@@ -276,6 +279,17 @@ def get_config() -> Config:
       # also keep the checkpoint with the highest value of this metric of the
       # evaluations, such as val/countdown/pass@8; None: only the newest
       "keep_best": config_dict.placeholder(str),
+    }
+  )
+  # numbers that are not finite
+  config.faults = Config(
+    {
+      # the run ends after this many rollout steps in a row in which an
+      # optimizer step was skipped; it is saved, and the last batch is kept
+      "max_in_a_row": 5,
+      # a reward that is no finite number, or whose function raised: zero = the
+      # response counts as wrong, raise = the run ends
+      "reward": "zero",
     }
   )
   config.log = Config(

@@ -12,6 +12,7 @@ the policy becomes the reference.
 """
 
 from collections.abc import Mapping, Sequence
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from entrojax.rollouts.rewards import (
   decode_responses,
   gather_responses,
   group_responses,
+  replace_faulty,
   reward_metrics,
   verify_responses,
 )
@@ -39,6 +41,7 @@ from entrojax.system import hosts
 from entrojax.system.sharding import by_row, replicated
 from entrojax.types import (
   Array,
+  Batch,
   Mean,
   Params,
   Problem,
@@ -46,6 +49,7 @@ from entrojax.types import (
   Rollout,
   TrainState,
 )
+from entrojax.update.soundness import Marks, split_marks
 from entrojax.update.train_step import make_batch
 
 
@@ -68,6 +72,8 @@ class StepRecord(NamedTuple):
   metrics: Mapping[str, Mean]  # of the update, on the device
   host: dict[str, Any]  # metrics computed on the host
   started: float  # time.perf_counter at the start of the step
+  batch: Batch | None  # of the update; None once it has ended without a fault
+  marks: Marks | None = None  # what was not finite; None: nothing, or unknown
 
 
 class StepBatch(NamedTuple):
@@ -105,11 +111,9 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     responses.rewards, advantages=responses.advantages, keep=responses.keep
   )
   learned = hosts.place(learned, by_row(run.mesh))
+  update_batch = make_batch(batch.rollout, learned, batch.step_ok)
   state, metrics = run.functions.update(
-    position.state,
-    position.ref_params,
-    make_batch(batch.rollout, learned, batch.step_ok),
-    update_key,
+    position.state, position.ref_params, update_batch, update_key
   )
   host = batch.metrics | reward_metrics(batch.all_responses, responses)
   steps_of_stage = position.rollout_step - stages.first_step(
@@ -123,7 +127,9 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     tokens=position.tokens + int(host["rollout/tokens"]),
   )
   last_update = (steps_of_stage + 1) * updates - 1
-  return position, StepRecord(position, last_update, metrics, host, started)
+  return position, StepRecord(
+    position, last_update, metrics, host, started, update_batch
+  )
 
 
 def _sample_batch(
@@ -132,6 +138,7 @@ def _sample_batch(
   """Sample a batch from the policy and verify it."""
   stages, settings = run.data.stages, run.settings.rollout
   seconds = {"gen": 0.0, "verify": 0.0}
+  faulty: list[int] = []  # the rewards of each batch that are no numbers
 
   def sample(key: Array) -> RolloutBatch:
     """Sample responses; each process verifies those on its own devices."""
@@ -145,6 +152,10 @@ def _sample_batch(
     responses = gather_responses(
       verify_rollout(run.data, own, own_problems, position.rollout_step), share
     )
+    responses, number = replace_faulty(
+      responses, position.rollout_step, ends=settings.faulty_reward_ends
+    )
+    faulty.append(number)
     seconds["gen"] += generated - begun
     seconds["verify"] += time.perf_counter() - generated
     return RolloutBatch(rollout, responses)
@@ -168,6 +179,7 @@ def _sample_batch(
       on_exhausted=settings.dynamic_sampling.on_exhausted,
     )
   metrics |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
+  metrics["critic/faulty_rewards"] = float(sum(faulty))
   if len(stages.streams) > 1:
     metrics["curriculum/stage"] = stages.number(position.rollout_step) + 1
   return StepBatch(batch.rollout, batch.responses, all_responses, metrics)
@@ -214,6 +226,8 @@ def verify_rollout(
 ) -> Responses:
   """Verify a rollout and collect what advantage rules may read.
 
+  A reward that is no number is NaN.
+
   Args:
     data: has the tokenizer, the verifier and the clusters.
     rollout: B = Q * G rows, on the host.
@@ -221,39 +235,36 @@ def verify_rollout(
     rollout_step: rollout batches before this one.
   """
   texts = decode_responses(rollout, data.tokenizer)
-  verdicts = verify_responses(problems, texts, data.task.verify)
+  verdicts = verify_responses(
+    problems, texts, data.task.verify, faulty=math.nan
+  )
   return group_responses(
     rollout, verdicts, rollout_step=rollout_step, cluster=data.cluster
   )
 
 
 def wait_for_update(record: StepRecord) -> StepRecord:
-  """Wait for a step's update and add the step's times."""
+  """Wait for a step's update; add the step's times and its faults."""
   jax.block_until_ready(record.metrics)
+  marks, metrics = split_marks(record.metrics)
   taken = time.perf_counter() - record.started
   earlier = record.host["timing_s/gen"] + record.host["timing_s/verify"]
   return record._replace(
+    metrics=metrics,
+    marks=marks,
+    batch=None if marks is None else record.batch,
     host={
       **record.host,
       "timing_s/update": taken - earlier,
       "timing_s/step": taken,
       "perf/tokens_per_second": record.host["rollout/tokens"] / taken,
-    }
+    },
   )
 
 
 def step_metrics(run: Run, record: StepRecord) -> dict[str, Any]:
-  """Collect all metrics of a rollout step, by name.
-
-  Raises:
-    ValueError: the gradient is not finite.
-  """
+  """Collect all metrics of a rollout step, by name."""
   metrics = finalize(record.metrics)
-  if not np.isfinite(metrics["actor/grad_norm"]):
-    raise ValueError(
-      f"rollout step {record.position.rollout_step}: actor/grad_norm is "
-      f"{metrics['actor/grad_norm']}; the run ends here, unsaved"
-    )
   # optax computes a schedule with scalars that it places itself
   with jax.transfer_guard("allow"):
     learning_rate = float(run.functions.learning_rate(record.optimizer_step))

@@ -51,10 +51,12 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "log.every": 1,
       "log.samples": 0,
       "alarms.window": 1,
+      "faults.max_in_a_row": 1,
     },
   )
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
+  require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))
   if config.rollout.group_size < 2:
     raise ValueError(
       "rollout.group_size must be at least 2, got "
@@ -129,6 +131,7 @@ def check_sft(config: Config) -> None:
       "checkpoint.every": 0,
       "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
+      "faults.max_in_a_row": 1,
       "log.every": 1,
     },
   )

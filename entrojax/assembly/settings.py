@@ -25,6 +25,7 @@ class RolloutSettings(NamedTuple):
   num_prompts: int  # Q
   prompt_length: int  # P, tokens
   dynamic_sampling: DynamicSampling | None  # None: off
+  faulty_reward_ends: bool  # whether a reward that is no number ends the run
 
 
 class EvaluationSettings(NamedTuple):
@@ -65,6 +66,7 @@ class Settings(NamedTuple):
   checkpoint: CheckpointSettings
   log: LogSettings
   alarms: AlarmSettings
+  max_faults: int  # rollout steps with a skipped update in a row end the run
 
 
 def resolve(config: Config) -> Settings:
@@ -80,7 +82,10 @@ def resolve(config: Config) -> Settings:
     num_rollout_steps=config.num_rollout_steps,
     updates_per_rollout=config.training.updates_per_rollout,
     rollout=RolloutSettings(
-      rollout.num_prompts, rollout.prompt_length, dynamic_sampling
+      rollout.num_prompts,
+      rollout.prompt_length,
+      dynamic_sampling,
+      faulty_reward_ends=config.faults.reward == "raise",
     ),
     evaluation=EvaluationSettings(
       every=evaluation.every,
@@ -108,4 +113,5 @@ def resolve(config: Config) -> Settings:
       actions={name: config.alarms[name] for name in WATCHED},
       limits={name: config.alarms[f"{name}_limit"] for name in WATCHED},
     ),
+    max_faults=config.faults.max_in_a_row,
   )

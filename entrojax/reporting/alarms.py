@@ -138,7 +138,7 @@ class Alarms:
     self.stop = False  # True once an alarm demands the end of the run
     path = workdir / METRICS_FILE
     for row in read_rows(path) if path.exists() else []:
-      if ENTROPY in row:
+      if TRAINING_REWARD in row:
         self._add(row)
         self._raised = {name for name in WATCHED if f"alarms/{name}" in row}
 

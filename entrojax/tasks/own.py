@@ -217,8 +217,9 @@ def _thread_calls(
 class _OwnVerifier:
   """The verifier of a function that may raise, hang or return anything.
 
-  It warns of the first call that fails, the tenth, the hundredth, and so on.
-  It raises ValueError if a call returns neither a finite number nor a Verdict.
+  It warns of the first call that fails, the tenth, the hundredth, and so on. If
+  a call returns neither a finite number nor a Verdict, the reward in a batch is
+  NaN, and a single call raises ValueError.
   """
 
   def __init__(self, calls: _Calls, name: str, seconds: float):
@@ -227,7 +228,11 @@ class _OwnVerifier:
 
   def __call__(self, problem: Problem, response: str) -> Verdict:
     """Verify one response."""
-    return self.batch([problem], [response])[0]
+    verdict = self.batch([problem], [response])[0]
+    if math.isnan(verdict.reward):
+      text = verdict.reason.removeprefix("reward ")
+      raise ValueError(f"task.name: {self._name} {text}")
+    return verdict
 
   def batch(
     self, problems: Sequence[Problem], responses: Sequence[str]
@@ -248,11 +253,12 @@ class _OwnVerifier:
       return self._failed(f"reward raised {value}")
     verdict = _verdict(value)
     if verdict is None:
-      raise ValueError(
-        f"task.name: {self._name} returned {value!r:.80} for the prompt "
-        f"{problem.prompt!r:.80} and the response {response!r:.80}; expected a "
-        "finite number or a Verdict"
+      reason = (
+        f"reward returned {value!r:.80} for the prompt {problem.prompt!r:.80} "
+        f"and the response {response!r:.80}; expected a finite number or a "
+        "Verdict"
       )
+      return Verdict(math.nan, reason, None)
     return verdict
 
   def _failed(self, reason: str) -> Verdict:

@@ -9,8 +9,8 @@ or several, over one or several epochs of the rollout batch, and scans them
 inside the graph. If there is a reference model, it scores the whole rollout
 batch once, before the first step. The policy itself does so too, if a member
 reads statistics under the policy that sampled the batch. If no token of a
-mini-batch counts in the loss, parameters and optimizer state, with the
-controller's, stay as they are.
+mini-batch counts in the loss, or a number is not finite (soundness.py),
+parameters and optimizer state, with the controller's, stay as they are.
 
 Old log-probs are those of the sampler. Only if the policy itself sampled the
 batch, the first step takes the policy's own, so that the ratio is exactly 1.
@@ -73,6 +73,7 @@ from entrojax.types import (
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.projection import projection_metrics
 from entrojax.update.scoring import score_in_microbatches
+from entrojax.update.soundness import is_sound, unsound_metrics
 from entrojax.update.step_metrics import (
   sampler_difference,
   step_scalars,
@@ -394,7 +395,9 @@ def _step(
       grads, state.opt_state, state.params, **signals
     )
     counted = jnp.sum(tokens.mask) > 0
-    step, state = state.step, _advance(state, updates, opt_state, counted)
+    sound = is_sound(loss, grads, updates, optimizer.skip_grad_norm)
+    step = state.step
+    state = _advance(state, updates, opt_state, counted & sound)
   with jax.named_scope("metrics"):
     scalars = {
       **step_scalars(tokens, loss, cotangents.log_probs, grads, updates),
@@ -407,7 +410,7 @@ def _step(
     if setup.on_policy:
       metrics |= sampler_difference(tokens, batch, first)
     metrics |= {name: scalar_metric(value) for name, value in scalars.items()}
-  return state, metrics
+  return state, {**metrics, **unsound_metrics(counted & ~sound, grads)}
 
 
 def _num_parts(split: BatchSplit) -> int:
@@ -532,28 +535,29 @@ def _two_gradients(
 
 
 def _advance(
-  state: TrainState, updates: Params, opt_state: Any, counted: Array
+  state: TrainState, updates: Params, opt_state: Any, taken: Array
 ) -> TrainState:
-  """Apply the updates if at least one token counted in the loss.
+  """Apply the updates if the step is taken.
 
-  If no token counted, parameters and optimizer state stay as they are. Momentum
-  would otherwise move the parameters on a mini-batch without a learning signal.
-  The count of steps advances in both cases.
+  It is not if no token counted in the loss, or if a number is not finite.
+  Parameters and optimizer state then stay as they are. Momentum would otherwise
+  move the parameters on a mini-batch without a learning signal. The count of
+  steps advances in both cases.
 
   Args:
     state: the state before the step.
     updates: what the optimizer adds to the parameters.
     opt_state: the optimizer's state after the step.
-    counted: bool[], whether a token counted in the loss.
+    taken: bool[], whether the step is taken.
   """
 
-  def where_counted(stepped: Any, before: Any) -> Any:
-    return jax.tree.map(lambda s, b: jnp.where(counted, s, b), stepped, before)
+  def where_taken(stepped: Any, before: Any) -> Any:
+    return jax.tree.map(lambda s, b: jnp.where(taken, s, b), stepped, before)
 
   return TrainState(
-    params=where_counted(
+    params=where_taken(
       optax.apply_updates(state.params, updates), state.params
     ),
-    opt_state=where_counted(opt_state, state.opt_state),
+    opt_state=where_taken(opt_state, state.opt_state),
     step=state.step + 1,
   )
