@@ -127,6 +127,9 @@ def get_config() -> Config:
       "max_batches": 10,
       # with too few groups: train_partial, skip_step or raise
       "on_exhausted": "train_partial",
+      # a group is kept if its mean reward lies between these, both included
+      "low": 0.0,
+      "high": 1.0,
     }
   )
   # train on responses that model.path sampled once, before the first update
@@ -202,6 +205,10 @@ def get_config() -> Config:
       # entropy to hold, nats per token; stage_schedule and epoch_schedule take
       # none
       "target": setting(None),
+      # the entropy that controllers, rules and the projection steer by: policy
+      # = of everything sampled, batch = of the groups that dynamic sampling has
+      # kept, which is higher. Without dynamic sampling both are the same
+      "signal": "policy",
     }
   )
   # correct each finished optimizer step so that it changes the entropy by a
@@ -261,9 +268,10 @@ def get_config() -> Config:
       "tasks": (),
       # rollout steps between further evaluations; 0 = none
       "every": 0,
-      # samples for each prompt; pass@k is reported up to this k
+      # samples for each prompt, 1 if greedy; pass@k is reported up to this k
       "num_samples": 64,
-      "temperature": 1.0,  # sampling temperature; 0 = greedy
+      # sampling temperature; 0 = greedy, None = rollout.temperature
+      "temperature": config_dict.placeholder(float),
       "top_k": 0,  # sample from the k most likely tokens; 0 = off
       "top_p": 1.0,  # nucleus sampling; 1 = off
       "prompts_per_batch": 16,  # prompts that are decoded together
@@ -314,6 +322,9 @@ def get_config() -> Config:
       "explosion_limit": 3.0,  # times the entropy of the first steps
       "length": "warn",  # responses have become long
       "length_limit": 3.0,  # times the mean length in the first steps
+      # optimizer steps without a gradient, as when no group has a signal
+      "idle": "stop",
+      "idle_limit": 0.99,  # share of optimizer steps
       "no_signal": "warn",  # groups whose responses are all right or all wrong
       "no_signal_limit": 0.9,  # share of groups
       "low_reward": "warn",

@@ -27,6 +27,7 @@ from entrojax.rollouts.dynamic_sampling import (
   RolloutBatch,
   pad_prompts,
   sample_until_filled,
+  with_policy_entropy,
 )
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.rewards import (
@@ -84,6 +85,7 @@ class StepBatch(NamedTuple):
   all_responses: Responses  # all that were verified for it, on the host
   metrics: dict[str, Any]
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+  entropy_offset: Array | None = None  # f32[B], nats; see Batch
 
 
 def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
@@ -111,7 +113,9 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     responses.rewards, advantages=responses.advantages, keep=responses.keep
   )
   learned = hosts.place(learned, by_row(run.mesh))
-  update_batch = make_batch(batch.rollout, learned, batch.step_ok)
+  update_batch = make_batch(
+    batch.rollout, learned, batch.step_ok, batch.entropy_offset
+  )
   state, metrics = run.functions.update(
     position.state, position.ref_params, update_batch, update_key
   )
@@ -168,21 +172,34 @@ def _sample_batch(
     return RolloutBatch(rollout, responses)
 
   metrics: dict[str, Any] = {}
-  if settings.dynamic_sampling is None:
+  dynamic, offset = settings.dynamic_sampling, None
+  if dynamic is None:
     batch = sample(generate_key)
     all_responses = batch.responses
   else:
-    batch, all_responses, metrics = sample_until_filled(
+    filled = sample_until_filled(
       sample_number,
       settings.num_prompts,
-      max_batches=settings.dynamic_sampling.max_batches,
-      on_exhausted=settings.dynamic_sampling.on_exhausted,
+      max_batches=dynamic.max_batches,
+      on_exhausted=dynamic.on_exhausted,
+      low=dynamic.low,
+      high=dynamic.high,
     )
+    batch, all_responses, metrics = filled
+    if dynamic.steers_by_policy:
+      batch, rows = with_policy_entropy(filled)
+      offset = hosts.place(rows, by_row(run.mesh))
   metrics |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
   metrics["critic/faulty_rewards"] = float(sum(faulty))
   if len(stages.streams) > 1:
     metrics["curriculum/stage"] = stages.number(position.rollout_step) + 1
-  return StepBatch(batch.rollout, batch.responses, all_responses, metrics)
+  return StepBatch(
+    batch.rollout,
+    batch.responses,
+    all_responses,
+    metrics,
+    entropy_offset=offset,
+  )
 
 
 def _replay_batch(

@@ -257,7 +257,9 @@ def test_a_run_with_dynamic_sampling_in_two_parts_is_the_run_in_one(
 
 
 @pytest.mark.parametrize("on_exhausted", ["train_partial", "skip_step"])
-def test_no_step_trains_on_an_empty_batch(on_exhausted, base, tmp_path):
+def test_no_step_trains_on_an_empty_batch_and_that_is_said(
+  on_exhausted, base, tmp_path, capsys
+):
   config = resampled(base, **{"dynamic_sampling.on_exhausted": on_exhausted})
   config.optimizer.weight_decay = 0.1  # would act without a gradient
   train(config, tmp_path / "run")  # the tiny base solves nothing
@@ -266,6 +268,11 @@ def test_no_step_trains_on_an_empty_batch(on_exhausted, base, tmp_path):
     assert row["dynamic_sampling/filled"] == 0
     assert row["critic/groups/all_wrong"] == 1
     assert "actor/entropy" not in row  # no token counted
+    assert row["rollout/entropy"] > 0  # and yet many were sampled
+    assert (row["actor/idle"], row["actor/skipped"]) == (1, 0)
+  output = capsys.readouterr().out
+  assert "the first step has learned nothing: no optimizer step" in output
+  assert "nan" not in output
   state = final_params(tmp_path / "run")
   before = build(config).state.params
   jax.tree.map(np.testing.assert_array_equal, state["params"], before)
@@ -379,7 +386,10 @@ def wait_for_rollout_step(workdir, step, process, seconds=120):
   raise AssertionError(process.communicate()[1])
 
 
-LONG = ("--config.num_rollout_steps=100000", "--config.checkpoint.every=1")
+LONG = (
+  *("--config.num_rollout_steps=100000", "--config.checkpoint.every=1"),
+  "--config.alarms.idle=off",  # the tiny base solves nothing
+)
 
 
 def interrupt(process, number) -> Path:

@@ -17,6 +17,9 @@ class DynamicSampling(NamedTuple):
 
   max_batches: int  # at most this many rollout batches are sampled for a step
   on_exhausted: str  # what to do with too few groups
+  low: float  # smallest mean reward of a group that is kept
+  high: float  # largest
+  steers_by_policy: bool  # by the entropy of all groups; else of those kept
 
 
 class RolloutSettings(NamedTuple):
@@ -75,7 +78,11 @@ def resolve(config: Config) -> Settings:
   dynamic_sampling = None
   if config.dynamic_sampling.enabled:
     dynamic_sampling = DynamicSampling(
-      config.dynamic_sampling.max_batches, config.dynamic_sampling.on_exhausted
+      config.dynamic_sampling.max_batches,
+      config.dynamic_sampling.on_exhausted,
+      config.dynamic_sampling.low,
+      config.dynamic_sampling.high,
+      steers_by_policy=config.control.signal == "policy",
     )
   return Settings(
     seed=config.seed,

@@ -113,6 +113,11 @@ class Reports:
         "sampler and trainer differ by at most "
         f"{metrics[_MISMATCH]:.1e} nats per token"
       )
+    if at.rollout_step == self._first_step and metrics.get("actor/idle") == 1:
+      notes.append(
+        "the first step has learned nothing: no optimizer step had a gradient. "
+        + _reason_for_idleness(metrics)
+      )
     # a step without tokens has no entropy, and then no control has an effect
     if "actor/entropy" in metrics:
       notes += self._effects.notes(metrics)
@@ -122,3 +127,19 @@ class Reports:
 def is_step(metrics: Mapping[str, Any]) -> bool:
   """Return whether metrics belong to a step rather than an evaluation."""
   return "rollout/tokens" in metrics
+
+
+def _reason_for_idleness(metrics: Mapping[str, Any]) -> str:
+  """Say why a step had no gradient, as far as its metrics show."""
+  equal = sum(
+    metrics.get(f"critic/groups/{name}", 0.0)
+    for name in ("all_right", "all_wrong")
+  )
+  if equal == 1:
+    return (
+      "All rewards of each group are equal; the mean reward is "
+      f"{metrics['critic/rewards/mean']:.3g}"
+    )
+  if not metrics.get("critic/kept", 1.0):
+    return "The advantage rules have left out every response"
+  return "The objective does not depend on these rewards"

@@ -53,6 +53,13 @@ WATCHED = {
     text="responses are {value:.2g} times as long as at the start, above "
     "{limit:g}",
   ),
+  "idle": Watched(
+    ("actor/idle",),
+    is_relative=False,
+    is_upper=True,
+    text="{value:.0%} of the optimizer steps had no gradient, above "
+    "{limit:.0%}: nothing is learned",
+  ),
   "no_signal": Watched(
     ("critic/groups/all_right", "critic/groups/all_wrong"),
     is_relative=False,

@@ -218,20 +218,32 @@ def gather_responses(own: Responses, share: hosts.Share) -> Responses:
     rollout_step=None,
   )
   gathered = hosts.gather(columns, share)
-  tokens = np.asarray(gathered.lengths, np.float64)
   # each process has a mean over its own tokens
-  total = np.sum(np.asarray(gathered.entropy, np.float64) * tokens)
   return dataclasses.replace(
     gathered,
-    entropy=np.asarray(total / max(tokens.sum(), 1), np.float32),
+    entropy=mean_over_tokens(gathered.entropy, gathered.lengths),
     rollout_step=own.rollout_step,
   )
+
+
+def mean_over_tokens(entropy: Any, lengths: Any) -> np.ndarray:
+  """Compute a token-mean f32[] from means over parts of the tokens.
+
+  Args:
+    entropy: the mean of each part, nats, of any shape.
+    lengths: the number of tokens of each part, of the same shape.
+  """
+  tokens = np.asarray(lengths, np.float64)
+  total = np.sum(np.asarray(entropy, np.float64) * tokens)
+  return np.asarray(total / max(tokens.sum(), 1), np.float32)
 
 
 def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
   """Compute the metrics of a step's responses, by name.
 
   critic/rewards is the raw reward; critic/shaped_rewards includes the shaping.
+  rollout/entropy is the policy's own, over all tokens that it sampled, in nats;
+  actor/entropy is over the tokens of the update.
   Metrics of the policy's behaviour use all its samples, including those that
   it is not trained on.
 
@@ -255,6 +267,7 @@ def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
     "response_length/max": float(lengths.max()),
     "response_length/clip_ratio": float(np.mean(np.asarray(sampled.truncated))),
     "rollout/tokens": float(lengths.sum(dtype=np.float64)),
+    "rollout/entropy": float(np.asarray(sampled.entropy)),
     **finalize(trained.metrics),
   }
 

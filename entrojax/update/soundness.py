@@ -23,8 +23,9 @@ import optax
 from entrojax.types import Array, Mean, Metrics, Params
 
 SKIPPED = "actor/skipped"  # share of optimizer steps that were skipped
+IDLE = "actor/idle"  # share of optimizer steps without a gradient
 _MARKS = "actor/unsound_tensors"
-SOUNDNESS = (SKIPPED, _MARKS)  # the metrics that `unsound_metrics` returns
+SOUNDNESS = (SKIPPED, _MARKS)  # the metrics a skipped step is read from
 
 
 class Marks(NamedTuple):
@@ -51,12 +52,21 @@ def is_sound(
   return sound if skip_grad_norm is None else sound & (norm <= skip_grad_norm)
 
 
-def unsound_metrics(skipped: Array, grads: Params) -> Metrics:
-  """Return whether a step was skipped, bool[], and the marks of its tensors."""
+def step_soundness(counted: Array, sound: Array, grads: Params) -> Metrics:
+  """Return the metrics that say what an optimizer step was worth.
+
+  Args:
+    counted: bool[], whether a token counted in the loss.
+    sound: bool[], the result of `is_sound`.
+    grads: the gradient, before clipping.
+  """
+  skipped = counted & ~sound
+  idle = ~counted | (optax.global_norm(grads) == 0)
   marks = [~jnp.isfinite(optax.global_norm(x)) for x in jax.tree.leaves(grads)]
   one = jnp.float32(1.0)
   return {
     SKIPPED: Mean(skipped.astype(jnp.float32), one),
+    IDLE: Mean(idle.astype(jnp.float32), one),
     _MARKS: Mean((jnp.stack(marks) & skipped).astype(jnp.float32), one),
   }
 

@@ -73,7 +73,7 @@ from entrojax.types import (
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.projection import projection_metrics
 from entrojax.update.scoring import score_in_microbatches
-from entrojax.update.soundness import is_sound, unsound_metrics
+from entrojax.update.soundness import is_sound, step_soundness
 from entrojax.update.step_metrics import (
   sampler_difference,
   step_scalars,
@@ -130,7 +130,10 @@ class _Scores(NamedTuple):
 
 
 def make_batch(
-  rollout: Rollout, responses: Responses, step_ok: Array | None = None
+  rollout: Rollout,
+  responses: Responses,
+  step_ok: Array | None = None,
+  entropy_offset: Array | None = None,
 ) -> Batch:
   """Build the batch of an update from a rollout and its advantages.
 
@@ -139,6 +142,8 @@ def make_batch(
     responses: Q groups; advantages and keep, [Q, G], are read.
     step_ok: f32[B, T], 1 = a token of a step that was judged right; None:
       steps were not judged.
+    entropy_offset: f32[B], nats, what is added to the entropy that controls
+      steer by; None: nothing.
   """
   mask = rollout.response_mask
   advantages = require_field(responses, "advantages", "an update")
@@ -151,6 +156,7 @@ def make_batch(
     old_entropy=rollout.entropy,
     advantages=jnp.broadcast_to(advantages.reshape(-1, 1), mask.shape),
     step_ok=step_ok,
+    entropy_offset=entropy_offset,
   )
 
 
@@ -372,10 +378,10 @@ def _step(
     setup, batch, scores, ref_log_probs, old_statistics, first
   )
   with jax.named_scope("objective"):
-    (mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)
+    (mean_entropy,) = _mean_entropies(scores.entropy, batch, 1)
     num_parts = _num_parts(setup.split)
     coefficient = jax.vmap(controller.coefficient, (None, 0))(
-      control_state, _mean_entropies(scores.entropy, sampled, num_parts)
+      control_state, _mean_entropies(scores.entropy, batch, num_parts)
     )
     loss, metrics, cotangents = _differentiate(
       setup, members, tokens, scores, coefficient, key
@@ -410,7 +416,7 @@ def _step(
     if setup.on_policy:
       metrics |= sampler_difference(tokens, batch, first)
     metrics |= {name: scalar_metric(value) for name, value in scalars.items()}
-  return state, {**metrics, **unsound_metrics(counted & ~sound, grads)}
+  return state, {**metrics, **step_soundness(counted, sound, grads)}
 
 
 def _num_parts(split: BatchSplit) -> int:
@@ -453,15 +459,19 @@ def _scored_tokens(
   )
 
 
-def _mean_entropies(entropy: Array, mask: Array, num_parts: int) -> Array:
-  """Compute the token-mean entropy of each part of the rows, f32[parts], nats.
+def _mean_entropies(entropy: Array, batch: Batch, num_parts: int) -> Array:
+  """Compute the entropy that controls steer by, f32[parts], nats.
 
-  It is NaN where a part has no token.
+  It is the token-mean of each part of the rows, plus the batch's offset, and
+  NaN where a part has no token.
   """
   entropy, mask = (
-    x.reshape(num_parts, -1) for x in (jax.lax.stop_gradient(entropy), mask)
+    x.reshape(num_parts, -1)
+    for x in (jax.lax.stop_gradient(entropy), batch.response_mask)
   )
   mean = masked_mean(entropy, mask, axis=1)
+  if batch.entropy_offset is not None:
+    mean += jnp.max(batch.entropy_offset)  # all rows have the same
   return jnp.where(jnp.sum(mask, axis=1) > 0, mean, jnp.nan)
 
 

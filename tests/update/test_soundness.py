@@ -7,11 +7,12 @@ import pytest
 
 from entrojax.types import TrainState
 from entrojax.update.soundness import (
+  IDLE,
   SKIPPED,
   is_sound,
   split_marks,
+  step_soundness,
   tensor_names,
-  unsound_metrics,
 )
 from entrojax.update.train_step import _advance
 
@@ -52,16 +53,16 @@ def test_a_step_that_is_not_taken_changes_nothing_but_the_count():
 
 def test_the_tensors_that_are_not_finite_are_named_and_the_marks_not_logged():
   bad = {"a": jnp.ones(3), "b": {"c": jnp.array([INF, 0.0])}}
-  metrics = unsound_metrics(jnp.array(True), bad)
+  metrics = step_soundness(jnp.array(True), jnp.array(False), bad)
   marks, logged = split_marks(metrics)
   assert marks.skipped == 1
   assert tensor_names(bad, marks) == ["b/c"]
-  assert logged.keys() == {SKIPPED}
+  assert logged.keys() == {SKIPPED, IDLE}
 
 
 def test_marks_of_several_updates_add_up():
   steps = [
-    unsound_metrics(jnp.array(skipped), grads)
+    step_soundness(jnp.array(True), jnp.array(not skipped), grads)
     for skipped, grads in [
       (False, GRADS),
       (True, {"a": jnp.full(3, NAN), "b": {"c": jnp.ones(2)}}),
@@ -72,3 +73,22 @@ def test_marks_of_several_updates_add_up():
   assert marks.skipped == 2
   assert tensor_names(GRADS, marks) == ["a", "b/c"]
   assert split_marks(steps[0])[0] is None
+
+
+@pytest.mark.parametrize(
+  ("counted", "grads", "idle"),
+  [
+    (True, GRADS, 0),
+    (True, jax.tree.map(jnp.zeros_like, GRADS), 1),
+    (False, jax.tree.map(lambda x: NAN * x, GRADS), 1),  # an empty mini-batch
+  ],
+)
+def test_a_step_without_a_gradient_is_idle_and_not_skipped(
+  counted, grads, idle
+):
+  sound = is_sound(jnp.float32(0.0), grads, grads, None)
+  metrics = step_soundness(jnp.array(counted), sound, grads)
+  assert (float(metrics[IDLE].total), float(metrics[SKIPPED].total)) == (
+    idle,
+    0,
+  )
