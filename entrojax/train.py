@@ -33,6 +33,7 @@ from entrojax.assembly.own_methods import (
 )
 from entrojax.assembly.run import Run, build_checked
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
+from entrojax.loop.faults import Faults
 from entrojax.loop.files import RunFiles, open_run_files
 from entrojax.rollout_step import (
   Position,
@@ -170,19 +171,23 @@ def _loop(
     files: its files, which say where it starts or resumes.
     stopped: returns whether a process has received a signal.
     trace: the profile.
+
+  Raises:
+    ValueError: one update after another was skipped; the run is saved.
   """
   every, last = run.settings.evaluation.every, run.settings.num_rollout_steps
   position, owed = files.start, files.owed
   pending: StepRecord | None = None
+  faults = Faults(run, files.workdir, files.note)
   if owed:
     owed = not _evaluate(run, files, position, stopped)
 
-  while position.rollout_step < last and not stopped():
+  while position.rollout_step < last and not (stopped() or faults.reason):
     with trace.step(position.rollout_step + 1):
       position, record = start_step(run, position)
       if pending is not None:
         _write_step(run, files, pending)  # while the update runs
-      pending = wait_for_update(record)
+      pending = faults.check(wait_for_update(record))
     number = position.rollout_step
     evaluates = number == last or bool(every and number % every == 0)
     saves = files.save_is_due(position)
@@ -198,6 +203,8 @@ def _loop(
   if pending is not None:
     _write_step(run, files, pending)
   path = files.finish(position, owed=owed)
+  if faults.reason:
+    raise ValueError(faults.reason)
   return path if position.rollout_step < last or owed else None
 
 

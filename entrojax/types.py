@@ -280,6 +280,9 @@ class Batch:
   old_entropy: Array  # f32[B, T], nats, under the policy that sampled
   advantages: Array  # f32[B, T]
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+  # f32[B], nats, one number for all rows: added to the entropy of a mini-batch,
+  # it gives that of everything the policy sampled; None: 0
+  entropy_offset: Array | None = None
 
 
 # -- the update: from tokens to a loss ----------------------------------------

@@ -231,7 +231,7 @@ def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
   ignored = (
     *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log"),
-    *("alarms", "ledger"),
+    *("alarms", "faults", "ledger"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
   return FrozenConfigDict(settings)

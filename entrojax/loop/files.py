@@ -31,6 +31,7 @@ class RunFiles:
   """Writes the files of a run; every process makes the same calls.
 
   Attributes:
+    workdir: the run directory.
     start: where the run starts or resumes.
     owed: whether an evaluation is owed there, before the first step.
   """
@@ -58,7 +59,8 @@ class RunFiles:
       reports: the logs and the display; None in all processes but the first.
     """
     self.start, self.owed = start, owed
-    self._run, self._workdir, self._config = run, workdir, config
+    self.workdir = workdir
+    self._run, self._config = run, config
     self._checkpoints, self._reports = checkpoints, reports
     settings = run.settings.checkpoint
     self._saves = Saves(
@@ -74,11 +76,16 @@ class RunFiles:
     if self._reports is not None:
       self._reports.write(metrics, at)
 
+  def note(self, line: str) -> None:
+    """Show a line, in the first process."""
+    if self._reports is not None:
+      self._reports.note(line)
+
   def write_evaluation(self, evaluated: Evaluated, at: Position) -> None:
     """Write the results of an evaluation."""
     if self._reports is not None:
       for name, rows in evaluated.rows.items():
-        append_rows(self._workdir, name, rows)
+        append_rows(self.workdir, name, rows)
     self.write(evaluated.metrics, at)
     self._saves.rate(at.rollout_step, evaluated.metrics)
 

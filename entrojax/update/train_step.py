@@ -9,8 +9,8 @@ or several, over one or several epochs of the rollout batch, and scans them
 inside the graph. If there is a reference model, it scores the whole rollout
 batch once, before the first step. The policy itself does so too, if a member
 reads statistics under the policy that sampled the batch. If no token of a
-mini-batch counts in the loss, parameters and optimizer state, with the
-controller's, stay as they are.
+mini-batch counts in the loss, or a number is not finite (soundness.py),
+parameters and optimizer state, with the controller's, stay as they are.
 
 Old log-probs are those of the sampler. Only if the policy itself sampled the
 batch, the first step takes the policy's own, so that the ratio is exactly 1.
@@ -74,6 +74,7 @@ from entrojax.types import (
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.projection import projection_metrics
 from entrojax.update.scoring import score_in_microbatches
+from entrojax.update.soundness import is_sound, step_soundness
 from entrojax.update.step_metrics import (
   sampler_difference,
   step_scalars,
@@ -155,7 +156,10 @@ class Forward(NamedTuple):
 
 
 def make_batch(
-  rollout: Rollout, responses: Responses, step_ok: Array | None = None
+  rollout: Rollout,
+  responses: Responses,
+  step_ok: Array | None = None,
+  entropy_offset: Array | None = None,
 ) -> Batch:
   """Build the batch of an update from a rollout and its advantages.
 
@@ -164,6 +168,8 @@ def make_batch(
     responses: Q groups; advantages and keep, [Q, G], are read.
     step_ok: f32[B, T], 1 = a token of a step that was judged right; None:
       steps were not judged.
+    entropy_offset: f32[B], nats, what is added to the entropy that controls
+      steer by; None: nothing.
   """
   mask = rollout.response_mask
   advantages = require_field(responses, "advantages", "an update")
@@ -176,6 +182,7 @@ def make_batch(
     old_entropy=rollout.entropy,
     advantages=jnp.broadcast_to(advantages.reshape(-1, 1), mask.shape),
     step_ok=step_ok,
+    entropy_offset=entropy_offset,
   )
 
 
@@ -418,7 +425,9 @@ def take_step(
       grads, state.opt_state, state.params, **signals
     )
     counted = jnp.sum(tokens.mask) > 0
-    step, state = state.step, _advance(state, updates, opt_state, counted)
+    sound = is_sound(loss, grads, updates, optimizer.skip_grad_norm)
+    step = state.step
+    state = _advance(state, updates, opt_state, counted & sound)
   with jax.named_scope("metrics"):
     scalars = {
       **step_scalars(tokens, loss, cotangents.log_probs, grads, updates),
@@ -431,7 +440,7 @@ def take_step(
     if setup.on_policy:
       metrics |= sampler_difference(tokens, batch, inputs.first)
     metrics |= {name: scalar_metric(value) for name, value in scalars.items()}
-  return state, metrics
+  return state, {**metrics, **step_soundness(counted, sound, grads)}
 
 
 def score_minibatch(
@@ -454,12 +463,11 @@ def score_minibatch(
     )
   tokens = _scored_tokens(setup, inputs, scores)
   with jax.named_scope("objective"):
-    sampled = batch.response_mask
-    (mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)
+    (mean_entropy,) = _mean_entropies(scores.entropy, batch, 1)
     num_parts = _num_parts(setup.split)
     coefficient = jax.vmap(controller.coefficient, (None, 0))(
       state.opt_state["control"],
-      _mean_entropies(scores.entropy, sampled, num_parts),
+      _mean_entropies(scores.entropy, batch, num_parts),
     )
   return Forward(
     members, controller, scores, transpose, tokens, mean_entropy, coefficient
@@ -505,15 +513,19 @@ def _scored_tokens(
   )
 
 
-def _mean_entropies(entropy: Array, mask: Array, num_parts: int) -> Array:
-  """Compute the token-mean entropy of each part of the rows, f32[parts], nats.
+def _mean_entropies(entropy: Array, batch: Batch, num_parts: int) -> Array:
+  """Compute the entropy that controls steer by, f32[parts], nats.
 
-  It is NaN where a part has no token.
+  It is the token-mean of each part of the rows, plus the batch's offset, and
+  NaN where a part has no token.
   """
   entropy, mask = (
-    x.reshape(num_parts, -1) for x in (jax.lax.stop_gradient(entropy), mask)
+    x.reshape(num_parts, -1)
+    for x in (jax.lax.stop_gradient(entropy), batch.response_mask)
   )
   mean = masked_mean(entropy, mask, axis=1)
+  if batch.entropy_offset is not None:
+    mean += jnp.max(batch.entropy_offset)  # all rows have the same
   return jnp.where(jnp.sum(mask, axis=1) > 0, mean, jnp.nan)
 
 
@@ -573,28 +585,29 @@ def entropy_cotangents(scores: Scores, sampled: Array) -> Scores:
 
 
 def _advance(
-  state: TrainState, updates: Params, opt_state: Any, counted: Array
+  state: TrainState, updates: Params, opt_state: Any, taken: Array
 ) -> TrainState:
-  """Apply the updates if at least one token counted in the loss.
+  """Apply the updates if the step is taken.
 
-  If no token counted, parameters and optimizer state stay as they are. Momentum
-  would otherwise move the parameters on a mini-batch without a learning signal.
-  The count of steps advances in both cases.
+  It is not if no token counted in the loss, or if a number is not finite.
+  Parameters and optimizer state then stay as they are. Momentum would otherwise
+  move the parameters on a mini-batch without a learning signal. The count of
+  steps advances in both cases.
 
   Args:
     state: the state before the step.
     updates: what the optimizer adds to the parameters.
     opt_state: the optimizer's state after the step.
-    counted: bool[], whether a token counted in the loss.
+    taken: bool[], whether the step is taken.
   """
 
-  def where_counted(stepped: Any, before: Any) -> Any:
-    return jax.tree.map(lambda s, b: jnp.where(counted, s, b), stepped, before)
+  def where_taken(stepped: Any, before: Any) -> Any:
+    return jax.tree.map(lambda s, b: jnp.where(taken, s, b), stepped, before)
 
   return TrainState(
-    params=where_counted(
+    params=where_taken(
       optax.apply_updates(state.params, updates), state.params
     ),
-    opt_state=where_counted(opt_state, state.opt_state),
+    opt_state=where_taken(opt_state, state.opt_state),
     step=state.step + 1,
   )
