@@ -205,29 +205,9 @@ def get_config() -> Config:
     }
   )
   # correct each finished optimizer step so that it changes the entropy by a
-  # prescribed amount
-  config.projection = Config(
-    {
-      "enabled": False,
-      "target": setting(None),  # entropy to hold, nats/token
-      # used instead of target: a fraction of the entropy at the first update
-      "target_fraction": setting(None),
-      # prescribed change of entropy per update, nats per nat of error; 0 = off
-      "gain": setting(0.02),
-      # prescribed change of entropy per update, nats per nat of summed error
-      "integral_gain": setting(0.0),
-      # bound of the prescribed change, nats per update
-      "limit": setting(2e-3),
-      # raise = leave a step alone that raises the entropy by more; both =
-      # correct every step
-      "sided": "raise",
-      # nats per update; a step that raises the entropy by more is reduced to
-      # this. None: no such bound; only with sided = raise
-      "upper": setting(None),
-      # bound of the correction's norm, in units of the step's. None: no bound
-      "max_relative_correction": setting(None),
-    }
-  )
+  # prescribed amount; the other settings of this section are the arguments of
+  # entropy_projection (python -m configs.default projection)
+  config.projection = Config({"enabled": False})
   config.optimizer = Config(  # AdamW
     {
       # the peak, after the warm-up; or a schedule of the learning rate, which
@@ -289,6 +269,15 @@ def get_config() -> Config:
       "wandb_project": config_dict.placeholder(str),
     }
   )
+  # measure where the entropy goes: an optimizer step is taken apart and logged
+  # as ledger/...; see entrojax/ledger.py
+  config.ledger = Config(
+    {
+      # rollout steps between entries; 0 = none. The time of an entry is about
+      # that of 8 optimizer steps
+      "every": 0,
+    }
+  )
   # each alarm is off, warn = one line in the progress display, or stop = save
   # and end the run. Limits are compared with means over `window` steps
   config.alarms = Config(
@@ -311,7 +300,7 @@ def get_config() -> Config:
     }
   )
   # a section for every objective, advantage rule, controller, judge and
-  # segmenter
+  # segmenter, and the arguments of the projection
   config.update(sections.method_sections())
   return config
 

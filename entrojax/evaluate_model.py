@@ -82,7 +82,7 @@ from entrojax.system.workdir import (
   hold_workdir,
   replace_text,
 )
-from entrojax.types import Array, Params, Prompts, Rollout
+from entrojax.types import Array, Params, Prompts, Rollout, Verdict
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -418,9 +418,18 @@ def _append_samples(
           "sample": sample,
           "prompt": problem.prompt,
           "response": text,
-          **verdict._asdict(),
+          **_described(verdict),
         }
         file.write(json.dumps(line) + "\n")
+
+
+def _described(verdict: Verdict) -> dict[str, Any]:
+  """Return what a line of samples.jsonl says of a verdict."""
+  content = verdict._asdict()
+  for rare in ("parts", "failed"):  # only rewards of the user's own have them
+    if not content[rare]:
+      del content[rare]
+  return content
 
 
 def _print_progress() -> ReportProgress:

@@ -373,8 +373,8 @@ MUTANTS = (
   Mutant(
     "projection: the entropy gradient takes in kept tokens only",
     "entrojax/update/train_step.py",
-    "transpose, cotangents, _entropy_cotangents(scores, sampled)",
-    "transpose, cotangents, _entropy_cotangents(scores, tokens.mask)",
+    "_entropy_cotangents(scores, sampled)\n",
+    "_entropy_cotangents(scores, tokens.mask)\n",
     "tests/update/test_projection_update.py"
     "::test_h_takes_in_tokens_that_the_loss_leaves_out",
   ),

@@ -23,6 +23,7 @@ FLOORS = (
   "assembly",
   "rollout_step choose_prompts collect evaluate_model "
   "export prepare_data report",
+  "loop",
   "train prompt_entropy sft",
   "sweeps",
   "main sweep",

@@ -20,6 +20,7 @@ from entrojax import rollout_step
 from entrojax import train as train_module
 from entrojax.assembly import data
 from entrojax.assembly.run import build
+from entrojax.loop import evaluation
 from entrojax.system.sharding import by_row
 from entrojax.train import train
 from entrojax.types import Verdict
@@ -437,7 +438,7 @@ def test_an_interrupted_evaluation_is_owed_and_made_up_for(
   """The signal arrives as the last evaluation is about to begin."""
   train(tiny_config(base), tmp_path / "whole")
   signals = []
-  inner = train_module._until
+  inner = evaluation.until
 
   def stopping(stopped, generate):
     run = inner(stopped, generate)
@@ -450,9 +451,9 @@ def test_an_interrupted_evaluation_is_owed_and_made_up_for(
 
     return signalled
 
-  monkeypatch.setattr(train_module, "_until", stopping)
+  monkeypatch.setattr(evaluation, "until", stopping)
   path = train(tiny_config(base), tmp_path / "parts")
-  monkeypatch.setattr(train_module, "_until", inner)
+  monkeypatch.setattr(evaluation, "until", inner)
   assert path is not None and path.name == "2"
   assert [r["rollout_step"] for r in numbers(tmp_path / "parts")] == [0, 1, 2]
   for _ in range(2):  # once it is made up for, it is not repeated

@@ -50,6 +50,7 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
+      "ledger.every": 0,
       "alarms.window": 1,
     },
   )

@@ -54,6 +54,13 @@ class LogSettings(NamedTuple):
   controls: tuple[str, ...]  # rules and members that might have no effect
 
 
+class LedgerSettings(NamedTuple):
+  """When the ledger has an entry; see entrojax/ledger.py."""
+
+  every: int  # rollout steps between entries; 0 = no ledger
+  num_epochs: int  # passes of an update over its rollout batch
+
+
 class Settings(NamedTuple):
   """The plain values of a run's config."""
 
@@ -64,6 +71,7 @@ class Settings(NamedTuple):
   evaluation: EvaluationSettings
   checkpoint: CheckpointSettings
   log: LogSettings
+  ledger: LedgerSettings
   alarms: AlarmSettings
 
 
@@ -103,6 +111,7 @@ def resolve(config: Config) -> Settings:
         "projection",
       ),
     ),
+    ledger=LedgerSettings(config.ledger.every, config.training.num_epochs),
     alarms=AlarmSettings(
       window=config.alarms.window,
       actions={name: config.alarms[name] for name in WATCHED},
