@@ -359,7 +359,7 @@ MUTANTS = (
     "entrojax/update/train_step.py",
     "(mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)",
     "(mean_entropy,) = _mean_entropies(scores.entropy, tokens.mask, 1)",
-    "tests/update/test_train_step.py"
+    "tests/update/test_minibatches.py"
     "::test_the_integral_takes_in_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
@@ -367,7 +367,7 @@ MUTANTS = (
     "entrojax/update/train_step.py",
     "_mean_entropies(scores.entropy, sampled, num_parts)",
     "_mean_entropies(scores.entropy, tokens.mask, num_parts)",
-    "tests/update/test_train_step.py"
+    "tests/update/test_minibatches.py"
     "::test_the_coefficient_reads_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
