@@ -264,6 +264,10 @@ def get_config() -> Config:
       "top_k": 0,  # sample from the k most likely tokens; 0 = off
       "top_p": 1.0,  # nucleus sampling; 1 = off
       "prompts_per_batch": 16,  # prompts that are decoded together
+      # samples whose tokens are kept for the token view, of each prompt of the
+      # first batch of prompts; 0 = none. The base's parameters then stay in
+      # memory, and each evaluation takes two more forward passes of that batch
+      "token_samples": 0,
     }
   )
   config.checkpoint = Config(

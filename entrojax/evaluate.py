@@ -63,6 +63,9 @@ class Evaluation(NamedTuple):
   response_length: float  # tokens, mean
   truncated: float  # share of responses that ended at the length limit
   entropy: float  # nats, token-mean
+  # of the first batch of prompts, n responses each, on the devices; its last
+  # prompts may be repeats that fill it up
+  first_rollout: Rollout | None = None
 
   def correct(self) -> np.ndarray:
     """Return bool[Q, n]: which samples are right."""
@@ -196,6 +199,7 @@ def evaluate_policy(
   texts: list[list[str]] = []
   verdicts: list[list[Verdict]] = []
   totals = np.zeros(3)
+  first_rollout = None
   for start in range(0, len(problems), prompts_per_batch):
     rows = np.arange(start, start + prompts_per_batch)
     filled = rows % len(problems)
@@ -203,6 +207,7 @@ def evaluate_policy(
     batch = dataclasses.replace(batch, ids=rows.astype(np.int32))
     batch = shortest(batch, prompt_buckets)
     rollout = generate(params, batch, key)
+    first_rollout = rollout if first_rollout is None else first_rollout
     batch_problems = problems[start : start + prompts_per_batch]
     samples, sums = _verify_batch(
       rollout, batch_problems, prompts_per_batch, verify, tokenizer
@@ -219,6 +224,7 @@ def evaluate_policy(
     response_length=lengths / num_rows,
     truncated=truncated / num_rows,
     entropy=entropy / lengths,
+    first_rollout=first_rollout,
   )
 
 

@@ -34,6 +34,7 @@ from entrojax.assembly.own_methods import (
   record_names,
 )
 from entrojax.assembly.run import Run, build_checked
+from entrojax.assembly.token_samples import collect_tokens
 from entrojax.evaluate import (
   EVALUATION_KEY,
   Evaluation,
@@ -46,6 +47,11 @@ from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
+from entrojax.reporting.token_logs import (
+  TokenSamples,
+  trim_tokens,
+  write_tokens,
+)
 from entrojax.reporting.writer import open_writer
 from entrojax.rollout_step import (
   Position,
@@ -218,12 +224,14 @@ def train(
 
     def evaluate(at: Position) -> bool:
       try:
-        metrics, files = _evaluate(run, at, stopped)
+        metrics, files, tokens = _evaluate(run, at, stopped)
       except _InterruptedEvaluation:
         return False
       if hosts.is_first():
         for name, rows in files.items():
           append_rows(workdir, name, rows)
+        for number, samples in enumerate(tokens):
+          write_tokens(workdir, number, samples)
       write(metrics, at)
       saves.rate(at.rollout_step, metrics)
       return True
@@ -335,6 +343,7 @@ def _open_reports(
   effects = ControlEffects(log.controls)
   for name in (EVALUATIONS_FILE, SAMPLES_FILE):
     trim_rows(workdir, name, start.rollout_step - owed)
+  trim_tokens(workdir, start.rollout_step - owed)
   if run.recorded is not None:
     progress.note(run.recorded.summary())
   law = LiveLaw(workdir, settings)
@@ -460,7 +469,9 @@ def _has_own_reference(run: Run, rollout_step: int) -> bool:
 
 def _evaluate(
   run: Run, at: Position, stopped: Callable[[], bool] = lambda: False
-) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
+) -> tuple[
+  dict[str, float], dict[str, list[dict[str, Any]]], list[TokenSamples]
+]:
   """Evaluate the policy on each set.
 
   Args:
@@ -469,8 +480,9 @@ def _evaluate(
     stopped: returns whether to give up, before each batch of prompts.
 
   Returns:
-    The metrics by name; and the rows to append to files, by file: the number of
-    right answers to each prompt of each set, and some of the samples.
+    The metrics by name; the rows to append to files, by file: the number of
+    right answers to each prompt of each set, and some of the samples; and the
+    tokens of each set, if the run keeps them.
 
   Raises:
     _InterruptedEvaluation: `stopped` returned True.
@@ -479,6 +491,8 @@ def _evaluate(
   metrics: dict[str, float] = {}
   right: list[dict[str, Any]] = []
   samples: list[dict[str, Any]] = []
+  tokens: list[TokenSamples] = []
+  key = fold_in(run, at.key, EVALUATION_KEY)
   for part in run.evaluation_sets:
     evaluation = evaluate_policy(
       _until(stopped, run.functions.evaluate[part.num_samples]),
@@ -486,7 +500,7 @@ def _evaluate(
       part.problems,
       part.task.verify,
       run.data.tokenizer,
-      fold_in(run, at.key, EVALUATION_KEY),
+      key,
       prompt_length=settings.prompt_length,
       prompt_buckets=settings.prompt_buckets,
       prompts_per_batch=settings.prompts_per_batch,
@@ -502,7 +516,19 @@ def _evaluate(
     samples += _first_samples(
       evaluation, part, at.rollout_step, run.settings.log.num_samples
     )
-  return metrics, {EVALUATIONS_FILE: right, SAMPLES_FILE: samples}
+    if settings.token_samples:
+      tokens.append(
+        collect_tokens(
+          run,
+          at.state,
+          part,
+          evaluation,
+          key,
+          step=at.step,
+          rollout_step=at.rollout_step,
+        )
+      )
+  return metrics, {EVALUATIONS_FILE: right, SAMPLES_FILE: samples}, tokens
 
 
 def _until(stopped: Callable[[], bool], generate: Generate) -> Generate:

@@ -23,7 +23,7 @@ FLOORS = (
   "assembly",
   "rollout_step choose_prompts collect evaluate_model "
   "export prepare_data report",
-  "train prompt_entropy sft",
+  "train prompt_entropy sft tokens",
   "sweeps",
   "main sweep",
 )
@@ -55,7 +55,7 @@ FOREIGN = {
 }
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
-MAX_TOP_LEVEL_FILES = 20
+MAX_TOP_LEVEL_FILES = 21
 
 
 def room(path: Path) -> str:

@@ -45,6 +45,7 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "training.num_epochs": 1,
       "training.num_microbatches": 1,
       "evaluation.every": 0,
+      "evaluation.token_samples": 0,
       "checkpoint.every": 0,
       "checkpoint.minutes": 0,
       "checkpoint.keep": 1,

@@ -82,6 +82,7 @@ from entrojax.types import (
 )
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.scoring import score_in_microbatches
+from entrojax.update.token_scores import Marking, TokenScores, score_samples
 from entrojax.update.train_step import (
   BatchSplit,
   Update,
@@ -101,6 +102,9 @@ class Functions(NamedTuple):
   update: Update  # donates its state
   restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
+  # token_scores.score_samples for the evaluations, by the number of samples of
+  # each prompt; {}: they keep no tokens
+  score_samples: Mapping[int, Callable[..., TokenScores]]
 
 
 class Run(NamedTuple):
@@ -115,6 +119,7 @@ class Run(NamedTuple):
   state: TrainState  # before the first update
   ref_params: Params | None  # the reference model's; None: no method reads it
   recorded: RecordedRollouts | None = None  # what an offline run trains on
+  base_params: Params | None = None  # None: evaluations keep no tokens
 
 
 def build(
@@ -175,6 +180,9 @@ def build_checked(
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
+  base_params = None
+  if config.evaluation.token_samples:
+    base_params = ref_params or jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
     graph_settings(config),
     own,
@@ -190,6 +198,7 @@ def build_checked(
     data,
     policy,
     mesh,
+    recipe,
     num_samples=[part.num_samples for part in evaluation_sets],
   )
   if recorded_rollouts is not None:
@@ -206,6 +215,7 @@ def build_checked(
     state,
     ref_params,
     recorded_rollouts,
+    base_params,
   )
 
 
@@ -285,6 +295,7 @@ def _make_functions(
   data: Data,
   policy: Policy,
   mesh: Mesh,
+  recipe: Recipe,
   *,
   num_samples: Collection[int],
 ) -> Functions:
@@ -296,6 +307,7 @@ def _make_functions(
     data: has the tokenizer.
     policy: the model.
     mesh: the devices.
+    recipe: the run's methods.
     num_samples: the numbers of samples of each prompt in evaluations.
   """
   make_sampler = functools.partial(
@@ -308,6 +320,44 @@ def _make_functions(
     update=bind(shared.update, policy),
     restart=shared.restart,
     learning_rate=shared.learning_rate,
+    score_samples={
+      n: _make_score_samples(config, policy, mesh, recipe, n)
+      for n in num_samples
+      if config.evaluation.token_samples
+    },
+  )
+
+
+def _make_score_samples(
+  config: Config, policy: Policy, mesh: Mesh, recipe: Recipe, num_samples: int
+) -> Callable[..., TokenScores]:
+  """Jit the scoring of the tokens that an evaluation keeps.
+
+  Args:
+    config: a checked config.
+    policy: the model.
+    mesh: the mesh that rows are split over.
+    recipe: the run's methods. With judges no member marks tokens, because the
+      steps of evaluated responses are not judged.
+    num_samples: n, samples of each prompt.
+  """
+  marking = None
+  if not config.judges:
+    aggregate = make_aggregation(config)
+    controller = recipe.optimizer.controller
+    marking = Marking(recipe.members, aggregate, controller)
+  return jit(
+    lambda model: functools.partial(
+      score_samples,
+      model,
+      num_samples=num_samples,
+      num_scored=min(config.evaluation.token_samples, num_samples),
+      temperature=config.evaluation.temperature or 1.0,
+      marking=marking,
+      mesh=mesh,
+    ),
+    policy,
+    out_shardings=by_row(mesh),
   )
 
 

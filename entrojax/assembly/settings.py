@@ -34,6 +34,7 @@ class EvaluationSettings(NamedTuple):
   prompts_per_batch: int
   prompt_length: int  # P, tokens
   prompt_buckets: tuple[int, ...]  # smaller P, ascending, for short prompts
+  token_samples: int  # per prompt of the first batch; 0 = no tokens are kept
 
 
 class CheckpointSettings(NamedTuple):
@@ -87,6 +88,7 @@ def resolve(config: Config) -> Settings:
       prompts_per_batch=evaluation.prompts_per_batch,
       prompt_length=rollout.prompt_length,
       prompt_buckets=tuple(rollout.prompt_buckets),
+      token_samples=evaluation.token_samples,
     ),
     checkpoint=CheckpointSettings(
       every=config.checkpoint.every,

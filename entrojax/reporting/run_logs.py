@@ -8,7 +8,8 @@ and `evaluations` and `logged_at_k` find the results of evaluations.
 
 The other files are read if they are there: config.json, evaluations.jsonl with
 the number of right answers to each prompt, samples.jsonl with some responses,
-and provenance.json with the command, versions and devices of the run.
+the folder tokens with the tokens of some responses (token_logs.py), and
+provenance.json with the command, versions and devices of the run.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from entrojax.reporting.token_logs import TokenSamples, first_and_last
 from entrojax.system.provenance import read_provenance
 from entrojax.system.workdir import (
   CONFIG_FILE,
@@ -58,6 +60,8 @@ class RunLog:
   right_answers: Sequence[RightAnswers] = ()  # in the order of the run
   samples: Sequence[Row] = ()  # the lines of samples.jsonl
   provenance: Mapping[str, Any] | None = None  # None: no provenance.json
+  # the tokens in the first and the last evaluation, of each set that has both
+  tokens: Sequence[tuple[TokenSamples, TokenSamples]] = ()
 
   @property
   def target(self) -> float | None:
@@ -125,6 +129,7 @@ def read_run(name: str, path: Path | str) -> RunLog:
     _read_right_answers(path / EVALUATIONS_FILE),
     _read_samples(path / SAMPLES_FILE),
     read_provenance(path),
+    first_and_last(path),
   )
 
 

@@ -16,6 +16,8 @@ import sys
 import numpy as np
 
 from entrojax.metrics import ENTROPY_EDGES
+from entrojax.reporting.token_logs import write_tokens
+from tests.helpers.token_logs import noisy_samples
 
 BINS = len(ENTROPY_EDGES) - 1
 STEPS = 30
@@ -192,6 +194,11 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
         for i in range(4)
       ]
   path.mkdir(parents=True)
+  for part in (0, 1):
+    tokens = noisy_samples(
+      rng, part, data=data, step=part * steps, members=members
+    )
+    write_tokens(path, 0, tokens)
   write_jsonl(path / "metrics.jsonl", rows)
   write_jsonl(path / "evaluations.jsonl", counts)
   write_jsonl(path / "samples.jsonl", samples)
