@@ -5,8 +5,8 @@
 
 The runs must have kept tokens (evaluation.token_samples). The command prints
 the tokens that carry the most entropy at the start and at the end of each run,
-how far its positions of high entropy are still those of the base, and the
-responses to one prompt, coloured by one quantity. With --output it also writes
+how many positions of high entropy it shares with the base, and the responses to
+one prompt, coloured by one quantity. With --output it also writes
 a page with the pictures and all kept prompts that fit, where the reader picks
 the quantity. Control characters of a response are spelled out.
 """

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from entrojax.reporting.formatting import listing
 from entrojax.reporting.interactive import panel_figure
 from entrojax.reporting.pictures import Picture, color, pattern
-from entrojax.reporting.report_sections import Section, Variants
+from entrojax.reporting.section import Section, Variants
 
 _PAGE = Path(__file__).parent / "page"
 _STYLES = ("style.css", "tokens.css")

@@ -13,7 +13,7 @@ from entrojax.reporting.page_parts import (
   frame,
   sections_chapter,
 )
-from entrojax.reporting.report_sections import Variants, report_sections
+from entrojax.reporting.report_sections import report_sections
 from entrojax.reporting.report_tables import (
   differences_table,
   last_values_table,
@@ -23,6 +23,7 @@ from entrojax.reporting.report_tables import (
   summary_table,
 )
 from entrojax.reporting.run_logs import datasets
+from entrojax.reporting.section import Variants
 from entrojax.reporting.summary import SummaryRows
 from entrojax.reporting.token_sections import token_sections
 from entrojax.reporting.token_view import token_view

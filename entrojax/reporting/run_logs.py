@@ -40,13 +40,20 @@ Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 
 
 class RightAnswers(NamedTuple):
-  """The number of right answers to each prompt in one evaluation."""
+  """The number of right answers to each prompt in one evaluation.
+
+  The last three fields are those of an Agreement (answers/agreement.py); a run
+  of an older version lacks them.
+  """
 
   data: str  # the data set, as in val/<data>/...
   step: int  # the optimizer step
   num_samples: int  # n, samples of each prompt
   prompts: str  # a fingerprint, equal for equal prompts in equal order
   right: np.ndarray  # i64[Q], each between 0 and n
+  confidence: np.ndarray | None = None  # f64[Q], share of the majority's votes
+  majority_right: np.ndarray | None = None  # bool[Q]
+  answer_entropy: np.ndarray | None = None  # f64[Q], nats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +166,7 @@ def _read_right_answers(path: Path) -> list[RightAnswers]:
           int(row["num_samples"]),
           str(row["prompts"]),
           right,
+          *_agreement(row, right.size),
         )
       )
     except (KeyError, TypeError, ValueError) as error:
@@ -170,6 +178,15 @@ def _read_right_answers(path: Path) -> list[RightAnswers]:
     if (right > evaluations[-1].num_samples).any():
       raise ValueError(f"{path}:{number}: a count exceeds num_samples")
   return evaluations
+
+
+def _agreement(row: Row, size: int) -> list[np.ndarray | None]:
+  """Return the fields of an Agreement in a row of evaluations.jsonl."""
+  kinds = {"confidence": float, "majority_right": bool, "answer_entropy": float}
+  return [
+    np.array(row[name], kind).reshape(size) if name in row else None
+    for name, kind in kinds.items()
+  ]
 
 
 def _read_samples(path: Path) -> list[Row]:

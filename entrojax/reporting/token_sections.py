@@ -6,10 +6,15 @@ import functools
 import numpy as np
 
 from entrojax.reporting import token_figures
-from entrojax.reporting.formatting import number, percent, with_error
+from entrojax.reporting.formatting import (
+  number,
+  over_seeds,
+  percent,
+  with_error,
+)
 from entrojax.reporting.html_tables import html_table
 from entrojax.reporting.progress import harmless
-from entrojax.reporting.report_sections import Section, over_seeds
+from entrojax.reporting.section import Section, Variants
 from entrojax.reporting.token_logs import TokenSamples
 from entrojax.reporting.token_statistics import (
   SHARE,
@@ -21,8 +26,6 @@ from entrojax.reporting.token_statistics import (
   shares_above,
 )
 from entrojax.reporting.variants import Variant
-
-Variants = Sequence[Variant]
 
 _FORKS = 12  # tokens of each evaluation that the table has
 _LONGEST = 40  # characters of a token in a table

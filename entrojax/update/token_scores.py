@@ -7,8 +7,8 @@ For these marks the responses are taken as one mini-batch, at the first update
 after they were sampled. Probability ratios are 1 then, so a member that only
 clips ratios marks no token.
 
-Shapes: Q prompts, n samples of each, of which the first S are scored: R = Q * S
-responses of T tokens.
+Shapes: Q prompts with n samples each. The first S samples of each are scored,
+R = Q * S responses of T tokens.
 """
 
 from collections.abc import Mapping

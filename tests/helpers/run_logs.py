@@ -175,6 +175,7 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
       ks = (1, 2, 4, 8, 16, 32, 64)
       line = evaluation_row(step, float(rates.mean()), ks, data)
       for k in ks:
+        line[f"val/{data}/answer_entropy"] = float(2 - 2 * rates.mean())
         line[f"val/{data}/pass@{k}"] = float(np.mean(1 - (1 - rates) ** k))
         line[f"val/{data}/maj@{k}"] = float(rates.mean() + 0.01 * math.log(k))
       rows.append(line)
@@ -182,6 +183,11 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
       counts.append(
         {**at, "data": data, "num_samples": 64, "prompts": data}
         | {"right": right.tolist()}
+        | {
+          "confidence": np.maximum(rates, 0.2).round(4).tolist(),
+          "majority_right": (rates > rng.random(PROMPTS)).astype(int).tolist(),
+          "answer_entropy": (2 * (1 - rates)).tolist(),
+        }
       )
       samples += [
         {
