@@ -289,6 +289,14 @@ def get_config() -> Config:
       "every": 10,
       # responses of each evaluation that are written to samples.jsonl
       "samples": 8,
+      # log the KL divergences from the base and from the sampling policy, also
+      # by fifths of token entropy and of position. Without a KL penalty in the
+      # loss this takes one more forward pass per rollout batch, and the base's
+      # parameters stay in memory
+      "reference_kl": False,
+      # optimizer steps between measurements of covariance by quantile and of
+      # gradient norms by group of tokens, 7 backward passes each; 0 = none
+      "token_groups": 0,
       # Weights & Biases project; None: W&B is not used
       "wandb_project": config_dict.placeholder(str),
     }

@@ -105,9 +105,12 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     responses.rewards, advantages=responses.advantages, keep=responses.keep
   )
   learned = hosts.place(learned, by_row(run.mesh))
+  reference = position.ref_params
+  if reference is None and run.settings.log.reference_kl:
+    reference = run.base_params
   state, metrics = run.functions.update(
     position.state,
-    position.ref_params,
+    reference,
     make_batch(batch.rollout, learned, batch.step_ok),
     update_key,
   )

@@ -51,6 +51,7 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
+      "log.token_groups": 0,
       "alarms.window": 1,
     },
   )

@@ -82,6 +82,7 @@ from entrojax.types import (
 )
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.scoring import score_in_microbatches
+from entrojax.update.token_groups import TokenGroups
 from entrojax.update.token_scores import Marking, TokenScores, score_samples
 from entrojax.update.train_step import (
   BatchSplit,
@@ -119,7 +120,7 @@ class Run(NamedTuple):
   state: TrainState  # before the first update
   ref_params: Params | None  # the reference model's; None: no method reads it
   recorded: RecordedRollouts | None = None  # what an offline run trains on
-  base_params: Params | None = None  # None: evaluations keep no tokens
+  base_params: Params | None = None  # None: nothing is compared with the base
 
 
 def build(
@@ -181,7 +182,7 @@ def build_checked(
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
   base_params = None
-  if config.evaluation.token_samples:
+  if config.evaluation.token_samples or config.log.reference_kl:
     base_params = ref_params or jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
     graph_settings(config),
@@ -235,7 +236,8 @@ def graph_settings(config: Config) -> FrozenConfigDict:
     *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log", "alarms"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
-  return FrozenConfigDict(settings)
+  measured = {key: config.log[key] for key in ("reference_kl", "token_groups")}
+  return FrozenConfigDict(settings | {"log": measured})
 
 
 @functools.lru_cache(maxsize=NUM_SHARED)
@@ -489,7 +491,8 @@ def make_update_of(
   """Build the function that maps a model to its update.
 
   Args:
-    config: config.training and the settings of the rollout batch are read.
+    config: config.training, the settings of the rollout batch and what the log
+      measures of tokens are read.
     recipe: the run's methods.
     mesh: the mesh that the rows of mini-batches are split over.
   """
@@ -503,6 +506,9 @@ def make_update_of(
     split=BatchSplit(**config.training),
     on_policy=not config.offline.enabled,
     mesh=mesh,
+    token_groups=TokenGroups(
+      distances=config.log.reference_kl, every=config.log.token_groups
+    ),
   )
 
 

@@ -52,6 +52,7 @@ class LogSettings(NamedTuple):
   every: int  # rollout steps between plain lines
   num_samples: int  # responses of each evaluation kept in samples.jsonl
   wandb_project: str | None  # None: no W&B
+  reference_kl: bool  # measure the distance to the base without a penalty
   controls: tuple[str, ...]  # rules and members that might have no effect
 
 
@@ -100,6 +101,7 @@ def resolve(config: Config) -> Settings:
       every=config.log.every,
       num_samples=config.log.samples,
       wandb_project=config.log.wandb_project or None,
+      reference_kl=config.log.reference_kl,
       controls=(
         *map(last_name, (*config.advantage, *config.objective)),
         "projection",

@@ -22,6 +22,7 @@ from entrojax.entropy.law import (
 )
 from entrojax.reporting import figures
 from entrojax.reporting.coverage_sections import coverage_sections
+from entrojax.reporting.distance_sections import distance_sections
 from entrojax.reporting.fit_points import (
   MIN_BLOCK,
   MIN_EVALUATIONS,
@@ -60,6 +61,7 @@ def report_sections(
     "Coverage": coverage_sections(data),
     "Training": _training_sections(),
     "Entropy": _entropy_sections(),
+    "Distances": distance_sections(),
   }
   if num_variants >= MIN_MULTIPLES:
     chapters["One variant at a time"] = _multiple_sections(data)

@@ -78,6 +78,12 @@ from entrojax.update.step_metrics import (
   step_scalars,
   token_metrics,
 )
+from entrojax.update.token_groups import (
+  NO_GROUPS,
+  TokenGroups,
+  distance_metrics,
+  group_metrics,
+)
 
 # (state, ref_params, batch, key) -> (state, metrics)
 Update = Callable[..., tuple[TrainState, Metrics]]
@@ -111,6 +117,7 @@ class _Setup(NamedTuple):
   split: BatchSplit
   on_policy: bool
   mesh: Mesh | None
+  token_groups: TokenGroups
 
   @property
   def statistics(self) -> tuple[Statistic, ...]:
@@ -179,6 +186,7 @@ def make_update(
   split: BatchSplit = ONE_STEP,
   on_policy: bool = True,
   mesh: Mesh | None = None,
+  token_groups: TokenGroups = NO_GROUPS,
 ) -> Update:
   """Build the function update(state, ref_params, batch, key).
 
@@ -199,6 +207,7 @@ def make_update(
       If another policy did, the batch holds the log-probs of that policy.
     mesh: the mesh that the rows of a mini-batch are split over; None for a
       single device.
+    token_groups: what to measure by groups of tokens.
 
   Returns:
     A pure function (state, ref_params, batch, key) -> (state, metrics), to be
@@ -227,6 +236,7 @@ def make_update(
     split,
     on_policy,
     mesh,
+    token_groups,
   )
 
   def update(state, ref_params, batch, key):
@@ -404,6 +414,12 @@ def _step(
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
     metrics |= token_metrics(tokens, sampled)
+    if setup.token_groups.distances:
+      metrics |= distance_metrics(tokens, sampled)
+    if setup.token_groups.every:
+      metrics |= group_metrics(
+        setup.token_groups, tokens, cotangents, transpose, step
+      )
     if setup.on_policy:
       metrics |= sampler_difference(tokens, batch, first)
     metrics |= {name: scalar_metric(value) for name, value in scalars.items()}

@@ -79,6 +79,21 @@ def training_row(step, target=None, members=("ppo_clip",)):
   return row
 
 
+def distances(part, rng):
+  """Return distances and gradient norms by group, after a part of a run."""
+  groups = ["mean"]
+  groups += [f"{k}_{i}" for k in ("entropy", "position") for i in range(1, 6)]
+  row = {}
+  for i, group in enumerate(groups):
+    row[f"kl_base/{group}"] = 0.02 * part * (1 + i % 6 + rng.random())
+    row[f"kl_sampler/{group}"] = 0.001 * (1 + i % 6 + rng.random())
+  for i, group in enumerate(("positive", "negative", *groups[1:6])):
+    row[f"gradient_norm/{group}"] = 0.1 + 0.05 * i + 0.02 * rng.random()
+  for share in (0.0002, 0.002, 0.02, 0.2):
+    row[f"covariance/top_{share:g}"] = (1 - part / 2) * share**-0.2
+  return row
+
+
 def write_jsonl(path, rows):
   path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -161,6 +176,7 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
         + noise[9] / 10,
       }
       row |= {f"{m}/gradient_change": abs(noise[17]) for m in members}
+      row |= distances(part, rng)
       if target is not None:
         row["control/coefficient"] = 0.01 * part + noise[18] / 100
         row["control/error"] = entropy - target
