@@ -59,7 +59,7 @@ def _distance(name: str, title: str, formula: str) -> Section:
   return Section(
     title,
     (f"kl_{name}/mean",),
-    f"{formula} per token of the rollouts, estimated without bias by "
+    f"{formula} per token of the rollouts, estimated by "
     "exp(−x) + x − 1. By entropy: the fifth of tokens with the highest (solid) "
     "and with the lowest entropy (dashed). By position: the last (solid) and "
     f"the first fifth of the responses (dashed). {_SMOOTHED}",
