@@ -35,6 +35,11 @@ from entrojax.assembly.data import (
   single_stage,
 )
 from entrojax.assembly.evaluation_sets import EvaluationSet, read_sets
+from entrojax.assembly.ledger import (
+  LedgerFunctions,
+  UnboundFunctions,
+  jit_ledger,
+)
 from entrojax.assembly.methods import (
   Recipe,
   check_over_run,
@@ -80,9 +85,10 @@ from entrojax.types import (
   Task,
   TrainState,
 )
+from entrojax.update.group_metrics import Measured
+from entrojax.update.measured_step import make_measured_step
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.scoring import score_in_microbatches
-from entrojax.update.token_groups import TokenGroups
 from entrojax.update.token_scores import Marking, TokenScores, score_samples
 from entrojax.update.train_step import (
   BatchSplit,
@@ -103,6 +109,7 @@ class Functions(NamedTuple):
   update: Update  # donates its state
   restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
+  ledger: LedgerFunctions
   # token_scores.score_samples for the evaluations, by the number of samples of
   # each prompt; {}: they keep no tokens
   score_samples: Mapping[int, Callable[..., TokenScores]]
@@ -228,12 +235,14 @@ class _SharedGraphs(NamedTuple):
   update: Callable[..., Any]  # an Update that takes a frozen base first, if any
   restart: Callable[[TrainState], TrainState]
   learning_rate: optax.Schedule
+  ledger: UnboundFunctions
 
 
 def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
   ignored = (
-    *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log", "alarms"),
+    *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log"),
+    *("alarms", "faults", "ledger"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
   measured = {key: config.log[key] for key in ("reference_kl", "token_groups")}
@@ -288,6 +297,13 @@ def _share_graphs(
       out_shardings=shardings,
     ),
     learning_rate=recipe.learning_rate,
+    ledger=jit_ledger(
+      settings,
+      make_update_of(settings, recipe, mesh, make_measured_step),
+      model,
+      mesh,
+      has_base=has_base,
+    ),
   )
 
 
@@ -322,6 +338,7 @@ def _make_functions(
     update=bind(shared.update, policy),
     restart=shared.restart,
     learning_rate=shared.learning_rate,
+    ledger=shared.ledger.bind(policy),
     score_samples={
       n: _make_score_samples(config, policy, mesh, recipe, n)
       for n in num_samples
@@ -486,7 +503,10 @@ def _score_recorded(
 
 
 def make_update_of(
-  config: Config, recipe: Recipe, mesh: Mesh
+  config: Config,
+  recipe: Recipe,
+  mesh: Mesh,
+  make: Callable[..., Any] = make_update,
 ) -> Callable[[Model], Update]:
   """Build the function that maps a model to its update.
 
@@ -495,9 +515,11 @@ def make_update_of(
       measures of tokens are read.
     recipe: the run's methods.
     mesh: the mesh that the rows of mini-batches are split over.
+    make: a function with the arguments of make_update that builds something
+      else from them.
   """
   return functools.partial(
-    make_update,
+    make,
     members=recipe.members,
     aggregate=make_aggregation(config),
     optimizer=recipe.optimizer,
@@ -506,7 +528,7 @@ def make_update_of(
     split=BatchSplit(**config.training),
     on_policy=not config.offline.enabled,
     mesh=mesh,
-    token_groups=TokenGroups(
+    measured=Measured(
       distances=config.log.reference_kl, every=config.log.token_groups
     ),
   )

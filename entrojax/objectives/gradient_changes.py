@@ -105,7 +105,7 @@ def _compare(
     gradient = jax.grad(lambda learned: loss_of(objective, learned)[0])(learned)
     return [x for leaf in jax.tree.leaves(gradient) for x in _planes(leaf)]
 
-  before, prefix = gradient_of(_policy_gradient), []
+  before, prefix = gradient_of(policy_gradient), []
   for name, member in members.items():
     prefix.append(member)
     after = gradient_of(chain(*prefix))
@@ -128,7 +128,7 @@ def _norm(gradients: Sequence[Array]) -> Array:
   return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in gradients))
 
 
-def _policy_gradient(
+def policy_gradient(
   tokens: ScoredTokens, token_loss: TokenLoss, coefficient: Array, key: Array
 ) -> TokenLoss:
   """Add the term -A r: the objective that a surrogate is compared with."""

@@ -19,7 +19,7 @@ from entrojax.system.workdir import flatten
 
 # settings that do not tell variants apart, by their first words
 _SAME = (
-  *("seed", "checkpoint.", "log.", "alarms.", "mesh."),
+  *("seed", "checkpoint.", "log.", "ledger.", "alarms.", "mesh."),
   "evaluation.token_samples",
 )
 _BEFORE_SEED = re.compile(r"(?:(?:^|[\W_]+)(?:seeds?|s)?[\W_]*)?\d*$")

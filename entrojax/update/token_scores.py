@@ -134,6 +134,7 @@ def score_samples(
       advantages=jnp.broadcast_to(advantages[:, None], mask.shape),
       mask=mask * keep[:, None],
       ref_log_probs=base_log_probs,
+      rollout_entropy=jnp.broadcast_to(masked_mean(entropy, mask), mask.shape),
       # the policy sampled the responses, so its statistics are the old ones
       statistics={s: statistics[s._replace(old=False)] for s in declared},
     )

@@ -10,42 +10,17 @@ import pytest
 from entrojax.control import no_control
 from entrojax.objectives import ppo_clip
 from entrojax.objectives.aggregation import token_mean
-from entrojax.update.token_groups import (
+from entrojax.update.group_metrics import (
   COVARIANCE_SHARES,
-  TokenGroups,
+  Measured,
   distance_metrics,
-  entropy_fifth,
   group_metrics,
-  position_fifth,
   top_covariances,
 )
 from entrojax.update.train_step import BatchSplit, init_state, make_update
 from tests.helpers.updates import make_batch, recording_sgd, totals
 
 GROUPS = ("positive", "negative", *(f"entropy_{i}" for i in range(1, 6)))
-
-
-def test_fifths_of_entropy_hold_equally_many_tokens():
-  entropy = jnp.array([[3.0, 1, 4, 1.5, 5], [9, 2, 6, 5.5, 3.5]])
-  mask = jnp.ones((2, 5))
-  # in order: 1 1.5 | 2 3 | 3.5 4 | 5 5.5 | 6 9
-  np.testing.assert_array_equal(
-    entropy_fifth(entropy, mask), [[1, 0, 2, 0, 3], [4, 1, 4, 3, 2]]
-  )
-
-
-def test_padding_is_in_no_fifth():
-  entropy = jnp.array([[5.0, 1, 2, 3, 4, jnp.nan, -1e30]])
-  mask = jnp.array([[1.0, 1, 1, 1, 1, 0, 0]])
-  found = entropy_fifth(entropy, mask)
-  np.testing.assert_array_equal(found[0, :5], [4, 0, 1, 2, 3])
-
-
-def test_fifths_of_position_are_relative_to_the_response():
-  mask = jnp.array([[1.0] * 10, [1.0, 1, 1, 0, 0, 0, 0, 0, 0, 0]])
-  found = position_fifth(mask)
-  np.testing.assert_array_equal(found[0], np.repeat(np.arange(5), 2))
-  np.testing.assert_array_equal(found[1, :3], [0, 1, 3])  # 0, 5/3, 10/3
 
 
 def test_distances_are_means_over_the_tokens_of_each_fifth(random_tokens):
@@ -91,11 +66,11 @@ def linear_metrics(tokens, cotangents, step, every=1):
   """Measure with a model whose gradient is the cotangents themselves."""
   return totals(
     group_metrics(
-      TokenGroups(every=every),
       tokens,
       cotangents,
       lambda cotangent: (cotangent,),
       jnp.int32(step),
+      every=every,
     )
   )
 
@@ -133,7 +108,7 @@ def test_an_update_measures_its_groups_and_learns_the_same(bigram):
   params = {"embed_tokens": jnp.asarray(np.eye(8), jnp.float32)}
   optimizer = recording_sgd(no_control(), 0.05)
   states, metrics = [], []
-  for groups in (TokenGroups(), TokenGroups(distances=True, every=2)):
+  for measured in (Measured(), Measured(distances=True, every=2)):
     update = make_update(
       bigram,
       {"ppo_clip": ppo_clip()},
@@ -141,7 +116,7 @@ def test_an_update_measures_its_groups_and_learns_the_same(bigram):
       optimizer,
       group_size=2,
       split=BatchSplit(updates_per_rollout=2, num_epochs=2, num_microbatches=2),
-      token_groups=groups,
+      measured=measured,
     )
     state, found = jax.jit(update)(
       init_state(params, optimizer),

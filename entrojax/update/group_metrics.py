@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from entrojax.entropy.covariance import token_covariance
+from entrojax.entropy.token_groups import entropy_fifth, position_fifth
 from entrojax.masking import divide, mean_metric
 from entrojax.objectives.reference_kl import k3
 from entrojax.types import Array, Mean, Metrics, Params, ScoredTokens
@@ -33,14 +34,14 @@ FIFTHS = 5
 COVARIANCE_SHARES = (0.0002, 0.002, 0.02, 0.2)
 
 
-class TokenGroups(NamedTuple):
+class Measured(NamedTuple):
   """What an update measures by groups of tokens."""
 
   distances: bool = False  # the KL divergences; needs a reference for the base
   every: int = 0  # optimizer steps between two `group_metrics`; 0 = none
 
 
-NO_GROUPS = TokenGroups()
+NOTHING = Measured()
 
 
 def distance_metrics(tokens: ScoredTokens, sampled: Array) -> Metrics:
@@ -78,30 +79,13 @@ def fifths_of_tokens(entropy: Array, sampled: Array) -> dict[str, Array]:
   }
 
 
-def entropy_fifth(entropy: Array, mask: Array) -> Array:
-  """Return i32[B, T]: the fifth of the mini-batch's tokens, from 0 = lowest.
-
-  Tokens of equal entropy are in the same fifth.
-  """
-  ordered = jnp.sort(jnp.where(mask > 0, entropy, jnp.inf).ravel())
-  starts = jnp.ceil(jnp.arange(1, FIFTHS) * jnp.sum(mask) / FIFTHS)
-  thresholds = ordered[starts.astype(jnp.int32)]
-  return sum((entropy >= least).astype(jnp.int32) for least in thresholds)
-
-
-def position_fifth(mask: Array) -> Array:
-  """Return i32[B, T]: the fifth of its response, from 0 = its start."""
-  before = jnp.cumsum(mask, axis=1) - mask
-  length = jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1.0)
-  return jnp.floor(FIFTHS * before / length).astype(jnp.int32)
-
-
 def group_metrics(
-  groups: TokenGroups,
   tokens: ScoredTokens,
   cotangents: Any,
   transpose: Callable[[Any], tuple[Params]],
   step: Array,
+  *,
+  every: int,
 ) -> Metrics:
   """Compute covariances and gradient norms by group, every few steps.
 
@@ -110,11 +94,12 @@ def group_metrics(
   token whose advantage is 0 is in neither group of signs.
 
   Args:
-    groups: how often; each time takes one backward pass per group, 7 in all.
     tokens: the mini-batch.
     cotangents: d loss / d scores, a tree of f32[B, T] and f32[B, T, k].
     transpose: cotangents -> (gradient of the parameters,).
     step: i32[], optimizer steps before this one.
+    every: optimizer steps between two measurements, each of which takes one
+      backward pass per group, 7 in all.
 
   Returns:
     covariance/top_0.0002 and others, nats; gradient_norm/positive, /negative
@@ -133,7 +118,7 @@ def group_metrics(
     norms = jax.lax.map(norm, jnp.stack([*masks.values()]))
     return jnp.concatenate([norms, top_covariances(tokens)])
 
-  measures = step % groups.every == 0
+  measures = step % every == 0
   values = jax.lax.cond(
     measures, measure, lambda: jnp.zeros(len(names), jnp.float32)
   )
