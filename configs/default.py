@@ -255,6 +255,10 @@ def get_config() -> Config:
       "top_k": 0,  # sample from the k most likely tokens; 0 = off
       "top_p": 1.0,  # nucleus sampling; 1 = off
       "prompts_per_batch": 16,  # prompts that are decoded together
+      # samples whose tokens are kept for the token view, of each prompt of the
+      # first batch of prompts; 0 = none. The base's parameters then stay in
+      # memory, and each evaluation takes two more forward passes of that batch
+      "token_samples": 0,
     }
   )
   config.checkpoint = Config(
@@ -287,6 +291,14 @@ def get_config() -> Config:
       "every": 10,
       # responses of each evaluation that are written to samples.jsonl
       "samples": 8,
+      # log the KL divergences from the base and from the sampling policy, also
+      # by fifths of token entropy and of position. Without a KL penalty in the
+      # loss this takes one more forward pass per rollout batch, and the base's
+      # parameters stay in memory
+      "reference_kl": False,
+      # optimizer steps between measurements of covariance by quantile and of
+      # gradient norms by group of tokens, 7 backward passes each; 0 = none
+      "token_groups": 0,
       # Weights & Biases project; None: W&B is not used
       "wandb_project": config_dict.placeholder(str),
     }

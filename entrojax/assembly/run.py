@@ -85,9 +85,11 @@ from entrojax.types import (
   Task,
   TrainState,
 )
+from entrojax.update.group_metrics import Measured
 from entrojax.update.measured_step import make_measured_step
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.scoring import score_in_microbatches
+from entrojax.update.token_scores import Marking, TokenScores, score_samples
 from entrojax.update.train_step import (
   BatchSplit,
   Update,
@@ -108,6 +110,9 @@ class Functions(NamedTuple):
   restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
   ledger: LedgerFunctions
+  # token_scores.score_samples for the evaluations, by the number of samples of
+  # each prompt; {}: they keep no tokens
+  score_samples: Mapping[int, Callable[..., TokenScores]]
 
 
 class Run(NamedTuple):
@@ -122,6 +127,7 @@ class Run(NamedTuple):
   state: TrainState  # before the first update
   ref_params: Params | None  # the reference model's; None: no method reads it
   recorded: RecordedRollouts | None = None  # what an offline run trains on
+  base_params: Params | None = None  # None: nothing is compared with the base
 
 
 def build(
@@ -182,6 +188,9 @@ def build_checked(
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
+  base_params = None
+  if config.evaluation.token_samples or config.log.reference_kl:
+    base_params = ref_params or jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
     graph_settings(config),
     own,
@@ -197,6 +206,7 @@ def build_checked(
     data,
     policy,
     mesh,
+    recipe,
     num_samples=[part.num_samples for part in evaluation_sets],
   )
   if recorded_rollouts is not None:
@@ -213,6 +223,7 @@ def build_checked(
     state,
     ref_params,
     recorded_rollouts,
+    base_params,
   )
 
 
@@ -234,7 +245,8 @@ def graph_settings(config: Config) -> FrozenConfigDict:
     *("alarms", "faults", "ledger"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
-  return FrozenConfigDict(settings)
+  measured = {key: config.log[key] for key in ("reference_kl", "token_groups")}
+  return FrozenConfigDict(settings | {"log": measured})
 
 
 @functools.lru_cache(maxsize=NUM_SHARED)
@@ -301,6 +313,7 @@ def _make_functions(
   data: Data,
   policy: Policy,
   mesh: Mesh,
+  recipe: Recipe,
   *,
   num_samples: Collection[int],
 ) -> Functions:
@@ -312,6 +325,7 @@ def _make_functions(
     data: has the tokenizer.
     policy: the model.
     mesh: the devices.
+    recipe: the run's methods.
     num_samples: the numbers of samples of each prompt in evaluations.
   """
   make_sampler = functools.partial(
@@ -325,6 +339,44 @@ def _make_functions(
     restart=shared.restart,
     learning_rate=shared.learning_rate,
     ledger=shared.ledger.bind(policy),
+    score_samples={
+      n: _make_score_samples(config, policy, mesh, recipe, n)
+      for n in num_samples
+      if config.evaluation.token_samples
+    },
+  )
+
+
+def _make_score_samples(
+  config: Config, policy: Policy, mesh: Mesh, recipe: Recipe, num_samples: int
+) -> Callable[..., TokenScores]:
+  """Jit the scoring of the tokens that an evaluation keeps.
+
+  Args:
+    config: a checked config.
+    policy: the model.
+    mesh: the mesh that rows are split over.
+    recipe: the run's methods. With judges no member marks tokens, because the
+      steps of evaluated responses are not judged.
+    num_samples: n, samples of each prompt.
+  """
+  marking = None
+  if not config.judges:
+    aggregate = make_aggregation(config)
+    controller = recipe.optimizer.controller
+    marking = Marking(recipe.members, aggregate, controller)
+  return jit(
+    lambda model: functools.partial(
+      score_samples,
+      model,
+      num_samples=num_samples,
+      num_scored=min(config.evaluation.token_samples, num_samples),
+      temperature=config.evaluation.temperature or 1.0,
+      marking=marking,
+      mesh=mesh,
+    ),
+    policy,
+    out_shardings=by_row(mesh),
   )
 
 
@@ -459,7 +511,8 @@ def make_update_of(
   """Build the function that maps a model to its update.
 
   Args:
-    config: config.training and the settings of the rollout batch are read.
+    config: config.training, the settings of the rollout batch and what the log
+      measures of tokens are read.
     recipe: the run's methods.
     mesh: the mesh that the rows of mini-batches are split over.
     make: a function with the arguments of make_update that builds something
@@ -475,6 +528,9 @@ def make_update_of(
     split=BatchSplit(**config.training),
     on_policy=not config.offline.enabled,
     mesh=mesh,
+    measured=Measured(
+      distances=config.log.reference_kl, every=config.log.token_groups
+    ),
   )
 
 

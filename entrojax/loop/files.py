@@ -17,6 +17,7 @@ from entrojax.assembly.run import Run
 from entrojax.loop.evaluation import Evaluated
 from entrojax.loop.reports import Reports, is_step
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
+from entrojax.reporting.token_logs import write_tokens
 from entrojax.rollout_step import Position
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
@@ -86,6 +87,8 @@ class RunFiles:
     if self._reports is not None:
       for name, rows in evaluated.rows.items():
         append_rows(self.workdir, name, rows)
+      for number, samples in enumerate(evaluated.tokens):
+        write_tokens(self.workdir, number, samples)
     self.write(evaluated.metrics, at)
     self._saves.rate(at.rollout_step, evaluated.metrics)
 

@@ -15,6 +15,7 @@ from entrojax.reporting.alarms import Alarms
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
+from entrojax.reporting.token_logs import trim_tokens
 from entrojax.reporting.writer import finite_numbers, open_writer
 from entrojax.rollout_step import Position
 from entrojax.system.workdir import (
@@ -71,6 +72,7 @@ class Reports:
     )
     for name in (EVALUATIONS_FILE, SAMPLES_FILE):
       trim_rows(workdir, name, start.rollout_step - owed)
+    trim_tokens(workdir, start.rollout_step - owed)
     if run.recorded is not None:
       self._progress.note(run.recorded.summary())
     self._first_step = start.rollout_step + 1

@@ -71,6 +71,12 @@ from entrojax.types import (
   Statistic,
   TrainState,
 )
+from entrojax.update.group_metrics import (
+  NOTHING,
+  Measured,
+  distance_metrics,
+  group_metrics,
+)
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.projection import projection_metrics
 from entrojax.update.scoring import score_in_microbatches
@@ -113,6 +119,7 @@ class Setup(NamedTuple):
   split: BatchSplit = ONE_STEP
   on_policy: bool = True
   mesh: Mesh | None = None
+  measured: Measured = NOTHING
 
   @property
   def statistics(self) -> tuple[Statistic, ...]:
@@ -212,6 +219,7 @@ def make_update(
   split: BatchSplit = ONE_STEP,
   on_policy: bool = True,
   mesh: Mesh | None = None,
+  measured: Measured = NOTHING,
 ) -> Update:
   """Build the function update(state, ref_params, batch, key).
 
@@ -232,6 +240,7 @@ def make_update(
       If another policy did, the batch holds the log-probs of that policy.
     mesh: the mesh that the rows of a mini-batch are split over; None for a
       single device.
+    measured: what is measured by groups of tokens.
 
   Returns:
     A pure function (state, ref_params, batch, key) -> (state, metrics), to be
@@ -260,6 +269,7 @@ def make_update(
     split,
     on_policy,
     mesh,
+    measured,
   )
 
   def update(state, ref_params, batch, key):
@@ -437,6 +447,16 @@ def take_step(
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
     metrics |= token_metrics(tokens, sampled)
+    if setup.measured.distances:
+      metrics |= distance_metrics(tokens, sampled)
+    if setup.measured.every:
+      metrics |= group_metrics(
+        tokens,
+        cotangents,
+        forward.transpose,
+        step,
+        every=setup.measured.every,
+      )
     if setup.on_policy:
       metrics |= sampler_difference(tokens, batch, inputs.first)
     metrics |= {name: scalar_metric(value) for name, value in scalars.items()}
