@@ -1,13 +1,18 @@
 """The tournament: its plan, kept lines, statistics and page, without runs."""
 
-import base64
+import contextlib
 import json
+import os
+import shutil
+import signal
 
 import numpy as np
 import pytest
 
 import configs
 from entrojax.reporting.run_logs import read_run
+from entrojax.sweeps.plan import Checked
+from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
 from experiments.tournament import entries, page, plan, runner, tables
 from experiments.tournament.curve import (
   difference,
@@ -17,58 +22,13 @@ from experiments.tournament.curve import (
 )
 from experiments.tournament.entries import BASES, Entry, Run
 from experiments.tournament.lines import (
-  Line,
   append_line,
   line_of,
   read_lines,
 )
+from tests.helpers.kept_lines import PROMPTS, by_name, curve, invented
+from tests.helpers.paths import ROOT
 from tests.helpers.run_logs import write_noisy_run
-
-PROMPTS = 8
-
-
-def invented(entry="kl_cov", seed=0, entropy=0.4, height=0.3, **changes):
-  """Return a line with pass@1 = height, and all other numbers made up."""
-  right = np.full(PROMPTS, round(64 * height), np.uint8)
-  line = Line(
-    name=f"{entry},seed={seed}",
-    entry=entry,
-    method=entry.partition(",")[0],
-    seed=seed,
-    steps=200,
-    settings={},
-    start={"entropy": 0.5, "pass@1": 0.2, "pass@8": 0.7, "pass@64": 0.9},
-    end={
-      "entropy": entropy,
-      "pass@1": height,
-      "pass@8": 0.6,
-      "pass@64": 0.8,
-    },
-    right={
-      "num_samples": 64,
-      "prompts": "same",
-      "counts": base64.b64encode(right.tobytes()).decode(),
-    },
-    course={},
-    seconds={"step": 0.5, "steps": 100.0},
-    commit=None,
-    versions={},
-    cores=2,
-  )
-  return line._replace(**changes)
-
-
-def curve(seed=0):
-  """Return GRPO's lines: pass@1 falls from 0.3 at 0.3 nats to 0.2 at 0.5."""
-  return [
-    invented("grpo,steps=200", seed, 0.4, 0.25),
-    invented("grpo,steps=600", seed, 0.3, 0.3),
-  ]
-
-
-def by_name(lines):
-  return {line.name: line for line in lines}
-
 
 # -- the plan -----------------------------------------------------------------
 
@@ -361,3 +321,93 @@ def test_a_target_is_what_a_controller_or_the_projection_holds():
   assert tables.target_of(lines, "a") == 0.5
   assert tables.target_of(by_name([invented("a")]), "a") is None
   assert list(of_entry(lines, "b")) == []
+
+
+# -- the runner ---------------------------------------------------------------
+
+
+@pytest.fixture
+def tournament(tmp_path, monkeypatch):
+  """Return read() of a tournament of three runs in a temporary folder."""
+  monkeypatch.chdir(ROOT)
+  settings = {"num_rollout_steps": 12}
+  own = [
+    Run(Entry("grpo,steps=12", "grpo", 12, settings), 0),
+    Run(Entry("kl_cov", "kl_cov", 12, settings), 0),
+    Run(Entry("kl_cov", "kl_cov", 12, settings), 1),
+  ]
+  monkeypatch.setattr(entries, "runs", lambda base: own)
+  monkeypatch.setattr(runner, "runs", lambda base: own)
+  monkeypatch.setattr(
+    runner, "check_units", lambda checks: Checked([None] * len(checks), [])
+  )
+  return lambda: runner.read_tournament(
+    "countdown", tmp_path / "runs", tmp_path / "results"
+  )
+
+
+def ends(monkeypatch, **outcomes):
+  """Let units end so, by the words of their directories' names."""
+  begun = []
+
+  def run_unit(task):
+    name = task.folder.name
+    begun.append(name)
+    end = next((o for word, o in outcomes.items() if word in name), FINISHED)
+    if end == FINISHED:
+      write_noisy_run(task.folder, "kl_cov", task.config.seed, steps=12)
+    return Outcome(end, "no memory" if end == FAILED else "")
+
+  monkeypatch.setattr(runner, "run_unit", run_unit)
+  return begun
+
+
+def make(tournament):
+  places, _ = runner.choose(tournament)
+  return runner.make_runs(tournament, places, jobs=1, minutes=None)
+
+
+def test_a_line_is_kept_for_each_finished_run_and_the_next_call_skips_it(
+  tournament, tmp_path, monkeypatch
+):
+  ends(monkeypatch, kl_cov=INTERRUPTED)
+  assert make(tournament()) == (1, [], False)
+  shutil.rmtree(tmp_path / "runs")  # another machine has no run directories
+  begun = ends(monkeypatch)
+  again = tournament()
+  assert list(again.lines) == ["grpo,steps=12,seed=0"]
+  assert make(again) == (2, [], True)
+  assert len(begun) == 2
+  assert runner.choose(tournament()) == ([], [])
+
+
+def test_the_others_run_if_one_fails(tournament, monkeypatch):
+  ends(monkeypatch, grpo=FAILED)
+  made = make(tournament())
+  assert made == (2, ["grpo,steps=12,seed=0: no memory"], True)
+  assert runner.report(made) == 1
+
+
+def test_after_its_minutes_the_tournament_begins_no_run(
+  tournament, monkeypatch
+):
+  ends(monkeypatch)
+  monkeypatch.setattr(runner, "rounds", lambda own: [[0], [1, 2]])
+
+  @contextlib.contextmanager
+  def at_once(minutes):
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield
+
+  monkeypatch.setattr(runner, "_stop_after", at_once)
+  assert make(tournament()) == (0, [], False)
+
+
+def test_a_run_without_its_table_of_prompts_waits_and_names_the_command(
+  tournament, monkeypatch
+):
+  monkeypatch.setattr(runner, "lacking_file", lambda config: "runs/table")
+  places, notes = runner.choose(tournament())
+  assert places == []
+  assert "entrojax.prompt_entropy" in notes[0]
+  assert "--output=runs/table" in notes[0]
