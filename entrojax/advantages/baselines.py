@@ -3,6 +3,7 @@
     grpo:     A = (R - mean) / (std + 1e-6)
     dr_grpo:  A = R - mean
     rloo:     A = R - mean of the others
+    maxrl:    A = (R - mean) / (share of right responses + 1e-6)
 
 R is the reward after the rules that shape rewards. Rewards and advantages are
 f32[Q, G], and the mean and std are over a group, which needs at least 2
@@ -61,6 +62,29 @@ def rloo() -> AdvantageRule:
   return rule
 
 
+@RuleTraits(kind="baseline")
+def maxrl() -> AdvantageRule:
+  """Build A = (R - mean) / (share of right responses + 1e-6).
+
+  MaxRL (arXiv 2602.02710). A prompt counts in inverse proportion to its success
+  rate, so the update follows the gradient of log(success rate). With rewards
+  of 0 and 1 the denominator is their mean, as in the paper.
+
+  Deviation: the paper has no shaped rewards. A penalty can bring their mean to
+  0 or below it, so here the raw verdicts make the denominator. A group without
+  a right response gets exactly 0.
+  """
+
+  def rule(responses: Responses) -> Responses:
+    raw = responses.correctness
+    verdicts = responses.rewards if raw is None else raw
+    rate = jnp.mean(verdicts, axis=1, keepdims=True)
+    advantages = _centred(responses.rewards) / (jnp.maximum(rate, 0) + 1e-6)
+    return with_advantages(responses, jnp.where(rate > 0, advantages, 0.0))
+
+  return rule
+
+
 def with_advantages(responses: Responses, advantages: Array) -> Responses:
   """Return `responses` with the advantages of a baseline, f32[Q, G].
 
@@ -69,8 +93,7 @@ def with_advantages(responses: Responses, advantages: Array) -> Responses:
   """
   if responses.advantages is not None:
     raise ValueError(
-      "two rules compute advantages from rewards: choose one baseline (grpo, "
-      "dr_grpo, rloo, psr, nsr, w_reinforce)"
+      "two rules compute advantages from rewards: choose one baseline"
     )
   return dataclasses.replace(responses, advantages=advantages)
 

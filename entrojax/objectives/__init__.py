@@ -76,6 +76,7 @@ from entrojax.objectives.positive_reweighting import positive_reweighting
 from entrojax.objectives.ppo import ppo_clip
 from entrojax.objectives.reference_kl import reference_kl
 from entrojax.objectives.reinforce import reinforce
+from entrojax.objectives.sapo import sapo
 from entrojax.objectives.sent import sent, sent_released
 from entrojax.objectives.siren import siren
 from entrojax.objectives.stare import adaptive_stare, stare

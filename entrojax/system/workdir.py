@@ -43,7 +43,7 @@ LOCK = ".lock"
 # The settings that a resumed run may change: none of them affects training.
 _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
-  *("evaluation", "checkpoint", "log", "alarms", "mesh"),
+  *("evaluation", "checkpoint", "log", "ledger", "alarms", "faults", "mesh"),
 )
 # the files that describe what a run has done so far
 _LOGS = (

@@ -84,6 +84,26 @@ def test_the_advantages_of_a_group_sum_to_0(name):
   np.testing.assert_allclose(np.sum(actual, axis=1), 0, atol=4e-6)
 
 
+def test_maxrl_weighs_a_prompt_by_one_over_its_success_rate():
+  rewards = jnp.array([[1.0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]])
+  # (1 - p) / p where right, -1 where wrong
+  expected = [[3.0, -1, -1, -1], [1, 1, -1, -1], [1 / 3, 1 / 3, 1 / 3, -1]]
+  actual = of_rewards(advantages.maxrl)(rewards)
+  # the 1e-6 beside a rate of 1/4 or more
+  np.testing.assert_allclose(actual, expected, rtol=5e-6)
+
+
+def test_maxrl_divides_by_the_verdicts_whatever_the_rewards():
+  # an overlong penalty of 1 brings the mean of the first group to -1/2
+  responses = Responses(
+    rewards=jnp.array([[1.0, -1, -1, -1], [0, -1, -1, 0]]),
+    correctness=jnp.array([[1.0, 0, 0, 0], [0, 0, 0, 0]]),
+  )
+  expected = [[6.0, -2, -2, -2], [0, 0, 0, 0]]
+  actual = advantages.maxrl()(responses).advantages
+  np.testing.assert_allclose(actual, expected, rtol=5e-6)
+
+
 def test_rloo_is_dr_grpo_times_g_over_g_minus_1():
   rewards = jnp.asarray(random_rewards(2))
   # one float32 product

@@ -1,11 +1,18 @@
-"""Test surrogates by hand: REINFORCE, PPO, GSPO, CISPO, CE-GPPO."""
+"""Test surrogates by hand: REINFORCE, PPO, GSPO, CISPO, SAPO, CE-GPPO."""
 
 import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
 
-from entrojax.objectives import ce_gppo, cispo, gspo, ppo_clip, reinforce
+from entrojax.objectives import (
+  ce_gppo,
+  cispo,
+  gspo,
+  ppo_clip,
+  reinforce,
+  sapo,
+)
 from tests.helpers.objective_cases import evaluate, hand_tokens, near, same
 
 
@@ -80,7 +87,7 @@ def test_on_the_sampling_policy_every_surrogate_has_one_gradient(random_tokens):
   tokens = random_tokens(19, 5, 7)
   tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
   _, expected = evaluate(ppo_clip(), tokens)
-  for objective in (reinforce(), gspo(), cispo(), ce_gppo()):
+  for objective in (reinforce(), gspo(), cispo(), sapo(), ce_gppo()):
     near(evaluate(objective, tokens)[1], expected)
 
 
@@ -88,6 +95,19 @@ def test_cispo_weighs_log_probs_with_the_clipped_ratio():
   tokens = hand_tokens(np.log([[1.5, 0.5, 1.1]]), [[2, -1, 1]])
   _, (gradient, _) = evaluate(cispo(clip_low=0.2, clip_high=0.28), tokens)
   near(gradient, np.float32([[-1.28 * 2, 0.8, -1.1]]) / 3)
+
+
+def test_sapo_has_a_gate_of_its_own_for_either_sign():
+  # tau (r - 1) = log 3 for A > 0, -log 3 for A < 0: sigmoids 3/4 and 1/4
+  ratios = np.array([[1 + np.log(3) / 2, 1 - np.log(3) / 4]])
+  tokens = hand_tokens(np.log(ratios), [[3, -1]])
+  (loss, metrics), (gradient, _) = evaluate(
+    sapo(tau_positive=2.0, tau_negative=4.0), tokens
+  )
+  near(loss, (-3 * (4 / 2) * 0.75 + (4 / 4) * 0.25) / 2)
+  # the gate 4 s (1 - s) is 3/4 for both
+  near(gradient, np.float32(np.array([[-3, 1]]) * 0.75 * ratios / 2))
+  near(metrics["sapo/gate"].total, 1.5)
 
 
 def test_ce_gppo_of_no_strength_has_the_gradients_of_ppo(random_tokens):
