@@ -7,9 +7,15 @@
 The penalty is added to the loss of each response token, and no transform
 reweights it. k1, k2 and k3 estimate KL(pi || pi_ref); they are from J.
 Schulman, "Approximating KL divergence" (2020). The setting `estimator` chooses
-one of them as k, by default k3. k3 is capped at 10 nats. log pi and log pi_ref
-are f32[B, T] in nats. The penalties of sent.py and cov.py use the functions of
-this file as well.
+one of them as k, by default k3. k3 is capped at 10 nats.
+
+Tokens are sampled from pi_old, and once pi has moved away from it no k has the
+gradient of the KL. The estimator "unbiased" is r k3 with r = pi / pi_old: its
+gradient averages to the gradient of KL(pi || pi_ref) after any number of updates
+(DeepSeek-V3.2, arXiv 2512.02556; as in TRL, r has a gradient too).
+
+log pi and log pi_ref are f32[B, T] in nats. The penalties of sent.py and cov.py
+use the functions of this file as well.
 """
 
 from collections.abc import Callable
@@ -20,6 +26,7 @@ import jax.numpy as jnp
 from entrojax.arguments import require_at_least, require_one_of
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_penalty
+from entrojax.objectives.surrogates import probability_ratio
 from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Objective, ScoredTokens
 
@@ -77,6 +84,7 @@ _ESTIMATORS: dict[str, Callable[[Array], Array]] = {
   "k1": k1,
   "k2": k2,
   "k3": k3,
+  "unbiased": k3,  # times r
 }
 
 
@@ -86,7 +94,7 @@ def reference_kl(*, kl_coef: float = 1e-3, estimator: str = "k3") -> Objective:
 
   Args:
     kl_coef: loss per nat, >= 0; more holds the policy nearer to the reference.
-    estimator: "k1", "k2" or "k3".
+    estimator: "k1", "k2", "k3" or "unbiased".
 
   Returns:
     A penalty, an Objective that adds kl_coef k. It raises
@@ -99,6 +107,8 @@ def reference_kl(*, kl_coef: float = 1e-3, estimator: str = "k3") -> Objective:
     del coefficient, key
     reference = reference_log_probs(tokens, "reference_kl")
     kl = _ESTIMATORS[estimator](tokens.log_probs - reference)
+    if estimator == "unbiased":
+      kl *= probability_ratio(tokens.log_probs, tokens.old_log_probs)
     metrics = {"actor/kl_loss": mean_metric(kl, tokens.mask)}
     return add_penalty(token_loss, kl_coef * kl, tokens.mask, metrics)
 
