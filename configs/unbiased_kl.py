@@ -23,7 +23,7 @@ METHOD = Method(
   measured="not yet",
   settings={
     "objective": ("ppo_clip", "reference_kl"),
-    "reference_kl": {"kl_coef": 0.04, "estimator": "unbiased"},
+    "reference_kl": {"kl_coef": 0.04, "ratio_weighted": True},
   },
   on={"countdown": {"reference_kl": {"kl_coef": 0.05}}},
   direction=1,

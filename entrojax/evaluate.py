@@ -5,13 +5,13 @@
     avg@n  = c / n
 
 A prompt has n samples, and c of them are right: their reward is at least 1. k
-takes the powers of 2 up to n. answers/pass_at_k.py computes pass@k. maj@k is
-estimated from 16 random subsets of k samples, or from all samples if k = n;
-answers that do not parse have no vote. All three are averaged over prompts.
-pass@k and maj@k are reported with a standard error, from a bootstrap over
-prompts. The number of distinct right answers, the diversity of the texts, the
-token entropy, the mean length and the share of truncated responses are reported
-too. `right_answers` counts the right answers to each prompt.
+takes the powers of 2 up to n, and n. answers/pass_at_k.py computes pass@k.
+maj@k is estimated from 16 random subsets of k samples; it is exact for k = 1
+and k = n. Answers that do not parse have no vote. All three are averaged over
+prompts. pass@k and maj@k are reported with a standard error, from a bootstrap
+over prompts. The number of distinct right answers, the diversity of the texts,
+the token entropy, the mean length and the share of truncated responses are
+reported too. `right_answers` counts the right answers to each prompt.
 
 `evaluate_policy` samples and verifies. `measure` and `summarize` compute the
 metrics.
@@ -86,6 +86,9 @@ def maj_at_k(
     correct: bool[Q, n], which samples are right.
     k: 1 <= k <= n.
   """
+  if k == 1:  # the only answer wins, if it has a vote
+    votes = np.array([[a is not None for a in group] for group in answers])
+    return np.mean(correct & votes, axis=1)
   rng = np.random.default_rng([_SEED, k])
   num_samples = correct.shape[1]
   draws = 1 if k == num_samples else _MAJORITY_DRAWS
@@ -94,10 +97,10 @@ def maj_at_k(
     right = dict(zip(group, correct[row], strict=True))
     for _ in range(draws):
       order = rng.permutation(num_samples) if draws > 1 else range(num_samples)
-      votes = Counter(
+      counts = Counter(
         a for i in itertools.islice(order, k) if (a := group[i]) is not None
       )
-      scores[row] += bool(votes) and right[votes.most_common(1)[0][0]]
+      scores[row] += bool(counts) and right[counts.most_common(1)[0][0]]
   return scores / draws
 
 
@@ -138,11 +141,14 @@ def right_answers(
 
 
 def measure(evaluation: Evaluation) -> dict[str, float]:
-  """Compute the metrics of an evaluation; k takes the powers of 2 up to n."""
+  """Compute the metrics of an evaluation of n samples for each prompt.
+
+  k takes the powers of 2 up to n, and n.
+  """
   correct, answers = evaluation.correct(), evaluation.answers()
   num_samples = correct.shape[1]
   num_correct = correct.sum(axis=1)
-  ks = [2**i for i in range(num_samples.bit_length())]
+  ks = sorted({2**i for i in range(num_samples.bit_length())} | {num_samples})
   metrics = {}
   for k in ks:
     for label, values in (

@@ -21,8 +21,10 @@ FLOORS = (
   "rollouts",
   "evaluate",
   "assembly",
+  "instruments",
   "rollout_step choose_prompts collect evaluate_model "
   "export prepare_data report",
+  "loop",
   "train prompt_entropy sft",
   "sweeps",
   "main sweep",

@@ -25,7 +25,7 @@ from entrojax.system.sharding import make_mesh, num_row_shards
 _NO_DATA = (
   *("seed", "num_rollout_steps", "mesh", "lora", "training", "optimizer"),
   *("objective", "advantage", "aggregation", "control", "projection"),
-  *("checkpoint", "log", "alarms"),
+  *("checkpoint", "log", "ledger", "alarms", "faults"),
 )
 
 

@@ -10,6 +10,7 @@ later, when methods.py builds the methods.
 from collections.abc import Mapping
 import itertools
 import math
+import warnings
 
 from ml_collections import ConfigDict as Config
 
@@ -50,11 +51,14 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
+      "ledger.every": 0,
       "alarms.window": 1,
+      "faults.max_in_a_row": 1,
     },
   )
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
+  require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))
   if config.rollout.group_size < 2:
     raise ValueError(
       "rollout.group_size must be at least 2, got "
@@ -72,6 +76,7 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
     )
   if config.offline.enabled:
     _check_recording(config)
+  _check_signals(config)
   best = config.checkpoint.keep_best
   if best and not config.evaluation.every:
     raise ValueError(
@@ -79,6 +84,26 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "is evaluated at its ends only has no best checkpoint to keep"
     )
   check_methods(config, own)
+
+
+def _check_signals(config: Config) -> None:
+  """Check what measures the policy; warn where two measures differ."""
+  require_one_of("control.signal", config.control.signal, ("policy", "batch"))
+  low, high = config.dynamic_sampling.low, config.dynamic_sampling.high
+  if not 0 <= low < high <= 1:
+    raise ValueError(
+      f"dynamic_sampling.low = {low} and high = {high} must be mean rewards "
+      "with 0 <= low < high <= 1"
+    )
+  for leaf in ("temperature", "top_k", "top_p"):
+    trained, evaluated = config.rollout[leaf], config.evaluation[leaf]
+    if evaluated is not None and evaluated != trained:
+      warnings.warn(
+        f"evaluation.{leaf} is {evaluated} and rollout.{leaf} is {trained}: "
+        "evaluations measure another policy than the one that is trained, and "
+        "their entropies differ",
+        stacklevel=3,
+      )
 
 
 def check_offline(config: Config) -> None:
@@ -129,6 +154,7 @@ def check_sft(config: Config) -> None:
       "checkpoint.every": 0,
       "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
+      "faults.max_in_a_row": 1,
       "log.every": 1,
     },
   )
@@ -209,12 +235,18 @@ def check_evaluation(config: Config) -> None:
       f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
       f"rollout.prompt_length = {config.rollout.prompt_length}"
     )
-  if config.evaluation.temperature < 0:
+  temperature = config.evaluation.temperature
+  if temperature is not None and temperature < 0:
     raise ValueError(
-      "evaluation.temperature must not be negative, got "
-      f"{config.evaluation.temperature}"
+      f"evaluation.temperature must not be negative, got {temperature}"
     )
-  requested(config)
+  for request in requested(config):
+    if temperature == 0 and request.num_samples > 1:
+      raise ValueError(
+        f"evaluation.temperature is 0 and {request.label} has "
+        f"{request.num_samples} samples for each prompt: greedy samples are "
+        "all the same. Set evaluation.num_samples to 1"
+      )
 
 
 def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:

@@ -440,7 +440,11 @@ def check_over_run(recipe: Recipe, config: Config) -> None:
     number = jnp.float32(0.0)
     inner = projection.at(step)(optax.adam(0.0))
     inner.update(
-      number, inner.init(number), number, entropy=number, entropy_grad=number
+      number,
+      inner.init(number),
+      number,
+      entropy=number,
+      entropy_grad=lambda: number,
     )
 
   scheduling.check_learning_rate(recipe.learning_rate, num_steps)

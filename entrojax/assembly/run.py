@@ -35,6 +35,11 @@ from entrojax.assembly.data import (
   single_stage,
 )
 from entrojax.assembly.evaluation_sets import EvaluationSet, read_sets
+from entrojax.assembly.ledger import (
+  LedgerFunctions,
+  UnboundFunctions,
+  jit_ledger,
+)
 from entrojax.assembly.methods import (
   Recipe,
   check_over_run,
@@ -80,6 +85,7 @@ from entrojax.types import (
   Task,
   TrainState,
 )
+from entrojax.update.measured_step import make_measured_step
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.scoring import score_in_microbatches
 from entrojax.update.train_step import (
@@ -101,6 +107,7 @@ class Functions(NamedTuple):
   update: Update  # donates its state
   restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
+  ledger: LedgerFunctions
 
 
 class Run(NamedTuple):
@@ -217,12 +224,14 @@ class _SharedGraphs(NamedTuple):
   update: Callable[..., Any]  # an Update that takes a frozen base first, if any
   restart: Callable[[TrainState], TrainState]
   learning_rate: optax.Schedule
+  ledger: UnboundFunctions
 
 
 def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
   ignored = (
-    *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log", "alarms"),
+    *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log"),
+    *("alarms", "faults", "ledger"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
   return FrozenConfigDict(settings)
@@ -276,6 +285,13 @@ def _share_graphs(
       out_shardings=shardings,
     ),
     learning_rate=recipe.learning_rate,
+    ledger=jit_ledger(
+      settings,
+      make_update_of(settings, recipe, mesh, make_measured_step),
+      model,
+      mesh,
+      has_base=has_base,
+    ),
   )
 
 
@@ -308,6 +324,7 @@ def _make_functions(
     update=bind(shared.update, policy),
     restart=shared.restart,
     learning_rate=shared.learning_rate,
+    ledger=shared.ledger.bind(policy),
   )
 
 
@@ -434,7 +451,10 @@ def _score_recorded(
 
 
 def make_update_of(
-  config: Config, recipe: Recipe, mesh: Mesh
+  config: Config,
+  recipe: Recipe,
+  mesh: Mesh,
+  make: Callable[..., Any] = make_update,
 ) -> Callable[[Model], Update]:
   """Build the function that maps a model to its update.
 
@@ -442,9 +462,11 @@ def make_update_of(
     config: config.training and the settings of the rollout batch are read.
     recipe: the run's methods.
     mesh: the mesh that the rows of mini-batches are split over.
+    make: a function with the arguments of make_update that builds something
+      else from them.
   """
   return functools.partial(
-    make_update,
+    make,
     members=recipe.members,
     aggregate=make_aggregation(config),
     optimizer=recipe.optimizer,

@@ -67,7 +67,7 @@ def gradient_changes(
     return [x for leaf in jax.tree.leaves(gradient) for x in _planes(leaf)]
 
   metrics = {}
-  before, prefix = gradient_of(_policy_gradient), []
+  before, prefix = gradient_of(policy_gradient), []
   for name, member in members.items():
     prefix.append(member)
     after = gradient_of(chain(*prefix))
@@ -98,7 +98,7 @@ def _norm(gradients: Sequence[Array]) -> Array:
   return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in gradients))
 
 
-def _policy_gradient(
+def policy_gradient(
   tokens: ScoredTokens, token_loss: TokenLoss, coefficient: Array, key: Array
 ) -> TokenLoss:
   """Add the term -A r: the objective that a surrogate is compared with."""

@@ -24,7 +24,7 @@ from entrojax.entropy.law import (
   predict,
   sensitivity,
 )
-from entrojax.reporting import figures
+from entrojax.reporting import figures, ledger_sections
 from entrojax.reporting.fit_points import (
   MIN_BLOCK,
   MIN_EVALUATIONS,
@@ -237,6 +237,7 @@ def _entropy_sections() -> list[Section]:
       ),
     ),
     *_covariance_sections(),
+    *_ledger_sections(),
     _law_section(),
   ]
 
@@ -276,6 +277,51 @@ def _covariance_sections() -> list[Section]:
       "both axes.",
       figures.draw_entropy_changes,
       _change_table,
+    ),
+  ]
+
+
+def _ledger_sections() -> list[Section]:
+  return [
+    Section(
+      "Predicted and measured change of an update",
+      ("ledger/own/measured",),
+      "Each dot is an optimizer step of the ledger. Up: the mean entropy of "
+      "the same tokens after the step minus before it. Across: the exact "
+      "first-order change, the inner product of the entropy's gradient with "
+      "the change of the parameters. Own tokens are those that the step was "
+      "trained on; held-back tokens are of the same rollout and not yet "
+      "trained on; fresh tokens are of the next rollout. In the table, left is "
+      "measured minus first order, the trapezoid has gradients at both ends of "
+      "the step, and the covariances are those of log-probability with the "
+      "advantage and with the weight of a token in the loss. ± is the standard "
+      "error over entries.",
+      ledger_sections.draw_agreement,
+      ledger_sections.agreement_table,
+    ),
+    Section(
+      "Which tokens the change comes from",
+      ("ledger/own/measured/by_sign",),
+      "The measured change of own tokens, summed over the entries of the "
+      "ledger, by sign of the advantage and by probability at or above the "
+      "median (probable) or below it (rare). The panels add up to the whole "
+      "change. The table has all splits: fifths of the tokens' entropy, the "
+      "lowest first, and fifths of the response, the first first. The changes "
+      "of a split add up, too.",
+      functools.partial(ledger_sections.draw_split, split="by_sign"),
+      ledger_sections.split_table,
+    ),
+    Section(
+      "What each part of the method contributes",
+      ("ledger/own/contribution/policy_gradient",),
+      "The first-order change of own tokens by the step with a part of the "
+      "method minus the step without it, summed over the entries of the "
+      "ledger. history is the optimizer's step for a gradient of 0: its "
+      "momentum. policy_gradient is the plain gradient of the advantages, and "
+      "each member is compared with the chain that ends before it. The panels "
+      "add up to the whole first-order change.",
+      ledger_sections.draw_contributions,
+      ledger_sections.contribution_table,
     ),
   ]
 

@@ -1,10 +1,11 @@
 """Read what a run directory holds about a run.
 
 Each line of metrics.jsonl is one JSON object, from a metric's name to a number
-or a list of numbers (writer.py writes it). JSON has no NaN: a null, which is
-written for NaN and for infinity, is read as NaN. A last line that a killed run
-left unfinished is ignored. `series` gives one metric over the optimizer steps,
-and `evaluations` and `logged_at_k` find the results of evaluations.
+or a list of numbers (writer.py writes it). JSON has no NaN: a null, which older
+versions wrote for NaN and for infinity, is read as NaN. A last line that a
+killed run left unfinished is ignored. `series` gives one metric over the
+optimizer steps, and `evaluations` and `logged_at_k` find the results of
+evaluations.
 
 The other files are read if they are there: config.json, evaluations.jsonl with
 the number of right answers to each prompt, samples.jsonl with some responses,

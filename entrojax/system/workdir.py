@@ -43,7 +43,7 @@ LOCK = ".lock"
 # The settings that a resumed run may change: none of them affects training.
 _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
-  *("evaluation", "checkpoint", "log", "alarms", "mesh"),
+  *("evaluation", "checkpoint", "log", "ledger", "alarms", "faults", "mesh"),
 )
 # the files that describe what a run has done so far
 _LOGS = (
@@ -186,9 +186,13 @@ def write_config(
       if not concerns(difference, _MAY_CHANGE)
     ]
     if changed:
-      raise ValueError(
-        f"cannot resume {workdir} with another config: {'; '.join(changed)}"
-      )
+      text = "; ".join(changed)
+      if text.startswith("optimizer.decay_steps"):
+        text += (
+          "; it follows the number of rollout steps unless it is set, so set "
+          "optimizer.decay_steps to the old value to make the run longer"
+        )
+      raise ValueError(f"cannot resume {workdir} with another config: {text}")
   replace_text(path, text)
 
 

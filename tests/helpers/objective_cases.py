@@ -126,17 +126,15 @@ OBJECTIVES = {
   "entropic, all tokens, all norm": chain(
     ppo_clip(), entropic(min_probability=0, norm="all")
   ),
-  "reference_kl, k1": chain(
-    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k1")
+  "reference_kl, k1, weighted": chain(
+    ppo_clip(),
+    reference_kl(kl_coef=0.1, estimator="k1", ratio_weighted=True),
   ),
   "reference_kl, k2": chain(
     ppo_clip(), reference_kl(kl_coef=0.1, estimator="k2")
   ),
   "reference_kl, k3": chain(
     ppo_clip(), reference_kl(kl_coef=0.1, estimator="k3")
-  ),
-  "reference_kl, unbiased": chain(
-    ppo_clip(), reference_kl(kl_coef=0.1, estimator="unbiased")
   ),
   "sent": chain(ppo_clip(), sent(low_fraction=0.6, cov_fraction=0.3)),
   "sent_released": chain(

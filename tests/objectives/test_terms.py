@@ -65,7 +65,7 @@ def test_the_unbiased_kl_has_the_kl_s_gradient_once_the_policy_has_moved():
     old_log_probs=column(sampled),
     ref_log_probs=column(reference),
   )
-  penalty = reference_kl(kl_coef=0.5, estimator="unbiased")
+  penalty = reference_kl(kl_coef=0.5, ratio_weighted=True)
   (loss, _), (gradient, _) = evaluate(penalty, tokens, "seq-mean-token-sum")
   x = np.log(policy / reference)
   ratio = policy / sampled

@@ -26,7 +26,7 @@ from entrojax.tasks import (
   word_sorting,
 )
 from entrojax.tasks.sampling import draw, problem_source
-from entrojax.types import Problem
+from entrojax.types import Problem, Verdict
 from experiments import attack_verifiers
 
 pytestmark = pytest.mark.slow
@@ -98,7 +98,9 @@ def test_the_right_response_of_every_problem_is_accepted(name, level):
   for problem in first_problems(name, level, 40):
     solution = problem.answer["solution"]
     for response in (solution, f"  {solution} "):
-      assert module.verify(problem, response) == (1.0, "correct", solution)
+      assert module.verify(problem, response) == Verdict(
+        1.0, "correct", solution
+      )
     assert attack_verifiers.is_right(module.FAMILY, problem, solution)
 
 
