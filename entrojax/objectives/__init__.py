@@ -63,11 +63,13 @@ from entrojax.objectives.ce_gppo import ce_gppo
 from entrojax.objectives.chain import chain
 from entrojax.objectives.cispo import cispo
 from entrojax.objectives.cov import clip_cov, kl_cov
+from entrojax.objectives.dppo import dppo
 from entrojax.objectives.entropic import entropic
 from entrojax.objectives.entropy_advantage import entropy_advantage
 from entrojax.objectives.entropy_bonus import entropy_bonus
 from entrojax.objectives.erc import erc
-from entrojax.objectives.gspo import gspo
+from entrojax.objectives.gmpo import gmpo
+from entrojax.objectives.gspo import gspo, luspo
 from entrojax.objectives.loss import policy_loss
 from entrojax.objectives.negative_sample_augmentation import (
   negative_sample_augmentation,
@@ -82,3 +84,4 @@ from entrojax.objectives.siren import siren
 from entrojax.objectives.stare import adaptive_stare, stare
 from entrojax.objectives.steer import steer
 from entrojax.objectives.top_entropy import top_entropy
+from entrojax.objectives.vespo import vespo

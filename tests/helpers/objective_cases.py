@@ -11,6 +11,7 @@ EQUALS         for a surrogate: with this setting it must equal another one
 
 import dataclasses
 import functools
+import inspect
 import warnings
 
 import jax
@@ -26,12 +27,15 @@ from entrojax.objectives import (
   chain,
   cispo,
   clip_cov,
+  dppo,
   entropic,
   entropy_advantage,
   entropy_bonus,
   erc,
+  gmpo,
   gspo,
   kl_cov,
+  luspo,
   negative_sample_augmentation,
   policy_loss,
   positive_reweighting,
@@ -45,6 +49,7 @@ from entrojax.objectives import (
   stare,
   steer,
   top_entropy,
+  vespo,
 )
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.reading import (
@@ -53,6 +58,13 @@ from entrojax.objectives.reading import (
 )
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import ScoredTokens, TokenLoss
+
+for _name, _value in list(globals().items()):
+  if inspect.ismodule(_value) and hasattr(_value, _name):
+    raise ImportError(
+      f"entrojax.objectives does not know {_name}: add the line 'from "
+      f"{_value.__name__} import {_name}' to its __init__.py"
+    )
 
 
 def few_tokens(make, **settings):
@@ -74,6 +86,11 @@ OBJECTIVES = {
   "ppo_clip": ppo_clip(dual_clip=None),
   "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
   "gspo": gspo(clip_low=0.1, clip_high=0.1),
+  "luspo": luspo(clip_low=0.1, clip_high=0.1),
+  "gmpo": gmpo(clip_low=0.1, clip_high=0.1),
+  "vespo": vespo(),
+  "dppo": dppo(low=0.05, high=0.05),
+  "dppo, kl": dppo(divergence="kl", low=0.05, high=0.05, max_ratio=1.5),
   "cispo": cispo(),
   "sapo": sapo(tau_positive=0.8, tau_negative=1.5),
   "ce_gppo": ce_gppo(dual_clip=1.5),
@@ -109,8 +126,9 @@ OBJECTIVES = {
   "entropic, all tokens, all norm": chain(
     ppo_clip(), entropic(min_probability=0, norm="all")
   ),
-  "reference_kl, k1": chain(
-    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k1")
+  "reference_kl, k1, weighted": chain(
+    ppo_clip(),
+    reference_kl(kl_coef=0.1, estimator="k1", ratio_weighted=True),
   ),
   "reference_kl, k2": chain(
     ppo_clip(), reference_kl(kl_coef=0.1, estimator="k2")
@@ -155,7 +173,15 @@ COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
 PPO_TYPE = [name for name, o in OBJECTIVES.items() if not has_penalty(o)]
 # A loss whose value depends on log-probs that its gradient takes as constants
 # is not the integral of that gradient: golden vectors check these instead.
-WITH_CONSTANTS = ("cispo", "ce_gppo", "steer", "erc", "entropy_advantage")
+WITH_CONSTANTS = (
+  "cispo",
+  "vespo",
+  "dppo",
+  "ce_gppo",
+  "steer",
+  "erc",
+  "entropy_advantage",
+)
 INTEGRABLE = [n for n in OBJECTIVES if not n.startswith(WITH_CONSTANTS)]
 AGGREGATIONS = [
   "token-mean",
