@@ -16,6 +16,11 @@ from ml_collections import ConfigDict as Config
 
 from entrojax.arguments import require_one_of
 from entrojax.assembly.check_methods import check_methods
+from entrojax.assembly.check_sizes import (
+  check_against_run,
+  check_batch_sizes,
+  check_integers,
+)
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.reporting.alarms import ACTIONS, WATCHED
@@ -85,6 +90,8 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       f"checkpoint.keep_best = {best!r} and evaluation.every is 0: a run that "
       "is evaluated at its ends only has no best checkpoint to keep"
     )
+  check_batch_sizes(config)
+  check_against_run(config)
   check_methods(config, own)
 
 
@@ -265,8 +272,15 @@ def _check_numbers(config: Config) -> None:
     for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
       if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{section}.{leaf} must be finite, got {value}")
-  if any(size == 0 or size < -1 for size in config.mesh):
-    raise ValueError(f"mesh sizes are -1 or positive, got {tuple(config.mesh)}")
+  mesh = tuple(config.mesh)
+  if len(mesh) != 3 or not all(type(size) is int for size in mesh):
+    raise ValueError(
+      f"mesh must be three whole numbers such as (-1, 1, 1), got {mesh}"
+    )
+  if any(size == 0 or size < -1 for size in mesh):
+    raise ValueError(f"mesh sizes are -1 or positive, got {mesh}")
+  check_integers(config)
+  require_one_of("model.dtype", config.model.dtype, ("float32", "bfloat16"))
 
 
 def _get(config: Config, key: str):
