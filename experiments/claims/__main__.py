@@ -10,6 +10,7 @@ computes the verdicts from the kept lines of the tournament, and trains nothing.
 makes the missing runs of one claim first, as the tournament makes them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -66,7 +67,7 @@ def main() -> int:
   return 0
 
 
-def _make_runs(names, results: Path) -> int:
+def _make_runs(names: Sequence[str], results: Path) -> int:
   """Make the missing runs of entries; return the exit status."""
   from experiments.tournament import runner
 

@@ -26,8 +26,8 @@ is named at the end. This command computes the page from the kept lines:
 
     python -m experiments.claims
 
-A verdict is about this base and these budgets, and not about a paper. The
-sentence behind each claim says what differs from the paper's setting.
+A verdict is about this base and these budgets, and not about a paper. The last
+column has what differs from the paper's setting.
 """
 
 

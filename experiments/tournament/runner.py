@@ -179,7 +179,8 @@ def make_runs(
   Raises:
     ValueError: a run is refused; nothing has run then.
   """
-  kept, failures = 0, []
+  kept = 0
+  failures: list[str] = []
   with contextlib.ExitStack() as stack:
     # a signal between two runs is noticed too
     interruption = stack.enter_context(Interruption())
