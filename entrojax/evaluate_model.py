@@ -55,17 +55,17 @@ from entrojax.assembly.evaluation_sets import (
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.run import build_evaluation
 from entrojax.data.tokenizer import load
-from entrojax.evaluate import (
-  EVALUATION_KEY,
-  Evaluation,
-  evaluate_policy,
-  measure,
-)
 from entrojax.reporting.formatting import (
   align,
   number,
   printable,
   with_error,
+)
+from entrojax.rollouts.evaluation import (
+  EVALUATION_KEY,
+  Evaluation,
+  evaluate_policy,
+  measure,
 )
 from entrojax.rollouts.sampler import Generate
 from entrojax.system import hosts
@@ -171,6 +171,31 @@ def evaluate_model(
       if hosts.is_first():
         stack.enter_context(hold_workdir(output, "--output"))
     yield from _evaluate_held(config, labels, output, report_progress)
+
+
+class Results(dict[str, dict[str, float]]):
+  """Metrics by name, by the label of the task; a notebook shows a table."""
+
+  def __repr__(self) -> str:
+    return format_metrics(self)
+
+
+def evaluate(config: Config, output: Path | str, *labels: str) -> Results:
+  """Evaluate a model on tasks, and print the progress.
+
+  Args:
+    config: config.model.path names the model; see `evaluate_model`.
+    output: the folder to write; it is resumed if it holds results.
+    *labels: the tasks, each NAME[#LEVEL][:SPLIT][@FOLDER]; without any, those
+      of the config.
+
+  Raises:
+    ValueError: as in `evaluate_model`.
+  """
+  steps = evaluate_model(
+    config, labels, Path(output), report_progress=_print_progress()
+  )
+  return Results(steps)
 
 
 def _evaluate_held(

@@ -34,13 +34,6 @@ from entrojax.assembly.own_methods import (
   record_names,
 )
 from entrojax.assembly.run import Run, build_checked
-from entrojax.evaluate import (
-  EVALUATION_KEY,
-  Evaluation,
-  evaluate_policy,
-  right_answers,
-  summarize,
-)
 from entrojax.reporting.alarms import Alarms
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
@@ -54,6 +47,13 @@ from entrojax.rollout_step import (
   start_step,
   step_metrics,
   wait_for_update,
+)
+from entrojax.rollouts.evaluation import (
+  EVALUATION_KEY,
+  Evaluation,
+  evaluate_policy,
+  right_answers,
+  summarize,
 )
 from entrojax.rollouts.sampler import Generate
 from entrojax.schedules import Scheduled
@@ -90,6 +90,7 @@ _MISMATCH = "rollout/log_prob_diff_max"
 
 # writes metrics by name, at a position of the run
 Write = Callable[[Mapping[str, Any], Position], None]
+Say = Callable[[str], None]  # shows a line of text
 
 
 class _InterruptedEvaluation(Exception):
@@ -154,6 +155,8 @@ def train(
       rollouts = find_rollouts(
         config, workdir / ROLLOUTS_FILE, report, built_task
       )
+    note = report if hosts.is_first() else lambda line: None
+    note(f"Loading {config.model.path} and the prompts of {config.task.name}.")
     run = build_checked(config, rollouts, own, built_task)
     interruption = stack.enter_context(Interruption())
     checkpoints = Checkpoints(
@@ -180,15 +183,18 @@ def train(
           fresh=fresh,
           command=command,
         )
-    note = report if hosts.is_first() else lambda line: None
     position, owed = _first_position(run, checkpoints, note)
+    last = run.settings.num_rollout_steps
+    if not fresh:
+      note(f"Resuming after rollout step {position.rollout_step} of {last}.")
     owed = fresh or (owed and not _is_evaluated(workdir, position))
-    if position.rollout_step < run.settings.num_rollout_steps:
+    if position.rollout_step < last:
       checkpoints.probe(position.state, position.key, read_back=fresh)
     write: Write = lambda metrics, at: None
+    say: Say = lambda line: None
     with hosts.together():
       if hosts.is_first():
-        write = _open_reports(
+        write, say = _open_reports(
           run,
           workdir,
           settings,
@@ -217,6 +223,7 @@ def train(
       return _save(run, checkpoints, at, settings, owed=owed, best=best)
 
     def evaluate(at: Position) -> bool:
+      say(_describe_evaluation(run, at))
       try:
         metrics, files = _evaluate(run, at, stopped)
       except _InterruptedEvaluation:
@@ -228,6 +235,8 @@ def train(
       saves.rate(at.rollout_step, metrics)
       return True
 
+    if position.rollout_step < last:
+      say("Compiling each function at its first call.")
     return _loop(
       run, position, write, evaluate, save, saves, stopped, trace, owed
     )
@@ -303,8 +312,8 @@ def _open_reports(
   *,
   stop: Callable[[str], None],
   owed: bool,
-) -> Write:
-  """Open the logs and the progress display; return the function that writes.
+) -> tuple[Write, Say]:
+  """Open the logs and the progress display.
 
   Args:
     run: the run.
@@ -315,6 +324,9 @@ def _open_reports(
     fresh: whether the run starts rather than resumes.
     stop: ends the run after its current step; takes the reason.
     owed: whether it begins with an evaluation, whose rows are then removed.
+
+  Returns:
+    The function that writes metrics, and one that shows a line of text.
   """
   log = run.settings.log
   writer = stack.enter_context(
@@ -330,6 +342,7 @@ def _open_reports(
       run.settings.num_rollout_steps,
       first_rollout_step=start.rollout_step,
       every=log.every,
+      evaluate_every=run.settings.evaluation.every,
     )
   )
   effects = ControlEffects(log.controls)
@@ -363,7 +376,16 @@ def _open_reports(
     if alarms.stop:
       stop("alarm")
 
-  return write
+  return write, progress.note
+
+
+def _describe_evaluation(run: Run, at: Position) -> str:
+  """Return the line that announces an evaluation."""
+  sets = ", ".join(
+    f"{len(part.problems)} prompts of {part.label} x {part.num_samples} samples"
+    for part in run.evaluation_sets
+  )
+  return f"Evaluating after rollout step {at.rollout_step}: {sets}."
 
 
 def _first_position(

@@ -19,13 +19,12 @@ FLOORS = (
   "advantages objectives data reporting",
   "judges update",
   "rollouts",
-  "evaluate",
   "assembly",
   "rollout_step choose_prompts collect evaluate_model "
   "export prepare_data report",
   "train prompt_entropy sft",
   "sweeps",
-  "main sweep",
+  "main sweep __main__",
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 
@@ -39,7 +38,8 @@ FOREIGN = {
   "reasoning_gym": "tasks",
   "math_verify": "answers",
   "orbax": "system",
-  "matplotlib": "",
+  "matplotlib": "reporting",
+  "pandas": "reporting",
   "plotly": "reporting",
   "rich": "reporting",
   "tensorboardX": "reporting",
