@@ -82,6 +82,10 @@ def get_config() -> Config:
       # folder of the data; None: ~/.cache/entrojax/data, or the folder that the
       # environment variable ENTROJAX_DATA_DIR names
       "data_dir": config_dict.placeholder(str),
+      # for math, the columns of the files where they have other names than
+      # entrojax/tasks/math_data.py knows, such as ('question=query',
+      # 'answer=key'); the keys are question, answer, id, source and level
+      "columns": (),
     }
   )
   config.prompt = Config(

@@ -101,7 +101,7 @@ _READ = {
   "mesh",
   "rollout.prompt_buckets",
   *("evaluation.split", "evaluation.tasks"),
-  *("task.name", "task.difficulty", "task.data_dir"),
+  *("task.name", "task.difficulty", "task.data_dir", "task.columns"),
   *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
 }
 _SECONDS = 10  # between lines of progress

@@ -105,7 +105,12 @@ def open_task(config: Config, spec: Spec | None = None) -> Task:
       f"task.name: a function of your own is written {spec.task}:FUNCTION"
     )
   if not is_outside(spec.task):
-    return make_task(spec.task, spec.data_dir, spec.difficulty)
+    # other files have columns of their own
+    own = (config.task.name, config.task.data_dir)
+    columns = config.task.columns if (spec.task, spec.data_dir) == own else ()
+    return make_task(
+      spec.task, spec.data_dir, spec.difficulty, columns=tuple(columns)
+    )
   function = lookup.import_function(spec.task, "task.name")
   if lookup.return_annotation(function) not in (Task, "Task"):
     return _task_of_reward(function, spec)
