@@ -44,7 +44,7 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
 from entrojax.assembly.check_settings import check_evaluation, check_kind
-from entrojax.assembly.data import make_template
+from entrojax.assembly.data import load_tokenizer, make_template
 from entrojax.assembly.evaluation_sets import (
   EvaluationSet,
   Request,
@@ -54,7 +54,6 @@ from entrojax.assembly.evaluation_sets import (
 )
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.run import build_evaluation
-from entrojax.data.tokenizer import load
 from entrojax.reporting.formatting import (
   align,
   number,
@@ -89,8 +88,8 @@ EVALUATION_FILE = "evaluation.json"
 # the settings that the metrics depend on, besides the tasks
 _SETTINGS = {
   "model": ("path", "dtype", "scan_layers"),
-  "prompt": ("template", "chat"),
-  "rollout": ("prompt_length", "response_length"),
+  "prompt": ("template", "chat", "system", "template_arguments"),
+  "rollout": ("prompt_length", "response_length", "stop_tokens"),
   "evaluation": (
     *("num_samples", "temperature", "top_k", "top_p"),
     "prompts_per_batch",
@@ -101,7 +100,13 @@ _READ = {
   "mesh",
   "rollout.prompt_buckets",
   *("evaluation.split", "evaluation.tasks"),
-  *("task.name", "task.difficulty", "task.data_dir", "task.columns"),
+  *(
+    "task.name",
+    "task.difficulty",
+    "task.data_dir",
+    "task.columns",
+    "prompt.too_long",
+  ),
   *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
 }
 _SECONDS = 10  # between lines of progress
@@ -208,7 +213,8 @@ def _evaluate_held(
   with hosts.together():
     results = _read_results(output, evaluation_settings(config))
     folder = _check_model_folder(config.model.path)
-    tokenizer, template = load(folder), make_template(config, folder)
+    tokenizer = load_tokenizer(config, folder)
+    template = make_template(config, folder)
     parts = [
       read_set(config, request, tokenizer, template)
       for request in _requested(config, labels)

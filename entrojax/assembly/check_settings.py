@@ -209,12 +209,25 @@ def check_evaluation(config: Config) -> None:
       f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
       f"rollout.prompt_length = {config.rollout.prompt_length}"
     )
+  check_prompt(config)
   if config.evaluation.temperature < 0:
     raise ValueError(
       "evaluation.temperature must not be negative, got "
       f"{config.evaluation.temperature}"
     )
   requested(config)
+
+
+def check_prompt(config: Config) -> None:
+  """Raise ValueError if a setting of prompts is unknown or does nothing."""
+  prompt = config.prompt
+  require_one_of("prompt.too_long", prompt.too_long, ("raise", "drop"))
+  for key in ("system", "template_arguments"):
+    if prompt[key] and not prompt.chat:
+      raise ValueError(
+        f"prompt.{key} is set and would do nothing: prompt.chat is False, so "
+        "that no chat template is applied"
+      )
 
 
 def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:

@@ -9,14 +9,17 @@ neither reach Python's internals nor change its arguments.
 """
 
 from collections.abc import Callable
+import datetime
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
+import jinja2.ext
 import jinja2.sandbox
 
+DATE = datetime.datetime(2024, 7, 26)  # what a template is told is today
 _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -25,9 +28,9 @@ def load(
 ) -> Callable[[str], str]:
   """Load the chat template of a model folder.
 
-  Deviation: transformers passes today's date to a template. Here no date is
-  passed, and templates that use one (Llama 3.1) fall back on a fixed date, so
-  that a run's prompts do not depend on the day.
+  Deviation: a template that asks for today's date gets DATE, on which Llama
+  3.1's template falls back, so that a run's prompts do not depend on the day.
+  Otherwise the text is the one that transformers renders.
 
   Args:
     folder: the model folder.
@@ -68,6 +71,61 @@ def load(
   return chat
 
 
+def turn_end(folder: str | os.PathLike, **variables: Any) -> str | None:
+  """Return what the chat template writes directly after the model's answer.
+
+  Args:
+    folder: the model folder.
+    **variables: the template's own variables.
+
+  Returns:
+    The text up to the first space or line break, such as `<|im_end|>`; None if
+    the template has no such text, or refuses a conversation with an answer.
+
+  Raises:
+    ValueError: the folder has no template, or it is malformed.
+  """
+  path, source, tokens = _read_template(Path(folder))
+  answer = "4e1c"  # a text that no template writes by itself
+  turns = [
+    {"role": "user", "content": "1 + 1 = ?"},
+    {"role": "assistant", "content": answer},
+  ]
+  try:
+    text = (
+      _environment()
+      .from_string(source)
+      .render(
+        messages=turns,
+        add_generation_prompt=False,
+        tools=None,
+        documents=None,
+        **tokens,
+        **variables,
+      )
+    )
+  except jinja2.TemplateSyntaxError as error:
+    raise ValueError(f"{path}: not a chat template: {error}") from error
+  except Exception:  # the program may raise anything
+    return None
+  after = text.rpartition(answer)[2].split()
+  return after[0] if after else None
+
+
+class _Generation(jinja2.ext.Extension):
+  """Render what stands between {% generation %} and {% endgeneration %}.
+
+  The tags mark the model's own tokens for training, which is not needed here.
+  """
+
+  tags: ClassVar[set[str]] = {"generation"}
+
+  def parse(self, parser: Any) -> Any:
+    """Return the statements between the tags."""
+    next(parser.stream)
+    return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
   """Build a jinja environment with what transformers offers to templates."""
 
@@ -77,8 +135,9 @@ def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
   environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
     trim_blocks=True,
     lstrip_blocks=True,
-    extensions=["jinja2.ext.loopcontrols"],
+    extensions=["jinja2.ext.loopcontrols", _Generation],
   )
+  environment.globals["strftime_now"] = lambda form: DATE.strftime(form)
   environment.globals["raise_exception"] = raise_exception
   environment.filters["tojson"] = lambda value, indent=None: json.dumps(
     value, ensure_ascii=False, indent=indent

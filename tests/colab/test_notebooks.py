@@ -13,7 +13,7 @@ import sys
 import jax
 import pytest
 
-from entrojax.data import tokenizer
+from entrojax.data import templates, tokenizer
 from entrojax.models import decoder, hugging_face
 from experiments import rehearse
 from tests.helpers import notebooks
@@ -77,7 +77,8 @@ def test_one_batch_shows_where_each_method_pushes(run):
 def write_model(folder: Path) -> Path:
   """Write a tiny model whose tokens are the characters of GSM8K's sample."""
   folder.mkdir()
-  characters = sorted(set(GSM8K.read_text(encoding="utf-8")) | set("\\{}"))
+  text = GSM8K.read_text(encoding="utf-8") + templates.boxed("")
+  characters = sorted(set(text))
   words = tokenizer.character_tokenizer(characters)
   words.save(str(folder / "tokenizer.json"))
   sizes = SIZES.__class__(**{**vars(SIZES), "vocab_size": 3 + len(characters)})
@@ -103,7 +104,7 @@ def test_a_real_model_s_notebook_trains_and_exports_a_folder(run, tmp_path):
       "model.dtype": "float32",
       "rollout.num_prompts": 2,
       "rollout.group_size": 2,
-      "rollout.prompt_length": 400,
+      "rollout.prompt_length": 192,
       "rollout.response_length": 4,
       "rollout.num_slots": 0,
       "training.num_microbatches": 1,
