@@ -19,6 +19,8 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
+from entrojax.system.model_files import file_of
+
 DATE = datetime.datetime(2024, 7, 26)  # what a template is told is today
 _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
@@ -148,8 +150,8 @@ def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
 def _read_template(folder: Path) -> tuple[Path, str, dict[str, str]]:
   """Return the template's file, its text, and the special tokens by name."""
   config_path, template_path = (
-    folder / "tokenizer_config.json",
-    folder / "chat_template.jinja",
+    file_of(folder, "tokenizer_config.json"),
+    file_of(folder, "chat_template.jinja"),
   )
   config = _read_config(config_path)
   tokens = {name: _text(config[name]) for name in _SPECIAL if config.get(name)}

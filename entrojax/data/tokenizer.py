@@ -21,6 +21,8 @@ from typing import Any
 
 import tokenizers
 
+from entrojax.system.model_files import file_of
+
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"  # 0, 1, 2 in a character tokenizer
 
 _LONGEST_CHARACTER = 4  # tokens, one per byte of UTF-8
@@ -64,12 +66,8 @@ class Tokenizer:
     Raises:
       ValueError: a text is no single token, or an id is not in the vocabulary.
     """
-    ids = [i for i in map(self.token_id, stops) if i not in self.eos_ids]
-    if not ids:
-      return self
-    return Tokenizer(
-      self._backend, eos_ids=(*self.eos_ids, *ids), pad_id=self.pad_id
-    )
+    ids = dict.fromkeys((*self.eos_ids, *map(self.token_id, stops)))
+    return Tokenizer(self._backend, eos_ids=tuple(ids), pad_id=self.pad_id)
 
   def token_id(self, token: int | str) -> int:
     """Return the id of a token that is given by its id or its text."""
@@ -177,8 +175,8 @@ def load(folder: str | os.PathLike) -> Tokenizer:
     FileNotFoundError: a file is missing.
     ValueError: a file is malformed, or its ids are not in the vocabulary.
   """
-  tokenizer_path = Path(folder) / "tokenizer.json"
-  config_path = Path(folder) / "config.json"
+  tokenizer_path = file_of(Path(folder), "tokenizer.json")
+  config_path = file_of(Path(folder), "config.json")
   for path in (tokenizer_path, config_path):
     if not path.is_file():
       raise FileNotFoundError(f"{path} does not exist")
@@ -198,7 +196,7 @@ def load(folder: str | os.PathLike) -> Tokenizer:
 
 def end_token(folder: str | os.PathLike) -> str | None:
   """Return eos_token of tokenizer_config.json; None if it names none."""
-  path = Path(folder) / "tokenizer_config.json"
+  path = file_of(Path(folder), "tokenizer_config.json")
   token = _read_object(path).get("eos_token") if path.is_file() else None
   if isinstance(token, dict):
     token = token.get("content")

@@ -22,6 +22,7 @@ from entrojax.models.rope import (
   YarnScaling,
 )
 from entrojax.models.sizes import DecoderConfig, Gemma3
+from entrojax.system.model_files import file_of
 
 
 class _Architecture(NamedTuple):
@@ -67,7 +68,7 @@ def read_config(folder: Path) -> DecoderConfig:
     ValueError: the file is missing, is not JSON, lacks a key or describes an
       architecture that is not supported. The message names file and key.
   """
-  path = Path(folder) / "config.json"
+  path = file_of(folder, "config.json")
   raw = read_json(path)
   architecture = _architecture(path, raw)
   _refuse_variants(path, raw, _ONLY)

@@ -6,10 +6,13 @@ Each test is a kind of folder that was read wrongly in silence, or refused.
 import json
 import math
 from pathlib import Path
+import shutil
 import warnings
 
+import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.data import (
@@ -21,7 +24,7 @@ from entrojax.assembly.data import (
 from entrojax.assembly.model import _check_lengths
 from entrojax.data import chat_template, prompt_stream
 from entrojax.data import tokenizer as tokenizers
-from entrojax.models import hugging_face, rope
+from entrojax.models import Lora, decoder, hugging_face, lora, peft, rope
 from entrojax.types import Problem
 from tests.helpers.paths import GOLDENS
 from tests.helpers.system import tiny_config
@@ -310,3 +313,103 @@ def test_prompts_that_are_too_long_are_left_out_if_the_user_says_so(folder):
   config.prompt.too_long = "cut"
   with pytest.raises(ValueError, match=r"prompt\.too_long must be one of"):
     check(config)
+
+
+# -- adapters ------------------------------------------------------------------
+
+LORA = Lora(rank=2, alpha=6.0, projections=("q_proj", "down_proj"))
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+  """Write a base, and beside it an adapter of it; return both folders."""
+  root = tmp_path_factory.mktemp("adapted")
+  base, folder = root / "base", root / "adapter"
+  shutil.copytree(PARITY / "qwen3", base)
+  sizes = hugging_face.read_config(base)
+  shapes = jax.eval_shape(decoder(sizes, lora=LORA).init, jax.random.key(0))
+  rng = np.random.default_rng(0)
+  adapter = jax.tree.map(
+    lambda leaf: np.float32(rng.normal(size=leaf.shape)), lora.split(shapes)[1]
+  )
+  peft.write_adapter(folder, adapter, LORA, "../base")
+  return base, folder, adapter
+
+
+def test_the_folder_of_an_adapter_is_read_with_its_base(adapted):
+  base, folder, adapter = adapted
+  assert sorted(p.name for p in folder.iterdir()) == [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+  ]
+  sizes, params = hugging_face.load(folder)
+  assert sizes == hugging_face.read_config(base)
+  _, plain = hugging_face.load(base)
+  expected = lora.merge(plain, adapter, LORA)
+  # float32 sums in another order
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+    params,
+    expected,
+  )
+  assert hugging_face.digest(folder) != hugging_face.digest(base)
+
+
+def test_an_adapter_beside_its_base_is_not_ignored(adapted, tmp_path):
+  base, folder, _ = adapted
+  both = tmp_path / "both"
+  shutil.copytree(base, both)
+  shutil.copytree(folder, both, dirs_exist_ok=True)
+  _, params = hugging_face.load(both)
+  _, expected = hugging_face.load(folder)
+  jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+def test_an_adapter_has_the_names_and_the_shapes_of_peft(adapted):
+  """As PEFT writes them: A is [rank, in], and B is [out, rank]."""
+  _, folder, adapter = adapted
+  tensors = safetensors.numpy.load_file(folder / "adapter_model.safetensors")
+  name = "base_model.model.model.layers.1.self_attn.q_proj.lora_{}.weight"
+  leaves = adapter["layers"]["self_attn"]["q_proj"]
+  np.testing.assert_array_equal(
+    tensors[name.format("A")], leaves["lora_a"][1].T
+  )
+  np.testing.assert_array_equal(
+    tensors[name.format("B")], leaves["lora_b"][1].T
+  )
+  config = json.loads((folder / "adapter_config.json").read_text())
+  assert (config["r"], config["lora_alpha"]) == (2, 6.0)
+  assert config["target_modules"] == ["down_proj", "q_proj"]
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"base_model_name_or_path": "org/name"},
+      "is 'org/name', which is not a l",
+    ),
+    ({"use_dora": True}, "use_dora is True; only False can be read"),
+    ({"peft_type": "IA3"}, "peft_type is 'IA3'; only 'LORA' can be read"),
+    ({"rank_pattern": {"q_proj": 4}}, "rank_pattern is {'q_proj': 4}; only"),
+    ({"r": None}, "no rank r and lora_alpha"),
+  ],
+)
+def test_an_adapter_that_computes_something_else_is_named(
+  changes, message, adapted, tmp_path
+):
+  base, folder, _ = adapted
+  copied = tmp_path / "adapter"
+  shutil.copytree(folder, copied)
+  edit(copied / "adapter_config.json", base_model_name_or_path=str(base))
+  edit(copied / "adapter_config.json", **changes)
+  with pytest.raises(ValueError, match=rf"adapter_config\.json: .*{message}"):
+    hugging_face.load(copied)
+
+
+def test_half_an_adapter_is_named(adapted, tmp_path):
+  base, folder, _ = adapted
+  shutil.copytree(base, tmp_path / "model")
+  shutil.copy(folder / "adapter_model.safetensors", tmp_path / "model")
+  with pytest.raises(ValueError, match=r"adapter_config\.json: no such file"):
+    hugging_face.load(tmp_path / "model")
