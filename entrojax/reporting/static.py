@@ -26,9 +26,10 @@ from entrojax.reporting.pictures import (
   color,
 )
 
+_SVG: Any = {"format": "svg", "metadata": {"Date": None}}
 _FONT_SIZE = 11  # points
 _WIDTH = 5.6  # inches
-_STYLE: Any = {
+STYLE: Any = {
   "axes.edgecolor": "#888888",
   "axes.axisbelow": True,
   "axes.grid": True,
@@ -51,7 +52,7 @@ def to_svg(picture: Picture, names: Sequence[str]) -> str:
       for the interactive report only.
     names: the names of all variants.
   """
-  return _draw(picture, names, format="svg", metadata={"Date": None}).decode()
+  return _draw(picture, names, **_SVG).decode()
 
 
 def to_png(picture: Picture, names: Sequence[str]) -> bytes:
@@ -70,7 +71,7 @@ def _draw(picture: Picture, names: Sequence[str], **options: Any) -> bytes:
   if picture.dashed:
     entries.append((f"dashed: {picture.dashed}", _line(GREY, "--")))
   number = len(picture.panels)
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(_WIDTH, 2.0 + 1.8 * number), layout="constrained")
     rows = figure.subplots(number, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(rows, picture.panels, strict=True):
@@ -86,8 +87,18 @@ def _draw(picture: Picture, names: Sequence[str], **options: Any) -> bytes:
     rows[-1].set_xlabel(picture.x_label)
     labels, lines = zip(*entries, strict=True)
     figure.legend(lines, labels, loc="outside upper left", ncols=len(labels))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, **options)
+    return _save(figure, **options)
+
+
+def as_svg(figure: Figure) -> str:
+  """Return a figure, drawn with STYLE, as an SVG document."""
+  return _save(figure, **_SVG).decode()
+
+
+def _save(figure: Figure, **options: Any) -> bytes:
+  """Return a figure as a file; the options are those of savefig."""
+  buffer = io.BytesIO()
+  figure.savefig(buffer, **options)
   return buffer.getvalue()
 
 
