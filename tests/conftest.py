@@ -43,6 +43,8 @@ def pytest_configure(config):
   """Share compiled code between workers and runs; forbid rank promotion."""
   cache = config.cache.mkdir("jax")
   jax.config.update("jax_compilation_cache_dir", str(cache))
+  # processes that tests start must not write to the user's cache
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_numpy_rank_promotion", "raise")
   # traces need no line numbers, and their many small objects no collector

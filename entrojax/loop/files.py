@@ -189,8 +189,13 @@ def open_run_files(
         command=command,
       )
   start, owed = _first_position(run, checkpoints)
+  last = run.settings.num_rollout_steps
+  if not fresh:
+    print_in_first(
+      f"Resuming after rollout step {start.rollout_step} of {last}."
+    )
   owed = fresh or (owed and not _is_evaluated(workdir, start))
-  if start.rollout_step < run.settings.num_rollout_steps:
+  if start.rollout_step < last:
     checkpoints.probe(start.state, start.key, read_back=fresh)
   reports = None
   with hosts.together():
