@@ -25,6 +25,7 @@ from experiments.torture import (
   disk,
   fuzz,
   kills,
+  locks,
   lost_hosts,
   numbers,
 )
@@ -50,6 +51,7 @@ PARTS: dict[str, tuple[Part, int, int]] = {
   "corruptions": (corruptions.torture, 100, 8),
   "numbers": (numbers.torture, 40, 8),
   "disk": (disk.torture, 10, 1),
+  "locks": (locks.torture, 20, 2),
   "fuzz": (fuzz.torture, 2000, 12),
   "kills": (kills.torture, 40, 0),
   "lost_hosts": (lost_hosts.torture, 1, 0),
