@@ -285,6 +285,9 @@ def get_config() -> Config:
       "every": 10,
       # responses of each evaluation that are written to samples.jsonl
       "samples": 8,
+      # rollout steps, from 1, whose batches are kept for entrojax.replay; each
+      # file is a few times as large as the parameters
+      "keep_batches": (),
       # Weights & Biases project; None: W&B is not used
       "wandb_project": config_dict.placeholder(str),
     }

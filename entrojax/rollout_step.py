@@ -21,6 +21,7 @@ import numpy as np
 
 from entrojax.assembly.data import Data
 from entrojax.assembly.run import Run
+from entrojax.instruments.kept_batches import KeptBatch, copy_batch
 from entrojax.instruments.ledger import (
   OpenEntry,
   close_entry,
@@ -79,6 +80,7 @@ class StepRecord(NamedTuple):
   metrics: Mapping[str, Mean]  # of the update, on the device
   host: dict[str, Any]  # metrics computed on the host
   started: float  # time.perf_counter at the start of the step
+  kept: KeptBatch | None = None  # the step's batch, if it is to be kept
 
 
 class StepBatch(NamedTuple):
@@ -119,6 +121,16 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
   update_batch = make_batch(batch.rollout, learned, batch.step_ok)
   update = (position.state, position.ref_params, update_batch, update_key)
   entry, ledger, seconds = _keep_ledger(run, position, update, batch.responses)
+  kept = None
+  if position.rollout_step + 1 in run.settings.log.keep_batches:
+    kept = copy_batch(
+      position.rollout_step + 1,
+      position.state,
+      batch.rollout,
+      batch.responses,
+      batch.step_ok,
+      update_key,
+    )
   state, metrics = run.functions.update(*update)
   host = batch.metrics | reward_metrics(batch.all_responses, responses)
   steps_of_stage = position.rollout_step - stages.first_step(
@@ -134,7 +146,12 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
   )
   last_update = (steps_of_stage + 1) * updates - 1
   return position, StepRecord(
-    position, last_update, {**metrics, **ledger}, host | seconds, started
+    position,
+    last_update,
+    {**metrics, **ledger},
+    host | seconds,
+    started,
+    kept,
   )
 
 

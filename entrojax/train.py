@@ -41,6 +41,7 @@ from entrojax.evaluate import (
   right_answers,
   summarize,
 )
+from entrojax.instruments.kept_batches import write_batch
 from entrojax.reporting.alarms import Alarms
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
@@ -228,8 +229,12 @@ def train(
       saves.rate(at.rollout_step, metrics)
       return True
 
+    def keep(record: StepRecord) -> None:
+      if record.kept is not None and hosts.is_first():
+        write_batch(workdir, record.kept)
+
     return _loop(
-      run, position, write, evaluate, save, saves, stopped, trace, owed
+      run, position, write, evaluate, save, keep, saves, stopped, trace, owed
     )
 
 
@@ -239,6 +244,7 @@ def _loop(
   write: Write,
   evaluate: Callable[[Position], bool],
   save: Callable[[Position, bool, Best | None], Path],
+  keep: Callable[[StepRecord], None],
   saves: Saves,
   stopped: Callable[[], bool],
   trace: Profile,
@@ -253,6 +259,7 @@ def _loop(
     evaluate: evaluates the policy, and returns False if it was interrupted.
     save: starts to write a checkpoint; takes the position, whether an
       evaluation is owed there, and the best evaluation if it is this one.
+    keep: writes the batch of a step, if the step has kept it.
     saves: when to save.
     stopped: returns whether a process has received a signal.
     trace: the profile.
@@ -272,6 +279,7 @@ def _loop(
   while position.rollout_step < last and not stopped():
     with trace.step(position.rollout_step + 1):
       position, record = start_step(run, position)
+      keep(record)
       if pending is not None:
         write_step(pending)  # while the update runs
       pending = wait_for_update(record)

@@ -51,6 +51,7 @@ class LogSettings(NamedTuple):
   every: int  # rollout steps between plain lines
   num_samples: int  # responses of each evaluation kept in samples.jsonl
   wandb_project: str | None  # None: no W&B
+  keep_batches: tuple[int, ...]  # rollout steps whose batches are kept
   controls: tuple[str, ...]  # rules and members that might have no effect
 
 
@@ -106,6 +107,7 @@ def resolve(config: Config) -> Settings:
       every=config.log.every,
       num_samples=config.log.samples,
       wandb_project=config.log.wandb_project or None,
+      keep_batches=tuple(config.log.keep_batches),
       controls=(
         *map(last_name, (*config.advantage, *config.objective)),
         "projection",

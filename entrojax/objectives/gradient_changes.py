@@ -64,7 +64,7 @@ def gradient_changes(
 
   def gradient_of(objective: Objective) -> list[Array]:
     gradient = jax.grad(lambda learned: loss_of(objective, learned)[0])(learned)
-    return [x for leaf in jax.tree.leaves(gradient) for x in _planes(leaf)]
+    return _all_planes(gradient)
 
   metrics = {}
   before, prefix = gradient_of(policy_gradient), []
@@ -72,8 +72,7 @@ def gradient_changes(
     prefix.append(member)
     after = gradient_of(chain(*prefix))
     difference = [jnp.abs(a - b) for a, b in zip(after, before, strict=True)]
-    largest = jnp.max(jnp.abs(jnp.stack([*before, *after])))
-    touched = functools.reduce(jnp.maximum, difference) > _ROUNDING * largest
+    touched = _touched(before, after)
     change, size = _norm(difference), _norm(before)
     metrics[f"{name}/gradient_change"] = Mean(
       total=divide(change, size),
@@ -84,6 +83,27 @@ def gradient_changes(
     )
     before = after
   return metrics
+
+
+def touched_tokens(before: Any, after: Any) -> Array:
+  """Return the tokens whose gradient differs by more than rounding, bool[B, T].
+
+  Args:
+    before: a gradient with respect to what is learned.
+    after: another one.
+  """
+  return _touched(_all_planes(before), _all_planes(after))
+
+
+def _touched(before: list[Array], after: list[Array]) -> Array:
+  difference = [jnp.abs(a - b) for a, b in zip(after, before, strict=True)]
+  largest = jnp.max(jnp.abs(jnp.stack([*before, *after])))
+  return functools.reduce(jnp.maximum, difference) > _ROUNDING * largest
+
+
+def _all_planes(gradient: Any) -> list[Array]:
+  """Split the arrays of a gradient into arrays [B, T]."""
+  return [x for leaf in jax.tree.leaves(gradient) for x in _planes(leaf)]
 
 
 def _planes(leaf: Array) -> list[Array]:
