@@ -127,6 +127,9 @@ def get_config() -> Config:
       "max_batches": 10,
       # with too few groups: train_partial, skip_step or raise
       "on_exhausted": "train_partial",
+      # a group is kept if its mean reward lies between these, both included
+      "low": 0.0,
+      "high": 1.0,
     }
   )
   # train on responses that model.path sampled once, before the first update
@@ -167,6 +170,10 @@ def get_config() -> Config:
       # recompute a micro-batch's activations in the backward pass, so that only
       # one micro-batch's are in memory at a time
       "rematerialise": True,
+      # lengths of responses, ascending and below rollout.response_length; each
+      # micro-batch, of rows sorted by length, is padded to the smallest that
+      # holds it. Saves time where most responses are short
+      "response_buckets": (),
       # what statistics such as quantiles and covariances are taken over:
       # minibatch, or micro = each micro-batch by itself, as in released code
       "scope": "minibatch",
@@ -202,32 +209,16 @@ def get_config() -> Config:
       # entropy to hold, nats per token; stage_schedule and epoch_schedule take
       # none
       "target": setting(None),
+      # the entropy that controllers, rules and the projection steer by: policy
+      # = of everything sampled, batch = of the groups that dynamic sampling has
+      # kept, which is higher. Without dynamic sampling both are the same
+      "signal": "policy",
     }
   )
   # correct each finished optimizer step so that it changes the entropy by a
-  # prescribed amount
-  config.projection = Config(
-    {
-      "enabled": False,
-      "target": setting(None),  # entropy to hold, nats/token
-      # used instead of target: a fraction of the entropy at the first update
-      "target_fraction": setting(None),
-      # prescribed change of entropy per update, nats per nat of error; 0 = off
-      "gain": setting(0.02),
-      # prescribed change of entropy per update, nats per nat of summed error
-      "integral_gain": setting(0.0),
-      # bound of the prescribed change, nats per update
-      "limit": setting(2e-3),
-      # raise = leave a step alone that raises the entropy by more; both =
-      # correct every step
-      "sided": "raise",
-      # nats per update; a step that raises the entropy by more is reduced to
-      # this. None: no such bound; only with sided = raise
-      "upper": setting(None),
-      # bound of the correction's norm, in units of the step's. None: no bound
-      "max_relative_correction": setting(None),
-    }
-  )
+  # prescribed amount; the other settings of this section are the arguments of
+  # entropy_projection (python -m configs.default projection)
+  config.projection = Config({"enabled": False})
   config.optimizer = Config(  # AdamW
     {
       # the peak, after the warm-up; or a schedule of the learning rate, which
@@ -243,6 +234,9 @@ def get_config() -> Config:
       "eps": 1e-8,  # added to the root of the second moment
       "weight_decay": 0.0,  # of matrices; norm scales and biases have none
       "max_grad_norm": 1.0,  # gradients are clipped to this global norm
+      # an optimizer step whose gradient has a larger global norm is skipped;
+      # None: only steps whose numbers are not finite are skipped
+      "skip_grad_norm": config_dict.placeholder(float),
       # how the first moment is stored: float32, or bfloat16 for half the memory
       "mu_dtype": "float32",
     }
@@ -258,12 +252,17 @@ def get_config() -> Config:
       "tasks": (),
       # rollout steps between further evaluations; 0 = none
       "every": 0,
-      # samples for each prompt; pass@k is reported up to this k
+      # samples for each prompt, 1 if greedy; pass@k is reported up to this k
       "num_samples": 64,
-      "temperature": 1.0,  # sampling temperature; 0 = greedy
+      # sampling temperature; 0 = greedy, None = rollout.temperature
+      "temperature": config_dict.placeholder(float),
       "top_k": 0,  # sample from the k most likely tokens; 0 = off
       "top_p": 1.0,  # nucleus sampling; 1 = off
       "prompts_per_batch": 16,  # prompts that are decoded together
+      # samples whose tokens are kept for the token view, of each prompt of the
+      # first batch of prompts; 0 = none. The base's parameters then stay in
+      # memory, and each evaluation takes two more forward passes of that batch
+      "token_samples": 0,
     }
   )
   config.checkpoint = Config(
@@ -278,6 +277,17 @@ def get_config() -> Config:
       "keep_best": config_dict.placeholder(str),
     }
   )
+  # numbers that are not finite
+  config.faults = Config(
+    {
+      # the run ends after this many rollout steps in a row in which an
+      # optimizer step was skipped; it is saved, and the last batch is kept
+      "max_in_a_row": 5,
+      # a reward that is no finite number, or whose function raised: zero = the
+      # response counts as wrong, raise = the run ends
+      "reward": "zero",
+    }
+  )
   config.log = Config(
     {
       # rollout steps between lines where no terminal shows progress; the files
@@ -285,6 +295,14 @@ def get_config() -> Config:
       "every": 10,
       # responses of each evaluation that are written to samples.jsonl
       "samples": 8,
+      # log the KL divergences from the base and from the sampling policy, also
+      # by fifths of token entropy and of position. Without a KL penalty in the
+      # loss this takes one more forward pass per rollout batch, and the base's
+      # parameters stay in memory
+      "reference_kl": False,
+      # optimizer steps between measurements of covariance by quantile and of
+      # gradient norms by group of tokens, 7 backward passes each; 0 = none
+      "token_groups": 0,
       # rollout steps, from 1, whose batches are kept for entrojax.replay; each
       # file is a few times as large as the parameters
       "keep_batches": (),
@@ -312,6 +330,9 @@ def get_config() -> Config:
       "explosion_limit": 3.0,  # times the entropy of the first steps
       "length": "warn",  # responses have become long
       "length_limit": 3.0,  # times the mean length in the first steps
+      # optimizer steps without a gradient, as when no group has a signal
+      "idle": "stop",
+      "idle_limit": 0.99,  # share of optimizer steps
       "no_signal": "warn",  # groups whose responses are all right or all wrong
       "no_signal_limit": 0.9,  # share of groups
       "low_reward": "warn",
@@ -323,7 +344,7 @@ def get_config() -> Config:
     }
   )
   # a section for every objective, advantage rule, controller, judge and
-  # segmenter
+  # segmenter, and the arguments of the projection
   config.update(sections.method_sections())
   return config
 

@@ -82,7 +82,7 @@ from entrojax.system.workdir import (
   hold_workdir,
   replace_text,
 )
-from entrojax.types import Array, Params, Prompts, Rollout
+from entrojax.types import Array, Params, Prompts, Rollout, Verdict
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -99,7 +99,7 @@ _SETTINGS = {
 _READ = {
   "seed",
   "mesh",
-  "rollout.prompt_buckets",
+  *("rollout.prompt_buckets", "rollout.temperature"),
   *("evaluation.split", "evaluation.tasks"),
   *("task.name", "task.difficulty", "task.data_dir"),
   *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
@@ -298,13 +298,16 @@ def _keep_samples(path: Path, results: dict[str, Any]) -> None:
 def evaluation_settings(config: Config) -> dict[str, Any]:
   """Return the settings that the metrics depend on, and the template's name."""
   plain = config.prompt.template
+  settings: dict[str, Any] = {
+    name: {leaf: config[name][leaf] for leaf in leaves}
+    for name, leaves in _SETTINGS.items()
+  }
+  if config.evaluation.temperature is None:
+    settings["evaluation"]["temperature"] = config.rollout.temperature
   return {
     "seed": config.seed,
     "template": f"chat({plain})" if config.prompt.chat else plain,
-    **{
-      name: {leaf: config[name][leaf] for leaf in leaves}
-      for name, leaves in _SETTINGS.items()
-    },
+    **settings,
   }
 
 
@@ -418,9 +421,18 @@ def _append_samples(
           "sample": sample,
           "prompt": problem.prompt,
           "response": text,
-          **verdict._asdict(),
+          **_described(verdict),
         }
         file.write(json.dumps(line) + "\n")
+
+
+def _described(verdict: Verdict) -> dict[str, Any]:
+  """Return what a line of samples.jsonl says of a verdict."""
+  content = verdict._asdict()
+  for rare in ("parts", "failed"):  # only rewards of the user's own have them
+    if not content[rare]:
+      del content[rare]
+  return content
 
 
 def _print_progress() -> ReportProgress:

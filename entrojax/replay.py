@@ -18,7 +18,6 @@ touched tokens. --output writes the same as a page.
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 import json
 import math
 from pathlib import Path
@@ -29,7 +28,7 @@ from absl import flags
 
 from entrojax.reporting.formatting import align, number, percent
 from entrojax.reporting.html_tables import html_table
-from entrojax.reporting.pages import static_page
+from entrojax.reporting.page_parts import Card, Figures, chapter, frame
 from entrojax.system.command_line import command
 from entrojax.system.workdir import CONFIG_FILE
 
@@ -184,11 +183,10 @@ def main(workdir: str) -> None:
     print(f"\n{title}\n{align(head[1:], lines)}")
   if _OUTPUT.value:
     title = f"Batch {_BATCH.value} of {workdir}"
-    body = "".join(
-      f"<h2>{escape(title)}</h2>{html_table(head, lines)}"
-      for title, (head, lines) in tables.items()
-    )
-    Path(_OUTPUT.value).write_text(static_page(title, body), encoding="utf-8")
+    cards = [Card(name, html_table(*table)) for name, table in tables.items()]
+    chapters = [chapter(f"{len(names)} methods", cards)]
+    page = frame((), title, chapters, Figures([]))
+    Path(_OUTPUT.value).write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

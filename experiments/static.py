@@ -26,7 +26,7 @@ from entrojax.reporting.pictures import (
 
 _FONT_SIZE = 11  # points
 _WIDTH = 5.6  # inches
-_STYLE: Any = {
+STYLE: Any = {
   "axes.edgecolor": "#888888",
   "axes.axisbelow": True,
   "axes.grid": True,
@@ -55,7 +55,7 @@ def to_svg(picture: Picture, names: Sequence[str]) -> str:
   if picture.dashed:
     entries.append((f"dashed: {picture.dashed}", _line(GREY, "--")))
   number = len(picture.panels)
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(_WIDTH, 2.0 + 1.8 * number), layout="constrained")
     rows = figure.subplots(number, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(rows, picture.panels, strict=True):
@@ -71,8 +71,13 @@ def to_svg(picture: Picture, names: Sequence[str]) -> str:
     rows[-1].set_xlabel(picture.x_label)
     labels, lines = zip(*entries, strict=True)
     figure.legend(lines, labels, loc="outside upper left", ncols=len(labels))
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return as_svg(figure)
+
+
+def as_svg(figure: Figure) -> str:
+  """Return a figure, drawn with STYLE, as an SVG document."""
+  buffer = io.StringIO()
+  figure.savefig(buffer, format="svg", metadata={"Date": None})
   return buffer.getvalue()
 
 

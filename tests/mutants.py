@@ -359,7 +359,7 @@ MUTANTS = (
     "entrojax/update/train_step.py",
     "(mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)",
     "(mean_entropy,) = _mean_entropies(scores.entropy, tokens.mask, 1)",
-    "tests/update/test_train_step.py"
+    "tests/update/test_minibatches.py"
     "::test_the_integral_takes_in_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
@@ -367,14 +367,14 @@ MUTANTS = (
     "entrojax/update/train_step.py",
     "_mean_entropies(scores.entropy, sampled, num_parts)",
     "_mean_entropies(scores.entropy, tokens.mask, num_parts)",
-    "tests/update/test_train_step.py"
+    "tests/update/test_minibatches.py"
     "::test_the_coefficient_reads_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
     "projection: the entropy gradient takes in kept tokens only",
     "entrojax/update/train_step.py",
-    "transpose, cotangents, _entropy_cotangents(scores, sampled)",
-    "transpose, cotangents, _entropy_cotangents(scores, tokens.mask)",
+    "_entropy_cotangents(scores, sampled)\n",
+    "_entropy_cotangents(scores, tokens.mask)\n",
     "tests/update/test_projection_update.py"
     "::test_h_takes_in_tokens_that_the_loss_leaves_out",
   ),

@@ -215,12 +215,14 @@ def make_generate(
     policy: the model.
     tokens: the tokens that end and that fill a response.
     mesh: the mesh that the rows of responses are split over.
-    settings: temperature (0 = greedy), top_k and top_p: config.rollout or
-      config.evaluation.
+    settings: temperature (0 = greedy, None = the rollout's), top_k and top_p:
+      config.rollout or config.evaluation.
     group_size: samples of each prompt.
   """
-  if settings["temperature"] > 0:
-    temperature = settings["temperature"]
+  temperature = settings["temperature"]
+  if temperature is None:
+    temperature = config.rollout.temperature
+  if temperature > 0:
     sampler = make_sampler(top_k=settings["top_k"], top_p=settings["top_p"])
   else:
     temperature, sampler = 1.0, greedy

@@ -112,6 +112,10 @@ class Tokenizer:
         anchor, read = read, i + 1
     return text, starts
 
+  def name(self, token: int) -> str:
+    """Return what the vocabulary calls a token, such as "<eos>"."""
+    return self._backend.id_to_token(int(token)) or f"token {token}"
+
   def _encode(self, text: str, *, special_tokens: bool) -> tokenizers.Encoding:
     try:
       encoding = self._backend.encode(text, add_special_tokens=special_tokens)

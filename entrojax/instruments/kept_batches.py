@@ -8,7 +8,7 @@ update starts from, as arrays with a path for a name:
     mu/..., nu/...         Adam's moments before it
     count                  i32[], the optimizer steps before it
     rollout/<field>        the fields of the Rollout
-    responses/<field>      the fields of the Responses, before any advantage rule
+    responses/<field>      the fields of the Responses, before advantage rules
     step_ok                f32[B, T], if steps were judged
     key                    the data of the update's key
 

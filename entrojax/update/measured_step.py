@@ -171,7 +171,7 @@ def _contributions(
     if setup.optimizer.scheduled:
       signals["step"] = state.step
     if setup.optimizer.reads_entropy_gradient:
-      signals["entropy_grad"] = h
+      signals["entropy_grad"] = lambda: h
     made, _ = setup.optimizer.update(
       gradient, state.opt_state, state.params, **signals
     )

@@ -6,6 +6,7 @@ parameters after the step, and which tokens the members of the chain touched.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from entrojax.objectives.chain import chain
-from entrojax.objectives.gradient_changes import (
-  policy_gradient,
-  touched_tokens,
-)
+from entrojax.objectives.gradient_changes import touched_tokens
 from entrojax.types import Array, Params
 from entrojax.update.train_step import (
   Setup,
@@ -32,8 +30,7 @@ class ReplayedStep(NamedTuple):
 
   gradient: Params  # of the loss, before clipping
   after: Params  # the parameters after the step
-  # f32[B, T], 1 = a counted token whose gradient differs from the one of the
-  # plain policy gradient
+  # f32[B, T], 1 = a counted token whose gradient a member of the chain changes
   touched: Array
   tokens: Array  # f32[], the number of tokens that count in the loss
 
@@ -60,19 +57,18 @@ def make_replayed_step(*arguments: Any, **options: Any) -> ReplayStep:
     inputs = inputs_of(jnp.int32(0))
     forward = score_minibatch(setup, state, inputs)
     loss_of = loss_function(setup, forward, inputs.key)
-    plain, whole = (
-      jax.grad(lambda scores, o=objective: loss_of(o, scores)[0])(
-        forward.scores
-      )
-      for objective in (policy_gradient, chain(*forward.members.values()))
-    )
+    whole = jax.grad(
+      lambda scores: loss_of(chain(*forward.members.values()), scores)[0]
+    )(forward.scores)
+    changed = touched_tokens(forward.members, loss_of, forward.scores)
+    touched = functools.reduce(jnp.logical_or, changed.values())
     (gradient,) = forward.transpose(whole)
     after, _ = take_step(setup, state, inputs)
     mask = forward.tokens.mask
     return ReplayedStep(
       gradient,
       after.params,
-      touched_tokens(plain, whole).astype(jnp.float32) * mask,
+      touched.astype(jnp.float32) * mask,
       jnp.sum(mask),
     )
 

@@ -11,6 +11,7 @@ from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.run import build
 from entrojax.data.curriculum import Stages, stage_rows
+from entrojax.loop import files
 from entrojax.rollout_step import Position
 from entrojax.train import train
 from tests.helpers.system import (
@@ -172,7 +173,7 @@ def test_a_run_without_a_reference_gets_none_from_a_stage(base, tmp_path):
   run = build(config)
   start = Position(run.state, None, jax.random.key(0), 2, step=4, tokens=9)
   assert rollout_step._start_stage(run, start).ref_params is None
-  assert not train_module._has_own_reference(run, 3)
+  assert not files.has_own_reference(run, 3)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from entrojax.data import templates
 from entrojax.tasks import make_task, math_data
 from entrojax.tasks.math_answers import make_grader, make_verifier
+from entrojax.types import Verdict
 
 INSTRUCTION = (
   "Solve the following math problem step by step. The last line of your "
@@ -296,7 +297,7 @@ def test_a_folder_has_a_split_for_each_file(tmp_path):
     "level": None,
   }
   json.dumps(problems[7].answer)
-  assert task.verify(problems[7], r"\boxed{7}") == (1.0, "correct", "7")
+  assert task.verify(problems[7], r"\boxed{7}") == Verdict(1.0, "correct", "7")
   assert task.equivalent("1/2", "0.5") and not task.equivalent("1", "2")
 
 
