@@ -312,6 +312,9 @@ def get_config() -> Config:
       # optimizer steps between measurements of covariance by quantile and of
       # gradient norms by group of tokens, 7 backward passes each; 0 = none
       "token_groups": 0,
+      # rollout steps, from 1, whose batches are kept for entrojax.replay; each
+      # file is a few times as large as the parameters
+      "keep_batches": (),
       # Weights & Biases project; None: W&B is not used
       "wandb_project": config_dict.placeholder(str),
     }

@@ -22,6 +22,7 @@ import numpy as np
 
 from entrojax.assembly.data import Data
 from entrojax.assembly.run import Run
+from entrojax.instruments.kept_batches import KeptBatch, copy_batch
 from entrojax.instruments.ledger import (
   OpenEntry,
   close_entry,
@@ -85,6 +86,7 @@ class StepRecord(NamedTuple):
   started: float  # time.perf_counter at the start of the step
   batch: Batch | None  # of the update; None once it has ended without a fault
   marks: Marks | None = None  # what was not finite; None: nothing, or unknown
+  kept: KeptBatch | None = None  # what the update started from, if it is kept
 
 
 class StepBatch(NamedTuple):
@@ -131,6 +133,16 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     reference = run.base_params
   update = (position.state, reference, update_batch, update_key)
   entry, ledger, seconds = _keep_ledger(run, position, update, batch.responses)
+  kept = None
+  if position.rollout_step + 1 in run.settings.log.keep_batches:
+    kept = copy_batch(
+      position.rollout_step + 1,
+      position.state,
+      batch.rollout,
+      batch.responses,
+      batch.step_ok,
+      update_key,
+    )
   state, metrics = run.functions.update(*update)
   host = batch.metrics | reward_metrics(batch.all_responses, responses)
   steps_of_stage = position.rollout_step - stages.first_step(
@@ -152,6 +164,7 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     host | seconds,
     started,
     update_batch,
+    kept=kept,
   )
 
 

@@ -63,6 +63,11 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "faults.max_in_a_row": 1,
     },
   )
+  kept = tuple(config.log.keep_batches)
+  if any(not isinstance(step, int) or step < 1 for step in kept):
+    raise ValueError(
+      f"log.keep_batches = {kept!r}; expected rollout steps, from 1"
+    )
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
   require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))

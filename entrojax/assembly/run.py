@@ -89,6 +89,7 @@ from entrojax.types import (
 from entrojax.update.group_metrics import Measured
 from entrojax.update.measured_step import make_measured_step
 from entrojax.update.optimizer import Optimizer
+from entrojax.update.replayed_step import make_replayed_step
 from entrojax.update.scoring import score_in_microbatches
 from entrojax.update.token_scores import Marking, TokenScores, score_samples
 from entrojax.update.train_step import (
@@ -303,6 +304,7 @@ def _share_graphs(
     ledger=jit_ledger(
       settings,
       make_update_of(settings, recipe, mesh, make_measured_step),
+      make_update_of(settings, recipe, mesh, make_replayed_step),
       model,
       mesh,
       has_base=has_base,
