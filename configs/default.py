@@ -170,6 +170,10 @@ def get_config() -> Config:
       # recompute a micro-batch's activations in the backward pass, so that only
       # one micro-batch's are in memory at a time
       "rematerialise": True,
+      # lengths of responses, ascending and below rollout.response_length; each
+      # micro-batch, of rows sorted by length, is padded to the smallest that
+      # holds it. Saves time where most responses are short
+      "response_buckets": (),
       # what statistics such as quantiles and covariances are taken over:
       # minibatch, or micro = each micro-batch by itself, as in released code
       "scope": "minibatch",

@@ -29,7 +29,7 @@ def settings(config: Config) -> dict:
     "rollout": {
       "num_prompts": 64,
       "group_size": 8,
-      "prompt_length": 11,
+      "prompt_length": 16,
       "response_length": 128,
       # half of the responses are shorter than 40 tokens
       "num_slots": 128,

@@ -258,6 +258,7 @@ class Responses:
   clusters: Array | None = None  # i32[Q, G], equal = answers that mean the
   # same, numbered within the group; -1 = does not count
   entropy: Array | None = None  # f32[], nats, token-mean, under that policy
+  entropies: Array | None = None  # f32[Q, G], nats, the same of each response
   rollout_step: Array | None = None  # i32[], rollout batches before this one
   advantages: Array | None = None  # f32[Q, G]; None before the baseline rule
   keep: Array | None = None  # f32[Q, G], 1 = its tokens count; None: all do

@@ -28,6 +28,7 @@ from entrojax.assembly.check_rows import (
   check_rollout_rows,
 )
 from entrojax.assembly.check_settings import check
+from entrojax.assembly.check_sizes import check_against_model
 from entrojax.assembly.data import (
   Data,
   read_data,
@@ -61,7 +62,7 @@ from entrojax.assembly.model import (
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.assembly.settings import Settings, resolve
 from entrojax.data import tokenizer as tokenizers
-from entrojax.models import DecoderConfig, lora
+from entrojax.models import DecoderConfig, hugging_face, lora
 from entrojax.objectives.reading import check_reads
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recorded import RecordedRollouts
@@ -166,6 +167,7 @@ def build_checked(
     recipe = make_recipe(config, own)
     check_over_run(recipe, config)
     folder = model_folder(config.model.path)
+    check_against_model(config, hugging_face.read_config(folder))
     data, recorded_rollouts = read_data(config, folder, task), None
     evaluation_sets = read_sets(config, data)
     if rollouts is not None:

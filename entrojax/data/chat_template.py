@@ -5,18 +5,25 @@ the model reads. Here the conversation is the question as the user's turn, after
 a system turn if one is given, and the text ends where the model's answer
 begins. The template is in chat_template.jinja or, in older folders, under the
 key `chat_template` of tokenizer_config.json. It runs in jinja's sandbox: it can
-neither reach Python's internals nor change its arguments.
+neither reach Python's internals nor change its arguments, and its time and the
+length of its text are limited.
 """
 
 from collections.abc import Callable
+import ctypes
 import json
 import os
 from pathlib import Path
+import threading
+import time
 from typing import Any
 
 import jinja2
 import jinja2.sandbox
 
+SECONDS = 5.0  # that a template may take for one question
+MAX_LENGTH = 1_000_000  # characters of a rendered text, beside the question's
+_MAX_REPEATED = 100_000  # length of a text or list that a template may repeat
 _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -53,7 +60,9 @@ def load(
     turns = [] if system is None else [{"role": "system", "content": system}]
     turns.append({"role": "user", "content": question})
     try:
-      return template.render(
+      return _render(
+        template,
+        MAX_LENGTH + len(question),
         messages=turns,
         add_generation_prompt=True,
         tools=None,
@@ -64,17 +73,92 @@ def load(
     except Exception as error:  # the program may raise anything
       raise ValueError(f"{path}: the chat template fails: {error}") from error
 
-  chat("1 + 1 = ?")  # a template that fails should fail now
+  # a template that fails should fail now
+  if chat("1 + 1 = ?") == chat("2 + 2 = ?"):
+    raise ValueError(
+      f"{path}: the chat template ignores the question: two questions give the "
+      "same text"
+    )
   return chat
 
 
-def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+class _LateError(Exception):
+  """A template has taken too long."""
+
+  def __str__(self) -> str:
+    return f"it takes more than {SECONDS:g} seconds"
+
+
+def _render(template: jinja2.Template, length: int, **variables: Any) -> str:
+  """Render a template within limits of time and length.
+
+  The time is kept by a timer that raises an exception in this thread, because
+  signals reach only the main one.
+
+  Args:
+    template: the program.
+    length: the most characters of its text.
+    **variables: what it reads.
+
+  Raises:
+    Exception: whatever the template raises, or it has reached a limit.
+  """
+  thread, lock = threading.get_ident(), threading.Lock()
+  ended = expired = False
+
+  def expire() -> None:
+    nonlocal expired
+    with lock:
+      if not ended:
+        expired = True
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+          ctypes.c_ulong(thread), ctypes.py_object(_LateError)
+        )
+
+  timer = threading.Timer(SECONDS, expire)
+  timer.daemon = True
+  timer.start()
+  try:
+    pieces, size = [], 0
+    for piece in template.generate(**variables):
+      pieces.append(piece)
+      size += len(piece)
+      if size > length:
+        raise ValueError(f"its text is longer than {length} characters")
+    return "".join(pieces)
+  finally:
+    with lock:
+      ended = True
+    timer.cancel()
+    while expired:  # the exception is on its way, or is the one being raised
+      expired = False
+      time.sleep(0.01)
+
+
+class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
+  """A sandbox in which no long text or list is repeated."""
+
+  intercepted_binops = frozenset(["*", "**"])
+
+  def call_binop(
+    self, context: Any, operator: str, left: Any, right: Any
+  ) -> Any:
+    sizes = [len(x) for x in (left, right) if isinstance(x, str | list | tuple)]
+    numbers = [x for x in (left, right) if isinstance(x, int)]
+    if operator == "**" and numbers:
+      raise jinja2.TemplateError("it raises to a power")
+    if sizes and numbers and sizes[0] * abs(numbers[0]) > _MAX_REPEATED:
+      raise jinja2.TemplateError("it repeats a text too often")
+    return super().call_binop(context, operator, left, right)
+
+
+def _environment() -> _Environment:
   """Build a jinja environment with what transformers offers to templates."""
 
   def raise_exception(message):
     raise jinja2.TemplateError(message)
 
-  environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+  environment = _Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     extensions=["jinja2.ext.loopcontrols"],

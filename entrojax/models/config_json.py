@@ -12,11 +12,13 @@ Keys that it does not know are ignored.
 from collections.abc import Mapping
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from entrojax.arguments import require_in
 from entrojax.models.rope import Llama3Scaling
-from entrojax.models.sizes import DecoderConfig, Gemma3
+from entrojax.models.sizes import MAX_LAYERS, DecoderConfig, Gemma3
 
 
 class _Architecture(NamedTuple):
@@ -148,8 +150,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def _architecture(path: Path, raw: Mapping[str, Any]) -> _Architecture:
   """Look up the one architecture that a config.json names."""
   names = raw.get("architectures")
-  if isinstance(names, list) and len(names) == 1 and names[0] in _ARCHITECTURES:
-    return _ARCHITECTURES[names[0]]
+  for name, architecture in _ARCHITECTURES.items():
+    if names == [name]:
+      return architecture
   raise ValueError(
     f"{path}: architectures is {names}, but it must be a list with one of "
     f"{sorted(_ARCHITECTURES)}"
@@ -186,6 +189,8 @@ def _refuse_variants(
 def _refuse_layer_types(path: Path, raw: Mapping[str, Any]) -> None:
   """Raise ValueError if a layer has a window; only Gemma 3 may have one."""
   layer_types = raw.get("layer_types") or []
+  if not isinstance(layer_types, list):
+    raise ValueError(f"{path}: layer_types is {layer_types!r}, not a list")
   if any(kind != "full_attention" for kind in layer_types):
     raise ValueError(
       f"{path}: layer_types is {layer_types}; only 'full_attention' can be read"
@@ -241,6 +246,7 @@ def _layer_types(path: Path, raw: Mapping[str, Any]) -> tuple[str, ...]:
     )
   _require(path, raw, ["num_hidden_layers"])
   depth = _number(path, "num_hidden_layers", raw["num_hidden_layers"], int)
+  require_in(f"{path}: num_hidden_layers", depth, f"[1, {MAX_LAYERS}]")
   return tuple(
     "sliding_attention" if i % pattern else "full_attention"
     for i in range(1, depth + 1)
@@ -303,10 +309,16 @@ def _require(where: Any, raw: Mapping[str, Any], names: Any) -> None:
 
 
 def _number(where: Any, name: str, value: Any, kind: Any) -> Any:
-  """Return the value of a key; raise ValueError if it has another type."""
+  """Return the value of a key.
+
+  Raises:
+    ValueError: it has another type, or is not finite.
+  """
   kinds = (int, float) if kind is float else (kind,)
   if type(value) not in kinds:
     raise ValueError(f"{where}: {name} is {value!r}, not a {kinds[-1]}")
+  if isinstance(value, float) and not math.isfinite(value):
+    raise ValueError(f"{where}: {name} is {value}, not a finite number")
   return value
 
 

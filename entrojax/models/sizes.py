@@ -8,9 +8,11 @@ families do not carry them.
 
 import dataclasses
 
-from entrojax.arguments import require_at_least
+from entrojax.arguments import require_at_least, require_in
 from entrojax.models import rope as rope_lib
 
+MAX_LAYERS = 1024  # more are taken for a damaged file
+_MAX_SIZE = 2**31 - 1  # of any axis, a 32-bit integer
 _LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
@@ -65,7 +67,11 @@ class DecoderConfig:
       )
     for field in dataclasses.fields(self):
       if field.type is int:
+        most = MAX_LAYERS if field.name == "num_hidden_layers" else _MAX_SIZE
         require_at_least(field.name, getattr(self, field.name), 1)
+        require_in(field.name, getattr(self, field.name), f"[1, {most}]")
+    for name in ("rope_theta", "rms_norm_eps"):
+      require_in(name, getattr(self, name), "(0, inf)")
     if self.num_attention_heads % self.num_key_value_heads:
       raise ValueError(
         f"num_attention_heads = {self.num_attention_heads} is not a multiple "

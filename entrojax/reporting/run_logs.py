@@ -298,7 +298,7 @@ def read_lines(path: Path) -> list[tuple[str, Row]]:
       row = json.loads(text)
       if not isinstance(row, dict):
         raise ValueError("not an object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
       if number == len(lines):
         break
       raise ValueError(f"{path}:{number}: not a JSON object") from error

@@ -188,12 +188,12 @@ def group_responses(
   rewards = correctness(verdicts)
   mask = rollout.response_mask
   lengths = mask.sum(axis=1)
-  log_probs = rollout.log_probs.sum(axis=1) / np.maximum(lengths, 1)
+  token_mean = lambda x: x.sum(axis=1) / np.maximum(lengths, 1)
   group = lambda x: np.asarray(x, np.float32).reshape(rewards.shape)
   return Responses(
     rewards=rewards,
     correctness=rewards,
-    log_probs=group(log_probs),
+    log_probs=group(token_mean(rollout.log_probs)),
     lengths=group(lengths),
     truncated=group(rollout.truncated),
     failed=np.array([[v.failed for v in row] for row in verdicts], np.float32),
@@ -202,6 +202,7 @@ def group_responses(
     if cluster is None
     else np.array([cluster([v.answer for v in row]) for row in verdicts]),
     entropy=np.asarray(rollout.entropy.sum() / max(mask.sum(), 1), np.float32),
+    entropies=group(token_mean(rollout.entropy)),
     rollout_step=np.asarray(rollout_step, np.int32),
   )
 

@@ -8,8 +8,8 @@ function with `command`. Each command then
   --config, where the settings are described;
 - lists the required arguments and flags if it is started without any;
 - reports a mistake on the command line, and a ValueError, OSError, ImportError
-  or RuntimeError of the command, as one message without a traceback, and exits
-  with status 2;
+  or RuntimeError of the command, as one message without a traceback and with
+  control characters escaped, and exits with status 2;
 - prints a line and exits with status 130 on a KeyboardInterrupt.
 
 `define_process_flags` and `join_processes` are for the commands that can run in
@@ -157,7 +157,7 @@ def command(
         print(interrupted)
         return EXIT_INTERRUPTED
       except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
         return EXIT_WRONG
 
     @functools.wraps(act)
@@ -260,8 +260,21 @@ def _parse(page: _Page, arguments: Sequence[str]) -> list[str]:
 
 def _fail(message: str) -> NoReturn:
   """Print one line on stderr and exit with status 2."""
-  print(f"error: {message}", file=sys.stderr)
+  print(f"error: {harmless(message)}", file=sys.stderr)
   sys.exit(EXIT_WRONG)
+
+
+def harmless(text: str) -> str:
+  """Escape control characters, so that a terminal shows and never obeys them.
+
+  Lines stay lines.
+  """
+  return "".join(
+    char
+    if char.isprintable() or char == "\n"
+    else char.encode("unicode_escape").decode()
+    for char in text
+  )
 
 
 def _check_config_file(arguments: Sequence[str]) -> None:

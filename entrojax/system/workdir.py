@@ -188,9 +188,13 @@ def write_config(
       if not concerns(difference, _MAY_CHANGE)
     ]
     if changed:
-      raise ValueError(
-        f"cannot resume {workdir} with another config: {'; '.join(changed)}"
-      )
+      text = "; ".join(changed)
+      if text.startswith("optimizer.decay_steps"):
+        text += (
+          "; it follows the number of rollout steps unless it is set, so set "
+          "optimizer.decay_steps to the old value to make the run longer"
+        )
+      raise ValueError(f"cannot resume {workdir} with another config: {text}")
   replace_text(path, text)
 
 

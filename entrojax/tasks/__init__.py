@@ -27,23 +27,11 @@ from entrojax.tasks import (
 )
 from entrojax.types import Family, Task
 
+# every module imported above
 FAMILIES: dict[str, Family] = {
   module.FAMILY.name: module.FAMILY
-  for module in (
-    arithmetic_chain,
-    countdown,
-    countdown_steps,
-    dyck,
-    futoshiki,
-    game_of_24,
-    knights_and_knaves,
-    math_path,
-    n_queens,
-    number_path,
-    propositional_logic,
-    sudoku,
-    word_sorting,
-  )
+  for module in list(globals().values())
+  if hasattr(module, "FAMILY")
 }
 NAMES = tuple(FAMILIES)
 

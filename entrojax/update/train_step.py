@@ -102,6 +102,9 @@ class BatchSplit(NamedTuple):
   # rows of an optimizer step; 'micro': each micro-batch by itself, as in
   # released torch code
   scope: str = "minibatch"
+  # lengths of responses, ascending, tokens; each micro-batch is scored up to
+  # the smallest that holds its rows (scoring.py)
+  response_buckets: tuple[int, ...] = ()
 
 
 ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
@@ -395,6 +398,7 @@ def _score(
     temperature=setup.temperature,
     num_microbatches=num_microbatches,
     rematerialise=setup.split.rematerialise,
+    buckets=setup.split.response_buckets,
     statistics=statistics,
     mesh=setup.mesh,
   )

@@ -56,6 +56,7 @@ def test_rules_without_a_baseline_are_refused():
     ("overlong_penalty", "lengths"),
     ("overlong_filter", "truncated"),
     ("unlikeliness", "log_probs"),
+    ("grpo_s", "entropies"),
   ],
 )
 def test_what_a_rule_lacks_is_named(name, field):
@@ -596,6 +597,10 @@ def test_whole_groups_can_be_left_as_their_baseline():
     ("entrocraft", {"low": (0.8, 0.4)}, r"low = \(0\.8, 0\.4\)"),
     ("entrocraft", {"anneal_steps": -1}, r"anneal_steps .* -1"),
     ("entrocraft", {"signal": "both"}, r"signal .* 'both'"),
+    ("qae", {"quantile": 0.0}, r"quantile .* 0\.0"),
+    ("rs_grpo", {"beta": -1.0}, r"beta .* -1\.0"),
+    ("pass_at_k", {"k": 0}, r"pass_at_k\.k .* 0"),
+    ("grpo_s", {"strength": -0.1}, r"strength .* -0\.1"),
     ("grpo_dropout", {"centre": "median"}, r"centre .* 'median'"),
   ],
 )

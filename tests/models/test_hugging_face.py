@@ -195,6 +195,14 @@ def test_a_folder_without_a_config_is_named(tmp_path):
     ("use_sliding_window", True, "use_sliding_window is True"),
     ("head_dim", None, "head_dim is None"),
     ("vocab_size", "11", "vocab_size is '11'"),
+    ("vocab_size", 10**12, r"vocab_size must lie in \[1, 2147483647\]"),
+    ("architectures", {"a": 1}, "architectures is {'a': 1}, but it must"),
+    ("architectures", [{}], r"architectures is \[{}\], but it must"),
+    ("layer_types", 5, "layer_types is 5, not a list"),
+    ("num_hidden_layers", 10**9, r"num_hidden_layers must lie in \[1, 1024\]"),
+    ("rms_norm_eps", float("nan"), "rms_norm_eps is nan, not a finite number"),
+    ("rms_norm_eps", -1.0, "rms_norm_eps must be above 0"),
+    ("rope_theta", 0.0, "rope_theta must be above 0"),
   ],
 )
 def test_a_config_that_would_compute_something_else_is_refused(
