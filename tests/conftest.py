@@ -43,12 +43,29 @@ def pytest_configure(config):
   """Share compiled code between workers and runs; forbid rank promotion."""
   cache = config.cache.mkdir("jax")
   jax.config.update("jax_compilation_cache_dir", str(cache))
+  # processes that tests start must not write to the user's cache
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_numpy_rank_promotion", "raise")
   # traces need no line numbers, and their many small objects no collector
   jax.config.update("jax_traceback_in_locations_limit", 0)
   gc.freeze()
   gc.set_threshold(100_000, 20, 20)
+
+
+def pytest_collection_modifyitems(items):
+  """Put files that begin with a slow test first, so that no worker waits long.
+
+  Workers take whole files in this order; the short files fill the gaps.
+  """
+  first = {}
+  for item in items:
+    first.setdefault(item.path, item)
+  is_slow = {
+    path: item.get_closest_marker("slow") is not None
+    for path, item in first.items()
+  }
+  items.sort(key=lambda item: not is_slow[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ FLOORS = (
   "advantages objectives data reporting",
   "judges update",
   "rollouts",
-  "evaluate",
   "assembly",
   "instruments",
   "rollout_step choose_prompts collect evaluate_model "
@@ -27,7 +26,7 @@ FLOORS = (
   "loop",
   "train prompt_entropy sft tokens",
   "sweeps",
-  "main sweep",
+  "main sweep __main__",
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 
@@ -41,7 +40,8 @@ FOREIGN = {
   "reasoning_gym": "tasks",
   "math_verify": "answers",
   "orbax": "system",
-  "matplotlib": "",
+  "matplotlib": "reporting",
+  "pandas": "reporting",
   "plotly": "reporting",
   "rich": "reporting",
   "tensorboardX": "reporting",

@@ -238,6 +238,7 @@ def check_evaluation(config: Config) -> None:
     },
   )
   _check_buckets(config, "rollout.prompt_buckets", "rollout.prompt_length")
+  check_prompt(config)
   temperature = config.evaluation.temperature
   if temperature is not None and temperature < 0:
     raise ValueError(
@@ -267,6 +268,18 @@ def _check_buckets(config: Config, key: str, largest: str) -> None:
     raise ValueError(
       f"{key} = {buckets} must ascend from 1 to below {largest} = {limit}"
     )
+
+
+def check_prompt(config: Config) -> None:
+  """Raise ValueError if a setting of prompts is unknown or does nothing."""
+  prompt = config.prompt
+  require_one_of("prompt.too_long", prompt.too_long, ("raise", "drop"))
+  for key in ("system", "template_arguments"):
+    if prompt[key] and not prompt.chat:
+      raise ValueError(
+        f"prompt.{key} is set and would do nothing: prompt.chat is False, so "
+        "that no chat template is applied"
+      )
 
 
 def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:

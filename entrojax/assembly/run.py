@@ -67,7 +67,7 @@ from entrojax.objectives.reading import check_reads
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.sampler import Generate
-from entrojax.system import hosts
+from entrojax.system import compilation_cache, hosts
 from entrojax.system.outside import last_name
 from entrojax.system.sharding import (
   by_row,
@@ -161,6 +161,7 @@ def build_checked(
   task: Task | None = None,
 ) -> Run:
   """Build the run of a config that has been checked; see `build`."""
+  compilation_cache.enable()
   with hosts.together():
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
@@ -403,6 +404,7 @@ def build_evaluation(
   Raises:
     ValueError: a setting or the folder cannot work.
   """
+  compilation_cache.enable()
   mesh = make_mesh(config.mesh)
   check_evaluation_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, folder, tokenizer, mesh)
@@ -430,6 +432,7 @@ def build_sampler(
   Raises:
     ValueError: a setting or the folder cannot work.
   """
+  compilation_cache.enable()
   mesh = make_mesh(config.mesh)
   check_rollout_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, folder, tokenizer, mesh)

@@ -11,8 +11,8 @@ import numpy as np
 from entrojax.assembly.evaluation_sets import EvaluationSet
 from entrojax.assembly.run import Run
 from entrojax.data.tokenizer import Tokenizer
-from entrojax.evaluate import Evaluation
 from entrojax.reporting.token_logs import TokenSamples
+from entrojax.rollouts.evaluation import Evaluation
 from entrojax.rollouts.rewards import group_responses
 from entrojax.system import hosts
 from entrojax.system.sharding import by_row

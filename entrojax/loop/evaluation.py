@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 from entrojax.assembly.evaluation_sets import EvaluationSet
 from entrojax.assembly.run import Run
 from entrojax.assembly.token_samples import collect_tokens
-from entrojax.evaluate import (
+from entrojax.reporting.token_logs import TokenSamples
+from entrojax.rollout_step import Position, fold_in
+from entrojax.rollouts.evaluation import (
   EVALUATION_KEY,
   Evaluation,
   evaluate_policy,
   right_answers,
   summarize,
 )
-from entrojax.reporting.token_logs import TokenSamples
-from entrojax.rollout_step import Position, fold_in
 from entrojax.rollouts.sampler import Generate
 from entrojax.system.workdir import EVALUATIONS_FILE, SAMPLES_FILE
 from entrojax.types import Array, Params, Prompts, Rollout

@@ -68,6 +68,7 @@ class Reports:
         run.settings.num_rollout_steps,
         first_rollout_step=start.rollout_step,
         every=log.every,
+        evaluate_every=run.settings.evaluation.every,
       )
     )
     for name in (EVALUATIONS_FILE, SAMPLES_FILE):
