@@ -22,9 +22,9 @@ FLOORS = (
   "assembly",
   "instruments",
   "rollout_step choose_prompts collect evaluate_model "
-  "export prepare_data replay report",
+  "export prepare_data replay report tokens",
   "loop",
-  "train prompt_entropy sft tokens",
+  "train prompt_entropy sft",
   "sweeps",
   "main sweep __main__",
 )
