@@ -1,4 +1,4 @@
-"""Compare our losses and advantages with those of verl and TRL.
+"""Compare losses and advantages with the same methods of verl and TRL.
 
     python -m experiments.peers.losses --peer_python=PATH [--batches=200]
 
