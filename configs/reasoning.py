@@ -25,6 +25,7 @@ def settings(config: Config) -> dict:
   """Return the settings, with a learning rate that decays until the end."""
   return {
     "num_rollout_steps": 400,
+    "model": {"path": "bases/reasoning"},
     "task": {"name": "countdown_steps"},
     "rollout": {
       "num_prompts": 64,

@@ -126,7 +126,10 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
   update_batch = make_batch(
     batch.rollout, learned, batch.step_ok, batch.entropy_offset
   )
-  update = (position.state, position.ref_params, update_batch, update_key)
+  reference = position.ref_params
+  if reference is None and run.settings.log.reference_kl:
+    reference = run.base_params
+  update = (position.state, reference, update_batch, update_key)
   entry, ledger, seconds = _keep_ledger(run, position, update, batch.responses)
   state, metrics = run.functions.update(*update)
   host = batch.metrics | reward_metrics(batch.all_responses, responses)

@@ -143,8 +143,11 @@ def main() -> None:
     runs = []
     for seed in map(int, _SEEDS.value):
       workdir = Path(_OUTPUT.value) / f"{method},seed={seed}"
-      if not (workdir / "metrics.jsonl").exists():
-        train(ledger_config(method, seed, _ENTRIES.value), workdir)
+      config = ledger_config(method, seed, _ENTRIES.value)
+      if saved := train(config, workdir):
+        raise SystemExit(
+          f"Interrupted. Saved {saved}. Run the same command again to resume."
+        )
       runs.append(late_entries(read_run(workdir.name, workdir)))
     print("\n".join(format_method(Variant(method, tuple(runs)))), flush=True)
     times.append(f"{method}: {format_time(runs)}")

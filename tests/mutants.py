@@ -491,14 +491,14 @@ MUTANTS = (
     "entrojax/answers/pass_at_k.py",
     "factors = (wrong[:, None] - steps) / (num_samples - steps)",
     "factors = (wrong[:, None] - 0 * steps) / num_samples",
-    "tests/test_evaluate.py::test_pass_at_k_of_the_specification",
+    "tests/rollouts/test_evaluation.py::test_pass_at_k_of_the_specification",
   ),
   Mutant(
     "evaluation: the bootstrap error is halved",
-    "entrojax/evaluate.py",
+    "entrojax/rollouts/evaluation.py",
     "return float(np.std(values[rows]",
     "return 0.5 * float(np.std(values[rows]",
-    "tests/test_evaluate.py::test_the_bootstrap_error_is_that_of_a_mean",
+    "tests/rollouts/test_evaluation.py::test_the_bootstrap_error_is_that_of_a_mean",
   ),
   Mutant(
     "entropy law: a fit takes no degree of freedom",

@@ -16,6 +16,11 @@ from ml_collections import ConfigDict as Config
 
 from entrojax.arguments import require_one_of
 from entrojax.assembly.check_methods import check_methods
+from entrojax.assembly.check_sizes import (
+  check_against_run,
+  check_batch_sizes,
+  check_integers,
+)
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.reporting.alarms import ACTIONS, WATCHED
@@ -46,16 +51,19 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "training.num_epochs": 1,
       "training.num_microbatches": 1,
       "evaluation.every": 0,
+      "evaluation.token_samples": 0,
       "checkpoint.every": 0,
       "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
+      "log.token_groups": 0,
       "ledger.every": 0,
       "alarms.window": 1,
       "faults.max_in_a_row": 1,
     },
   )
+  _check_buckets(config, "training.response_buckets", "rollout.response_length")
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
   require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))
@@ -83,6 +91,8 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       f"checkpoint.keep_best = {best!r} and evaluation.every is 0: a run that "
       "is evaluated at its ends only has no best checkpoint to keep"
     )
+  check_batch_sizes(config)
+  check_against_run(config)
   check_methods(config, own)
 
 
@@ -227,14 +237,8 @@ def check_evaluation(config: Config) -> None:
       "evaluation.prompts_per_batch": 1,
     },
   )
-  buckets = tuple(config.rollout.prompt_buckets)
-  lengths = (0, *buckets, config.rollout.prompt_length)
-  integers = all(isinstance(length, int) for length in lengths)
-  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
-    raise ValueError(
-      f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
-      f"rollout.prompt_length = {config.rollout.prompt_length}"
-    )
+  _check_buckets(config, "rollout.prompt_buckets", "rollout.prompt_length")
+  check_prompt(config)
   temperature = config.evaluation.temperature
   if temperature is not None and temperature < 0:
     raise ValueError(
@@ -246,6 +250,35 @@ def check_evaluation(config: Config) -> None:
         f"evaluation.temperature is 0 and {request.label} has "
         f"{request.num_samples} samples for each prompt: greedy samples are "
         "all the same. Set evaluation.num_samples to 1"
+      )
+
+
+def _check_buckets(config: Config, key: str, largest: str) -> None:
+  """Raise ValueError unless the lengths of a setting ascend.
+
+  Args:
+    config: the settings.
+    key: the 'section.leaf' of the lengths, tokens.
+    largest: the 'section.leaf' of a length that all of them are below.
+  """
+  buckets, limit = tuple(_get(config, key)), _get(config, largest)
+  lengths = (0, *buckets, limit)
+  integers = all(isinstance(length, int) for length in lengths)
+  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
+    raise ValueError(
+      f"{key} = {buckets} must ascend from 1 to below {largest} = {limit}"
+    )
+
+
+def check_prompt(config: Config) -> None:
+  """Raise ValueError if a setting of prompts is unknown or does nothing."""
+  prompt = config.prompt
+  require_one_of("prompt.too_long", prompt.too_long, ("raise", "drop"))
+  for key in ("system", "template_arguments"):
+    if prompt[key] and not prompt.chat:
+      raise ValueError(
+        f"prompt.{key} is set and would do nothing: prompt.chat is False, so "
+        "that no chat template is applied"
       )
 
 
@@ -263,8 +296,15 @@ def _check_numbers(config: Config) -> None:
     for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
       if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{section}.{leaf} must be finite, got {value}")
-  if any(size == 0 or size < -1 for size in config.mesh):
-    raise ValueError(f"mesh sizes are -1 or positive, got {tuple(config.mesh)}")
+  mesh = tuple(config.mesh)
+  if len(mesh) != 3 or not all(type(size) is int for size in mesh):
+    raise ValueError(
+      f"mesh must be three whole numbers such as (-1, 1, 1), got {mesh}"
+    )
+  if any(size == 0 or size < -1 for size in mesh):
+    raise ValueError(f"mesh sizes are -1 or positive, got {mesh}")
+  check_integers(config)
+  require_one_of("model.dtype", config.model.dtype, ("float32", "bfloat16"))
 
 
 def _get(config: Config, key: str):

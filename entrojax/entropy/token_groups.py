@@ -55,12 +55,7 @@ def token_groups(
   signs = [advantages > 0, advantages < 0]
   by_sign = [sign & p for sign in signs for p in (probable, ~probable)]
   is_right = jnp.broadcast_to(right[:, None] > 0, mask.shape)
-  fifth = sum(
-    (entropy >= edge).astype(jnp.int32) for edge in _edges(entropy, mask, 5)
-  )
-  lengths = jnp.sum(mask, axis=1, keepdims=True)
-  at = jnp.broadcast_to(jnp.arange(mask.shape[1])[None], mask.shape)
-  part = 5 * at // jnp.maximum(lengths, 1).astype(jnp.int32)
+  fifth, part = entropy_fifth(entropy, mask), position_fifth(mask)
   groups = {
     "by_sign": [*by_sign, advantages == 0],
     "by_verdict": [is_right, ~is_right],
@@ -71,6 +66,23 @@ def token_groups(
     split: [mask * group for group in members]
     for split, members in groups.items()
   }
+
+
+def entropy_fifth(entropy: Array, mask: Array) -> Array:
+  """Compute the fifth of the batch's tokens, i32[B, T], from 0 = lowest."""
+  edges = _edges(entropy, mask, 5)
+  return sum((entropy >= edge).astype(jnp.int32) for edge in edges)
+
+
+def position_fifth(mask: Array) -> Array:
+  """Compute the fifth of its response, i32[B, T], from 0 = the start.
+
+  Args:
+    mask: f32[B, T], 1 = counted; the tokens of a response begin at column 0.
+  """
+  lengths = jnp.sum(mask, axis=1, keepdims=True)
+  at = jnp.broadcast_to(jnp.arange(mask.shape[1])[None], mask.shape)
+  return 5 * at // jnp.maximum(lengths, 1).astype(jnp.int32)
 
 
 def _edges(values: Array, mask: Array, num_parts: int) -> list[Array]:

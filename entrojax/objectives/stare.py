@@ -28,6 +28,7 @@ from entrojax.arguments import (
 )
 from entrojax.masking import masked_mean, scalar_metric, share_metric
 from entrojax.objectives.chain import require_coefficient, scale_loss
+from entrojax.objectives.reading import rollout_entropy
 from entrojax.objectives.selection import ceil_share, highest
 from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
@@ -134,10 +135,9 @@ def adaptive_stare(
 
 def _gate_entropy(tokens: ScoredTokens, gate: str) -> Array:
   """Return the mean old entropy that the gate reads, f32[], nats."""
-  entropy = tokens.rollout_entropy
-  if gate == "minibatch" or entropy is None:
-    entropy = tokens.old_entropy
-  return masked_mean(entropy, tokens.mask)
+  if gate == "minibatch":
+    return masked_mean(tokens.old_entropy, tokens.mask)
+  return rollout_entropy(tokens)
 
 
 def _weigh_rare_tokens(

@@ -1,18 +1,14 @@
 """List the pictures of a report, with their titles, captions and tables.
 
-A section holds functions that draw its picture and, for some, format a table as
-HTML. Sections stand in groups, which are the chapters of the page. The list
-does not depend on what the runs logged, except for the data sets of
+Sections (section.py) stand in groups, which are the chapters of the page. The
+list does not depend on what the runs logged, except for the data sets of
 evaluations and the number of variants. report.py puts the sections on a page.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import functools
 from html import escape
 import math
-from typing import NamedTuple
-
-import numpy as np
 
 from entrojax.entropy.law import (
   MIN_DISTINCT,
@@ -25,6 +21,8 @@ from entrojax.entropy.law import (
   sensitivity,
 )
 from entrojax.reporting import figures, ledger_sections
+from entrojax.reporting.coverage_sections import coverage_sections
+from entrojax.reporting.distance_sections import distance_sections
 from entrojax.reporting.fit_points import (
   MIN_BLOCK,
   MIN_EVALUATIONS,
@@ -35,31 +33,18 @@ from entrojax.reporting.fit_points import (
 from entrojax.reporting.formatting import (
   listing,
   number,
+  over_seeds,
   percent,
   with_error,
   with_interval,
-  with_spread,
 )
 from entrojax.reporting.html_tables import html_table
-from entrojax.reporting.pictures import Picture
 from entrojax.reporting.run_logs import ENTROPY, TRAINING_REWARD, RunLog
-from entrojax.reporting.variants import Variant
+from entrojax.reporting.section import Section, Variants
 
 FIRST_PART = 0.15  # of a run, from which its law is forecast; as in the paper
 MIN_MULTIPLES = 3  # variants, below which no panels for single variants stand
 _SMOOTHED = "Each point is a running mean over 5 % of the run."
-
-Variants = Sequence[Variant]
-
-
-class Section(NamedTuple):
-  """A heading with a picture, its caption and, for some, a table."""
-
-  title: str
-  metrics: tuple[str, ...]  # that the picture shows; * stands for any text
-  caption: str
-  draw: Callable[[Variants], Picture | None]  # None: no data
-  table: Callable[[Variants], str] | None = None  # returns HTML
 
 
 def report_sections(
@@ -73,8 +58,10 @@ def report_sections(
   """
   chapters = {
     "Evaluation": _evaluation_sections(data),
+    "Coverage": coverage_sections(data),
     "Training": _training_sections(),
     "Entropy": _entropy_sections(),
+    "Distances": distance_sections(),
   }
   if num_variants >= MIN_MULTIPLES:
     chapters["One variant at a time"] = _multiple_sections(data)
@@ -424,19 +411,6 @@ def _law_numbers(run: RunLog) -> dict[str, tuple[float, str]]:
       percent(early.coverage),
     ),
   }
-
-
-def over_seeds(numbers: Sequence[tuple[float, str]]) -> str:
-  """Format a number of each seed: its own text if there is one seed.
-
-  Args:
-    numbers: the number of each seed, and its text.
-  """
-  if len(numbers) == 1:
-    return numbers[0][1]
-  finite = [value for value, _ in numbers if math.isfinite(value)]
-  deviation = float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan
-  return with_spread(float(np.mean(finite)) if finite else math.nan, deviation)
 
 
 def _change_table(variants: Variants) -> str:

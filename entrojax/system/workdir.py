@@ -9,6 +9,7 @@ provenance.json   the command, settings, versions and devices of each start
 metrics.jsonl     a line for each rollout step and a line for each evaluation
 evaluations.jsonl the number of right answers to each prompt, per evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
+tokens/           the tokens of some responses, a file per evaluation and set
 output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
 checkpoints/      the newest checkpoints and the best one, one directory each
@@ -37,6 +38,7 @@ from entrojax.system import hosts
 CONFIG_FILE = "config.json"
 EVALUATIONS_FILE = "evaluations.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+TOKENS_FOLDER = "tokens"
 ROLLOUTS_FILE = "rollouts.jsonl"
 LOCK = ".lock"
 
@@ -48,7 +50,7 @@ _MAY_CHANGE = (
 # the files that describe what a run has done so far
 _LOGS = (
   *(CONFIG_FILE, "provenance.json", "metrics.jsonl", "tensorboard"),
-  *(EVALUATIONS_FILE, SAMPLES_FILE),
+  *(EVALUATIONS_FILE, SAMPLES_FILE, TOKENS_FOLDER),
 )
 
 

@@ -155,7 +155,7 @@ def _open_source(builder: tfds.core.DatasetBuilder, split: str, name: str):
       f"split={split!r} is not a split of {name} or a part of one (see "
       f"task.train_split and evaluation.split): {error}"
     ) from error
-  if size == 0:
+  if size < 1:  # train[5:2] has a size of -3
     raise ValueError(f"split={split!r} of {name} holds no problem")
   return builder.as_data_source(split=split)
 

@@ -57,7 +57,7 @@ def learning_rate_schedule(
   require_in("optimizer.learning_rate", peak, "(0, inf]")
   require_at_least("optimizer.warmup_steps", warmup_steps, 0)
   require_at_least("optimizer.decay_steps", decay_steps, 0)
-  require_at_least("optimizer.end_fraction", end_fraction, 0)
+  require_in("optimizer.end_fraction", end_fraction, "[0, 1]")
   warmup = optax.linear_schedule(0.0, peak, warmup_steps)
   after = (
     optax.cosine_decay_schedule(peak, decay_steps, alpha=end_fraction)

@@ -71,6 +71,12 @@ from entrojax.types import (
   Statistic,
   TrainState,
 )
+from entrojax.update.group_metrics import (
+  NOTHING,
+  Measured,
+  distance_metrics,
+  group_metrics,
+)
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.projection import projection_metrics
 from entrojax.update.scoring import score_in_microbatches
@@ -96,6 +102,9 @@ class BatchSplit(NamedTuple):
   # rows of an optimizer step; 'micro': each micro-batch by itself, as in
   # released torch code
   scope: str = "minibatch"
+  # lengths of responses, ascending, tokens; each micro-batch is scored up to
+  # the smallest that holds its rows (scoring.py)
+  response_buckets: tuple[int, ...] = ()
 
 
 ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
@@ -113,6 +122,7 @@ class Setup(NamedTuple):
   split: BatchSplit = ONE_STEP
   on_policy: bool = True
   mesh: Mesh | None = None
+  measured: Measured = NOTHING
 
   @property
   def statistics(self) -> tuple[Statistic, ...]:
@@ -212,6 +222,7 @@ def make_update(
   split: BatchSplit = ONE_STEP,
   on_policy: bool = True,
   mesh: Mesh | None = None,
+  measured: Measured = NOTHING,
 ) -> Update:
   """Build the function update(state, ref_params, batch, key).
 
@@ -232,6 +243,7 @@ def make_update(
       If another policy did, the batch holds the log-probs of that policy.
     mesh: the mesh that the rows of a mini-batch are split over; None for a
       single device.
+    measured: what is measured by groups of tokens.
 
   Returns:
     A pure function (state, ref_params, batch, key) -> (state, metrics), to be
@@ -260,6 +272,7 @@ def make_update(
     split,
     on_policy,
     mesh,
+    measured,
   )
 
   def update(state, ref_params, batch, key):
@@ -385,6 +398,7 @@ def _score(
     temperature=setup.temperature,
     num_microbatches=num_microbatches,
     rematerialise=setup.split.rematerialise,
+    buckets=setup.split.response_buckets,
     statistics=statistics,
     mesh=setup.mesh,
   )
@@ -437,6 +451,16 @@ def take_step(
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
     metrics |= token_metrics(tokens, sampled)
+    if setup.measured.distances:
+      metrics |= distance_metrics(tokens, sampled)
+    if setup.measured.every:
+      metrics |= group_metrics(
+        tokens,
+        cotangents,
+        forward.transpose,
+        step,
+        every=setup.measured.every,
+      )
     if setup.on_policy:
       metrics |= sampler_difference(tokens, batch, inputs.first)
     metrics |= {name: scalar_metric(value) for name, value in scalars.items()}

@@ -16,9 +16,7 @@ from experiments.claims.effects import (
 )
 from experiments.claims.verdicts import Claim, at_least
 
-_SHORT = (
-  "answers of 11 tokens and a base of 0.8 M parameters, not 1,000 and 7 B"
-)
+_SHORT = "answers have 11 tokens and the base 0.8 M weights, not 1,000 and 7 B"
 _BATCH = (
   "the reward is of the training batch, whose difficulty moves entropy and "
   "reward together; the paper uses held-out accuracy"

@@ -18,7 +18,9 @@ _SELECTION = (
   "a mini-batch has 700 tokens and not millions, so the selected share is a "
   "hundred times the paper's"
 )
-_SCALE = "answers of 11 tokens, of which few are certain; one base of 0.8 M"
+_SCALE = (
+  "answers have 11 tokens, few of them certain; one base of 0.8 M weights"
+)
 _FROM_BASE = (
   "the base samples right answers to 96 % of the prompts within 64 tries, so "
   "there is little left to gain"

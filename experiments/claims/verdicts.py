@@ -9,7 +9,7 @@ claim is right, and the margin is the smallest effect that counts.
     within     -margin < low, high < margin  low > margin or high < -margin
 
 Everything else is inconclusive. Three seeds give wide intervals, so an
-inconclusive verdict is common and says that more seeds are needed.
+inconclusive verdict is common and means that more seeds are needed.
 """
 
 from collections.abc import Callable, Sequence

@@ -7,8 +7,8 @@ Stopping GRPO early also keeps entropy. So a method is compared in two ways:
 - **At equal entropy**, with GRPO's curve: GRPO's runs of all budgets, with the
   same seed, are points (held-out entropy, pass@k). The base is one more point,
   the budget of 0. Between neighbours in entropy the curve is a straight line,
-  and beyond its ends there is none. A run's distance is its pass@k minus the
-  curve's at the run's entropy. The interval over the seeds is Student's.
+  and it ends at its first and last point. A run's distance is its pass@k minus
+  the curve's at the run's entropy. The interval over the seeds is Student's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -21,7 +21,7 @@ The rule was written down before the first run:
   are the curve that all other entries are compared with.
 - **Evaluation.** 64 samples for each of 256 held-out prompts, at the end.
 
-An entry has a name that says what it changes, as in `clip_cov,fraction=0.08`.
+An entry is named after what it changes, as in `clip_cov,fraction=0.08`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

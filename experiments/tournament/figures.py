@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from entrojax.reporting.pictures import GREY, PALETTE
-from experiments.static import STYLE, as_svg
+from entrojax.reporting.static import STYLE, as_svg
 from experiments.tournament.curve import Lines, of_entry, values
 from experiments.tournament.entries import BASELINE
 

@@ -97,7 +97,8 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
   Args:
     results: the folder of the kept lines.
   """
-  parts, drawn = [_HEAD], {}
+  parts = [_HEAD]
+  drawn: dict[str, str] = {}
   for name, base in BASES.items():
     lines = read_lines(lines_file(name, results))
     if not lines:

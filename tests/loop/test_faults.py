@@ -42,7 +42,7 @@ def faults(monkeypatch):
   steps, inner = set(), rollout_step.make_batch
   at = iter(range(1000))
 
-  def make_batch(rollout, responses, step_ok=None):
+  def make_batch(rollout, responses, *others):
     if next(at) in steps:
       bad = np.asarray(responses.advantages).copy()
       bad[0, 0] = NAN
@@ -50,7 +50,7 @@ def faults(monkeypatch):
         Responses(responses.rewards, advantages=bad, keep=responses.keep),
         responses.rewards.sharding,
       )
-    return inner(rollout, responses, step_ok)
+    return inner(rollout, responses, *others)
 
   monkeypatch.setattr(rollout_step, "make_batch", make_batch)
   return steps
