@@ -137,6 +137,54 @@ MUTANTS = (
     "tests/objectives/test_surrogates.py::test_gspo_clips_whole_sequences",
   ),
   Mutant(
+    "gmpo: ratios are clipped on both sides",
+    "entrojax/objectives/gmpo.py",
+    "(tokens.advantages > 0) & (log_ratio > clip_high)",
+    "log_ratio > clip_high",
+    "tests/objectives/test_surrogates.py"
+    "::test_gmpo_clips_log_ratios_that_have_gone_the_advantage_s_way",
+  ),
+  Mutant(
+    "dppo: a token that moved the other way stops too",
+    "entrojax/objectives/dppo.py",
+    "(new > old) & (distance > high)",
+    "(distance > high)",
+    "tests/objectives/test_surrogates.py"
+    "::test_dppo_stops_where_a_probability_has_moved_too_far",
+  ),
+  Mutant(
+    "vespo: the mean ratio instead of the product",
+    "entrojax/objectives/vespo.py",
+    "masked_sum(log_ratio, tokens.mask, axis=1)",
+    "masked_sum(log_ratio, tokens.mask, axis=1) / 2",
+    "tests/objectives/test_surrogates.py"
+    "::test_vespo_weighs_whole_sequences_by_the_product_of_their_ratios",
+  ),
+  Mutant(
+    "sapo: the temperatures are exchanged",
+    "entrojax/objectives/sapo.py",
+    "tau_positive, tau_negative)",
+    "tau_negative, tau_positive)",
+    "tests/objectives/test_surrogates.py"
+    "::test_sapo_has_a_gate_of_its_own_for_either_sign",
+  ),
+  Mutant(
+    "pass_at_k: a wrong response counts in all sets",
+    "entrojax/advantages/pass_at_k.py",
+    "_share_of_sets(wrong - 1, size - 1, k - 1)",
+    "_share_of_sets(wrong - 1, size - 1, k)",
+    "tests/advantages/test_advantages.py"
+    "::test_pass_at_k_is_grpo_on_all_sets_of_k",
+  ),
+  Mutant(
+    "whiten: responses that are left out count",
+    "entrojax/advantages/whiten.py",
+    "keep_mask(responses) * lengths",
+    "lengths",
+    "tests/advantages/test_advantages.py"
+    "::test_whitened_advantages_are_normal_over_the_tokens_that_count",
+  ),
+  Mutant(
     "bcpg: the constraint counts with tau instead of tau / 2",
     "entrojax/objectives/bcpg.py",
     "0.5 * tau * jnp.square(log_ratio)",
