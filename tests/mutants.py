@@ -251,11 +251,27 @@ MUTANTS = (
   ),
   Mutant(
     "stare: the gate reads the current entropy",
-    "entrojax/objectives/stare.py",
-    "low = masked_mean(tokens.old_entropy, tokens.mask) < target",
-    "low = masked_mean(tokens.entropy, tokens.mask) < target",
+    "entrojax/objectives/reading.py",
+    "entropy = tokens.old_entropy",
+    "entropy = tokens.entropy",
     "tests/objectives/test_token_weights.py"
     "::test_stare_s_gate_reads_the_entropy_of_the_sampling_policy",
+  ),
+  Mutant(
+    "dcpo: a hot policy lowers the entropy",
+    "entrojax/objectives/dcpo.py",
+    "      error >= 0,",
+    "      error < 0,",
+    "tests/objectives/test_control_members.py"
+    "::test_dcpo_adds_reinforce_on_right_responses_at_a_temperature",
+  ),
+  Mutant(
+    "lp_reg: likely tokens are pulled down",
+    "entrojax/objectives/lp_reg.py",
+    "selected = rare * held * below",
+    "selected = rare * held",
+    "tests/objectives/test_control_members.py"
+    "::test_lp_reg_pulls_rare_wrong_tokens_towards_the_filtered_policy",
   ),
   Mutant(
     "negative_sample_augmentation: marks count in right responses",
@@ -421,10 +437,26 @@ MUTANTS = (
   Mutant(
     "projection: the entropy gradient takes in kept tokens only",
     "entrojax/update/train_step.py",
-    "_entropy_cotangents(scores, sampled)\n",
-    "_entropy_cotangents(scores, tokens.mask)\n",
+    "of_entropy = entropy_cotangents(scores, sampled)",
+    "of_entropy = entropy_cotangents(scores, tokens.mask)",
     "tests/update/test_projection_update.py"
     "::test_h_takes_in_tokens_that_the_loss_leaves_out",
+  ),
+  Mutant(
+    "projection: the average takes in the step's own tokens",
+    "entrojax/update/projection.py",
+    "gradient = _read(state.average)",
+    "gradient = entropy_grad()",
+    "tests/update/test_projection.py"
+    "::test_the_forecast_uses_the_average_of_the_gradients_before",
+  ),
+  Mutant(
+    "projection: the integral grows while steps are left alone",
+    "entrojax/update/projection.py",
+    "jnp.where(could_not_follow, 0.0, error)",
+    "error",
+    "tests/update/test_projection.py"
+    "::test_the_integral_waits_while_steps_are_left_alone",
   ),
   Mutant(
     "projection: Adam's second moment keeps its bias",
