@@ -99,7 +99,7 @@ def checked_verdict(
 
   Otherwise return a verdict with the reward `faulty`, and warn.
   """
-  reward = getattr(value, "reward", None)
+  reward: Any = getattr(value, "reward", None)
   try:
     if isinstance(value, Verdict) and math.isfinite(reward):
       return value
