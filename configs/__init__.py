@@ -19,6 +19,10 @@ The numbers of a method are its paper's. Where a testbed needs others, the
 method has them under the testbed's name; a testbed lists in `numbers` whose it
 takes. Countdown's are for mini-batches of some 700 tokens and a base with an
 entropy of 0.51 nats.
+
+Some settings follow others unless they are set: a learning rate decays until
+the run's end, also after `--config.num_rollout_steps=100`. Such a setting is a
+reference of ml_collections, from `run_length` or `per_rollout_step`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,9 +35,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict as Config
+from ml_collections import FieldReference
 
 # sections with their settings; or a function that computes them from the
-# settings so far
+# settings so far, which may use references to them
 Settings = Mapping[str, Any] | Callable[[Config], Mapping[str, Any]]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -101,7 +106,7 @@ class Testbed(NamedTuple):
     numbers: names of testbeds whose own numbers a method uses here, in order.
   """
 
-  settings: Mapping[str, Any]
+  settings: Settings
   presets: Mapping[str, Mapping[str, Any]] = _NOTHING
   numbers: tuple[str, ...] = ()
 
@@ -137,6 +142,27 @@ def combine(method: str, testbed: str, *presets: str) -> Config:
   return _combine(load_method(method), place, presets)
 
 
+def run_length(config: Config) -> FieldReference:
+  """Refer to the number of optimizer steps of a run, whatever it will be."""
+  steps = config.get_ref("num_rollout_steps")
+  return steps * config.training.get_ref("updates_per_rollout")
+
+
+def num_rollout_steps(config: Config) -> FieldReference:
+  """Refer to the number of rollout steps of a run, whatever it will be."""
+  return config.get_oneway_ref("num_rollout_steps")
+
+
+def per_rollout_step(config: Config, change: float) -> FieldReference:
+  """Refer to the change of each optimizer step that adds up to `change`.
+
+  Papers move a controller once per rollout batch, where entrojax moves it at
+  each optimizer step.
+  """
+  updates = config.training.get_ref("updates_per_rollout")
+  return change / updates.to_float()
+
+
 @functools.cache
 def methods() -> Mapping[str, Method]:
   """Return all methods by the names of their files."""
@@ -165,15 +191,22 @@ def _combine(
   """Apply a testbed, its presets and then a method to the default settings."""
   default = importlib.import_module("configs.default")
   config = default.get_config()
-  config.update(testbed.settings)
-  for preset in presets:
-    config.update(testbed.presets[preset])
-  if method is None:
-    return config
-  own = (method.on.get(name, _NOTHING) for name in testbed.numbers)
-  for settings in (method.settings, *own):
-    config.update(settings(config) if callable(settings) else settings)
+  layers = [testbed.settings, *(testbed.presets[name] for name in presets)]
+  if method is not None:
+    own = (method.on.get(name, _NOTHING) for name in testbed.numbers)
+    layers += [method.settings, *own]
+  for settings in layers:
+    _update(config, settings(config) if callable(settings) else settings)
   return config
+
+
+def _update(config: Config, settings: Mapping[str, Any]) -> None:
+  """Set the settings of a config and its sections; values may be references."""
+  for key, value in settings.items():
+    if isinstance(config.get(key), Config) and isinstance(value, Mapping):
+      _update(config[key], value)
+    else:
+      config[key] = value
 
 
 def _records(attribute: str) -> dict[str, Any]:

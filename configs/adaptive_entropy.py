@@ -17,7 +17,19 @@ Deviation: the paper's target is 0.2 nats, where plain GRPO ends on this base
 anyway; here it is 0.4.
 """
 
-from configs import Method
+from ml_collections import ConfigDict as Config
+
+from configs import Method, per_rollout_step
+
+
+def settings(config: Config) -> dict:
+  """Return the settings: the paper's pace, which is per rollout step."""
+  return {
+    "objective": ("ppo_clip", "adaptive_entropy"),
+    "control": {"name": "adaptive_coefficient", "target": 0.2},
+    "adaptive_coefficient": {"step": per_rollout_step(config, 0.0001)},
+  }
+
 
 METHOD = Method(
   title="adaptive entropy coefficient",
@@ -27,10 +39,7 @@ METHOD = Method(
   statistics="mini-batch",
   claim="falls less below a target",
   measured="+0.5 ± 0.0",
-  settings={
-    "objective": ("ppo_clip", "adaptive_entropy"),
-    "control": {"name": "adaptive_coefficient", "target": 0.2},
-  },
+  settings=settings,
   on={
     "countdown": {"control": {"target": 0.4}},
     "logic": {"control": {"target": 0.15}},

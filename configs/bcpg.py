@@ -29,7 +29,6 @@ from configs import Method
 def settings(config: Config) -> dict:
   """Return the settings: one update for each batch of recorded rollouts."""
   prompts = config.num_rollout_steps * config.rollout.num_prompts
-  decay = config.optimizer.decay_steps // config.training.updates_per_rollout
   return {
     # groups that are all right or all wrong are dropped
     "offline": {"enabled": True, "num_prompts": min(2048, 2 * prompts)},
@@ -37,7 +36,6 @@ def settings(config: Config) -> dict:
     "objective": ("bcpg",),
     "aggregation": "seq-mean-token-mean",
     "training": {"updates_per_rollout": 1},
-    "optimizer": {"decay_steps": decay},
   }
 
 
@@ -49,11 +47,7 @@ ON: dict[str, Any] = {
     "rollout": {"num_prompts": 32},
     "training": {"num_microbatches": 1},
     "bcpg": {"tau": 0.15},  # for some 50 tokens per response
-    "optimizer": {
-      "learning_rate": 1e-4,
-      "decay_steps": 160,
-      "end_fraction": 0.5,
-    },
+    "optimizer": {"learning_rate": 1e-4, "end_fraction": 0.5},
     "checkpoint": {"every": 0},
     "evaluation": {"num_samples": 16, "prompts_per_batch": 32},
   },

@@ -12,10 +12,14 @@ Presets are chosen by a colon, as in `--config=configs/countdown.py:demo`:
   test    two tiny steps, for tests
 """
 
-from configs import Testbed
+from ml_collections import ConfigDict as Config
 
-TESTBED = Testbed(
-  settings={
+from configs import Testbed, run_length
+
+
+def settings(config: Config) -> dict:
+  """Return the settings, with a learning rate that decays until the end."""
+  return {
     "num_rollout_steps": 600,
     "model": {"path": "bases/countdown"},
     "task": {"name": "countdown"},
@@ -28,7 +32,7 @@ TESTBED = Testbed(
     "training": {"updates_per_rollout": 4, "rematerialise": False},
     "optimizer": {
       "learning_rate": 1.6e-4,
-      "decay_steps": 2400,
+      "decay_steps": run_length(config),
       "end_fraction": 0.1,
       "b2": 0.99,
     },
@@ -38,9 +42,19 @@ TESTBED = Testbed(
       "num_samples": 256,
       "prompts_per_batch": 4,
     },
-  },
+  }
+
+
+TESTBED = Testbed(
+  settings=settings,
   presets={
-    "demo": {"evaluation": {"num_samples": 64, "prompts_per_batch": 16}},
+    "demo": {
+      "evaluation": {
+        "num_samples": 64,
+        "prompts_per_batch": 16,
+        "token_samples": 2,
+      }
+    },
     "test": {
       "num_rollout_steps": 2,
       "task": {"train_split": "train[:512]"},

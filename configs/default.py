@@ -82,6 +82,10 @@ def get_config() -> Config:
       # folder of the data; None: ~/.cache/entrojax/data, or the folder that the
       # environment variable ENTROJAX_DATA_DIR names
       "data_dir": config_dict.placeholder(str),
+      # for math, the columns of the files where they have other names than
+      # entrojax/tasks/math_data.py knows, such as ('question=query',
+      # 'answer=key'); the keys are question, answer, id, source and level
+      "columns": (),
     }
   )
   config.prompt = Config(
@@ -91,6 +95,13 @@ def get_config() -> Config:
       "template": "none",
       # also apply the chat template of model.path
       "chat": False,
+      # text of the system's turn; None leaves it to the chat template
+      "system": config_dict.placeholder(str),
+      # variables of the chat template, such as ('enable_thinking=False',)
+      "template_arguments": (),
+      # what to do with prompts of more than rollout.prompt_length tokens: raise
+      # an error, or drop them and say how many
+      "too_long": "raise",
     }
   )
   # number of devices on the axes (data, fsdp, tensor); -1 = all remaining ones
@@ -100,13 +111,15 @@ def get_config() -> Config:
     {
       "num_prompts": 64,  # Q, prompts in a rollout batch
       "group_size": 8,  # G, responses to each prompt; at least 2
-      # P, the length that prompts are padded to, in tokens; a longer prompt is
-      # an error
+      # P, the length that prompts are padded to, in tokens; prompt.too_long
+      # says what happens to a longer prompt
       "prompt_length": 256,
       # shorter prompt lengths, ascending, in tokens: a batch whose prompts all
       # fit is padded to the shortest of these instead; one compilation for each
       "prompt_buckets": (),
       "response_length": 1024,  # T, maximum length in tokens, EOS included
+      # further tokens that end a response, as ids or texts: ("<|im_end|>",)
+      "stop_tokens": (),
       # rows that are decoded at one time; when the response in a row ends, the
       # row is given the next response. 0 = the whole batch at one time
       "num_slots": 0,
@@ -170,6 +183,10 @@ def get_config() -> Config:
       # recompute a micro-batch's activations in the backward pass, so that only
       # one micro-batch's are in memory at a time
       "rematerialise": True,
+      # lengths of responses, ascending and below rollout.response_length; each
+      # micro-batch, of rows sorted by length, is padded to the smallest that
+      # holds it. Saves time where most responses are short
+      "response_buckets": (),
       # what statistics such as quantiles and covariances are taken over:
       # minibatch, or micro = each micro-batch by itself, as in released code
       "scope": "minibatch",
@@ -212,29 +229,9 @@ def get_config() -> Config:
     }
   )
   # correct each finished optimizer step so that it changes the entropy by a
-  # prescribed amount
-  config.projection = Config(
-    {
-      "enabled": False,
-      "target": setting(None),  # entropy to hold, nats/token
-      # used instead of target: a fraction of the entropy at the first update
-      "target_fraction": setting(None),
-      # prescribed change of entropy per update, nats per nat of error; 0 = off
-      "gain": setting(0.02),
-      # prescribed change of entropy per update, nats per nat of summed error
-      "integral_gain": setting(0.0),
-      # bound of the prescribed change, nats per update
-      "limit": setting(2e-3),
-      # raise = leave a step alone that raises the entropy by more; both =
-      # correct every step
-      "sided": "raise",
-      # nats per update; a step that raises the entropy by more is reduced to
-      # this. None: no such bound; only with sided = raise
-      "upper": setting(None),
-      # bound of the correction's norm, in units of the step's. None: no bound
-      "max_relative_correction": setting(None),
-    }
-  )
+  # prescribed amount; the other settings of this section are the arguments of
+  # entropy_projection (python -m configs.default projection)
+  config.projection = Config({"enabled": False})
   config.optimizer = Config(  # AdamW
     {
       # the peak, after the warm-up; or a schedule of the learning rate, which
@@ -275,6 +272,10 @@ def get_config() -> Config:
       "top_k": 0,  # sample from the k most likely tokens; 0 = off
       "top_p": 1.0,  # nucleus sampling; 1 = off
       "prompts_per_batch": 16,  # prompts that are decoded together
+      # samples whose tokens are kept for the token view, of each prompt of the
+      # first batch of prompts; 0 = none. The base's parameters then stay in
+      # memory, and each evaluation takes two more forward passes of that batch
+      "token_samples": 0,
     }
   )
   config.checkpoint = Config(
@@ -307,8 +308,25 @@ def get_config() -> Config:
       "every": 10,
       # responses of each evaluation that are written to samples.jsonl
       "samples": 8,
+      # log the KL divergences from the base and from the sampling policy, also
+      # by fifths of token entropy and of position. Without a KL penalty in the
+      # loss this takes one more forward pass per rollout batch, and the base's
+      # parameters stay in memory
+      "reference_kl": False,
+      # optimizer steps between measurements of covariance by quantile and of
+      # gradient norms by group of tokens, 7 backward passes each; 0 = none
+      "token_groups": 0,
       # Weights & Biases project; None: W&B is not used
       "wandb_project": config_dict.placeholder(str),
+    }
+  )
+  # measure where the entropy goes: an optimizer step is taken apart and logged
+  # as ledger/...; see entrojax/instruments/ledger.py
+  config.ledger = Config(
+    {
+      # rollout steps between entries; 0 = none. The time of an entry is about
+      # that of 8 optimizer steps
+      "every": 0,
     }
   )
   # each alarm is off, warn = one line in the progress display, or stop = save
@@ -336,7 +354,7 @@ def get_config() -> Config:
     }
   )
   # a section for every objective, advantage rule, controller, judge and
-  # segmenter
+  # segmenter, and the arguments of the projection
   config.update(sections.method_sections())
   return config
 

@@ -13,7 +13,18 @@ to 0.9 nats): after the updates of one rollout batch, entropy minus GRPO's is
 +6.5 ± 1.2 millinats per token: as the paper claims.
 """
 
-from configs import Method
+from ml_collections import ConfigDict as Config
+
+from configs import Method, num_rollout_steps
+
+
+def settings(config: Config) -> dict:
+  """Return the settings: the band moves until the run's end."""
+  return {
+    "advantage": ("grpo", "entrocraft"),
+    "entrocraft": {"anneal_steps": num_rollout_steps(config)},
+  }
+
 
 METHOD = Method(
   title="Entrocraft",
@@ -23,22 +34,10 @@ METHOD = Method(
   statistics="rollout batch",
   claim="follows the band",
   measured="+6.5 ± 1.2",
-  settings={"advantage": ("grpo", "entrocraft")},
+  settings=settings,
   on={
-    "countdown": {
-      "entrocraft": {
-        "low": (0.5, 0.4),
-        "high": (0.55, 0.45),
-        "anneal_steps": 600,
-      }
-    },
-    "logic": {
-      "entrocraft": {
-        "low": (0.15, 0.12),
-        "high": (0.18, 0.15),
-        "anneal_steps": 160,
-      }
-    },
+    "countdown": {"entrocraft": {"low": (0.5, 0.4), "high": (0.55, 0.45)}},
+    "logic": {"entrocraft": {"low": (0.15, 0.12), "high": (0.18, 0.15)}},
   },
   direction=1,
   overrides={"entrocraft.low": (0.8, 0.8), "entrocraft.high": (0.9, 0.9)},

@@ -10,10 +10,14 @@ Time: not recorded.
 Measured: not recorded.
 """
 
-from configs import Testbed
+from ml_collections import ConfigDict as Config
 
-TESTBED = Testbed(
-  settings={
+from configs import Testbed, run_length
+
+
+def settings(config: Config) -> dict:
+  """Return the settings, with a learning rate that decays until the end."""
+  return {
     "num_rollout_steps": 160,
     "model": {"path": "bases/logic"},
     "task": {"name": "arithmetic_chain", "difficulty": 3},
@@ -26,7 +30,7 @@ TESTBED = Testbed(
     "training": {"updates_per_rollout": 4, "rematerialise": False},
     "optimizer": {
       "learning_rate": 1e-4,
-      "decay_steps": 640,
+      "decay_steps": run_length(config),
       "end_fraction": 0.5,
       "b2": 0.99,
     },
@@ -35,7 +39,11 @@ TESTBED = Testbed(
       "num_samples": 16,
       "prompts_per_batch": 32,
     },
-  },
+  }
+
+
+TESTBED = Testbed(
+  settings=settings,
   presets={
     "demo": {},
     "test": {

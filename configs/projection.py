@@ -18,15 +18,15 @@ from configs import Method
 
 METHOD = Method(
   title="entropy-projected update",
-  equation="step + lambda D grad H, so that H changes as prescribed",
+  equation="step + lambda D g, so that H changes as prescribed",
   files=("update/projection.py",),
   paper="ours",
   statistics="mini-batch",
   claim="falls less below a target",
   measured="+5.0 ± 0.9",
-  settings={"projection": {"enabled": True, "gain": 0.0}},
+  settings={"projection": {"enabled": True}},
   on={
-    "countdown": {"projection": {"target": 0.5, "gain": 0.02}},
+    "countdown": {"projection": {"target": 0.5}},
     "logic": {"projection": {"target": 0.15}},
   },
   direction=1,

@@ -6,10 +6,25 @@ r"""DAPO on Qwen2.5-7B, at the paper's shapes, for a TPU slice.
         --config=configs/qwen25_7b_dapo.py \
         --config.model.path=Qwen2.5-7B --config.task.data_dir=data
 
-arXiv 2503.14476. A rollout batch is 512 prompts x 16 responses of up to 20,480
-tokens, followed by 16 updates. The learning rate is 1e-6 after a warm-up of 20
-optimizer steps. Clip-Higher, dynamic sampling, a token-mean loss, and an
-overlong penalty over the last 4,096 tokens.
+arXiv 2503.14476. The paper trains Qwen2.5-32B; only the model is smaller here.
+
+  setting                           paper             verl's script, here
+  prompts x responses of a rollout  512 x 16          the same
+  updates on a rollout              16 of 512 rows    the same
+  prompt, response in tokens        -, 20,480         2,048, 20,480
+  overlong penalty                  last 4,096        the same, factor 1
+  clip range, dual clip             0.2, 0.28; -      0.2, 0.28; 10
+  learning rate                     1e-6, constant    the same
+  warm-up                           20 rollout steps  10; here the paper's
+  weight decay, gradient norm       -                 0.1, 1.0
+  KL, entropy bonus                 none              none
+  aggregation                       token-mean        the same
+  sampling                          T = 1             the same, top-p 1
+  dynamic sampling                  yes               10 batches at most, of
+                                                      1,536 prompts; here 512
+  evaluation: 32 samples            T = 1, top-p 0.7  the same
+
+A warm-up of 20 rollout steps is one of 320 optimizer steps here.
 
 Time: the rehearsal, the first command, compiles for about ten minutes. The run
 has not been executed on TPUs.
@@ -62,9 +77,15 @@ def get_config(preset: str = "") -> Config:
   config.ppo_clip.update({"clip_high": 0.28, "dual_clip": 10.0})
   config.training.update({"updates_per_rollout": 16, "num_microbatches": 8})
   config.optimizer.update(
-    {"learning_rate": 1e-6, "warmup_steps": 20, "weight_decay": 0.1}
+    {
+      "learning_rate": 1e-6,
+      "warmup_steps": 20 * config.training.get_ref("updates_per_rollout"),
+      "weight_decay": 0.1,
+    }
   )
-  config.evaluation.update({"num_samples": 32, "prompts_per_batch": 64})
+  config.evaluation.update(
+    {"num_samples": 32, "top_p": 0.7, "prompts_per_batch": 64}
+  )
   if preset == "v5e":
     config.mesh = (1, -1, 4)
     config.rollout.num_slots = 1024

@@ -16,16 +16,20 @@ Presets, as `--config=configs/reasoning.py:NAME`:
   test    two tiny steps, for tests
 """
 
-from configs import Testbed
+from ml_collections import ConfigDict as Config
 
-TESTBED = Testbed(
-  settings={
+from configs import Testbed, run_length
+
+
+def settings(config: Config) -> dict:
+  """Return the settings, with a learning rate that decays until the end."""
+  return {
     "num_rollout_steps": 400,
     "task": {"name": "countdown_steps"},
     "rollout": {
       "num_prompts": 64,
       "group_size": 8,
-      "prompt_length": 11,
+      "prompt_length": 16,
       "response_length": 128,
       # half of the responses are shorter than 40 tokens
       "num_slots": 128,
@@ -37,7 +41,7 @@ TESTBED = Testbed(
     },
     "optimizer": {
       "learning_rate": 1.6e-4,
-      "decay_steps": 1600,
+      "decay_steps": run_length(config),
       "end_fraction": 0.1,
       "b2": 0.99,
     },
@@ -47,7 +51,11 @@ TESTBED = Testbed(
       "num_samples": 64,
       "prompts_per_batch": 16,
     },
-  },
+  }
+
+
+TESTBED = Testbed(
+  settings=settings,
   presets={
     "test": {
       "num_rollout_steps": 2,

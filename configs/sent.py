@@ -18,7 +18,7 @@ Measured: without its curriculum, see configs/sent_token.py.
 
 from ml_collections import ConfigDict as Config
 
-from configs import Method, sent_token
+from configs import Method, num_rollout_steps, run_length, sent_token
 
 
 def settings(config: Config) -> dict:
@@ -29,10 +29,10 @@ def settings(config: Config) -> dict:
     "clusters": {"equality": "verified"},
     "curriculum": {
       "table": f"runs/{task}_prompts.jsonl",
-      "steps_per_stage": config.num_rollout_steps // 2,
+      "steps_per_stage": num_rollout_steps(config) // 2,
     },
     # each stage has its own schedule
-    "optimizer": {"decay_steps": config.optimizer.decay_steps // 2},
+    "optimizer": {"decay_steps": run_length(config) // 2},
   }
 
 

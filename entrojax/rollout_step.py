@@ -22,6 +22,13 @@ import numpy as np
 
 from entrojax.assembly.data import Data
 from entrojax.assembly.run import Run
+from entrojax.instruments.ledger import (
+  OpenEntry,
+  close_entry,
+  is_due,
+  open_entry,
+  rows_of,
+)
 from entrojax.metrics import finalize
 from entrojax.rollouts.dynamic_sampling import (
   RolloutBatch,
@@ -44,6 +51,7 @@ from entrojax.types import (
   Array,
   Batch,
   Mean,
+  Metrics,
   Params,
   Problem,
   Responses,
@@ -63,6 +71,8 @@ class Position(NamedTuple):
   rollout_step: int  # rollout batches so far
   step: int  # optimizer steps so far
   tokens: int  # tokens sampled so far
+  # the entry of the ledger that waits for the next rollout; None: there is none
+  entry: OpenEntry | None = None
 
 
 class StepRecord(NamedTuple):
@@ -116,9 +126,12 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
   update_batch = make_batch(
     batch.rollout, learned, batch.step_ok, batch.entropy_offset
   )
-  state, metrics = run.functions.update(
-    position.state, position.ref_params, update_batch, update_key
-  )
+  reference = position.ref_params
+  if reference is None and run.settings.log.reference_kl:
+    reference = run.base_params
+  update = (position.state, reference, update_batch, update_key)
+  entry, ledger, seconds = _keep_ledger(run, position, update, batch.responses)
+  state, metrics = run.functions.update(*update)
   host = batch.metrics | reward_metrics(batch.all_responses, responses)
   steps_of_stage = position.rollout_step - stages.first_step(
     position.rollout_step
@@ -129,11 +142,49 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     rollout_step=position.rollout_step + 1,
     step=position.step + updates,
     tokens=position.tokens + int(host["rollout/tokens"]),
+    entry=entry,
   )
   last_update = (steps_of_stage + 1) * updates - 1
   return position, StepRecord(
-    position, last_update, metrics, host, started, update_batch
+    position,
+    last_update,
+    {**metrics, **ledger},
+    host | seconds,
+    started,
+    update_batch,
   )
+
+
+def _keep_ledger(
+  run: Run,
+  position: Position,
+  update: tuple[TrainState, Params | None, Batch, Array],
+  responses: Responses,
+) -> tuple[OpenEntry | None, Metrics, dict[str, float]]:
+  """Close the open entry of the ledger, and open another one if it is due.
+
+  Args:
+    run: the run.
+    position: before the step; it has the open entry, if there is one.
+    update: the arguments of the update, which has not started.
+    responses: of the rollout batch, on the host.
+
+  Returns:
+    The entry that is open now, the metrics of the closed one, and the time.
+  """
+  entry, opens = position.entry, is_due(run, position.rollout_step)
+  if entry is None and not opens:
+    return None, {}, {}
+  begun = time.perf_counter()
+  state, ref_params, batch, key = update
+  rows = rows_of(run, batch, responses)
+  metrics = {} if entry is None else close_entry(run, entry, rows)
+  opened = None
+  if opens:
+    opened = open_entry(
+      run, position.rollout_step, state, ref_params, rows, key
+    )
+  return opened, metrics, {"timing_s/ledger": time.perf_counter() - begun}
 
 
 def _sample_batch(
@@ -265,7 +316,8 @@ def wait_for_update(record: StepRecord) -> StepRecord:
   jax.block_until_ready(record.metrics)
   marks, metrics = split_marks(record.metrics)
   taken = time.perf_counter() - record.started
-  earlier = record.host["timing_s/gen"] + record.host["timing_s/verify"]
+  parts = ("timing_s/gen", "timing_s/verify", "timing_s/ledger")
+  earlier = sum(record.host.get(name, 0.0) for name in parts)
   return record._replace(
     metrics=metrics,
     marks=marks,

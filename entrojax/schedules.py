@@ -353,7 +353,7 @@ def check_over_run(part: Any, num_steps: int) -> None:
   """Check the schedules of a part on the steps of a run.
 
   The part is built from the numbers of every step, or of a thousand steps and
-  the extremes in a long run.
+  the extremes in a long run. Warns of a schedule that is longer than the run.
 
   Args:
     part: a part of a run; nothing is checked if it is not Scheduled.
@@ -374,6 +374,8 @@ def check_over_run(part: Any, num_steps: int) -> None:
         f"the run has {num_steps}: make it longer, or let its last value hold, "
         "as in 'linear(0.5, 0.3, 600, hold=True)'"
       )
+    if math.isfinite(length):
+      warn_if_longer(argument.key, length, num_steps)
     values = np.asarray(jax.vmap(argument.schedule)(all_steps), np.float32)
     if not np.isfinite(values).all():
       step = int(np.argmin(np.isfinite(values)))
@@ -382,6 +384,25 @@ def check_over_run(part: Any, num_steps: int) -> None:
       )
     columns[argument.name] = values
   _check_steps(part, _steps_to_check(num_steps, columns.values()), columns)
+
+
+def warn_if_longer(
+  key: str, length: float, num_steps: int, unit: str = "optimizer"
+) -> None:
+  """Warn if a schedule never reaches its end.
+
+  Args:
+    key: its setting.
+    length: its steps.
+    num_steps: the steps of the run.
+    unit: what a step is, "optimizer" or "rollout".
+  """
+  if length > num_steps:
+    warnings.warn(
+      f"{key}: the schedule takes {length:g} {unit} steps and the run has "
+      f"{num_steps}, so it ends at {num_steps / length:.0%} of its way",
+      stacklevel=3,
+    )
 
 
 def _steps_to_check(

@@ -47,7 +47,7 @@ from entrojax.metrics import finalize
 from entrojax.objectives import aggregation
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import Writer, open_writer
-from entrojax.system import hosts
+from entrojax.system import compilation_cache, hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.checkpoint_record import Best
 from entrojax.system.command_line import (
@@ -225,6 +225,7 @@ def build_sft(config: Config) -> Parts:
     ValueError: a setting cannot work, or a file is missing or malformed; the
       message names the key or the file.
   """
+  compilation_cache.enable()
   with hosts.together():
     mesh = make_mesh(config.mesh)
     check_sft_rows(config, num_row_shards(mesh))

@@ -34,7 +34,7 @@ from entrojax.assembly.own_methods import (
 from entrojax.assembly.run import Run, build_checked
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
 from entrojax.loop.faults import Faults
-from entrojax.loop.files import RunFiles, open_run_files
+from entrojax.loop.files import RunFiles, open_run_files, print_in_first
 from entrojax.rollout_step import (
   Position,
   StepRecord,
@@ -158,6 +158,9 @@ def _build(
       functools.partial(print, flush=True),
       task,
     )
+  print_in_first(
+    f"Loading {config.model.path} and the prompts of {config.task.name}."
+  )
   return build_checked(config, rollouts, own, task)
 
 
@@ -179,6 +182,8 @@ def _loop(
   position, owed = files.start, files.owed
   pending: StepRecord | None = None
   faults = Faults(run, files.workdir, files.note)
+  if position.rollout_step < last:
+    files.note("Compiling each function at its first call.")
   if owed:
     owed = not _evaluate(run, files, position, stopped)
 
@@ -217,6 +222,11 @@ def _evaluate(
   run: Run, files: RunFiles, at: Position, stopped: Callable[[], bool]
 ) -> bool:
   """Evaluate the policy; return False if the evaluation was interrupted."""
+  sets = ", ".join(
+    f"{len(part.problems)} prompts of {part.label} x {part.num_samples} samples"
+    for part in run.evaluation_sets
+  )
+  files.note(f"Evaluating after rollout step {at.rollout_step}: {sets}.")
   try:
     evaluated = evaluate_run(run, at, stopped)
   except InterruptedEvaluation:

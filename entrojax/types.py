@@ -66,6 +66,8 @@ class Verdict(NamedTuple):
   reward: float  # 1.0 right, 0.0 wrong
   reason: str  # one word or phrase, for logs: 'correct', 'unparseable', ...
   answer: str | None  # the normalised answer for maj@k; None does not vote
+  parts: Mapping[str, float] = {}  # named summands of the reward, for logs
+  failed: bool = False  # the verifier raised or took too long
 
 
 # (problem, response) -> verdict; it never raises and never hangs
@@ -250,9 +252,13 @@ class Responses:
   # response, under the policy that sampled it
   lengths: Array | None = None  # f32[Q, G], tokens, EOS included
   truncated: Array | None = None  # f32[Q, G], 1 = ended by the length limit
+  failed: Array | None = None  # f32[Q, G], 1 = its reward could not be computed
+  # name -> f32[Q, G], the parts that a reward of the user's own names
+  parts: Mapping[str, Array] = dataclasses.field(default_factory=dict)
   clusters: Array | None = None  # i32[Q, G], equal = answers that mean the
   # same, numbered within the group; -1 = does not count
   entropy: Array | None = None  # f32[], nats, token-mean, under that policy
+  entropies: Array | None = None  # f32[Q, G], nats, the same of each response
   rollout_step: Array | None = None  # i32[], rollout batches before this one
   advantages: Array | None = None  # f32[Q, G]; None before the baseline rule
   keep: Array | None = None  # f32[Q, G], 1 = its tokens count; None: all do
@@ -311,6 +317,9 @@ class ScoredTokens:
   mask: Array  # f32[B, T], 1 = a response token that counts
   ref_log_probs: Array | None = None  # f32[B, T], nats, reference policy
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+  # f32[B, T], nats, the mean of old_entropy over all rows of the rollout batch,
+  # the same number everywhere
+  rollout_entropy: Array | None = None
   # what members of the chain have declared, f32[B, T] or f32[B, T, k]
   statistics: Mapping[Statistic, Array] = dataclasses.field(
     default_factory=dict

@@ -20,6 +20,7 @@ from entrojax import train as train_module
 from entrojax.assembly import data
 from entrojax.assembly.run import build
 from entrojax.loop import evaluation
+from entrojax.reporting.token_logs import read_tokens, token_files
 from entrojax.system.sharding import by_row
 from entrojax.train import train
 from entrojax.types import Verdict
@@ -94,7 +95,13 @@ def test_the_first_step_on_the_shipped_base_is_the_one_on_record(tmp_path):
 def test_a_run_on_eight_devices_is_the_run_on_one(
   base, tmp_path, monkeypatch, data_dir
 ):
-  overrides = {"num_rollout_steps": 1, "training.updates_per_rollout": 1}
+  overrides = {
+    "num_rollout_steps": 1,
+    "training.updates_per_rollout": 1,
+    "evaluation.token_samples": 2,
+    "log.reference_kl": True,
+    "log.token_groups": 1,
+  }
   train(controlled(base, **overrides), tmp_path / "one")
   monkeypatch.undo()  # eight devices again
   monkeypatch.setenv("ENTROJAX_DATA_DIR", str(data_dir))
@@ -106,6 +113,25 @@ def test_a_run_on_eight_devices_is_the_run_on_one(
     # float32 sums in two orders; samples are the same, so all else is near
     near = value if value is None else pytest.approx(value, rel=1e-4, abs=1e-5)
     assert eight[name] == near, name
+  assert one["gradient_norm/entropy_5"] > 0
+  files = [token_files(tmp_path / name) for name in ("one", "eight")]
+  assert [path.name for path in files[1]] == ["0.0.npz", "1.0.npz"]
+  for paths in zip(*files, strict=True):
+    same_tokens(*map(read_tokens, paths))
+
+
+def same_tokens(one, other):
+  """Check that two runs have kept the same tokens, to float32 rounding."""
+  assert one.texts == other.texts
+  assert one.data == "countdown"
+  # the base wrote what its own evaluation begins with
+  is_base = one.rollout_step == 0
+  assert is_base == np.allclose(one.log_probs, one.base_log_probs, atol=1e-6)
+  for name in ("log_probs", "entropy", "base_entropy", "top", "advantages"):
+    np.testing.assert_allclose(
+      getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-5
+    )
+  assert one.touched.keys() == {"ppo_clip", "entropic"}
 
 
 def controlled(base, **overrides):

@@ -13,6 +13,7 @@ that most rules do not concern it.
 
 from collections.abc import Collection, Sequence
 import inspect
+import math
 from types import ModuleType
 from typing import Any, NamedTuple
 import warnings
@@ -21,6 +22,7 @@ from ml_collections import ConfigDict as Config
 
 from entrojax import advantages, control, objectives
 from entrojax.assembly import lookup, sections
+from entrojax.assembly.check_length import warn_of_lengths
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.system.outside import is_outside, last_name
 from entrojax.traits import (
@@ -57,8 +59,10 @@ def check_methods(config: Config, own: OwnMethods = NO_METHODS) -> None:
     _check_names(config, key)
   members = _functions(config, "objective", bool(own.members))
   rules = _functions(config, "advantage", bool(own.rules))
+  control_lengths: dict[str, int] = {}
   if own.controller is None:
     _check_control(config, members)
+    control_lengths = _control_lengths(config)
   _check_surrogate(members)
   _check_rules(rules)
   _check_settings(config, (*members, *rules))
@@ -70,6 +74,7 @@ def check_methods(config: Config, own: OwnMethods = NO_METHODS) -> None:
   _warn_of_two_weights(members, rules)
   _warn_of_dropped_groups(config, rules)
   _warn_of_inert_members(config, members)
+  warn_of_lengths(config, _rule_lengths(rules), control_lengths)
 
 
 _ROOMS: dict[str, tuple[ModuleType, str]] = {
@@ -244,14 +249,17 @@ def _check_rules(rules: Sequence[_Function]) -> None:
       f"advantage has {' and '.join(overlong)}: a response that the filter "
       "leaves out cannot be punished; choose one"
     )
+  shaping = [rule for rule in declared if rule.traits.kind == "shaping"]
   raw = [rule for rule in declared if rule.traits.raw_sides]
+  deaf = [r for r in declared if r.traits.ignores_rewards] + raw
+  if shaping and deaf:
+    raise ValueError(
+      f"advantage has {shaping[0].name}, which shapes rewards, and "
+      f"{deaf[0].name}, which reads the raw verdicts: the shaping would do "
+      "nothing"
+    )
   for rule in declared if raw else ():
     traits: RuleTraits = rule.traits
-    if traits.kind == "shaping":
-      raise ValueError(
-        f"advantage has {rule.name}, which shapes rewards, and {raw[0].name}, "
-        "which reads the raw verdicts: the shaping would do nothing"
-      )
     if traits.centres:
       raise ValueError(
         f"advantage has {rule.name}, which centres advantages, and "
@@ -274,7 +282,7 @@ def _check_settings(config: Config, functions: Sequence[_Function]) -> None:
       f"{f.name}.{leaf}": f.settings[leaf]
       for f in functions
       if isinstance(f.traits, ObjectiveTraits) and f.traits.clips_tokens
-      for leaf in ("clip_low", "clip_high")
+      for leaf in ("clip_low", "clip_high", "dual_clip")
     },
   )
   for function in functions:
@@ -348,6 +356,27 @@ def _check_curriculum(config: Config) -> None:
       f"{config.num_rollout_steps}",
       stacklevel=4,
     )
+
+
+def _rule_lengths(rules: Sequence[_Function]) -> dict[str, int]:
+  """Return the rollout steps in which rules change, by their settings."""
+  leaves = {rule.name: getattr(rule.traits, "length", "") for rule in rules}
+  return {
+    f"{rule.name}.{leaves[rule.name]}": rule.settings[leaves[rule.name]]
+    for rule in rules
+    if leaves[rule.name]
+  }
+
+
+def _control_lengths(config: Config) -> dict[str, int]:
+  """Return the optimizer steps in which the controller changes by itself."""
+  leaves = getattr(controller_traits(config), "length", ())
+  if not leaves:
+    return {}
+  name = last_name(config.control.name)
+  settings = lookup.settings(config, config.control.name)
+  key = " x ".join(f"{name}.{leaf}" for leaf in leaves)
+  return {key: math.prod(settings[leaf] for leaf in leaves)}
 
 
 def _warn_of_settings(config: Config) -> None:

@@ -26,7 +26,7 @@ from entrojax.system.sharding import make_mesh, num_row_shards
 _NO_DATA = (
   *("seed", "num_rollout_steps", "mesh", "lora", "training", "optimizer"),
   *("objective", "advantage", "aggregation", "control", "projection"),
-  *("checkpoint", "log", "alarms", "faults"),
+  *("checkpoint", "log", "ledger", "alarms", "faults"),
 )
 
 

@@ -51,15 +51,19 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "training.num_epochs": 1,
       "training.num_microbatches": 1,
       "evaluation.every": 0,
+      "evaluation.token_samples": 0,
       "checkpoint.every": 0,
       "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
+      "log.token_groups": 0,
+      "ledger.every": 0,
       "alarms.window": 1,
       "faults.max_in_a_row": 1,
     },
   )
+  _check_buckets(config, "training.response_buckets", "rollout.response_length")
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
   require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))
@@ -233,14 +237,8 @@ def check_evaluation(config: Config) -> None:
       "evaluation.prompts_per_batch": 1,
     },
   )
-  buckets = tuple(config.rollout.prompt_buckets)
-  lengths = (0, *buckets, config.rollout.prompt_length)
-  integers = all(isinstance(length, int) for length in lengths)
-  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
-    raise ValueError(
-      f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
-      f"rollout.prompt_length = {config.rollout.prompt_length}"
-    )
+  _check_buckets(config, "rollout.prompt_buckets", "rollout.prompt_length")
+  check_prompt(config)
   temperature = config.evaluation.temperature
   if temperature is not None and temperature < 0:
     raise ValueError(
@@ -252,6 +250,35 @@ def check_evaluation(config: Config) -> None:
         f"evaluation.temperature is 0 and {request.label} has "
         f"{request.num_samples} samples for each prompt: greedy samples are "
         "all the same. Set evaluation.num_samples to 1"
+      )
+
+
+def _check_buckets(config: Config, key: str, largest: str) -> None:
+  """Raise ValueError unless the lengths of a setting ascend.
+
+  Args:
+    config: the settings.
+    key: the 'section.leaf' of the lengths, tokens.
+    largest: the 'section.leaf' of a length that all of them are below.
+  """
+  buckets, limit = tuple(_get(config, key)), _get(config, largest)
+  lengths = (0, *buckets, limit)
+  integers = all(isinstance(length, int) for length in lengths)
+  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
+    raise ValueError(
+      f"{key} = {buckets} must ascend from 1 to below {largest} = {limit}"
+    )
+
+
+def check_prompt(config: Config) -> None:
+  """Raise ValueError if a setting of prompts is unknown or does nothing."""
+  prompt = config.prompt
+  require_one_of("prompt.too_long", prompt.too_long, ("raise", "drop"))
+  for key in ("system", "template_arguments"):
+    if prompt[key] and not prompt.chat:
+      raise ValueError(
+        f"prompt.{key} is set and would do nothing: prompt.chat is False, so "
+        "that no chat template is applied"
       )
 
 

@@ -196,6 +196,7 @@ def _try_advantage_rules(
     truncated=group,
     clusters=group.astype(jnp.int32),
     entropy=jnp.float32(0.0),
+    entropies=group,
     rollout_step=jnp.int32(0),
   )
   jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
@@ -439,7 +440,11 @@ def check_over_run(recipe: Recipe, config: Config) -> None:
     number = jnp.float32(0.0)
     inner = projection.at(step)(optax.adam(0.0))
     inner.update(
-      number, inner.init(number), number, entropy=number, entropy_grad=number
+      number,
+      inner.init(number),
+      number,
+      entropy=number,
+      entropy_grad=lambda: number,
     )
 
   scheduling.check_learning_rate(recipe.learning_rate, num_steps)

@@ -36,6 +36,11 @@ from entrojax.assembly.data import (
   single_stage,
 )
 from entrojax.assembly.evaluation_sets import EvaluationSet, read_sets
+from entrojax.assembly.ledger import (
+  LedgerFunctions,
+  UnboundFunctions,
+  jit_ledger,
+)
 from entrojax.assembly.methods import (
   Recipe,
   check_over_run,
@@ -62,7 +67,7 @@ from entrojax.objectives.reading import check_reads
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.sampler import Generate
-from entrojax.system import hosts
+from entrojax.system import compilation_cache, hosts
 from entrojax.system.outside import last_name
 from entrojax.system.sharding import (
   by_row,
@@ -81,8 +86,11 @@ from entrojax.types import (
   Task,
   TrainState,
 )
+from entrojax.update.group_metrics import Measured
+from entrojax.update.measured_step import make_measured_step
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.scoring import score_in_microbatches
+from entrojax.update.token_scores import Marking, TokenScores, score_samples
 from entrojax.update.train_step import (
   BatchSplit,
   Update,
@@ -102,6 +110,10 @@ class Functions(NamedTuple):
   update: Update  # donates its state
   restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
+  ledger: LedgerFunctions
+  # token_scores.score_samples for the evaluations, by the number of samples of
+  # each prompt; {}: they keep no tokens
+  score_samples: Mapping[int, Callable[..., TokenScores]]
 
 
 class Run(NamedTuple):
@@ -116,6 +128,7 @@ class Run(NamedTuple):
   state: TrainState  # before the first update
   ref_params: Params | None  # the reference model's; None: no method reads it
   recorded: RecordedRollouts | None = None  # what an offline run trains on
+  base_params: Params | None = None  # None: nothing is compared with the base
 
 
 def build(
@@ -148,6 +161,7 @@ def build_checked(
   task: Task | None = None,
 ) -> Run:
   """Build the run of a config that has been checked; see `build`."""
+  compilation_cache.enable()
   with hosts.together():
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
@@ -177,6 +191,9 @@ def build_checked(
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
+  base_params = None
+  if config.evaluation.token_samples or config.log.reference_kl:
+    base_params = ref_params or jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
     graph_settings(config),
     own,
@@ -192,6 +209,7 @@ def build_checked(
     data,
     policy,
     mesh,
+    recipe,
     num_samples=[part.num_samples for part in evaluation_sets],
   )
   if recorded_rollouts is not None:
@@ -208,6 +226,7 @@ def build_checked(
     state,
     ref_params,
     recorded_rollouts,
+    base_params,
   )
 
 
@@ -219,16 +238,18 @@ class _SharedGraphs(NamedTuple):
   update: Callable[..., Any]  # an Update that takes a frozen base first, if any
   restart: Callable[[TrainState], TrainState]
   learning_rate: optax.Schedule
+  ledger: UnboundFunctions
 
 
 def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
   ignored = (
-    *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log", "alarms"),
-    "faults",
+    *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log"),
+    *("alarms", "faults", "ledger"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
-  return FrozenConfigDict(settings)
+  measured = {key: config.log[key] for key in ("reference_kl", "token_groups")}
+  return FrozenConfigDict(settings | {"log": measured})
 
 
 @functools.lru_cache(maxsize=NUM_SHARED)
@@ -279,6 +300,13 @@ def _share_graphs(
       out_shardings=shardings,
     ),
     learning_rate=recipe.learning_rate,
+    ledger=jit_ledger(
+      settings,
+      make_update_of(settings, recipe, mesh, make_measured_step),
+      model,
+      mesh,
+      has_base=has_base,
+    ),
   )
 
 
@@ -288,6 +316,7 @@ def _make_functions(
   data: Data,
   policy: Policy,
   mesh: Mesh,
+  recipe: Recipe,
   *,
   num_samples: Collection[int],
 ) -> Functions:
@@ -299,6 +328,7 @@ def _make_functions(
     data: has the tokenizer.
     policy: the model.
     mesh: the devices.
+    recipe: the run's methods.
     num_samples: the numbers of samples of each prompt in evaluations.
   """
   make_sampler = functools.partial(
@@ -311,6 +341,45 @@ def _make_functions(
     update=bind(shared.update, policy),
     restart=shared.restart,
     learning_rate=shared.learning_rate,
+    ledger=shared.ledger.bind(policy),
+    score_samples={
+      n: _make_score_samples(config, policy, mesh, recipe, n)
+      for n in num_samples
+      if config.evaluation.token_samples
+    },
+  )
+
+
+def _make_score_samples(
+  config: Config, policy: Policy, mesh: Mesh, recipe: Recipe, num_samples: int
+) -> Callable[..., TokenScores]:
+  """Jit the scoring of the tokens that an evaluation keeps.
+
+  Args:
+    config: a checked config.
+    policy: the model.
+    mesh: the mesh that rows are split over.
+    recipe: the run's methods. With judges no member marks tokens, because the
+      steps of evaluated responses are not judged.
+    num_samples: n, samples of each prompt.
+  """
+  marking = None
+  if not config.judges:
+    aggregate = make_aggregation(config)
+    controller = recipe.optimizer.controller
+    marking = Marking(recipe.members, aggregate, controller)
+  return jit(
+    lambda model: functools.partial(
+      score_samples,
+      model,
+      num_samples=num_samples,
+      num_scored=min(config.evaluation.token_samples, num_samples),
+      temperature=config.evaluation.temperature or 1.0,
+      marking=marking,
+      mesh=mesh,
+    ),
+    policy,
+    out_shardings=by_row(mesh),
   )
 
 
@@ -335,6 +404,7 @@ def build_evaluation(
   Raises:
     ValueError: a setting or the folder cannot work.
   """
+  compilation_cache.enable()
   mesh = make_mesh(config.mesh)
   check_evaluation_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, folder, tokenizer, mesh)
@@ -362,6 +432,7 @@ def build_sampler(
   Raises:
     ValueError: a setting or the folder cannot work.
   """
+  compilation_cache.enable()
   mesh = make_mesh(config.mesh)
   check_rollout_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, folder, tokenizer, mesh)
@@ -437,17 +508,23 @@ def _score_recorded(
 
 
 def make_update_of(
-  config: Config, recipe: Recipe, mesh: Mesh
+  config: Config,
+  recipe: Recipe,
+  mesh: Mesh,
+  make: Callable[..., Any] = make_update,
 ) -> Callable[[Model], Update]:
   """Build the function that maps a model to its update.
 
   Args:
-    config: config.training and the settings of the rollout batch are read.
+    config: config.training, the settings of the rollout batch and what the log
+      measures of tokens are read.
     recipe: the run's methods.
     mesh: the mesh that the rows of mini-batches are split over.
+    make: a function with the arguments of make_update that builds something
+      else from them.
   """
   return functools.partial(
-    make_update,
+    make,
     members=recipe.members,
     aggregate=make_aggregation(config),
     optimizer=recipe.optimizer,
@@ -456,6 +533,9 @@ def make_update_of(
     split=BatchSplit(**config.training),
     on_policy=not config.offline.enabled,
     mesh=mesh,
+    measured=Measured(
+      distances=config.log.reference_kl, every=config.log.token_groups
+    ),
   )
 
 

@@ -23,6 +23,7 @@ from entrojax import advantages, control, judges, objectives
 from entrojax.assembly import lookup, scheduling
 from entrojax.judges import segmentation
 from entrojax.traits import traits_of
+from entrojax.update.projection import entropy_projection
 
 # (room, return annotation, arguments that are not settings of the section)
 ROOMS = (
@@ -34,14 +35,18 @@ ROOMS = (
 )
 
 
+# sections that no setting names: each has a switch of its own
+_SWITCHED = {"projection": (entropy_projection, ("inner", "precondition"))}
+
+
 def method_sections() -> Config:
-  """Return the section of every method, by the method's name.
+  """Return the section of every method and of the projection, by its name.
 
   Raises:
     ValueError: two functions have one name.
   """
   sections = Config()
-  for name, (function, others) in _methods().items():
+  for name, (function, others) in {**_methods(), **_SWITCHED}.items():
     sections[name] = Config(_settings(function, others))
   return sections
 
@@ -60,7 +65,7 @@ def describe(name: str) -> str:
   Raises:
     ValueError: there is no such method.
   """
-  methods = _methods()
+  methods = {**_methods(), **_SWITCHED}
   if name not in methods:
     raise ValueError(lookup.unknown(name, methods, "the methods"))
   function, others = methods[name]

@@ -38,6 +38,7 @@ class EvaluationSettings(NamedTuple):
   prompts_per_batch: int
   prompt_length: int  # P, tokens
   prompt_buckets: tuple[int, ...]  # smaller P, ascending, for short prompts
+  token_samples: int  # per prompt of the first batch; 0 = no tokens are kept
 
 
 class CheckpointSettings(NamedTuple):
@@ -55,7 +56,15 @@ class LogSettings(NamedTuple):
   every: int  # rollout steps between plain lines
   num_samples: int  # responses of each evaluation kept in samples.jsonl
   wandb_project: str | None  # None: no W&B
+  reference_kl: bool  # measure the distance to the base without a penalty
   controls: tuple[str, ...]  # rules and members that might have no effect
+
+
+class LedgerSettings(NamedTuple):
+  """When the ledger has an entry; see entrojax/instruments/ledger.py."""
+
+  every: int  # rollout steps between entries; 0 = no ledger
+  num_epochs: int  # passes of an update over its rollout batch
 
 
 class Settings(NamedTuple):
@@ -68,6 +77,7 @@ class Settings(NamedTuple):
   evaluation: EvaluationSettings
   checkpoint: CheckpointSettings
   log: LogSettings
+  ledger: LedgerSettings
   alarms: AlarmSettings
   max_faults: int  # rollout steps with a skipped update in a row end the run
 
@@ -99,6 +109,7 @@ def resolve(config: Config) -> Settings:
       prompts_per_batch=evaluation.prompts_per_batch,
       prompt_length=rollout.prompt_length,
       prompt_buckets=tuple(rollout.prompt_buckets),
+      token_samples=evaluation.token_samples,
     ),
     checkpoint=CheckpointSettings(
       every=config.checkpoint.every,
@@ -110,11 +121,13 @@ def resolve(config: Config) -> Settings:
       every=config.log.every,
       num_samples=config.log.samples,
       wandb_project=config.log.wandb_project or None,
+      reference_kl=config.log.reference_kl,
       controls=(
         *map(last_name, (*config.advantage, *config.objective)),
         "projection",
       ),
     ),
+    ledger=LedgerSettings(config.ledger.every, config.training.num_epochs),
     alarms=AlarmSettings(
       window=config.alarms.window,
       actions={name: config.alarms[name] for name in WATCHED},

@@ -20,7 +20,7 @@ initial value.
 Deviation: the entropy is exact, over the whole vocabulary. One state serves the
 mini-batch over all devices, and it is part of the checkpoint. It moves once per
 optimizer step, where the papers move it once per rollout batch. To keep the
-papers' pace, divide the argument `step` by training.updates_per_rollout.
+papers' pace, the configs divide `step` by training.updates_per_rollout.
 """
 
 from collections.abc import Callable, Mapping

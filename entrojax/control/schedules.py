@@ -24,7 +24,7 @@ class ScheduleState(NamedTuple):
   updates_done: Array  # i32[]
 
 
-@ControllerTraits(drives=("positive_reweighting",))
+@ControllerTraits(drives=("positive_reweighting",), length=("num_updates",))
 def stage_schedule(*, num_updates: int) -> Controller:
   """Build clip(2 t / num_updates - 1, 0, 1): 0 in the first half, then linear.
 
@@ -38,7 +38,9 @@ def stage_schedule(*, num_updates: int) -> Controller:
   return _schedule(lambda t: jnp.clip(2 * t / num_updates - 1, 0, 1))
 
 
-@ControllerTraits(drives=("positive_reweighting",))
+@ControllerTraits(
+  drives=("positive_reweighting",), length=("num_epochs", "updates_per_epoch")
+)
 def epoch_schedule(*, num_epochs: int, updates_per_epoch: int) -> Controller:
   """Build (e - 1) / (E - 1) in epoch e = 1 ... E; 1 if E is 1, and after E.
 

@@ -11,16 +11,21 @@ length of its text are limited.
 
 from collections.abc import Callable
 import ctypes
+import datetime
 import json
 import os
 from pathlib import Path
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
+import jinja2.ext
 import jinja2.sandbox
 
+from entrojax.system.model_files import file_of
+
+DATE = datetime.datetime(2024, 7, 26)  # what a template is told is today
 SECONDS = 5.0  # that a template may take for one question
 MAX_LENGTH = 1_000_000  # characters of a rendered text, beside the question's
 _MAX_REPEATED = 100_000  # length of a text or list that a template may repeat
@@ -32,9 +37,9 @@ def load(
 ) -> Callable[[str], str]:
   """Load the chat template of a model folder.
 
-  Deviation: transformers passes today's date to a template. Here no date is
-  passed, and templates that use one (Llama 3.1) fall back on a fixed date, so
-  that a run's prompts do not depend on the day.
+  Deviation: a template that asks for today's date gets DATE, on which Llama
+  3.1's template falls back, so that a run's prompts do not depend on the day.
+  Otherwise the text is the one that transformers renders.
 
   Args:
     folder: the model folder.
@@ -80,6 +85,59 @@ def load(
       "same text"
     )
   return chat
+
+
+def turn_end(folder: str | os.PathLike, **variables: Any) -> str | None:
+  """Return what the chat template writes directly after the model's answer.
+
+  Args:
+    folder: the model folder.
+    **variables: the template's own variables.
+
+  Returns:
+    The text up to the first space or line break, such as `<|im_end|>`; None if
+    the template has no such text, or refuses a conversation with an answer.
+
+  Raises:
+    ValueError: the folder has no template, or it is malformed.
+  """
+  path, source, tokens = _read_template(Path(folder))
+  answer = "4e1c"  # a text that no template writes by itself
+  turns = [
+    {"role": "user", "content": "1 + 1 = ?"},
+    {"role": "assistant", "content": answer},
+  ]
+  try:
+    text = _render(
+      _environment().from_string(source),
+      MAX_LENGTH,
+      messages=turns,
+      add_generation_prompt=False,
+      tools=None,
+      documents=None,
+      **tokens,
+      **variables,
+    )
+  except jinja2.TemplateSyntaxError as error:
+    raise ValueError(f"{path}: not a chat template: {error}") from error
+  except Exception:  # the program may raise anything
+    return None
+  after = text.rpartition(answer)[2].split()
+  return after[0] if after else None
+
+
+class _Generation(jinja2.ext.Extension):
+  """Render what stands between {% generation %} and {% endgeneration %}.
+
+  The tags mark the model's own tokens for training, which is not needed here.
+  """
+
+  tags: ClassVar[set[str]] = {"generation"}
+
+  def parse(self, parser: Any) -> Any:
+    """Return the statements between the tags."""
+    next(parser.stream)
+    return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 class _LateError(Exception):
@@ -161,8 +219,9 @@ def _environment() -> _Environment:
   environment = _Environment(
     trim_blocks=True,
     lstrip_blocks=True,
-    extensions=["jinja2.ext.loopcontrols"],
+    extensions=["jinja2.ext.loopcontrols", _Generation],
   )
+  environment.globals["strftime_now"] = lambda form: DATE.strftime(form)
   environment.globals["raise_exception"] = raise_exception
   environment.filters["tojson"] = lambda value, indent=None: json.dumps(
     value, ensure_ascii=False, indent=indent
@@ -173,8 +232,8 @@ def _environment() -> _Environment:
 def _read_template(folder: Path) -> tuple[Path, str, dict[str, str]]:
   """Return the template's file, its text, and the special tokens by name."""
   config_path, template_path = (
-    folder / "tokenizer_config.json",
-    folder / "chat_template.jinja",
+    file_of(folder, "tokenizer_config.json"),
+    file_of(folder, "chat_template.jinja"),
   )
   config = _read_config(config_path)
   tokens = {name: _text(config[name]) for name in _SPECIAL if config.get(name)}

@@ -18,6 +18,7 @@ from entrojax.loop.evaluation import Evaluated
 from entrojax.loop.reports import Reports, is_step
 from entrojax.loop.selftest import OK, start_checks
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
+from entrojax.reporting.token_logs import write_tokens
 from entrojax.rollout_step import Position
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
@@ -87,6 +88,8 @@ class RunFiles:
     if self._reports is not None:
       for name, rows in evaluated.rows.items():
         append_rows(self.workdir, name, rows)
+      for number, samples in enumerate(evaluated.tokens):
+        write_tokens(self.workdir, number, samples)
     self.write(evaluated.metrics, at)
     self._saves.rate(at.rollout_step, evaluated.metrics)
 
@@ -187,8 +190,13 @@ def open_run_files(
         command=command,
       )
   start, owed = _first_position(run, checkpoints)
+  last = run.settings.num_rollout_steps
+  if not fresh:
+    print_in_first(
+      f"Resuming after rollout step {start.rollout_step} of {last}."
+    )
   owed = fresh or (owed and not _is_evaluated(workdir, start))
-  if start.rollout_step < run.settings.num_rollout_steps:
+  if start.rollout_step < last:
     checkpoints.probe(start.state, start.key, read_back=fresh)
   reports = None
   with hosts.together():

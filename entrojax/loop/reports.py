@@ -15,6 +15,7 @@ from entrojax.reporting.alarms import Alarms
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
+from entrojax.reporting.token_logs import trim_tokens
 from entrojax.reporting.writer import finite_numbers, open_writer
 from entrojax.rollout_step import Position
 from entrojax.system.workdir import (
@@ -67,10 +68,12 @@ class Reports:
         run.settings.num_rollout_steps,
         first_rollout_step=start.rollout_step,
         every=log.every,
+        evaluate_every=run.settings.evaluation.every,
       )
     )
     for name in (EVALUATIONS_FILE, SAMPLES_FILE):
       trim_rows(workdir, name, start.rollout_step - owed)
+    trim_tokens(workdir, start.rollout_step - owed)
     if run.recorded is not None:
       self._progress.note(run.recorded.summary())
     self._first_step = start.rollout_step + 1

@@ -51,12 +51,21 @@ class DecoderConfig:
   head_dim: int
   rope_theta: float = 10_000.0
   rms_norm_eps: float = 1e-6
-  rope_scaling: rope_lib.Llama3Scaling | None = None
+  rope_scaling: rope_lib.Scaling | None = None
   tie_word_embeddings: bool = True  # unembed with the table of embeddings
   qkv_bias: bool = False  # the query, key and value projections have a bias
   qk_norm: bool = True  # RMSNorm of each head's queries and keys
-  max_position_embeddings: int = 4096  # tokens it was trained for; not enforced
+  max_position_embeddings: int = 4096  # tokens it was trained for
   gemma3: Gemma3 | None = None
+
+  @property
+  def context_length(self) -> int:
+    """The longest text in tokens that the rotation is made for."""
+    scaling = self.rope_scaling
+    if not isinstance(scaling, rope_lib.YarnScaling):
+      return self.max_position_embeddings
+    stretched = scaling.factor * scaling.original_max_position_embeddings
+    return max(self.max_position_embeddings, int(stretched))
 
   def __post_init__(self):
     kinds = self.gemma3 and self.gemma3.layer_types

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from entrojax.arguments import require_at_least, require_one_of
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_penalty
+from entrojax.objectives.surrogates import probability_ratio
 from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens
 
@@ -129,8 +130,7 @@ def reference_kl(
     kl = _ESTIMATORS[estimator](tokens.log_probs - reference)
     metrics = {"actor/kl_loss": mean_metric(kl, tokens.mask)}
     if ratio_weighted:
-      log_ratio = tokens.log_probs - tokens.old_log_probs
-      kl *= jnp.exp(jnp.clip(log_ratio, -20.0, 20.0))
+      kl *= probability_ratio(tokens.log_probs, tokens.old_log_probs)
     return add_penalty(token_loss, kl_coef * kl, tokens.mask, metrics)
 
   return objective

@@ -9,7 +9,8 @@ evaluations.
 
 The other files are read if they are there: config.json, evaluations.jsonl with
 the number of right answers to each prompt, samples.jsonl with some responses,
-and provenance.json with the command, versions and devices of the run.
+the folder tokens with the tokens of some responses (token_logs.py), and
+provenance.json with the command, versions and devices of the run.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from entrojax.reporting.token_logs import TokenSamples, first_and_last
 from entrojax.system.provenance import read_provenance
 from entrojax.system.workdir import (
   CONFIG_FILE,
@@ -42,13 +44,20 @@ Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 
 
 class RightAnswers(NamedTuple):
-  """The number of right answers to each prompt in one evaluation."""
+  """The number of right answers to each prompt in one evaluation.
+
+  The last three fields are those of an Agreement (answers/agreement.py); a run
+  of an older version lacks them.
+  """
 
   data: str  # the data set, as in val/<data>/...
   step: int  # the optimizer step
   num_samples: int  # n, samples of each prompt
   prompts: str  # a fingerprint, equal for equal prompts in equal order
   right: np.ndarray  # i64[Q], each between 0 and n
+  confidence: np.ndarray | None = None  # f64[Q], share of the majority's votes
+  majority_right: np.ndarray | None = None  # bool[Q]
+  answer_entropy: np.ndarray | None = None  # f64[Q], nats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +71,8 @@ class RunLog:
   right_answers: Sequence[RightAnswers] = ()  # in the order of the run
   samples: Sequence[Row] = ()  # the lines of samples.jsonl
   provenance: Mapping[str, Any] | None = None  # None: no provenance.json
+  # the tokens in the first and the last evaluation, of each set that has both
+  tokens: Sequence[tuple[TokenSamples, TokenSamples]] = ()
 
   @property
   def target(self) -> float | None:
@@ -135,6 +146,7 @@ def read_run(name: str, path: Path | str) -> RunLog:
     _read_right_answers(path / EVALUATIONS_FILE),
     _read_samples(path / SAMPLES_FILE),
     read_provenance(path),
+    first_and_last(path),
   )
 
 
@@ -164,6 +176,7 @@ def _read_right_answers(path: Path) -> list[RightAnswers]:
           int(row["num_samples"]),
           str(row["prompts"]),
           right,
+          *_agreement(row, right.size),
         )
       )
     except (KeyError, TypeError, ValueError) as error:
@@ -175,6 +188,15 @@ def _read_right_answers(path: Path) -> list[RightAnswers]:
     if (right > evaluations[-1].num_samples).any():
       raise ValueError(f"{path}:{number}: a count exceeds num_samples")
   return evaluations
+
+
+def _agreement(row: Row, size: int) -> list[np.ndarray | None]:
+  """Return the fields of an Agreement in a row of evaluations.jsonl."""
+  kinds = {"confidence": float, "majority_right": bool, "answer_entropy": float}
+  return [
+    np.array(row[name], kind).reshape(size) if name in row else None
+    for name, kind in kinds.items()
+  ]
 
 
 def _read_samples(path: Path) -> list[Row]:

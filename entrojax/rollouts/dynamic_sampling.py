@@ -35,7 +35,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 
-from entrojax.rollouts.rewards import mean_over_tokens
+from entrojax.rollouts.rewards import mean_over_tokens, with_parts
 from entrojax.system import hosts
 from entrojax.types import Array, Responses, Rollout
 
@@ -282,6 +282,8 @@ def _replicate(array: np.ndarray, sharding: Any) -> Array:
 
 def _concatenate(trees: Sequence[Responses]) -> Responses:
   """Concatenate the arrays of groups; keep the first of the scalars."""
+  names = {name for tree in trees for name in tree.parts}
   return jax.tree.map(
-    lambda *x: np.concatenate(x) if x[0].ndim else x[0], *trees
+    lambda *x: np.concatenate(x) if x[0].ndim else x[0],
+    *(with_parts(tree, names) for tree in trees),
   )

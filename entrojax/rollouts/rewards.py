@@ -7,7 +7,7 @@ process the responses of all. `reward_metrics` computes the metrics of rewards,
 advantages and lengths.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -188,20 +188,41 @@ def group_responses(
   rewards = correctness(verdicts)
   mask = rollout.response_mask
   lengths = mask.sum(axis=1)
-  log_probs = rollout.log_probs.sum(axis=1) / np.maximum(lengths, 1)
+  token_mean = lambda x: x.sum(axis=1) / np.maximum(lengths, 1)
   group = lambda x: np.asarray(x, np.float32).reshape(rewards.shape)
   return Responses(
     rewards=rewards,
     correctness=rewards,
-    log_probs=group(log_probs),
+    log_probs=group(token_mean(rollout.log_probs)),
     lengths=group(lengths),
     truncated=group(rollout.truncated),
+    failed=np.array([[v.failed for v in row] for row in verdicts], np.float32),
+    parts=_parts(verdicts),
     clusters=None
     if cluster is None
     else np.array([cluster([v.answer for v in row]) for row in verdicts]),
     entropy=np.asarray(rollout.entropy.sum() / max(mask.sum(), 1), np.float32),
+    entropies=group(token_mean(rollout.entropy)),
     rollout_step=np.asarray(rollout_step, np.int32),
   )
+
+
+def _parts(verdicts: Sequence[Sequence[Verdict]]) -> dict[str, np.ndarray]:
+  """Return the named parts of rewards f32[Q, G]; a missing part is 0."""
+  names = sorted({name for row in verdicts for v in row for name in v.parts})
+  return {
+    name: np.array(
+      [[v.parts.get(name, 0.0) for v in row] for row in verdicts], np.float32
+    )
+    for name in names
+  }
+
+
+def with_parts(responses: Responses, names: Iterable[str]) -> Responses:
+  """Add parts that the rewards of others have; they are 0 here."""
+  zeros = np.zeros(np.shape(responses.rewards), np.float32)
+  parts = {name: responses.parts.get(name, zeros) for name in sorted(names)}
+  return dataclasses.replace(responses, parts=parts)
 
 
 def gather_responses(own: Responses, share: hosts.Share) -> Responses:
@@ -212,8 +233,9 @@ def gather_responses(own: Responses, share: hosts.Share) -> Responses:
     share: which process verifies which prompts.
   """
   shape = own.rewards.shape
+  names = set().union(*hosts.gather_json(sorted(own.parts)))
   columns = dataclasses.replace(
-    own,
+    with_parts(own, names),
     entropy=np.broadcast_to(np.asarray(own.entropy), shape),
     rollout_step=None,
   )
@@ -262,6 +284,7 @@ def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
     "critic/shaped_rewards/mean": _mean(np.asarray(trained.rewards)[trains]),
     "critic/groups/all_right": float(np.mean(equal & right)),
     "critic/groups/all_wrong": float(np.mean(equal & ~right)),
+    **_outcome_metrics(sampled),
     "critic/kept": float(np.mean(np.asarray(trained.keep))),
     "response_length/mean": float(lengths.mean()),
     "response_length/max": float(lengths.max()),
@@ -270,6 +293,17 @@ def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
     "rollout/entropy": float(np.asarray(sampled.entropy)),
     **finalize(trained.metrics),
   }
+
+
+def _outcome_metrics(sampled: Responses) -> dict[str, float]:
+  """Return the share of failed rewards and the mean of each part, if known."""
+  metrics = {
+    f"critic/parts/{name}": _mean(np.asarray(part))
+    for name, part in sampled.parts.items()
+  }
+  if sampled.failed is not None:
+    metrics["critic/failed_rewards"] = _mean(np.asarray(sampled.failed))
+  return metrics
 
 
 def _spread(name: str, values: np.ndarray) -> dict[str, float]:

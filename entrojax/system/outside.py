@@ -102,16 +102,16 @@ def _run_file(path: Path, content: bytes) -> ModuleType:
 
 def call_reward(
   name: str,
-  text: str = "",
+  text: Any = "",
   columns: Mapping[str, Any] | None = None,
-  response: str = "",
+  response: Any = "",
   takes_problem: bool = False,
 ) -> list | None:
   """Call a user's reward; JSON can represent the result.
 
   Args:
     name: PLACE:NAME.
-    text: the prompt.
+    text: the prompt, a str; a reward for batches gets lists here and below.
     columns: the problem's other columns; None: only import the function.
     response: the response.
     takes_problem: whether the function takes (problem, response) rather than
@@ -140,13 +140,19 @@ _functions: dict[str, Callable] = {}
 
 
 def _plain(value: Any) -> Any:
-  """Convert a value for JSON: scalars of arrays to float, others to text."""
+  """Convert a value for JSON: arrays to numbers or lists, others to text."""
+  if isinstance(value, list | tuple):
+    return [_plain(item) for item in value]
+  if isinstance(value, Mapping):
+    return {str(key): _plain(item) for key, item in value.items()}
   try:
     json.dumps(value)
     return value
   except (TypeError, ValueError):
     pass
-  try:
-    return float(value)
-  except (TypeError, ValueError):
-    return repr(value)
+  for convert in (float, lambda array: _plain(array.tolist())):
+    try:
+      return convert(value)
+    except (TypeError, ValueError, AttributeError):
+      continue
+  return repr(value)

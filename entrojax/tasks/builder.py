@@ -131,12 +131,19 @@ def load(
   _check_difficulty(family, difficulty)
   make = functools.partial(
     Builder,
-    f"{family.name}_{difficulty}",
+    _level_name(family, difficulty),
     lambda: split_problems(family.problems(**family.levels[difficulty - 1])),
   )
   builder = _open_or_prepare(make, _data_dir(data_dir))
   source = _open_source(builder, split, family.name)
   return tuple(map(_parse_row, source.__getitems__(range(len(source)))))
+
+
+def _level_name(family: Family, difficulty: int) -> str:
+  """Name the data set of a level; another definition has another name."""
+  level = json.dumps(family.levels[difficulty - 1], sort_keys=True)
+  digest = hashlib.sha256(level.encode()).hexdigest()[:8]
+  return f"{family.name}_{difficulty}_{digest}"
 
 
 def _open_source(builder: tfds.core.DatasetBuilder, split: str, name: str):

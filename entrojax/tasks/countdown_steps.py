@@ -207,6 +207,7 @@ def _start(problem: Problem) -> Path:
 FAMILY = Family(
   name="countdown_steps",
   levels=(
+    {"count": 3, "largest": 19},
     {"count": 4, "largest": 9},
     {"count": 4, "largest": 19},
     {"count": 5, "largest": 9},

@@ -1,10 +1,6 @@
 """Build a task from a user's own reward function and problems.
 
-The function has one of two forms. It returns a number or a types.Verdict.
-
-    reward(prompt, response, **columns)   columns by name: those that it takes,
-                                          or all of them with **columns
-    verify(problem, response)             problem.answer holds the columns
+tasks/own_reward.py describes the forms of the function.
 
 The problems are rows with a column `prompt`, a text: a folder with one file for
 each split (train.jsonl, validation.jsonl, test.jsonl; parquet and JSON lists
@@ -12,8 +8,6 @@ work too), a single file, a sequence of dicts, or a dict from the names of
 splits to sequences of dicts. A single file or sequence is the split 'all', and
 a hash of the prompt divides it into 'train', 'validation' and 'test'.
 
-If a call raises or takes too long, the response has the reward 0, and the
-verdict's reason describes the failure.
 A function that is named by its file or module is called in separate processes,
 one for each core, which share the responses of a batch. A process is killed
 after the time limit. A function that is passed as an object is
@@ -23,32 +17,19 @@ never releases Python's lock stops the run.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-import functools
-import inspect
+import itertools
 import json
-import math
 import os
 from pathlib import Path
-import queue
-import threading
 from typing import Any
-import warnings
 
-from entrojax.answers.process_pool import Pool, WorkerError, num_workers
 from entrojax.arguments import require_in
-from entrojax.system.outside import call_reward, describe
 from entrojax.tasks import files
-from entrojax.types import Problem, Task, Verdict, Verifier
-
-SECONDS = 5.0  # time limit of one call
+from entrojax.tasks.own_reward import OwnVerifier, form_of
+from entrojax.types import Problem, Task, Verifier
 
 Row = Mapping[str, Any]  # column -> value
 Source = str | os.PathLike | Iterable[Row] | Mapping[str, Iterable[Row]]
-# ["value", what a reward returned], or ["raised", text]; TimeoutError after the
-# time limit, WorkerError if a process died
-_Outcome = Sequence | TimeoutError | WorkerError
-# (problems, one response to each) -> their outcomes
-_Calls = Callable[[Sequence[Problem], Sequence[str]], list[_Outcome]]
 
 
 def own_task(
@@ -57,242 +38,33 @@ def own_task(
   *,
   name: str,
   importable: bool = False,
-  seconds: float = SECONDS,
+  seconds: float | None = None,
 ) -> Task:
   """Build the task of a reward function and its problems.
 
   Args:
-    function: the reward or verifier; see this module's docstring.
+    function: the reward or verifier; see tasks/own_reward.py.
     problems: the problems; see this module's docstring.
     name: the name of the function: PLACE:NAME if it is importable. The part
       after the colon names the task in metrics.
     importable: whether to call the function in a separate process, which
       imports it by its name.
-    seconds: the time limit of one call.
+    seconds: the time limit of one call; None: the default of its form.
 
   Raises:
     ValueError: the function has another form, or there is no such file.
   """
-  require_in("own_task.seconds", seconds, "(0, inf)")
-  columns = _columns_taken(function, name)
-  if importable:
-    calls = _process_calls(name, columns, seconds)
-  else:
-    calls = _thread_calls(function, columns, seconds)
-  verify = _OwnVerifier(calls, name, seconds)
-  needs = () if columns is None else _required(function)
+  if seconds is not None:
+    require_in("own_task.seconds", seconds, "(0, inf)")
+  form = form_of(function, name)
+  verify = OwnVerifier(
+    function, name, form, importable=importable, seconds=seconds
+  )
   return Task(
     name=name.rpartition(":")[2],
-    load=_Splits(problems, name, needs, verify),
+    load=_Splits(problems, name, form.required, verify),
     verify=verify,
   )
-
-
-# -- the function -------------------------------------------------------------
-
-
-def _columns_taken(function: Callable, name: str) -> Collection[str] | None:
-  """Return the columns that a reward takes; None for (problem, response).
-
-  A reward with **columns takes `_All`, which contains every column.
-
-  Raises:
-    ValueError: the function has neither form.
-  """
-  try:
-    parameters = inspect.signature(function).parameters
-  except (TypeError, ValueError) as error:
-    raise ValueError(f"task.name: {name} has no signature: {error}") from error
-  first = tuple(parameters)[:2]
-  if first == ("problem", "response"):
-    return None
-  if first != ("prompt", "response"):
-    raise ValueError(
-      f"task.name: {name} takes ({', '.join(parameters)}); expected a reward "
-      "(prompt, response, **columns), a verifier (problem, response), or a "
-      "factory with the annotation -> Task"
-    )
-  kinds = {parameter.kind for parameter in parameters.values()}
-  if inspect.Parameter.VAR_KEYWORD in kinds:
-    return _All()
-  return tuple(parameters)[2:]
-
-
-class _All(Collection[str]):
-  """The collection of all names."""
-
-  def __contains__(self, name: object) -> bool:
-    return True
-
-  def __iter__(self):
-    return iter(())
-
-  def __len__(self) -> int:
-    return 0
-
-
-def _required(function: Callable) -> list[str]:
-  """Return the columns without which a reward cannot be called."""
-  parameters = list(inspect.signature(function).parameters.values())[2:]
-  variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-  return [
-    parameter.name
-    for parameter in parameters
-    if parameter.default is parameter.empty and parameter.kind not in variadic
-  ]
-
-
-def _arguments(problem: Problem, columns: Collection[str] | None) -> tuple:
-  """Return (text, columns) with which to call a function for a problem.
-
-  A reward reads the prompt as the data has it. A verifier reads the prompt of
-  the model, to which a template may have been applied.
-  """
-  if columns is None:
-    return problem.prompt, dict(problem.answer)
-  taken = {
-    key: value
-    for key, value in problem.answer.items()
-    if key in columns and key != "prompt"
-  }
-  return problem.answer["prompt"], taken
-
-
-def _process_calls(
-  name: str, columns: Collection[str] | None, seconds: float
-) -> _Calls:
-  """Build the calls of a function in separate processes."""
-  pool = Pool(
-    call_reward, size=num_workers(), seconds=seconds, warm_up=[(name,)]
-  )
-
-  @functools.cache
-  def start() -> None:
-    try:
-      pool.call(name)
-    except (TimeoutError, WorkerError) as error:
-      raise ValueError(
-        f"task.name: {name} cannot be called in a process of its own: {error}"
-      ) from error
-
-  def calls(problems: Sequence[Problem], responses: Sequence[str]) -> list:
-    start()
-    arguments = []
-    for problem, response in zip(problems, responses, strict=True):
-      text, taken = _arguments(problem, columns)
-      arguments.append((name, text, taken, response, columns is None))
-    return pool.map(arguments)
-
-  return calls
-
-
-def _thread_calls(
-  function: Callable, columns: Collection[str] | None, seconds: float
-) -> _Calls:
-  """Build the calls of a function in threads, one after another."""
-
-  def run(problem: Problem, response: str, outcome: queue.SimpleQueue) -> None:
-    try:
-      if columns is None:
-        value = function(problem, response)
-      else:
-        text, taken = _arguments(problem, columns)
-        value = function(text, response, **taken)
-      outcome.put(["value", value])
-    except BaseException as error:  # SystemExit too, or nobody would answer
-      outcome.put(["raised", describe(error)])
-
-  def call(problem: Problem, response: str) -> _Outcome:
-    outcome: queue.SimpleQueue = queue.SimpleQueue()
-    arguments = (problem, response, outcome)
-    threading.Thread(target=run, args=arguments, daemon=True).start()
-    try:
-      return outcome.get(timeout=seconds)
-    except queue.Empty:
-      return TimeoutError()
-
-  return lambda problems, responses: list(map(call, problems, responses))
-
-
-class _OwnVerifier:
-  """The verifier of a function that may raise, hang or return anything.
-
-  It warns of the first call that fails, the tenth, the hundredth, and so on. If
-  a call returns neither a finite number nor a Verdict, the reward in a batch is
-  NaN, and a single call raises ValueError.
-  """
-
-  def __init__(self, calls: _Calls, name: str, seconds: float):
-    self._calls, self._name, self._seconds = calls, name, seconds
-    self._num_failures = 0
-
-  def __call__(self, problem: Problem, response: str) -> Verdict:
-    """Verify one response."""
-    verdict = self.batch([problem], [response])[0]
-    if math.isnan(verdict.reward):
-      text = verdict.reason.removeprefix("reward ")
-      raise ValueError(f"task.name: {self._name} {text}")
-    return verdict
-
-  def batch(
-    self, problems: Sequence[Problem], responses: Sequence[str]
-  ) -> list[Verdict]:
-    """Verify one response to each problem."""
-    outcomes = self._calls(problems, responses)
-    return list(map(self._judge, problems, responses, outcomes))
-
-  def _judge(
-    self, problem: Problem, response: str, result: _Outcome
-  ) -> Verdict:
-    if isinstance(result, TimeoutError):
-      return self._failed(f"reward took longer than {self._seconds:g} s")
-    if isinstance(result, WorkerError):
-      return self._failed(f"reward failed: {result}")
-    outcome, value = result
-    if outcome == "raised":
-      return self._failed(f"reward raised {value}")
-    verdict = _verdict(value)
-    if verdict is None:
-      reason = (
-        f"reward returned {value!r:.80} for the prompt {problem.prompt!r:.80} "
-        f"and the response {response!r:.80}; expected a finite number or a "
-        "Verdict"
-      )
-      return Verdict(math.nan, reason, None)
-    return verdict
-
-  def _failed(self, reason: str) -> Verdict:
-    self._num_failures += 1
-    if math.log10(self._num_failures).is_integer():
-      warnings.warn(
-        f"task.name: {self._name}: failed call number {self._num_failures}, "
-        f"which counts as 0: {reason}",
-        stacklevel=3,
-      )
-    return Verdict(0.0, reason, None)
-
-
-def _verdict(value: Any) -> Verdict | None:
-  """Convert what a function returned to a verdict; None if that fails."""
-  if isinstance(value, list | tuple) and len(value) == 3:
-    reward = _finite(value[0])  # a Verdict, which JSON writes as a list
-    return None if reward is None else Verdict(reward, str(value[1]), value[2])
-  reward = _finite(value)
-  return None if reward is None else Verdict(reward, f"{reward:g}", None)
-
-
-def _finite(value: Any) -> float | None:
-  """Convert a number, or an array of one number; None for anything else."""
-  if value is None or isinstance(value, str | bytes):
-    return None
-  try:
-    number = float(value)
-  except (TypeError, ValueError):
-    return None
-  return number if math.isfinite(number) else None
-
-
-# -- the problems -------------------------------------------------------------
 
 
 class _Splits:
@@ -346,8 +118,9 @@ class _Splits:
     """Return the problems of a whole split."""
     source = self._source
     if isinstance(source, Path) and source.is_dir():
-      path = files.find(source, key)
-      return self._read(files.rows(path), str(path))
+      paths = files.find(source, key)
+      shards = (self._read(files.rows(path), str(path)) for path in paths)
+      return list(itertools.chain.from_iterable(shards))
     if isinstance(source, dict):
       if key not in source:
         raise ValueError(

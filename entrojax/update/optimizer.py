@@ -30,8 +30,9 @@ class Optimizer(NamedTuple):
 
   init: Callable[[Params], Any]  # params -> state, with the key 'control'
   # (gradients, state, params, *, entropy f32[]) -> (updates, state); also takes
-  # the keyword entropy_grad if `reads_entropy_gradient`, and the keyword step,
-  # i32[], if a part is scheduled
+  # the keyword entropy_grad, a function () -> gradient of the entropy, if
+  # `reads_entropy_gradient`, and the keyword step, i32[], if anything is
+  # scheduled
   update: Callable[..., tuple[Params, Any]]
   controller: Controller | Scheduled[Controller]
   reads_entropy_gradient: bool

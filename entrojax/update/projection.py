@@ -2,14 +2,15 @@
 
     H      token-mean entropy of the policy over the mini-batch, nats
     h      the gradient of H with respect to the parameters
+    g      the average of h over the updates before this one, see below
     step   the optimizer's finished step: what would be added to the parameters
     D      a positive diagonal: 1 / (sqrt(v_hat) + eps) for Adam, 1 for SGD
-    delta  the wanted first-order change of H in this update, nats
+    delta  the wanted first-order change of entropy in this update, nats
 
-    if <h, step> < delta:
-      step += multiplier D h,  multiplier = (delta - <h, step>) / <h, D h>
+    if <g, step> < delta:
+      step += multiplier D g,  multiplier = (delta - <g, step>) / <g, D g>
 
-The corrected step changes H by delta, to first order, unless
+The corrected step changes the entropy by delta, to first order, unless
 `max_relative_correction` makes the correction smaller. With sided = "raise", a
 step whose change is delta or more is left alone, or is brought down to `upper`
 if that is set and exceeded. With sided = "both", it is brought down to delta.
@@ -17,14 +18,31 @@ Of all corrections that reach delta, this one is the smallest in the norm of
 D^-1. It is an entropy bonus whose coefficient is solved for at every update
 instead of tuned.
 
-Without a target, delta is 0. With one, delta is fed back from the measured
-entropy at every update:
+**Other tokens.** A step lowers the entropy of the tokens that it was made of
+several times as much as the policy's. With h of the same tokens, the
+correction would be spent on undoing that. So g comes from other tokens:
 
-    delta = clip(gain (target - H) + integral_gain I, -limit, limit)
-    I += target - H
+    g = sum_j decay^(j - 1) h_j / sum_j decay^(j - 1),  h_j of j updates ago
 
-The feedback is needed because the prediction is inexact: h comes from a single
-mini-batch, and the change of H has terms of higher order.
+The first update is not corrected, because there is no g yet. Adam's step holds
+gradients of past tokens too, but the share of each of them in g is small. The
+average also makes g less noisy. With `every` = k, h is computed in every k-th
+update only, and the second backward pass with it.
+
+**Feedback.** Without a target, delta is 0. With one, delta is fed back from the
+measured entropy at every update:
+
+    u = gain e + integral_gain I,  e = target - H
+    delta = clip(u, -limit, limit)
+    I += e
+
+I keeps its value if the step could not follow u: if the forecast of the
+corrected step is below u and e is positive, or above u and e negative.
+Otherwise the sum would grow for as long as a far target takes.
+
+**Forecast.** The metrics hold two sums since the first update: `total_forecast`
+of the changes <g, corrected step>, and `total_change`, H minus the first H.
+With one epoch per rollout batch, no update before saw the tokens of H.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,12 +56,15 @@ import optax
 from entrojax.arguments import (
   is_traced,
   require,
+  require_at_least,
   require_in,
   require_one_of,
 )
 from entrojax.types import Array
 
-# (state of the inner optimizer after its step, h) -> D h
+_ROUNDING = 1e-3  # of a forecast, in units of the limit
+
+# (state of the inner optimizer after its step, g) -> D g
 Precondition = Callable[[Any, Any], Any]
 
 
@@ -51,11 +72,18 @@ class Correction(NamedTuple):
   """What the last update did to its step; all f32[], changes in nats."""
 
   wanted_change: Array  # delta
-  uncorrected_change: Array  # <h, step>
-  predicted_change: Array  # <h, corrected step>
-  multiplier: Array  # of D h; 0 = the step was left alone
-  relative_correction: Array  # |multiplier D h| / |step|
+  uncorrected_change: Array  # <g, step>
+  predicted_change: Array  # <g, corrected step>
+  multiplier: Array  # of D g; 0 = the step was left alone
+  relative_correction: Array  # |multiplier D g| / |step|
   touched: Array  # 1 = the step was corrected, 0 = it was left alone
+
+
+class Average(NamedTuple):
+  """An exponential average of h over past updates, g = total / weight."""
+
+  total: Any  # a tree as the parameters, f32, (1 - decay) times the sum above
+  weight: Array  # f32[], in [0, 1); 0 = there is no h yet
 
 
 class ProjectionState(NamedTuple):
@@ -65,11 +93,14 @@ class ProjectionState(NamedTuple):
   num_updates: Array  # i32[], updates taken
   start_entropy: Array  # f32[], nats, the first H above 0; 0 = not yet measured
   integral: Array  # f32[], nats, I: the sum of past errors target - H
+  average: Average
+  total_forecast: Array  # f32[], nats, of the updates before the last one
+  total_change: Array  # f32[], nats, H of the last update - start_entropy
   last: Correction
 
 
 def identity_preconditioner(inner_state: Any, gradient: Any) -> Any:
-  """Return D h for D = 1, the metric of plain gradient descent."""
+  """Return D g for D = 1, the metric of plain gradient descent."""
   del inner_state
   return gradient
 
@@ -111,9 +142,11 @@ def entropy_projection(
   precondition: Precondition,
   target: optax.ScalarOrSchedule | None = None,
   target_fraction: float | None = None,
-  gain: float = 0.0,
-  integral_gain: float = 0.0,
+  gain: float = 0.02,
+  integral_gain: float = 3e-4,
   limit: float = 2e-3,
+  decay: float = 0.95,
+  every: int = 1,
   sided: str = "raise",
   upper: float | None = None,
   max_relative_correction: float | None = None,
@@ -121,33 +154,38 @@ def entropy_projection(
   """Wrap an optimizer so that every finished step of it is corrected.
 
   The `update` of the result takes the keywords `entropy`, f32[], nats, and
-  `entropy_grad`, h, a tree shaped as the parameters. The inner optimizer sees
-  only the gradient of the loss, so its moments know nothing of corrections.
-  Without a target, delta is 0: the pure projection. No correction is made where
-  it has no meaning: <h, D h> = 0 (a uniform or deterministic policy), or h or H
-  is not finite.
+  `entropy_grad`, a function () -> h, a tree shaped as the parameters. The inner
+  optimizer sees only the gradient of the loss, so its moments know nothing of
+  corrections. Without a target, delta is 0: the pure projection. No correction
+  is made where it has no meaning: <g, D g> = 0 (the first update, a uniform or
+  deterministic policy), or H is not finite. An h that is not finite does not
+  enter the average.
 
   Args:
     inner: the optimizer that makes the finished step, learning rate included.
     precondition: multiplies by D, the metric that `inner` descends in.
-    target: the entropy to hold, nats per token, > 0, or a schedule of it over
-      the updates.
-    target_fraction: the entropy to hold, as a fraction of the entropy at the
-      first update, > 0.
-    gain: the wanted change of an update per nat of error, >= 0.
+    target: entropy to hold, nats per token, > 0, or a schedule of it over the
+      updates. None: no feedback, delta = 0.
+    target_fraction: entropy to hold, as a fraction of the entropy at the first
+      update, > 0; used instead of `target`.
+    gain: the wanted change of an update per nat of error, >= 0. Without a
+      target, neither gain is used.
     integral_gain: the wanted change of an update per nat of summed error, >= 0.
     limit: the bound of |delta|, nats per update, > 0.
+    decay: the weight of h in g from one h to the next, in [0, 1); 0 = the last
+      h alone.
+    every: h is computed in every k-th update, >= 1.
     sided: 'raise' leaves steps alone that raise the entropy by delta or more;
       'both' brings every step to delta.
     upper: nats per update, at least `limit`: a step that raises the entropy by
       more is brought down to it. None = unbounded. Only for sided = 'raise'.
     max_relative_correction: the bound of |correction| / |step|, > 0. None =
-      unbounded: at Adam's first updates, where D h = h / |g|, corrections are
-      several steps long, and the longer the smaller h is.
+      unbounded: at Adam's first updates, where D g = g / |gradient|,
+      corrections are several steps long, and the longer the smaller g is.
 
   Raises:
-    ValueError: an argument is out of its range, or there are two targets, a
-      gain without a target, or a target without a gain.
+    ValueError: an argument is out of its range, or there are two targets, or a
+      target without a gain.
   """
   _check(
     target,
@@ -155,6 +193,8 @@ def entropy_projection(
     gain,
     integral_gain,
     limit,
+    decay,
+    every,
     sided,
     upper,
     max_relative_correction,
@@ -170,11 +210,18 @@ def entropy_projection(
 
   def init(params: Any) -> ProjectionState:
     zero = jnp.zeros((), jnp.float32)
+    zeros = jax.tree.map(
+      lambda x: jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32)),
+      params,
+    )
     return ProjectionState(
       inner=inner.init(params),
       num_updates=jnp.zeros((), jnp.int32),
       start_entropy=zero,
       integral=zero,
+      average=Average(zeros, zero),
+      total_forecast=zero,
+      total_change=zero,
       last=Correction(*[zero] * len(Correction._fields)),
     )
 
@@ -191,32 +238,89 @@ def entropy_projection(
         start_entropy=_float32(jnp.where(starts, entropy, state.start_entropy))
       )
       error = jnp.where(is_finite, error_of(state, entropy), 0.0)
-      delta = jnp.clip(
-        gain * error + integral_gain * state.integral, -limit, limit
-      )
-      delta = jnp.where(is_finite, delta, jnp.nan)
+      wanted = gain * error + integral_gain * state.integral
+      delta = jnp.where(is_finite, jnp.clip(wanted, -limit, limit), jnp.nan)
       largest = (
         delta
         if sided == "both"
         else _float32(math.inf if upper is None else upper)
       )
+      gradient = _read(state.average)
       step, last = correct_step(
         step,
-        entropy_grad,
-        precondition(inner_state, entropy_grad),
+        gradient,
+        precondition(inner_state, gradient),
         delta,
         largest,
         max_relative_correction=max_relative_correction,
+      )
+      missing = wanted - last.predicted_change
+      could_not_follow = (jnp.abs(missing) > _ROUNDING * limit) & (
+        missing * error > 0
+      )
+      change = jnp.where(
+        is_finite, entropy - state.start_entropy, state.total_change
       )
       return step, ProjectionState(
         inner=inner_state,
         num_updates=optax.safe_increment(state.num_updates),
         start_entropy=state.start_entropy,
-        integral=_float32(state.integral + error),
+        integral=_float32(
+          state.integral + jnp.where(could_not_follow, 0.0, error)
+        ),
+        average=_extend(
+          state.average,
+          entropy_grad,
+          decay,
+          True if every == 1 else state.num_updates % every == 0,
+        ),
+        total_forecast=_float32(
+          state.total_forecast + state.last.predicted_change
+        ),
+        total_change=_float32(change),
         last=last,
       )
 
   return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _read(average: Average) -> Any:
+  """Return g, zeros if there is no h yet."""
+  scale = 1 / jnp.where(average.weight > 0, average.weight, 1.0)
+  return jax.tree.map(lambda total: scale * total, average.total)
+
+
+def _extend(
+  average: Average,
+  gradient: Callable[[], Any],
+  decay: float,
+  is_due: Array | bool,
+) -> Average:
+  """Add h to the average if it is due and finite.
+
+  Args:
+    average: the average over the updates before.
+    gradient: () -> h. It is called where h is due.
+    decay: see `entropy_projection`.
+    is_due: bool[], or True if h is due in all updates.
+  """
+
+  def add(average: Average) -> Average:
+    h = gradient()
+    is_finite = jnp.isfinite(_inner_product(h, h))
+    keep = lambda new, old: jnp.where(is_finite, new, old).astype(old.dtype)
+    return Average(
+      jax.tree.map(
+        lambda total, x: keep(decay * total + (1 - decay) * x, total),
+        average.total,
+        h,
+      ),
+      keep(decay * average.weight + (1 - decay), average.weight),
+    )
+
+  if is_due is True:
+    return add(average)
+  return jax.lax.cond(is_due, add, lambda average: average, average)
 
 
 def correct_step(
@@ -235,8 +339,8 @@ def correct_step(
 
   Args:
     step: a tree of arrays, the optimizer's finished step.
-    gradient: h, a tree of the same shapes.
-    direction: D h, a tree of the same shapes.
+    gradient: g, a tree of the same shapes.
+    direction: D g, a tree of the same shapes.
     delta: f32[], nats, the smallest change that is left alone; NaN = leave any
       step alone.
     largest: f32[], nats, at least delta, the largest change that is left alone.
@@ -280,7 +384,7 @@ def correct_step(
 
 
 def projection_metrics(opt_state: Any) -> Mapping[str, Array]:
-  """Read the last correction from an optimizer's state, as projection/NAME.
+  """Read the last correction and the totals before it, as projection/NAME.
 
   Raises:
     ValueError: the optimizer has no entropy_projection in it.
@@ -288,8 +392,13 @@ def projection_metrics(opt_state: Any) -> Mapping[str, Array]:
   state = optax.tree_utils.tree_get(opt_state, "ProjectionState")
   if state is None:
     raise ValueError("the optimizer has no entropy_projection in it")
+  totals = {
+    "total_forecast": state.total_forecast,
+    "total_change": state.total_change,
+  }
   return {
-    f"projection/{name}": value for name, value in state.last._asdict().items()
+    f"projection/{name}": value
+    for name, value in {**state.last._asdict(), **totals}.items()
   }
 
 
@@ -313,6 +422,8 @@ def _check(
   gain: float,
   integral_gain: float,
   limit: float,
+  decay: float,
+  every: int,
   sided: str,
   upper: float | None,
   max_relative_correction: float | None,
@@ -330,6 +441,8 @@ def _check(
       require_in(f"projection.{name}", value, "(0, inf)")
   require_in("projection.gain", gain, "[0, inf)")
   require_in("projection.integral_gain", integral_gain, "[0, inf)")
+  require_in("projection.decay", decay, "[0, 1)")
+  require_at_least("projection.every", every, 1)
   require_one_of("projection.sided", sided, ("raise", "both"))
   if upper is not None:
     require(
@@ -343,12 +456,11 @@ def _check(
       f"{target_fraction} are both set: set only the one to be held"
     )
   has_target = target is not None or target_fraction is not None
-  if not is_traced(gain, integral_gain) and has_target != (
-    gain > 0 or integral_gain > 0
-  ):
-    raise ValueError(
+  if not is_traced(gain, integral_gain) and has_target:
+    require(
+      gain > 0 or integral_gain > 0,
       f"projection.gain = {gain} and projection.integral_gain = "
-      f"{integral_gain} feed back the error from projection.target = {target} "
-      f"or projection.target_fraction = {target_fraction}: set a gain and a "
-      "target, or neither for the pure projection"
+      f"{integral_gain}: nothing would feed back the error from "
+      f"projection.target = {target} or projection.target_fraction = "
+      f"{target_fraction}",
     )

@@ -46,7 +46,7 @@ from entrojax.advantages.rules import keep_mask, require_field
 from entrojax.arguments import require_one_of
 from entrojax.masking import divide, masked_mean, scalar_metric
 from entrojax.objectives.chain import chain
-from entrojax.objectives.gradient_changes import gradient_changes
+from entrojax.objectives.gradient_changes import Loss, gradient_changes
 from entrojax.objectives.loss import loss_by_parts
 from entrojax.objectives.reading import (
   check_reads,
@@ -59,6 +59,7 @@ from entrojax.types import (
   Aggregation,
   Array,
   Batch,
+  Controller,
   Mean,
   Metrics,
   Model,
@@ -69,6 +70,12 @@ from entrojax.types import (
   ScoredTokens,
   Statistic,
   TrainState,
+)
+from entrojax.update.group_metrics import (
+  NOTHING,
+  Measured,
+  distance_metrics,
+  group_metrics,
 )
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.projection import projection_metrics
@@ -95,23 +102,27 @@ class BatchSplit(NamedTuple):
   # rows of an optimizer step; 'micro': each micro-batch by itself, as in
   # released torch code
   scope: str = "minibatch"
+  # lengths of responses, ascending, tokens; each micro-batch is scored up to
+  # the smallest that holds its rows (scoring.py)
+  response_buckets: tuple[int, ...] = ()
 
 
 ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
 
 
-class _Setup(NamedTuple):
+class Setup(NamedTuple):
   """The arguments of make_update, which all steps of an update share."""
 
   model: Model
   members: Mapping[str, Objective | Scheduled[Objective]]
   aggregate: Aggregation
   optimizer: Optimizer
-  group_size: int
-  temperature: float
-  split: BatchSplit
-  on_policy: bool
-  mesh: Mesh | None
+  group_size: int = 1
+  temperature: float = 1.0
+  split: BatchSplit = ONE_STEP
+  on_policy: bool = True
+  mesh: Mesh | None = None
+  measured: Measured = NOTHING
 
   @property
   def statistics(self) -> tuple[Statistic, ...]:
@@ -121,12 +132,37 @@ class _Setup(NamedTuple):
     )
 
 
-class _Scores(NamedTuple):
+class Scores(NamedTuple):
   """What the policy says of the tokens of a mini-batch."""
 
   log_probs: Array  # f32[B, T], nats
   entropy: Array  # f32[B, T], nats
   statistics: Mapping[Statistic, Array]  # under this policy, f32[B, T, ...]
+
+
+class StepInputs(NamedTuple):
+  """What an optimizer step reads besides the state."""
+
+  batch: Batch  # the mini-batch
+  ref_log_probs: Array | None  # f32[B, T], nats; None without a reference
+  # declared with `old`, under the policy before the update; empty if this is
+  # its only step
+  old_statistics: Mapping[Statistic, Array]
+  rollout_entropy: Array  # f32[], nats, the rollout batch's mean of old_entropy
+  first: Array  # bool[], whether the policy before this step sampled the batch
+  key: Array  # for objectives that select tokens at random
+
+
+class Forward(NamedTuple):
+  """What a mini-batch is under the policy before a step."""
+
+  members: Mapping[str, Objective]  # of the chain, as they are at this step
+  controller: Controller  # as it is at this step
+  scores: Scores
+  transpose: Callable[[Scores], tuple[Params]]  # cotangents -> gradient
+  tokens: ScoredTokens
+  mean_entropy: Array  # f32[], nats
+  coefficient: Array  # f32[parts], the controller's for each part
 
 
 def make_batch(
@@ -186,6 +222,7 @@ def make_update(
   split: BatchSplit = ONE_STEP,
   on_policy: bool = True,
   mesh: Mesh | None = None,
+  measured: Measured = NOTHING,
 ) -> Update:
   """Build the function update(state, ref_params, batch, key).
 
@@ -206,6 +243,7 @@ def make_update(
       If another policy did, the batch holds the log-probs of that policy.
     mesh: the mesh that the rows of a mini-batch are split over; None for a
       single device.
+    measured: what is measured by groups of tokens.
 
   Returns:
     A pure function (state, ref_params, batch, key) -> (state, metrics), to be
@@ -224,7 +262,7 @@ def make_update(
   require_one_of("training.scope", split.scope, ("minibatch", "micro"))
   chain(*members.values())  # raises if there is no member
   check_reads(members, on_policy=on_policy)
-  setup = _Setup(
+  setup = Setup(
     model,
     members,
     aggregate,
@@ -234,6 +272,7 @@ def make_update(
     split,
     on_policy,
     mesh,
+    measured,
   )
 
   def update(state, ref_params, batch, key):
@@ -243,13 +282,45 @@ def make_update(
 
 
 def _all_steps(
-  setup: _Setup,
+  setup: Setup,
   state: TrainState,
   ref_params: Params | None,
   batch: Batch,
   key: Array,
 ) -> tuple[TrainState, Metrics]:
   """Take all optimizer steps on a rollout batch; add up their metrics."""
+  inputs_of, _ = plan_steps(setup, state, ref_params, batch, key)
+  if setup.split.updates_per_rollout == 1:  # no state to carry
+    return take_step(setup, state, inputs_of(jnp.int32(0)))
+  state, metrics = jax.lax.scan(
+    lambda state, i: take_step(setup, state, inputs_of(i)),
+    state,
+    jnp.arange(setup.split.updates_per_rollout),
+  )
+  return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+
+def plan_steps(
+  setup: Setup,
+  state: TrainState,
+  ref_params: Params | None,
+  batch: Batch,
+  key: Array,
+) -> tuple[Callable[[Array], StepInputs], Callable[[Array], Any]]:
+  """Plan the optimizer steps on a rollout batch.
+
+  Args:
+    setup: the arguments that all steps share.
+    state: the state before the first step.
+    ref_params: the reference's parameters; None without a reference.
+    batch: the rollout batch.
+    key: the key of the update.
+
+  Returns:
+    A function from the number of a step, i32[], to what the step reads.
+    A function from the number of a step to the row numbers of its mini-batch,
+    i32[rows]; it returns None if the update has only one step.
+  """
   split = setup.split
   num_parts = (
     split.num_microbatches * split.updates_per_rollout // split.num_epochs
@@ -265,35 +336,31 @@ def _all_steps(
       old_statistics = _score(
         setup, state.params, batch, num_parts, under_current_policy(old)
       ).statistics
+  rollout_entropy = masked_mean(batch.old_entropy, batch.response_mask)
   shuffle_key, step_key = jax.random.split(key)
+  shared, rows = (batch, ref_log_probs, old_statistics), None
+  if split.updates_per_rollout > 1:  # otherwise there are no rows to gather
+    rows = _minibatch_rows(
+      shuffle_key,
+      batch.tokens.shape[0],
+      setup.group_size,
+      split.updates_per_rollout,
+      split.num_epochs,
+    )
 
-  def one_step(state, i, *rows):
+  def rows_of(i: Array) -> Array | None:
+    return None if rows is None else rows[i]
+
+  def inputs_of(i: Array) -> StepInputs:
+    parts = shared
+    if rows is not None:
+      parts = jax.tree.map(lambda x: x[rows[i]], shared)
     first = (i == 0) & setup.on_policy
-    rows = split_rows(rows, setup.mesh)
+    parts = split_rows(parts, setup.mesh)
     key = jax.random.fold_in(step_key, i)
-    return _step(setup, state, *rows, first, key)
+    return StepInputs(*parts, rollout_entropy, first, key)
 
-  if split.updates_per_rollout == 1:  # no rows to gather, no state to carry
-    return one_step(state, jnp.int32(0), batch, ref_log_probs, old_statistics)
-  rows = _minibatch_rows(
-    shuffle_key,
-    batch.tokens.shape[0],
-    setup.group_size,
-    split.updates_per_rollout,
-    split.num_epochs,
-  )
-  state, metrics = jax.lax.scan(
-    lambda state, i: one_step(
-      state,
-      i,
-      *jax.tree.map(
-        lambda x: x[rows[i]], (batch, ref_log_probs, old_statistics)
-      ),
-    ),
-    state,
-    jnp.arange(split.updates_per_rollout),
-  )
-  return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+  return inputs_of, rows_of
 
 
 def _minibatch_rows(
@@ -314,12 +381,12 @@ def _minibatch_rows(
 
 
 def _score(
-  setup: _Setup,
+  setup: Setup,
   params: Params,
   batch: Batch,
   num_microbatches: int,
   statistics: tuple[Statistic, ...] = (),
-) -> _Scores:
+) -> Scores:
   """Compute log-probs, entropies and statistics of the responses."""
   log_probs, entropy, *values = score_in_microbatches(
     setup.model,
@@ -331,71 +398,42 @@ def _score(
     temperature=setup.temperature,
     num_microbatches=num_microbatches,
     rematerialise=setup.split.rematerialise,
+    buckets=setup.split.response_buckets,
     statistics=statistics,
     mesh=setup.mesh,
   )
-  return _Scores(log_probs, entropy, dict(zip(statistics, values, strict=True)))
+  return Scores(log_probs, entropy, dict(zip(statistics, values, strict=True)))
 
 
-def _step(
-  setup: _Setup,
-  state: TrainState,
-  batch: Batch,
-  ref_log_probs: Array | None,
-  old_statistics: Mapping[Statistic, Array],
-  first: Array,
-  key: Array,
+def take_step(
+  setup: Setup, state: TrainState, inputs: StepInputs
 ) -> tuple[TrainState, Metrics]:
   """Take one optimizer step on one mini-batch.
 
   Args:
     setup: the arguments that all steps share.
     state: the state before the step.
-    batch: the mini-batch.
-    ref_log_probs: f32[B, T], nats; None without a reference.
-    old_statistics: the statistics that are declared with `old`, under the
-      policy before the update; empty if this is its only step.
-    first: bool[], whether the policy before this step sampled the mini-batch.
-    key: the key for objectives that select tokens at random.
+    inputs: the mini-batch, and what belongs to it.
   """
-  optimizer, sampled = setup.optimizer, batch.response_mask
+  optimizer, batch = setup.optimizer, inputs.batch
   changing = (*setup.members.values(), *optimizer.scheduled)
-  members = {name: at(m, state.step) for name, m in setup.members.items()}
-  controller = at(optimizer.controller, state.step)
-  control_state = state.opt_state["control"]
-  with jax.named_scope("score"):
-    scores, transpose = jax.vjp(
-      lambda params: _score(
-        setup,
-        params,
-        batch,
-        setup.split.num_microbatches,
-        under_current_policy(setup.statistics),
-      ),
-      state.params,
-    )
-  tokens = _scored_tokens(
-    setup, batch, scores, ref_log_probs, old_statistics, first
+  sampled, control_state = batch.response_mask, state.opt_state["control"]
+  forward = score_minibatch(setup, state, inputs)
+  scores, tokens, mean_entropy = (
+    forward.scores,
+    forward.tokens,
+    forward.mean_entropy,
   )
   with jax.named_scope("objective"):
-    (mean_entropy,) = _mean_entropies(scores.entropy, batch, 1)
-    num_parts = _num_parts(setup.split)
-    coefficient = jax.vmap(controller.coefficient, (None, 0))(
-      control_state, _mean_entropies(scores.entropy, batch, num_parts)
-    )
-    loss, metrics, cotangents = _differentiate(
-      setup, members, tokens, scores, coefficient, key
-    )
+    loss, metrics, cotangents = _differentiate(setup, forward, inputs.key)
   with jax.named_scope("backward"):
-    signals = {"entropy": mean_entropy}
+    signals: dict[str, Any] = {"entropy": mean_entropy}
     if optimizer.scheduled:
       signals["step"] = state.step
+    (grads,) = forward.transpose(cotangents)
     if optimizer.reads_entropy_gradient:
-      grads, signals["entropy_grad"] = _two_gradients(
-        transpose, cotangents, _entropy_cotangents(scores, sampled)
-      )
-    else:
-      (grads,) = transpose(cotangents)
+      of_entropy = entropy_cotangents(scores, sampled)
+      signals["entropy_grad"] = lambda: forward.transpose(of_entropy)[0]
   with jax.named_scope("optimizer"):
     updates, opt_state = optimizer.update(
       grads, state.opt_state, state.params, **signals
@@ -407,16 +445,57 @@ def _step(
   with jax.named_scope("metrics"):
     scalars = {
       **step_scalars(tokens, loss, cotangents.log_probs, grads, updates),
-      **controller.metrics(control_state, mean_entropy),
+      **forward.controller.metrics(control_state, mean_entropy),
       **fed(changing, step),
     }
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
     metrics |= token_metrics(tokens, sampled)
+    if setup.measured.distances:
+      metrics |= distance_metrics(tokens, sampled)
+    if setup.measured.every:
+      metrics |= group_metrics(
+        tokens,
+        cotangents,
+        forward.transpose,
+        step,
+        every=setup.measured.every,
+      )
     if setup.on_policy:
-      metrics |= sampler_difference(tokens, batch, first)
+      metrics |= sampler_difference(tokens, batch, inputs.first)
     metrics |= {name: scalar_metric(value) for name, value in scalars.items()}
   return state, {**metrics, **step_soundness(counted, sound, grads)}
+
+
+def score_minibatch(
+  setup: Setup, state: TrainState, inputs: StepInputs
+) -> Forward:
+  """Score a mini-batch under the policy before a step."""
+  batch, optimizer = inputs.batch, setup.optimizer
+  members = {name: at(m, state.step) for name, m in setup.members.items()}
+  controller = at(optimizer.controller, state.step)
+  with jax.named_scope("score"):
+    scores, transpose = jax.vjp(
+      lambda params: _score(
+        setup,
+        params,
+        batch,
+        setup.split.num_microbatches,
+        under_current_policy(setup.statistics),
+      ),
+      state.params,
+    )
+  tokens = _scored_tokens(setup, inputs, scores)
+  with jax.named_scope("objective"):
+    (mean_entropy,) = _mean_entropies(scores.entropy, batch, 1)
+    num_parts = _num_parts(setup.split)
+    coefficient = jax.vmap(controller.coefficient, (None, 0))(
+      state.opt_state["control"],
+      _mean_entropies(scores.entropy, batch, num_parts),
+    )
+  return Forward(
+    members, controller, scores, transpose, tokens, mean_entropy, coefficient
+  )
 
 
 def _num_parts(split: BatchSplit) -> int:
@@ -425,26 +504,22 @@ def _num_parts(split: BatchSplit) -> int:
 
 
 def _scored_tokens(
-  setup: _Setup,
-  batch: Batch,
-  scores: _Scores,
-  ref_log_probs: Array | None,
-  old_statistics: Mapping[Statistic, Array],
-  first: Array,
+  setup: Setup, inputs: StepInputs, scores: Scores
 ) -> ScoredTokens:
   """Collect everything that the objective may read.
 
-  If the policy sampled the mini-batch (`first`), its own numbers replace the
-  old ones, so that the ratio is exactly 1.
+  If the policy sampled the mini-batch (`inputs.first`), its own numbers replace
+  the old ones, so that the ratio is exactly 1.
   """
+  batch, first = inputs.batch, inputs.first
   log_probs, entropy, statistics = scores
   constant = jax.lax.stop_gradient
   old = {}
   for statistic in (s for s in setup.statistics if s.old):
     current = statistic._replace(old=False)
     value = constant(statistics[current])
-    if current in old_statistics:
-      value = jnp.where(first, value, old_statistics[current])
+    if current in inputs.old_statistics:
+      value = jnp.where(first, value, inputs.old_statistics[current])
     old[statistic] = value
   return ScoredTokens(
     log_probs=log_probs,
@@ -453,8 +528,11 @@ def _scored_tokens(
     old_entropy=jnp.where(first, constant(entropy), batch.old_entropy),
     advantages=batch.advantages,
     mask=batch.response_mask * batch.keep[:, None],
-    ref_log_probs=ref_log_probs,
+    ref_log_probs=inputs.ref_log_probs,
     step_ok=batch.step_ok,
+    rollout_entropy=jnp.broadcast_to(
+      inputs.rollout_entropy, batch.response_mask.shape
+    ),
     statistics={**statistics, **old},
   )
 
@@ -476,29 +554,34 @@ def _mean_entropies(entropy: Array, batch: Batch, num_parts: int) -> Array:
 
 
 def _differentiate(
-  setup: _Setup,
-  members: Mapping[str, Objective],
-  tokens: ScoredTokens,
-  scores: _Scores,
-  coefficient: Array,
-  key: Array,
-) -> tuple[Array, dict[str, Mean], _Scores]:
+  setup: Setup, forward: Forward, key: Array
+) -> tuple[Array, dict[str, Mean], Scores]:
   """Differentiate the loss with respect to the policy's scores.
 
   Args:
     setup: the arguments that all steps share.
-    members: the members of the chain, as they are at this step.
-    tokens: the mini-batch.
-    scores: the part of it that depends on the parameters.
-    coefficient: f32[parts], the controller's coefficient for each part.
+    forward: the mini-batch under the policy.
     key: the key for objectives that select tokens at random.
 
   Returns:
     The loss f32[], the metrics of the objective and of what each member does to
     the gradient, and the cotangents d loss / d scores.
   """
+  loss_of, members = loss_function(setup, forward, key), forward.members
+  changes = gradient_changes(
+    members, loss_of, forward.scores, forward.tokens.mask
+  )
+  (loss, metrics), cotangents = jax.value_and_grad(
+    loss_of, argnums=1, has_aux=True
+  )(chain(*members.values()), forward.scores)
+  return loss, {**changes, **metrics}, cotangents
 
-  def loss_of(objective, scores):
+
+def loss_function(setup: Setup, forward: Forward, key: Array) -> Loss:
+  """Build the function (objective, scores) -> loss f32[] and metrics."""
+  tokens = forward.tokens
+
+  def loss_of(objective: Objective, scores: Scores) -> tuple[Array, Metrics]:
     return loss_by_parts(
       objective,
       setup.aggregate,
@@ -508,18 +591,14 @@ def _differentiate(
         entropy=scores.entropy,
         statistics={**tokens.statistics, **scores.statistics},
       ),
-      coefficient=coefficient,
+      coefficient=forward.coefficient,
       key=key,
     )
 
-  changes = gradient_changes(members, loss_of, scores, tokens.mask)
-  (loss, metrics), cotangents = jax.value_and_grad(
-    loss_of, argnums=1, has_aux=True
-  )(chain(*members.values()), scores)
-  return loss, {**changes, **metrics}, cotangents
+  return loss_of
 
 
-def _entropy_cotangents(scores: _Scores, sampled: Array) -> _Scores:
+def entropy_cotangents(scores: Scores, sampled: Array) -> Scores:
   """Compute d (token-mean entropy) / d scores, f32[B, T] each.
 
   The mean is over all sampled tokens, kept by the loss or not.
@@ -527,21 +606,6 @@ def _entropy_cotangents(scores: _Scores, sampled: Array) -> _Scores:
   share = divide(sampled, jnp.sum(sampled))
   zeros = jax.tree.map(jnp.zeros_like, scores)
   return zeros._replace(entropy=share.astype(scores.entropy.dtype))
-
-
-def _two_gradients(
-  transpose: Callable[..., tuple[Params]], first: Any, second: Any
-) -> tuple[Params, Params]:
-  """Compute the gradients of two cotangents in one pass over both.
-
-  Where micro-batches are rematerialised, each pass runs the forward pass again:
-  two passes cost 7 forward passes in all, this one 6. By XLA's account, for a
-  micro-batch of 16 rows of 4 layers of 128 units: 2.29 and 1.97 GFLOP, 20.1 and
-  18.5 MB of temporaries. Without rematerialisation both cost the same.
-  """
-  stacked = jax.tree.map(lambda *x: jnp.stack(x), first, second)
-  (grads,) = jax.vmap(transpose)(stacked)
-  return tuple(jax.tree.map(lambda x, i=i: x[i], grads) for i in range(2))
 
 
 def _advance(

@@ -19,7 +19,7 @@ from entrojax.answers.spelling import boxed, normalised
 from entrojax.rollouts.rewards import verify_responses
 from entrojax.tasks import math_answers
 from entrojax.tasks.math_answers import Grader, make_grader, make_verifier
-from entrojax.types import Problem
+from entrojax.types import Problem, Verdict
 from tests.helpers.math_golds import cases, measure
 from tests.helpers.paths import GOLDENS
 
@@ -146,8 +146,8 @@ def raises(error):
 def test_a_comparison_without_a_verdict_has_its_own_reason(error, reason):
   grader = Grader(boxed, (normalised, raises(error)))
   verify = make_verifier(grader)
-  assert verify(problem("8"), r"\boxed{7}") == (0.0, reason, "7")
-  assert verify(problem("7"), r"\boxed{7}") == (1.0, "correct", "7")
+  assert verify(problem("8"), r"\boxed{7}") == Verdict(0.0, reason, "7")
+  assert verify(problem("7"), r"\boxed{7}") == Verdict(1.0, "correct", "7")
   # the second gold answer settles it, though the first made trouble
   assert verify(problem("8", "7"), r"\boxed{7}").reward == 1.0
 
@@ -361,6 +361,6 @@ def test_answers_of_any_parts_are_compared_at_once(piece):
 
 def test_an_answer_much_longer_than_the_gold_is_not_compared():
   verdict = VERIFIERS["boxed"](problem("9"), rf"\boxed{{{'9' * 513}}}")
-  assert verdict == (0.0, "too long", None)
+  assert verdict == Verdict(0.0, "too long", None)
   long = "x+" * 400 + "1"
   assert VERIFIERS["boxed"](problem(long), rf"\boxed{{{long}}}").reward == 1.0

@@ -1,7 +1,9 @@
 """Settings that are schedules: all of them work, or say why not."""
 
 import dataclasses
+import importlib
 import inspect
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import pytest
 from configs import default
 from entrojax import advantages, control, objectives
 from entrojax.assembly import lookup, scheduling
+from entrojax.assembly.check_methods import check_methods
 from entrojax.assembly.methods import (
   check_over_run,
   make_apply_rules,
@@ -27,7 +30,10 @@ from entrojax.types import AdvantageRule, Responses
 pytestmark = pytest.mark.slow
 
 # the only numbers that the graph needs before it is compiled
-CONSTANTS = {"entropic.min_probability", "siren.top_p"}
+CONSTANTS = {
+  *("entropic.min_probability", "siren.top_p"),
+  *("dcpo.hot", "dcpo.cold"),
+}
 
 
 def config_of(**overrides):
@@ -143,7 +149,7 @@ def test_the_projection_may_have_schedules(key, value):
 
   @jax.jit
   def update(step):
-    signals = {"entropy": jnp.float32(0.2), "entropy_grad": params}
+    signals = {"entropy": jnp.float32(0.2), "entropy_grad": lambda: params}
     return optimizer.update(
       params, optimizer.init(params), params, step=step, **signals
     )
@@ -261,3 +267,67 @@ def grpo_like(*, scale: float) -> AdvantageRule:
   return lambda responses: dataclasses.replace(
     responses, advantages=scale * responses.rewards
   )
+
+
+FITS = {"num_rollout_steps": 2, "training.updates_per_rollout": 2}
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    (
+      {"optimizer.warmup_steps": 5},
+      "warmup_steps: .* 5 .* has 4, .* at 80%",
+    ),
+    ({"optimizer.decay_steps": 40}, "decay_steps: .* 40 .* has 4, .* at 10%"),
+    (
+      {"optimizer.decay_steps": 3, "optimizer.end_fraction": 0.1},
+      r"decay_steps = 3: .* learning rate is 0\.1 of its peak",
+    ),
+    ({"ppo_clip.clip_high": "linear(0.2, 0.3, 8)"}, "clip_high: .* at 50%"),
+    (
+      {"advantage": ("grpo", "entrocraft"), "entrocraft.anneal_steps": 20},
+      "anneal_steps: the schedule takes 20 rollout steps .* has 2, .* 10%",
+    ),
+    (
+      {
+        "objective": ("ppo_clip", "positive_reweighting"),
+        "control.name": "epoch_schedule",
+        "epoch_schedule": {"num_epochs": 2, "updates_per_epoch": 4},
+      },
+      "num_epochs x epoch_schedule.updates_per_epoch: .* 8 optimizer .* 50%",
+    ),
+  ],
+)
+def test_a_schedule_that_does_not_fit_the_run_is_warned_of(settings, message):
+  config = config_of(**FITS, **settings)
+  with pytest.warns(UserWarning, match=message):
+    check_methods(config)
+    check(config)
+
+
+@pytest.mark.parametrize("name", ["countdown", "logic", "entrocraft", "sent"])
+def test_the_schedules_of_configs_follow_the_length_of_the_run(name):
+  config = importlib.import_module(f"configs.{name}").get_config()
+  config.num_rollout_steps = 30
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    check_methods(config)
+  config.optimizer.decay_steps = 7  # what is set stays
+  config.num_rollout_steps = 40
+  assert config.optimizer.decay_steps == 7
+
+
+@pytest.mark.parametrize(
+  ("name", "section", "pace"),
+  [
+    ("positive_reweighting", "entropy_guided", 0.05),
+    ("adaptive_entropy", "adaptive_coefficient", 1e-4),
+    ("adaptive_stare", "stare_weights", 0.01),
+  ],
+)
+def test_a_controller_moves_at_its_paper_s_pace(name, section, pace):
+  config = importlib.import_module(f"configs.{name}").get_config()
+  for updates in (4, 1):
+    config.training.updates_per_rollout = updates
+    assert updates * config[section].step == pytest.approx(pace)

@@ -71,7 +71,11 @@ def run(optimizer, grads=GRADS, entropies=(0.25,) * 3, gradient=GRADIENT):
   state, metrics = optimizer.init(PARAMS), []
   for grad, entropy in zip(grads, entropies, strict=True):
     step, state = optimizer.update(
-      grad, state, PARAMS, entropy=jnp.float32(entropy), entropy_grad=gradient
+      grad,
+      state,
+      PARAMS,
+      entropy=jnp.float32(entropy),
+      entropy_grad=lambda: gradient,
     )
     if optax.tree_utils.tree_get(state, "ProjectionState") is not None:
       metrics.append(projection_metrics(state))

@@ -182,8 +182,9 @@ def test_a_folder_without_a_config_is_named(tmp_path):
 @pytest.mark.parametrize(
   ("key", "value", "message"),
   [
-    ("rope_scaling", {"rope_type": "yarn"}, "rope_scaling is"),
-    ("rope_parameters", {"rope_type": "linear"}, "rope_type 'linear'"),
+    ("rope_scaling", {"rope_type": "yarn"}, "rope_scaling: lacks factor"),
+    ("rope_parameters", {"rope_type": "linear"}, "rope_parameters: lacks fac"),
+    ("rope_parameters", {"rope_type": "longrope"}, "rope_type 'longrope'"),
     ("rope_parameters", {"rope_type": "llama3"}, "rope_parameters: lacks fac"),
     ("rope_parameters", {"rope_theta": "1e4"}, "rope_theta is '1e4'"),
     ("rope_scaling", "llama3", "rope_scaling is 'llama3'"),
@@ -511,7 +512,11 @@ def test_a_folder_with_pickled_weights_alone_is_refused(folder, sizes):
 @pytest.mark.parametrize(
   ("name", "changes", "message"),
   [
-    ("llama3", {"rope_scaling": {"factor": 2.0}}, "has both rope_scaling and"),
+    (
+      "llama3",
+      {"rope_scaling": {"factor": 2.0}},
+      "rope_scaling and rope_parameters differ",
+    ),
     ("qwen2", {"num_attention_heads": 3}, "hidden_size = 16 is not a multiple"),
     ("qwen3", {"head_dim": None}, "lacks head_dim"),
     (

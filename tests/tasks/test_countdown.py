@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from entrojax.tasks import builder, countdown, make_task
+from entrojax.types import Verdict
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -174,7 +175,7 @@ def test_every_gold_is_accepted():
     for target, golds in countdown.solutions_of_multiset(numbers).items():
       problem = countdown.make_problem(numbers, target)
       for gold in golds:
-        assert countdown.verify(problem, gold) == (1.0, "correct", gold)
+        assert countdown.verify(problem, gold) == Verdict(1.0, "correct", gold)
 
 
 def test_a_problem_that_needs_a_fraction_has_no_solution_to_show():
@@ -228,13 +229,15 @@ def test_a_problem_that_needs_a_fraction_has_no_solution_to_show():
   ],
 )
 def test_verdicts_of_near_misses_and_attacks(response, verdict):
-  assert countdown.verify(SEED_PROBLEM, response) == verdict
+  assert countdown.verify(SEED_PROBLEM, response) == Verdict(*verdict)
 
 
 def test_a_division_by_zero_is_named():
   problem = countdown.make_problem([2, 2, 3, 3], 10)
   for text in ("(3+3)/(2-2)", "3/(2-2)*3"):
-    assert countdown.verify(problem, text) == (0.0, "division by zero", text)
+    assert countdown.verify(problem, text) == Verdict(
+      0.0, "division by zero", text
+    )
   assert countdown.verify(problem, "3/(2-2)").reason == "wrong numbers"
 
 
@@ -423,4 +426,4 @@ def test_two_processes_prepare_at_once_quietly_without_tensorflow(tmp_path):
   ]
   outputs = [process.communicate(timeout=120)[0] for process in processes]
   assert outputs == ["512\nFalse\n"] * 2
-  assert [path.name for path in tmp_path.iterdir()] == ["countdown_1"]
+  assert [path.name for path in tmp_path.iterdir()] == ["countdown_1_a1697769"]

@@ -23,7 +23,7 @@ from entrojax.tasks.countdown_moves import (
   write_move,
 )
 from entrojax.tasks.sampling import draw
-from entrojax.types import Problem
+from entrojax.types import Problem, Verdict
 from experiments import attack_verifiers
 
 pytestmark = pytest.mark.slow
@@ -239,7 +239,7 @@ def test_an_operand_is_the_equal_number_that_was_made_last():
   problem = countdown.make_problem([2, 2, 4, 5], 11)
   response = "2+2=4 4 5;4-4=0 5;5+0=5>"
   verdict = countdown_steps.verify(problem, response)
-  assert verdict == (0.0, "wrong value", "2+2+5-4")
+  assert verdict == Verdict(0.0, "wrong value", "2+2+5-4")
 
 
 def test_the_canonical_form_has_the_value_that_is_handed_in():
@@ -494,14 +494,14 @@ def test_a_search_with_insight_goes_straight_to_the_target():
   wise = countdown_traces.Habits(insight=1.0)
   for problem in first_problems(0, 20):
     for text, right in countdown_traces.draw_traces(problem, wise):
-      assert right and "<" not in text and text.count(";") == 2
+      assert right and "<" not in text and text.count(";") == 1
 
 
 def test_a_search_in_haste_never_takes_back_a_wrong_number():
   hasty = countdown_traces.Habits(insight=0.0, notice=0.0, haste=1.0)
   for problem in first_problems(0, 20):
     for text, _ in countdown_traces.draw_traces(problem, hasty):
-      assert "<" not in text and text.count(";") == 2
+      assert "<" not in text and text.count(";") == 1
 
 
 def test_a_patient_search_only_hands_in_the_target():

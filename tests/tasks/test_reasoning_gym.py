@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from entrojax.tasks import make_task, reasoning_gym
-from entrojax.types import Problem
+from entrojax.types import Problem, Verdict
 
 PROBLEM = Problem("2 + 5 =", {"question": "2 + 5 =", "answer": "7"})
 
@@ -22,7 +22,7 @@ def verify_with_score(score, response="7"):
 )  # fmt: skip
 def test_partial_credit_is_no_credit(score, reward):
   verdict = verify_with_score(score)
-  assert verdict == (reward, "correct" if reward else "wrong", "7")
+  assert verdict == Verdict(reward, "correct" if reward else "wrong", "7")
 
 
 def test_a_scorer_that_fails_gives_nothing():
@@ -30,13 +30,13 @@ def test_a_scorer_that_fails_gives_nothing():
     raise RecursionError("deep")
 
   verify = reasoning_gym.make_verifier(scorer)
-  assert verify(PROBLEM, "7") == (0.0, "scorer failed", "7")
+  assert verify(PROBLEM, "7") == Verdict(0.0, "scorer failed", "7")
   assert verify_with_score(None).reason == "scorer failed"
 
 
 def test_long_and_empty_responses_do_not_reach_the_scorer():
-  assert verify_with_score(1.0, "7" * 1_003) == (0.0, "too long", None)
-  assert verify_with_score(1.0, " \n") == (0.0, "empty", None)
+  assert verify_with_score(1.0, "7" * 1_003) == Verdict(0.0, "too long", None)
+  assert verify_with_score(1.0, " \n") == Verdict(0.0, "empty", None)
 
 
 @pytest.mark.parametrize(

@@ -81,15 +81,20 @@ ONE = {"w": jnp.array([1.0, 0.0])}
 
 
 def one_step(grad, gradient, **settings):
-  """Return the step and the metrics of one update of plain descent by 0.5."""
-  optimizer = sgd(**settings)
-  step, state = optimizer.update(
-    grad,
-    optimizer.init(grad),
-    grad,
-    entropy=jnp.float32(1.0),
-    entropy_grad=gradient,
-  )
+  """Return the step and the metrics of a second update of descent by 0.5.
+
+  The first one is not corrected. Its h is all that the second one knows.
+  """
+  optimizer = sgd(**settings, decay=0.0)
+  state = optimizer.init(grad)
+  for _ in range(2):
+    step, state = optimizer.update(
+      grad,
+      state,
+      grad,
+      entropy=jnp.float32(1.0),
+      entropy_grad=lambda: gradient,
+    )
   return step, projection_metrics(state)
 
 
@@ -103,6 +108,8 @@ def test_the_metrics_report_what_the_update_did():
     "projection/multiplier": 0.28125,
     "projection/relative_correction": 1.125,  # 0.5625 / 0.5
     "projection/touched": 1.0,
+    "projection/total_forecast": 0.0,  # the first update has none
+    "projection/total_change": 0.0,
   }
   np.testing.assert_array_equal(step["w"], [0.0625, 0.0])
 
@@ -214,31 +221,86 @@ def test_adam_s_metric_needs_adam_s_moments():
     run(optimizer)
 
 
+# -- the average of past gradients of the entropy ----------------------------
+
+
+@pytest.mark.parametrize(("decay", "every"), [(0.5, 1), (0.75, 2), (0.0, 1)])
+def test_the_forecast_uses_the_average_of_the_gradients_before(decay, every):
+  scales = (1.0, np.nan, -2.0, 4.0, 0.5)  # a gradient that is NaN is left out
+  optimizer = sgd(decay=decay, every=every)
+  state, forecasts, total = optimizer.init(PARAMS), [], []
+  for scale in scales:
+    _, state = optimizer.update(
+      GRADS[0],
+      state,
+      PARAMS,
+      entropy=jnp.float32(1.0),
+      entropy_grad=lambda scale=scale: times(scale),
+    )
+    metrics = projection_metrics(state)
+    forecasts.append(metrics["projection/uncorrected_change"])
+    total.append(metrics["projection/total_forecast"])
+  change = flat(GRADIENT) @ (-0.5 * flat(GRADS[0]))
+  expected = [0.0]
+  for last in range(1, len(scales)):
+    usable = np.array([x for x in scales[:last:every] if np.isfinite(x)])
+    weights = [decay**age for age in reversed(range(len(usable)))]
+    expected.append(change * np.average(usable, weights=weights))
+  # float32 sums of 7 numbers below 1
+  np.testing.assert_allclose(forecasts, expected, atol=1e-6)
+  # delta is 0: a step that lowers the entropy is corrected to 0
+  np.testing.assert_allclose(
+    total, np.append(0, np.cumsum(np.maximum(expected, 0))[:-1]), atol=1e-5
+  )
+
+
 # -- the wanted change --------------------------------------------------------
 
 
 def test_the_wanted_change_is_the_gains_times_error_and_integral():
-  # errors 1/8, 1/4, -1, none and 0; the integral before each of them 0, 1/8,
-  # 3/8, -5/8, -5/8. The third, -1/2 + 3/32, is beyond the limit.
+  # errors 0, 1/8, 1/4, -1, none and 0; the integral before each of them 0, 0,
+  # 1/8 and 3/8. The fourth, -1/2 + 3/32, is beyond the limit, so that its error
+  # does not enter the integral.
   assert wanted_changes(
-    [0.875, 0.75, 2.0, np.nan, 1.0],
+    [1.0, 0.875, 0.75, 2.0, np.nan, 1.0],
     target=1.0,
     gain=0.5,
     integral_gain=0.25,
     limit=0.25,
-  ) == [0.0625, 0.125 + 0.03125, -0.25, 0.0, -0.15625]
+    sided="both",
+  ) == [0.0, 0.0625, 0.125 + 0.03125, -0.25, 0.0, 0.09375]
+
+
+def test_the_integral_waits_while_steps_are_left_alone():
+  # Each step raises the entropy by 0.065 to first order. That is more than is
+  # wanted, so only the errors 1/2 of steps that are corrected are summed.
+  assert wanted_changes(
+    [1.0, 1.5, 1.5, 0.5, 1.5, 1.0],
+    target=1.0,
+    gain=0.25,
+    integral_gain=0.125,
+    limit=1.0,
+  ) == [0.0, -0.125, -0.125, 0.125, -0.125 + 0.0625, 0.0625]
 
 
 def test_the_target_may_be_a_fraction_of_the_first_entropy_that_is_one():
   # half of 2 is 1: errors -1 and -1/2
   assert wanted_changes(
-    [np.nan, 2.0, 1.5], target_fraction=0.5, gain=0.125, limit=1.0
+    [np.nan, 2.0, 1.5],
+    target_fraction=0.5,
+    gain=0.125,
+    integral_gain=0.0,
+    limit=1.0,
   ) == [0.0, -0.125, -0.0625]
 
 
 def test_the_target_may_be_a_schedule_over_the_updates():
   assert wanted_changes(
-    [1.0, 1.0, 1.0], target=lambda count: 1.0 + count, gain=0.125, limit=1.0
+    [1.0, 1.0, 1.0],
+    target=lambda count: 1.0 + count,
+    gain=0.125,
+    integral_gain=0.0,
+    limit=1.0,
   ) == [0.0, 0.125, 0.25]
 
 
@@ -269,8 +331,12 @@ def test_without_a_target_every_update_is_to_keep_its_entropy():
       {"target": 0.5, "target_fraction": 0.9, "gain": 1.0},
       r"projection\.target = 0\.5 .*target_fraction = 0\.9 are both set",
     ),
-    ({"gain": 1.0}, r"projection\.gain = 1\.0 .*target = None"),
-    ({"target": 0.5}, r"projection\.gain = 0\.0 .*target = 0\.5"),
+    ({"decay": 1.0}, r"projection\.decay must lie in \[0, 1\), got 1"),
+    ({"every": 0}, r"projection\.every must be at least 1, got 0"),
+    (
+      {"target": 0.5, "gain": 0.0, "integral_gain": 0.0},
+      r"projection\.gain = 0\.0 .*target = 0\.5",
+    ),
   ],
 )
 def test_a_setting_that_cannot_work_is_named_with_its_value(settings, message):
@@ -283,7 +349,6 @@ def test_a_setting_that_cannot_work_is_named_with_its_value(settings, message):
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
-    ({"projection.enabled": True}, r"projection\.gain = 0\.02 .* None"),
     ({"projection.target": 0.5}, r"target is 0\.5 but projection\.enabled"),
     (
       {"projection.enabled": True, "projection.limit": -1.0},
@@ -319,7 +384,7 @@ def play(logits, *, optimizer):
     grads = jax.grad(lambda z: -jax.nn.softmax(z) @ REWARDS)(logits)
     entropy, gradient = jax.value_and_grad(softmax_entropy)(logits)
     updates, state = optimizer.update(
-      grads, state, logits, entropy=entropy, entropy_grad=gradient
+      grads, state, logits, entropy=entropy, entropy_grad=lambda: gradient
     )
     return (logits + updates, state), None
 
@@ -331,11 +396,16 @@ def play(logits, *, optimizer):
 @pytest.mark.parametrize("sided", ["raise", "both"])
 def test_a_bandit_holds_its_set_point_from_both_sides(sided):
   optimizer = sgd(
-    target=SET_POINT, gain=0.1, limit=0.01, sided=sided, learning_rate=2.0
+    target=SET_POINT,
+    gain=0.1,
+    integral_gain=0.1**2 / 4,  # critically damped
+    limit=0.01,
+    sided=sided,
+    learning_rate=2.0,
   )
   for start in STARTS.values():
     logits = play(jnp.array(start), optimizer=optimizer)
-    # the error shrinks by 0.9 a step, and the second order with the steps
+    # the error shrinks by 0.95 a step, and the second order with the steps
     assert softmax_entropy(logits) == pytest.approx(SET_POINT, abs=1e-5)
     # and ends at the best policy of that entropy, p ~ exp(rewards / tau)
     slope = np.polyfit(REWARDS, logits, 1)
@@ -362,6 +432,7 @@ def test_moments_within_the_projection_are_placed_as_their_parameters(
   expected = param_shardings(mesh, tiny_model[1])
   assert moments.mu == expected
   assert moments.nu == expected
+  assert placed.average.total == expected
   assert placed.integral == replicated(mesh)
   assert set(jax.tree.leaves(placed.last)) == {replicated(mesh)}
 
@@ -383,7 +454,7 @@ def test_the_state_survives_a_checkpoint(tmp_path):
       x.opt_state,
       x.params,
       entropy=jnp.float32(0.5),
-      entropy_grad=GRADIENT,
+      entropy_grad=lambda: GRADIENT,
     )
     for x in (state, restored)
   ]

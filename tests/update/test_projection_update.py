@@ -70,7 +70,7 @@ def recorded_and_expected_h(bigram, batch):
   """Return h as an update gets it, and as a loop over tokens computes it."""
 
   def keep(updates, state, params=None, *, entropy_grad, **unused):
-    return updates, entropy_grad
+    return updates, entropy_grad()
 
   recording = optax.GradientTransformationExtraArgs(
     lambda params: jax.tree.map(jnp.zeros_like, params), keep
@@ -119,9 +119,11 @@ def test_the_entropy_changes_as_wanted_to_second_order(bigram, float64):
       sgd(learning_rate, target=9.0, gain=1.0, limit=wanted, sided="both")
     )
     update = jax.jit(updater(bigram, optimizer))
-    state, before = update(
-      table_state(optimizer, np.float64), None, batch, jax.random.key(0)
-    )
+    start = table_state(optimizer, np.float64)
+    # an update that is taken back leaves h for the next
+    aside, _ = update(start, None, batch, jax.random.key(0))
+    start = dataclasses.replace(start, opt_state=aside.opt_state)
+    state, before = update(start, None, batch, jax.random.key(0))
     _, after = update(state, None, batch, jax.random.key(0))
     entropies = [totals(m)["actor/entropy"] for m in (before, after)]
     assert before["projection/touched"].total == 1
@@ -216,9 +218,10 @@ PROJECTION = [
 def test_the_comparison_has_something_to_compare(setting64):
   _, expected = setting64
   metrics = expected["metrics"]
-  assert metrics["projection/touched"] == 1
+  # the first of the two updates has no forecast
+  assert metrics["projection/touched"] == 1 / 2
   assert metrics["projection/relative_correction"] > 0.1
-  assert metrics["projection/predicted_change"] == pytest.approx(WANTED)
+  assert metrics["projection/predicted_change"] == pytest.approx(WANTED / 2)
 
 
 # float64 sums in another order differ by 1e-15, float32 ones by 6e-8. A split's

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from entrojax.answers.pass_at_k import pass_at_k
-from entrojax.evaluate import (
+from entrojax.rollouts.evaluation import (
   Evaluation,
   maj_at_k,
   right_answers,

@@ -1,0 +1,108 @@
+r"""Run all methods at an equal budget, and keep a line of each finished run.
+
+    python -m experiments.tournament --workdir=runs/tournament --jobs=2
+
+Runs whose line is kept are skipped, so that the same command again continues,
+also on another machine. entries.py has the rule for budgets and numbers.
+
+    --dry_run    list the runs that are missing, with the time they need
+    --quick      eight methods, two seeds, in under thirty minutes on two cores
+    --minutes=N  stop after N minutes; running units save, and resume later
+
+    python -m experiments.tournament.page
+
+writes the page from the kept lines.
+"""
+
+import os
+from pathlib import Path
+
+from absl import flags
+
+from entrojax.system.command_line import command
+
+FLAGS = flags.FlagValues()
+_BASE = flags.DEFINE_enum(
+  "base",
+  "countdown",
+  ["countdown", "reasoning"],
+  "the base model with its testbed",
+  flag_values=FLAGS,
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir",
+  "runs/tournament",
+  "the directory of all runs; created if missing",
+  flag_values=FLAGS,
+)
+_RESULTS = flags.DEFINE_string(
+  "results",
+  str(Path(__file__).parent / "results"),
+  "the folder of the kept lines",
+  flag_values=FLAGS,
+)
+_QUICK = flags.DEFINE_bool(
+  "quick", False, "eight methods with two seeds", flag_values=FLAGS
+)
+_ENTRIES = flags.DEFINE_string(
+  "entries",
+  "",
+  "run only the entries with these names, separated by semicolons",
+  flag_values=FLAGS,
+)
+_DRY_RUN = flags.DEFINE_bool(
+  "dry_run",
+  False,
+  "list the missing runs with the time they need, and make none",
+  flag_values=FLAGS,
+)
+_MINUTES = flags.DEFINE_float(
+  "minutes",
+  None,
+  "stop after this time; without it, when nothing is missing",
+  lower_bound=0.0,
+  flag_values=FLAGS,
+)
+_JOBS = flags.DEFINE_integer(
+  "jobs", 1, "make this many runs at once", lower_bound=1, flag_values=FLAGS
+)
+
+
+@command(FLAGS, interrupted="Interrupted. The same command continues.")
+def main() -> int:
+  """Make the missing runs; return the exit status."""
+  workdir = Path(_WORKDIR.value)
+  # the seeds of an entry share their compiled graphs, also in new processes
+  os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(workdir.absolute() / "compiled")
+  )
+  # imported here, so that --help does not wait, and the cache is used
+  from experiments.tournament import runner
+
+  names = [name for name in _ENTRIES.value.split(";") if name]
+  tournament = runner.read_tournament(
+    _BASE.value, workdir, Path(_RESULTS.value)
+  )
+  places, notes = runner.choose(tournament, quick=_QUICK.value, names=names)
+  for note in notes:
+    print(f"note: {note}")
+  if _DRY_RUN.value:
+    for line in runner.list_runs(tournament, places, _JOBS.value):
+      print(line, flush=True)
+    return 0
+  print(
+    f"{len(tournament.lines)} lines are kept in {tournament.folder}, "
+    f"{len(places)} runs to make",
+    flush=True,
+  )
+  if not places:
+    return 0
+  return runner.report(
+    runner.make_runs(
+      tournament, places, jobs=_JOBS.value, minutes=_MINUTES.value
+    )
+  )
+
+
+if __name__ == "__main__":
+  main()
