@@ -206,7 +206,6 @@ def _sample_batch(
   """Sample a batch from the policy and verify it."""
   stages, settings = run.data.stages, run.settings.rollout
   seconds = {"gen": 0.0, "verify": 0.0}
-  faulty: list[int] = []  # the rewards of each batch that are no numbers
 
   def sample(key: Array) -> RolloutBatch:
     """Sample responses; each process verifies those on its own devices."""
@@ -220,10 +219,9 @@ def _sample_batch(
     responses = gather_responses(
       verify_rollout(run.data, own, own_problems, position.rollout_step), share
     )
-    responses, number = replace_faulty(
+    responses = replace_faulty(
       responses, position.rollout_step, ends=settings.faulty_reward_ends
     )
-    faulty.append(number)
     seconds["gen"] += generated - begun
     seconds["verify"] += time.perf_counter() - generated
     return RolloutBatch(rollout, responses)
@@ -254,7 +252,6 @@ def _sample_batch(
       batch, rows = with_policy_entropy(filled)
       offset = hosts.place(rows, by_row(run.mesh))
   metrics |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
-  metrics["critic/faulty_rewards"] = float(sum(faulty))
   if len(stages.streams) > 1:
     metrics["curriculum/stage"] = stages.number(position.rollout_step) + 1
   return StepBatch(

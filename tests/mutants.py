@@ -421,16 +421,18 @@ MUTANTS = (
   Mutant(
     "controller: the integral takes in kept tokens only",
     "entrojax/update/train_step.py",
-    "(mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)",
-    "(mean_entropy,) = _mean_entropies(scores.entropy, tokens.mask, 1)",
+    "_mean_entropies(scores.entropy, batch, 1)",
+    "_mean_entropies(scores.entropy, dataclasses.replace(batch, "
+    "response_mask=tokens.mask), 1)",
     "tests/update/test_minibatches.py"
     "::test_the_integral_takes_in_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
     "controller: the coefficient reads kept tokens only",
     "entrojax/update/train_step.py",
-    "_mean_entropies(scores.entropy, sampled, num_parts)",
-    "_mean_entropies(scores.entropy, tokens.mask, num_parts)",
+    "_mean_entropies(scores.entropy, batch, num_parts)",
+    "_mean_entropies(scores.entropy, dataclasses.replace(batch, "
+    "response_mask=tokens.mask), num_parts)",
     "tests/update/test_minibatches.py"
     "::test_the_coefficient_reads_tokens_that_the_loss_leaves_out",
   ),

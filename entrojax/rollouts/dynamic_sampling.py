@@ -144,7 +144,7 @@ def sample_until_filled(
       _concatenate(responses),
       entropy=mean_over_tokens(
         [np.asarray(r.entropy) for r in responses],
-        [np.sum(r.lengths) for r in responses],
+        [np.asarray(r.lengths).sum() for r in responses],
       ),
     ),
     {
