@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="BAPO",
+  family="surrogates",
   equation="PPO whose clip bounds move until sum A+ r >= 0.5 sum |A-| r",
   files=("objectives/bapo.py",),
   paper="2510.18927",

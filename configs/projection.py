@@ -20,6 +20,7 @@ from configs import Method
 
 METHOD = Method(
   title="entropy-projected update",
+  family="an entropy that is held",
   equation="step + lambda D g, so that H changes as prescribed",
   files=("update/projection.py",),
   paper="ours",
