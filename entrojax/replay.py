@@ -166,7 +166,9 @@ def main(workdir: str) -> None:
   """Replay the batch, and print and write the tables."""
   from entrojax.instruments.replay import cosines, overlaps
 
-  steps = replay_methods(Path(workdir), _BATCH.value, _CONFIGS.value)
+  batch, files = _BATCH.value, _CONFIGS.value
+  assert batch is not None and files is not None  # both are required
+  steps = replay_methods(Path(workdir), batch, files)
   names = [step.name for step in steps]
   tables = {
     "Steps": (list(_HEAD), step_rows(steps)),

@@ -249,7 +249,8 @@ def graph_settings(config: Config) -> FrozenConfigDict:
     *("alarms", "faults", "ledger"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
-  measured = {key: config.log[key] for key in ("reference_kl", "token_groups")}
+  log = config.log
+  measured = dict(reference_kl=log.reference_kl, token_groups=log.token_groups)
   return FrozenConfigDict(settings | {"log": measured})
 
 
@@ -514,7 +515,7 @@ def make_update_of(
   recipe: Recipe,
   mesh: Mesh,
   make: Callable[..., Any] = make_update,
-) -> Callable[[Model], Update]:
+) -> Callable[[Model], Any]:
   """Build the function that maps a model to its update.
 
   Args:

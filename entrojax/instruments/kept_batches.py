@@ -36,7 +36,7 @@ class KeptBatch(NamedTuple):
   params: Params
   mu: Params  # Adam's first moment
   nu: Params  # Adam's second moment
-  count: np.ndarray  # i32[], optimizer steps before the update
+  num_steps: np.ndarray  # i32[], optimizer steps before the update
   rollout: Rollout
   responses: Responses  # before the advantage rules
   step_ok: Array | None  # f32[B, T], 1 = a token of a step judged right

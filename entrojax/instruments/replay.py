@@ -56,12 +56,12 @@ def state_of(run: Run, batch: KeptBatch) -> TrainState:
   def with_moments(part: Any) -> Any:
     if isinstance(part, optax.ScaleByAdamState):
       return optax.ScaleByAdamState(
-        place(batch.count, part.count),
+        place(batch.num_steps, part.count),
         jax.tree.map(place, batch.mu, part.mu),
         jax.tree.map(place, batch.nu, part.nu),
       )
     if isinstance(part, optax.ScaleByScheduleState):
-      return optax.ScaleByScheduleState(place(batch.count, part.count))
+      return optax.ScaleByScheduleState(place(batch.num_steps, part.count))
     return part
 
   kinds = (optax.ScaleByAdamState, optax.ScaleByScheduleState)

@@ -32,7 +32,7 @@ import optax
 
 from entrojax.objectives.chain import chain
 from entrojax.objectives.gradient_changes import policy_gradient
-from entrojax.types import Array, Batch, Params, TrainState
+from entrojax.types import Array, Batch, Objective, Params, TrainState
 from entrojax.update.train_step import (
   Forward,
   Scores,
@@ -157,7 +157,7 @@ def _contributions(
   (h,) = forward.transpose(
     entropy_cotangents(scores, inputs.batch.response_mask)
   )
-  chains = [policy_gradient]
+  chains: list[Objective] = [policy_gradient]
   chains += [
     chain(*list(members.values())[: i + 1]) for i in range(len(members))
   ]

@@ -352,10 +352,15 @@ def plan_steps(
     parts = shared
     if rows is not None:
       parts = jax.tree.map(lambda x: x[rows[i]], shared)
-    first = (i == 0) & setup.on_policy
-    parts = split_rows(parts, setup.mesh)
-    key = jax.random.fold_in(step_key, i)
-    return StepInputs(*parts, rollout_entropy, first, key)
+    minibatch, reference, statistics = split_rows(parts, setup.mesh)
+    return StepInputs(
+      minibatch,
+      reference,
+      statistics,
+      rollout_entropy,
+      first=(i == 0) & setup.on_policy,
+      key=jax.random.fold_in(step_key, i),
+    )
 
   return inputs_of, rows_of
 

@@ -122,7 +122,7 @@ def our_advantages(name: str, batches: Mapping[str, np.ndarray]) -> np.ndarray:
   )
   mask = batches["mask"]
   done = jax.vmap(apply)(grouped(batches["rewards"]), grouped(mask.sum(2)))
-  return np.reshape(done, mask.shape[:2])[..., None] * mask
+  return np.reshape(np.asarray(done), mask.shape[:2])[..., None] * mask
 
 
 @command(FLAGS)

@@ -162,8 +162,8 @@ def trl_losses() -> dict[str, Callable[[Batch], torch.Tensor]]:
 
 def main(source: str, target: str) -> None:
   """Compute all that the installed packages have."""
-  with np.load(source) as arrays:
-    batches = {k: torch.from_numpy(v) for k, v in arrays.items()}
+  with np.load(source) as file:
+    batches = {k: torch.from_numpy(v) for k, v in file.items()}
   found: dict[str, list[np.ndarray]] = defaultdict(list)
   losses: dict[str, Callable] = {}
   rules: dict[str, Callable] = {}
@@ -184,7 +184,8 @@ def main(source: str, target: str) -> None:
       (gradient,) = torch.autograd.grad(loss, leaf)
       found[f"{name}/loss"].append(loss.detach().numpy())
       found[f"{name}/gradient"].append(gradient.numpy())
-  np.savez(target, **{name: np.stack(values) for name, values in found.items()})
+  arrays: dict[str, Any] = {n: np.stack(values) for n, values in found.items()}
+  np.savez(target, **arrays)
 
 
 if __name__ == "__main__":
