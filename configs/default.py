@@ -112,7 +112,7 @@ def get_config() -> Config:
       "num_prompts": 64,  # Q, prompts in a rollout batch
       "group_size": 8,  # G, responses to each prompt; at least 2
       # P, the length that prompts are padded to, in tokens; prompt.too_long
-      # says what happens to a longer prompt
+      # decides about longer prompts
       "prompt_length": 256,
       # shorter prompt lengths, ascending, in tokens: a batch whose prompts all
       # fit is padded to the shortest of these instead; one compilation for each
@@ -323,8 +323,8 @@ def get_config() -> Config:
   # as ledger/...; see entrojax/instruments/ledger.py
   config.ledger = Config(
     {
-      # rollout steps between entries; 0 = none. The time of an entry is about
-      # that of 8 optimizer steps
+      # rollout steps between entries; 0 = none. An entry takes about as long
+      # as 8 optimizer steps
       "every": 0,
     }
   )

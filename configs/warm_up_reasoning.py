@@ -11,8 +11,8 @@ them knows all of this and is good at none of it.
 Time: about 75 minutes on two idle cores, at 5,800 tokens per second.
 Expected, on 256 held-out problems at temperature 1: pass@1 between 0.15 and
 0.40, pass@64 at least 0.90, responses of 30 to 120 tokens on average, an
-entropy of 0.2 to 0.8 nats per token, of which the fifth of tokens with the
-highest entropy carries at least 70 %.
+entropy of 0.2 to 0.8 nats per token. The fifth of tokens with the highest
+entropy carries at least 70 % of it.
 Measured: not recorded yet. These figures are printed by
 
     python -m entrojax.evaluate_model --config=configs/reasoning.py \

@@ -5,8 +5,8 @@
     python -m entrojax.replay runs/grpo --batch=100 \
         --configs=configs/grpo.py,configs/kl_cov.py,configs/entropic.py
 
-The batch, the parameters and Adam's moments are those of the run, and so are
-its model, task, rollout and optimizer. From each config come the advantage
+The run provides the batch, the parameters and Adam's moments, and also its
+model, task, rollout and optimizer. From each config come the advantage
 rules, the objective, the aggregation, the controller and the projection, with
 their settings. Each method takes one optimizer step on the whole batch.
 

@@ -72,7 +72,7 @@ class Position(NamedTuple):
   rollout_step: int  # rollout batches so far
   step: int  # optimizer steps so far
   tokens: int  # tokens sampled so far
-  # the entry of the ledger that waits for the next rollout; None: there is none
+  # the entry of the ledger that waits for the next rollout, or None
   entry: OpenEntry | None = None
 
 

@@ -25,7 +25,7 @@ import jinja2.sandbox
 
 from entrojax.system.model_files import file_of
 
-DATE = datetime.datetime(2024, 7, 26)  # what a template is told is today
+DATE = datetime.datetime(2024, 7, 26)  # the date that templates see
 SECONDS = 5.0  # that a template may take for one question
 MAX_LENGTH = 1_000_000  # characters of a rendered text, beside the question's
 _MAX_REPEATED = 100_000  # length of a text or list that a template may repeat

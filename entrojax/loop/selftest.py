@@ -121,7 +121,7 @@ def is_passed(checks: Sequence[Check]) -> bool:
 
 
 def _check_sampler(metrics: Mapping[str, Any], dtype: str) -> Check:
-  """Compare the sampler's log-probs with those of the trainer."""
+  """Compare the sampler's log-probs with the trainer's."""
   difference = metrics["rollout/log_prob_diff_max"]
   limit = _MISMATCH[dtype]
   return Check(

@@ -5,8 +5,8 @@
     L     <- (1 - alpha) L - alpha 1[right] rho min(r, clip(r))
 
 Right responses that a hotter policy would have sampled raise the entropy, and
-those of a colder one lower it. Instead of sampling from the other temperature,
-as AEPO (arXiv 2510.08141) does, DCPO weighs the policy's own samples by the
+right responses of a colder policy lower it. Instead of sampling from the other
+temperature, as AEPO (arXiv 2510.08141) does, DCPO weighs the policy's own samples by the
 ratio rho. r = pi / pi_old is clipped as by the surrogate. H is the mean entropy
 of the rollout batch under the policy that sampled it. rho and alpha are
 constants, and denominators count every token. DCPO, arXiv 2601.12730, and its

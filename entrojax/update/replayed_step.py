@@ -47,8 +47,7 @@ def make_replayed_step(*arguments: Any, **options: Any) -> ReplayStep:
     **options: of make_update.
 
   Returns:
-    A pure function. The arguments are those of an update, whose first step is
-    taken.
+    A pure function with the arguments of an update, whose first step is taken.
   """
   setup = Setup(*arguments, **options)
 

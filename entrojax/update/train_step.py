@@ -12,7 +12,7 @@ reads statistics under the policy that sampled the batch. If no token of a
 mini-batch counts in the loss, or a number is not finite (soundness.py),
 parameters and optimizer state, with the controller's, stay as they are.
 
-Old log-probs are those of the sampler. Only if the policy itself sampled the
+The sampler computed the old log-probs. Only if the policy itself sampled the
 batch, the first step takes the policy's own, so that the ratio is exactly 1.
 
 By default an objective sees the whole mini-batch, [B, T] at a time, even if it

@@ -1,4 +1,4 @@
-"""A run survives numbers that are not finite, and ends if they go on."""
+"""A run survives numbers that are not finite, but not if they recur."""
 
 import json
 
