@@ -80,9 +80,9 @@ def make_measured_step(*arguments: Any, **options: Any) -> MeasureStep:
   Returns:
     A pure function. `state`, `ref_params`, `key` and the batch in `rows` are
     arguments of the update, `number` i32[] is the number of the step in it,
-    from 0. If the update takes several steps on different rows, the rows of the next
-    step are the held-back ones. The measured step must then be in the first
-    pass over the batch, and not the last one of it.
+    from 0. If the update takes several steps on different rows, the rows of the
+    next step are the held-back ones. The measured step must then be in the
+    first pass over the batch, and not the last one of it.
   """
   setup = Setup(*arguments, **options)
 
