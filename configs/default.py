@@ -82,6 +82,10 @@ def get_config() -> Config:
       # folder of the data; None: ~/.cache/entrojax/data, or the folder that the
       # environment variable ENTROJAX_DATA_DIR names
       "data_dir": config_dict.placeholder(str),
+      # for math, the columns of the files where they have other names than
+      # entrojax/tasks/math_data.py knows, such as ('question=query',
+      # 'answer=key'); the keys are question, answer, id, source and level
+      "columns": (),
     }
   )
   config.prompt = Config(
@@ -91,6 +95,13 @@ def get_config() -> Config:
       "template": "none",
       # also apply the chat template of model.path
       "chat": False,
+      # text of the system's turn; None leaves it to the chat template
+      "system": config_dict.placeholder(str),
+      # variables of the chat template, such as ('enable_thinking=False',)
+      "template_arguments": (),
+      # what to do with prompts of more than rollout.prompt_length tokens: raise
+      # an error, or drop them and say how many
+      "too_long": "raise",
     }
   )
   # number of devices on the axes (data, fsdp, tensor); -1 = all remaining ones
@@ -100,13 +111,15 @@ def get_config() -> Config:
     {
       "num_prompts": 64,  # Q, prompts in a rollout batch
       "group_size": 8,  # G, responses to each prompt; at least 2
-      # P, the length that prompts are padded to, in tokens; a longer prompt is
-      # an error
+      # P, the length that prompts are padded to, in tokens; prompt.too_long
+      # says what happens to a longer prompt
       "prompt_length": 256,
       # shorter prompt lengths, ascending, in tokens: a batch whose prompts all
       # fit is padded to the shortest of these instead; one compilation for each
       "prompt_buckets": (),
       "response_length": 1024,  # T, maximum length in tokens, EOS included
+      # further tokens that end a response, as ids or texts: ("<|im_end|>",)
+      "stop_tokens": (),
       # rows that are decoded at one time; when the response in a row ends, the
       # row is given the next response. 0 = the whole batch at one time
       "num_slots": 0,
@@ -127,6 +140,9 @@ def get_config() -> Config:
       "max_batches": 10,
       # with too few groups: train_partial, skip_step or raise
       "on_exhausted": "train_partial",
+      # a group is kept if its mean reward lies between these, both included
+      "low": 0.0,
+      "high": 1.0,
     }
   )
   # train on responses that model.path sampled once, before the first update
@@ -202,6 +218,10 @@ def get_config() -> Config:
       # entropy to hold, nats per token; stage_schedule and epoch_schedule take
       # none
       "target": setting(None),
+      # the entropy that controllers, rules and the projection steer by: policy
+      # = of everything sampled, batch = of the groups that dynamic sampling has
+      # kept, which is higher. Without dynamic sampling both are the same
+      "signal": "policy",
     }
   )
   # correct each finished optimizer step so that it changes the entropy by a
@@ -223,6 +243,9 @@ def get_config() -> Config:
       "eps": 1e-8,  # added to the root of the second moment
       "weight_decay": 0.0,  # of matrices; norm scales and biases have none
       "max_grad_norm": 1.0,  # gradients are clipped to this global norm
+      # an optimizer step whose gradient has a larger global norm is skipped;
+      # None: only steps whose numbers are not finite are skipped
+      "skip_grad_norm": config_dict.placeholder(float),
       # how the first moment is stored: float32, or bfloat16 for half the memory
       "mu_dtype": "float32",
     }
@@ -238,12 +261,17 @@ def get_config() -> Config:
       "tasks": (),
       # rollout steps between further evaluations; 0 = none
       "every": 0,
-      # samples for each prompt; pass@k is reported up to this k
+      # samples for each prompt, 1 if greedy; pass@k is reported up to this k
       "num_samples": 64,
-      "temperature": 1.0,  # sampling temperature; 0 = greedy
+      # sampling temperature; 0 = greedy, None = rollout.temperature
+      "temperature": config_dict.placeholder(float),
       "top_k": 0,  # sample from the k most likely tokens; 0 = off
       "top_p": 1.0,  # nucleus sampling; 1 = off
       "prompts_per_batch": 16,  # prompts that are decoded together
+      # samples whose tokens are kept for the token view, of each prompt of the
+      # first batch of prompts; 0 = none. The base's parameters then stay in
+      # memory, and each evaluation takes two more forward passes of that batch
+      "token_samples": 0,
     }
   )
   config.checkpoint = Config(
@@ -258,6 +286,17 @@ def get_config() -> Config:
       "keep_best": config_dict.placeholder(str),
     }
   )
+  # numbers that are not finite
+  config.faults = Config(
+    {
+      # the run ends after this many rollout steps in a row in which an
+      # optimizer step was skipped; it is saved, and the last batch is kept
+      "max_in_a_row": 5,
+      # a reward that is no finite number, or whose function raised: zero = the
+      # response counts as wrong, raise = the run ends
+      "reward": "zero",
+    }
+  )
   config.log = Config(
     {
       # rollout steps between lines where no terminal shows progress; the files
@@ -265,12 +304,23 @@ def get_config() -> Config:
       "every": 10,
       # responses of each evaluation that are written to samples.jsonl
       "samples": 8,
+      # log the KL divergences from the base and from the sampling policy, also
+      # by fifths of token entropy and of position. Without a KL penalty in the
+      # loss this takes one more forward pass per rollout batch, and the base's
+      # parameters stay in memory
+      "reference_kl": False,
+      # optimizer steps between measurements of covariance by quantile and of
+      # gradient norms by group of tokens, 7 backward passes each; 0 = none
+      "token_groups": 0,
+      # rollout steps, from 1, whose batches are kept for entrojax.replay; each
+      # file is a few times as large as the parameters
+      "keep_batches": (),
       # Weights & Biases project; None: W&B is not used
       "wandb_project": config_dict.placeholder(str),
     }
   )
   # measure where the entropy goes: an optimizer step is taken apart and logged
-  # as ledger/...; see entrojax/ledger.py
+  # as ledger/...; see entrojax/instruments/ledger.py
   config.ledger = Config(
     {
       # rollout steps between entries; 0 = none. The time of an entry is about
@@ -289,6 +339,9 @@ def get_config() -> Config:
       "explosion_limit": 3.0,  # times the entropy of the first steps
       "length": "warn",  # responses have become long
       "length_limit": 3.0,  # times the mean length in the first steps
+      # optimizer steps without a gradient, as when no group has a signal
+      "idle": "stop",
+      "idle_limit": 0.99,  # share of optimizer steps
       "no_signal": "warn",  # groups whose responses are all right or all wrong
       "no_signal_limit": 0.9,  # share of groups
       "low_reward": "warn",

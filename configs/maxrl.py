@@ -5,7 +5,7 @@
 A prompt counts in inverse proportion to its success rate.
 
 Time: about 3 to 5 minutes on two cores, as `configs/maxrl.py:demo`.
-Claim: the entropy falls less than under GRPO, and pass@k is higher.
+Claim: the paper claims nothing of the entropy. pass@k is higher.
 Measured (`python -m experiments.directions --batches=12`): not yet.
 """
 
@@ -17,9 +17,9 @@ METHOD = Method(
   files=("advantages/baselines.py",),
   paper="2602.02710",
   statistics="group",
-  claim="falls less",
+  claim="none",
   measured="not yet",
   settings={"advantage": ("maxrl",)},
-  direction=1,
+  why="no claim about entropy against GRPO",
 )
 get_config = METHOD.get_config

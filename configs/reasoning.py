@@ -25,11 +25,12 @@ def settings(config: Config) -> dict:
   """Return the settings, with a learning rate that decays until the end."""
   return {
     "num_rollout_steps": 400,
+    "model": {"path": "bases/reasoning"},
     "task": {"name": "countdown_steps"},
     "rollout": {
       "num_prompts": 64,
       "group_size": 8,
-      "prompt_length": 11,
+      "prompt_length": 16,
       "response_length": 128,
       # half of the responses are shorter than 40 tokens
       "num_slots": 128,

@@ -68,6 +68,13 @@ def get_config() -> Config:
       "rematerialise": True,
     }
   )
+  config.faults = Config(
+    {
+      # the run ends, saved, after this many steps in a row that were skipped
+      # because a number was not finite
+      "max_in_a_row": 5,
+    }
+  )
   config.log = Config(
     {
       # optimizer steps between lines where no terminal shows progress; the

@@ -24,7 +24,7 @@ METHOD = Method(
   settings={
     "objective": ("ppo_clip", "steer"),
     "ppo_clip": {"clip_high": 0.28, "dual_clip": 10.0},
-    "steer": {"clip_high": 0.28},
+    "steer": {"clip_high": 0.28, "dual_clip": 10.0},
   },
   direction=1,
 )

@@ -31,13 +31,13 @@ def get_config() -> Config:
   config = sft.get_config()
   config.update(
     {
-      "num_steps": 2000,
+      "num_steps": 1600,
       "new_model": {
         "characters": countdown_steps.CHARACTERS,
         "num_hidden_layers": 6,
       },
       "sft": {
-        "tasks": ("countdown_steps#1", "countdown_steps#2"),
+        "tasks": ("countdown_steps",),
         "row_length": 192,
         "num_rows": 48,  # about 150 examples
         "dtype": "bfloat16",
@@ -46,7 +46,7 @@ def get_config() -> Config:
       "optimizer": {
         "learning_rate": 2e-3,
         "warmup_steps": 100,
-        "decay_steps": 2000,
+        "decay_steps": 1600,
         "end_fraction": 0.05,
         "b2": 0.98,
         "weight_decay": 0.01,

@@ -13,7 +13,9 @@ The trainer is built from the same functions, and trains with your own:
 
     entrojax.train(config, workdir, task=(reward, problems), objective=mine())
 
-The trainer is imported when it is first used.
+`evaluate` evaluates a model folder on tasks. `load_run` reads a run directory,
+and `draw`, `compare` and `show_report` show runs in a notebook. These and the
+trainer are imported when they are first used.
 
 The folders and modules of this package, called rooms, form layers. A room
 imports only rooms that stand on the lines above its own:
@@ -28,8 +30,7 @@ imports only rooms that stand on the lines above its own:
     objectives, advantages   losses; rules from rewards to advantages
     data, reporting          prompts and tokenizers; logs and figures
     judges, update           judges of steps; the optimizer step
-    rollouts                 sampled responses
-    evaluate                 pass@k
+    rollouts                 sampled responses, pass@k
     assembly                 from a config to the parts of a run
     rollout_step             one rollout step
     train                    the loop over rollout steps
@@ -91,7 +92,10 @@ from entrojax.update.projection import (
 if TYPE_CHECKING:
   from entrojax.advantages import *  # noqa: F403
   from entrojax.control import *  # noqa: F403
+  from entrojax.evaluate_model import evaluate
   from entrojax.objectives import *  # noqa: F403
+  from entrojax.report import show_report
+  from entrojax.reporting.notebook import compare, draw, load_run
   from entrojax.train import train
 
 # all objectives, rules and controllers, so that a new one needs no line here
@@ -99,8 +103,19 @@ for _room in (objectives, advantages, control):
   globals().update(public_functions(_room))
 
 
+_LATER = {
+  "compare": "entrojax.reporting.notebook",
+  "draw": "entrojax.reporting.notebook",
+  "evaluate": "entrojax.evaluate_model",
+  "load_run": "entrojax.reporting.notebook",
+  "show_report": "entrojax.report",
+}
+
+
 def __getattr__(name: str):
-  """Import the trainer when it is first used: it takes seconds."""
+  """Import what takes seconds to import when it is first used."""
   if name == "train":
     return importlib.import_module("entrojax.train")
+  if name in _LATER:
+    return getattr(importlib.import_module(_LATER[name]), name)
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -44,7 +44,7 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
 from entrojax.assembly.check_settings import check_evaluation, check_kind
-from entrojax.assembly.data import make_template
+from entrojax.assembly.data import load_tokenizer, make_template
 from entrojax.assembly.evaluation_sets import (
   EvaluationSet,
   Request,
@@ -54,18 +54,17 @@ from entrojax.assembly.evaluation_sets import (
 )
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.run import build_evaluation
-from entrojax.data.tokenizer import load
-from entrojax.evaluate import (
-  EVALUATION_KEY,
-  Evaluation,
-  evaluate_policy,
-  measure,
-)
 from entrojax.reporting.formatting import (
   align,
   number,
   printable,
   with_error,
+)
+from entrojax.rollouts.evaluation import (
+  EVALUATION_KEY,
+  Evaluation,
+  evaluate_policy,
+  measure,
 )
 from entrojax.rollouts.sampler import Generate
 from entrojax.system import hosts
@@ -89,8 +88,8 @@ EVALUATION_FILE = "evaluation.json"
 # the settings that the metrics depend on, besides the tasks
 _SETTINGS = {
   "model": ("path", "dtype", "scan_layers"),
-  "prompt": ("template", "chat"),
-  "rollout": ("prompt_length", "response_length"),
+  "prompt": ("template", "chat", "system", "template_arguments"),
+  "rollout": ("prompt_length", "response_length", "stop_tokens"),
   "evaluation": (
     *("num_samples", "temperature", "top_k", "top_p"),
     "prompts_per_batch",
@@ -99,9 +98,15 @@ _SETTINGS = {
 _READ = {
   "seed",
   "mesh",
-  "rollout.prompt_buckets",
+  *("rollout.prompt_buckets", "rollout.temperature"),
   *("evaluation.split", "evaluation.tasks"),
-  *("task.name", "task.difficulty", "task.data_dir"),
+  *(
+    "task.name",
+    "task.difficulty",
+    "task.data_dir",
+    "task.columns",
+    "prompt.too_long",
+  ),
   *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
 }
 _SECONDS = 10  # between lines of progress
@@ -173,6 +178,31 @@ def evaluate_model(
     yield from _evaluate_held(config, labels, output, report_progress)
 
 
+class Results(dict[str, dict[str, float]]):
+  """Metrics by name, by the label of the task; a notebook shows a table."""
+
+  def __repr__(self) -> str:
+    return format_metrics(self)
+
+
+def evaluate(config: Config, output: Path | str, *labels: str) -> Results:
+  """Evaluate a model on tasks, and print the progress.
+
+  Args:
+    config: config.model.path names the model; see `evaluate_model`.
+    output: the folder to write; it is resumed if it holds results.
+    *labels: the tasks, each NAME[#LEVEL][:SPLIT][@FOLDER]; without any, those
+      of the config.
+
+  Raises:
+    ValueError: as in `evaluate_model`.
+  """
+  steps = evaluate_model(
+    config, labels, Path(output), report_progress=_print_progress()
+  )
+  return Results(steps)
+
+
 def _evaluate_held(
   config: Config,
   labels: Sequence[str],
@@ -183,7 +213,8 @@ def _evaluate_held(
   with hosts.together():
     results = _read_results(output, evaluation_settings(config))
     folder = _check_model_folder(config.model.path)
-    tokenizer, template = load(folder), make_template(config, folder)
+    tokenizer = load_tokenizer(config, folder)
+    template = make_template(config, folder)
     parts = [
       read_set(config, request, tokenizer, template)
       for request in _requested(config, labels)
@@ -298,13 +329,16 @@ def _keep_samples(path: Path, results: dict[str, Any]) -> None:
 def evaluation_settings(config: Config) -> dict[str, Any]:
   """Return the settings that the metrics depend on, and the template's name."""
   plain = config.prompt.template
+  settings: dict[str, Any] = {
+    name: {leaf: config[name][leaf] for leaf in leaves}
+    for name, leaves in _SETTINGS.items()
+  }
+  if config.evaluation.temperature is None:
+    settings["evaluation"]["temperature"] = config.rollout.temperature
   return {
     "seed": config.seed,
     "template": f"chat({plain})" if config.prompt.chat else plain,
-    **{
-      name: {leaf: config[name][leaf] for leaf in leaves}
-      for name, leaves in _SETTINGS.items()
-    },
+    **settings,
   }
 
 

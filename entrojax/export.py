@@ -3,7 +3,8 @@
     python -m entrojax.export runs/mine --output my_model
 
 The weights come from the newest checkpoint of the run, or from the one that
---checkpoint names; a LoRA adapter is merged into its base. They are float32
+--checkpoint names; a LoRA adapter is merged into its base, and is also written
+by itself in PEFT's format, to the folder `adapter`. The weights are float32
 unless --dtype=bfloat16 is set. Config, tokenizer and chat template are copied
 from the run's base model, except the type of the weights in config.json. So
 `transformers` loads both folders in the same way.
@@ -19,9 +20,12 @@ import jax.numpy as jnp
 
 from entrojax.assembly.model import make_lora, model_folder
 from entrojax.models import decoder, hugging_face, lora
+from entrojax.models.peft import write_adapter
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.command_line import command
 from entrojax.system.workdir import CONFIG_FILE, hold_file
+
+ADAPTER_FOLDER = "adapter"
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
@@ -84,6 +88,9 @@ def export(
     )
   if adapter is not None:
     base = hugging_face.load_params(source, sizes)
+    write_adapter(
+      output / ADAPTER_FOLDER, params, adapter, config["model"]["path"]
+    )
     params = lora.merge(base, params, adapter)
   hugging_face.export_folder(output, source, params, dtype=jnp.dtype(dtype))
   return step

@@ -17,6 +17,7 @@ order: `tfds.data_source("gsm8k", data_dir="data/tfds")`, parts such as
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
 from pathlib import Path
 
 from absl import flags
@@ -50,24 +51,29 @@ def read_math(source: Path, say: Say) -> Problems:
   rows: Mapping[str, Sequence[math_data.Row]]
   if source.is_dir():
     paths = files.split_files(source)
-    rows = {name: _read_rows(path, say) for name, path in paths.items()}
+    rows = {name: _read_rows(parts, say) for name, parts in paths.items()}
   else:
-    rows = math_data.split_rows(_read_rows(source, say))
+    rows = math_data.split_rows(_read_rows([source], say))
   return {
     name: [math_data.problem(row) for row in part]
     for name, part in rows.items()
   }
 
 
-def _read_rows(path: Path, say: Say) -> Sequence[math_data.Row]:
-  """Read a file and report how many rows it has and what is left out."""
-  loaded = math_data.read(path)
-  dropped = loaded.duplicates + loaded.empty
-  text = f"{path}: {len(loaded.rows) + dropped} rows"
+def _read_rows(paths: Sequence[Path], say: Say) -> Sequence[math_data.Row]:
+  """Read a split and report how many rows it has and what is left out."""
+  loaded = math_data.read(*paths)
+  dropped = loaded.duplicates + loaded.empty + len(loaded.unreadable)
+  text = f"{_name(paths)}: {len(loaded.rows) + dropped} rows"
   if dropped:
     text += f", left out {math_data.describe_left_out(loaded)}"
   say(text)
   return loaded.rows
+
+
+def _name(paths: Sequence[Path]) -> str:
+  """Return the file of a split, or its first shard and their number."""
+  return f"{paths[0]}{f' and {n} more' if (n := len(paths) - 1) else ''}"
 
 
 def read_synlogic(source: Path, say: Say) -> Problems:
@@ -75,39 +81,57 @@ def read_synlogic(source: Path, say: Say) -> Problems:
 
   Args:
     source: a folder of parquet or jsonl files named by split.
-    say: called with one line per file.
+    say: called with one line per split.
   """
   splits = {}
-  for name, path in files.split_files(source, ("parquet", "jsonl")).items():
-    splits[name], left_out = synlogic.read(path)
-    text = f"{path}: {len(splits[name]) + left_out.total()} rows"
-    if left_out:
-      counts = ", ".join(f"{n} {key}" for key, n in left_out.most_common())
-      text += f", left out those of tasks without a verifier: {counts}"
+  for name, paths in files.split_files(source, ("parquet", "jsonl")).items():
+    loaded = synlogic.read(*paths)
+    splits[name] = loaded.problems
+    dropped = loaded.left_out.total() + len(loaded.unreadable)
+    text = f"{_name(paths)}: {len(loaded.problems) + dropped} rows"
+    if left_out := loaded.describe_left_out():
+      text += f", left out {left_out}"
     say(text)
   return splits
 
 
+_TRAIN = "train"
 READERS = {"math": read_math, "synlogic": read_synlogic}
 
 
 def without_leaks(splits: Problems, say: Say) -> Problems:
   """Remove from `train` each problem that is in another split too.
 
+  Without a split of that name, nothing is removed: which split a run trains on
+  is not known here. Problems that splits share are then reported.
+
   Args:
     splits: problems by split.
     say: called with one line per split that shares problems with `train`.
   """
-  train = splits.get("train", ())
+  if _TRAIN not in splits:
+    _report_shared(splits, say)
+    return splits
+  train = splits[_TRAIN]
   for name, problems in splits.items():
-    if name == "train":
+    if name == _TRAIN:
       continue
     held_out = _questions(problems)
     kept = [p for p in train if not held_out & _questions([p])]
-    if len(kept) < len(train):
-      say(f"train: left out {len(train) - len(kept)} problems of {name}")
+    say(f"train: left out {len(train) - len(kept)} problems of {name}")
     train = kept
-  return {n: train if n == "train" else part for n, part in splits.items()}
+  return {n: train if n == _TRAIN else part for n, part in splits.items()}
+
+
+def _report_shared(splits: Problems, say: Say) -> None:
+  """Say which splits share problems, as there is no split to remove them of."""
+  questions = {name: _questions(part) for name, part in splits.items()}
+  for one, other in itertools.combinations(questions, 2):
+    if shared := len(questions[one] & questions[other]):
+      say(
+        f"{one} and {other} share {shared} problems, which stay in both: no "
+        "split is called train"
+      )
 
 
 def _questions(problems: Iterable[Problem]) -> set[str]:

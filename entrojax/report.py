@@ -12,21 +12,21 @@ bytes. The command also prints the page's summary.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+import html
 import json
-import os
 from pathlib import Path
-import re
 import shlex
 import sys
 from typing import NamedTuple
 
 from absl import flags
+import numpy as np
 
 from entrojax.reporting.differences import find_baseline
+from entrojax.reporting.find_runs import find_runs
 from entrojax.reporting.formatting import listing
 from entrojax.reporting.report_page import report_page
 from entrojax.reporting.run_logs import (
-  METRICS_FILE,
   RunLog,
   read_run,
   series,
@@ -42,10 +42,10 @@ from entrojax.reporting.variants import (
   group_runs,
 )
 from entrojax.system.command_line import command
-from entrojax.system.workdir import CONFIG_FILE
 
 _TITLE_DEFAULT = "Entropy report"
 _BASELINE_DEFAULT = "grpo"
+_ENTROPIES_DIFFER = 0.02  # relative; more is said
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
@@ -98,6 +98,69 @@ def write_report(
     ValueError: no run can be read, there are no runs, or no variant has the
       chosen baseline's name.
   """
+  page, report = _make_page(
+    runs,
+    title=title,
+    baseline=baseline,
+    own_command=own_command
+    or _own_command(runs.values(), path, title, baseline),
+  )
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(page, encoding="utf-8", errors="replace")
+  return report
+
+
+class InlineReport(NamedTuple):
+  """A report that a notebook shows below its cell, in a frame of its own."""
+
+  page: str  # HTML
+  height: int  # of the frame, pixels
+
+  def _repr_html_(self) -> str:
+    """Return the frame; a notebook calls this."""
+    return (
+      f'<iframe srcdoc="{html.escape(self.page)}" width="100%" '
+      f'height="{self.height}" style="border: 0"></iframe>'
+    )
+
+  def __repr__(self) -> str:
+    return f"report, {len(self.page) / 1e6:.1f} MB of HTML"
+
+
+def show_report(
+  *runs: Path | str, baseline: str = _BASELINE_DEFAULT, height: int = 800
+) -> InlineReport:
+  """Build the report of runs for a notebook.
+
+  Args:
+    *runs: run directories, or folders with run directories below them.
+    baseline: the variant that the others are compared with.
+    height: of the frame that shows the page, pixels.
+
+  Raises:
+    FileNotFoundError, ValueError: as in `write_report`.
+  """
+  found = find_runs([str(run) for run in runs])
+  page, _ = _make_page(
+    found,
+    title=_TITLE_DEFAULT,
+    baseline=baseline,
+    own_command=_own_command(
+      found.values(), "report.html", _TITLE_DEFAULT, baseline
+    ),
+  )
+  return InlineReport(page, height)
+
+
+def _make_page(
+  runs: Mapping[str, Path | str],
+  *,
+  title: str,
+  baseline: str,
+  own_command: str,
+) -> tuple[str, Report]:
+  """Build the page; see `write_report`."""
   if not runs:
     raise ValueError("a report needs at least one run")
   read, left_out = _read_runs(runs)
@@ -115,54 +178,10 @@ def write_report(
     rows,
     title=title,
     baseline=baseline,
-    command=own_command or _own_command(runs.values(), path, title, baseline),
+    command=own_command,
     notes=[*_left_out_notes(left_out), *_notes(variants)],
   )
-  path = Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(page, encoding="utf-8", errors="replace")
-  return Report(rows, left_out)
-
-
-def find_runs(folders: Sequence[str]) -> dict[str, Path]:
-  """Find the run directories of folders, and name them.
-
-  Args:
-    folders: run directories, or folders with run directories below them.
-
-  Returns:
-    Name -> run directory. A run is named by the last part of its path or, if
-    two runs share it, by its path.
-  """
-  paths = [path for folder in folders for path in _runs_below(Path(folder))]
-  paths = list(dict.fromkeys(paths))
-  names = [path.resolve().name for path in paths]
-  if len(set(names)) < len(names):
-    start = os.path.commonpath(paths)
-    names = [os.path.relpath(path, start or ".") for path in paths]
-  return dict(zip(names, paths, strict=True))
-
-
-def _runs_below(folder: Path) -> list[Path]:
-  """List the run directories in a folder; without any, the folder itself."""
-
-  def walk(place: Path) -> Iterator[Path]:
-    if _is_run(place):
-      yield place
-    elif place.is_dir():
-      for child in sorted(place.iterdir(), key=_natural):
-        yield from walk(child)
-
-  return list(walk(folder)) or [folder]
-
-
-def _natural(path: Path) -> str:
-  """Return a key by which seed2 comes before seed10."""
-  return re.sub(r"\d+", lambda digits: digits[0].zfill(12), path.name)
-
-
-def _is_run(folder: Path) -> bool:
-  return any((folder / file).is_file() for file in (METRICS_FILE, CONFIG_FILE))
+  return page, Report(rows, left_out)
 
 
 def _read_runs(
@@ -191,7 +210,10 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
   """Return what a reader must know about the runs."""
   return [
     note
-    for find in (_same_seeds, _different_tasks, _unfinished, _alarms)
+    for find in (
+      *(_same_seeds, _different_tasks, _unfinished, _alarms),
+      _selected_entropies,
+    )
     for note in find(variants)
   ]
 
@@ -254,6 +276,25 @@ def _alarms(variants: Sequence[Variant]) -> Iterator[str]:
         for name, at in steps.items()
       ]
       yield f"Alarms of {run.name}: {listing(alarms)}."
+
+
+def _selected_entropies(variants: Sequence[Variant]) -> Iterator[str]:
+  """Say where the entropy of the trained groups is not the policy's own."""
+  for run in (run for variant in variants for run in variant.runs):
+    pairs = [
+      (row["rollout/entropy"], row["actor/entropy"])
+      for row in run.rows
+      if {"rollout/entropy", "actor/entropy"} <= row.keys()
+    ]
+    if not pairs:
+      continue
+    own, trained = np.mean(pairs, axis=0)
+    if abs(trained - own) > _ENTROPIES_DIFFER * own:
+      yield (
+        f"The policy of {run.name} has a mean entropy of {own:.3g} over "
+        f"everything it sampled (rollout/entropy), and {trained:.3g} over the "
+        "groups that it was trained on (actor/entropy)."
+      )
 
 
 def _own_command(

@@ -12,6 +12,7 @@ the policy becomes the reference.
 """
 
 from collections.abc import Mapping, Sequence
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ import numpy as np
 
 from entrojax.assembly.data import Data
 from entrojax.assembly.run import Run
-from entrojax.ledger import (
+from entrojax.instruments.kept_batches import KeptBatch, copy_batch
+from entrojax.instruments.ledger import (
   OpenEntry,
   close_entry,
   is_due,
@@ -33,12 +35,14 @@ from entrojax.rollouts.dynamic_sampling import (
   RolloutBatch,
   pad_prompts,
   sample_until_filled,
+  with_policy_entropy,
 )
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.rewards import (
   decode_responses,
   gather_responses,
   group_responses,
+  replace_faulty,
   reward_metrics,
   verify_responses,
 )
@@ -55,6 +59,7 @@ from entrojax.types import (
   Rollout,
   TrainState,
 )
+from entrojax.update.soundness import Marks, split_marks
 from entrojax.update.train_step import make_batch
 
 
@@ -79,6 +84,9 @@ class StepRecord(NamedTuple):
   metrics: Mapping[str, Mean]  # of the update, on the device
   host: dict[str, Any]  # metrics computed on the host
   started: float  # time.perf_counter at the start of the step
+  batch: Batch | None  # of the update; None once it has ended without a fault
+  marks: Marks | None = None  # what was not finite; None: nothing, or unknown
+  kept: KeptBatch | None = None  # what the update started from, if it is kept
 
 
 class StepBatch(NamedTuple):
@@ -89,6 +97,7 @@ class StepBatch(NamedTuple):
   all_responses: Responses  # all that were verified for it, on the host
   metrics: dict[str, Any]
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+  entropy_offset: Array | None = None  # f32[B], nats; see Batch
 
 
 def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
@@ -116,9 +125,24 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     responses.rewards, advantages=responses.advantages, keep=responses.keep
   )
   learned = hosts.place(learned, by_row(run.mesh))
-  update_batch = make_batch(batch.rollout, learned, batch.step_ok)
-  update = (position.state, position.ref_params, update_batch, update_key)
+  update_batch = make_batch(
+    batch.rollout, learned, batch.step_ok, batch.entropy_offset
+  )
+  reference = position.ref_params
+  if reference is None and run.settings.log.reference_kl:
+    reference = run.base_params
+  update = (position.state, reference, update_batch, update_key)
   entry, ledger, seconds = _keep_ledger(run, position, update, batch.responses)
+  kept = None
+  if position.rollout_step + 1 in run.settings.log.keep_batches:
+    kept = copy_batch(
+      position.rollout_step + 1,
+      position.state,
+      batch.rollout,
+      batch.responses,
+      batch.step_ok,
+      update_key,
+    )
   state, metrics = run.functions.update(*update)
   host = batch.metrics | reward_metrics(batch.all_responses, responses)
   steps_of_stage = position.rollout_step - stages.first_step(
@@ -134,7 +158,13 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
   )
   last_update = (steps_of_stage + 1) * updates - 1
   return position, StepRecord(
-    position, last_update, {**metrics, **ledger}, host | seconds, started
+    position,
+    last_update,
+    {**metrics, **ledger},
+    host | seconds,
+    started,
+    update_batch,
+    kept=kept,
   )
 
 
@@ -189,6 +219,9 @@ def _sample_batch(
     responses = gather_responses(
       verify_rollout(run.data, own, own_problems, position.rollout_step), share
     )
+    responses = replace_faulty(
+      responses, position.rollout_step, ends=settings.faulty_reward_ends
+    )
     seconds["gen"] += generated - begun
     seconds["verify"] += time.perf_counter() - generated
     return RolloutBatch(rollout, responses)
@@ -201,20 +234,33 @@ def _sample_batch(
     return RolloutBatch(rollout, responses)
 
   metrics: dict[str, Any] = {}
-  if settings.dynamic_sampling is None:
+  dynamic, offset = settings.dynamic_sampling, None
+  if dynamic is None:
     batch = sample(generate_key)
     all_responses = batch.responses
   else:
-    batch, all_responses, metrics = sample_until_filled(
+    filled = sample_until_filled(
       sample_number,
       settings.num_prompts,
-      max_batches=settings.dynamic_sampling.max_batches,
-      on_exhausted=settings.dynamic_sampling.on_exhausted,
+      max_batches=dynamic.max_batches,
+      on_exhausted=dynamic.on_exhausted,
+      low=dynamic.low,
+      high=dynamic.high,
     )
+    batch, all_responses, metrics = filled
+    if dynamic.steers_by_policy:
+      batch, rows = with_policy_entropy(filled)
+      offset = hosts.place(rows, by_row(run.mesh))
   metrics |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
   if len(stages.streams) > 1:
     metrics["curriculum/stage"] = stages.number(position.rollout_step) + 1
-  return StepBatch(batch.rollout, batch.responses, all_responses, metrics)
+  return StepBatch(
+    batch.rollout,
+    batch.responses,
+    all_responses,
+    metrics,
+    entropy_offset=offset,
+  )
 
 
 def _replay_batch(
@@ -258,6 +304,8 @@ def verify_rollout(
 ) -> Responses:
   """Verify a rollout and collect what advantage rules may read.
 
+  A reward that is no number is NaN.
+
   Args:
     data: has the tokenizer, the verifier and the clusters.
     rollout: B = Q * G rows, on the host.
@@ -265,40 +313,37 @@ def verify_rollout(
     rollout_step: rollout batches before this one.
   """
   texts = decode_responses(rollout, data.tokenizer)
-  verdicts = verify_responses(problems, texts, data.task.verify)
+  verdicts = verify_responses(
+    problems, texts, data.task.verify, faulty=math.nan
+  )
   return group_responses(
     rollout, verdicts, rollout_step=rollout_step, cluster=data.cluster
   )
 
 
 def wait_for_update(record: StepRecord) -> StepRecord:
-  """Wait for a step's update and add the step's times."""
+  """Wait for a step's update; add the step's times and its faults."""
   jax.block_until_ready(record.metrics)
+  marks, metrics = split_marks(record.metrics)
   taken = time.perf_counter() - record.started
   parts = ("timing_s/gen", "timing_s/verify", "timing_s/ledger")
   earlier = sum(record.host.get(name, 0.0) for name in parts)
   return record._replace(
+    metrics=metrics,
+    marks=marks,
+    batch=None if marks is None else record.batch,
     host={
       **record.host,
       "timing_s/update": taken - earlier,
       "timing_s/step": taken,
       "perf/tokens_per_second": record.host["rollout/tokens"] / taken,
-    }
+    },
   )
 
 
 def step_metrics(run: Run, record: StepRecord) -> dict[str, Any]:
-  """Collect all metrics of a rollout step, by name.
-
-  Raises:
-    ValueError: the gradient is not finite.
-  """
+  """Collect all metrics of a rollout step, by name."""
   metrics = finalize(record.metrics)
-  if not np.isfinite(metrics["actor/grad_norm"]):
-    raise ValueError(
-      f"rollout step {record.position.rollout_step}: actor/grad_norm is "
-      f"{metrics['actor/grad_norm']}; the run ends here, unsaved"
-    )
   # optax computes a schedule with scalars that it places itself
   with jax.transfer_guard("allow"):
     learning_rate = float(run.functions.learning_rate(record.optimizer_step))

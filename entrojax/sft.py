@@ -47,7 +47,7 @@ from entrojax.metrics import finalize
 from entrojax.objectives import aggregation
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import Writer, open_writer
-from entrojax.system import hosts
+from entrojax.system import compilation_cache, hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.checkpoint_record import Best
 from entrojax.system.command_line import (
@@ -71,6 +71,7 @@ from entrojax.system.workdir import (
   hold_workdir,
 )
 from entrojax.types import Array, Batch, Metrics, TrainState
+from entrojax.update.soundness import SOUNDNESS, split_marks, tensor_names
 from entrojax.update.train_step import BatchSplit, Update, make_update
 
 TRAINING_FOLDER = "training"
@@ -224,6 +225,7 @@ def build_sft(config: Config) -> Parts:
     ValueError: a setting cannot work, or a file is missing or malformed; the
       message names the key or the file.
   """
+  compilation_cache.enable()
   with hosts.together():
     mesh = make_mesh(config.mesh)
     check_sft_rows(config, num_row_shards(mesh))
@@ -251,7 +253,7 @@ def build_sft(config: Config) -> Parts:
       # No random number is used: there is one mini-batch and no dropout.
       key = jax.random.key(0)
       state, metrics = update(state, None, batch, key)
-      return state, {name: metrics[name] for name in _METRICS}
+      return state, {name: metrics[name] for name in (*_METRICS, *SOUNDNESS)}
 
     return run
 
@@ -307,6 +309,9 @@ def _loop(
 
   Returns:
     The checkpoint if the run was interrupted; None if it is complete.
+
+  Raises:
+    ValueError: one step after another was skipped; the run is saved.
   """
 
   def write_here(best: Best | None) -> Path:
@@ -320,6 +325,7 @@ def _loop(
       best=best,
     )
 
+  in_a_row, unsound = 0, ""  # steps that were skipped
   with Progress(
     config.num_steps,
     first_rollout_step=position.step,
@@ -331,7 +337,10 @@ def _loop(
     while position.step < config.num_steps and not hosts.any_of(
       interruption.received is not None
     ):
-      position, numbers = _step(parts, position)
+      position, numbers, unsound = _step(parts, position)
+      in_a_row = in_a_row + 1 if unsound else 0
+      if unsound:
+        progress.note(f"step {position.step} skipped: {unsound}")
       writer.write(
         numbers,
         step=position.step,
@@ -341,24 +350,39 @@ def _loop(
       progress.update(position.step, numbers)
       if saves.due(position.step):
         saves.save(write_here)
+      if in_a_row >= config.faults.max_in_a_row:
+        break
   path = saves.finish(write_here)
+  if in_a_row >= config.faults.max_in_a_row:
+    raise ValueError(
+      f"the run ends after step {position.step}: {in_a_row} steps in a row "
+      f"were skipped (faults.max_in_a_row), the last because {unsound}. It is "
+      "saved; run the same command again to resume with the next batch"
+    )
   return path if position.step < config.num_steps else None
 
 
-def _step(parts: Parts, position: Position) -> tuple[Position, dict[str, Any]]:
-  """Take one optimizer step; return the next position and the metrics."""
+def _step(
+  parts: Parts, position: Position
+) -> tuple[Position, dict[str, Any], str]:
+  """Take one optimizer step.
+
+  Returns:
+    The next position, the metrics, and why the step was skipped; "": it was
+    not.
+  """
   started = time.perf_counter()
   batch = next(parts.stream)
   num_tokens = int(np.sum(batch.positions >= 0))
   state, metrics = parts.update(
     position.state, hosts.place(batch, by_row(parts.mesh))
   )
+  marks, metrics = split_marks(metrics)
+  unsound = ""
+  if marks is not None:
+    names = tensor_names(state.params, marks)[:1]
+    unsound = f"not finite: {', '.join(['the loss or gradient', *names])}"
   numbers: dict[str, Any] = finalize(metrics)
-  if not np.isfinite(numbers["actor/grad_norm"]):
-    raise ValueError(
-      f"step {position.step + 1}: actor/grad_norm is "
-      f"{numbers['actor/grad_norm']}; the run ends without saving this step"
-    )
   numbers |= {
     "actor/lr": float(parts.learning_rate(position.step)),
     "sft/padding": 1 - num_tokens / batch.positions.size,
@@ -367,6 +391,7 @@ def _step(parts: Parts, position: Position) -> tuple[Position, dict[str, Any]]:
   return (
     Position(state, position.step + 1, position.tokens + num_tokens),
     numbers,
+    unsound,
   )
 
 

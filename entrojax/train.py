@@ -32,8 +32,10 @@ from entrojax.assembly.own_methods import (
   record_names,
 )
 from entrojax.assembly.run import Run, build_checked
+from entrojax.instruments.kept_batches import write_batch
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
-from entrojax.loop.files import RunFiles, open_run_files
+from entrojax.loop.faults import Faults
+from entrojax.loop.files import RunFiles, open_run_files, print_in_first
 from entrojax.rollout_step import (
   Position,
   StepRecord,
@@ -157,6 +159,9 @@ def _build(
       functools.partial(print, flush=True),
       task,
     )
+  print_in_first(
+    f"Loading {config.model.path} and the prompts of {config.task.name}."
+  )
   return build_checked(config, rollouts, own, task)
 
 
@@ -170,19 +175,27 @@ def _loop(
     files: its files, which say where it starts or resumes.
     stopped: returns whether a process has received a signal.
     trace: the profile.
+
+  Raises:
+    ValueError: one update after another was skipped; the run is saved.
   """
   every, last = run.settings.evaluation.every, run.settings.num_rollout_steps
   position, owed = files.start, files.owed
   pending: StepRecord | None = None
+  faults = Faults(run, files.workdir, files.note)
+  if position.rollout_step < last:
+    files.note("Compiling each function at its first call.")
   if owed:
     owed = not _evaluate(run, files, position, stopped)
 
-  while position.rollout_step < last and not stopped():
+  while position.rollout_step < last and not (stopped() or faults.reason):
     with trace.step(position.rollout_step + 1):
       position, record = start_step(run, position)
+      if record.kept is not None and hosts.is_first():
+        write_batch(files.workdir, record.kept)
       if pending is not None:
         _write_step(run, files, pending)  # while the update runs
-      pending = wait_for_update(record)
+      pending = faults.check(wait_for_update(record))
     number = position.rollout_step
     evaluates = number == last or bool(every and number % every == 0)
     saves = files.save_is_due(position)
@@ -198,6 +211,8 @@ def _loop(
   if pending is not None:
     _write_step(run, files, pending)
   path = files.finish(position, owed=owed)
+  if faults.reason:
+    raise ValueError(faults.reason)
   return path if position.rollout_step < last or owed else None
 
 
@@ -210,6 +225,11 @@ def _evaluate(
   run: Run, files: RunFiles, at: Position, stopped: Callable[[], bool]
 ) -> bool:
   """Evaluate the policy; return False if the evaluation was interrupted."""
+  sets = ", ".join(
+    f"{len(part.problems)} prompts of {part.label} x {part.num_samples} samples"
+    for part in run.evaluation_sets
+  )
+  files.note(f"Evaluating after rollout step {at.rollout_step}: {sets}.")
   try:
     evaluated = evaluate_run(run, at, stopped)
   except InterruptedEvaluation:

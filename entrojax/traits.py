@@ -26,8 +26,9 @@ class Surroundings(NamedTuple):
 
   response_length: int  # tokens, the longest response
   target: float | None  # the entropy that a controller holds, nats per token
-  # 'section.leaf' -> bound of the ratio, of the surrogates that clip tokens
-  clip_range: Mapping[str, float]
+  # 'section.leaf' -> bound of the ratio, of the surrogates that clip tokens;
+  # clip_low, clip_high and dual_clip, of which the last may be None
+  clip_range: Mapping[str, float | None]
 
 
 # (the function's own settings, surroundings) -> None; raises ValueError if they
@@ -85,8 +86,11 @@ class RuleTraits(_Traits):
     raw_sides: for a rule that learns from the raw verdicts, without comparing
       the responses of a group: the responses that it learns from, "right",
       "wrong" or both.
+    ignores_rewards: it reads the raw verdicts, so that a rule that shapes
+      rewards would do nothing.
     keeps_one_sign: it leaves out all responses of one sign of advantage.
     centres: it subtracts a mean from the advantages.
+    mixes_groups: the advantages of a group depend on other groups.
     about_overlong: it decides what responses that are too long cost.
     reads_clusters: it reads the clusters of answers with the same meaning.
     length: name of the setting that says after how many rollout steps its
@@ -96,8 +100,10 @@ class RuleTraits(_Traits):
 
   kind: Literal["shaping", "baseline", "later", "filter"]
   raw_sides: tuple[str, ...] = ()
+  ignores_rewards: bool = False
   keeps_one_sign: bool = False
   centres: bool = False
+  mixes_groups: bool = False
   about_overlong: bool = False
   reads_clusters: bool = False
   length: str = ""

@@ -258,6 +258,7 @@ class Responses:
   clusters: Array | None = None  # i32[Q, G], equal = answers that mean the
   # same, numbered within the group; -1 = does not count
   entropy: Array | None = None  # f32[], nats, token-mean, under that policy
+  entropies: Array | None = None  # f32[Q, G], nats, the same of each response
   rollout_step: Array | None = None  # i32[], rollout batches before this one
   advantages: Array | None = None  # f32[Q, G]; None before the baseline rule
   keep: Array | None = None  # f32[Q, G], 1 = its tokens count; None: all do
@@ -280,6 +281,9 @@ class Batch:
   old_entropy: Array  # f32[B, T], nats, under the policy that sampled
   advantages: Array  # f32[B, T]
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+  # f32[B], nats, one number for all rows: added to the entropy of a mini-batch,
+  # it gives that of everything the policy sampled; None: 0
+  entropy_offset: Array | None = None
 
 
 # -- the update: from tokens to a loss ----------------------------------------
@@ -313,6 +317,9 @@ class ScoredTokens:
   mask: Array  # f32[B, T], 1 = a response token that counts
   ref_log_probs: Array | None = None  # f32[B, T], nats, reference policy
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
+  # f32[B, T], nats, the mean of old_entropy over all rows of the rollout batch,
+  # the same number everywhere
+  rollout_entropy: Array | None = None
   # what members of the chain have declared, f32[B, T] or f32[B, T, k]
   statistics: Mapping[Statistic, Array] = dataclasses.field(
     default_factory=dict

@@ -98,8 +98,8 @@ def draw_pictures(workdirs: Mapping[str, Path], output: Path) -> None:
   """Draw the two pictures of the README into the output folder."""
   from entrojax.reporting import figures
   from entrojax.reporting.run_logs import read_run
+  from entrojax.reporting.static import to_svg
   from entrojax.reporting.variants import group_runs
-  from experiments.static import to_svg
 
   variants = group_runs([read_run(n, path) for n, path in workdirs.items()])
   names = [variant.name for variant in variants]

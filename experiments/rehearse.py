@@ -9,8 +9,8 @@ For the update and for decoding, the command prints what one device needs:
 arguments, temporaries and their peak as a share of the chip's memory, FLOPs,
 collectives, and the least time that these take. If a part does not fit, it
 prints which settings to change. No array is created and nothing runs. The
-folder model.path need not exist if SIZES lists the model. The compiler is the
-one that a real slice uses, so its memory figures hold on a real slice.
+folder model.path need not exist if model_sizes.py lists the model. The compiler
+is the one that a real slice uses, so its memory figures hold on a real slice.
 
 With --statistics the command compares token statistics with and without logits
 in memory, on one chip.
@@ -24,7 +24,6 @@ os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from collections.abc import Mapping, Sequence
-import functools
 from pathlib import Path
 import time
 from typing import Any, NamedTuple
@@ -44,10 +43,9 @@ from entrojax.assembly.model import (
   Policy,
   make_generate,
   make_model,
-  model_folder,
 )
 from entrojax.assembly.run import make_update_of
-from entrojax.models import DecoderConfig, hugging_face, lora
+from entrojax.models import lora
 from entrojax.system.command_line import command
 from entrojax.system.sharding import (
   by_row,
@@ -59,6 +57,7 @@ from entrojax.system.sharding import (
 from entrojax.types import Batch, Model, Prompts
 from entrojax.update.train_step import init_state
 from experiments import hlo
+from experiments.model_sizes import sizes_of
 from experiments.scale import statistics_memory
 
 FLAGS = flags.FlagValues()
@@ -93,32 +92,6 @@ _STATISTICS = flags.DEFINE_integer(
   flag_values=FLAGS,
 )
 
-_QWEN25 = functools.partial(
-  DecoderConfig,
-  vocab_size=152064,
-  head_dim=128,
-  rope_theta=1e6,
-  tie_word_embeddings=False,
-  qkv_bias=True,
-  qk_norm=False,
-)
-SIZES = {
-  "Qwen2.5-7B": _QWEN25(
-    hidden_size=3584,
-    intermediate_size=18944,
-    num_hidden_layers=28,
-    num_attention_heads=28,
-    num_key_value_heads=4,
-  ),
-  "Qwen2.5-32B": _QWEN25(
-    hidden_size=5120,
-    intermediate_size=27648,
-    num_hidden_layers=64,
-    num_attention_heads=40,
-    num_key_value_heads=8,
-  ),
-}
-
 
 class Chip(NamedTuple):
   """A chip's figures, as its maker publishes them."""
@@ -144,17 +117,6 @@ class _Ends(NamedTuple):
   pad_id: int = 0
 
 
-def sizes_of(path: str) -> DecoderConfig:
-  """Return the sizes of a model folder, or of a known model of that name."""
-  name = Path(path).name
-  if name in SIZES and not Path(path).is_dir():
-    return SIZES[name]
-  try:
-    return hugging_face.read_config(model_folder(path))
-  except ValueError as error:
-    raise ValueError(f"{error}, nor one of {sorted(SIZES)}") from error
-
-
 def topology_devices(
   name: str, num_slices: int = 1
 ) -> tuple[Sequence[Any], Chip]:
@@ -162,9 +124,12 @@ def topology_devices(
   kind = name.partition(":")[0]
   if kind not in CHIPS:
     raise ValueError(f"--topology={name}: the chip is one of {sorted(CHIPS)}")
+  # the compiler takes a slice of one chip only if a host may have one
+  is_one = name.partition(":")[2] in ("1x1", "1x1x1")
+  one_chip = {"chips_per_host_bounds": (1, 1, 1)} if is_one else {}
   try:
     topology = topologies.get_topology_desc(
-      platform="tpu", topology_name=name, num_slices=num_slices
+      platform="tpu", topology_name=name, num_slices=num_slices, **one_chip
     )
   except Exception as error:
     raise ValueError(

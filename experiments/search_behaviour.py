@@ -40,13 +40,13 @@ from entrojax.assembly.evaluation_sets import read_set, requested
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.run import build_evaluation
 from entrojax.data.tokenizer import load
-from entrojax.evaluate import (
+from entrojax.reporting.formatting import align, percent, with_error
+from entrojax.rollouts.evaluation import (
   EVALUATION_KEY,
   Evaluation,
   evaluate_policy,
   measure,
 )
-from entrojax.reporting.formatting import align, percent, with_error
 from entrojax.system.command_line import command
 from entrojax.tasks.countdown_steps import judge_moves
 from entrojax.types import Problem

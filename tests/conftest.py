@@ -28,7 +28,12 @@ from entrojax import sft as sft_module
 from entrojax import train as train_module
 from entrojax.assembly import check_run
 from entrojax.assembly import run as build_module
-from entrojax.entropy.statistics import top_p_entropy
+from entrojax.entropy.statistics import (
+  log_prob_at,
+  old,
+  top_log_probs,
+  top_p_entropy,
+)
 from entrojax.models import DecoderConfig, decoder
 from entrojax.system.sharding import make_mesh
 from entrojax.types import Cache, Model, Params, ScoredTokens
@@ -38,6 +43,8 @@ def pytest_configure(config):
   """Share compiled code between workers and runs; forbid rank promotion."""
   cache = config.cache.mkdir("jax")
   jax.config.update("jax_compilation_cache_dir", str(cache))
+  # processes that tests start must not write to the user's cache
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_numpy_rank_promotion", "raise")
   # traces need no line numbers, and their many small objects no collector
@@ -149,17 +156,38 @@ def _random_tokens(
     "old_entropy": rng.gamma(2.0, 0.5, shape),
     "advantages": advantages,
     "step_ok": rng.random(shape) < 0.5,
+    "rollout_entropy": np.full(shape, 0.9),
   }
   garbage = [np.nan, np.inf, -np.inf, 1e30, -1e30]
+  old_log_probs = fields["old_log_probs"]
   fields = {
     name: np.where(mask, value, rng.choice(garbage, shape)).astype(dtype)
     for name, value in fields.items()
   }
-  statistic = np.where(mask, rng.gamma(2.0, 0.5, shape), np.nan).astype(dtype)
+  # Half of the tokens are the likeliest ones.
+  steps = rng.exponential(0.5, (*shape, 4))
+  first = rng.random(shape) < 0.5
+  top, old_top = (
+    np.where(first, x, x / 2)[..., None]
+    - np.cumsum(steps, axis=2)
+    + steps[..., :1]
+    for x in (log_probs, old_log_probs)
+  )
+  values = {
+    top_p_entropy(0.8): rng.gamma(2.0, 0.5, shape),
+    top_log_probs(3): top[..., :3],
+    old(top_log_probs(4)): old_top,
+    old(log_prob_at(1.2)): log_probs + rng.normal(0, 0.2, shape),
+    old(log_prob_at(0.8)): log_probs + rng.normal(0, 0.2, shape),
+  }
+  statistics = {
+    name: np.where(mask if x.ndim == 2 else mask[..., None], x, np.nan)
+    for name, x in values.items()
+  }
   return ScoredTokens(
     **jax.tree.map(jnp.asarray, fields),
     mask=jnp.asarray(mask, np.float32),
-    statistics={top_p_entropy(0.8): jnp.asarray(statistic)},
+    statistics={k: jnp.asarray(x, dtype) for k, x in statistics.items()},
   )
 
 

@@ -179,7 +179,7 @@ def test_every_path_in_backticks_exists(page):
 
 
 @pytest.mark.parametrize(
-  "page", [*PAGES, ROOT / "colab" / "countdown.ipynb"], ids=show
+  "page", [*PAGES, *(ROOT / "colab").glob("*.ipynb")], ids=show
 )
 def test_every_command_names_a_module_its_flags_and_its_settings(page):
   for module, *arguments in commands(page):

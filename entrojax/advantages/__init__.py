@@ -26,11 +26,21 @@ RULES in tests/helpers/rule_cases.py:
 Its settings then are config.my_rule, with the defaults of its arguments.
 """
 
-from entrojax.advantages.baselines import dr_grpo, grpo, maxrl, rloo
+from entrojax.advantages.baselines import (
+  dr_grpo,
+  grpo,
+  maxrl,
+  qae,
+  rloo,
+  rs_grpo,
+)
 from entrojax.advantages.decomposed import nsr, psr, w_reinforce
 from entrojax.advantages.entrocraft import entrocraft
 from entrojax.advantages.grpo_dropout import grpo_dropout
+from entrojax.advantages.grpo_s import grpo_s
 from entrojax.advantages.overlong import overlong_filter, overlong_penalty
+from entrojax.advantages.pass_at_k import best_of_group, pass_at_k
 from entrojax.advantages.rules import apply_rules
 from entrojax.advantages.seed_grpo import seed_grpo
 from entrojax.advantages.unlikeliness import unlikeliness, uplift_rate
+from entrojax.advantages.whiten import whiten

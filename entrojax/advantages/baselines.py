@@ -4,19 +4,23 @@
     dr_grpo:  A = R - mean
     rloo:     A = R - mean of the others
     maxrl:    A = (R - mean) / (share of right responses + 1e-6)
+    qae:      A = (R - quantile) / (std + 1e-6)
+    rs_grpo:  A = (exp(beta R) / mean of exp(beta R) - 1) / beta
 
 R is the reward after the rules that shape rewards. Rewards and advantages are
 f32[Q, G], and the mean and std are over a group, which needs at least 2
 responses. A group whose rewards differ by less than 1e-6 carries no signal and
 gets exactly 0. Otherwise rounding would leave a small residue, and dividing it
-by a tiny std would make it large. The three rules that need no group are in
-decomposed.py.
+by a tiny std would make it large. Baselines from the number of right responses
+are in pass_at_k.py, and the three rules that need no group in decomposed.py.
 """
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
+from entrojax.arguments import require_in
 from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
@@ -85,6 +89,64 @@ def maxrl() -> AdvantageRule:
   return rule
 
 
+@RuleTraits(kind="baseline")
+def qae(*, quantile: float = 0.4) -> AdvantageRule:
+  """Build A = (R - quantile) / (std + 1e-6), with std of ddof 1.
+
+  Quantile advantage estimation (arXiv 2509.22611). The quantile is the smallest
+  reward that at least this share of the group does not exceed. With rewards of
+  0 and 1 it is 0 where the success rate is at most 1 - quantile: there right
+  responses are pushed up, and wrong ones have A = 0. Elsewhere it is 1: wrong
+  responses are pushed down, and right ones have A = 0.
+
+  Args:
+    quantile: the share K, in (0, 1]. A larger K pushes down wrong responses of
+      fewer prompts.
+  """
+  require_in("qae.quantile", quantile, "(0, 1]")
+
+  def rule(responses: Responses) -> Responses:
+    rewards = responses.rewards
+    _require_group(rewards)
+    # the slack keeps a product such as 0.7 * 10 from rounding up to 8
+    rank = jnp.ceil(quantile * rewards.shape[1] - 1e-4).astype(jnp.int32)
+    ordered = jnp.sort(rewards, axis=1)
+    baseline = jnp.take(ordered, jnp.maximum(rank, 1) - 1, axis=1)[:, None]
+    deviation = jnp.std(rewards, axis=1, ddof=1, keepdims=True)
+    advantages = (rewards - baseline) / (deviation + 1e-6)
+    return with_advantages(
+      responses, jnp.where(all_equal(rewards), 0.0, advantages)
+    )
+
+  return rule
+
+
+@RuleTraits(kind="baseline")
+def rs_grpo(*, beta: float = 2.0) -> AdvantageRule:
+  """Build A = (exp(beta R) / mean of exp(beta R) - 1) / beta.
+
+  Risk-sensitive GRPO (arXiv 2509.24261), as in the authors' code: the policy
+  gradient of log(mean of exp(beta R)) / beta, which lies between the mean and
+  the largest reward of a group.
+
+  Args:
+    beta: > 0. Near 0 it is Dr.GRPO; a larger beta counts rare right responses
+      more and wrong ones less.
+  """
+  require_in("rs_grpo.beta", beta, "(0, inf)")
+
+  def rule(responses: Responses) -> Responses:
+    rewards = responses.rewards
+    _require_group(rewards)
+    # a softmax is exp(beta R) over its sum, and does not overflow
+    share = jax.nn.softmax(beta * rewards, axis=1) * rewards.shape[1]
+    return with_advantages(
+      responses, jnp.where(all_equal(rewards), 0.0, (share - 1) / beta)
+    )
+
+  return rule
+
+
 def with_advantages(responses: Responses, advantages: Array) -> Responses:
   """Return `responses` with the advantages of a baseline, f32[Q, G].
 
@@ -104,11 +166,16 @@ def all_equal(rewards: Array) -> Array:
   return (spread < _EQUAL)[:, None]
 
 
-def _centred(rewards: Array) -> Array:
-  """Compute R - mean, f32[Q, G], exactly 0 in a group of equal rewards."""
+def _require_group(rewards: Array) -> None:
+  """Raise ValueError if the groups of f32[Q, G] have a single response."""
   if rewards.shape[1] < 2:
     raise ValueError(
       "a group of 1 response has no baseline: group_size must be at least 2"
     )
+
+
+def _centred(rewards: Array) -> Array:
+  """Compute R - mean, f32[Q, G], exactly 0 in a group of equal rewards."""
+  _require_group(rewards)
   centred = rewards - jnp.mean(rewards, axis=1, keepdims=True)
   return jnp.where(all_equal(rewards), 0.0, centred)

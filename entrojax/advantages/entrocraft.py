@@ -44,9 +44,10 @@ def entrocraft(
       above `low`.
     anneal_steps: rollout steps in which the bounds move linearly from the first
       to the second; 0 = the second bounds from the start.
-    signal: what the kept responses learn from outside the band. "advantage" is
-      their advantage, as in the paper. "reward" is 1 if right and -1 if wrong,
-      which stands for the raw reward that the released code uses.
+    signal: what responses learn from outside the band. "advantage" is their
+      advantage, as in the paper. "reward", as in the released code, is the
+      verdict: 1 if right and -1 if wrong, also in groups of one verdict. With
+      it, rejected responses have an advantage of 0 and stay in denominators.
   """
   require_at_least("entrocraft.anneal_steps", anneal_steps, 0)
   require_one_of("entrocraft.signal", signal, ("advantage", "reward"))
@@ -66,9 +67,10 @@ def entrocraft(
     direction = jnp.where(is_high, 1.0, 0.0) - is_low  # g
     rejected = direction * advantages < 0
     if signal == "reward":
-      signs = jnp.where(is_right(responses), 1.0, -1.0)
-      has_signal = (direction != 0) & (advantages != 0)
-      advantages = jnp.where(has_signal, signs, advantages)
+      verdicts = jnp.where(is_right(responses), 1.0, -1.0)
+      learned = jnp.where(direction * verdicts < 0, 0.0, verdicts)
+      advantages = jnp.where(direction != 0, learned, advantages)
+      rejected = jnp.zeros_like(rejected)
     metrics = {
       "entrocraft/low": scalar_metric(lower(step)),
       "entrocraft/high": scalar_metric(upper(step)),

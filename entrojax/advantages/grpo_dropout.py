@@ -5,7 +5,8 @@
 The sum of h over a group is the first-order change of its entropy. The rule
 drops the responses of most negative h until the sum over the others is at least
 0. Dropped responses with A <= 0 are then taken back, so that only likely right
-ones stay dropped. They leave the loss and its denominators. By default, the
+ones stay dropped. They leave the loss and its denominators. Responses that
+earlier rules left out are in none of these sums and means. By default, the
 advantages of the kept responses are then centred: their mean with weights
 exp(-s) is subtracted, also in a group that lost no response. A group in which
 all advantages are 0 stays at 0.
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 
 from entrojax.advantages.rules import keep_mask, leave_out, require_field
 from entrojax.arguments import require_one_of
-from entrojax.masking import divide, masked_sum
+from entrojax.masking import clean, divide, masked_mean, masked_sum
 from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
@@ -46,14 +47,15 @@ def grpo_dropout(
   def rule(responses: Responses) -> Responses:
     advantages = require_field(responses, "advantages", "grpo_dropout")
     log_probs = require_field(responses, "log_probs", "grpo_dropout")
-    dropped = ~keep_by_entropy(advantages, log_probs)
+    counted = keep_mask(responses)
+    dropped = ~keep_by_entropy(advantages, log_probs, counted)
     responses = leave_out(responses, dropped)
     centred = _centred(advantages, log_probs, keep_mask(responses), centre)
     if not centre_whole_groups:
       whole = ~jnp.any(dropped, axis=1, keepdims=True)
       centred = jnp.where(whole, advantages, centred)
     # a group without a signal has nothing to centre
-    silent = jnp.all(advantages == 0, axis=1, keepdims=True)
+    silent = jnp.all(counted * advantages == 0, axis=1, keepdims=True)
     return dataclasses.replace(
       responses, advantages=jnp.where(silent, 0.0, centred)
     )
@@ -61,16 +63,20 @@ def grpo_dropout(
   return rule
 
 
-def keep_by_entropy(advantages: Array, log_probs: Array) -> Array:
+def keep_by_entropy(
+  advantages: Array, log_probs: Array, counted: Array
+) -> Array:
   """Select the responses to keep, bool[Q, G].
 
   Args:
     advantages: f32[Q, G].
     log_probs: f32[Q, G], nats, mean over the tokens of a response.
+    counted: f32[Q, G], 0 = left out before; such a response is selected.
   """
   surprise = -log_probs
+  mean = masked_mean(surprise, counted, axis=1)[:, None]
   # G h: the factor 1 / G changes neither the order nor the sign
-  change = advantages * (surprise - jnp.mean(surprise, axis=1, keepdims=True))
+  change = clean(advantages * (surprise - mean), counted)
   order = jnp.argsort(-change, axis=1, stable=True)
   # sums of the 1, 2, ... G largest: they rise, then fall
   sums = jnp.cumsum(jnp.take_along_axis(change, order, axis=1), axis=1)
@@ -78,7 +84,7 @@ def keep_by_entropy(advantages: Array, log_probs: Array) -> Array:
   # a sum whose terms cancel is 0 except for rounding
   rounding = 1e-6 * jnp.sum(jnp.abs(change), axis=1, keepdims=True)
   within = jnp.take_along_axis(sums >= -rounding, rank, axis=1)
-  return within | (advantages <= 0)
+  return within | (advantages <= 0) | (counted == 0)
 
 
 def _centred(

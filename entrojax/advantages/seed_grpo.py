@@ -2,7 +2,8 @@
 
     A <- f(s) A,     s = clip(SE / log G, 0, 1)
 
-SE, f32[Q], is the semantic entropy of a group's answers in nats. There is one
+SE, f32[Q], is the semantic entropy of a group's answers in nats, and G its
+size, both without responses that earlier rules left out. There is one
 factor f(s) in [0, 1] per prompt: 1 if all answers agree, and less the more they
 disagree. With the default settings it is never below 0.95. arXiv 2505.12346.
 entropy/semantic.py computes SE and f.
@@ -50,9 +51,12 @@ def seed_grpo(
     advantages = require_field(responses, "advantages", "seed_grpo")
     clusters = require_field(responses, "clusters", "seed_grpo")
     log_probs = require_field(responses, "log_probs", "seed_grpo")
+    kept = keep_mask(responses)
+    clusters = jnp.where(kept > 0, clusters, -1)  # -1 = does not count
     entropy = semantic_entropy(clusters, log_probs, estimator=estimator)
-    factor = modulation(entropy, clusters.shape[1], form=form, alpha=alpha)
-    counted = jnp.max(keep_mask(responses), axis=1)
+    group_size = jnp.sum(kept, axis=1)
+    factor = modulation(entropy, group_size, form=form, alpha=alpha)
+    counted = jnp.max(kept, axis=1)
     return dataclasses.replace(
       responses,
       advantages=advantages * factor[:, None],

@@ -249,14 +249,17 @@ def _check_rules(rules: Sequence[_Function]) -> None:
       f"advantage has {' and '.join(overlong)}: a response that the filter "
       "leaves out cannot be punished; choose one"
     )
+  shaping = [rule for rule in declared if rule.traits.kind == "shaping"]
   raw = [rule for rule in declared if rule.traits.raw_sides]
+  deaf = [r for r in declared if r.traits.ignores_rewards] + raw
+  if shaping and deaf:
+    raise ValueError(
+      f"advantage has {shaping[0].name}, which shapes rewards, and "
+      f"{deaf[0].name}, which reads the raw verdicts: the shaping would do "
+      "nothing"
+    )
   for rule in declared if raw else ():
     traits: RuleTraits = rule.traits
-    if traits.kind == "shaping":
-      raise ValueError(
-        f"advantage has {rule.name}, which shapes rewards, and {raw[0].name}, "
-        "which reads the raw verdicts: the shaping would do nothing"
-      )
     if traits.centres:
       raise ValueError(
         f"advantage has {rule.name}, which centres advantages, and "
@@ -276,10 +279,10 @@ def _check_settings(config: Config, functions: Sequence[_Function]) -> None:
     config.rollout.response_length,
     config.control.target,
     {
-      f"{f.name}.{leaf}": f.settings[leaf]
+      f"{f.name}.{leaf}": f.settings.get(leaf)  # None: it has no such bound
       for f in functions
       if isinstance(f.traits, ObjectiveTraits) and f.traits.clips_tokens
-      for leaf in ("clip_low", "clip_high")
+      for leaf in ("clip_low", "clip_high", "dual_clip")
     },
   )
   for function in functions:

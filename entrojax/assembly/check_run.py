@@ -13,6 +13,7 @@ from entrojax.assembly import sections
 from entrojax.assembly.check_methods import check_overrides, clusters_are_read
 from entrojax.assembly.check_rows import check_divisibility
 from entrojax.assembly.check_settings import check, check_kind
+from entrojax.assembly.check_sizes import check_against_model
 from entrojax.assembly.data import read_data
 from entrojax.assembly.evaluation_sets import read_sets
 from entrojax.assembly.methods import check_over_run, make_recipe
@@ -25,7 +26,7 @@ from entrojax.system.sharding import make_mesh, num_row_shards
 _NO_DATA = (
   *("seed", "num_rollout_steps", "mesh", "lora", "training", "optimizer"),
   *("objective", "advantage", "aggregation", "control", "projection"),
-  *("checkpoint", "log", "ledger", "alarms"),
+  *("checkpoint", "log", "ledger", "alarms", "faults"),
 )
 
 
@@ -45,6 +46,8 @@ def check_run(config: Config, keys: Collection[str] = ()) -> None:
   check(config)
   check_divisibility(config, num_row_shards(make_mesh(config.mesh)))
   check_over_run(make_recipe(config), config)
+  folder = model_folder(config.model.path)
+  check_against_model(config, hugging_face.read_config(folder))
   _check_data(_data_settings(config))
 
 
@@ -63,6 +66,4 @@ def _check_data(config: FrozenConfigDict) -> None:
   Args:
     config: the settings that reading the data depends on.
   """
-  folder = model_folder(config.model.path)
-  hugging_face.read_config(folder)
-  read_sets(config, read_data(config, folder))
+  read_sets(config, read_data(config, model_folder(config.model.path)))

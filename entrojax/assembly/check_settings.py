@@ -10,11 +10,17 @@ later, when methods.py builds the methods.
 from collections.abc import Mapping
 import itertools
 import math
+import warnings
 
 from ml_collections import ConfigDict as Config
 
 from entrojax.arguments import require_one_of
 from entrojax.assembly.check_methods import check_methods
+from entrojax.assembly.check_sizes import (
+  check_against_run,
+  check_batch_sizes,
+  check_integers,
+)
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.reporting.alarms import ACTIONS, WATCHED
@@ -45,17 +51,26 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "training.num_epochs": 1,
       "training.num_microbatches": 1,
       "evaluation.every": 0,
+      "evaluation.token_samples": 0,
       "checkpoint.every": 0,
       "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
       "log.every": 1,
       "log.samples": 0,
+      "log.token_groups": 0,
       "ledger.every": 0,
       "alarms.window": 1,
+      "faults.max_in_a_row": 1,
     },
   )
+  kept = tuple(config.log.keep_batches)
+  if any(not isinstance(step, int) or step < 1 for step in kept):
+    raise ValueError(
+      f"log.keep_batches = {kept!r}; expected rollout steps, from 1"
+    )
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
+  require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))
   if config.rollout.group_size < 2:
     raise ValueError(
       "rollout.group_size must be at least 2, got "
@@ -73,13 +88,36 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
     )
   if config.offline.enabled:
     _check_recording(config)
+  _check_signals(config)
   best = config.checkpoint.keep_best
   if best and not config.evaluation.every:
     raise ValueError(
       f"checkpoint.keep_best = {best!r} and evaluation.every is 0: a run that "
       "is evaluated at its ends only has no best checkpoint to keep"
     )
+  check_batch_sizes(config)
+  check_against_run(config)
   check_methods(config, own)
+
+
+def _check_signals(config: Config) -> None:
+  """Check what measures the policy; warn where two measures differ."""
+  require_one_of("control.signal", config.control.signal, ("policy", "batch"))
+  low, high = config.dynamic_sampling.low, config.dynamic_sampling.high
+  if not 0 <= low < high <= 1:
+    raise ValueError(
+      f"dynamic_sampling.low = {low} and high = {high} must be mean rewards "
+      "with 0 <= low < high <= 1"
+    )
+  for leaf in ("temperature", "top_k", "top_p"):
+    trained, evaluated = config.rollout[leaf], config.evaluation[leaf]
+    if evaluated is not None and evaluated != trained:
+      warnings.warn(
+        f"evaluation.{leaf} is {evaluated} and rollout.{leaf} is {trained}: "
+        "evaluations measure another policy than the one that is trained, and "
+        "their entropies differ",
+        stacklevel=3,
+      )
 
 
 def check_offline(config: Config) -> None:
@@ -130,6 +168,7 @@ def check_sft(config: Config) -> None:
       "checkpoint.every": 0,
       "checkpoint.minutes": 0,
       "checkpoint.keep": 1,
+      "faults.max_in_a_row": 1,
       "log.every": 1,
     },
   )
@@ -210,12 +249,31 @@ def check_evaluation(config: Config) -> None:
       f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
       f"rollout.prompt_length = {config.rollout.prompt_length}"
     )
-  if config.evaluation.temperature < 0:
+  check_prompt(config)
+  temperature = config.evaluation.temperature
+  if temperature is not None and temperature < 0:
     raise ValueError(
-      "evaluation.temperature must not be negative, got "
-      f"{config.evaluation.temperature}"
+      f"evaluation.temperature must not be negative, got {temperature}"
     )
-  requested(config)
+  for request in requested(config):
+    if temperature == 0 and request.num_samples > 1:
+      raise ValueError(
+        f"evaluation.temperature is 0 and {request.label} has "
+        f"{request.num_samples} samples for each prompt: greedy samples are "
+        "all the same. Set evaluation.num_samples to 1"
+      )
+
+
+def check_prompt(config: Config) -> None:
+  """Raise ValueError if a setting of prompts is unknown or does nothing."""
+  prompt = config.prompt
+  require_one_of("prompt.too_long", prompt.too_long, ("raise", "drop"))
+  for key in ("system", "template_arguments"):
+    if prompt[key] and not prompt.chat:
+      raise ValueError(
+        f"prompt.{key} is set and would do nothing: prompt.chat is False, so "
+        "that no chat template is applied"
+      )
 
 
 def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:
@@ -232,8 +290,15 @@ def _check_numbers(config: Config) -> None:
     for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
       if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{section}.{leaf} must be finite, got {value}")
-  if any(size == 0 or size < -1 for size in config.mesh):
-    raise ValueError(f"mesh sizes are -1 or positive, got {tuple(config.mesh)}")
+  mesh = tuple(config.mesh)
+  if len(mesh) != 3 or not all(type(size) is int for size in mesh):
+    raise ValueError(
+      f"mesh must be three whole numbers such as (-1, 1, 1), got {mesh}"
+    )
+  if any(size == 0 or size < -1 for size in mesh):
+    raise ValueError(f"mesh sizes are -1 or positive, got {mesh}")
+  check_integers(config)
+  require_one_of("model.dtype", config.model.dtype, ("float32", "bfloat16"))
 
 
 def _get(config: Config, key: str):

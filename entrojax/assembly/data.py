@@ -7,12 +7,14 @@ the function that clusters answers. `rollout_settings` lists the settings that
 recorded rollouts depend on.
 """
 
+import ast
 from collections.abc import Callable, Sequence
 import functools
 import inspect
 from pathlib import Path
 import re
 from typing import Any, NamedTuple
+import warnings
 
 from ml_collections import ConfigDict as Config
 import numpy as np
@@ -24,13 +26,18 @@ from entrojax.assembly.guards import guard_template
 from entrojax.data import prompt_subset, templates
 from entrojax.data import tokenizer as tokenizers
 from entrojax.data.curriculum import Stages, read_entropies, stage_rows
-from entrojax.data.prompt_stream import PromptStream, Templated
+from entrojax.data.prompt_stream import (
+  PromptStream,
+  Templated,
+  fitting_rows,
+)
 from entrojax.models import hugging_face
 from entrojax.system.outside import is_outside, last_name
 from entrojax.tasks import make_task
 from entrojax.tasks.own import own_task
 from entrojax.types import Problem, Task
 
+RAISE, DROP = "raise", "drop"  # the values of prompt.too_long
 SPEC_FORM = "NAME[#LEVEL][:SPLIT][@FOLDER]"
 # a name of the user's own code has a colon itself, after a dot: mine.py:reward
 _NAME = r"[^#:@]*\.[^#:@]*:[A-Za-z_]\w*|[^#:@]+"
@@ -105,7 +112,12 @@ def open_task(config: Config, spec: Spec | None = None) -> Task:
       f"task.name: a function of your own is written {spec.task}:FUNCTION"
     )
   if not is_outside(spec.task):
-    return make_task(spec.task, spec.data_dir, spec.difficulty)
+    # other files have columns of their own
+    own = (config.task.name, config.task.data_dir)
+    columns = config.task.columns if (spec.task, spec.data_dir) == own else ()
+    return make_task(
+      spec.task, spec.data_dir, spec.difficulty, columns=tuple(columns)
+    )
   function = lookup.import_function(spec.task, "task.name")
   if lookup.return_annotation(function) not in (Task, "Task"):
     return _task_of_reward(function, spec)
@@ -146,7 +158,8 @@ def read_data(config: Config, folder: Path, task: Task | None = None) -> Data:
     folder: the model's folder.
     task: the task; None: the config names it.
   """
-  tokenizer, template = tokenizers.load(folder), make_template(config, folder)
+  tokenizer = load_tokenizer(config, folder)
+  template = make_template(config, folder)
   task = task or open_task(config)
   cluster = make_clusterer(config, task) if clusters_are_read(config) else None
   problems = task.load(config.task.train_split)
@@ -177,6 +190,39 @@ def training_rows(config: Config, problems: Sequence[Problem]) -> np.ndarray:
   if config.task.subset:
     return prompt_subset.read(Path(config.task.subset), problems)
   return np.arange(len(problems))
+
+
+def drop_long(
+  config: Config,
+  problems: Sequence[Problem],
+  tokenizer: tokenizers.Tokenizer,
+  label: str = "training",
+) -> np.ndarray:
+  """Return the rows i64[N] of the problems to keep; warn if some are dropped.
+
+  Args:
+    config: prompt.too_long and rollout.prompt_length.
+    problems: with prompts as the model reads them.
+    tokenizer: encodes the prompts.
+    label: of the problems, for the warning.
+
+  Raises:
+    ValueError: no prompt fits.
+  """
+  if config.prompt.too_long != DROP:
+    return np.arange(len(problems))
+  length = config.rollout.prompt_length
+  rows = fitting_rows(problems, tokenizer, length)
+  dropped = len(problems) - len(rows)
+  if dropped:
+    text = (
+      f"{dropped} of {len(problems)} {label} prompts have more than "
+      f"rollout.prompt_length={length} tokens"
+    )
+    if not len(rows):
+      raise ValueError(f"{text}: none is left")
+    warnings.warn(f"{text} and are left out", stacklevel=2)
+  return rows
 
 
 def single_stage(
@@ -259,6 +305,8 @@ def _stages(
     return _stream(config, [templated[row] for row in rows], tokenizer)
 
   rows = training_rows(config, problems)
+  kept = drop_long(config, [templated[row] for row in rows], tokenizer)
+  rows = rows[kept]
   settings = config.curriculum
   if not settings.table:
     return Stages((stream(rows),), length=1)
@@ -288,8 +336,76 @@ def make_template(config: Config, folder: Path) -> Callable[[str], str]:
     chat_template,  # needs jinja2, which few runs do
   )
 
-  chat = chat_template.load(folder)
+  chat = chat_template.load(
+    folder, system=config.prompt.system, **template_arguments(config)
+  )
   return lambda text: chat(plain(text))
+
+
+def template_arguments(config: Config) -> dict[str, Any]:
+  """Parse the setting prompt.template_arguments: NAME=VALUE, ...
+
+  A value is a number, True, False, None or a quoted text; otherwise it is a
+  text as it stands.
+
+  Raises:
+    ValueError: an item has another form, or a name is given twice.
+  """
+  arguments: dict[str, Any] = {}
+  for item in config.prompt.template_arguments:
+    name, equals, value = str(item).partition("=")
+    if not equals or not name.isidentifier() or name in arguments:
+      raise ValueError(
+        f"prompt.template_arguments: {item!r} is not NAME=VALUE with a name of "
+        "its own, such as 'enable_thinking=False'"
+      )
+    try:
+      arguments[name] = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+      arguments[name] = value
+  return arguments
+
+
+def load_tokenizer(config: Config, folder: Path) -> tokenizers.Tokenizer:
+  """Load the tokenizer of a model, with the tokens of rollout.stop_tokens.
+
+  Warns if a token that should end a response does not: the eos_token of
+  tokenizer_config.json or, with prompt.chat, what the chat template writes
+  after a turn. A policy that ends its turn with it would write on until the
+  response is full.
+
+  Args:
+    config: rollout.stop_tokens and the section prompt.
+    folder: the model's folder.
+
+  Raises:
+    ValueError: a file is malformed, or a stop token is not in the vocabulary.
+  """
+  tokenizer = tokenizers.load(folder)
+  try:
+    tokenizer = tokenizer.with_stops(tuple(config.rollout.stop_tokens))
+  except ValueError as error:
+    raise ValueError(f"rollout.stop_tokens: {error}") from error
+  ends = {"tokenizer_config.json: eos_token": tokenizers.end_token(folder)}
+  if config.prompt.chat:
+    from entrojax.data import chat_template
+
+    ends["the chat template ends a turn with"] = chat_template.turn_end(
+      folder, **template_arguments(config)
+    )
+  for source, text in ends.items():
+    try:
+      is_missing = text and tokenizer.token_id(text) not in tokenizer.eos_ids
+    except ValueError:  # it is no single token, so that it cannot end a row
+      continue
+    if is_missing:
+      warnings.warn(
+        f"{folder}: {source} {text!r}, which does not end a response: "
+        f"eos_token_id gives {list(tokenizer.eos_ids)}. To end responses with "
+        f'it, set rollout.stop_tokens to ("{text}",)',
+        stacklevel=2,
+      )
+  return tokenizer
 
 
 def make_clusterer(config: Config, task: Task) -> Clusterer:

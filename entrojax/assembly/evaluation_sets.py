@@ -17,6 +17,7 @@ from ml_collections import ConfigDict as Config
 from entrojax.assembly.data import (
   Data,
   Spec,
+  drop_long,
   load_problems,
   open_task,
   parse_spec,
@@ -116,6 +117,9 @@ def read_set(
     problems = load_problems(task, spec.split, template)
     if not len(problems):
       raise ValueError(f"split={spec.split!r} holds no problem")
+    kept = drop_long(config, problems, tokenizer, request.label)
+    if len(kept) < len(problems):
+      problems = [problems[row] for row in kept]
     encode_prompts(problems, tokenizer, config.rollout.prompt_length)
   except ValueError as error:
     names = filter(None, (request.source, request.label))

@@ -196,6 +196,7 @@ def _try_advantage_rules(
     truncated=group,
     clusters=group.astype(jnp.int32),
     entropy=jnp.float32(0.0),
+    entropies=group,
     rollout_step=jnp.int32(0),
   )
   jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)

@@ -98,6 +98,7 @@ def load_policy(
       f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, the "
       f"vocab_size of config.json is {sizes.vocab_size}"
     )
+  _check_lengths(config, sizes, folder)
   adapter, dtype = make_lora(config), jnp.dtype(config.model.dtype)
   model = make_model(config, sizes, mesh)
   init = lambda key: lora.split(model.init(key))
@@ -114,6 +115,21 @@ def load_policy(
     return sizes, Policy(model, None), params
   make = jax.jit(lambda key: init(key)[1], out_shardings=places)
   return sizes, Policy(model, params), make(jax.random.key(config.seed))
+
+
+def _check_lengths(config: Config, sizes: DecoderConfig, folder: Path) -> None:
+  """Raise ValueError if a row is longer than the model's context."""
+  if "rollout" in config:
+    keys = ("rollout.prompt_length", "rollout.response_length")
+    lengths = (config.rollout.prompt_length, config.rollout.response_length)
+  else:
+    keys, lengths = ("sft.row_length",), (config.sft.row_length,)
+  if sum(lengths) > sizes.context_length:
+    raise ValueError(
+      f"{' + '.join(keys)} = {sum(lengths)} tokens, and {folder} was made for "
+      f"at most {sizes.context_length} (max_position_embeddings of "
+      "config.json, or its rope_scaling if that has the type yarn)"
+    )
 
 
 def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
@@ -215,12 +231,14 @@ def make_generate(
     policy: the model.
     tokens: the tokens that end and that fill a response.
     mesh: the mesh that the rows of responses are split over.
-    settings: temperature (0 = greedy), top_k and top_p: config.rollout or
-      config.evaluation.
+    settings: temperature (0 = greedy, None = the rollout's), top_k and top_p:
+      config.rollout or config.evaluation.
     group_size: samples of each prompt.
   """
-  if settings["temperature"] > 0:
-    temperature = settings["temperature"]
+  temperature = settings["temperature"]
+  if temperature is None:
+    temperature = config.rollout.temperature
+  if temperature > 0:
     sampler = make_sampler(top_k=settings["top_k"], top_p=settings["top_p"])
   else:
     temperature, sampler = 1.0, greedy

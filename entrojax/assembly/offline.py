@@ -16,7 +16,9 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.assembly.data import (
+  drop_long,
   load_problems,
+  load_tokenizer,
   make_template,
   open_task,
   rollout_settings,
@@ -25,7 +27,6 @@ from entrojax.assembly.data import (
 from entrojax.assembly.methods import make_judges, make_segmenter
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.run import build_sampler
-from entrojax.data import tokenizer as tokenizers
 from entrojax.data.prompt_stream import encode_prompts
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recording import add_verdicts, response_lines
@@ -104,11 +105,13 @@ def _collect(
   judges = make_judges(
     config, task, cache=path.with_name(path.name + ".verdicts")
   )
-  tokenizer = tokenizers.load(folder)
+  tokenizer = load_tokenizer(config, folder)
   split = config.task.train_split
   problems = load_problems(task, split, make_template(config, folder))
   plain = task.load(split)  # judges read the prompts without a template
   rows = training_rows(config, plain)
+  kept = drop_long(config, [problems[row] for row in rows], tokenizer)
+  rows = rows[kept]
   chosen = np.random.default_rng(config.seed).permutation(rows)
   chosen = chosen[: config.offline.num_prompts]
   prompts = encode_prompts(

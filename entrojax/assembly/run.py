@@ -28,6 +28,7 @@ from entrojax.assembly.check_rows import (
   check_rollout_rows,
 )
 from entrojax.assembly.check_settings import check
+from entrojax.assembly.check_sizes import check_against_model
 from entrojax.assembly.data import (
   Data,
   read_data,
@@ -61,12 +62,12 @@ from entrojax.assembly.model import (
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.assembly.settings import Settings, resolve
 from entrojax.data import tokenizer as tokenizers
-from entrojax.models import DecoderConfig, lora
+from entrojax.models import DecoderConfig, hugging_face, lora
 from entrojax.objectives.reading import check_reads
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.sampler import Generate
-from entrojax.system import hosts
+from entrojax.system import compilation_cache, hosts
 from entrojax.system.outside import last_name
 from entrojax.system.sharding import (
   by_row,
@@ -85,9 +86,12 @@ from entrojax.types import (
   Task,
   TrainState,
 )
+from entrojax.update.group_metrics import Measured
 from entrojax.update.measured_step import make_measured_step
 from entrojax.update.optimizer import Optimizer
+from entrojax.update.replayed_step import make_replayed_step
 from entrojax.update.scoring import score_in_microbatches
+from entrojax.update.token_scores import Marking, TokenScores, score_samples
 from entrojax.update.train_step import (
   BatchSplit,
   Update,
@@ -108,6 +112,9 @@ class Functions(NamedTuple):
   restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
   ledger: LedgerFunctions
+  # token_scores.score_samples for the evaluations, by the number of samples of
+  # each prompt; {}: they keep no tokens
+  score_samples: Mapping[int, Callable[..., TokenScores]]
 
 
 class Run(NamedTuple):
@@ -122,6 +129,7 @@ class Run(NamedTuple):
   state: TrainState  # before the first update
   ref_params: Params | None  # the reference model's; None: no method reads it
   recorded: RecordedRollouts | None = None  # what an offline run trains on
+  base_params: Params | None = None  # None: nothing is compared with the base
 
 
 def build(
@@ -154,12 +162,14 @@ def build_checked(
   task: Task | None = None,
 ) -> Run:
   """Build the run of a config that has been checked; see `build`."""
+  compilation_cache.enable()
   with hosts.together():
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
     recipe = make_recipe(config, own)
     check_over_run(recipe, config)
     folder = model_folder(config.model.path)
+    check_against_model(config, hugging_face.read_config(folder))
     data, recorded_rollouts = read_data(config, folder, task), None
     evaluation_sets = read_sets(config, data)
     if rollouts is not None:
@@ -182,6 +192,9 @@ def build_checked(
   ref_params = None
   if recipe.needs_reference:
     ref_params = jax.tree.map(jnp.copy, params)
+  base_params = None
+  if config.evaluation.token_samples or config.log.reference_kl:
+    base_params = ref_params or jax.tree.map(jnp.copy, params)
   shared = _share_graphs(
     graph_settings(config),
     own,
@@ -197,6 +210,7 @@ def build_checked(
     data,
     policy,
     mesh,
+    recipe,
     num_samples=[part.num_samples for part in evaluation_sets],
   )
   if recorded_rollouts is not None:
@@ -213,6 +227,7 @@ def build_checked(
     state,
     ref_params,
     recorded_rollouts,
+    base_params,
   )
 
 
@@ -231,10 +246,11 @@ def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `_share_graphs` may depend on, hashable."""
   ignored = (
     *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log"),
-    *("alarms", "ledger"),
+    *("alarms", "faults", "ledger"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
-  return FrozenConfigDict(settings)
+  measured = {key: config.log[key] for key in ("reference_kl", "token_groups")}
+  return FrozenConfigDict(settings | {"log": measured})
 
 
 @functools.lru_cache(maxsize=NUM_SHARED)
@@ -288,6 +304,7 @@ def _share_graphs(
     ledger=jit_ledger(
       settings,
       make_update_of(settings, recipe, mesh, make_measured_step),
+      make_update_of(settings, recipe, mesh, make_replayed_step),
       model,
       mesh,
       has_base=has_base,
@@ -301,6 +318,7 @@ def _make_functions(
   data: Data,
   policy: Policy,
   mesh: Mesh,
+  recipe: Recipe,
   *,
   num_samples: Collection[int],
 ) -> Functions:
@@ -312,6 +330,7 @@ def _make_functions(
     data: has the tokenizer.
     policy: the model.
     mesh: the devices.
+    recipe: the run's methods.
     num_samples: the numbers of samples of each prompt in evaluations.
   """
   make_sampler = functools.partial(
@@ -325,6 +344,44 @@ def _make_functions(
     restart=shared.restart,
     learning_rate=shared.learning_rate,
     ledger=shared.ledger.bind(policy),
+    score_samples={
+      n: _make_score_samples(config, policy, mesh, recipe, n)
+      for n in num_samples
+      if config.evaluation.token_samples
+    },
+  )
+
+
+def _make_score_samples(
+  config: Config, policy: Policy, mesh: Mesh, recipe: Recipe, num_samples: int
+) -> Callable[..., TokenScores]:
+  """Jit the scoring of the tokens that an evaluation keeps.
+
+  Args:
+    config: a checked config.
+    policy: the model.
+    mesh: the mesh that rows are split over.
+    recipe: the run's methods. With judges no member marks tokens, because the
+      steps of evaluated responses are not judged.
+    num_samples: n, samples of each prompt.
+  """
+  marking = None
+  if not config.judges:
+    aggregate = make_aggregation(config)
+    controller = recipe.optimizer.controller
+    marking = Marking(recipe.members, aggregate, controller)
+  return jit(
+    lambda model: functools.partial(
+      score_samples,
+      model,
+      num_samples=num_samples,
+      num_scored=min(config.evaluation.token_samples, num_samples),
+      temperature=config.evaluation.temperature or 1.0,
+      marking=marking,
+      mesh=mesh,
+    ),
+    policy,
+    out_shardings=by_row(mesh),
   )
 
 
@@ -349,6 +406,7 @@ def build_evaluation(
   Raises:
     ValueError: a setting or the folder cannot work.
   """
+  compilation_cache.enable()
   mesh = make_mesh(config.mesh)
   check_evaluation_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, folder, tokenizer, mesh)
@@ -376,6 +434,7 @@ def build_sampler(
   Raises:
     ValueError: a setting or the folder cannot work.
   """
+  compilation_cache.enable()
   mesh = make_mesh(config.mesh)
   check_rollout_rows(config, num_row_shards(mesh))
   _, policy, params = load_policy(config, folder, tokenizer, mesh)
@@ -459,7 +518,8 @@ def make_update_of(
   """Build the function that maps a model to its update.
 
   Args:
-    config: config.training and the settings of the rollout batch are read.
+    config: config.training, the settings of the rollout batch and what the log
+      measures of tokens are read.
     recipe: the run's methods.
     mesh: the mesh that the rows of mini-batches are split over.
     make: a function with the arguments of make_update that builds something
@@ -475,6 +535,9 @@ def make_update_of(
     split=BatchSplit(**config.training),
     on_policy=not config.offline.enabled,
     mesh=mesh,
+    measured=Measured(
+      distances=config.log.reference_kl, every=config.log.token_groups
+    ),
   )
 
 

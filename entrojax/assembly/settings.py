@@ -17,6 +17,9 @@ class DynamicSampling(NamedTuple):
 
   max_batches: int  # at most this many rollout batches are sampled for a step
   on_exhausted: str  # what to do with too few groups
+  low: float  # smallest mean reward of a group that is kept
+  high: float  # largest
+  steers_by_policy: bool  # by the entropy of all groups; else of those kept
 
 
 class RolloutSettings(NamedTuple):
@@ -25,6 +28,7 @@ class RolloutSettings(NamedTuple):
   num_prompts: int  # Q
   prompt_length: int  # P, tokens
   dynamic_sampling: DynamicSampling | None  # None: off
+  faulty_reward_ends: bool  # whether a reward that is no number ends the run
 
 
 class EvaluationSettings(NamedTuple):
@@ -34,6 +38,7 @@ class EvaluationSettings(NamedTuple):
   prompts_per_batch: int
   prompt_length: int  # P, tokens
   prompt_buckets: tuple[int, ...]  # smaller P, ascending, for short prompts
+  token_samples: int  # per prompt of the first batch; 0 = no tokens are kept
 
 
 class CheckpointSettings(NamedTuple):
@@ -51,11 +56,13 @@ class LogSettings(NamedTuple):
   every: int  # rollout steps between plain lines
   num_samples: int  # responses of each evaluation kept in samples.jsonl
   wandb_project: str | None  # None: no W&B
+  reference_kl: bool  # measure the distance to the base without a penalty
+  keep_batches: tuple[int, ...]  # rollout steps whose batches are kept
   controls: tuple[str, ...]  # rules and members that might have no effect
 
 
 class LedgerSettings(NamedTuple):
-  """When the ledger has an entry; see entrojax/ledger.py."""
+  """When the ledger has an entry; see entrojax/instruments/ledger.py."""
 
   every: int  # rollout steps between entries; 0 = no ledger
   num_epochs: int  # passes of an update over its rollout batch
@@ -73,6 +80,7 @@ class Settings(NamedTuple):
   log: LogSettings
   ledger: LedgerSettings
   alarms: AlarmSettings
+  max_faults: int  # rollout steps with a skipped update in a row end the run
 
 
 def resolve(config: Config) -> Settings:
@@ -81,20 +89,28 @@ def resolve(config: Config) -> Settings:
   dynamic_sampling = None
   if config.dynamic_sampling.enabled:
     dynamic_sampling = DynamicSampling(
-      config.dynamic_sampling.max_batches, config.dynamic_sampling.on_exhausted
+      config.dynamic_sampling.max_batches,
+      config.dynamic_sampling.on_exhausted,
+      config.dynamic_sampling.low,
+      config.dynamic_sampling.high,
+      steers_by_policy=config.control.signal == "policy",
     )
   return Settings(
     seed=config.seed,
     num_rollout_steps=config.num_rollout_steps,
     updates_per_rollout=config.training.updates_per_rollout,
     rollout=RolloutSettings(
-      rollout.num_prompts, rollout.prompt_length, dynamic_sampling
+      rollout.num_prompts,
+      rollout.prompt_length,
+      dynamic_sampling,
+      faulty_reward_ends=config.faults.reward == "raise",
     ),
     evaluation=EvaluationSettings(
       every=evaluation.every,
       prompts_per_batch=evaluation.prompts_per_batch,
       prompt_length=rollout.prompt_length,
       prompt_buckets=tuple(rollout.prompt_buckets),
+      token_samples=evaluation.token_samples,
     ),
     checkpoint=CheckpointSettings(
       every=config.checkpoint.every,
@@ -106,6 +122,8 @@ def resolve(config: Config) -> Settings:
       every=config.log.every,
       num_samples=config.log.samples,
       wandb_project=config.log.wandb_project or None,
+      reference_kl=config.log.reference_kl,
+      keep_batches=tuple(config.log.keep_batches),
       controls=(
         *map(last_name, (*config.advantage, *config.objective)),
         "projection",
@@ -117,4 +135,5 @@ def resolve(config: Config) -> Settings:
       actions={name: config.alarms[name] for name in WATCHED},
       limits={name: config.alarms[f"{name}_limit"] for name in WATCHED},
     ),
+    max_faults=config.faults.max_in_a_row,
   )

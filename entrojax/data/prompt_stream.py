@@ -13,6 +13,7 @@ cuts off padding that a whole batch shares. Evaluations use them too.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+import math
 
 import numpy as np
 
@@ -41,20 +42,44 @@ def encode_prompts(
   shape = (len(problems), prompt_length)
   tokens = np.full(shape, tokenizer.pad_id, np.int32)
   mask = np.zeros(shape, np.float32)
-  for row, problem in enumerate(problems):
-    ids = tokenizer.encode_prompt(problem.prompt)
-    if not ids:
-      raise ValueError(
-        f"the prompt of row {row} has 0 tokens: {problem.prompt[:80]!r}"
-      )
-    if len(ids) > prompt_length:
-      raise ValueError(
-        f"the prompt of row {row} has {len(ids)} tokens, more than "
-        f"rollout.prompt_length={prompt_length}: {problem.prompt[:80]!r}"
-      )
+  encoded = [tokenizer.encode_prompt(problem.prompt) for problem in problems]
+  _check_lengths(problems, [len(ids) for ids in encoded], prompt_length)
+  for row, ids in enumerate(encoded):
     tokens[row, prompt_length - len(ids) :] = ids
     mask[row, prompt_length - len(ids) :] = 1
   return Prompts(tokens, mask, np.arange(len(problems), dtype=np.int32))
+
+
+def _check_lengths(
+  problems: Sequence[Problem], lengths: Sequence[int], prompt_length: int
+) -> None:
+  """Raise ValueError if a prompt is empty or too long, with what would fit."""
+  if 0 in lengths:
+    row = lengths.index(0)
+    raise ValueError(
+      f"the prompt of row {row} has 0 tokens: {problems[row].prompt[:80]!r}"
+    )
+  too_long = sum(length > prompt_length for length in lengths)
+  if too_long:
+    longest = max(lengths)
+    row = lengths.index(longest)
+    # the length of a prompt, so that at least 99 % are not longer
+    most = sorted(lengths)[math.ceil(0.99 * len(lengths)) - 1]
+    raise ValueError(
+      f"{too_long} of {len(lengths)} prompts have more than "
+      f"rollout.prompt_length={prompt_length} tokens. The longest, row {row}, "
+      f"has {longest}: {problems[row].prompt[:80]!r}. 99 % have at most "
+      f"{most}. Raise rollout.prompt_length, or leave them out with "
+      "prompt.too_long=drop"
+    )
+
+
+def fitting_rows(
+  problems: Sequence[Problem], tokenizer: Tokenizer, prompt_length: int
+) -> np.ndarray:
+  """Return the rows i64[N] whose prompts have at most prompt_length tokens."""
+  lengths = [len(tokenizer.encode_prompt(p.prompt)) for p in problems]
+  return np.flatnonzero(np.array(lengths, np.int64) <= prompt_length)
 
 
 def shortest(prompts: Prompts, buckets: Sequence[int]) -> Prompts:

@@ -21,6 +21,11 @@ def none(question: str) -> str:
   return question
 
 
+def boxed(question: str) -> str:
+  """Build a user's turn that asks for a boxed answer, in plain text."""
+  return f"{question}\n{_BOXED}"
+
+
 def qwen_math(question: str) -> str:
   """Build a Qwen chat whose user asks for a boxed answer.
 

@@ -5,7 +5,9 @@ whose `eos_token_id` and `pad_token_id` name the tokens that end and pad a row.
 The same keys of `generation_config.json`, if it exists, take precedence,
 because the token with which a chat model ends its turn is often not the one
 with which its base model ends a document. Without a pad token the first EOS
-pads. Text with a character that has no token raises ValueError.
+pads. `with_stops` adds tokens that end a response. `end_token` reads the token
+that tokenizer_config.json names, which need not be among the others. Text with
+a character that has no token raises ValueError.
 
 `character_tokenizer` builds a new tokenizer whose tokens are single characters.
 """
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+
+from entrojax.system.model_files import file_of
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"  # 0, 1, 2 in a character tokenizer
 
@@ -52,6 +56,31 @@ class Tokenizer:
       for i in ids:
         if i < 0 or backend.id_to_token(i) is None:
           raise ValueError(f"{name} token {i} is not in the vocabulary")
+
+  def with_stops(self, stops: Sequence[int | str]) -> "Tokenizer":
+    """Return this tokenizer with further tokens that end a response.
+
+    Args:
+      stops: ids, or texts that are each a single token.
+
+    Raises:
+      ValueError: a text is no single token, or an id is not in the vocabulary.
+    """
+    ids = dict.fromkeys((*self.eos_ids, *map(self.token_id, stops)))
+    return Tokenizer(self._backend, eos_ids=tuple(ids), pad_id=self.pad_id)
+
+  def token_id(self, token: int | str) -> int:
+    """Return the id of a token that is given by its id or its text."""
+    if isinstance(token, int):
+      found = token if self._backend.id_to_token(token) is not None else None
+    else:
+      found = self._backend.token_to_id(token)
+    if found is None:
+      raise ValueError(
+        f"{token!r} is not a token of the vocabulary; a token that ends a "
+        "response is given by its id or by its whole text"
+      )
+    return found
 
   def encode(self, text: str) -> list[int]:
     """Encode a text alone, without BOS and EOS."""
@@ -112,6 +141,10 @@ class Tokenizer:
         anchor, read = read, i + 1
     return text, starts
 
+  def name(self, token: int) -> str:
+    """Return what the vocabulary calls a token, such as "<eos>"."""
+    return self._backend.id_to_token(int(token)) or f"token {token}"
+
   def _encode(self, text: str, *, special_tokens: bool) -> tokenizers.Encoding:
     try:
       encoding = self._backend.encode(text, add_special_tokens=special_tokens)
@@ -146,8 +179,8 @@ def load(folder: str | os.PathLike) -> Tokenizer:
     FileNotFoundError: a file is missing.
     ValueError: a file is malformed, or its ids are not in the vocabulary.
   """
-  tokenizer_path = Path(folder) / "tokenizer.json"
-  config_path = Path(folder) / "config.json"
+  tokenizer_path = file_of(Path(folder), "tokenizer.json")
+  config_path = file_of(Path(folder), "config.json")
   for path in (tokenizer_path, config_path):
     if not path.is_file():
       raise FileNotFoundError(f"{path} does not exist")
@@ -163,6 +196,15 @@ def load(folder: str | os.PathLike) -> Tokenizer:
     return Tokenizer(backend, eos_ids=eos_ids, pad_id=pad_id)
   except ValueError as error:
     raise ValueError(f"{source}: {error} of {tokenizer_path}") from error
+
+
+def end_token(folder: str | os.PathLike) -> str | None:
+  """Return eos_token of tokenizer_config.json; None if it names none."""
+  path = file_of(Path(folder), "tokenizer_config.json")
+  token = _read_object(path).get("eos_token") if path.is_file() else None
+  if isinstance(token, dict):
+    token = token.get("content")
+  return token if isinstance(token, str) else None
 
 
 def character_tokenizer(characters: Iterable[str]) -> tokenizers.Tokenizer:

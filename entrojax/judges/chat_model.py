@@ -2,14 +2,16 @@
 
 Each response is one request with the problem and the list of its steps. The
 reply must contain a JSON object {"verdicts": [true, false, ...]} with one entry
-per step, true = right. If the service answers with another text, all steps of
-the response count as wrong. Well-formed verdicts are kept in a file, so that an
+per step, true = right; words may stand around it. If the service answers with
+another text, it is asked again, and then all steps of the response count as
+wrong. Well-formed verdicts are kept in a file, so that an
 interrupted or repeated run does not ask for them twice.
 
-A request that fails in transit or meets a busy service is tried again, but not
-more than max_tries times in all. After the last try, the judge raises
-JudgeError. It raises this at once if the service refuses the request, for
-example because the key is wrong.
+A request that fails in transit, meets a busy service or gets a reply that is
+cut off is tried again, but not more than max_tries times in all. The pause is
+at least what the service's Retry-After says, up to a minute. After the last
+try, the judge raises JudgeError. It raises this at once if the service refuses
+the request, for example because the key is wrong.
 
 The key is read from an environment variable. It is never written to a file, log
 or error message, and redirections are refused, because they would send it
@@ -18,11 +20,14 @@ elsewhere.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+import contextlib
 import hashlib
 import http.client
 import json
+import math
 import os
 from pathlib import Path
+import socket
 import threading
 import time
 from typing import Any
@@ -37,6 +42,7 @@ from entrojax.types import Reasoning, StepJudge
 MAX_REPLY = 1 << 20  # bytes
 _RETRY_STATUSES = (408, 409, 425, 429)  # retried, as all from 500 on are
 _LONGEST_PAUSE = 60.0  # seconds between two tries
+_MAX_OBJECTS = 1000  # braces of a reply at which an object is looked for
 
 # The kinds of errors and the two rules on context follow BCPG-NSA (arXiv
 # 2505.14403); the wording is our own.
@@ -85,8 +91,8 @@ def chat_model(
       needs no key.
     cache: the file of verdicts, JSON lines; None: verdicts are not kept.
     timeout: seconds that one try may take in total.
-    max_tries: the most tries of a request that fails in transit or meets a busy
-      service.
+    max_tries: the most tries of a request that fails in transit, meets a busy
+      service or gets a malformed reply.
     first_pause: seconds before the second try; the pause doubles each time, up
       to a minute.
     concurrency: the number of requests in flight at once.
@@ -110,15 +116,23 @@ def chat_model(
   headers = _headers(key_variable)
   verdict_cache = _Cache(None if cache is None else Path(cache))
 
-  def post_with_retries(body: bytes) -> bytes:
-    failure = ""
+  def ask(body: bytes, num_steps: int) -> list[bool] | None:
+    """Return the verdicts; None if every reply is malformed."""
+    failure, pause = "", 0.0
     for attempt in range(max_tries):
       if attempt:
-        sleep(min(first_pause * 2 ** (attempt - 1), _LONGEST_PAUSE))
+        growing = first_pause * 2 ** (attempt - 1)
+        sleep(min(max(growing, pause), _LONGEST_PAUSE))
       try:
-        return _post(endpoint, headers, body, timeout)
+        reply, pause = _post(endpoint, headers, body, timeout), 0.0
       except _TryAgainError as error:
-        failure = str(error)
+        failure, pause = str(error), error.pause
+        continue
+      failure, verdicts = "", read_reply(reply, num_steps)
+      if verdicts is not None:
+        return verdicts
+    if not failure:
+      return None
     raise JudgeError(
       f"chat_model.url {endpoint}: {failure}, {max_tries} times. Run the "
       "same command again to resume"
@@ -132,7 +146,7 @@ def chat_model(
     name = hashlib.sha256(endpoint.encode() + b"\n" + body).hexdigest()
     verdicts = verdict_cache.get(name)
     if verdicts is None or len(verdicts) != len(reasoning.steps):
-      verdicts = read_reply(post_with_retries(body), len(reasoning.steps))
+      verdicts = ask(body, len(reasoning.steps))
       if verdicts is None:
         return [False] * len(reasoning.steps), False
       verdict_cache.put(name, verdicts)
@@ -156,8 +170,8 @@ def chat_model(
 def read_reply(reply: bytes, num_steps: int) -> list[bool] | None:
   """Parse a service's reply.
 
-  The message may be in a code fence or have words around its JSON object. 0 and
-  1 count as false and true.
+  The message may have words around its JSON object, such as formulas with
+  braces: the last object with verdicts counts. 0 and 1 count as false and true.
 
   Args:
     reply: the body of the HTTP response.
@@ -168,8 +182,7 @@ def read_reply(reply: bytes, num_steps: int) -> list[bool] | None:
   """
   try:
     text = json.loads(reply)["choices"][0]["message"]["content"]
-    text = text[text.index("{") : text.rindex("}") + 1]
-    verdicts = json.loads(text)["verdicts"]
+    verdicts = _last_verdicts(text)
   except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
     return None
   if not isinstance(verdicts, list) or len(verdicts) != num_steps:
@@ -177,6 +190,22 @@ def read_reply(reply: bytes, num_steps: int) -> list[bool] | None:
   if any(type(v) not in (bool, int) or v not in (0, 1) for v in verdicts):
     return None
   return [bool(v) for v in verdicts]
+
+
+def _last_verdicts(text: str) -> Any:
+  """Return the value `verdicts` of the last JSON object that has one."""
+  decoder, start = json.JSONDecoder(), len(text)
+  for _ in range(_MAX_OBJECTS):
+    start = text.rfind("{", 0, start)
+    if start < 0:
+      break
+    try:
+      found, _ = decoder.raw_decode(text, start)
+    except (ValueError, RecursionError):
+      continue
+    if "verdicts" in found:
+      return found["verdicts"]
+  raise ValueError("no object with verdicts")
 
 
 def _request(model: str, reasoning: Reasoning) -> bytes:
@@ -199,6 +228,10 @@ def _request(model: str, reasoning: Reasoning) -> bytes:
 class _TryAgainError(Exception):
   """A try failed for a reason that may pass."""
 
+  def __init__(self, message: str, pause: float = 0.0):
+    super().__init__(message)
+    self.pause = pause  # seconds that the service asks to wait
+
 
 def _post(
   endpoint: str, headers: Mapping[str, str], body: bytes, timeout: float
@@ -217,21 +250,79 @@ def _post(
       # a reply that is cut off at MAX_REPLY is malformed, and counts as such
       while len(reply) < MAX_REPLY and (chunk := response.read1(1 << 16)):
         reply += chunk
-        if time.monotonic() > deadline:
-          raise TimeoutError
+      if time.monotonic() >= deadline:  # the socket may have been shut down
+        raise TimeoutError
+      if response.length and len(reply) < MAX_REPLY:  # bytes still to come
+        raise http.client.IncompleteRead(b"")
     return bytes(reply)
   except urllib.error.HTTPError as error:
+    pause = _retry_after(error.headers.get("Retry-After"))
     error.close()
     if error.code >= 500 or error.code in _RETRY_STATUSES:
-      raise _TryAgainError(f"status {error.code}") from None
+      raise _TryAgainError(f"status {error.code}", pause) from None
     raise JudgeError(
       f"chat_model.url {endpoint}: status {error.code}"
     ) from None
   except (OSError, http.client.HTTPException) as error:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    late = isinstance(cause, TimeoutError)
+    late = isinstance(cause, TimeoutError) or time.monotonic() >= deadline
     failure = f"no answer in {timeout:g} s" if late else type(cause).__name__
     raise _TryAgainError(failure) from None
+  finally:
+    timer = getattr(_TIMERS, "timer", None)
+    if timer is not None:
+      timer.cancel()
+
+
+def _retry_after(value: str | None) -> float:
+  """Read the header Retry-After; 0 if it is no number of seconds."""
+  try:
+    seconds = float(value or 0)
+  except ValueError:
+    return 0.0
+  return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
+
+
+_TIMERS = threading.local()  # .timer: that of this thread's latest request
+
+
+class _Timed:
+  """A connection whose socket is shut down when its time is over.
+
+  A socket's own timeout starts again with every byte, so a service that sends
+  one byte after another would never reach it.
+  """
+
+  def connect(self) -> None:
+    connection: Any = self
+    super().connect()  # type: ignore[misc]
+    sock = connection.sock
+
+    def expire() -> None:
+      with contextlib.suppress(OSError):  # it has been closed
+        sock.shutdown(socket.SHUT_RDWR)
+
+    _TIMERS.timer = threading.Timer(connection.timeout, expire)
+    _TIMERS.timer.daemon = True
+    _TIMERS.timer.start()
+
+
+class _TimedHTTP(_Timed, http.client.HTTPConnection):
+  pass
+
+
+class _TimedHTTPS(_Timed, http.client.HTTPSConnection):
+  pass
+
+
+class _HTTPHandler(urllib.request.HTTPHandler):
+  def http_open(self, req: urllib.request.Request) -> Any:
+    return self.do_open(_TimedHTTP, req)
+
+
+class _HTTPSHandler(urllib.request.HTTPSHandler):
+  def https_open(self, req: urllib.request.Request) -> Any:
+    return self.do_open(_TimedHTTPS, req)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -241,7 +332,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     return None
 
 
-_OPENER = urllib.request.build_opener(_NoRedirect)
+_OPENER = urllib.request.build_opener(_NoRedirect, _HTTPHandler, _HTTPSHandler)
 
 
 def _endpoint(url: str | None) -> str:

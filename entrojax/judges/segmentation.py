@@ -8,7 +8,7 @@ A segmenter maps a text to its spans. `sat` builds the segmenter of Segment any
 Text, which BCPG-NSA uses (arXiv 2505.14403, sec. 3.1). `rules` builds one that
 needs no model, and `by_pieces` one from any function that cuts a text. `rules`
 and `sat` take time linear in the length of the text. `token_steps` then finds
-the step of each token, and -1 for the EOS, which belongs to no step.
+the step of each token; the EOS belongs to the last step.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,8 +102,9 @@ def token_steps(
   """Find the step of each token of a response.
 
   A token belongs to the step that contains its first character other than white
-  space; if it has only white space, its first character decides. The EOS
-  belongs to no step, because ending the response is a decision of its own.
+  space; if it has only white space, its first character decides. A token after
+  the end of the text, such as the EOS, belongs to the last step, because the
+  steps divide the whole response.
 
   Args:
     tokens: the L tokens of the response.
@@ -111,10 +112,10 @@ def token_steps(
     tokenizer: the tokenizer that decodes them.
 
   Returns:
-    i32[L], the number of each token's step, -1 = it belongs to none.
+    i32[L], the number of each token's step; -1 if the text has no step.
   """
   text, starts = tokenizer.decode_with_starts(tokens)
-  steps = np.full(len(tokens), -1, np.int32)
+  steps = np.full(len(tokens), len(spans) - 1, np.int32)
   ends = [end for _, end in spans]
   for i, (start, end) in enumerate(itertools.pairwise([*starts, len(text)])):
     if start >= len(text):

@@ -2,6 +2,7 @@
 
 The result is the metrics of the evaluation and the rows of two files of the run
 directory: the number of right answers to each prompt, and some of the samples.
+If the run keeps tokens, the tokens of some responses belong to it, too.
 A signal stops an evaluation before its next batch of prompts.
 """
 
@@ -10,14 +11,16 @@ from typing import Any, NamedTuple
 
 from entrojax.assembly.evaluation_sets import EvaluationSet
 from entrojax.assembly.run import Run
-from entrojax.evaluate import (
+from entrojax.assembly.token_samples import collect_tokens
+from entrojax.reporting.token_logs import TokenSamples
+from entrojax.rollout_step import Position, fold_in
+from entrojax.rollouts.evaluation import (
   EVALUATION_KEY,
   Evaluation,
   evaluate_policy,
   right_answers,
   summarize,
 )
-from entrojax.rollout_step import Position, fold_in
 from entrojax.rollouts.sampler import Generate
 from entrojax.system.workdir import EVALUATIONS_FILE, SAMPLES_FILE
 from entrojax.types import Array, Params, Prompts, Rollout
@@ -34,6 +37,7 @@ class Evaluated(NamedTuple):
 
   metrics: dict[str, float]
   rows: dict[str, Rows]  # to append to files of the run directory, by file
+  tokens: list[TokenSamples]  # of each set; empty if the run keeps none
 
 
 def evaluate_run(
@@ -53,6 +57,8 @@ def evaluate_run(
   metrics: dict[str, float] = {}
   right: Rows = []
   samples: Rows = []
+  tokens: list[TokenSamples] = []
+  key = fold_in(run, at.key, EVALUATION_KEY)
   for part in run.evaluation_sets:
     evaluation = evaluate_policy(
       until(stopped, run.functions.evaluate[part.num_samples]),
@@ -60,7 +66,7 @@ def evaluate_run(
       part.problems,
       part.task.verify,
       run.data.tokenizer,
-      fold_in(run, at.key, EVALUATION_KEY),
+      key,
       prompt_length=settings.prompt_length,
       prompt_buckets=settings.prompt_buckets,
       prompts_per_batch=settings.prompts_per_batch,
@@ -76,7 +82,20 @@ def evaluate_run(
     samples += _first_samples(
       evaluation, part, at.rollout_step, run.settings.log.num_samples
     )
-  return Evaluated(metrics, {EVALUATIONS_FILE: right, SAMPLES_FILE: samples})
+    if settings.token_samples:
+      tokens.append(
+        collect_tokens(
+          run,
+          at.state,
+          part,
+          evaluation,
+          key,
+          step=at.step,
+          rollout_step=at.rollout_step,
+        )
+      )
+  rows = {EVALUATIONS_FILE: right, SAMPLES_FILE: samples}
+  return Evaluated(metrics, rows, tokens)
 
 
 def until(stopped: Callable[[], bool], generate: Generate) -> Generate:

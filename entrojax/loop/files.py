@@ -16,7 +16,9 @@ import jax
 from entrojax.assembly.run import Run
 from entrojax.loop.evaluation import Evaluated
 from entrojax.loop.reports import Reports, is_step
+from entrojax.loop.selftest import OK, start_checks
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
+from entrojax.reporting.token_logs import write_tokens
 from entrojax.rollout_step import Position
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
@@ -31,6 +33,7 @@ class RunFiles:
   """Writes the files of a run; every process makes the same calls.
 
   Attributes:
+    workdir: the run directory.
     start: where the run starts or resumes.
     owed: whether an evaluation is owed there, before the first step.
   """
@@ -58,7 +61,8 @@ class RunFiles:
       reports: the logs and the display; None in all processes but the first.
     """
     self.start, self.owed = start, owed
-    self._run, self._workdir, self._config = run, workdir, config
+    self.workdir = workdir
+    self._run, self._config = run, config
     self._checkpoints, self._reports = checkpoints, reports
     settings = run.settings.checkpoint
     self._saves = Saves(
@@ -74,11 +78,18 @@ class RunFiles:
     if self._reports is not None:
       self._reports.write(metrics, at)
 
+  def note(self, line: str) -> None:
+    """Show a line, in the first process."""
+    if self._reports is not None:
+      self._reports.note(line)
+
   def write_evaluation(self, evaluated: Evaluated, at: Position) -> None:
     """Write the results of an evaluation."""
     if self._reports is not None:
       for name, rows in evaluated.rows.items():
-        append_rows(self._workdir, name, rows)
+        append_rows(self.workdir, name, rows)
+      for number, samples in enumerate(evaluated.tokens):
+        write_tokens(self.workdir, number, samples)
     self.write(evaluated.metrics, at)
     self._saves.rate(at.rollout_step, evaluated.metrics)
 
@@ -179,8 +190,13 @@ def open_run_files(
         command=command,
       )
   start, owed = _first_position(run, checkpoints)
+  last = run.settings.num_rollout_steps
+  if not fresh:
+    print_in_first(
+      f"Resuming after rollout step {start.rollout_step} of {last}."
+    )
   owed = fresh or (owed and not _is_evaluated(workdir, start))
-  if start.rollout_step < run.settings.num_rollout_steps:
+  if start.rollout_step < last:
     checkpoints.probe(start.state, start.key, read_back=fresh)
   reports = None
   with hosts.together():
@@ -188,9 +204,13 @@ def open_run_files(
       reports = Reports(
         run, workdir, config, start, stack, fresh=fresh, owed=owed, stop=stop
       )
-  return RunFiles(
+  files = RunFiles(
     run, workdir, config, checkpoints, start, owed=owed, reports=reports
   )
+  for check in start_checks(run, workdir):
+    if check.status != OK:
+      files.note(f"{check.status}: {check.name}: {check.text}")
+  return files
 
 
 def print_in_first(line: str) -> None:

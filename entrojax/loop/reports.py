@@ -10,14 +10,13 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from entrojax.assembly.run import Run
 from entrojax.reporting.alarms import Alarms
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
-from entrojax.reporting.writer import open_writer
+from entrojax.reporting.token_logs import trim_tokens
+from entrojax.reporting.writer import finite_numbers, open_writer
 from entrojax.rollout_step import Position
 from entrojax.system.workdir import (
   EVALUATIONS_FILE,
@@ -69,10 +68,12 @@ class Reports:
         run.settings.num_rollout_steps,
         first_rollout_step=start.rollout_step,
         every=log.every,
+        evaluate_every=run.settings.evaluation.every,
       )
     )
     for name in (EVALUATIONS_FILE, SAMPLES_FILE):
       trim_rows(workdir, name, start.rollout_step - owed)
+    trim_tokens(workdir, start.rollout_step - owed)
     if run.recorded is not None:
       self._progress.note(run.recorded.summary())
     self._first_step = start.rollout_step + 1
@@ -81,7 +82,11 @@ class Reports:
     self._alarms = Alarms(workdir, run.settings.alarms)
 
   def write(self, metrics: Mapping[str, Any], at: Position) -> None:
-    """Write and show the metrics of a step or an evaluation."""
+    """Write and show the metrics of a step or an evaluation.
+
+    Numbers that are not finite are shown as absent, and not written.
+    """
+    shown, metrics = metrics, finite_numbers(metrics)
     if is_step(metrics):
       metrics = {
         **metrics,
@@ -93,11 +98,15 @@ class Reports:
     self._writer.write(
       metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
     )
-    self._progress.update(at.rollout_step, metrics)
+    self._progress.update(at.rollout_step, {**shown, **metrics})
     for note in self._notes(metrics, at):
       self._progress.note(note)
     if self._alarms.stop:
       self._stop("alarm")
+
+  def note(self, line: str) -> None:
+    """Show a line."""
+    self._progress.note(line)
 
   def _notes(self, metrics: Mapping[str, Any], at: Position) -> list[str]:
     """Return the messages to print after a step or an evaluation."""
@@ -107,12 +116,33 @@ class Reports:
         "sampler and trainer differ by at most "
         f"{metrics[_MISMATCH]:.1e} nats per token"
       )
+    if at.rollout_step == self._first_step and metrics.get("actor/idle") == 1:
+      notes.append(
+        "the first step has learned nothing: no optimizer step had a gradient. "
+        + _reason_for_idleness(metrics)
+      )
     # a step without tokens has no entropy, and then no control has an effect
-    if np.isfinite(metrics.get("actor/entropy", np.nan)):
+    if "actor/entropy" in metrics:
       notes += self._effects.notes(metrics)
     return notes + self._law.notes() + self._alarms.notes()
 
 
 def is_step(metrics: Mapping[str, Any]) -> bool:
   """Return whether metrics belong to a step rather than an evaluation."""
-  return "actor/loss" in metrics
+  return "rollout/tokens" in metrics
+
+
+def _reason_for_idleness(metrics: Mapping[str, Any]) -> str:
+  """Say why a step had no gradient, as far as its metrics show."""
+  equal = sum(
+    metrics.get(f"critic/groups/{name}", 0.0)
+    for name in ("all_right", "all_wrong")
+  )
+  if equal == 1:
+    return (
+      "All rewards of each group are equal; the mean reward is "
+      f"{metrics['critic/rewards/mean']:.3g}"
+    )
+  if not metrics.get("critic/kept", 1.0):
+    return "The advantage rules have left out every response"
+  return "The objective does not depend on these rewards"

@@ -12,11 +12,19 @@ Keys that it does not know are ignored.
 from collections.abc import Mapping
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from entrojax.models.rope import Llama3Scaling
-from entrojax.models.sizes import DecoderConfig, Gemma3
+from entrojax.arguments import require_in
+from entrojax.models.rope import (
+  LinearScaling,
+  Llama3Scaling,
+  Scaling,
+  YarnScaling,
+)
+from entrojax.models.sizes import MAX_LAYERS, DecoderConfig, Gemma3
+from entrojax.system.model_files import file_of
 
 
 class _Architecture(NamedTuple):
@@ -62,7 +70,7 @@ def read_config(folder: Path) -> DecoderConfig:
     ValueError: the file is missing, is not JSON, lacks a key or describes an
       architecture that is not supported. The message names file and key.
   """
-  path = Path(folder) / "config.json"
+  path = file_of(folder, "config.json")
   raw = read_json(path)
   architecture = _architecture(path, raw)
   _refuse_variants(path, raw, _ONLY)
@@ -114,7 +122,7 @@ def write_config(
     raw |= dataclasses.asdict(config.gemma3)
     raw["hidden_activation"] = _ONLY_GEMMA3["hidden_activation"]
   if config.rope_scaling is not None:
-    raw["rope_scaling"]["rope_type"] = "llama3"
+    raw["rope_scaling"]["rope_type"] = config.rope_scaling.rope_type
   raw |= {
     "architectures": [name],
     "model_type": architecture.model_type,
@@ -148,8 +156,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def _architecture(path: Path, raw: Mapping[str, Any]) -> _Architecture:
   """Look up the one architecture that a config.json names."""
   names = raw.get("architectures")
-  if isinstance(names, list) and len(names) == 1 and names[0] in _ARCHITECTURES:
-    return _ARCHITECTURES[names[0]]
+  for name, architecture in _ARCHITECTURES.items():
+    if names == [name]:
+      return architecture
   raise ValueError(
     f"{path}: architectures is {names}, but it must be a list with one of "
     f"{sorted(_ARCHITECTURES)}"
@@ -186,6 +195,8 @@ def _refuse_variants(
 def _refuse_layer_types(path: Path, raw: Mapping[str, Any]) -> None:
   """Raise ValueError if a layer has a window; only Gemma 3 may have one."""
   layer_types = raw.get("layer_types") or []
+  if not isinstance(layer_types, list):
+    raise ValueError(f"{path}: layer_types is {layer_types!r}, not a list")
   if any(kind != "full_attention" for kind in layer_types):
     raise ValueError(
       f"{path}: layer_types is {layer_types}; only 'full_attention' can be read"
@@ -241,6 +252,7 @@ def _layer_types(path: Path, raw: Mapping[str, Any]) -> tuple[str, ...]:
     )
   _require(path, raw, ["num_hidden_layers"])
   depth = _number(path, "num_hidden_layers", raw["num_hidden_layers"], int)
+  require_in(f"{path}: num_hidden_layers", depth, f"[1, {MAX_LAYERS}]")
   return tuple(
     "sliding_attention" if i % pattern else "full_attention"
     for i in range(1, depth + 1)
@@ -262,28 +274,111 @@ def _default_head_dim(path: Path, raw: Mapping[str, Any]) -> int:
 
 def _read_rotation(
   path: Path, raw: Mapping[str, Any]
-) -> tuple[float, Llama3Scaling | None]:
-  """Read theta, and the stretching of the rotation if there is one."""
-  sections = [k for k in ("rope_scaling", "rope_parameters") if raw.get(k)]
-  if len(sections) > 1:
-    raise ValueError(f"{path}: has both {' and '.join(sections)}")
-  section = raw[sections[0]] if sections else {}
-  if not isinstance(section, dict):
-    raise ValueError(f"{path}: {sections[0]} is {section!r}, not an object")
-  theta = section.get("rope_theta", raw.get("rope_theta", 10_000.0))
+) -> tuple[float, Scaling | None]:
+  """Read theta, and the stretching of the rotation if there is one.
+
+  No key of a section is ignored: one that is not known here is refused.
+  """
+  sections = {
+    name: _full_attention(path, name, raw[name])
+    for name in ("rope_scaling", "rope_parameters")
+    if raw.get(name)
+  }
+  contents = [
+    {
+      "rope_theta": raw.get("rope_theta"),
+      **{k: v for k, v in section.items() if k != "rope_type"},
+      "type": section.get("rope_type", section.get("type", "default")),
+    }
+    for section in sections.values()
+  ]
+  if len(sections) > 1 and contents[0] != contents[1]:
+    raise ValueError(f"{path}: {' and '.join(sections)} differ: {sections}")
+  name = next(iter(sections), "rope_theta")
+  section = dict(contents[0]) if contents else {}
+  theta = section.pop("rope_theta", None)
+  theta = raw.get("rope_theta", 10_000.0) if theta is None else theta
   theta = _number(path, "rope_theta", theta, float)
-  kind = section.get("rope_type", section.get("type", "default"))
-  if kind == "default":
-    return theta, None
-  if kind != "llama3":
+  kind = section.pop("type", "default")
+  where = f"{path}: {name}"
+  if section.pop("partial_rotary_factor", 1.0) not in (1.0, None):
     raise ValueError(
-      f"{path}: {sections[0]} is {section}: the rope_type {kind!r} is neither "
-      "'default' nor 'llama3'"
+      f"{where}: partial_rotary_factor is not 1, so that only a part of a head "
+      "is rotated; this cannot be read"
     )
-  where = f"{path}: {sections[0]}"
-  return theta, _construct(
-    where, Llama3Scaling, **_read_fields(where, section, Llama3Scaling)
-  )
+  if kind not in _SCALINGS:
+    raise ValueError(
+      f"{where}: the rope_type {kind!r} is none of {sorted(_SCALINGS)}"
+    )
+  known, read = _SCALINGS[kind]
+  unknown = {k for k, v in section.items() if v is not None} - set(known)
+  if unknown:
+    raise ValueError(
+      f"{where}: {', '.join(sorted(unknown))} of the rope_type {kind!r} cannot "
+      "be read"
+    )
+  return theta, read(where, raw, section)
+
+
+def _full_attention(path: Path, name: str, section: Any) -> dict[str, Any]:
+  """Return a section of the rotation, which may stand under a type of layer."""
+  if isinstance(section, dict) and set(section) == {"full_attention"}:
+    section = section["full_attention"]
+  if not isinstance(section, dict):
+    raise ValueError(f"{path}: {name} is {section!r}, not an object")
+  if any(isinstance(value, dict) for value in section.values()):
+    raise ValueError(
+      f"{path}: {name} is {section!r}: rotations that differ between types of "
+      "layers cannot be read"
+    )
+  return section
+
+
+def _no_scaling(where: Any, raw: Any, section: Any) -> None:
+  del where, raw, section
+
+
+def _llama3(where: Any, raw: Any, section: Any) -> Scaling:
+  del raw
+  fields = _read_fields(where, section, Llama3Scaling)
+  return _construct(where, Llama3Scaling, **fields)
+
+
+def _linear(where: Any, raw: Any, section: Any) -> Scaling:
+  del raw
+  fields = _read_fields(where, section, LinearScaling)
+  return _construct(where, LinearScaling, **fields)
+
+
+def _yarn(where: Any, raw: Any, section: Any) -> Scaling:
+  """Read YaRN, with transformers' defaults of what a file may leave out."""
+  given = {name: value for name, value in section.items() if value is not None}
+  _require(where, given, ["factor"])
+  factor = _number(where, "factor", given["factor"], float)
+  defaults = {
+    "original_max_position_embeddings": raw.get(
+      "max_position_embeddings", 4096
+    ),
+    "attention_factor": YarnScaling.default_attention_factor(factor),
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+  }
+  fields = _read_fields(where, {**defaults, **given}, YarnScaling)
+  return _construct(where, YarnScaling, **fields)
+
+
+_LLAMA3_KEYS = tuple(f.name for f in dataclasses.fields(Llama3Scaling))
+_YARN_KEYS = tuple(f.name for f in dataclasses.fields(YarnScaling))
+# rope_type -> the keys of its section, and the function that reads it. A
+# dynamic rotation is plain up to max_position_embeddings; longer texts are
+# refused before a run starts.
+_SCALINGS: Mapping[str, tuple[tuple[str, ...], Any]] = {
+  "default": ((), _no_scaling),
+  "dynamic": (("factor", "original_max_position_embeddings"), _no_scaling),
+  "linear": (("factor",), _linear),
+  "llama3": (_LLAMA3_KEYS, _llama3),
+  "yarn": (_YARN_KEYS, _yarn),
+}
 
 
 def _read_fields(
@@ -303,10 +398,16 @@ def _require(where: Any, raw: Mapping[str, Any], names: Any) -> None:
 
 
 def _number(where: Any, name: str, value: Any, kind: Any) -> Any:
-  """Return the value of a key; raise ValueError if it has another type."""
+  """Return the value of a key.
+
+  Raises:
+    ValueError: it has another type, or is not finite.
+  """
   kinds = (int, float) if kind is float else (kind,)
   if type(value) not in kinds:
     raise ValueError(f"{where}: {name} is {value!r}, not a {kinds[-1]}")
+  if isinstance(value, float) and not math.isfinite(value):
+    raise ValueError(f"{where}: {name} is {value}, not a finite number")
   return value
 
 

@@ -190,6 +190,7 @@ class _Kind(NamedTuple):
 
   radians: np.ndarray  # f32[C / 2], frequencies of the rotation
   window: int | None  # tokens that a query sees, itself included; None: all
+  factor: float = 1.0  # of queries and keys; see rope.YarnScaling
 
 
 class _Network(NamedTuple):
@@ -223,13 +224,16 @@ def _layer_kinds(
   full = rope_lib.frequencies(
     config.head_dim, config.rope_theta, config.rope_scaling
   )
+  scaling = config.rope_scaling
+  factor = 1.0 if scaling is None else scaling.attention_factor
   kind_of_layer = np.zeros(config.num_hidden_layers, np.int32)
   gemma3 = config.gemma3
   if gemma3 is None:
-    return (_Kind(full, None),), kind_of_layer
+    return (_Kind(full, None, factor),), kind_of_layer
   kind_of_layer += [kind == "sliding_attention" for kind in gemma3.layer_types]
   local = rope_lib.frequencies(config.head_dim, gemma3.rope_local_base_freq)
-  return (_Kind(full, None), _Kind(local, gemma3.sliding_window)), kind_of_layer
+  kinds = (_Kind(full, None, factor), _Kind(local, gemma3.sliding_window))
+  return kinds, kind_of_layer
 
 
 def _read(
@@ -243,7 +247,7 @@ def _read(
   batch, length = inputs.tokens.shape
   views = [
     View(
-      rope_lib.rotations(inputs.positions, kind.radians),
+      rope_lib.rotations(inputs.positions, kind.radians, kind.factor),
       inputs.visible(kind.window),
     )
     for kind in network.kinds

@@ -22,6 +22,11 @@ from entrojax.models.config_json import read_config, read_json, write_config
 from entrojax.models.decoder import DecoderConfig, decoder
 from entrojax.models.read_weights import load_params
 from entrojax.models.write_weights import save_params
+from entrojax.system.model_files import (
+  ADAPTER_CONFIG,
+  base_folder,
+  file_of,
+)
 from entrojax.types import Params
 
 __all__ = [
@@ -55,10 +60,13 @@ def digest(folder: Path) -> str:
   Two folders with equal digests hold the same model.
   """
   whole = hashlib.sha256()
-  for path in sorted(Path(folder).glob("*.safetensors")):
+  folders = dict.fromkeys((Path(folder), base_folder(folder)))
+  for path in [p for f in folders for p in sorted(f.glob("*.safetensors"))]:
     with path.open("rb") as file:
       whole.update(hashlib.file_digest(file, "sha256").digest())
-  whole.update((Path(folder) / "config.json").read_bytes())
+  for name in (ADAPTER_CONFIG, "config.json"):
+    path = file_of(folder, name)
+    whole.update(path.read_bytes() if path.is_file() else b"")
   return whole.hexdigest()
 
 
@@ -125,9 +133,9 @@ def export_folder(
     )
   save_params(folder, params, dtype=dtype, max_shard_bytes=max_shard_bytes)
   for name in _COMPANIONS:
-    if (source / name).is_file():
-      shutil.copyfile(source / name, folder / name)
-  raw = read_json(source / "config.json")
+    if (path := file_of(source, name)).is_file():
+      shutil.copyfile(path, folder / name)
+  raw = read_json(file_of(source, "config.json"))
   key = "dtype" if "dtype" in raw else "torch_dtype"
   raw[key] = str(
     np.dtype(params["embed_tokens"].dtype if dtype is None else dtype)

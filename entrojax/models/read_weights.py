@@ -5,7 +5,7 @@ that the index lists. Each tensor is read, checked and placed before the next
 one is read. So the host holds one tensor at a time, besides the leaves that
 stay on it. A tensor that is missing, has another shape than config.json says,
 or has no place in the model is an error. Only safetensors files are read: they
-hold no code.
+hold no code. The term of an adapter in the folder is added; see peft.py.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,6 +23,7 @@ import safetensors
 
 from entrojax.models.config_json import read_json
 from entrojax.models.decoder import DecoderConfig, decoder
+from entrojax.models.peft import read_adapter
 from entrojax.models.tensor_names import (
   INDEX,
   WEIGHTS,
@@ -30,6 +31,7 @@ from entrojax.models.tensor_names import (
   path_name,
   tensor_names,
 )
+from entrojax.system.model_files import base_folder
 from entrojax.types import Array, Params
 
 _DTYPES = ("F32", "BF16", "F16")
@@ -82,14 +84,21 @@ def load_params(
     for i, (path, leaf) in enumerate(leaves)
     for name, layer in tensor_names(path_name(path), leaf.shape)
   }
-  for path, names in _files(Path(folder), slots):
+  adapter = read_adapter(folder)
+  for name in adapter.factors if adapter else ():
+    if name not in slots:
+      raise ValueError(
+        f"{adapter.path}: the base has no tensor {name!r}"  # type: ignore
+      )
+  for path, names in _files(base_folder(folder), slots):
     with _open(path) as tensors:
       _check_names(path, set(tensors.keys()), names, slots)
       for name in names:
         slot = slots[name]
-        stores[slot.leaf].write(
-          slot.layer, _read_tensor(path, tensors, name, slot.shape)
-        )
+        array = _read_tensor(path, tensors, name, slot.shape)
+        if adapter is not None:
+          array = adapter.add_to(name, array)
+        stores[slot.leaf].write(slot.layer, array)
   return jax.tree.unflatten(structure, [store.leaf for store in stores])
 
 

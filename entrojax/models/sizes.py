@@ -8,9 +8,11 @@ families do not carry them.
 
 import dataclasses
 
-from entrojax.arguments import require_at_least
+from entrojax.arguments import require_at_least, require_in
 from entrojax.models import rope as rope_lib
 
+MAX_LAYERS = 1024  # more are taken for a damaged file
+_MAX_SIZE = 2**31 - 1  # of any axis, a 32-bit integer
 _LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
@@ -49,12 +51,21 @@ class DecoderConfig:
   head_dim: int
   rope_theta: float = 10_000.0
   rms_norm_eps: float = 1e-6
-  rope_scaling: rope_lib.Llama3Scaling | None = None
+  rope_scaling: rope_lib.Scaling | None = None
   tie_word_embeddings: bool = True  # unembed with the table of embeddings
   qkv_bias: bool = False  # the query, key and value projections have a bias
   qk_norm: bool = True  # RMSNorm of each head's queries and keys
-  max_position_embeddings: int = 4096  # tokens it was trained for; not enforced
+  max_position_embeddings: int = 4096  # tokens it was trained for
   gemma3: Gemma3 | None = None
+
+  @property
+  def context_length(self) -> int:
+    """The longest text in tokens that the rotation is made for."""
+    scaling = self.rope_scaling
+    if not isinstance(scaling, rope_lib.YarnScaling):
+      return self.max_position_embeddings
+    stretched = scaling.factor * scaling.original_max_position_embeddings
+    return max(self.max_position_embeddings, int(stretched))
 
   def __post_init__(self):
     kinds = self.gemma3 and self.gemma3.layer_types
@@ -65,7 +76,11 @@ class DecoderConfig:
       )
     for field in dataclasses.fields(self):
       if field.type is int:
+        most = MAX_LAYERS if field.name == "num_hidden_layers" else _MAX_SIZE
         require_at_least(field.name, getattr(self, field.name), 1)
+        require_in(field.name, getattr(self, field.name), f"[1, {most}]")
+    for name in ("rope_theta", "rms_norm_eps"):
+      require_in(name, getattr(self, name), "(0, inf)")
     if self.num_attention_heads % self.num_key_value_heads:
       raise ValueError(
         f"num_attention_heads = {self.num_attention_heads} is not a multiple "

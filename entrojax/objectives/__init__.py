@@ -58,17 +58,22 @@ arguments.
 """
 
 from entrojax.objectives.adaptive_entropy import adaptive_entropy
+from entrojax.objectives.bapo import bapo
 from entrojax.objectives.bcpg import bcpg
 from entrojax.objectives.ce_gppo import ce_gppo
 from entrojax.objectives.chain import chain
 from entrojax.objectives.cispo import cispo
 from entrojax.objectives.cov import clip_cov, kl_cov
+from entrojax.objectives.dcpo import dcpo
+from entrojax.objectives.dppo import dppo
 from entrojax.objectives.entropic import entropic
 from entrojax.objectives.entropy_advantage import entropy_advantage
 from entrojax.objectives.entropy_bonus import entropy_bonus
 from entrojax.objectives.erc import erc
-from entrojax.objectives.gspo import gspo
+from entrojax.objectives.gmpo import gmpo
+from entrojax.objectives.gspo import gspo, luspo
 from entrojax.objectives.loss import policy_loss
+from entrojax.objectives.lp_reg import lp_reg
 from entrojax.objectives.negative_sample_augmentation import (
   negative_sample_augmentation,
 )
@@ -78,7 +83,9 @@ from entrojax.objectives.reference_kl import reference_kl
 from entrojax.objectives.reinforce import reinforce
 from entrojax.objectives.sapo import sapo
 from entrojax.objectives.sent import sent, sent_released
+from entrojax.objectives.simko import simko
 from entrojax.objectives.siren import siren
 from entrojax.objectives.stare import adaptive_stare, stare
 from entrojax.objectives.steer import steer
 from entrojax.objectives.top_entropy import top_entropy
+from entrojax.objectives.vespo import vespo

@@ -4,7 +4,7 @@ The gradient is taken of the mini-batch's loss, with respect to its log-probs,
 entropies and statistics, before it is propagated into the model. Each member is
 compared with the chain that ends before it. The first one, the surrogate, is
 compared with the plain policy gradient of -A r. `gradient_changes` returns two
-metrics for each member:
+metrics for each member, and `touched_tokens` marks the tokens:
 
     <name>/gradient_change    |g - g_before| / |g_before|
     <name>/gradient_touched   share of the tokens whose gradient it changed
@@ -14,7 +14,7 @@ g_before is 0 and g is not, as for an entropy bonus when all advantages are 0,
 the ratio has no value, and the mini-batch does not count in the metric.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import functools
 from typing import Any
 
@@ -61,19 +61,8 @@ def gradient_changes(
     g_before| / |g_before|, and `<name>/gradient_touched`, the share of tokens
     whose gradient it changed, in [0, 1].
   """
-
-  def gradient_of(objective: Objective) -> list[Array]:
-    gradient = jax.grad(lambda learned: loss_of(objective, learned)[0])(learned)
-    return [x for leaf in jax.tree.leaves(gradient) for x in _planes(leaf)]
-
   metrics = {}
-  before, prefix = gradient_of(policy_gradient), []
-  for name, member in members.items():
-    prefix.append(member)
-    after = gradient_of(chain(*prefix))
-    difference = [jnp.abs(a - b) for a, b in zip(after, before, strict=True)]
-    largest = jnp.max(jnp.abs(jnp.stack([*before, *after])))
-    touched = functools.reduce(jnp.maximum, difference) > _ROUNDING * largest
+  for name, before, difference, touched in _compare(members, loss_of, learned):
     change, size = _norm(difference), _norm(before)
     metrics[f"{name}/gradient_change"] = Mean(
       total=divide(change, size),
@@ -82,8 +71,49 @@ def gradient_changes(
     metrics[f"{name}/gradient_touched"] = mean_metric(
       touched.astype(jnp.float32), mask
     )
-    before = after
   return metrics
+
+
+def touched_tokens(
+  members: Mapping[str, Objective], loss_of: Loss, learned: Any
+) -> dict[str, Array]:
+  """Mark the tokens whose gradient each member changes.
+
+  Args:
+    members: the members of a chain by name, in order.
+    loss_of: computes the loss of an objective on the mini-batch.
+    learned: log-probs, entropies and statistics of the mini-batch.
+
+  Returns:
+    bool[B, T] for each member.
+  """
+  steps = _compare(members, loss_of, learned)
+  return {name: touched for name, _, _, touched in steps}
+
+
+def _compare(
+  members: Mapping[str, Objective], loss_of: Loss, learned: Any
+) -> Iterator[tuple[str, list[Array], list[Array], Array]]:
+  """Compare the gradient with each member to the one before it.
+
+  Yields:
+    The member's name; the gradient before it and |g - g_before|, each as arrays
+    [B, T]; and bool[B, T], True = a token whose gradient it changes.
+  """
+
+  def gradient_of(objective: Objective) -> list[Array]:
+    gradient = jax.grad(lambda learned: loss_of(objective, learned)[0])(learned)
+    return [x for leaf in jax.tree.leaves(gradient) for x in _planes(leaf)]
+
+  before, prefix = gradient_of(policy_gradient), []
+  for name, member in members.items():
+    prefix.append(member)
+    after = gradient_of(chain(*prefix))
+    difference = [jnp.abs(a - b) for a, b in zip(after, before, strict=True)]
+    largest = jnp.max(jnp.abs(jnp.stack([*before, *after])))
+    touched = functools.reduce(jnp.maximum, difference) > _ROUNDING * largest
+    yield name, before, difference, touched
+    before = after
 
 
 def _planes(leaf: Array) -> list[Array]:

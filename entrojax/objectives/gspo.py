@@ -1,4 +1,4 @@
-"""GSPO: one ratio for a whole sequence, clipped as in PPO.
+"""GSPO and LUSPO: one ratio for a whole sequence, clipped as in PPO.
 
     s_i = exp(mean_t (log pi - log pi_old))    mean over the tokens of row i
     L = max(-A s, -A clip(s, 1 - clip_low, 1 + clip_high))
@@ -6,6 +6,10 @@
 GSPO-token, arXiv 2507.18071, sec. 4.3: all tokens of a sequence have the value
 s, and the gradient of a token's L reaches the log-prob of that token. log s is
 capped at 10.
+
+LUSPO (arXiv 2602.05261) multiplies the loss of a sequence by its length, so
+that long sequences count as much per token as short ones. That is the same L,
+summed over tokens instead of averaged.
 """
 
 import jax
@@ -39,8 +43,32 @@ def gspo(*, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Objective:
   Returns:
     A surrogate, an Objective that adds the term L.
   """
-  require_in("gspo.clip_low", clip_low, "[0, 1]")
-  require_at_least("gspo.clip_high", clip_high, 0)
+  return _sequence_ratio("gspo", clip_low, clip_high)
+
+
+@ObjectiveTraits(
+  kind="surrogate", inert_on_policy=True, aggregation="seq-mean-token-sum"
+)
+def luspo(*, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Objective:
+  """Build LUSPO's surrogate; aggregate it with seq_mean_token_sum.
+
+  With any other aggregation it would be another objective, so a config that
+  names one is refused.
+
+  Args:
+    clip_low: the ratio is clipped below at 1 - clip_low, in [0, 1].
+    clip_high: the ratio is clipped above at 1 + clip_high, >= 0.
+
+  Returns:
+    A surrogate, an Objective that adds the term L.
+  """
+  return _sequence_ratio("luspo", clip_low, clip_high)
+
+
+def _sequence_ratio(name: str, clip_low: float, clip_high: float) -> Objective:
+  """Build the surrogate L, with the name of its section for messages."""
+  require_in(f"{name}.clip_low", clip_low, "[0, 1]")
+  require_at_least(f"{name}.clip_high", clip_high, 0)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

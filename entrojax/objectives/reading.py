@@ -27,6 +27,7 @@ from entrojax.entropy.statistics import (
   describe,
   value_shape,
 )
+from entrojax.masking import masked_mean
 from entrojax.schedules import at
 from entrojax.types import Array, Objective, ScoredTokens, Statistic
 
@@ -81,6 +82,18 @@ def statistic_of(
       f"{describe(statistic)})"
     )
   return tokens.statistics[statistic]
+
+
+def rollout_entropy(tokens: ScoredTokens) -> Array:
+  """Return the mean entropy of the policy that sampled the rollout batch.
+
+  Returns:
+    f32[], nats; the mini-batch's mean if the tokens have no rollout_entropy.
+  """
+  entropy = tokens.rollout_entropy
+  if entropy is None:
+    entropy = tokens.old_entropy
+  return masked_mean(entropy, tokens.mask)
 
 
 def under_current_policy(

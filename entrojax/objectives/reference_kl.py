@@ -2,17 +2,24 @@
 
     x = log pi - log pi_ref
     k1 = x;  k2 = x^2 / 2;  k3 = exp(-x) + x - 1
-    penalty = kl_coef k
+    penalty = kl_coef k,  or  kl_coef exp(log pi - log pi_old) k
 
 The penalty is added to the loss of each response token, and no transform
 reweights it. k1, k2 and k3 estimate KL(pi || pi_ref); they are from J.
 Schulman, "Approximating KL divergence" (2020). The setting `estimator` chooses
-one of them as k, by default k3. k3 is capped at 10 nats. log pi and log pi_ref
-are f32[B, T] in nats. The penalties of sent.py and cov.py use the functions of
-this file as well.
+one of them as k, by default k3. k3 is capped at 10 nats. log pi, log pi_ref and
+log pi_old, the sampling policy's, are f32[B, T] in nats. The penalties of
+sent.py and cov.py use the functions of this file as well.
+
+The value of an estimator may be unbiased while its gradient is not the KL's.
+The expected gradient of k1 is 0, and that of k3 is the forward KL's. With the
+ratio as a weight (`ratio_weighted`), whose gradient is that of the sampling
+distribution, the expected gradient of k1 and k3 is the KL's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +27,8 @@ import jax.numpy as jnp
 from entrojax.arguments import require_at_least, require_one_of
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_penalty
-from entrojax.traits import ObjectiveTraits
+from entrojax.objectives.surrogates import probability_ratio
+from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens
 
 
@@ -80,13 +88,34 @@ _ESTIMATORS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-@ObjectiveTraits(kind="penalty")
-def reference_kl(*, kl_coef: float = 1e-3, estimator: str = "k3") -> Objective:
+def _check_gradient(
+  settings: Mapping[str, Any], surroundings: Surroundings
+) -> None:
+  """Warn of an estimator whose expected gradient vanishes."""
+  del surroundings
+  if settings["estimator"] == "k1" and not settings["ratio_weighted"]:
+    warnings.warn(
+      "reference_kl.estimator is 'k1', whose expected gradient in a loss is 0: "
+      "it would add noise and hold nothing. Take 'k2' or 'k3', or set "
+      "reference_kl.ratio_weighted to True, which gives the KL's own gradient",
+      stacklevel=6,
+    )
+
+
+@ObjectiveTraits(kind="penalty", check=_check_gradient)
+def reference_kl(
+  *,
+  kl_coef: float = 1e-3,
+  estimator: str = "k3",
+  ratio_weighted: bool = False,
+) -> Objective:
   """Build the KL penalty; put it after a surrogate.
 
   Args:
     kl_coef: loss per nat, >= 0; more holds the policy nearer to the reference.
     estimator: "k1", "k2" or "k3".
+    ratio_weighted: whether k is multiplied by the probability ratio to the
+      sampling policy. Its gradient is then unbiased with k1 and k3.
 
   Returns:
     A penalty, an Objective that adds kl_coef k. It raises
@@ -100,6 +129,8 @@ def reference_kl(*, kl_coef: float = 1e-3, estimator: str = "k3") -> Objective:
     reference = reference_log_probs(tokens, "reference_kl")
     kl = _ESTIMATORS[estimator](tokens.log_probs - reference)
     metrics = {"actor/kl_loss": mean_metric(kl, tokens.mask)}
+    if ratio_weighted:
+      kl *= probability_ratio(tokens.log_probs, tokens.old_log_probs)
     return add_penalty(token_loss, kl_coef * kl, tokens.mask, metrics)
 
   return objective

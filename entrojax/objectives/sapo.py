@@ -3,9 +3,9 @@
     L = -A (4 / tau) sigmoid(tau (r - 1))    tau = tau_positive where A > 0,
                                              tau_negative elsewhere
 
-Soft Adaptive Policy Optimization, arXiv 2511.20347. The gradient of a token is
-that of -A r times 4 s (1 - s), where s is the sigmoid: 1 at r = 1, and smaller
-the further r is from 1, on both sides. A larger tau narrows the gate.
+Soft Adaptive Policy Optimization, arXiv 2511.20347. A token has the gradient of
+-A r times 4 s (1 - s), where s is the sigmoid. This factor is 1 at r = 1, and
+smaller the further r is from 1, on both sides. A larger tau narrows the gate.
 """
 
 import jax

@@ -2,7 +2,7 @@
 
     L <- positive_weight L   on the rare tokens with A > 0
     L <- negative_weight L   on the rare tokens with A < 0
-    both only while the mini-batch's mean H_old < target
+    both only while the rollout batch's mean H_old < target
 
 The rare tokens are the `fraction` of highest surprise, -log pi, among the
 mini-batch's tokens of that sign of A. STARE, arXiv 2606.19236, and its released
@@ -10,6 +10,10 @@ code. The weights are constants of the run (`stare`; by default negative_weight
 is 1, which does nothing) or follow a controller (`adaptive_stare`). No gradient
 flows through them, penalties stay as they are, and denominators count every
 token.
+
+The released trainer decides once for a rollout batch, as here with gate =
+"rollout". With gate = "minibatch", each optimizer step decides by its own
+tokens, and so does a caller whose tokens have no rollout_entropy.
 """
 
 from collections.abc import Mapping
@@ -17,12 +21,19 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from entrojax.arguments import require_at_least, require_in
+from entrojax.arguments import (
+  require_at_least,
+  require_in,
+  require_one_of,
+)
 from entrojax.masking import masked_mean, scalar_metric, share_metric
 from entrojax.objectives.chain import require_coefficient, scale_loss
+from entrojax.objectives.reading import rollout_entropy
 from entrojax.objectives.selection import ceil_share, highest
 from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
+
+_GATES = ("rollout", "minibatch")
 
 
 @ObjectiveTraits(kind="transform")
@@ -32,6 +43,7 @@ def stare(
   fraction: float = 0.1,
   positive_weight: float = 1.1,
   negative_weight: float = 1.0,
+  gate: str = "rollout",
 ) -> Objective:
   """Build STARE's weighting by constants; put it right after a surrogate.
 
@@ -43,6 +55,8 @@ def stare(
       uses 1.1, and 1.05 at 14B parameters and above.
     negative_weight: weight of the rare tokens where A < 0, >= 0; 1 = off. The
       paper's second variant uses 0.9.
+    gate: whose entropy is compared with `target`: "rollout", of the rollout
+      batch, or "minibatch".
 
   Returns:
     A transform, an Objective that multiplies each loss by its weight.
@@ -51,11 +65,13 @@ def stare(
   require_in("stare.fraction", fraction, "[0, 1]")
   require_at_least("stare.positive_weight", positive_weight, 0)
   require_at_least("stare.negative_weight", negative_weight, 0)
+  require_one_of("stare.gate", gate, _GATES)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
     weights = ((1, positive_weight), (-1, negative_weight))
-    return _weigh_rare_tokens(tokens, token_loss, target, fraction, weights)
+    low = _gate_entropy(tokens, gate) < target
+    return _weigh_rare_tokens(tokens, token_loss, low, fraction, weights)
 
   return objective
 
@@ -77,6 +93,7 @@ def adaptive_stare(
   target: float = 0.3,
   fraction: float = 0.1,
   negative_strength: float = 0.0,
+  gate: str = "rollout",
 ) -> Objective:
   """Build STARE's weighting by a controller; put it right after a surrogate.
 
@@ -92,6 +109,8 @@ def adaptive_stare(
     fraction: share of the tokens of one sign of advantage, in [0, 1]:
       ceil(f n) of n tokens.
     negative_strength: in [0, 2]; 0 = off, 1 = the paper's second variant.
+    gate: whose entropy is compared with `target`: "rollout", of the rollout
+      batch, or "minibatch".
 
   Returns:
     A transform, an Objective that multiplies each loss by its weight.
@@ -99,6 +118,7 @@ def adaptive_stare(
   require_at_least("adaptive_stare.target", target, 0)
   require_in("adaptive_stare.fraction", fraction, "[0, 1]")
   require_in("adaptive_stare.negative_strength", negative_strength, "[0, 2]")
+  require_one_of("adaptive_stare.gate", gate, _GATES)
 
   def objective(tokens, token_loss, coefficient, key):
     del key
@@ -107,15 +127,23 @@ def adaptive_stare(
       (1, coefficient),
       (-1, 1 - negative_strength * (coefficient - 1)),
     )
-    return _weigh_rare_tokens(tokens, token_loss, target, fraction, weights)
+    low = _gate_entropy(tokens, gate) < target
+    return _weigh_rare_tokens(tokens, token_loss, low, fraction, weights)
 
   return objective
+
+
+def _gate_entropy(tokens: ScoredTokens, gate: str) -> Array:
+  """Return the mean old entropy that the gate reads, f32[], nats."""
+  if gate == "minibatch":
+    return masked_mean(tokens.old_entropy, tokens.mask)
+  return rollout_entropy(tokens)
 
 
 def _weigh_rare_tokens(
   tokens: ScoredTokens,
   token_loss: TokenLoss,
-  target: float,
+  low: Array,
   fraction: float,
   weights: tuple[tuple[int, Array | float], ...],
 ) -> TokenLoss:
@@ -124,11 +152,10 @@ def _weigh_rare_tokens(
   Args:
     tokens: the mini-batch.
     token_loss: the losses to weigh.
-    target: nats.
+    low: bool[], whether the entropy is low.
     fraction: in [0, 1].
     weights: (sign of the advantage, weight) pairs.
   """
-  low = masked_mean(tokens.old_entropy, tokens.mask) < target
   weight = jnp.ones_like(tokens.mask)
   for sign, value in weights:
     candidates = tokens.mask * (jnp.sign(tokens.advantages) == sign)

@@ -27,7 +27,10 @@ from entrojax.arguments import (
 )
 from entrojax.masking import clean, mean_metric, scalar_metric, share_metric
 from entrojax.objectives.chain import scale_loss
-from entrojax.objectives.surrogates import probability_ratio
+from entrojax.objectives.surrogates import (
+  probability_ratio,
+  require_dual_clip,
+)
 from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens
 
@@ -54,6 +57,7 @@ def steer(
   floor: float = 1e-12,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
+  dual_clip: float | None = 3.0,
 ) -> Objective:
   """Build STEER's damping; put it right after a surrogate.
 
@@ -69,6 +73,9 @@ def steer(
     clip_low: PPO's lower clip range, >= 0, by which the theorem form
       recognises clipped tokens.
     clip_high: PPO's upper clip range, >= 0, for the same purpose.
+    dual_clip: PPO's dual clip, above 1 + clip_high; None: there is none. A
+      token beyond it has the largest ratio and no gradient. If it counted, it
+      would set the maximum by which all other tokens are damped.
 
   Returns:
     A transform, an Objective that multiplies each loss by its weight.
@@ -79,11 +86,12 @@ def steer(
   log_least = (jnp if is_traced(min_weight) else math).log(min_weight)
   require_at_least("steer.clip_low", clip_low, 0)
   require_at_least("steer.clip_high", clip_high, 0)
+  require_dual_clip("steer.dual_clip", dual_clip, clip_high)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
     if form == "theorem":
-      change = _theorem_change(tokens, clip_low, clip_high)
+      change = _theorem_change(tokens, clip_low, clip_high, dual_clip)
     else:
       change = _released_change(tokens)
     change = clean(jnp.abs(change), tokens.mask)
@@ -100,7 +108,10 @@ def steer(
 
 
 def _theorem_change(
-  tokens: ScoredTokens, clip_low: float, clip_high: float
+  tokens: ScoredTokens,
+  clip_low: float,
+  clip_high: float,
+  dual_clip: float | None,
 ) -> Array:
   """Compute W in the theorem form, f32[B, T], 0 where PPO clips."""
   ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
@@ -108,6 +119,8 @@ def _theorem_change(
   clipped = jnp.where(
     tokens.advantages > 0, ratio > 1 + clip_high, ratio < 1 - clip_low
   )
+  if dual_clip is not None:
+    clipped |= (tokens.advantages < 0) & (ratio > dual_clip)
   change = ratio * tokens.advantages * probability * (1 - probability)
   return jnp.where(clipped, 0.0, change * (tokens.log_probs + tokens.entropy))
 

@@ -53,6 +53,13 @@ WATCHED = {
     text="responses are {value:.2g} times as long as at the start, above "
     "{limit:g}",
   ),
+  "idle": Watched(
+    ("actor/idle",),
+    is_relative=False,
+    is_upper=True,
+    text="{value:.0%} of the optimizer steps had no gradient, above "
+    "{limit:.0%}: nothing is learned",
+  ),
   "no_signal": Watched(
     ("critic/groups/all_right", "critic/groups/all_wrong"),
     is_relative=False,
@@ -138,7 +145,7 @@ class Alarms:
     self.stop = False  # True once an alarm demands the end of the run
     path = workdir / METRICS_FILE
     for row in read_rows(path) if path.exists() else []:
-      if ENTROPY in row:
+      if TRAINING_REWARD in row:
         self._add(row)
         self._raised = {name for name in WATCHED if f"alarms/{name}" in row}
 

@@ -6,6 +6,8 @@ A number that is NaN or infinite counts as absent and becomes a dash.
 from collections.abc import Sequence
 import math
 
+import numpy as np
+
 _ABSENT = "–"
 
 
@@ -41,6 +43,19 @@ def with_interval(value: float, interval: tuple[float, float]) -> str:
   low, high = interval
   finite = math.isfinite(low) and math.isfinite(high)
   return with_error(value) + (f" [{low:.3f}, {high:.3f}]" if finite else "")
+
+
+def over_seeds(numbers: Sequence[tuple[float, str]]) -> str:
+  """Format a number of each seed: its own text if there is one seed.
+
+  Args:
+    numbers: the number of each seed, and its text.
+  """
+  if len(numbers) == 1:
+    return numbers[0][1]
+  finite = [value for value, _ in numbers if math.isfinite(value)]
+  deviation = float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan
+  return with_spread(float(np.mean(finite)) if finite else math.nan, deviation)
 
 
 def percent(share: float) -> str:

@@ -77,7 +77,9 @@ def _note(name: str, metrics: Mapping[str, Any], change: float) -> str:
     return f"{name}: its effect could not be measured in this step"
   if name == "projection":
     return f"{name} corrects the step by {change:.2%} of its size"
-  touched = float(metrics[f"{name}/gradient_touched"])
+  touched = float(metrics.get(f"{name}/gradient_touched", math.nan))
+  if not math.isfinite(touched):
+    return f"{name}: no token counted in this step, so it had none to change"
   return (
     f"{name} changes the gradient of {touched:.2%} of tokens, by {change:.2%} "
     "of its norm"

@@ -1,7 +1,7 @@
 """Describe pictures: curves in panels, before any library draws them.
 
 figures.py turns the logs of runs into a `Picture`. What it looks like on a page
-is decided elsewhere: interactive.py for the report, experiments/static.py for
+is decided elsewhere: interactive.py for the report, static.py for
 the pictures of the README. A variant has the same colour in every picture,
 which follows from its index among all variants.
 """

@@ -5,6 +5,8 @@ left, the latest numbers, the last evaluation, and a sparkline of the entropy.
 Anywhere else (a log file, a notebook, a pipe) it is plain lines: one every few
 rollout steps, one after the last step and one after each evaluation. pass@k is
 shown with the rollout step after which it was measured, and in no other line.
+The time left counts the steps and the evaluations that are still due; see
+time_left.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from entrojax.arguments import require_at_least
+from entrojax.reporting.time_left import TimeLeft
 
 KEY_SCALARS = {  # label -> name of the metric
   "entropy": "actor/entropy",
@@ -27,7 +30,7 @@ KEY_SCALARS = {  # label -> name of the metric
   "clipped": "actor/pg_clipfrac",
   "tokens/s": "perf/tokens_per_second",
 }
-_PASS = re.compile(r"val/(.+)/pass@(\d+)", re.DOTALL)
+_PASS = re.compile(r"val/(.+)/pass@(\d{1,9})", re.DOTALL)
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -40,6 +43,8 @@ class Progress:
       before this process; 0 for a new run.
     every: a plain line is written every this many rollout steps. A terminal
       shows every step.
+    evaluate_every: rollout steps between evaluations, for the time left; 0 =
+      only one after the last step. None: there are no evaluations.
     unit: what a step is called in the display.
     scalars: label -> name of the metric.
     console: where to write; None means standard output.
@@ -56,6 +61,7 @@ class Progress:
     *,
     first_rollout_step: int = 0,
     every: int = 1,
+    evaluate_every: int | None = None,
     unit: str = "rollout",
     scalars: Mapping[str, str] = KEY_SCALARS,
     console: Console | None = None,
@@ -64,12 +70,18 @@ class Progress:
   ):
     require_at_least("log.every", every, 1)
     self._total = num_rollout_steps
-    self._first = self._done = first_rollout_step
+    self._done = first_rollout_step
     self._every = every
     self._unit, self._labels = unit, scalars
     self._console = console or Console(quiet=quiet)
     self._clock = clock
-    self._started = self._updated = clock()
+    self._started = clock()
+    self._left = TimeLeft(
+      num_rollout_steps,
+      first=first_rollout_step,
+      now=self._started,
+      evaluate_every=evaluate_every,
+    )
     self._latest: dict[str, float] = {}
     self._evaluation = ""  # the last one
     self._entropies: list[float] = []
@@ -94,7 +106,6 @@ class Progress:
     """
     advanced = rollout_step > self._done
     self._done = rollout_step
-    self._updated = self._clock()
     current = {
       label: float(value)
       for label, name in self._labels.items()
@@ -106,7 +117,10 @@ class Progress:
     due = rollout_step % self._every == 0 or rollout_step >= self._total
     evaluation = evaluation_text(metrics)
     if evaluation:
+      self._left.evaluation(self._clock())
       self._evaluation = f"{evaluation}  ({self._unit} {rollout_step})"
+    else:
+      self._left.step(rollout_step, self._clock())
     if self._live:
       return
     if evaluation:
@@ -123,7 +137,7 @@ class Progress:
     self._print(harmless(text))
 
   def __enter__(self) -> "Progress":
-    self._started = self._updated = self._clock()
+    self._started = self._clock()
     if self._live:
       self._live.start(refresh=True)
     return self
@@ -145,13 +159,9 @@ class Progress:
     )
 
   def _time_left(self) -> str:
-    """Format the time left, at the mean rate of this process."""
-    done = self._done - self._first
-    if not done:
-      return "time left unknown"
-    seconds = (self._updated - self._started) / done
-    left = seconds * max(0, self._total - self._done)
-    return f"time left {duration(left)}"
+    """Format the time left."""
+    seconds = self._left.seconds()
+    return f"time left {'unknown' if seconds is None else duration(seconds)}"
 
   def _line(self, numbers: str) -> str:
     parts = [f"{self._unit} {self._done}/{self._total}", numbers]

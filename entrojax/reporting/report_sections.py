@@ -1,18 +1,14 @@
 """List the pictures of a report, with their titles, captions and tables.
 
-A section holds functions that draw its picture and, for some, format a table as
-HTML. Sections stand in groups, which are the chapters of the page. The list
-does not depend on what the runs logged, except for the data sets of
+Sections (section.py) stand in groups, which are the chapters of the page. The
+list does not depend on what the runs logged, except for the data sets of
 evaluations and the number of variants. report.py puts the sections on a page.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import functools
 from html import escape
 import math
-from typing import NamedTuple
-
-import numpy as np
 
 from entrojax.entropy.law import (
   MIN_DISTINCT,
@@ -24,7 +20,9 @@ from entrojax.entropy.law import (
   predict,
   sensitivity,
 )
-from entrojax.reporting import figures
+from entrojax.reporting import figures, ledger_sections
+from entrojax.reporting.coverage_sections import coverage_sections
+from entrojax.reporting.distance_sections import distance_sections
 from entrojax.reporting.fit_points import (
   MIN_BLOCK,
   MIN_EVALUATIONS,
@@ -35,31 +33,18 @@ from entrojax.reporting.fit_points import (
 from entrojax.reporting.formatting import (
   listing,
   number,
+  over_seeds,
   percent,
   with_error,
   with_interval,
-  with_spread,
 )
 from entrojax.reporting.html_tables import html_table
-from entrojax.reporting.pictures import Picture
 from entrojax.reporting.run_logs import ENTROPY, TRAINING_REWARD, RunLog
-from entrojax.reporting.variants import Variant
+from entrojax.reporting.section import Section, Variants
 
 FIRST_PART = 0.15  # of a run, from which its law is forecast; as in the paper
 MIN_MULTIPLES = 3  # variants, below which no panels for single variants stand
 _SMOOTHED = "Each point is a running mean over 5 % of the run."
-
-Variants = Sequence[Variant]
-
-
-class Section(NamedTuple):
-  """A heading with a picture, its caption and, for some, a table."""
-
-  title: str
-  metrics: tuple[str, ...]  # that the picture shows; * stands for any text
-  caption: str
-  draw: Callable[[Variants], Picture | None]  # None: no data
-  table: Callable[[Variants], str] | None = None  # returns HTML
 
 
 def report_sections(
@@ -73,8 +58,10 @@ def report_sections(
   """
   chapters = {
     "Evaluation": _evaluation_sections(data),
+    "Coverage": coverage_sections(data),
     "Training": _training_sections(),
     "Entropy": _entropy_sections(),
+    "Distances": distance_sections(),
   }
   if num_variants >= MIN_MULTIPLES:
     chapters["One variant at a time"] = _multiple_sections(data)
@@ -237,6 +224,7 @@ def _entropy_sections() -> list[Section]:
       ),
     ),
     *_covariance_sections(),
+    *_ledger_sections(),
     _law_section(),
   ]
 
@@ -276,6 +264,51 @@ def _covariance_sections() -> list[Section]:
       "both axes.",
       figures.draw_entropy_changes,
       _change_table,
+    ),
+  ]
+
+
+def _ledger_sections() -> list[Section]:
+  return [
+    Section(
+      "Predicted and measured change of an update",
+      ("ledger/own/measured",),
+      "Each dot is an optimizer step of the ledger. Up: the mean entropy of "
+      "the same tokens after the step minus before it. Across: the exact "
+      "first-order change, the inner product of the entropy's gradient with "
+      "the change of the parameters. Own tokens are those that the step was "
+      "trained on; held-back tokens are of the same rollout and not yet "
+      "trained on; fresh tokens are of the next rollout. In the table, left is "
+      "measured minus first order, the trapezoid has gradients at both ends of "
+      "the step, and the covariances are those of log-probability with the "
+      "advantage and with the weight of a token in the loss. ± is the standard "
+      "error over entries.",
+      ledger_sections.draw_agreement,
+      ledger_sections.agreement_table,
+    ),
+    Section(
+      "Which tokens the change comes from",
+      ("ledger/own/measured/by_sign",),
+      "The measured change of own tokens, summed over the entries of the "
+      "ledger, by sign of the advantage and by probability at or above the "
+      "median (probable) or below it (rare). The panels add up to the whole "
+      "change. The table has all splits: fifths of the tokens' entropy, the "
+      "lowest first, and fifths of the response, the first first. The changes "
+      "of a split add up, too.",
+      functools.partial(ledger_sections.draw_split, split="by_sign"),
+      ledger_sections.split_table,
+    ),
+    Section(
+      "What each part of the method contributes",
+      ("ledger/own/contribution/policy_gradient",),
+      "The first-order change of own tokens by the step with a part of the "
+      "method minus the step without it, summed over the entries of the "
+      "ledger. history is the optimizer's step for a gradient of 0: its "
+      "momentum. policy_gradient is the plain gradient of the advantages, and "
+      "each member is compared with the chain that ends before it. The panels "
+      "add up to the whole first-order change.",
+      ledger_sections.draw_contributions,
+      ledger_sections.contribution_table,
     ),
   ]
 
@@ -378,19 +411,6 @@ def _law_numbers(run: RunLog) -> dict[str, tuple[float, str]]:
       percent(early.coverage),
     ),
   }
-
-
-def over_seeds(numbers: Sequence[tuple[float, str]]) -> str:
-  """Format a number of each seed: its own text if there is one seed.
-
-  Args:
-    numbers: the number of each seed, and its text.
-  """
-  if len(numbers) == 1:
-    return numbers[0][1]
-  finite = [value for value, _ in numbers if math.isfinite(value)]
-  deviation = float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan
-  return with_spread(float(np.mean(finite)) if finite else math.nan, deviation)
 
 
 def _change_table(variants: Variants) -> str:

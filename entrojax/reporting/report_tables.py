@@ -13,10 +13,9 @@ import shlex
 from typing import Any
 
 from entrojax.reporting.differences import Comparison
-from entrojax.reporting.formatting import number, with_interval
+from entrojax.reporting.formatting import number, over_seeds, with_interval
 from entrojax.reporting.html_tables import html_table
 from entrojax.reporting.progress import harmless
-from entrojax.reporting.report_sections import over_seeds
 from entrojax.reporting.run_logs import Row
 from entrojax.reporting.summary import SummaryRows, cell, summary_lines
 from entrojax.reporting.variants import Variant, differing_settings

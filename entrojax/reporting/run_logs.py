@@ -1,14 +1,16 @@
 """Read what a run directory holds about a run.
 
 Each line of metrics.jsonl is one JSON object, from a metric's name to a number
-or a list of numbers (writer.py writes it). JSON has no NaN: a null, which is
-written for NaN and for infinity, is read as NaN. A last line that a killed run
-left unfinished is ignored. `series` gives one metric over the optimizer steps,
-and `evaluations` and `logged_at_k` find the results of evaluations.
+or a list of numbers (writer.py writes it). JSON has no NaN: a null, which older
+versions wrote for NaN and for infinity, is read as NaN. A last line that a
+killed run left unfinished is ignored. `series` gives one metric over the
+optimizer steps, and `evaluations` and `logged_at_k` find the results of
+evaluations.
 
 The other files are read if they are there: config.json, evaluations.jsonl with
 the number of right answers to each prompt, samples.jsonl with some responses,
-and provenance.json with the command, versions and devices of the run.
+the folder tokens with the tokens of some responses (token_logs.py), and
+provenance.json with the command, versions and devices of the run.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from entrojax.reporting.token_logs import TokenSamples, first_and_last
 from entrojax.system.provenance import read_provenance
 from entrojax.system.workdir import (
   CONFIG_FILE,
@@ -34,17 +37,27 @@ ENTROPY = "actor/entropy"
 TARGET = "schedule/control.target"
 TRAINING_REWARD = "critic/rewards/mean"
 
+_MAX_STEP = 2**53  # larger ones are not exact in a picture
+_MAX_DIGITS = 9  # of the k of pass@k
+
 Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 
 
 class RightAnswers(NamedTuple):
-  """The number of right answers to each prompt in one evaluation."""
+  """The number of right answers to each prompt in one evaluation.
+
+  The last three fields are the fields of an Agreement (answers/agreement.py). A
+  run of an older version lacks them.
+  """
 
   data: str  # the data set, as in val/<data>/...
   step: int  # the optimizer step
   num_samples: int  # n, samples of each prompt
   prompts: str  # a fingerprint, equal for equal prompts in equal order
   right: np.ndarray  # i64[Q], each between 0 and n
+  confidence: np.ndarray | None = None  # f64[Q], share of the majority's votes
+  majority_right: np.ndarray | None = None  # bool[Q]
+  answer_entropy: np.ndarray | None = None  # f64[Q], nats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +71,8 @@ class RunLog:
   right_answers: Sequence[RightAnswers] = ()  # in the order of the run
   samples: Sequence[Row] = ()  # the lines of samples.jsonl
   provenance: Mapping[str, Any] | None = None  # None: no provenance.json
+  # the tokens in the first and the last evaluation, of each set that has both
+  tokens: Sequence[tuple[TokenSamples, TokenSamples]] = ()
 
   @property
   def target(self) -> float | None:
@@ -115,8 +130,14 @@ def read_run(name: str, path: Path | str) -> RunLog:
   rows = read_rows(metrics)
   if not rows:
     raise ValueError(f"{metrics} holds no complete line")
-  if any(not isinstance(row.get("step"), int) for row in rows):
-    raise ValueError(f"{metrics} has a line without a step")
+  for number, row in enumerate(rows, start=1):
+    for key in ("step", "rollout_step"):
+      step = row.get(key, 0 if key == "rollout_step" else None)
+      if type(step) is not int or not 0 <= step <= _MAX_STEP:
+        raise ValueError(
+          f"{metrics}:{number}: {key} is {str(step)[:40]}, not a number of "
+          "steps"
+        )
   return RunLog(
     name,
     path,
@@ -125,6 +146,7 @@ def read_run(name: str, path: Path | str) -> RunLog:
     _read_right_answers(path / EVALUATIONS_FILE),
     _read_samples(path / SAMPLES_FILE),
     read_provenance(path),
+    first_and_last(path),
   )
 
 
@@ -154,6 +176,7 @@ def _read_right_answers(path: Path) -> list[RightAnswers]:
           int(row["num_samples"]),
           str(row["prompts"]),
           right,
+          *_agreement(row, right.size),
         )
       )
     except (KeyError, TypeError, ValueError) as error:
@@ -165,6 +188,15 @@ def _read_right_answers(path: Path) -> list[RightAnswers]:
     if (right > evaluations[-1].num_samples).any():
       raise ValueError(f"{path}:{number}: a count exceeds num_samples")
   return evaluations
+
+
+def _agreement(row: Row, size: int) -> list[np.ndarray | None]:
+  """Return the fields of an Agreement in a row of evaluations.jsonl."""
+  kinds = {"confidence": float, "majority_right": bool, "answer_entropy": float}
+  return [
+    np.array(row[name], kind).reshape(size) if name in row else None
+    for name, kind in kinds.items()
+  ]
 
 
 def _read_samples(path: Path) -> list[Row]:
@@ -224,7 +256,9 @@ def logged_at_k(
   ks = sorted(
     int(name.removeprefix(prefix))
     for name in row
-    if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
+    if name.startswith(prefix)
+    and (digits := name.removeprefix(prefix)).isdecimal()
+    and len(digits) <= _MAX_DIGITS
   )
   values = [row[f"{prefix}{k}"] for k in ks]
   errors = [row.get(f"{prefix}{k}_stderr", 0.0) for k in ks]
@@ -275,7 +309,7 @@ def read_lines(path: Path) -> list[tuple[str, Row]]:
       row = json.loads(text)
       if not isinstance(row, dict):
         raise ValueError("not an object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
       if number == len(lines):
         break
       raise ValueError(f"{path}:{number}: not a JSON object") from error

@@ -18,7 +18,10 @@ from entrojax.reporting.run_logs import RunLog, series
 from entrojax.system.workdir import flatten
 
 # settings that do not tell variants apart, by their first words
-_SAME = ("seed", "checkpoint.", "log.", "alarms.", "mesh.")
+_SAME = (
+  *("seed", "checkpoint.", "log.", "ledger.", "alarms.", "mesh."),
+  "evaluation.token_samples",
+)
 _BEFORE_SEED = re.compile(r"(?:(?:^|[\W_]+)(?:seeds?|s)?[\W_]*)?\d*$")
 
 

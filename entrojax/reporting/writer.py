@@ -9,9 +9,10 @@ same `step` and different metrics:
 `step`, `rollout_step` and `tokens` count the optimizer steps, the rollout steps
 and the sampled tokens of the run so far. In supervised learning a rollout step
 is an optimizer step, and `tokens` counts the tokens read. A value is a number
-or a list of numbers. JSON has no NaN and no infinity, so both are written as
-null. Only the JSONL has everything: TensorBoard gets finite numbers and entropy
-histograms, W&B gets numbers, and only if log.wandb_project is set.
+or a list of numbers. A number that is NaN or infinite is left out of its row,
+and null stands for it in a list. Only the JSONL has everything: TensorBoard
+gets numbers and entropy histograms, W&B gets numbers, and only if
+log.wandb_project is set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,8 +85,8 @@ class JsonlSink:
 class TensorBoardSink:
   """Writes rows as TensorBoard events, over the optimizer step.
 
-  Numbers that are not finite are only in the JSONL, and so are lists that are
-  not histograms over `ENTROPY_EDGES`. TensorBoard shows `pass@8` as `pass_8`.
+  Lists are only in the JSONL, apart from the histograms over `ENTROPY_EDGES`.
+  TensorBoard shows `pass@8` as `pass_8`.
 
   Args:
     workdir: the run directory; events go to its folder `tensorboard`.
@@ -105,8 +106,7 @@ class TensorBoardSink:
       if name == "step":
         continue
       if not isinstance(value, list):
-        if math.isfinite(value):
-          self._writer.add_scalar(name, value, row["step"])
+        self._writer.add_scalar(name, value, row["step"])
       elif len(value) == len(ENTROPY_EDGES) - 1 and sum(value) > 0:
         self._add_histogram(name, np.array(value), row["step"])
     self._writer.flush()
@@ -195,7 +195,7 @@ class Writer:
       tokens: the number of tokens sampled so far.
 
     Returns:
-      The row, in plain Python numbers.
+      The row, in plain Python numbers, without those that are not finite.
 
     Raises:
       ValueError: a value is neither a number nor a list of numbers, or a
@@ -208,7 +208,8 @@ class Writer:
       )
     axes = map(int, (step, rollout_step, tokens))
     row: Row = dict(zip(AXES, axes, strict=True))
-    row |= {name: _plain(name, value) for name, value in metrics.items()}
+    plain = {name: _plain(name, value) for name, value in metrics.items()}
+    row |= finite_numbers(plain)
     for sink in self._sinks:
       sink.write(row)
     return row
@@ -250,6 +251,15 @@ def open_writer(
   if wandb_project is not None:
     sinks.append(WandbSink(workdir, project=wandb_project, config=config or {}))
   return Writer(sinks)
+
+
+def finite_numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+  """Return metrics without the numbers that are NaN or infinite."""
+  return {
+    name: value
+    for name, value in metrics.items()
+    if isinstance(value, list) or np.ndim(value) or np.isfinite(value)
+  }
 
 
 def _plain(name: str, value: Any) -> int | float | list[float]:

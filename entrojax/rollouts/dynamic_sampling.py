@@ -1,24 +1,28 @@
 """Sample until a batch is full of groups that carry a learning signal.
 
-    keep a group  <=>  max_i r_i > min_i r_i
+    keep a group  <=>  max_i r_i > min_i r_i  and  low <= mean_i r_i <= high
 
-r_i is the raw reward of the group's response i. With rewards of 0 and 1 the
-group then has between 1 and G - 1 right responses, which is the dynamic
-sampling of DAPO (arXiv 2503.14476, eq. 11). With partial rewards a group is
-also kept if no response is right but their rewards differ. Only the raw
-verdicts count. If all answers of a group are wrong and only an overlong penalty
-tells them apart, the group is dropped, because only the penalty would be
-learned. The same policy samples batch after batch until enough groups are kept
-or max_batches have been sampled. If there are still too few groups then,
+r_i is the raw reward of the group's response i. With rewards of 0 and 1, low =
+0 and high = 1 the group then has between 1 and G - 1 right responses, which is
+the dynamic sampling of DAPO (arXiv 2503.14476, eq. 11). With partial rewards a
+group is also kept if no response is right but their rewards differ. Only the
+raw verdicts count. If all answers of a group are wrong and only an overlong
+penalty tells them apart, the group is dropped, because only the penalty would
+be learned. The same policy samples batch after batch until enough groups are
+kept or max_batches have been sampled. If there are still too few groups then,
 on_exhausted decides: train on the groups that were kept, train on none, or
 raise. Groups that only fill up the batch count nowhere in the update. Surplus
-groups are not trained on. The metrics of raw rewards and lengths
-include all sampled groups.
+groups are not trained on. The metrics of raw rewards, lengths and the
+rollout's entropy include all sampled groups.
 
 The host chooses the groups to keep, from the verdicts. The rows stay on the
 device, where the kept rows and the rows of the next batch are merged into one
 batch. The shapes of this batch do not depend on how many groups were kept, so
 nothing is compiled again.
+
+The kept groups are not a random part of what the policy samples: their entropy
+is usually higher than the policy's own. `with_policy_entropy` lets whatever
+steers by the entropy see that of everything sampled.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +35,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 
-from entrojax.rollouts.rewards import with_parts
+from entrojax.rollouts.rewards import mean_over_tokens, with_parts
 from entrojax.system import hosts
 from entrojax.types import Array, Responses, Rollout
 
@@ -53,13 +57,22 @@ class FilledBatch(NamedTuple):
   metrics: dict[str, float]
 
 
-def has_signal(responses: Responses) -> np.ndarray:
+def has_signal(
+  responses: Responses, low: float = 0.0, high: float = 1.0
+) -> np.ndarray:
   """Return bool[Q]: whether the raw verdicts of a group differ.
 
   Shaped rewards are ignored.
+
+  Args:
+    responses: Q groups.
+    low: the smallest mean reward of a group that is kept.
+    high: the largest.
   """
-  correctness = np.asarray(responses.correctness)
-  return correctness.max(axis=1) > correctness.min(axis=1)
+  correctness = np.asarray(responses.correctness, np.float64)
+  mean = correctness.mean(axis=1)
+  differ = correctness.max(axis=1) > correctness.min(axis=1)
+  return differ & (low <= mean) & (mean <= high)
 
 
 def sample_until_filled(
@@ -68,6 +81,8 @@ def sample_until_filled(
   *,
   max_batches: int,
   on_exhausted: str = "train_partial",
+  low: float = 0.0,
+  high: float = 1.0,
 ) -> FilledBatch:
   """Sample batches until `num_groups` groups have a signal.
 
@@ -85,6 +100,8 @@ def sample_until_filled(
     max_batches: at most this many batches are sampled, at least 1.
     on_exhausted: what to do if there are still too few groups: "train_partial"
       trains on the groups that were kept, "skip_step" on none, "raise" raises.
+    low: the smallest mean reward of a group that is kept.
+    high: the largest.
 
   Returns:
     A FilledBatch. Its batch holds the first `num_groups` groups with a signal,
@@ -99,7 +116,7 @@ def sample_until_filled(
   while num_filled < num_groups and len(responses) < max_batches:
     new = sample(len(responses))
     responses.append(new.responses)
-    signal = has_signal(new.responses)
+    signal = has_signal(new.responses, low, high)
     num_kept += int(signal.sum())
     taken = np.flatnonzero(signal)[: num_groups - num_filled]
     if batch is None:  # `rest`: groups without a signal that fill the batch up
@@ -123,12 +140,36 @@ def sample_until_filled(
   num_counted = 0 if skips else num_filled
   return FilledBatch(
     _count_first(batch, num_counted),
-    _concatenate(responses),
+    dataclasses.replace(
+      _concatenate(responses),
+      entropy=mean_over_tokens(
+        [np.asarray(r.entropy) for r in responses],
+        [np.asarray(r.lengths).sum() for r in responses],
+      ),
+    ),
     {
       "dynamic_sampling/batches": float(len(responses)),
       "dynamic_sampling/kept": num_kept / num_sampled,
       "dynamic_sampling/filled": num_counted / num_groups,
     },
+  )
+
+
+def with_policy_entropy(filled: FilledBatch) -> tuple[RolloutBatch, np.ndarray]:
+  """Let the batch have the entropy of everything that was sampled for it.
+
+  Returns:
+    The batch, whose responses have the entropy that rules steer by; and f32[B],
+    in every row the difference between that and the batch's own entropy, in
+    nats, by which an update corrects the entropy of its mini-batches.
+  """
+  rollout, responses = filled.batch
+  policy = np.asarray(filled.all_responses.entropy, np.float32)
+  offset = policy - np.asarray(responses.entropy, np.float32)
+  num_rows = rollout.truncated.shape[0]
+  return (
+    RolloutBatch(rollout, dataclasses.replace(responses, entropy=policy)),
+    np.full(num_rows, offset, np.float32),
   )
 
 

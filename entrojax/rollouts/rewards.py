@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import math
 from typing import Any
+import warnings
 
 import numpy as np
 
 from entrojax.data.tokenizer import Tokenizer
 from entrojax.metrics import finalize
 from entrojax.system import hosts
+from entrojax.system.outside import describe
 from entrojax.types import (
   BatchVerifier,
   Problem,
@@ -39,25 +41,124 @@ def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
 
 
 def verify_responses(
-  problems: Sequence[Problem], responses: Sequence[str], verify: Verifier
+  problems: Sequence[Problem],
+  responses: Sequence[str],
+  verify: Verifier,
+  *,
+  faulty: float = 0.0,
 ) -> list[list[Verdict]]:
   """Verify G responses to each of Q problems.
+
+  A verifier may be a user's own. If it raises, or returns no Verdict with a
+  finite reward, the response gets the reward `faulty` and has no answer. The
+  first such case, the tenth, the hundredth and so on are warned of.
 
   Args:
     problems: Q problems.
     responses: Q * G texts.
     verify: the task's verifier; a BatchVerifier gets all responses at once.
+    faulty: the reward of a response that the verifier fails on.
 
   Returns:
     [Q][G] verdicts.
   """
   size = len(responses) // max(len(problems), 1)
   repeated = [problem for problem in problems for _ in range(size)]
-  if isinstance(verify, BatchVerifier):
-    verdicts = verify.batch(repeated, responses)
-  else:
-    verdicts = list(map(verify, repeated, responses))
+  verdicts = [
+    checked_verdict(value, problem, response, faulty)
+    for value, problem, response in zip(
+      _call(verify, repeated, responses), repeated, responses, strict=True
+    )
+  ]
   return [verdicts[q * size : (q + 1) * size] for q in range(len(problems))]
+
+
+def _call(
+  verify: Verifier, problems: Sequence[Problem], responses: Sequence[str]
+) -> list[Any]:
+  """Call a verifier; an exception takes the place of what it returns."""
+
+  def call_one(problem: Problem, response: str) -> Any:
+    try:
+      return verify(problem, response)
+    except Exception as error:  # a verifier may be anyone's code
+      return error
+
+  if isinstance(verify, BatchVerifier):
+    try:
+      return verify.batch(problems, responses)
+    except Exception:  # call by call, to find the responses that it fails on
+      pass
+  return list(map(call_one, problems, responses))
+
+
+def checked_verdict(
+  value: Any, problem: Problem, response: str, faulty: float
+) -> Verdict:
+  """Return what a verifier returned if it is a verdict with a finite reward.
+
+  Otherwise return a verdict with the reward `faulty`, and warn.
+  """
+  reward: Any = getattr(value, "reward", None)
+  try:
+    if isinstance(value, Verdict) and math.isfinite(reward):
+      return value
+  except TypeError:  # the reward is no number
+    pass
+  at = (
+    f"for the prompt {problem.prompt!r:.80} and the response {response!r:.80}"
+  )
+  if isinstance(value, Exception):
+    text = f"the verifier raised {describe(value)} {at}"
+  elif isinstance(value, Verdict) and value.reason.startswith("reward "):
+    text = value.reason  # a user's reward function; this says all
+  else:
+    shown = reward if isinstance(value, Verdict) else value
+    text = f"the verifier returned the reward {shown!r:.80} {at}"
+  _warn_of_fault(text)
+  return Verdict(faulty, text, None, failed=True)
+
+
+_num_faults = 0
+
+
+def _warn_of_fault(text: str) -> None:
+  """Warn of the first fault of this process, the tenth, the hundredth, ..."""
+  global _num_faults
+  _num_faults += 1
+  if math.log10(_num_faults).is_integer():
+    warnings.warn(f"faulty reward number {_num_faults}: {text}", stacklevel=4)
+
+
+def replace_faulty(
+  responses: Responses, rollout_step: int, *, ends: bool
+) -> Responses:
+  """Replace rewards that are NaN by 0.
+
+  Args:
+    responses: of all processes, on the host.
+    rollout_step: rollout batches before this one.
+    ends: whether to raise instead.
+
+  Raises:
+    ValueError: a reward is NaN and `ends` is true.
+  """
+  faulty = np.isnan(np.asarray(responses.rewards))
+  number = int(faulty.sum())
+  if number and ends:
+    raise ValueError(
+      f"rollout step {rollout_step + 1}: the verifier failed on {number} of "
+      f"{faulty.size} responses, the first to prompt "
+      f"{int(np.argwhere(faulty)[0][0])} of the batch, and faults.reward is "
+      "'raise'; a warning above shows a response"
+    )
+  if number:
+    rewards = np.where(faulty, 0, np.asarray(responses.rewards))
+    rewards = rewards.astype(np.float32)
+    responses = dataclasses.replace(
+      responses, rewards=rewards, correctness=rewards
+    )
+  return responses
 
 
 def correctness(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:
@@ -84,12 +185,12 @@ def group_responses(
   rewards = correctness(verdicts)
   mask = rollout.response_mask
   lengths = mask.sum(axis=1)
-  log_probs = rollout.log_probs.sum(axis=1) / np.maximum(lengths, 1)
+  token_mean = lambda x: x.sum(axis=1) / np.maximum(lengths, 1)
   group = lambda x: np.asarray(x, np.float32).reshape(rewards.shape)
   return Responses(
     rewards=rewards,
     correctness=rewards,
-    log_probs=group(log_probs),
+    log_probs=group(token_mean(rollout.log_probs)),
     lengths=group(lengths),
     truncated=group(rollout.truncated),
     failed=np.array([[v.failed for v in row] for row in verdicts], np.float32),
@@ -98,6 +199,7 @@ def group_responses(
     if cluster is None
     else np.array([cluster([v.answer for v in row]) for row in verdicts]),
     entropy=np.asarray(rollout.entropy.sum() / max(mask.sum(), 1), np.float32),
+    entropies=group(token_mean(rollout.entropy)),
     rollout_step=np.asarray(rollout_step, np.int32),
   )
 
@@ -135,20 +237,32 @@ def gather_responses(own: Responses, share: hosts.Share) -> Responses:
     rollout_step=None,
   )
   gathered = hosts.gather(columns, share)
-  tokens = np.asarray(gathered.lengths, np.float64)
   # each process has a mean over its own tokens
-  total = np.sum(np.asarray(gathered.entropy, np.float64) * tokens)
   return dataclasses.replace(
     gathered,
-    entropy=np.asarray(total / max(tokens.sum(), 1), np.float32),
+    entropy=mean_over_tokens(gathered.entropy, gathered.lengths),
     rollout_step=own.rollout_step,
   )
+
+
+def mean_over_tokens(entropy: Any, lengths: Any) -> np.ndarray:
+  """Compute a token-mean f32[] from means over parts of the tokens.
+
+  Args:
+    entropy: the mean of each part, nats, of any shape.
+    lengths: the number of tokens of each part, of the same shape.
+  """
+  tokens = np.asarray(lengths, np.float64)
+  total = np.sum(np.asarray(entropy, np.float64) * tokens)
+  return np.asarray(total / max(tokens.sum(), 1), np.float32)
 
 
 def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
   """Compute the metrics of a step's responses, by name.
 
   critic/rewards is the raw reward; critic/shaped_rewards includes the shaping.
+  rollout/entropy is the policy's own, over all tokens that it sampled, in nats;
+  actor/entropy is over the tokens of the update.
   Metrics of the policy's behaviour use all its samples, including those that
   it is not trained on.
 
@@ -173,6 +287,7 @@ def reward_metrics(sampled: Responses, trained: Responses) -> dict[str, Any]:
     "response_length/max": float(lengths.max()),
     "response_length/clip_ratio": float(np.mean(np.asarray(sampled.truncated))),
     "rollout/tokens": float(lengths.sum(dtype=np.float64)),
+    "rollout/entropy": float(np.asarray(sampled.entropy)),
     **finalize(trained.metrics),
   }
 

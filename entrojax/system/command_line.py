@@ -7,9 +7,11 @@ function with `command`. Each command then
   docstring, the usage, its own flags with their defaults, and, if it takes a
   --config, where the settings are described;
 - lists the required arguments and flags if it is started without any;
+- with a --config, also has --list_configs and --show_settings, which print and
+  exit;
 - reports a mistake on the command line, and a ValueError, OSError, ImportError
-  or RuntimeError of the command, as one message without a traceback, and exits
-  with status 2;
+  or RuntimeError of the command, as one message without a traceback and with
+  control characters escaped, and exits with status 2;
 - prints a line and exits with status 130 on a KeyboardInterrupt.
 
 `define_process_flags` and `join_processes` are for the commands that can run in
@@ -35,6 +37,8 @@ import textwrap
 from typing import NamedTuple, NoReturn
 
 from absl import app, flags, logging
+
+from entrojax.system import config_files
 
 EXIT_INTERRUPTED = 130
 EXIT_WRONG = 2
@@ -134,6 +138,9 @@ def command(
     interrupted: the line to print if the user interrupts the command.
   """
 
+  if settings is not None:
+    _define_config_flags(flag_values)
+
   def decorate(act: Callable[..., int | None]) -> Main:
     module = sys.modules[act.__module__]
     page = _Page(
@@ -157,7 +164,7 @@ def command(
         print(interrupted)
         return EXIT_INTERRUPTED
       except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
         return EXIT_WRONG
 
     @functools.wraps(act)
@@ -175,6 +182,22 @@ def command(
     return main
 
   return decorate
+
+
+def _define_config_flags(flag_values: flags.FlagValues) -> None:
+  """Define the flags of a command with a --config that print and exit."""
+  flags.DEFINE_bool(
+    "list_configs",
+    False,
+    "list the configs and exit",
+    flag_values=flag_values,
+  )
+  flags.DEFINE_bool(
+    "show_settings",
+    False,
+    "print all settings of --config and exit",
+    flag_values=flag_values,
+  )
 
 
 def _forget(flag_values: flags.FlagValues) -> None:
@@ -242,7 +265,7 @@ def _parse(page: _Page, arguments: Sequence[str]) -> list[str]:
   if not arguments and (page.arguments or page.required):
     print(page.needs(), file=sys.stderr)
     sys.exit(EXIT_WRONG)
-  _check_config_file(arguments)
+  _check_config_file(page, arguments)
   flag_values = page.flag_values
   flag_values.set_gnu_getopt(True)  # flags may stand after arguments
   try:
@@ -253,18 +276,51 @@ def _parse(page: _Page, arguments: Sequence[str]) -> list[str]:
     _fail(_wrong_flag(str(error)))
   except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
     _fail(_wrong_setting(error, arguments))
+  if page.settings:
+    _print_configs(page, page.settings)
   if missing := _missing(page):
     _fail(missing)
   return _check_arguments(page, positional)
 
 
+def _print_configs(page: _Page, settings: str) -> None:
+  """Do what --list_configs and --show_settings ask for, and exit."""
+  values = page.flag_values
+  if values["list_configs"].value:
+    try:
+      print(config_files.list_configs(Path(settings).parent))
+    except ValueError as error:
+      _fail(str(error))
+    sys.exit(0)
+  if values["show_settings"].value:
+    if values["config"].value is None:
+      _fail("--show_settings needs a --config")
+    is_here = Path(settings).is_file()
+    defaults = config_files.flat(config_files.load(settings)) if is_here else ()
+    print(config_files.format_settings(values["config"].value, dict(defaults)))
+    sys.exit(0)
+
+
 def _fail(message: str) -> NoReturn:
   """Print one line on stderr and exit with status 2."""
-  print(f"error: {message}", file=sys.stderr)
+  print(f"error: {harmless(message)}", file=sys.stderr)
   sys.exit(EXIT_WRONG)
 
 
-def _check_config_file(arguments: Sequence[str]) -> None:
+def harmless(text: str) -> str:
+  """Escape control characters, so that a terminal shows and never obeys them.
+
+  Lines stay lines.
+  """
+  return "".join(
+    char
+    if char.isprintable() or char == "\n"
+    else char.encode("unicode_escape").decode()
+    for char in text
+  )
+
+
+def _check_config_file(page: _Page, arguments: Sequence[str]) -> None:
   """Fail if --config names no Python file."""
   for place, argument in enumerate(arguments):
     match = re.fullmatch(r"--?config(?:=(.*))?", argument, re.DOTALL)
@@ -275,7 +331,10 @@ def _check_config_file(arguments: Sequence[str]) -> None:
       value = "".join(arguments[place + 1 : place + 2])
     path = Path(value.partition(":")[0])  # FILE.py:PRESET
     if not path.is_file():
-      _fail(f"--config={value}: there is no such file")
+      folder = Path(page.settings or "").parent
+      near = config_files.nearest_file(path, folder)
+      hint = f"; did you mean {near}?" if near else ""
+      _fail(f"--config={value}: there is no such file{hint}")
     if path.suffix != ".py":
       _fail(f"--config={value}: a config is a Python file such as config.py")
 
@@ -323,9 +382,21 @@ def _wrong_setting(error: Exception, arguments: Sequence[str]) -> str:
   keys = [key for key in keys if name in key.split(".")[1:]]
   if not keys:
     return f"unknown setting: {message}"
-  near = re.search(r'Did you mean "(\w+)"', message)
-  hint = f"; did you mean {near[1]}?" if near else ""
+  near = config_files.nearest_settings(
+    keys[0].partition(".")[2], _setting_names(arguments)
+  )
+  hint = f"; did you mean {' or '.join(near)}?" if near else ""
   return f"unknown setting {keys[0]}{hint}"
+
+
+def _setting_names(arguments: Sequence[str]) -> list[str]:
+  """Return the flat names of the settings of the --config on a command line."""
+  for place, argument in enumerate(arguments):
+    flag, equals, value = argument.partition("=")
+    if flag.lstrip("-") == "config":
+      value = value if equals else "".join(arguments[place + 1 : place + 2])
+      return [name for name, _ in config_files.flat(config_files.load(value))]
+  return []
 
 
 def _missing(page: _Page) -> str:

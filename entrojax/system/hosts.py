@@ -24,6 +24,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 import numpy as np
 
+from entrojax.system import signs_of_life
+
 
 def initialize(
   coordinator: str | None = None,
@@ -52,6 +54,7 @@ def initialize(
     raise ValueError(
       "several processes on CPUs need JAX_PLATFORMS=cpu in the environment"
     )
+  signs_of_life.watch()
 
 
 def is_first() -> bool:

@@ -9,6 +9,7 @@ provenance.json   the command, settings, versions and devices of each start
 metrics.jsonl     a line for each rollout step and a line for each evaluation
 evaluations.jsonl the number of right answers to each prompt, per evaluation
 samples.jsonl     some responses of each evaluation, with their verdicts
+tokens/           the tokens of some responses, a file per evaluation and set
 output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
 checkpoints/      the newest checkpoints and the best one, one directory each
@@ -37,18 +38,19 @@ from entrojax.system import hosts
 CONFIG_FILE = "config.json"
 EVALUATIONS_FILE = "evaluations.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+TOKENS_FOLDER = "tokens"
 ROLLOUTS_FILE = "rollouts.jsonl"
 LOCK = ".lock"
 
 # The settings that a resumed run may change: none of them affects training.
 _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
-  *("evaluation", "checkpoint", "log", "ledger", "alarms", "mesh"),
+  *("evaluation", "checkpoint", "log", "ledger", "alarms", "faults", "mesh"),
 )
 # the files that describe what a run has done so far
 _LOGS = (
   *(CONFIG_FILE, "provenance.json", "metrics.jsonl", "tensorboard"),
-  *(EVALUATIONS_FILE, SAMPLES_FILE),
+  *(EVALUATIONS_FILE, SAMPLES_FILE, TOKENS_FOLDER),
 )
 
 
@@ -186,9 +188,13 @@ def write_config(
       if not concerns(difference, _MAY_CHANGE)
     ]
     if changed:
-      raise ValueError(
-        f"cannot resume {workdir} with another config: {'; '.join(changed)}"
-      )
+      text = "; ".join(changed)
+      if text.startswith("optimizer.decay_steps"):
+        text += (
+          "; it follows the number of rollout steps unless it is set, so set "
+          "optimizer.decay_steps to the old value to make the run longer"
+        )
+      raise ValueError(f"cannot resume {workdir} with another config: {text}")
   replace_text(path, text)
 
 

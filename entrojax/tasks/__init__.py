@@ -7,6 +7,7 @@ reasoning-gym. README.md in this folder lists them all and explains how to add
 one.
 """
 
+from collections.abc import Sequence
 import difflib
 import os
 
@@ -27,29 +28,21 @@ from entrojax.tasks import (
 )
 from entrojax.types import Family, Task
 
+# every module imported above
 FAMILIES: dict[str, Family] = {
   module.FAMILY.name: module.FAMILY
-  for module in (
-    arithmetic_chain,
-    countdown,
-    countdown_steps,
-    dyck,
-    futoshiki,
-    game_of_24,
-    knights_and_knaves,
-    math_path,
-    n_queens,
-    number_path,
-    propositional_logic,
-    sudoku,
-    word_sorting,
-  )
+  for module in list(globals().values())
+  if hasattr(module, "FAMILY")
 }
 NAMES = tuple(FAMILIES)
 
 
 def make_task(
-  name: str, data_dir: str | os.PathLike | None = None, difficulty: int = 1
+  name: str,
+  data_dir: str | os.PathLike | None = None,
+  difficulty: int = 1,
+  *,
+  columns: Sequence[str] = (),
 ) -> Task:
   """Build a task from its name.
 
@@ -62,6 +55,8 @@ def make_task(
       generated data sets are kept, see builder.load for its default.
     difficulty: the level, from 1 (the easiest) to the number of levels of the
       family.
+    columns: for 'math' the columns of the files, as 'question=COLUMN', where
+      they are others than math_data.py knows.
 
   Returns:
     A Task, whose problems are loaded only when its `load` is called.
@@ -70,6 +65,12 @@ def make_task(
     ValueError: there is no such task or no such level; the message names the
       task with the most similar name.
   """
+  is_math = name == "math" or name.startswith("math/")
+  if columns and not is_math:
+    raise ValueError(
+      f"task.columns is set, but only math reads columns, and task.name is "
+      f"{name!r}"
+    )
   if name.startswith("reasoning_gym/"):
     from entrojax.tasks import reasoning_gym
 
@@ -79,11 +80,11 @@ def make_task(
     from entrojax.tasks import synlogic
 
     return synlogic.task(data_dir, difficulty)
-  if name == "math" or name.startswith("math/"):
+  if is_math:
     from entrojax.tasks import math_data
 
     grader = name.partition("/")[2] or "boxed"
-    return math_data.task(data_dir, difficulty, grader=grader)
+    return math_data.task(data_dir, difficulty, grader=grader, columns=columns)
   if name not in NAMES:
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

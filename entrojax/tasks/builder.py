@@ -131,12 +131,19 @@ def load(
   _check_difficulty(family, difficulty)
   make = functools.partial(
     Builder,
-    f"{family.name}_{difficulty}",
+    _level_name(family, difficulty),
     lambda: split_problems(family.problems(**family.levels[difficulty - 1])),
   )
   builder = _open_or_prepare(make, _data_dir(data_dir))
   source = _open_source(builder, split, family.name)
   return tuple(map(_parse_row, source.__getitems__(range(len(source)))))
+
+
+def _level_name(family: Family, difficulty: int) -> str:
+  """Name the data set of a level; another definition has another name."""
+  level = json.dumps(family.levels[difficulty - 1], sort_keys=True)
+  digest = hashlib.sha256(level.encode()).hexdigest()[:8]
+  return f"{family.name}_{difficulty}_{digest}"
 
 
 def _open_source(builder: tfds.core.DatasetBuilder, split: str, name: str):
@@ -148,7 +155,7 @@ def _open_source(builder: tfds.core.DatasetBuilder, split: str, name: str):
       f"split={split!r} is not a split of {name} or a part of one (see "
       f"task.train_split and evaluation.split): {error}"
     ) from error
-  if size == 0:
+  if size < 1:  # train[5:2] has a size of -3
     raise ValueError(f"split={split!r} of {name} holds no problem")
   return builder.as_data_source(split=split)
 

@@ -2,9 +2,14 @@
 
 `rows` reads a file of parquet, JSON lines or a JSON list. math_data.py,
 synlogic.py and supervised fine-tuning use it. For tasks, a split is a file
-`NAME.ENDING` in a folder (`find`, `split_files`). `parse_split` also reads the
-name of a part of a split, such as `train[100:200]`. A folder may instead hold a
-data set that `entrojax.prepare_data` wrote; see `stored_loader`.
+`NAME.ENDING` in a folder, or its shards (`find`, `split_files`). `parse_split`
+also reads the name of a part of a split, such as `train[100:200]`. A folder may
+instead hold a data set that `entrojax.prepare_data` wrote; see `stored_loader`.
+
+The shards of a split are named as on the Hugging Face Hub:
+`train-00000-of-00002.parquet`. The folder `data`, which data sets have there,
+is read if the folder itself holds no files. The splits validation, train and
+test are also found by other names of theirs there, such as `valid` or `dev`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +18,21 @@ import json
 from pathlib import Path
 import re
 from typing import Any
+import warnings
 
 from entrojax.types import Problem
 
 ENDINGS = ("parquet", "jsonl", "json")
+HUB_FOLDER = "data"
+# what published data sets call a split, besides its name here
+HUB_NAMES = {
+  "train": ("training",),
+  "validation": ("valid", "val", "dev"),
+  "test": ("testing",),
+}
+MAX_UNREADABLE = 0.05  # share of a split's rows; above it, the split is refused
+_ENCODING = "utf-8-sig"  # a byte order mark at the start is left out
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?", re.ASCII)
 
 
 def rows(
@@ -68,7 +84,7 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[dict]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-  with path.open(encoding="utf-8") as lines:
+  with path.open(encoding=_ENCODING) as lines:
     for number, line in enumerate(lines):
       if not line.strip():
         continue
@@ -83,7 +99,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _json_list(path: Path) -> Iterator[tuple[int, Any]]:
-  text = path.read_text(encoding="utf-8")
+  text = path.read_text(encoding=_ENCODING)
   try:
     values = json.loads(text)
   except (ValueError, RecursionError) as error:
@@ -114,8 +130,10 @@ def parse_split(split: str) -> tuple[str, slice]:
   return name, slice(*bounds)
 
 
-def find(folder: Path, name: str, endings: Sequence[str] = ENDINGS) -> Path:
-  """Find the file of a split in a folder.
+def find(
+  folder: Path, name: str, endings: Sequence[str] = ENDINGS
+) -> tuple[Path, ...]:
+  """Find the files of a split in a folder: one, or all of its shards in order.
 
   Args:
     folder: the folder.
@@ -123,43 +141,149 @@ def find(folder: Path, name: str, endings: Sequence[str] = ENDINGS) -> Path:
     endings: the allowed endings; the first that exists is taken.
 
   Raises:
-    ValueError: the folder holds no such file.
+    ValueError: the folder holds no such file, or a shard is missing.
   """
+  place = _place(folder, endings)
+  for choice in (name, *HUB_NAMES.get(name, ())):
+    for ending in endings:
+      files = [
+        path
+        for path in sorted(place.glob(f"*.{ending}"))
+        if split_name(path) == choice and path.is_file()
+      ]
+      if files:
+        return _complete(choice, files)
   paths = [folder / f"{name}.{ending}" for ending in endings]
-  for path in paths:
-    if path.is_file():
-      return path
   tried = " nor ".join(map(str, paths))
   raise ValueError(
-    f"split={name!r}: there is no {tried}. The splits of a run are named by "
+    f"split={name!r}: there is no {tried}, nor shards such as "
+    f"{name}-00000-of-00002.{endings[0]}. The splits of a run are named by "
     "task.train_split and evaluation.split; if task.data_dir is a single file, "
     "it is divided into train, validation and test"
   )
 
 
+def split_name(path: Path) -> str:
+  """Return the split that a file belongs to, which may be one of its shards."""
+  match = _SHARD.fullmatch(path.stem)
+  return match[1] if match else path.stem
+
+
+def _place(folder: Path, endings: Sequence[str]) -> Path:
+  """Return the folder of the files: the folder itself, or its folder `data`."""
+  has_files = any(
+    path.suffix.removeprefix(".") in endings for path in folder.iterdir()
+  )
+  inner = folder / HUB_FOLDER
+  return inner if not has_files and inner.is_dir() else folder
+
+
+def _complete(name: str, files: Sequence[Path]) -> tuple[Path, ...]:
+  """Return the files of a split; raise ValueError if they are not complete.
+
+  A file that is no shard is the whole split. If there are shards too, or those
+  of two sets of shards, it is not clear what belongs together.
+  """
+  matches = [_SHARD.fullmatch(path.stem) for path in files]
+  if len(files) == 1 and matches[0] is None:
+    return tuple(files)
+  totals = {match and match[3] for match in matches}
+  if len(totals) > 1:
+    listed = " and ".join(path.name for path in (files[0], files[-1]))
+    raise ValueError(
+      f"{files[0].parent}: {listed} are one split: keep one of the files"
+    )
+  total = int(matches[0][3])  # type: ignore[index]
+  numbers = [int(match[2]) for match in matches if match]
+  if numbers != list(range(total)):
+    missing = sorted(set(range(total)) - set(numbers))
+    raise ValueError(
+      f"{files[0].parent}: split {name!r} has {total} shards, but {missing} "
+      f"are missing, or a shard is there twice: {len(files)} files"
+    )
+  return tuple(files)
+
+
 def split_files(
   folder: Path, endings: Sequence[str] = ENDINGS
-) -> dict[str, Path]:
+) -> dict[str, tuple[Path, ...]]:
   """Find the files of all splits in a folder.
 
   Returns:
-    A dict from the name of each split to its file.
+    A dict from the name of each split to its file, or to its shards in order.
 
   Raises:
-    ValueError: there is no such file, or a split has two files.
+    ValueError: there is no such file, a split has two files, or a shard is
+      missing.
   """
-  paths: dict[str, Path] = {}
-  for path in sorted(folder.iterdir()):
-    if path.suffix.removeprefix(".") not in endings:
-      continue
-    if path.stem in paths:
-      raise ValueError(
-        f"{paths[path.stem]} and {path} are one split: keep one of the files"
-      )
-    paths[path.stem] = path
+  paths: dict[str, list[Path]] = {}
+  for path in sorted(_place(folder, endings).iterdir()):
+    if path.suffix.removeprefix(".") in endings:
+      paths.setdefault(split_name(path), []).append(path)
+  for files in paths.values():
+    first, *others = files
+    for other in others:
+      are_shards = _SHARD.fullmatch(first.stem) and _SHARD.fullmatch(other.stem)
+      if not are_shards or first.suffix != other.suffix:
+        raise ValueError(
+          f"{first} and {other} are one split: keep one of the files"
+        )
   if not paths:
     raise ValueError(f"{folder} holds no file of {', '.join(endings)}")
-  return paths
+  return {name: _complete(name, files) for name, files in paths.items()}
+
+
+def refuse_many(unreadable: Sequence[str], count: int) -> None:
+  """Raise ValueError if too many rows of a split cannot be read.
+
+  Args:
+    unreadable: why each such row cannot be read, with its file and number.
+    count: the number of all rows.
+  """
+  if len(unreadable) > MAX_UNREADABLE * count:
+    raise ValueError(
+      f"{unreadable[0]}; {len(unreadable)} of {count} rows cannot be read, and "
+      f"at most {MAX_UNREADABLE:.0%} may be left out"
+    )
+
+
+def describe_unreadable(unreadable: Sequence[str]) -> str:
+  """Describe how many rows cannot be read, and why the first cannot."""
+  first = "".join(unreadable[:1])
+  return f"{len(unreadable)} that cannot be read (the first: {first})"
+
+
+class LeakWarning:
+  """A loader of splits that warns if two of them share problems.
+
+  Whatever the splits are called: those that a run trains on and those that it
+  is evaluated on are loaded by the same task.
+  """
+
+  def __init__(self, load: Callable[[str], Sequence[Problem]], path: Path):
+    """Wrap a loader; `path` is named in warnings."""
+    self._load, self._path = load, path
+    self._questions: dict[str, set[str]] = {}  # split -> its questions
+
+  def __call__(self, split: str) -> Sequence[Problem]:
+    """Load a split, or a part of one."""
+    problems = self._load(split)
+    questions = {question_key(problem.prompt) for problem in problems}
+    for other, others in self._questions.items():
+      shared = len(questions & others)
+      if shared and other != split:
+        warnings.warn(
+          f"{self._path}: {shared} of the {len(questions)} problems of "
+          f"{split!r} are in {other!r} too",
+          stacklevel=2,
+        )
+    self._questions[split] = questions
+    return problems
+
+
+def question_key(question: str) -> str:
+  """Return a key that is equal for two spellings of the same question."""
+  return " ".join(question.split())
 
 
 def stored_loader(
@@ -180,9 +304,10 @@ def stored_loader(
     return None
   from entrojax.tasks import builder  # the import takes a second
 
-  return functools.partial(
+  load = functools.partial(
     builder.load_stored, folder=folder, task_name=task_name
   )
+  return LeakWarning(load, path)
 
 
 def prepared_folder(path: Path) -> Path | None:

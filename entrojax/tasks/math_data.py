@@ -1,14 +1,17 @@
 """Read local files of mathematics (parquet or JSON) as a task.
 
-The task "math" of a folder reads `folder/train.parquet` (or .jsonl, .json) for
-the split 'train'. The task "math" of a single file reads that file. Its split
-'all' is the whole file, and a hash of the question divides it into 'train',
-'validation' and 'test'. `entrojax.prepare_data` turns either into a TFDS data
-set, whose folder can be given instead. "math/dapo" is the same task with
-another grader; see math_answers.py.
+The task "math" of a folder reads `folder/train.parquet` (or .jsonl, .json), or
+its shards, for the split 'train'; see files.py. The task "math" of a single
+file reads that file. Its split 'all' is the whole file, and a hash of the
+question divides it into 'train', 'validation' and 'test'.
+`entrojax.prepare_data` turns either into a TFDS data set, whose folder can be
+given instead. "math/dapo" is the same task with another grader; see
+math_answers.py.
 
 Rows with the question of an earlier row, and rows without a gold answer, are
-left out with a warning.
+left out with a warning. Some data sets write `proof` or `notfound` where there
+is no answer. Rows that cannot be read are left out as well and the first is
+named, unless they are more than a twentieth: then the file is refused.
 
 The files of GSM8K, MATH, MATH-500, DAPO-Math-17k, DeepScaleR, AIME, AMC,
 Minerva, OlympiadBench, RLVR-Decomposed and rllm can be read as they are. Each
@@ -25,6 +28,9 @@ null:
     source     data_source, source; otherwise the file's name
     level      level, written 5 or "Level 5"
 
+The case of a column's name does not matter. The setting task.columns can name
+other columns for question, answer, id, source and level.
+
 In the column answer, too, only the number after #### counts, if there is one.
 If a row has a list of gold answers, any one of them is right, unless its
 column is_multiple_answer is true: then a response must give all.
@@ -39,11 +45,13 @@ import math
 import os
 from pathlib import Path
 import re
+from types import MappingProxyType
 from typing import Any, NamedTuple
 import warnings
 
 from entrojax.answers.spelling import boxed
 from entrojax.tasks import files, math_answers
+from entrojax.tasks.files import question_key
 from entrojax.types import Problem, Task
 
 Cells = dict[str, Any]  # column -> value of a row, as JSON or parquet give it
@@ -63,12 +71,28 @@ class Row(NamedTuple):
 
 
 class FileContents(NamedTuple):
-  """The rows of a file, and the number of rows that were left out."""
+  """The rows of a split, and the number of rows that were left out."""
 
   rows: tuple[Row, ...]  # in the file's order
   duplicates: int  # rows left out because an earlier row has their question
   conflicts: int  # duplicates whose gold answers differ from the earlier row's
   empty: int  # rows left out because they have no gold answer
+  unreadable: tuple[
+    str, ...
+  ] = ()  # for each row left out, why it is unreadable
+
+
+_NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
+# what task.columns may name -> the columns in whose place it is read
+COLUMNS = {
+  "question": ("question", "problem", "prompt", "reward_model", "extra_info"),
+  "answer": ("answer", "final_answer", "solution", "reward_model"),
+  "id": ("id", "unique_id", "idx", "extra_info"),
+  "source": ("source", "data_source"),
+  "level": ("level",),
+}
+# what published files write where there is no answer
+PLACEHOLDERS = frozenset({"proof", "notfound", "not found", "n/a"})
 
 
 class _ColumnError(ValueError):
@@ -78,38 +102,86 @@ class _ColumnError(ValueError):
 # -- reading ------------------------------------------------------------------
 
 
-def read(path: str | os.PathLike) -> FileContents:
-  """Read a file; leave out rows with a repeated question or without an answer.
+def read(
+  *paths: str | os.PathLike, columns: Mapping[str, str] = _NO_COLUMNS
+) -> FileContents:
+  """Read a split; leave out rows with a repeated question or without an answer.
 
   Questions that differ only in white space count as the same.
 
+  Args:
+    *paths: the split's file, or its shards in order.
+    columns: the file's column for a key of COLUMNS, where it is another one
+      than those in this module's docstring.
+
   Raises:
-    ValueError: a row is malformed; the message names file, row and column.
+    ValueError: too many rows are malformed; the message names file, row and
+      column of the first.
   """
-  path = Path(path)
   rows: dict[str, Row] = {}
-  duplicates = conflicts = empty = 0
-  for number, raw in files.rows(path):
-    try:
-      question, gold = _question(raw), _gold(raw)
-      key = question_key(question)
-      if gold and key not in rows:
-        where = f"{path.stem}:{number}"
-        rows[key] = _row(raw, question, gold, where, path.stem)
+  duplicates = conflicts = empty = count = 0
+  unreadable: list[str] = []
+  for path in map(Path, paths):
+    for number, cells in files.rows(path):
+      count += 1
+      try:
+        raw = _with_columns(cells, columns)
+        question, gold = _question(raw), _gold(raw)
+        key = question_key(question)
+        if gold and key not in rows:
+          where = f"{path.stem}:{number}"
+          rows[key] = _row(raw, question, gold, where, files.split_name(path))
+          continue
+      except _ColumnError as error:
+        unreadable.append(f"{path}: row {number}: column {error}")
         continue
-    except _ColumnError as error:
-      raise ValueError(f"{path}: row {number}: column {error}") from error
-    if gold:
-      duplicates += 1
-      conflicts += rows[key].gold != gold
-    else:
-      empty += 1
-  return FileContents(tuple(rows.values()), duplicates, conflicts, empty)
+      if gold:
+        duplicates += 1
+        conflicts += rows[key].gold != gold
+      else:
+        empty += 1
+  files.refuse_many(unreadable, count)
+  return FileContents(
+    tuple(rows.values()), duplicates, conflicts, empty, tuple(unreadable)
+  )
 
 
-def question_key(question: str) -> str:
-  """Return a key that is equal for two spellings of the same question."""
-  return " ".join(question.split())
+def parse_columns(texts: Sequence[str]) -> dict[str, str]:
+  """Parse the setting task.columns, such as ('question=query', 'answer=key').
+
+  Raises:
+    ValueError: a text has another form, or names no key of COLUMNS.
+  """
+  parsed = {}
+  for text in texts:
+    key, equals, column = str(text).partition("=")
+    if key not in COLUMNS or not equals or not column:
+      raise ValueError(
+        f"task.columns: {text!r} is not KEY=COLUMN, where KEY is one of "
+        f"{', '.join(COLUMNS)} and COLUMN is a column of the files"
+      )
+    parsed[key] = column
+  return parsed
+
+
+def _with_columns(cells: Cells, columns: Mapping[str, str]) -> Cells:
+  """Return a row with lower-case columns, and those that a user has named.
+
+  Raises:
+    _ColumnError: a column that the user has named is not there.
+  """
+  raw = {name.lower(): value for name, value in cells.items()} | cells
+  if not columns:
+    return raw
+  named = {}
+  for key, column in columns.items():
+    if column.partition(".")[0] not in cells:
+      raise _ColumnError(f"{column} is missing, and task.columns names it")
+    named[key] = _get(cells, column)
+  # a column that is read first otherwise must not come before the named one
+  hidden = {name for key in named for name in COLUMNS[key]}
+  kept = {name: value for name, value in raw.items() if name not in hidden}
+  return kept | named
 
 
 def _row(
@@ -242,14 +314,15 @@ def _gold(raw: Cells) -> tuple[str, ...]:
       continue
     values = value if isinstance(value, list) else [value]
     texts = [_text(v, column) for v in values if not _null(v)]
-    gold = tuple(text for text in texts if text)
+    gold = tuple(t for t in texts if t and t.lower() not in PLACEHOLDERS)
     if raw.get("is_multiple_answer") is True and len(gold) > 1:
       return (", ".join(gold),)  # a response must give all of them
     return gold
   solution = _get(raw, "solution")
   if isinstance(solution, str):
-    answer = answer_of_solution(solution)
-    return (answer,) if answer else ()
+    answer = answer_of_solution(solution) or ""
+    has_one = answer and answer.lower() not in PLACEHOLDERS
+    return (answer,) if has_one else ()
   if not {"reward_model", "answer", "final_answer", "solution"} & set(raw):
     raise _ColumnError("answer is missing, and so is solution")
   return ()
@@ -293,34 +366,33 @@ def problem(row: Row) -> Problem:
 class Splits:
   """A callable that loads splits; the module's docstring describes them.
 
-  It warns if rows were left out, and if a split shares problems with another
-  one that was loaded before, as when a training set contains the test set.
+  It warns if rows were left out.
   """
 
-  def __init__(self, path: Path):
+  def __init__(self, path: Path, columns: Mapping[str, str] = _NO_COLUMNS):
     """Build the loader of a file, or of a folder with a file for each split."""
     self._path = path
-    self._read = functools.cache(_read_and_warn)
-    self._questions: dict[str, set[str]] = {}  # split -> its questions
+    self._read = functools.cache(
+      functools.partial(_read_and_warn, columns=columns)
+    )
 
   def __call__(self, split: str) -> tuple[Problem, ...]:
     """Load a split, such as 'train', or a part of one, 'train[100:200]'.
 
     Raises:
-      ValueError: there is no such split, a row is malformed, or the split holds
-        no problem.
+      ValueError: there is no such split, too many rows are malformed, or the
+        split holds no problem.
     """
     name, part = files.parse_split(split)
     rows = self._rows(name)[part]
     if not rows:
       raise ValueError(f"split={split!r} of {self._path} holds no problem")
-    self._warn_of_shared(split, {question_key(row.question) for row in rows})
     return tuple(map(problem, rows))
 
   def _rows(self, name: str) -> Sequence[Row]:
     """Return the rows of a whole split."""
     if self._path.is_dir():
-      return self._read(files.find(self._path, name))
+      return self._read(*files.find(self._path, name))
     rows = self._read(self._path)
     if name == "all":
       return rows
@@ -330,18 +402,6 @@ class Splits:
         f"split={name!r} of a file must be one of {('all', *splits)}"
       )
     return splits[name]
-
-  def _warn_of_shared(self, split: str, questions: set[str]) -> None:
-    """Warn if a split shares questions with one that was loaded before."""
-    for other, others in self._questions.items():
-      shared = len(questions & others)
-      if shared and other != split:
-        warnings.warn(
-          f"{self._path}: {shared} of the {len(questions)} problems of "
-          f"{split!r} are in {other!r} too",
-          stacklevel=3,
-        )
-    self._questions[split] = questions
 
 
 def split_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -356,22 +416,23 @@ def split_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def describe_left_out(contents: FileContents) -> str:
-  """Describe how many rows of a file were left out and why; '' if none were."""
-  _, duplicates, conflicts, empty = contents
+  """Describe how many rows were left out and why; '' if none were."""
+  _, duplicates, conflicts, empty, unreadable = contents
   counts = {
     f"{duplicates} with the question of an earlier one ({conflicts} of them "
     "with another answer)": duplicates,
     f"{empty} without an answer": empty,
+    files.describe_unreadable(unreadable): len(unreadable),
   }
   return ", ".join(text for text, count in counts.items() if count)
 
 
-def _read_and_warn(path: Path) -> tuple[Row, ...]:
-  """Read the rows of a file and warn if some were left out."""
-  contents = read(path)
+def _read_and_warn(*paths: Path, columns: Mapping[str, str]) -> tuple[Row, ...]:
+  """Read the rows of a split and warn if some were left out."""
+  contents = read(*paths, columns=columns)
   left_out = describe_left_out(contents)
   if left_out:
-    warnings.warn(f"{path}: left out rows: {left_out}", stacklevel=4)
+    warnings.warn(f"{paths[0]}: left out rows: {left_out}", stacklevel=5)
   return contents.rows
 
 
@@ -380,6 +441,7 @@ def task(
   difficulty: int = 1,
   *,
   grader: str = "boxed",
+  columns: Sequence[str] = (),
 ) -> Task:
   """Build the task of a file, a folder of files or a prepared data set.
 
@@ -387,6 +449,7 @@ def task(
     path: the file or folder; see this module's docstring.
     difficulty: must be 1, because files have no levels.
     grader: a key of math_answers.GRADERS.
+    columns: the setting task.columns; see `parse_columns`.
 
   Raises:
     ValueError: there is no such file or grader, or the difficulty is not 1.
@@ -404,9 +467,16 @@ def task(
   if not path.exists():
     raise ValueError(f"task.data_dir={str(path)!r} does not exist")
   rules = math_answers.make_grader(grader)
+  named, stored = parse_columns(columns), files.stored_loader(path, "math")
+  if named and stored:
+    raise ValueError(
+      f"task.columns is set, but {path} is a data set of "
+      "entrojax.prepare_data, whose columns have been read already"
+    )
+  load = stored or files.LeakWarning(Splits(path, named), path)
   return Task(
     name="math",
-    load=files.stored_loader(path, "math") or Splits(path),
+    load=load,
     verify=math_answers.make_verifier(rules),
     equivalent=math_answers.make_equivalence(rules),
   )

@@ -17,6 +17,7 @@ never releases Python's lock stops the run.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import itertools
 import json
 import os
 from pathlib import Path
@@ -117,8 +118,9 @@ class _Splits:
     """Return the problems of a whole split."""
     source = self._source
     if isinstance(source, Path) and source.is_dir():
-      path = files.find(source, key)
-      return self._read(files.rows(path), str(path))
+      paths = files.find(source, key)
+      shards = (self._read(files.rows(path), str(path)) for path in paths)
+      return list(itertools.chain.from_iterable(shards))
     if isinstance(source, dict):
       if key not in source:
         raise ValueError(

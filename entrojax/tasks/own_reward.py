@@ -35,8 +35,8 @@ from entrojax.types import Problem, Verdict
 SECONDS = 5.0  # time limit of a call for one response
 BATCH_SECONDS = 60.0  # time limit of a call for a batch
 
-# ["value", what a reward returned], or ["raised", text]; TimeoutError after the
-# time limit, WorkerError if a process died
+# ["value", what a reward returned], ["raised", text], or ["wrong", text] for a
+# batch; TimeoutError after the time limit, WorkerError if a process died
 _Outcome = Sequence | TimeoutError | WorkerError
 # the arguments of each call, after the function -> their outcomes
 _Calls = Callable[[Sequence[tuple]], list[_Outcome]]
@@ -109,9 +109,9 @@ def form_of(function: Callable, name: str) -> Form:
 class OwnVerifier:
   """The verifier of a user's function; a types.BatchVerifier.
 
-  It warns of the first call that fails, the tenth, the hundredth, and so on.
-  It raises ValueError if the function returns something else than the module's
-  docstring says.
+  It warns of the first call that fails, the tenth, the hundredth, and so on. If
+  the function returns something else than the module's docstring says, the
+  reward in a batch is NaN, and a single call raises ValueError.
   """
 
   def __init__(
@@ -146,7 +146,11 @@ class OwnVerifier:
 
   def __call__(self, problem: Problem, response: str) -> Verdict:
     """Verify one response."""
-    return self.batch([problem], [response])[0]
+    verdict = self.batch([problem], [response])[0]
+    if math.isnan(verdict.reward):
+      text = verdict.reason.removeprefix("reward ")
+      raise ValueError(f"task.name: {self._name} {text}")
+    return verdict
 
   def batch(
     self, problems: Sequence[Problem], responses: Sequence[str]
@@ -163,11 +167,7 @@ class OwnVerifier:
     return list(map(self._judge, problems, responses, outcomes))
 
   def _call_batch(self, rows: Sequence[tuple]) -> list[_Outcome]:
-    """Call the function once for all rows; return an outcome for each.
-
-    Raises:
-      ValueError: it returned no list with an item for each response.
-    """
+    """Call the function once for all rows; return an outcome for each."""
     if not rows:
       return []
     texts, columns, responses = map(list, zip(*rows, strict=True))
@@ -179,15 +179,11 @@ class OwnVerifier:
     values = outcome[1]
     values = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(values, list | tuple):
-      raise ValueError(
-        f"task.name: {self._name} returned {values!r:.80}; expected a list "
-        "with a number or a Verdict for each response"
-      )
+      text = f"{values!r:.80}; expected a list with an item for each response"
+      return [["wrong", text]] * len(rows)
     if len(values) != len(rows):
-      raise ValueError(
-        f"task.name: {self._name} returned a list of {len(values)} for "
-        f"{len(rows)} responses"
-      )
+      text = f"a list of {len(values)} for {len(rows)} responses"
+      return [["wrong", text]] * len(rows)
     return [["value", value] for value in values]
 
   def _judge(
@@ -200,13 +196,16 @@ class OwnVerifier:
     outcome, value = result
     if outcome == "raised":
       return self._failed(f"reward raised {value}")
+    if outcome == "wrong":
+      return Verdict(math.nan, f"reward returned {value}", None)
     verdict = _verdict(value)
     if verdict is None:
-      raise ValueError(
-        f"task.name: {self._name} returned {value!r:.80} for the prompt "
-        f"{problem.prompt!r:.80} and the response {response!r:.80}; expected a "
-        "finite number, a dict from names to finite numbers, or a Verdict"
+      reason = (
+        f"reward returned {value!r:.80} for the prompt {problem.prompt!r:.80} "
+        f"and the response {response!r:.80}; expected a finite number, a dict "
+        "from names to finite numbers, or a Verdict"
       )
+      return Verdict(math.nan, reason, None)
     return verdict
 
   def _failed(self, reason: str) -> Verdict:

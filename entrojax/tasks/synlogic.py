@@ -12,7 +12,8 @@ set that entrojax.prepare_data wrote. These columns of a row are used:
 The prompt of a problem is the contents of the messages, joined by empty lines.
 Only these games are read: dyck_language, futoshiki, game_of_24, mathador,
 numbrix, sudoku and word_sorting. Rows of other games are left out, and a
-warning counts them.
+warning counts them. Rows that cannot be read are left out as well and the first
+is named, unless they are more than a twentieth: then the file is refused.
 
 A response is free text with an answer in the form that the prompt asks for. The
 last such answer is extracted in the same way as by SynLogic's verifiers. It is
@@ -124,7 +125,15 @@ def _read_sudoku(game: Game) -> dict:
 
 
 def _extract_sudoku(response: str) -> str | None:
-  return _digits(_matrix(python_fence(response) or ""))
+  """Extract the grid in a fence; comments are left out.
+
+  If no fence is closed, the last one reaches to the end of the response.
+  """
+  text = python_fence(response)
+  if text is None:
+    _, opening, text = response.rpartition("```python")
+    text = text[:MAX_ANSWER_LENGTH] if opening else ""
+  return _digits(_matrix(re.sub("#.*", "", text)))
 
 
 def _square(grid: Any) -> list[list[str]]:
@@ -204,6 +213,8 @@ def _extract_dyck(response: str) -> str:
 
 
 def _read_word_sorting(game: Game) -> dict:
+  if not isinstance(game["answer"], str):
+    raise _UnreadableError("its answer is not a text")
   return {"solution": _words(game["answer"])}
 
 
@@ -269,76 +280,98 @@ def verify(problem: Problem, response: str) -> Verdict:
 # -- files --------------------------------------------------------------------
 
 
-def read(path: str | os.PathLike) -> tuple[list[Problem], Counter[str]]:
-  """Read a file.
+class Contents(NamedTuple):
+  """The problems of a split, and the rows that were left out."""
 
-  Returns:
-    The problems of all games with a verifier here, in order, and for each other
-    game the number of its rows, which were left out.
+  problems: list[Problem]  # of all games with a verifier here, in order
+  left_out: Counter[str]  # for each other game, the number of its rows
+  unreadable: list[str]  # for each row of a game here, why it is unreadable
+
+  def describe_left_out(self) -> str:
+    """Describe the rows that were left out; '' if there are none."""
+    parts = []
+    if self.left_out:
+      counts = ", ".join(f"{n} {key}" for key, n in self.left_out.most_common())
+      parts.append(f"rows of games that have no verifier here: {counts}")
+    if self.unreadable:
+      parts.append(files.describe_unreadable(self.unreadable))
+    return "; ".join(parts)
+
+
+def read(*paths: str | os.PathLike) -> Contents:
+  """Read a split: its file, or its shards in order.
 
   Raises:
-    ValueError: a row is malformed; the message names file, row and column.
+    ValueError: too many rows are malformed; the message names file, row and
+      column of the first.
   """
   problems: list[Problem] = []
   left_out: Counter[str] = Counter()
-  columns = ["data_source", "prompt", "extra_info"]
-  for number, row in files.rows(Path(path), columns):
-    key = _game_key(row, f"{path}: row {number}")
-    if key in _RULES:
-      problems.append(_problem(row, key, f"{path}: row {number}"))
-    else:
-      left_out[key] += 1
-  return problems, left_out
+  unreadable: list[str] = []
+  columns, count = ["data_source", "prompt", "extra_info"], 0
+  for path in paths:
+    for number, row in files.rows(Path(path), columns):
+      count += 1
+      try:
+        key = _game_key(row)
+        if key in _RULES:
+          problems.append(_problem(row, key))
+        else:
+          left_out[key] += 1
+      except _UnreadableError as error:
+        unreadable.append(f"{path}: row {number}: {error}")
+  files.refuse_many(unreadable, count)
+  return Contents(problems, left_out, unreadable)
 
 
-def _game_key(row: dict[str, Any], where: str) -> str:
+def _game_key(row: dict[str, Any]) -> str:
   """Read the name of the game, in one spelling."""
   source = row.get("data_source")
   if not isinstance(source, str) or not source:
-    raise ValueError(f"{where}: column data_source is {source!r}, not a name")
+    raise _UnreadableError(f"column data_source is {source!r}, not a name")
   key = source.rpartition("/")[2].lower().replace("-", "_").replace(" ", "_")
   return _ALIASES.get(key, key)
 
 
-def _problem(row: dict[str, Any], key: str, where: str) -> Problem:
-  prompt = _prompt(row.get("prompt"), where)
-  game = _game(row.get("extra_info"), where)
+def _problem(row: dict[str, Any], key: str) -> Problem:
+  prompt = _prompt(row.get("prompt"))
+  game = _game(row.get("extra_info"))
   try:
     answer = _RULES[key].read(game)
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     reason = f"no {error}" if isinstance(error, KeyError) else error
-    raise ValueError(
-      f"{where}: column extra_info: game_data_str of a {key}: {reason}"
+    raise _UnreadableError(
+      f"column extra_info: game_data_str of a {key}: {reason}"
     ) from error
   return Problem(prompt, {"task": key, **answer})
 
 
-def _prompt(messages: Any, where: str) -> str:
+def _prompt(messages: Any) -> str:
   try:
     contents = [message["content"] for message in messages]
     text = "\n\n".join(contents)
   except (KeyError, TypeError) as error:
-    raise ValueError(
-      f"{where}: column prompt is not a list of messages with a content"
+    raise _UnreadableError(
+      "column prompt is not a list of messages with a content"
     ) from error
   if not text:
-    raise ValueError(f"{where}: column prompt is empty")
+    raise _UnreadableError("column prompt is empty")
   return text
 
 
-def _game(extra_info: Any, where: str) -> Game:
+def _game(extra_info: Any) -> Game:
+  """Read game_data_str; a game's own reader checks what its verifier needs."""
   try:
     game = json.loads(extra_info["game_data_str"])
   except (KeyError, TypeError, ValueError, RecursionError) as error:
-    raise ValueError(
-      f"{where}: column extra_info: game_data_str is missing or not JSON: "
-      f"{error}"
+    raise _UnreadableError(
+      f"column extra_info: game_data_str is missing or not JSON: {error}"
     ) from error
-  fields = {"question": str, "answer": str, "metadata": dict}
+  fields = {"question": str, "metadata": dict}
   for name, kind in fields.items():
     if not isinstance(game, dict) or not isinstance(game.get(name), kind):
-      raise ValueError(
-        f"{where}: column extra_info: game_data_str has no {name} of type "
+      raise _UnreadableError(
+        f"column extra_info: game_data_str has no {name} of type "
         f"{kind.__name__}"
       )
   return game
@@ -356,16 +389,11 @@ def load(split: str, folder: str | os.PathLike) -> tuple[Problem, ...]:
       no problem.
   """
   name, part = files.parse_split(split)
-  path = files.find(Path(folder), name, ("parquet", "jsonl"))
-  problems, left_out = read(path)
-  if left_out:
-    counts = ", ".join(
-      f"{count} {key}" for key, count in left_out.most_common()
-    )
-    warnings.warn(
-      f"{path}: left out rows of games that have no verifier here: {counts}",
-      stacklevel=2,
-    )
+  paths = files.find(Path(folder), name, ("parquet", "jsonl"))
+  contents = read(*paths)
+  if left_out := contents.describe_left_out():
+    warnings.warn(f"{paths[0]}: left out {left_out}", stacklevel=3)
+  problems = contents.problems
   if not problems[part]:
     raise ValueError(f"split={split!r} of {folder} holds no problem")
   return tuple(problems[part])
@@ -391,7 +419,6 @@ def task(folder: str | os.PathLike | None, difficulty: int) -> Task:
       "have a fixed difficulty"
     )
   folder = Path(folder).expanduser()
+  read_files = files.LeakWarning(functools.partial(load, folder=folder), folder)
   stored = files.stored_loader(folder, "synlogic")
-  return Task(
-    "synlogic", stored or functools.partial(load, folder=folder), verify
-  )
+  return Task("synlogic", stored or read_files, verify)

@@ -37,6 +37,8 @@ class Optimizer(NamedTuple):
   controller: Controller | Scheduled[Controller]
   reads_entropy_gradient: bool
   scheduled: tuple[Scheduled, ...] = ()  # its parts whose numbers change
+  # gradients with a larger global norm are not used; None: all are
+  skip_grad_norm: float | None = None
 
 
 def learning_rate_schedule(
@@ -55,7 +57,7 @@ def learning_rate_schedule(
   require_in("optimizer.learning_rate", peak, "(0, inf]")
   require_at_least("optimizer.warmup_steps", warmup_steps, 0)
   require_at_least("optimizer.decay_steps", decay_steps, 0)
-  require_at_least("optimizer.end_fraction", end_fraction, 0)
+  require_in("optimizer.end_fraction", end_fraction, "[0, 1]")
   warmup = optax.linear_schedule(0.0, peak, warmup_steps)
   after = (
     optax.cosine_decay_schedule(peak, decay_steps, alpha=end_fraction)
@@ -76,6 +78,7 @@ def make_optimizer(
   eps: float,
   weight_decay: float,
   max_grad_norm: float,
+  skip_grad_norm: float | None = None,
   mu_dtype: str = "float32",
   projection: Projection | Scheduled[Projection] | None = None,
 ) -> Optimizer:
@@ -91,6 +94,8 @@ def make_optimizer(
     eps: the number that Adam adds to the root of the second moment.
     weight_decay: the decoupled weight decay. It spares norm scales and biases.
     max_grad_norm: gradients with a larger global norm are scaled down to it.
+    skip_grad_norm: a step whose gradient has a larger global norm is skipped.
+      None: no step is skipped for its finite gradient.
     mu_dtype: the type in which Adam's first moment is kept between steps; the
       arithmetic is float32. The second moment stays float32: with b2 = 0.999 a
       step adds a thousandth of a gradient's square to it, and bfloat16, which
@@ -103,6 +108,8 @@ def make_optimizer(
   require_in("optimizer.b2", b2, "[0, 1)")
   require_in("optimizer.eps", eps, "(0, inf]")
   require_in("optimizer.max_grad_norm", max_grad_norm, "(0, inf]")
+  if skip_grad_norm is not None:
+    require_in("optimizer.skip_grad_norm", skip_grad_norm, "(0, inf]")
   require_at_least("optimizer.weight_decay", weight_decay, 0)
   require_one_of("optimizer.mu_dtype", mu_dtype, MU_DTYPES)
   adamw = optax.adamw(
@@ -132,7 +139,12 @@ def make_optimizer(
   )
   has_projection = projection is not None
   return Optimizer(
-    chain.init, chain.update, controller, has_projection, scheduled
+    chain.init,
+    chain.update,
+    controller,
+    has_projection,
+    scheduled,
+    skip_grad_norm,
   )
 
 

@@ -9,8 +9,8 @@ or several, over one or several epochs of the rollout batch, and scans them
 inside the graph. If there is a reference model, it scores the whole rollout
 batch once, before the first step. The policy itself does so too, if a member
 reads statistics under the policy that sampled the batch. If no token of a
-mini-batch counts in the loss, parameters and optimizer state, with the
-controller's, stay as they are.
+mini-batch counts in the loss, or a number is not finite (soundness.py),
+parameters and optimizer state, with the controller's, stay as they are.
 
 Old log-probs are those of the sampler. Only if the policy itself sampled the
 batch, the first step takes the policy's own, so that the ratio is exactly 1.
@@ -71,9 +71,16 @@ from entrojax.types import (
   Statistic,
   TrainState,
 )
+from entrojax.update.group_metrics import (
+  NOTHING,
+  Measured,
+  distance_metrics,
+  group_metrics,
+)
 from entrojax.update.optimizer import Optimizer
 from entrojax.update.projection import projection_metrics
 from entrojax.update.scoring import score_in_microbatches
+from entrojax.update.soundness import is_sound, step_soundness
 from entrojax.update.step_metrics import (
   sampler_difference,
   step_scalars,
@@ -112,6 +119,7 @@ class Setup(NamedTuple):
   split: BatchSplit = ONE_STEP
   on_policy: bool = True
   mesh: Mesh | None = None
+  measured: Measured = NOTHING
 
   @property
   def statistics(self) -> tuple[Statistic, ...]:
@@ -137,6 +145,7 @@ class StepInputs(NamedTuple):
   # declared with `old`, under the policy before the update; empty if this is
   # its only step
   old_statistics: Mapping[Statistic, Array]
+  rollout_entropy: Array  # f32[], nats, the rollout batch's mean of old_entropy
   first: Array  # bool[], whether the policy before this step sampled the batch
   key: Array  # for objectives that select tokens at random
 
@@ -154,7 +163,10 @@ class Forward(NamedTuple):
 
 
 def make_batch(
-  rollout: Rollout, responses: Responses, step_ok: Array | None = None
+  rollout: Rollout,
+  responses: Responses,
+  step_ok: Array | None = None,
+  entropy_offset: Array | None = None,
 ) -> Batch:
   """Build the batch of an update from a rollout and its advantages.
 
@@ -163,6 +175,8 @@ def make_batch(
     responses: Q groups; advantages and keep, [Q, G], are read.
     step_ok: f32[B, T], 1 = a token of a step that was judged right; None:
       steps were not judged.
+    entropy_offset: f32[B], nats, what is added to the entropy that controls
+      steer by; None: nothing.
   """
   mask = rollout.response_mask
   advantages = require_field(responses, "advantages", "an update")
@@ -175,6 +189,7 @@ def make_batch(
     old_entropy=rollout.entropy,
     advantages=jnp.broadcast_to(advantages.reshape(-1, 1), mask.shape),
     step_ok=step_ok,
+    entropy_offset=entropy_offset,
   )
 
 
@@ -204,6 +219,7 @@ def make_update(
   split: BatchSplit = ONE_STEP,
   on_policy: bool = True,
   mesh: Mesh | None = None,
+  measured: Measured = NOTHING,
 ) -> Update:
   """Build the function update(state, ref_params, batch, key).
 
@@ -224,6 +240,7 @@ def make_update(
       If another policy did, the batch holds the log-probs of that policy.
     mesh: the mesh that the rows of a mini-batch are split over; None for a
       single device.
+    measured: what is measured by groups of tokens.
 
   Returns:
     A pure function (state, ref_params, batch, key) -> (state, metrics), to be
@@ -252,6 +269,7 @@ def make_update(
     split,
     on_policy,
     mesh,
+    measured,
   )
 
   def update(state, ref_params, batch, key):
@@ -315,6 +333,7 @@ def plan_steps(
       old_statistics = _score(
         setup, state.params, batch, num_parts, under_current_policy(old)
       ).statistics
+  rollout_entropy = masked_mean(batch.old_entropy, batch.response_mask)
   shuffle_key, step_key = jax.random.split(key)
   shared, rows = (batch, ref_log_probs, old_statistics), None
   if split.updates_per_rollout > 1:  # otherwise there are no rows to gather
@@ -335,7 +354,8 @@ def plan_steps(
       parts = jax.tree.map(lambda x: x[rows[i]], shared)
     first = (i == 0) & setup.on_policy
     parts = split_rows(parts, setup.mesh)
-    return StepInputs(*parts, first, jax.random.fold_in(step_key, i))
+    key = jax.random.fold_in(step_key, i)
+    return StepInputs(*parts, rollout_entropy, first, key)
 
   return inputs_of, rows_of
 
@@ -415,7 +435,9 @@ def take_step(
       grads, state.opt_state, state.params, **signals
     )
     counted = jnp.sum(tokens.mask) > 0
-    step, state = state.step, _advance(state, updates, opt_state, counted)
+    sound = is_sound(loss, grads, updates, optimizer.skip_grad_norm)
+    step = state.step
+    state = _advance(state, updates, opt_state, counted & sound)
   with jax.named_scope("metrics"):
     scalars = {
       **step_scalars(tokens, loss, cotangents.log_probs, grads, updates),
@@ -425,10 +447,20 @@ def take_step(
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
     metrics |= token_metrics(tokens, sampled)
+    if setup.measured.distances:
+      metrics |= distance_metrics(tokens, sampled)
+    if setup.measured.every:
+      metrics |= group_metrics(
+        tokens,
+        cotangents,
+        forward.transpose,
+        step,
+        every=setup.measured.every,
+      )
     if setup.on_policy:
       metrics |= sampler_difference(tokens, batch, inputs.first)
     metrics |= {name: scalar_metric(value) for name, value in scalars.items()}
-  return state, metrics
+  return state, {**metrics, **step_soundness(counted, sound, grads)}
 
 
 def score_minibatch(
@@ -451,12 +483,11 @@ def score_minibatch(
     )
   tokens = _scored_tokens(setup, inputs, scores)
   with jax.named_scope("objective"):
-    sampled = batch.response_mask
-    (mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)
+    (mean_entropy,) = _mean_entropies(scores.entropy, batch, 1)
     num_parts = _num_parts(setup.split)
     coefficient = jax.vmap(controller.coefficient, (None, 0))(
       state.opt_state["control"],
-      _mean_entropies(scores.entropy, sampled, num_parts),
+      _mean_entropies(scores.entropy, batch, num_parts),
     )
   return Forward(
     members, controller, scores, transpose, tokens, mean_entropy, coefficient
@@ -476,15 +507,15 @@ def _scored_tokens(
   If the policy sampled the mini-batch (`inputs.first`), its own numbers replace
   the old ones, so that the ratio is exactly 1.
   """
-  batch, ref_log_probs, old_statistics, first, _ = inputs
+  batch, first = inputs.batch, inputs.first
   log_probs, entropy, statistics = scores
   constant = jax.lax.stop_gradient
   old = {}
   for statistic in (s for s in setup.statistics if s.old):
     current = statistic._replace(old=False)
     value = constant(statistics[current])
-    if current in old_statistics:
-      value = jnp.where(first, value, old_statistics[current])
+    if current in inputs.old_statistics:
+      value = jnp.where(first, value, inputs.old_statistics[current])
     old[statistic] = value
   return ScoredTokens(
     log_probs=log_probs,
@@ -493,21 +524,28 @@ def _scored_tokens(
     old_entropy=jnp.where(first, constant(entropy), batch.old_entropy),
     advantages=batch.advantages,
     mask=batch.response_mask * batch.keep[:, None],
-    ref_log_probs=ref_log_probs,
+    ref_log_probs=inputs.ref_log_probs,
     step_ok=batch.step_ok,
+    rollout_entropy=jnp.broadcast_to(
+      inputs.rollout_entropy, batch.response_mask.shape
+    ),
     statistics={**statistics, **old},
   )
 
 
-def _mean_entropies(entropy: Array, mask: Array, num_parts: int) -> Array:
-  """Compute the token-mean entropy of each part of the rows, f32[parts], nats.
+def _mean_entropies(entropy: Array, batch: Batch, num_parts: int) -> Array:
+  """Compute the entropy that controls steer by, f32[parts], nats.
 
-  It is NaN where a part has no token.
+  It is the token-mean of each part of the rows, plus the batch's offset, and
+  NaN where a part has no token.
   """
   entropy, mask = (
-    x.reshape(num_parts, -1) for x in (jax.lax.stop_gradient(entropy), mask)
+    x.reshape(num_parts, -1)
+    for x in (jax.lax.stop_gradient(entropy), batch.response_mask)
   )
   mean = masked_mean(entropy, mask, axis=1)
+  if batch.entropy_offset is not None:
+    mean += jnp.max(batch.entropy_offset)  # all rows have the same
   return jnp.where(jnp.sum(mask, axis=1) > 0, mean, jnp.nan)
 
 
@@ -567,28 +605,29 @@ def entropy_cotangents(scores: Scores, sampled: Array) -> Scores:
 
 
 def _advance(
-  state: TrainState, updates: Params, opt_state: Any, counted: Array
+  state: TrainState, updates: Params, opt_state: Any, taken: Array
 ) -> TrainState:
-  """Apply the updates if at least one token counted in the loss.
+  """Apply the updates if the step is taken.
 
-  If no token counted, parameters and optimizer state stay as they are. Momentum
-  would otherwise move the parameters on a mini-batch without a learning signal.
-  The count of steps advances in both cases.
+  It is not if no token counted in the loss, or if a number is not finite.
+  Parameters and optimizer state then stay as they are. Momentum would otherwise
+  move the parameters on a mini-batch without a learning signal. The count of
+  steps advances in both cases.
 
   Args:
     state: the state before the step.
     updates: what the optimizer adds to the parameters.
     opt_state: the optimizer's state after the step.
-    counted: bool[], whether a token counted in the loss.
+    taken: bool[], whether the step is taken.
   """
 
-  def where_counted(stepped: Any, before: Any) -> Any:
-    return jax.tree.map(lambda s, b: jnp.where(counted, s, b), stepped, before)
+  def where_taken(stepped: Any, before: Any) -> Any:
+    return jax.tree.map(lambda s, b: jnp.where(taken, s, b), stepped, before)
 
   return TrainState(
-    params=where_counted(
+    params=where_taken(
       optax.apply_updates(state.params, updates), state.params
     ),
-    opt_state=where_counted(opt_state, state.opt_state),
+    opt_state=where_taken(opt_state, state.opt_state),
     step=state.step + 1,
   )

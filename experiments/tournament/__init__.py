@@ -7,5 +7,7 @@ lines.py      the kept result of a run, one JSON line each
 plan.py       which runs are still missing, and whether a kept line still counts
 runner.py     runs what is missing, and keeps a line for each finished run
 curve.py      GRPO's curve over its budgets, and a method's distance from it
-page.py       the page and its figures, from the kept lines alone
+tables.py     the tables of the page
+figures.py    the planes of entropy, pass@1 and pass@64
+page.py       the page, from the kept lines alone
 """

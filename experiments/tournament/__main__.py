@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from entrojax.system.command_line import EXIT_INTERRUPTED, command
+from entrojax.system.command_line import command
 
 FLAGS = flags.FlagValues()
 _BASE = flags.DEFINE_enum(
@@ -97,16 +97,11 @@ def main() -> int:
   )
   if not places:
     return 0
-  kept, failures, complete = runner.make_runs(
-    tournament, places, jobs=_JOBS.value, minutes=_MINUTES.value
+  return runner.report(
+    runner.make_runs(
+      tournament, places, jobs=_JOBS.value, minutes=_MINUTES.value
+    )
   )
-  print(f"{kept} lines kept, {len(failures)} runs failed")
-  for failure in failures:
-    print(f"  {failure}")
-  if not complete:
-    print("Stopped. The same command continues.")
-    return EXIT_INTERRUPTED
-  return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def test_rules_without_a_baseline_are_refused():
     ("overlong_penalty", "lengths"),
     ("overlong_filter", "truncated"),
     ("unlikeliness", "log_probs"),
+    ("grpo_s", "entropies"),
   ],
 )
 def test_what_a_rule_lacks_is_named(name, field):
@@ -458,12 +459,11 @@ def test_entrocraft_s_band_moves_with_the_rollout_steps():
 def test_entrocraft_as_released_learns_from_signs_outside_the_band():
   responses = dataclasses.replace(random_responses(5), entropy=jnp.float32(0.1))
   done = apply(responses, "grpo", "entrocraft", entrocraft={"signal": "reward"})
-  base = np.asarray(apply(responses, "grpo").advantages)
-  signs = np.where(
-    base == 0, 0, np.where(random_responses(5).rewards > 0.5, 1.0, -1.0)
-  )
-  same(done.advantages, signs)
-  same(done.keep, base <= 0)
+  # The entropy is too low: only wrong responses teach, also in groups where all
+  # are wrong, and denominators count all.
+  wrong = np.asarray(random_responses(5).rewards) <= 0.5
+  same(done.advantages, np.where(wrong, -1.0, 0.0))
+  same(done.keep, np.ones((6, 8)))
 
 
 # -- GRPODropout --------------------------------------------------------------
@@ -496,6 +496,32 @@ def test_grpo_dropout_is_its_recipe_written_out(seed):
   assert done.keep[-2:].all()
 
 
+@pytest.mark.parametrize("rule", ["grpo_dropout", "seed_grpo"])
+def test_a_response_that_was_left_out_has_no_part_in(rule):
+  responses = random_responses(2)
+  given = apply(responses, "dr_grpo").advantages
+
+  def baseline(responses):
+    group_size = responses.rewards.shape[1]
+    return dataclasses.replace(responses, advantages=given[:, :group_size])
+
+  long = jnp.broadcast_to((jnp.arange(8) >= 5).astype(jnp.float32), (6, 8))
+  filtered = apply_rules(
+    {
+      "baseline": baseline,
+      "overlong_filter": advantages.overlong_filter(),
+      rule: getattr(advantages, rule)(),
+    },
+    dataclasses.replace(responses, truncated=long),
+  )
+  five = jax.tree.map(lambda x: x if jnp.ndim(x) == 0 else x[:, :5], responses)
+  alone = apply_rules(
+    {"baseline": baseline, rule: getattr(advantages, rule)()}, five
+  )
+  close(filtered.advantages[:, :5], alone.advantages)
+  same(filtered.keep[:, :5], alone.keep)
+
+
 def test_only_right_and_likely_responses_are_dropped():
   responses = random_responses(6)
   done = apply(responses, "grpo", "grpo_dropout")
@@ -519,8 +545,9 @@ def test_a_group_that_gains_entropy_is_kept_whole():
   # right responses are the unlikely ones: the covariance of A and s is positive
   base = jnp.array([[1.0, 1.0, -1.0, -1.0]])
   log_probs = jnp.array([[-3.0, -2.0, -1.0, -0.5]])
-  assert keep_by_entropy(base, log_probs).all()
-  assert not keep_by_entropy(base, log_probs[:, ::-1]).all()
+  all_count = jnp.ones_like(base)
+  assert keep_by_entropy(base, log_probs, all_count).all()
+  assert not keep_by_entropy(base, log_probs[:, ::-1], all_count).all()
 
 
 def test_whole_groups_can_be_left_as_their_baseline():
@@ -570,6 +597,10 @@ def test_whole_groups_can_be_left_as_their_baseline():
     ("entrocraft", {"low": (0.8, 0.4)}, r"low = \(0\.8, 0\.4\)"),
     ("entrocraft", {"anneal_steps": -1}, r"anneal_steps .* -1"),
     ("entrocraft", {"signal": "both"}, r"signal .* 'both'"),
+    ("qae", {"quantile": 0.0}, r"quantile .* 0\.0"),
+    ("rs_grpo", {"beta": -1.0}, r"beta .* -1\.0"),
+    ("pass_at_k", {"k": 0}, r"pass_at_k\.k .* 0"),
+    ("grpo_s", {"strength": -0.1}, r"strength .* -0\.1"),
     ("grpo_dropout", {"centre": "median"}, r"centre .* 'median'"),
   ],
 )

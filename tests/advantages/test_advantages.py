@@ -1,5 +1,7 @@
 """Test baselines against float64 twins and their own identities."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -102,6 +104,110 @@ def test_maxrl_divides_by_the_verdicts_whatever_the_rewards():
   expected = [[6.0, -2, -2, -2], [0, 0, 0, 0]]
   actual = advantages.maxrl()(responses).advantages
   np.testing.assert_allclose(actual, expected, rtol=5e-6)
+
+
+def test_qae_learns_from_one_side_of_a_group():
+  rewards = jnp.array(
+    [[1.0, 0, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+  )
+  # up to a success rate of 1 - 0.4 right responses, above it wrong ones
+  rare, even = 0.2**-0.5, 0.3**-0.5
+  expected = [
+    [rare, 0, 0, 0, 0],
+    [even, even, even, 0, 0],
+    [0, 0, 0, 0, -rare],
+    [0, 0, 0, 0, 0],
+  ]
+  actual = of_rewards(advantages.qae)(rewards)
+  # the 1e-6 beside a deviation of 0.45
+  np.testing.assert_allclose(actual, expected, rtol=3e-6)
+
+
+@pytest.mark.parametrize(
+  ("quantile", "rank"), [(0.05, 0), (0.1, 0), (0.7, 6), (0.75, 7), (1.0, 9)]
+)
+def test_the_quantile_is_the_least_reward_that_this_share_does_not_exceed(
+  quantile, rank
+):
+  rewards = jnp.arange(10.0)[None]
+  actual = of_rewards(lambda: advantages.qae(quantile=quantile))(rewards)
+  # the response of this rank is the baseline
+  assert jnp.argmin(jnp.abs(actual)) == rank
+  assert actual[0, rank] == 0
+
+
+def test_rs_grpo_compares_exponentials_of_rewards():
+  make = lambda: advantages.rs_grpo(beta=np.log(3))
+  actual = of_rewards(make)(jnp.array([[1.0, 0], [0, 0]]))
+  # exponentials 3 and 1 over their mean of 2
+  expected = np.array([[0.5, -0.5], [0, 0]]) / np.log(3)
+  np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_rs_grpo_is_finite_for_a_large_beta():
+  make = lambda: advantages.rs_grpo(beta=1e4)
+  actual = of_rewards(make)(jnp.array([[1.0, 0, 0, 0]]))
+  np.testing.assert_allclose(actual, [[3e-4, -1e-4, -1e-4, -1e-4]])
+
+
+def sets_twin(right, k):
+  """Average the normalised advantages of all sets of k over each member."""
+  sets = list(itertools.combinations(range(len(right)), k))
+  rewards = np.array([max(right[i] for i in chosen) for chosen in sets], float)
+  if rewards.std() == 0:
+    return np.zeros(len(right))
+  normal = (rewards - rewards.mean()) / rewards.std()
+  return [
+    np.mean([a for a, s in zip(normal, sets, strict=True) if i in s])
+    for i in range(len(right))
+  ]
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_pass_at_k_is_grpo_on_all_sets_of_k(k):
+  right = np.tri(7, 6, -1)  # none to all of 6
+  actual = of_rewards(lambda: advantages.pass_at_k(k=k))(jnp.asarray(right))
+  expected = [sets_twin(row, k) for row in right]
+  # products of 6 float32 fractions
+  np.testing.assert_allclose(actual, expected, atol=2e-6)
+
+
+def test_a_trial_larger_than_a_group_is_refused():
+  with pytest.raises(ValueError, match=r"k must be at most .*= 4, got 5"):
+    of_rewards(lambda: advantages.pass_at_k(k=5))(jnp.ones((2, 4)))
+
+
+def test_only_the_best_response_of_a_group_learns():
+  rewards = jnp.array([[0.0, 0.75, 0.25], [1, 0, 1], [-1, -2, -4]])
+  actual = of_rewards(advantages.best_of_group)(rewards)
+  np.testing.assert_array_equal(actual, [[0, 0.5, 0], [0, 0, 0], [1, 0, 0]])
+
+
+def test_whitened_advantages_are_normal_over_the_tokens_that_count():
+  given = np.float32([[2.0, -1, 0.5], [0, 0, 3]])
+  lengths = np.array([[1, 4, 2], [3, 1, 5]])
+  keep = np.float32([[1, 1, 1], [1, 1, 0]])
+  responses = Responses(
+    rewards=jnp.asarray(given),
+    lengths=jnp.asarray(lengths, jnp.float32),
+    advantages=jnp.asarray(given),
+    keep=jnp.asarray(keep),
+  )
+  tokens = np.repeat(given, (lengths * keep).astype(int).ravel())
+  expected = (given - tokens.mean()) / tokens.std(ddof=1)
+  actual = advantages.whiten()(responses).advantages
+  np.testing.assert_allclose(actual, expected, rtol=2e-6)
+
+
+def test_grpo_s_pays_right_responses_by_their_share_of_the_entropy():
+  responses = Responses(
+    rewards=jnp.array([[1.0, 1, 0], [0, 0, 0]]),
+    entropies=jnp.array([[0.3, 0.9, 5], [1, 2, 3]]),
+  )
+  actual = advantages.grpo_s(strength=0.5)(responses).rewards
+  # their mean is 0.6
+  expected = [[1.25, 1.75, 0], [0, 0, 0]]
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def test_rloo_is_dr_grpo_times_g_over_g_minus_1():

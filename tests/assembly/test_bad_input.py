@@ -312,6 +312,7 @@ def test_two_weights_of_right_responses_are_warned_about(base):
   ("changes", "message"),
   [
     ({"advantage": ("unlikeliness", "w_reinforce")}, "shaping would do noth"),
+    ({"advantage": ("grpo_s", "pass_at_k")}, "shaping would do nothing"),
     ({"advantage": ("overlong_penalty", "psr")}, "shaping would do nothing"),
     ({"advantage": ("nsr", "grpo_dropout")}, "whose signal the centring would"),
     ({"advantage": ("psr", "entrocraft")}, "nothing would be left"),

@@ -30,7 +30,10 @@ from entrojax.types import AdvantageRule, Responses
 pytestmark = pytest.mark.slow
 
 # the only numbers that the graph needs before it is compiled
-CONSTANTS = {"entropic.min_probability", "siren.top_p"}
+CONSTANTS = {
+  *("entropic.min_probability", "siren.top_p"),
+  *("dcpo.hot", "dcpo.cold"),
+}
 
 
 def config_of(**overrides):

@@ -73,7 +73,9 @@ def test_the_tables_of_methods_are_up_to_date(page):
   rows, wanted = set(text.splitlines()), set(new.splitlines())
   for row in [*sorted(rows - wanted), *sorted(wanted - rows)]:
     name = re.match(r"\| \[`(\w+)", row)[1]
-    missing = f"; configs/{name}.py is missing" if name not in METHODS else ""
+    missing = (
+      f"; configs/{name}.py has no METHOD" if name not in METHODS else ""
+    )
     pytest.fail(
       f"{page.relative_to(ROOT)} has another row of {name} than its METHOD "
       f"says{missing}: run python -m experiments.methods"
@@ -97,7 +99,7 @@ def test_a_header_has_what_the_tables_have(name):
 def test_every_setting_of_a_method_has_its_meaning(name):
   text = " ".join(describe(name).split())
   for leaf in re.findall(rf"{name}\.(\w+) = ", text):
-    assert re.search(rf"{name}\.{leaf} = [^:]+: \S", text), (
+    assert re.search(rf"{name}\.{leaf} = [^:=]+: \S", text), (
       f"{name}.{leaf} has no entry below Args: in its function's docstring"
     )
 

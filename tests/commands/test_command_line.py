@@ -8,7 +8,7 @@ from absl import flags
 import pytest
 
 from entrojax.main import parse_profile
-from entrojax.system.command_line import command
+from entrojax.system.command_line import command, harmless
 from tests.helpers.commands import run_command
 from tests.helpers.paths import ROOT
 
@@ -100,7 +100,7 @@ def test_help_says_which_flags_are_required_and_the_defaults_of_others(name):
     if line.startswith("  --"):
       flag = line.split()[0]
       texts[flag] = ""
-    texts[flag] += f" {line}"
+    texts[flag] += f" {line.strip()}"
   required = {
     flag for flag, text in texts.items() if text.endswith(" (required)")
   }
@@ -169,6 +169,36 @@ def test_a_required_flag_that_is_missing_is_named(name, capsys):
     ("choose_prompts", ("--size=x",), "--size=x: invalid literal"),
     ("main", ("--config=x.py", "--workdir=x"), "--config=x.py: there is no su"),
     ("main", ("--config", "x.py"), "--config=x.py: there is no such file"),
+    (
+      "main",
+      ("--config=grop",),
+      "--config=grop: there is no such file; did you mean configs/grpo.py?",
+    ),
+    (
+      "main",
+      ("--config=configs/gpro.py:demo",),
+      "--config=configs/gpro.py:demo: there is no such file; did you mean "
+      "configs/grpo.py?",
+    ),
+    (
+      "main",
+      ("--config=configs/grpo.py", "--config.learning_rate=1"),
+      "unknown setting --config.learning_rate; did you mean "
+      "optimizer.learning_rate?",
+    ),
+    (
+      "main",
+      ("--config", "configs/grpo.py", "--config.optimiser.learnig_rate=1"),
+      "unknown setting --config.optimiser.learnig_rate; did you mean "
+      "optimizer.learning_rate?",
+    ),
+    (
+      "main",
+      ("--config=configs/grpo.py", "--config.temperature=1"),
+      "unknown setting --config.temperature; did you mean rollout.temperature "
+      "or evaluation.temperature?",
+    ),
+    ("main", ("--show_settings",), "--show_settings needs a --config"),
     ("main", ("--config=Makefile",), "--config=Makefile: a config is a Python"),
     ("main", ("--config.seed=1",), "--config is required, before --config.se"),
     (
@@ -184,6 +214,78 @@ def test_a_mistake_is_named_in_one_line(
   monkeypatch.chdir(ROOT)
   (line,) = fail(capsys, name, *arguments).splitlines()
   assert line.startswith(f"error: {message}")
+
+
+# -- configs ------------------------------------------------------------------
+
+
+def test_the_configs_are_listed_by_kind_with_their_presets():
+  done = run_command("entrojax.main", "--list_configs")
+  assert done.returncode == 0
+  methods, testbeds, others, sweeps = done.stdout.split("\n\n")
+  assert "  clip_cov " in methods and "configs/NAME.py" in methods
+  (line,) = [t for t in testbeds.splitlines() if t.startswith("  countdown ")]
+  assert line.endswith("that ships with entrojax. Presets: demo, test.")
+  assert "  qwen25_7b_dapo " in others and "Presets: v5e, long." in others
+  assert "configs/sweeps/NAME.py" in sweeps and "  quick " in sweeps
+  files = [p.stem for p in (ROOT / "configs").rglob("*.py")]
+  for name in set(files) - {"__init__"}:
+    assert f"\n  {name} " in done.stdout, name
+
+
+def test_the_configs_can_be_listed_only_where_they_are(
+  monkeypatch, tmp_path, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  (line,) = fail(capsys, "main", "--list_configs").splitlines()
+  assert line.startswith("error: there is no folder configs here: run the comm")
+
+
+def test_all_settings_are_shown_with_the_defaults_that_they_change():
+  done = run_command(
+    "entrojax.main",
+    "--config=configs/grpo.py:demo",
+    "--config.seed=3",
+    "--show_settings",
+  )
+  assert done.returncode == 0
+  lines = done.stdout.splitlines()
+  assert "seed = 3  # default: 0" in lines
+  assert "optimizer.learning_rate = 0.00016  # default: 1e-06" in lines
+  assert "optimizer.b1 = 0.9" in lines
+
+
+# -- one command for all ------------------------------------------------------
+
+
+def entrojax(monkeypatch, *arguments):
+  monkeypatch.setattr(sys, "argv", ["entrojax", *arguments])
+  importlib.import_module("entrojax.__main__").main()
+
+
+def test_the_console_command_lists_all_commands(monkeypatch, capsys):
+  entrojax(monkeypatch)
+  printed = capsys.readouterr().out
+  for name in COMMANDS:
+    assert f"\n  {name} " in printed
+  project = (ROOT / "pyproject.toml").read_text()
+  assert 'entrojax = "entrojax.__main__:main"' in project
+
+
+def test_the_console_command_runs_a_command_by_its_name(monkeypatch, capsys):
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  with pytest.raises(SystemExit) as ended:
+    entrojax(monkeypatch, "prepare_data", "--help")
+  assert not ended.value.code
+  assert "python -m entrojax.prepare_data TASK" in capsys.readouterr().out
+
+
+def test_the_console_command_names_the_nearest_command(monkeypatch, capsys):
+  with pytest.raises(SystemExit) as ended:
+    entrojax(monkeypatch, "mian")
+  assert ended.value.code == 2
+  error = capsys.readouterr().err
+  assert error == "error: there is no command 'mian'; did you mean main?\n"
 
 
 # -- what a command gets ------------------------------------------------------
@@ -253,3 +355,11 @@ def test_a_profile_is_the_first_and_the_last_rollout_step():
 def test_a_profile_of_no_steps_is_named(text, message):
   with pytest.raises(ValueError, match=message):
     parse_profile(text)
+
+
+def test_control_characters_of_an_error_are_shown_and_not_obeyed():
+  text = "bad\x1b[31m red\x07 \u202e at:\nline 2, é"
+  assert harmless(text) == "bad\\x1b[31m red\\x07 \\u202e at:\nline 2, é"
+  done = run_command("entrojax.report", "no\x1b[31mrun", "--output=x.html")
+  assert done.returncode == 2
+  assert "\x1b" not in done.stderr and "no\\x1b[31mrun" in done.stderr

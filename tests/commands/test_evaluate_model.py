@@ -229,7 +229,7 @@ def test_a_task_of_another_form_is_named(label, base):
     (
       [TWO[0]],
       {"rollout.prompt_length": 5},
-      r"countdown:test\[:11\]: the prompt of row 0 has \d+ tokens",
+      r"countdown:test\[:11\]: 11 of 11 prompts have more than",
     ),
     (
       [TWO[0]],

@@ -126,7 +126,7 @@ def test_synlogic_is_prepared_too(tmp_path):
   with pytest.warns(UserWarning, match="1 arc_agi"):
     direct = make_task("synlogic", source).load("train")
   assert list(stored) == [direct[0], direct[2]]
-  assert any("without a verifier: 1 arc_agi" in line for line in lines)
+  assert any("no verifier here: 1 arc_agi" in line for line in lines)
   assert "train: left out 1 problems of val" in lines
 
 

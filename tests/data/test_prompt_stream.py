@@ -158,7 +158,9 @@ def test_an_empty_data_set_is_refused(tokenizer):
 
 def test_a_prompt_that_does_not_fit_is_named_with_its_row(tokenizer):
   problems = [Problem("1=", {}), Problem("12345=", {})]
-  with pytest.raises(ValueError, match=r"row 1 has 6 tokens.*prompt_length=4"):
+  with pytest.raises(
+    ValueError, match=r"=4 tokens\. The longest, row 1, has 6"
+  ):
     prompt_stream.PromptStream(
       problems, tokenizer=tokenizer, num_prompts=1, prompt_length=4, seed=0
     )

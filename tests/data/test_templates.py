@@ -1,6 +1,7 @@
 """Prompts: plain templates, and the chat templates of model folders."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -147,13 +148,41 @@ def test_a_template_in_its_own_file_comes_first(tmp_path):
     ("{{ raise_exception('no system turn') }}", "fails: no system turn"),
     ("{{ ''.__class__.__mro__ }}", "fails: .*unsafe"),
     ("{{ messages.append(1) }}", "fails: .*unsafe"),
-    ("{% for i in range(10 ** 9) %}{% endfor %}", "fails: Range too big"),
+    ("{% for i in range(1000000) %}{% endfor %}", "fails: Range too big"),
     ("{{ 1 / 0 }}", "fails: division by zero"),
+    ("{{ 'a' * 10 ** 9 }}", "fails: it raises to a power"),
+    ("{{ 'a' * 999999999 }}", "fails: it repeats a text too often"),
+    ("{% for i in range(99999) %}{{ 99 * 'ab' }}{% endfor %}", "is longer"),
+    ("no question", "ignores the question"),
   ],
 )
 def test_a_template_that_cannot_be_run_is_named(template, message, tmp_path):
   with pytest.raises(ValueError, match=rf"chat_template\.jinja: .*{message}"):
     chat_template.load(write_folder(tmp_path, template))
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_template_that_runs_on_and_on_is_stopped(
+  in_thread, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(chat_template, "SECONDS", 0.1)
+  loop = "{% for i in range(99999) %}"
+  folder = write_folder(tmp_path, f"{loop * 3}{'{% endfor %}' * 3}")
+  messages = []
+
+  def load():
+    try:
+      chat_template.load(folder)
+    except ValueError as error:
+      messages.append(str(error))
+
+  if in_thread:
+    thread = threading.Thread(target=load)
+    thread.start()
+    thread.join(timeout=60)
+  else:
+    load()
+  assert "fails: it takes more than 0.1 seconds" in messages[0]
 
 
 @pytest.mark.parametrize("config", [{}, {"chat_template": None}])

@@ -11,6 +11,7 @@ EQUALS         for a surrogate: with this setting it must equal another one
 
 import dataclasses
 import functools
+import inspect
 import warnings
 
 import jax
@@ -21,17 +22,23 @@ from entrojax.objectives import (
   adaptive_entropy,
   adaptive_stare,
   aggregation,
+  bapo,
   bcpg,
   ce_gppo,
   chain,
   cispo,
   clip_cov,
+  dcpo,
+  dppo,
   entropic,
   entropy_advantage,
   entropy_bonus,
   erc,
+  gmpo,
   gspo,
   kl_cov,
+  lp_reg,
+  luspo,
   negative_sample_augmentation,
   policy_loss,
   positive_reweighting,
@@ -41,10 +48,12 @@ from entrojax.objectives import (
   sapo,
   sent,
   sent_released,
+  simko,
   siren,
   stare,
   steer,
   top_entropy,
+  vespo,
 )
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.reading import (
@@ -53,6 +62,13 @@ from entrojax.objectives.reading import (
 )
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import ScoredTokens, TokenLoss
+
+for _name, _value in list(globals().items()):
+  if inspect.ismodule(_value) and hasattr(_value, _name):
+    raise ImportError(
+      f"entrojax.objectives does not know {_name}: add the line 'from "
+      f"{_value.__name__} import {_name}' to its __init__.py"
+    )
 
 
 def few_tokens(make, **settings):
@@ -74,6 +90,11 @@ OBJECTIVES = {
   "ppo_clip": ppo_clip(dual_clip=None),
   "ppo_clip, dual": ppo_clip(clip_high=0.28, dual_clip=1.5),
   "gspo": gspo(clip_low=0.1, clip_high=0.1),
+  "luspo": luspo(clip_low=0.1, clip_high=0.1),
+  "gmpo": gmpo(clip_low=0.1, clip_high=0.1),
+  "vespo": vespo(),
+  "dppo": dppo(low=0.05, high=0.05),
+  "dppo, kl": dppo(divergence="kl", low=0.05, high=0.05, max_ratio=1.5),
   "cispo": cispo(),
   "sapo": sapo(tau_positive=0.8, tau_negative=1.5),
   "ce_gppo": ce_gppo(dual_clip=1.5),
@@ -109,8 +130,9 @@ OBJECTIVES = {
   "entropic, all tokens, all norm": chain(
     ppo_clip(), entropic(min_probability=0, norm="all")
   ),
-  "reference_kl, k1": chain(
-    ppo_clip(), reference_kl(kl_coef=0.1, estimator="k1")
+  "reference_kl, k1, weighted": chain(
+    ppo_clip(),
+    reference_kl(kl_coef=0.1, estimator="k1", ratio_weighted=True),
   ),
   "reference_kl, k2": chain(
     ppo_clip(), reference_kl(kl_coef=0.1, estimator="k2")
@@ -122,6 +144,10 @@ OBJECTIVES = {
   "sent_released": chain(
     ppo_clip(), sent_released(low_fraction=0.6, cov_fraction=0.3)
   ),
+  "bapo": bapo(target=5.0),
+  "dcpo": chain(ppo_clip(), dcpo(target=1.5)),
+  "lp_reg": chain(ppo_clip(), lp_reg(fraction=0.5, candidates=4)),
+  "simko": simko(mix=0.3, fraction=0.5, wrong_weight=1.5),
   "siren": chain(ppo_clip(), siren(anchor=0.5, coef=0.1, fraction=0.4)),
   "entropy_bonus": chain(ppo_clip(), entropy_bonus(entropy_coef=0.1)),
   "adaptive_entropy": chain(ppo_clip(), adaptive_entropy()),
@@ -155,7 +181,11 @@ COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
 PPO_TYPE = [name for name, o in OBJECTIVES.items() if not has_penalty(o)]
 # A loss whose value depends on log-probs that its gradient takes as constants
 # is not the integral of that gradient: golden vectors check these instead.
-WITH_CONSTANTS = ("cispo", "ce_gppo", "steer", "erc", "entropy_advantage")
+# check_grads would also move statistics of the old policy, which are constants.
+WITH_CONSTANTS = (
+  *("cispo", "vespo", "dppo", "ce_gppo", "steer", "erc", "entropy_advantage"),
+  *("simko", "dcpo", "lp_reg"),
+)
 INTEGRABLE = [n for n in OBJECTIVES if not n.startswith(WITH_CONSTANTS)]
 AGGREGATIONS = [
   "token-mean",
@@ -221,6 +251,11 @@ def evaluate_all(objective, tokens):
   return (values, metrics), jax.vmap(transpose)(jnp.eye(len(aggregates)))
 
 
+def widen(mask, x):
+  """Give a mask [B, T] the axes that a statistic [B, T, k] has."""
+  return mask.reshape(*mask.shape, *(1 for _ in x.shape[2:]))
+
+
 def map_fields(function, tokens) -> ScoredTokens:
   """Apply `function` to every field of `tokens`."""
   return jax.tree.map(function, tokens)
@@ -277,6 +312,9 @@ ZERO_STRENGTH = {
   "sent_released": (sent_released(beta_low=0.0, beta_high=0.0), None),
   "sent_released, no tokens": (sent_released(cov_fraction=0.0), None),
   "siren": (siren(coef=0.0), None),
+  "dcpo": (dcpo(limit=0.0), None),
+  "lp_reg": (lp_reg(coef=0.0, candidates=4), None),
+  "lp_reg, no tokens": (lp_reg(fraction=0.0, candidates=4), None),
   "entropy_bonus": (entropy_bonus(entropy_coef=0.0), None),
   "adaptive_entropy": (adaptive_entropy(), 0.0),
   "top_entropy": (top_entropy(fraction=1.0), None),
@@ -302,6 +340,11 @@ ZERO_STRENGTH = {
 
 
 EQUALS = {
+  "bapo, target 0": (bapo(target=0.0), ppo_clip()),
+  "simko, no mix": (
+    simko(mix=0.0, wrong_weight=1.0),
+    ppo_clip(dual_clip=None),
+  ),
   "bcpg, tau 0": (bcpg(tau=0.0), reinforce()),
   "clip_cov, fraction 0": (
     clip_cov(fraction=0.0, clip_low=0.2, clip_high=0.28),

@@ -8,19 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from entrojax.advantages import (
+  best_of_group,
   dr_grpo,
   entrocraft,
   grpo,
   grpo_dropout,
+  grpo_s,
   maxrl,
   nsr,
   overlong_filter,
   overlong_penalty,
+  pass_at_k,
   psr,
+  qae,
   rloo,
+  rs_grpo,
   seed_grpo,
   unlikeliness,
   w_reinforce,
+  whiten,
 )
 from entrojax.types import Responses
 
@@ -29,6 +35,10 @@ RULES = {
   "dr_grpo": dr_grpo(),
   "rloo": rloo(),
   "maxrl": maxrl(),
+  "qae": qae(),
+  "rs_grpo": rs_grpo(),
+  "pass_at_k": pass_at_k(),
+  "best_of_group": best_of_group(),
   "w_reinforce": w_reinforce(),
   "psr": psr(),
   "psr, all tokens": psr(denominator="all"),
@@ -38,11 +48,13 @@ RULES = {
   "overlong_filter": overlong_filter(),
   "unlikeliness": unlikeliness(),
   "unlikeliness, the correct": unlikeliness(rank_among="correct", score="sum"),
+  "grpo_s": grpo_s(),
   "seed_grpo": seed_grpo(alpha=1.0),
   "entrocraft": entrocraft(low=(0.6, 0.6), high=(0.7, 0.7)),
   "entrocraft, reward": entrocraft(
     low=(0.6, 0.6), high=(0.7, 0.7), signal="reward"
   ),
+  "whiten": whiten(),
   "grpo_dropout": grpo_dropout(),
   "grpo_dropout, whole groups": grpo_dropout(centre_whole_groups=False),
 }
@@ -63,5 +75,6 @@ def random_responses(seed, num_groups=6, group_size=8) -> Responses:
     truncated=jnp.asarray(rng.integers(2, size=shape), jnp.float32),
     clusters=jnp.asarray(rng.integers(-1, 3, shape), jnp.int32),
     entropy=jnp.float32(0.55),
+    entropies=jnp.asarray(rng.exponential(0.5, shape), jnp.float32),
     rollout_step=jnp.int32(10),
   )

@@ -16,6 +16,8 @@ import sys
 import numpy as np
 
 from entrojax.metrics import ENTROPY_EDGES
+from entrojax.reporting.token_logs import write_tokens
+from tests.helpers.token_logs import noisy_samples
 
 BINS = len(ENTROPY_EDGES) - 1
 STEPS = 30
@@ -74,6 +76,21 @@ def training_row(step, target=None, members=("ppo_clip",)):
       "control/error": entropy - target,
       "control/integral": 0.5,
     }
+  return row
+
+
+def distances(part, rng):
+  """Return distances and gradient norms by group, after a part of a run."""
+  groups = ["mean"]
+  groups += [f"{k}_{i}" for k in ("entropy", "position") for i in range(1, 6)]
+  row = {}
+  for i, group in enumerate(groups):
+    row[f"kl_base/{group}"] = 0.02 * part * (1 + i % 6 + rng.random())
+    row[f"kl_sampler/{group}"] = 0.001 * (1 + i % 6 + rng.random())
+  for i, group in enumerate(("positive", "negative", *groups[1:6])):
+    row[f"gradient_norm/{group}"] = 0.1 + 0.05 * i + 0.02 * rng.random()
+  for share in (0.0002, 0.002, 0.02, 0.2):
+    row[f"covariance/top_{share:g}"] = (1 - part / 2) * share**-0.2
   return row
 
 
@@ -159,6 +176,7 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
         + noise[9] / 10,
       }
       row |= {f"{m}/gradient_change": abs(noise[17]) for m in members}
+      row |= distances(part, rng)
       if target is not None:
         row["control/coefficient"] = 0.01 * part + noise[18] / 100
         row["control/error"] = entropy - target
@@ -173,6 +191,7 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
       ks = (1, 2, 4, 8, 16, 32, 64)
       line = evaluation_row(step, float(rates.mean()), ks, data)
       for k in ks:
+        line[f"val/{data}/answer_entropy"] = float(2 - 2 * rates.mean())
         line[f"val/{data}/pass@{k}"] = float(np.mean(1 - (1 - rates) ** k))
         line[f"val/{data}/maj@{k}"] = float(rates.mean() + 0.01 * math.log(k))
       rows.append(line)
@@ -180,6 +199,11 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
       counts.append(
         {**at, "data": data, "num_samples": 64, "prompts": data}
         | {"right": right.tolist()}
+        | {
+          "confidence": np.maximum(rates, 0.2).round(4).tolist(),
+          "majority_right": (rates > rng.random(PROMPTS)).astype(int).tolist(),
+          "answer_entropy": (2 * (1 - rates)).tolist(),
+        }
       )
       samples += [
         {
@@ -192,6 +216,11 @@ def write_noisy_run(path, method, seed, *, steps=300, number=0, data="sums"):
         for i in range(4)
       ]
   path.mkdir(parents=True)
+  for part in (0, 1):
+    tokens = noisy_samples(
+      rng, part, data=data, step=part * steps, members=members
+    )
+    write_tokens(path, 0, tokens)
   write_jsonl(path / "metrics.jsonl", rows)
   write_jsonl(path / "evaluations.jsonl", counts)
   write_jsonl(path / "samples.jsonl", samples)

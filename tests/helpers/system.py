@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import orbax.checkpoint as ocp
 
 from configs import countdown as countdown_config
 from entrojax.data import prompt_table, tokenizer
@@ -45,6 +46,7 @@ def tiny_config(base: Path, **overrides):
   config = countdown_config.get_config("test")
   config.model.path = str(base)
   config.mesh = (1, 1, 1)
+  config.optimizer.decay_steps = 2400  # stays when a test makes a run longer
   config.update_from_flattened_dict(overrides)
   return config
 
@@ -70,3 +72,16 @@ def numbers(workdir: Path) -> list[dict]:
     {k: v for k, v in json.loads(line).items() if not k.startswith(TIMES)}
     for line in lines
   ]
+
+
+def final_params(workdir: Path):
+  """Return every array of the newest checkpoint, by path."""
+  manager = ocp.CheckpointManager(
+    (workdir / "checkpoints").absolute(), item_names=("state", "host")
+  )
+  restored = manager.restore(
+    manager.latest_step(),
+    args=ocp.args.Composite(state=ocp.args.StandardRestore()),
+  )["state"]
+  del restored["key"]
+  return restored

@@ -204,17 +204,36 @@ def test_a_service_that_refuses_is_an_error_without_the_key(
   assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("drips", [False, True])
+def test_a_service_is_given_the_pause_that_it_asks_for():
+  busy = [(429, {"Retry-After": value}, b"") for value in ("7", "soon", "999")]
+  with Service(*busy, RIGHT_WRONG) as service:
+    judge, pauses = make(service, first_pause=0.5)
+    assert judge(REASONINGS) == [[True, False]]
+  assert pauses == [7, 1, 60]
+
+
+def test_a_reply_that_was_cut_off_or_is_malformed_is_asked_for_again():
+  status, _, body = RIGHT_WRONG
+  cut = (status, {"Content-Length": str(len(body))}, body[:-9])
+  with Service(cut, reply_with("no idea"), RIGHT_WRONG) as service:
+    judge, pauses = make(service, first_pause=0.5)
+    assert judge(REASONINGS) == [[True, False]]
+  assert pauses == [0.5, 1]
+
+
+@pytest.mark.parametrize("drips", ["nothing", "a body", "headers"])
 def test_a_try_ends_in_time_even_if_the_service_drips(drips):
   release = threading.Event()
 
   def slow(handler):
-    if drips:
+    if drips != "nothing":
       handler.send_response(200)
-      handler.end_headers()
+      if drips == "a body":
+        handler.end_headers()
+      handler.flush_headers()
       while not release.wait(0.05):
         try:
-          handler.wfile.write(b" ")
+          handler.wfile.write(b"x")
         except OSError:
           return
     release.wait(5)
@@ -262,6 +281,8 @@ def test_a_reply_that_is_no_message_is_none(reply):
     '{"verdicts": [true, false]}',
     '```json\n{"verdicts": [1, 0]}\n```',
     'Here: {"verdicts": [true, false]}.',
+    r'Since \frac{1}{2}=0.5, {"verdicts": [true, false]} as \boxed{1} is wrong',
+    '<think>{"verdicts": [false, false]}?</think>{"verdicts": [true, false]}',
   ],
 )
 def test_verdicts_may_stand_in_a_fence_or_among_words(content):
@@ -273,7 +294,7 @@ def test_malformed_replies_count_as_wrong_give_a_warning_and_are_not_kept(
 ):
   huge = reply_with("x" * (2 << 20))
   with Service(reply_with("no idea"), huge, RIGHT_WRONG) as service:
-    judge, _ = make(service, cache=tmp_path / "verdicts")
+    judge, _ = make(service, cache=tmp_path / "verdicts", max_tries=1)
     for _ in range(2):
       with pytest.warns(UserWarning, match="1 of 1 replies are no list"):
         assert judge(REASONINGS) == [[False, False]]

@@ -174,7 +174,7 @@ def test_a_token_belongs_to_the_step_of_its_first_character_that_is_no_space():
   assert starts == [0, 2, 4, 5, 7, 10]
   spans = [(0, 6), (6, 8), (8, 10)]
   # " c" begins in the first span with a space, "\n c" in the second
-  assert token_steps(tokens, spans, words).tolist() == [0, 0, 0, 1, 2, -1]
+  assert token_steps(tokens, spans, words).tolist() == [0, 0, 0, 1, 2, 2]
 
 
 def test_a_character_of_several_tokens_belongs_to_one_step():

@@ -182,8 +182,9 @@ def test_a_folder_without_a_config_is_named(tmp_path):
 @pytest.mark.parametrize(
   ("key", "value", "message"),
   [
-    ("rope_scaling", {"rope_type": "yarn"}, "rope_scaling is"),
-    ("rope_parameters", {"rope_type": "linear"}, "rope_type 'linear'"),
+    ("rope_scaling", {"rope_type": "yarn"}, "rope_scaling: lacks factor"),
+    ("rope_parameters", {"rope_type": "linear"}, "rope_parameters: lacks fac"),
+    ("rope_parameters", {"rope_type": "longrope"}, "rope_type 'longrope'"),
     ("rope_parameters", {"rope_type": "llama3"}, "rope_parameters: lacks fac"),
     ("rope_parameters", {"rope_theta": "1e4"}, "rope_theta is '1e4'"),
     ("rope_scaling", "llama3", "rope_scaling is 'llama3'"),
@@ -195,6 +196,14 @@ def test_a_folder_without_a_config_is_named(tmp_path):
     ("use_sliding_window", True, "use_sliding_window is True"),
     ("head_dim", None, "head_dim is None"),
     ("vocab_size", "11", "vocab_size is '11'"),
+    ("vocab_size", 10**12, r"vocab_size must lie in \[1, 2147483647\]"),
+    ("architectures", {"a": 1}, "architectures is {'a': 1}, but it must"),
+    ("architectures", [{}], r"architectures is \[{}\], but it must"),
+    ("layer_types", 5, "layer_types is 5, not a list"),
+    ("num_hidden_layers", 10**9, r"num_hidden_layers must lie in \[1, 1024\]"),
+    ("rms_norm_eps", float("nan"), "rms_norm_eps is nan, not a finite number"),
+    ("rms_norm_eps", -1.0, "rms_norm_eps must be above 0"),
+    ("rope_theta", 0.0, "rope_theta must be above 0"),
   ],
 )
 def test_a_config_that_would_compute_something_else_is_refused(
@@ -503,7 +512,11 @@ def test_a_folder_with_pickled_weights_alone_is_refused(folder, sizes):
 @pytest.mark.parametrize(
   ("name", "changes", "message"),
   [
-    ("llama3", {"rope_scaling": {"factor": 2.0}}, "has both rope_scaling and"),
+    (
+      "llama3",
+      {"rope_scaling": {"factor": 2.0}},
+      "rope_scaling and rope_parameters differ",
+    ),
     ("qwen2", {"num_attention_heads": 3}, "hidden_size = 16 is not a multiple"),
     ("qwen3", {"head_dim": None}, "lacks head_dim"),
     (

@@ -19,12 +19,15 @@ from entrojax.objectives import (
   chain,
   cispo,
   clip_cov,
+  dppo,
   entropic,
   entropy_advantage,
   entropy_bonus,
   erc,
+  gmpo,
   gspo,
   kl_cov,
+  luspo,
   negative_sample_augmentation,
   policy_loss,
   ppo_clip,
@@ -36,6 +39,7 @@ from entrojax.objectives import (
   stare,
   steer,
   top_entropy,
+  vespo,
 )
 from entrojax.system.sharding import by_row, make_mesh
 from entrojax.traits import traits_of
@@ -54,6 +58,7 @@ from tests.helpers.objective_cases import (
   map_fields,
   near,
   same,
+  widen,
   with_learned,
 )
 
@@ -131,7 +136,8 @@ def test_a_method_with_nothing_to_do_equals_its_base_bitwise(
   tokens = random_tokens(0, 5, 7)
   (loss, _), gradients = evaluate(method, tokens)
   (base_loss, _), base_gradients = evaluate(base, tokens)
-  same((loss, gradients), (base_loss, base_gradients))
+  zeros = map(jnp.zeros_like, gradients[len(base_gradients) :])
+  same((loss, gradients), (base_loss, (*base_gradients, *zeros)))
 
 
 @every_objective
@@ -140,7 +146,7 @@ def test_the_content_of_padding_changes_nothing(name, random_tokens):
 
   def with_padding(content):
     filled = map_fields(
-      lambda x: jnp.where(tokens.mask > 0, x, content), tokens
+      lambda x: jnp.where(widen(tokens.mask, x) > 0, x, content), tokens
     )
     filled = dataclasses.replace(filled, mask=tokens.mask)
     return evaluate(OBJECTIVES[name], filled)
@@ -162,7 +168,8 @@ def test_padding_has_no_gradient(name, random_tokens, evaluated):
   padding = 1 - np.asarray(random_tokens(2, 5, 7).mask)
   _, gradients = evaluated(name)
   for gradient in gradients:
-    same(gradient * padding, np.zeros((5, 7)))
+    outside = widen(padding, gradient)
+    same(gradient * outside, np.zeros_like(gradient))
 
 
 @pytest.mark.slow
@@ -172,7 +179,10 @@ def test_empty_rows_and_padded_columns_change_nothing(
 ):
   tokens = random_tokens(3, 5, 7)
   larger = map_fields(
-    lambda x: jnp.pad(x, ((0, 3), (0, 4)), constant_values=jnp.nan), tokens
+    lambda x: jnp.pad(
+      x, ((0, 3), (0, 4), (0, 0))[: x.ndim], constant_values=jnp.nan
+    ),
+    tokens,
   )
   larger = dataclasses.replace(larger, mask=jnp.nan_to_num(larger.mask))
   (losses, metrics), gradients = evaluate_all(OBJECTIVES[name], larger)
@@ -338,6 +348,14 @@ def test_nothing_but_the_current_policy_is_learned(name, random_tokens):
     (cispo, {"clip_high": -1.0}, r"cispo\.clip_high .* -1\.0"),
     (sapo, {"tau_positive": 0.0}, r"sapo\.tau_positive .* 0\.0"),
     (sapo, {"tau_negative": -1.0}, r"sapo\.tau_negative .* -1\.0"),
+    (luspo, {"clip_low": 2.0}, r"luspo\.clip_low .* 2\.0"),
+    (gmpo, {"clip_low": -1.0}, r"gmpo\.clip_low .* -1\.0"),
+    (gmpo, {"clip_high": -1.0}, r"gmpo\.clip_high .* -1\.0"),
+    (vespo, {"k_positive": -1.0}, r"vespo\.k_positive .* -1\.0"),
+    (vespo, {"rate_negative": 0.0}, r"vespo\.rate_negative .* 0\.0"),
+    (dppo, {"divergence": "js"}, r"divergence .*'tv', 'kl'.* 'js'"),
+    (dppo, {"low": -0.1}, r"dppo\.low .* -0\.1"),
+    (dppo, {"max_ratio": 0.5}, r"dppo\.max_ratio .* 0\.5"),
     (ce_gppo, {"clip_low": 2.0}, r"ce_gppo\.clip_low .* 2\.0"),
     (ce_gppo, {"beta_low": -1.0}, r"beta_low .* -1\.0"),
     (ce_gppo, {"dual_clip": 1.0}, r"dual_clip .* 1\.28, got 1\.0"),

@@ -1,4 +1,4 @@
-"""Test surrogates by hand: REINFORCE, PPO, GSPO, CISPO, SAPO, CE-GPPO."""
+"""Test surrogates by hand: the loss and the gradient of each."""
 
 import dataclasses
 
@@ -8,10 +8,14 @@ import numpy as np
 from entrojax.objectives import (
   ce_gppo,
   cispo,
+  dppo,
+  gmpo,
   gspo,
+  luspo,
   ppo_clip,
   reinforce,
   sapo,
+  vespo,
 )
 from tests.helpers.objective_cases import evaluate, hand_tokens, near, same
 
@@ -87,14 +91,86 @@ def test_on_the_sampling_policy_every_surrogate_has_one_gradient(random_tokens):
   tokens = random_tokens(19, 5, 7)
   tokens = dataclasses.replace(tokens, old_log_probs=tokens.log_probs)
   _, expected = evaluate(ppo_clip(), tokens)
-  for objective in (reinforce(), gspo(), cispo(), sapo(), ce_gppo()):
-    near(evaluate(objective, tokens)[1], expected)
+  for make in (reinforce, gspo, luspo, gmpo, vespo, dppo, cispo, sapo, ce_gppo):
+    near(evaluate(make(), tokens)[1], expected)
 
 
 def test_cispo_weighs_log_probs_with_the_clipped_ratio():
   tokens = hand_tokens(np.log([[1.5, 0.5, 1.1]]), [[2, -1, 1]])
   _, (gradient, _) = evaluate(cispo(clip_low=0.2, clip_high=0.28), tokens)
   near(gradient, np.float32([[-1.28 * 2, 0.8, -1.1]]) / 3)
+
+
+def test_luspo_is_gspo_times_the_length():
+  # the first row has one token, the second two; its sequence is clipped
+  tokens = hand_tokens(
+    [[0.05, 9.0], [0.4, 0.0]],
+    [[1] * 2, [-1] * 2],
+    mask=np.float32([[1, 0], [1, 1]]),
+  )
+  (loss, _), (gradient, _) = evaluate(
+    luspo(clip_low=0.1, clip_high=0.1), tokens, "seq-mean-token-sum"
+  )
+  near(loss, (-np.exp(0.05) + 2 * np.exp(0.2)) / 2)
+  expected = np.array([[-np.exp(0.05), 0], [np.exp(0.2)] * 2]) / 2
+  near(gradient, np.float32(expected))
+
+
+def test_gmpo_clips_log_ratios_that_have_gone_the_advantage_s_way():
+  tokens = hand_tokens([[0.6, 0.1], [0.6, -0.5]], [[1] * 2, [-2] * 2])
+  (loss, metrics), (gradient, _) = evaluate(
+    gmpo(clip_low=0.4, clip_high=0.4), tokens, "seq-mean-token-mean"
+  )
+  # means of 0.4 and 0.1, and of 0.6 and -0.4
+  near(loss, (-np.exp(0.25) + 2 * np.exp(0.1)) / 2)
+  expected = np.array([[0, -np.exp(0.25)], [2 * np.exp(0.1), 0]]) / 4
+  near(gradient, np.float32(expected))
+  assert metrics["actor/pg_clipfrac"].total == 2
+
+
+def test_vespo_weighs_whole_sequences_by_the_product_of_their_ratios():
+  log_ratios = np.log([[3.0, 0.5], [0.25, 2.0]])  # products 1.5 and 0.5
+  tokens = hand_tokens(log_ratios, [[1] * 2, [-2] * 2])
+  (loss, metrics), (gradient, _) = evaluate(vespo(), tokens)
+  right = 1.5**2 * np.exp(3 * (1 - 1.5))
+  wrong = 0.5**3 * np.exp(2 * (1 - 0.5))
+  expected = np.array([[-right] * 2, [2 * wrong] * 2]) / 4
+  near(gradient, np.float32(expected))
+  near(loss, np.sum(expected * np.asarray(tokens.log_probs)))
+  near(metrics["vespo/weight"].total, 2 * (right + wrong))
+
+
+def test_a_sequence_far_from_the_sampling_policy_weighs_nothing_in_vespo():
+  tokens = hand_tokens([[60.0, 60.0], [-60.0, -60.0]], [[1] * 2, [-1] * 2])
+  (loss, _), (gradient, _) = evaluate(vespo(), tokens)
+  assert np.isfinite(loss)
+  # exp(3 - 3 exp(20)) is 0, and 1e-24 e^2 next to it
+  near(gradient, np.zeros((2, 2), np.float32))
+
+
+def test_dppo_stops_where_a_probability_has_moved_too_far():
+  # q = 1/e; p is above it by 0.2 and 0.1, and below it by 0.1 and 0.2
+  p = np.exp(-1) + np.array([[0.2, 0.1, -0.1, -0.2]] * 2)
+  tokens = hand_tokens(np.log(p) + 1, [[1] * 4, [-2] * 4])
+  (loss, metrics), (gradient, _) = evaluate(
+    dppo(low=0.15, high=0.15, max_ratio=1.2), tokens
+  )
+  weight = np.minimum(p * np.e, 1.2)
+  expected = weight * [[0, -1, -1, -1], [2, 2, 2, 0]] / 8
+  near(gradient, np.float32(expected))
+  near(loss, np.sum(expected * np.log(p)))
+  assert metrics["actor/pg_clipfrac"].total == 2
+
+
+def test_dppo_s_binary_kl_is_that_of_two_outcomes():
+  p, q = np.exp(-1) + np.array([[0.2, 0.1, -0.1, -0.2]] * 2), np.exp(-1)
+  kl = q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
+  tokens = hand_tokens(np.log(p) + 1, [[1] * 4, [-2] * 4])
+  # just above the divergence at 0.1 above q, just below that at 0.1 below q
+  objective = dppo(divergence="kl", low=kl[0, 2] * 0.99, high=kl[0, 1] * 1.01)
+  _, (gradient, _) = evaluate(objective, tokens)
+  expected = p / q * [[0, -1, -1, -1], [2, 2, 0, 0]] / 8
+  near(gradient, np.float32(expected))
 
 
 def test_sapo_has_a_gate_of_its_own_for_either_sign():

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from entrojax.entropy.statistics import top_p_entropy
-from entrojax.objectives import adaptive_entropy, entropy_bonus, siren
+from entrojax.objectives import (
+  adaptive_entropy,
+  entropy_bonus,
+  reference_kl,
+  siren,
+)
 from entrojax.objectives.reference_kl import k1, k2, k3
 from tests.helpers.objective_cases import (
   OBJECTIVES,
@@ -47,6 +52,28 @@ def test_k3_is_unbiased_for_the_kl_of_two_distributions():
   np.testing.assert_allclose(
     np.sum(policy * np.asarray(k3(jnp.asarray(x)))), expected, atol=1e-6
   )
+
+
+def test_the_unbiased_kl_has_the_kl_s_gradient_once_the_policy_has_moved():
+  # one row per token of a vocabulary of 4
+  sampled, policy, reference = np.random.default_rng(1).dirichlet([2] * 4, 3)
+  column = lambda x: np.float32(np.log(x))[:, None]
+  tokens = hand_tokens(
+    np.zeros((4, 1)),
+    np.zeros((4, 1)),
+    log_probs=column(policy),
+    old_log_probs=column(sampled),
+    ref_log_probs=column(reference),
+  )
+  penalty = reference_kl(kl_coef=0.5, ratio_weighted=True)
+  (loss, _), (gradient, _) = evaluate(penalty, tokens, "seq-mean-token-sum")
+  x = np.log(policy / reference)
+  ratio = policy / sampled
+  near(loss, 0.5 * np.mean(ratio * (np.exp(-x) + x - 1)))
+  # the loss is a mean over the 4 rows; here samples of the old policy count
+  per_token = sampled * 4 * np.asarray(gradient)[:, 0]
+  found = per_token @ (np.eye(4) - policy)  # d log p_i / d logits = e_i - p
+  near(found, 0.5 * policy * (x - np.sum(policy * x)))
 
 
 def test_reference_kl_without_a_reference_is_refused(random_tokens):

@@ -71,6 +71,21 @@ def test_stare_s_gate_reads_the_entropy_of_the_sampling_policy(
   assert metrics["stare/active"].total == (old_entropy < 1.0)
 
 
+@pytest.mark.parametrize(
+  ("gate", "weight"), [("rollout", 1.5), ("minibatch", 1)]
+)
+def test_stare_s_gate_is_the_rollout_batch_s_unless_it_is_set(gate, weight):
+  tokens = hand_tokens(
+    np.zeros((1, 1)),
+    np.ones((1, 1)),
+    old_entropy=np.float32([[2.0]]),
+    rollout_entropy=np.float32([[0.5]]),
+  )
+  transform = stare(target=1.0, fraction=1.0, positive_weight=1.5, gate=gate)
+  (loss, _), _ = evaluate(chain(ppo_clip(), transform), tokens)
+  same(loss, -weight)
+
+
 def test_stare_weighs_the_most_surprising_tokens_of_each_sign():
   log_probs = np.float32([[-0.1, -3, -1, -2], [-0.3, -0.1, -4, -0.2]])
   tokens = hand_tokens(log_probs + 1, [[1] * 4, [-1] * 4])
@@ -187,3 +202,22 @@ def test_steer_s_floor_leaves_small_changes_undamped(random_tokens):
     chain(ppo_clip(), steer(min_weight=0.5, floor=1e9)), tokens
   )
   near(metrics["steer/weight"].total, metrics["steer/weight"].count)
+
+
+def test_a_token_beyond_the_dual_clip_does_not_damp_the_others():
+  # the last token has a ratio of e^1.5 > 3, the largest change and no gradient
+  log_ratios, advantages = [[0.1, -0.1, 1.5]], [[1.0, 1.0, -1.0]]
+  tokens = hand_tokens(log_ratios, advantages)
+  tokens = dataclasses.replace(
+    tokens,
+    log_probs=jnp.full((1, 3), -0.5),
+    old_log_probs=-0.5 - jnp.float32(log_ratios),
+  )
+  (_, metrics), _ = evaluate(chain(ppo_clip(), steer(min_weight=0.5)), tokens)
+  ratio, probability = np.exp([0.1, -0.1]), np.exp(-0.5)
+  changes = ratio * probability * (1 - probability) * (-0.5 + 1.0)
+  near(metrics["steer/max_change"].total, np.float32(changes.max()))
+  near(
+    metrics["steer/weight"].total,
+    np.float32(np.sum(0.5 ** (changes / changes.max())) + 1),
+  )

@@ -10,6 +10,7 @@ LIMITS = {
   "collapse": 0.2,
   "explosion": 3.0,
   "length": 3.0,
+  "idle": 0.99,
   "no_signal": 0.9,
   "low_reward": 0.01,
   "high_reward": 0.99,
@@ -27,6 +28,7 @@ def step(**changes):
   healthy = {
     "actor/entropy": 0.5,
     "response_length/mean": 100.0,
+    "actor/idle": 0.0,
     "critic/groups/all_right": 0.2,
     "critic/groups/all_wrong": 0.3,
     "critic/rewards/mean": 0.4,
@@ -50,6 +52,7 @@ def test_a_healthy_run_raises_no_alarm(tmp_path):
     ("collapse", {"actor/entropy": 0.05}, "entropy is 0.1 of its start"),
     ("explosion", {"actor/entropy": 2.0}, "entropy is 4 times its start"),
     ("length", {"response_length/mean": 400.0}, "4 times as long"),
+    ("idle", {"actor/idle": 1.0}, "100% of the optimizer steps had no grad"),
     ("no_signal", {"critic/groups/all_wrong": 0.79}, "99% of the groups"),
     ("low_reward", {"critic/rewards/mean": 0.005}, "reward is 0.005, below"),
     ("high_reward", {"critic/rewards/mean": 0.995}, "reward is 0.995, above"),

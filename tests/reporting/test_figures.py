@@ -17,8 +17,8 @@ from entrojax.reporting.pictures import (
   pattern,
 )
 from entrojax.reporting.run_logs import read_run
+from entrojax.reporting.static import to_svg
 from entrojax.reporting.variants import group_runs
-from experiments.static import to_svg
 from tests.helpers.run_logs import STEPS, write_run
 
 

@@ -80,14 +80,48 @@ def test_a_terminal_shows_the_last_evaluation_with_its_step():
   assert "a pass@1 0.3  (rollout 2)" in console.file.getvalue()
 
 
-def test_the_time_left_is_the_mean_of_this_process_steps():
+def lines_of(clock, console, progress, *updates):
+  """Make updates (seconds, step, metrics); return the lines printed."""
+  with progress:
+    for now, step, metrics in updates:
+      clock.now = now
+      progress.update(step, metrics)
+  return console.file.getvalue().splitlines()
+
+
+def test_the_time_left_comes_from_recent_steps_without_the_one_that_compiles():
   console, clock = plain(), Clock()
-  with Progress(
-    110, first_rollout_step=100, console=console, clock=clock
-  ) as progress:
-    clock.now = 30.0
-    progress.update(102, METRICS)  # 15 s per step, 8 steps left
-  assert "time left 0:02:00" in console.file.getvalue()
+  progress = Progress(110, first_rollout_step=100, console=console, clock=clock)
+  first, second, third, fourth = lines_of(
+    clock,
+    console,
+    progress,
+    (60, 101, METRICS),  # nothing else is known yet: 9 x 60 s
+    (75, 102, METRICS),  # 8 x 15 s
+    (90, 103, METRICS),  # 7 x 15 s
+    (590, 104, METRICS),  # a pause does not change the median of 15, 15, 500
+  )
+  assert first.endswith("time left 0:09:00")
+  assert second.endswith("time left 0:02:00")
+  assert third.endswith("time left 0:01:45")
+  assert fourth.endswith("time left 0:01:30")
+
+
+def test_the_time_left_includes_the_evaluations_that_are_still_due():
+  console, clock = plain(), Clock()
+  progress = Progress(6, evaluate_every=3, console=console, clock=clock)
+  lines = lines_of(
+    clock,
+    console,
+    progress,
+    (100, 0, {"val/a/pass@1": 0.3}),  # compiles
+    (150, 1, METRICS),
+    (160, 2, METRICS),  # 4 x 10 s, and evaluations at 3 and 6 of 100 s
+    (170, 3, METRICS),
+    (190, 3, {"val/a/pass@1": 0.3}),  # 3 x 10 s and one evaluation of 20 s
+  )
+  assert lines[2].endswith("time left 0:04:00")
+  assert lines[4].endswith("time left 0:00:50")
 
 
 def test_before_the_first_step_the_time_left_is_unknown():

@@ -13,9 +13,10 @@ from entrojax.rollouts.dynamic_sampling import (
   RolloutBatch,
   has_signal,
   sample_until_filled,
+  with_policy_entropy,
 )
 from entrojax.types import Responses, Rollout
-from entrojax.update.train_step import make_batch
+from entrojax.update.train_step import _mean_entropies, make_batch
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +107,56 @@ def test_a_full_first_batch_is_left_as_it_is():
     np.testing.assert_array_equal, done.batch.rollout, before.rollout
   )
   assert done.metrics["dynamic_sampling/batches"] == 1
+
+
+def with_lengths(batch, lengths, entropy):
+  """Return a batch with responses of these lengths [Q][G] and a mean entropy.
+
+  Each token has the entropy 1 in a mixed group and 0 in another one.
+  """
+  lengths = np.asarray(lengths, np.float32)
+  mask = (np.arange(LENGTH) < lengths.reshape(-1, 1)).astype(np.float32)
+  mixed = has_signal(batch.responses).repeat(lengths.shape[1])[:, None]
+  return RolloutBatch(
+    dataclasses.replace(
+      batch.rollout, response_mask=mask, entropy=mask * mixed
+    ),
+    dataclasses.replace(
+      batch.responses, lengths=lengths, entropy=np.float32(entropy)
+    ),
+  )
+
+
+def test_the_policy_s_entropy_is_that_of_everything_sampled():
+  """Two batches of 8 and 4 tokens, of which 2 and 2 have an entropy of 1."""
+  batches = [
+    with_lengths(sampled([MIXED, RIGHT]), [[1, 1], [3, 3]], 2 / 8),
+    with_lengths(sampled([WRONG, MIXED]), [[1, 1], [1, 1]], 2 / 4),
+  ]
+  filled = sample_until_filled(batches.__getitem__, 2, max_batches=2)
+  assert float(filled.all_responses.entropy) == pytest.approx(4 / 12)
+  assert float(filled.batch.responses.entropy) == pytest.approx(1)
+  batch, offset = with_policy_entropy(filled)
+  assert float(batch.responses.entropy) == pytest.approx(4 / 12)
+  np.testing.assert_allclose(offset, np.full(4, 4 / 12 - 1), rtol=1e-6)
+
+
+def test_controls_see_the_entropy_of_a_batch_plus_its_offset():
+  rollout, responses = sampled([MIXED, MIXED])
+  responses = dataclasses.replace(responses, advantages=responses.rewards)
+  entropy = jnp.asarray(rollout.entropy)  # the number of the row
+  batch = make_batch(rollout, responses)
+  assert _mean_entropies(entropy, batch, 2).tolist() == [0.5, 2.5]
+  offset = jnp.full(4, -0.25)
+  batch = make_batch(rollout, responses, entropy_offset=offset)
+  assert _mean_entropies(entropy, batch, 2).tolist() == [0.25, 2.25]
+
+
+def test_groups_are_kept_between_a_low_and_a_high_mean_reward():
+  rewards = [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]
+  kept = has_signal(sampled(rewards).responses, 0.25, 0.5)
+  assert kept.tolist() == [True, True, False, False]
+  assert has_signal(sampled(rewards).responses).tolist() == [1, 1, 1, 0]
 
 
 def expected_batches(num_groups, p, max_batches):

@@ -426,4 +426,4 @@ def test_two_processes_prepare_at_once_quietly_without_tensorflow(tmp_path):
   ]
   outputs = [process.communicate(timeout=120)[0] for process in processes]
   assert outputs == ["512\nFalse\n"] * 2
-  assert [path.name for path in tmp_path.iterdir()] == ["countdown_1"]
+  assert [path.name for path in tmp_path.iterdir()] == ["countdown_1_a1697769"]

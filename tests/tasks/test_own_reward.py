@@ -1,6 +1,8 @@
 """Rewards of the user's own: batches, named parts and failures."""
 
+import math
 from pathlib import Path
+import re
 import time
 
 import numpy as np
@@ -34,19 +36,21 @@ def test_a_reward_for_batches_gets_lists_and_is_called_once():
 
 
 @pytest.mark.parametrize(
-  ("value", "message"),
+  ("value", "reason"),
   [
-    ([1.0], r"^task\.name: f returned a list of 1 for 2 responses$"),
-    (3.0, r"f returned 3.0; expected a list with a number or a Verdict for"),
-    ([1.0, float("nan")], r"f returned nan for the prompt 't1' and the res"),
+    ([1.0], r"reward returned a list of 1 for 2 responses"),
+    (3.0, r"reward returned 3\.0; expected a list with an item for each"),
+    ([1.0, float("nan")], r"reward returned nan for the prompt 't1' and the r"),
   ],
 )
-def test_a_wrong_result_of_a_batch_is_named(value, message):
+def test_a_wrong_result_of_a_batch_is_no_number_and_named(value, reason):
   def rewards(prompts, responses):
     return value
 
-  with pytest.raises(ValueError, match=message):
-    verify(rewards)
+  *_, last = verify(rewards)
+  assert math.isnan(last.reward) and re.match(reason, last.reason)
+  with pytest.raises(ValueError, match=r"^task\.name: f returned "):
+    verifier(lambda prompts, responses: [])(PROBLEMS[0], "a")
 
 
 def test_a_batch_that_raises_or_hangs_gives_all_its_responses_zero():
@@ -84,7 +88,7 @@ def test_a_verdict_may_name_parts_too():
 @pytest.mark.parametrize("value", [{}, {"a": None}, {"a": float("inf")}])
 def test_parts_that_are_no_numbers_are_an_error(value):
   with pytest.raises(ValueError, match="a dict from names to finite numbers"):
-    verify(lambda prompt, response: value)
+    verifier(lambda prompt, response: value)(PROBLEMS[0], "a")
 
 
 def test_separate_processes_call_a_reward_for_batches(tmp_path):
@@ -117,6 +121,7 @@ def responses_with(parts) -> Responses:
     correctness=ones,
     lengths=ones,
     truncated=0 * ones,
+    entropy=np.float32(0.5),
     failed=np.array([[1, 0]], np.float32),
     parts=parts,
     advantages=ones,

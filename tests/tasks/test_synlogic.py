@@ -86,7 +86,7 @@ def write(path, rows):
 def problems(tmp_path):
   """Return the problem of each game, read from a parquet file."""
   path = write(tmp_path / "train.parquet", [row(source) for source in GAMES])
-  read, left_out = synlogic.read(path)
+  read, left_out, _ = synlogic.read(path)
   assert not left_out
   return dict(zip(GAMES, read, strict=True))
 
@@ -111,7 +111,7 @@ def test_a_prompt_is_its_messages_contents(problems):
 def test_rows_without_a_verifier_are_counted_and_told(tmp_path):
   sources = ["sudoku", "arc_agi", "zebra_puzzle", "arc_agi", "numbrix"]
   path = write(tmp_path / "train.parquet", [row(s) for s in sources])
-  read, left_out = synlogic.read(path)
+  read, left_out, _ = synlogic.read(path)
   assert [p.answer["task"] for p in read] == ["sudoku", "numbrix"]
   assert left_out == {"arc_agi": 2, "zebra_puzzle": 1}
   with pytest.warns(UserWarning, match="2 arc_agi, 1 zebra_puzzle"):
@@ -128,7 +128,7 @@ def test_a_part_of_a_split_is_a_slice(tmp_path):
 @pytest.mark.parametrize("source", ["Sudoku", "synlogic/sudoku"])
 def test_a_tasks_key_is_normalised(source, tmp_path):
   rows = [row("sudoku", data_source=source)]
-  read, _ = synlogic.read(write(tmp_path / "a.jsonl", rows))
+  read = synlogic.read(write(tmp_path / "a.jsonl", rows)).problems
   assert read[0].answer["task"] == "sudoku"
 
 
@@ -148,6 +148,10 @@ BY_HAND = [
   ("sudoku", python_fence(SUDOKU_WRONG), "changed a given"),
   ("sudoku", python_fence(MERGED), "no answer"),
   ("sudoku", python_fence("__import__('os').abort()"), "no answer"),
+  # as the published verifier accepts: a comment, and a fence that is not closed
+  ("sudoku", python_fence(f"# the grid\n{LATIN_9}  # done"), "correct"),
+  ("sudoku", f"so\n```python\n{LATIN_9}", "correct"),
+  ("sudoku", f"```python\n{SUDOKU_WRONG}", "changed a given"),
   ("sudoku", str(LATIN_9), "no answer"),
   ("sudoku", "", "no answer"),
   ("mathador", python_fence("(3+9)*(7-5)"), "correct"),

@@ -4,10 +4,12 @@ import functools
 import importlib
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from entrojax import tasks
 from entrojax.tasks import (
   FAMILIES,
   arithmetic_chain,
@@ -59,6 +61,30 @@ def first_problems(name, level, count, seed=0):
 
 
 # -- problems -----------------------------------------------------------------
+
+
+def test_every_family_is_imported():
+  folder = Path(tasks.__file__).parent
+  for path in folder.glob("*.py"):
+    if "\nFAMILY = " in path.read_text() and path.stem not in FAMILIES:
+      pytest.fail(
+        f"entrojax.tasks does not know {path.stem}: import it in __init__.py"
+      )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_an_independent_checker(name):
+  assert name in attack_verifiers.CHECKS, (
+    f"nothing checks the verifier of {name}: add check_{name} to CHECKS in "
+    "experiments/attack_verifiers.py"
+  )
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_every_family_has_verdicts_by_hand(name):
+  assert name in {row[0] for row in BY_HAND}, (
+    f"no verdict of {name} was worked out by hand: add rows to BY_HAND"
+  )
 
 
 def test_a_family_has_the_name_of_its_module():

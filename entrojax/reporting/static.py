@@ -1,9 +1,11 @@
-"""Draw a picture of a report as an SVG document, for pages without scripts.
+"""Draw a picture of a report as SVG or PNG, where no script can run.
 
-The report itself is interactive (entrojax/reporting/interactive.py). The front
-page of the repository shows two of its pictures; a page on a code host runs no
-scripts, so they are drawn here. Text is drawn as outlines and nothing depends
-on the date, so that the same data give the same bytes.
+The report itself is interactive (interactive.py). A page on a code host runs no
+scripts, so the pictures of the repository's front page (SVG) and those that
+notebooks store (PNG) are drawn here. Text is drawn as outlines and nothing
+depends on the date, so that the same data give the same bytes.
+
+Matplotlib is needed here only; it is not among the package's dependencies.
 """
 
 from collections.abc import Sequence
@@ -24,9 +26,10 @@ from entrojax.reporting.pictures import (
   color,
 )
 
+_SVG: Any = {"format": "svg", "metadata": {"Date": None}}
 _FONT_SIZE = 11  # points
 _WIDTH = 5.6  # inches
-_STYLE: Any = {
+STYLE: Any = {
   "axes.edgecolor": "#888888",
   "axes.axisbelow": True,
   "axes.grid": True,
@@ -42,20 +45,33 @@ _STYLE: Any = {
 
 
 def to_svg(picture: Picture, names: Sequence[str]) -> str:
-  """Draw the panels above each other, with a legend on top.
+  """Draw the panels above each other, with a legend on top, as SVG.
 
   Args:
     picture: of lines, with or without bands and dots. Error bars and stairs are
       for the interactive report only.
     names: the names of all variants.
   """
+  return _draw(picture, names, **_SVG).decode()
+
+
+def to_png(picture: Picture, names: Sequence[str]) -> bytes:
+  """Draw the panels above each other, with a legend on top, as PNG.
+
+  The arguments are those of `to_svg`.
+  """
+  return _draw(picture, names, format="png", dpi=100, facecolor="white")
+
+
+def _draw(picture: Picture, names: Sequence[str], **options: Any) -> bytes:
+  """Draw a picture; the options are those of matplotlib's savefig."""
   curves = [curve for panel in picture.panels for curve in panel.curves]
   indices = sorted({c.variant for c in curves if c.variant is not None})
   entries = [(printable(names[i]), _line(color(i), "-")) for i in indices]
   if picture.dashed:
     entries.append((f"dashed: {picture.dashed}", _line(GREY, "--")))
   number = len(picture.panels)
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(_WIDTH, 2.0 + 1.8 * number), layout="constrained")
     rows = figure.subplots(number, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(rows, picture.panels, strict=True):
@@ -71,8 +87,18 @@ def to_svg(picture: Picture, names: Sequence[str]) -> str:
     rows[-1].set_xlabel(picture.x_label)
     labels, lines = zip(*entries, strict=True)
     figure.legend(lines, labels, loc="outside upper left", ncols=len(labels))
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _save(figure, **options)
+
+
+def as_svg(figure: Figure) -> str:
+  """Return a figure, drawn with STYLE, as an SVG document."""
+  return _save(figure, **_SVG).decode()
+
+
+def _save(figure: Figure, **options: Any) -> bytes:
+  """Return a figure as a file; the options are those of savefig."""
+  buffer = io.BytesIO()
+  figure.savefig(buffer, **options)
   return buffer.getvalue()
 
 

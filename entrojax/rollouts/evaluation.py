@@ -5,13 +5,14 @@
     avg@n  = c / n
 
 A prompt has n samples, and c of them are right: their reward is at least 1. k
-takes the powers of 2 up to n. answers/pass_at_k.py computes pass@k. maj@k is
-estimated from 16 random subsets of k samples, or from all samples if k = n;
-answers that do not parse have no vote. All three are averaged over prompts.
-pass@k and maj@k are reported with a standard error, from a bootstrap over
-prompts. The number of distinct right answers, the diversity of the texts, the
-token entropy, the mean length and the share of truncated responses are reported
-too. `right_answers` counts the right answers to each prompt.
+takes the powers of 2 up to n, and n. answers/pass_at_k.py computes pass@k.
+maj@k is estimated from 16 random subsets of k samples; it is exact for k = 1
+and k = n. Answers that do not parse have no vote. All three are averaged over
+prompts. pass@k and maj@k are reported with a standard error, from a bootstrap
+over prompts. The number of distinct right answers, the entropy over the
+different answers, the diversity of the texts, the token entropy, the mean
+length and the share of truncated responses are reported too. `right_answers`
+counts the right answers to each prompt, and how far the answers agree.
 
 `evaluate_policy` samples and verifies. `measure` and `summarize` compute the
 metrics.
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from entrojax.answers.agreement import agreement
 from entrojax.answers.diversity import distinct_n
 from entrojax.answers.pass_at_k import pass_at_k
 from entrojax.data.prompt_stream import encode_prompts, shortest
@@ -63,6 +65,9 @@ class Evaluation(NamedTuple):
   response_length: float  # tokens, mean
   truncated: float  # share of responses that ended at the length limit
   entropy: float  # nats, token-mean
+  # of the first batch of prompts, n responses each, on the devices; its last
+  # prompts may be repeats that fill it up
+  first_rollout: Rollout | None = None
 
   def correct(self) -> np.ndarray:
     """Return bool[Q, n]: which samples are right."""
@@ -86,6 +91,9 @@ def maj_at_k(
     correct: bool[Q, n], which samples are right.
     k: 1 <= k <= n.
   """
+  if k == 1:  # the only answer wins, if it has a vote
+    votes = np.array([[a is not None for a in group] for group in answers])
+    return np.mean(correct & votes, axis=1)
   rng = np.random.default_rng([_SEED, k])
   num_samples = correct.shape[1]
   draws = 1 if k == num_samples else _MAJORITY_DRAWS
@@ -94,10 +102,10 @@ def maj_at_k(
     right = dict(zip(group, correct[row], strict=True))
     for _ in range(draws):
       order = rng.permutation(num_samples) if draws > 1 else range(num_samples)
-      votes = Counter(
+      counts = Counter(
         a for i in itertools.islice(order, k) if (a := group[i]) is not None
       )
-      scores[row] += bool(votes) and right[votes.most_common(1)[0][0]]
+      scores[row] += bool(counts) and right[counts.most_common(1)[0][0]]
   return scores / draws
 
 
@@ -116,7 +124,7 @@ def summarize(evaluation: Evaluation, name: str) -> dict[str, float]:
 def right_answers(
   evaluation: Evaluation, problems: Sequence[Problem], name: str
 ) -> dict[str, Any]:
-  """Count the right answers to each prompt, to compare policies by prompt.
+  """Count the answers to each prompt, to compare policies by prompt.
 
   Args:
     evaluation: the verified samples of the problems.
@@ -125,24 +133,33 @@ def right_answers(
 
   Returns:
     `data`, the name; `num_samples`, n; `prompts`, a fingerprint that is equal
-    for equal prompts in equal order; and `right`, Q numbers between 0 and n.
+    for equal prompts in equal order; `right`, Q numbers between 0 and n; and
+    what answers/agreement.py computes, Q numbers each: `confidence`,
+    `majority_right` and `answer_entropy`.
   """
   text = json.dumps([problem.prompt for problem in problems])
   correct = evaluation.correct()
+  agreed = agreement(evaluation.answers(), correct)
   return {
     "data": name,
     "num_samples": correct.shape[1],
     "prompts": hashlib.sha256(text.encode()).hexdigest()[:16],
     "right": correct.sum(axis=1).tolist(),
+    "confidence": agreed.confidence.round(4).tolist(),
+    "majority_right": agreed.majority_right.astype(int).tolist(),
+    "answer_entropy": agreed.entropy.round(4).tolist(),
   }
 
 
 def measure(evaluation: Evaluation) -> dict[str, float]:
-  """Compute the metrics of an evaluation; k takes the powers of 2 up to n."""
+  """Compute the metrics of an evaluation of n samples for each prompt.
+
+  k takes the powers of 2 up to n, and n.
+  """
   correct, answers = evaluation.correct(), evaluation.answers()
   num_samples = correct.shape[1]
   num_correct = correct.sum(axis=1)
-  ks = [2**i for i in range(num_samples.bit_length())]
+  ks = sorted({2**i for i in range(num_samples.bit_length())} | {num_samples})
   metrics = {}
   for k in ks:
     for label, values in (
@@ -157,6 +174,7 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
     for row, right in zip(answers, correct, strict=True)
   ]
   metrics["distinct_correct"] = float(np.mean(distinct))
+  metrics["answer_entropy"] = float(agreement(answers, correct).entropy.mean())
   metrics["distinct_2"] = float(
     np.mean([distinct_n(texts, 2) for texts in evaluation.texts])
   )
@@ -195,6 +213,7 @@ def evaluate_policy(
   prompts = encode_prompts(problems, tokenizer, prompt_length)
   texts: list[list[str]] = []
   verdicts: list[list[Verdict]] = []
+  first_rollout = None
   totals = np.zeros(3)
   for start in range(0, len(problems), prompts_per_batch):
     rows = np.arange(start, start + prompts_per_batch)
@@ -203,6 +222,7 @@ def evaluate_policy(
     batch = dataclasses.replace(batch, ids=rows.astype(np.int32))
     batch = shortest(batch, prompt_buckets)
     rollout = generate(params, batch, key)
+    first_rollout = rollout if first_rollout is None else first_rollout
     batch_problems = problems[start : start + prompts_per_batch]
     samples, sums = _verify_batch(
       rollout, batch_problems, prompts_per_batch, verify, tokenizer
@@ -219,6 +239,7 @@ def evaluate_policy(
     response_length=lengths / num_rows,
     truncated=truncated / num_rows,
     entropy=entropy / lengths,
+    first_rollout=first_rollout,
   )
 
 

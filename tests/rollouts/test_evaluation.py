@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from entrojax.answers.pass_at_k import pass_at_k
-from entrojax.evaluate import (
+from entrojax.rollouts.evaluation import (
   Evaluation,
   maj_at_k,
   right_answers,
@@ -81,14 +81,20 @@ def test_of_tied_answers_the_first_seen_wins():
   )
 
 
-def test_maj_at_1_estimates_pass_at_1():
-  rng = np.random.default_rng(0)
-  answers = rng.choice(["r", "w"], size=(400, 8)).tolist()
-  correct = np.array(answers) == "r"
-  # 400 prompts x 16 draws: the error of the mean is below 0.01
-  assert maj_at_k(answers, correct, 1).mean() == pytest.approx(
-    correct.mean(), abs=0.03
-  )
+def test_maj_at_1_is_the_share_of_right_samples():
+  """Eight problems: votes r w w w four times, and w w w w four times."""
+  votes = [["r", "w1", "w2", "w3"]] * 4 + [["w0", "w1", "w2", "w3"]] * 4
+  summary = summarize(evaluation(votes, {"r"}), "toy")
+  assert summary["val/toy/maj@1"] == summary["val/toy/avg@4"] == 0.125
+  assert summary["val/toy/pass@1"] == pytest.approx(0.125)
+
+
+def test_pass_at_n_is_there_for_a_number_of_samples_that_is_no_power_of_two():
+  summary = summarize(evaluation([["a", "b", "b", "b", "b", "c"]], {"a"}), "t")
+  ks = [name for name in summary if "pass@" in name and "stderr" not in name]
+  assert ks == ["val/t/pass@1", "val/t/pass@2", "val/t/pass@4", "val/t/pass@6"]
+  assert summary["val/t/pass@6"] == 1
+  assert summary["val/t/maj@6"] == 0
 
 
 def test_the_bootstrap_error_is_that_of_a_mean():

@@ -1,0 +1,27 @@
+"""LUSPO: GSPO whose sequences count by their length (arXiv 2602.05261).
+
+    python -m entrojax.main --config=configs/luspo.py --workdir=runs/luspo
+
+Time: about 3 to 5 minutes on two cores, as `configs/luspo.py:demo`.
+Claim: the paper claims nothing of the entropy. Responses do not become shorter.
+Measured (`python -m experiments.directions --batches=12`): not yet.
+
+Deviation: the clip range is 100 times the paper's on Countdown, as in
+configs/gspo.py.
+"""
+
+from configs import Method
+
+METHOD = Method(
+  title="LUSPO",
+  equation="GSPO's loss times the length",
+  files=("objectives/gspo.py",),
+  paper="2602.05261",
+  statistics="sequence",
+  claim="none",
+  measured="not yet",
+  settings={"objective": ("luspo",), "aggregation": "seq-mean-token-sum"},
+  on={"countdown": {"luspo": {"clip_low": 0.03, "clip_high": 0.04}}},
+  why="no claim about entropy against GRPO",
+)
+get_config = METHOD.get_config

@@ -1,0 +1,127 @@
+"""Check numbers of a config against the sizes that they have to fit.
+
+The sizes are those of 32-bit integers, of the run, of its model and of its
+evaluation sets. Numbers that cannot work raise ValueError; numbers that
+probably are mistakes are warned about, with both numbers.
+"""
+
+from collections.abc import Iterator
+import math
+from typing import Any
+import warnings
+
+from ml_collections import ConfigDict as Config
+
+from entrojax.assembly.evaluation_sets import requested
+from entrojax.models.sizes import DecoderConfig
+from entrojax.tasks.files import parse_split
+
+_LARGEST = 2**31 - 1  # of a 32-bit integer
+
+
+def check_integers(config: Config) -> None:
+  """Raise ValueError for a whole number that does not fit 32 bits."""
+  for key, value in _leaves(config):
+    if isinstance(value, int) and abs(value) > _LARGEST:
+      raise ValueError(
+        f"{key} must be below 2^31 = {_LARGEST + 1}, got {value}"
+      )
+
+
+def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """Yield the numbers of a config as ('section.leaf', value)."""
+  for name in config:
+    value = config[name]
+    if isinstance(value, Config):
+      yield from _leaves(value, f"{prefix}{name}.")
+    elif isinstance(value, tuple | list):
+      yield from ((f"{prefix}{name}", item) for item in value)
+    else:
+      yield f"{prefix}{name}", value
+
+
+def check_batch_sizes(config: Config) -> None:
+  """Raise ValueError if a batch has more tokens than 32 bits can count."""
+  rollout, evaluation = config.rollout, config.evaluation
+  length = rollout.prompt_length + rollout.response_length
+  batches = {
+    "rollout.num_prompts x rollout.group_size": (
+      rollout.num_prompts * rollout.group_size
+    ),
+    "evaluation.prompts_per_batch x the number of samples": (
+      evaluation.prompts_per_batch
+      * max(request.num_samples for request in requested(config))
+    ),
+  }
+  for name, rows in batches.items():
+    if rows * length > _LARGEST:
+      raise ValueError(
+        f"{name} = {rows} rows of rollout.prompt_length + "
+        f"rollout.response_length = {length} tokens are {rows * length} "
+        f"tokens, and a batch may have {_LARGEST}"
+      )
+
+
+def check_against_run(config: Config) -> None:
+  """Warn of settings that reach beyond the run or its training problems."""
+  steps = config.num_rollout_steps * config.training.updates_per_rollout
+  if config.optimizer.warmup_steps >= steps:
+    warnings.warn(
+      f"optimizer.warmup_steps is {config.optimizer.warmup_steps} and the run "
+      f"has {steps} optimizer steps: the learning rate never reaches its peak",
+      stacklevel=3,
+    )
+  task = config.task
+  for request in requested(config):
+    spec = request.spec
+    same = (spec.task, spec.difficulty, spec.data_dir) == (
+      *(task.name, task.difficulty, task.data_dir),
+    )
+    if same and _overlap(spec.split, task.train_split):
+      warnings.warn(
+        f"the evaluation set {request.label!r} and task.train_split = "
+        f"{task.train_split!r} share problems: the run is evaluated on what it "
+        "is trained on",
+        stacklevel=3,
+      )
+
+
+def _overlap(one: str, other: str) -> bool:
+  """Return whether two parts of splits share rows, as far as names tell."""
+  try:
+    (name, first), (other_name, second) = map(parse_split, (one, other))
+  except ValueError:
+    return False  # whoever reads it says what is wrong
+  if name != other_name:
+    return False
+  bounds = (first.start, first.stop, second.start, second.stop)
+  if any(bound is not None and bound < 0 for bound in bounds):
+    return True  # it counts from the end
+  start = max(first.start or 0, second.start or 0)
+  stops = [s.stop for s in (first, second) if s.stop is not None]
+  return start < min(stops, default=math.inf)
+
+
+def check_against_model(config: Config, sizes: DecoderConfig) -> None:
+  """Raise ValueError if the model is too small for a setting.
+
+  Args:
+    config: the settings of a training run.
+    sizes: the sizes of its model.
+  """
+  highest = math.log(sizes.vocab_size)
+  for key in ("control.target", "projection.target"):
+    section, leaf = key.split(".")
+    target = config[section][leaf]
+    if isinstance(target, int | float) and target >= highest:
+      raise ValueError(
+        f"{key} is {target} nats, and the entropy of a token is at most ln "
+        f"{sizes.vocab_size} = {highest:.3g}, with a vocabulary of "
+        f"{sizes.vocab_size} tokens"
+      )
+  narrowest = min(sizes.hidden_size, sizes.num_key_value_heads * sizes.head_dim)
+  if config.lora.rank > narrowest:
+    raise ValueError(
+      f"lora.rank is {config.lora.rank}, and the narrowest projection of the "
+      f"model has a side of {narrowest}: a higher rank adds nothing"
+    )

@@ -1,0 +1,1 @@
+"""Instruments that measure updates beside a run, and change nothing in it."""

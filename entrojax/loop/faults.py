@@ -1,0 +1,126 @@
+"""Say which updates were skipped, and end a run that skips one after another.
+
+The update skips an optimizer step whose loss, gradient or step is not finite
+(update/soundness.py). Each such rollout step is reported with what was not
+finite. After `faults.max_in_a_row` of them in a row the run ends: it is saved
+as usual, and the last batch is written to skipped_batch.npz in the run
+directory. The same command then resumes with the next batch.
+
+`read_batch` reads the file, to repeat the update that was skipped.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from entrojax.assembly.run import Run
+from entrojax.metrics import finalize
+from entrojax.rollout_step import StepRecord
+from entrojax.system import hosts
+from entrojax.types import Batch
+from entrojax.update.soundness import tensor_names
+
+BATCH_FILE = "skipped_batch.npz"
+_MOST_NAMES = 3  # tensors that a message names
+
+
+class Faults:
+  """Watches the skipped updates of a run; every process makes the same calls.
+
+  Attributes:
+    reason: why the run has to end; "" while it need not.
+  """
+
+  def __init__(self, run: Run, workdir: Path, report: Callable[[str], None]):
+    """Watch a run.
+
+    Args:
+      run: the run.
+      workdir: the run directory.
+      report: takes a line about a step with a skipped update.
+    """
+    self.reason = ""
+    self._most, self._report = run.settings.max_faults, report
+    self._updates = run.settings.updates_per_rollout
+    self._workdir = workdir
+    self._in_a_row = 0
+
+  def check(self, record: StepRecord) -> StepRecord:
+    """Check a step whose update has ended; return it without its batch."""
+    if record.marks is None:
+      self._in_a_row = 0
+      return record
+    assert record.batch is not None
+    # what follows is for the host alone, and happens in no step that is well
+    with jax.transfer_guard("allow"):
+      batch = hosts.whole(record.batch)
+      text = describe_fault(record, batch)
+    self._in_a_row += 1
+    number = record.position.rollout_step
+    self._report(
+      f"rollout step {number}: {record.marks.skipped} of {self._updates} "
+      f"optimizer steps skipped: {text}"
+    )
+    if self._in_a_row >= self._most:
+      with hosts.together():
+        if hosts.is_first():
+          write_batch(self._workdir / BATCH_FILE, batch)
+      self.reason = (
+        f"the run ends after rollout step {number}: optimizer steps were "
+        f"skipped in {self._in_a_row} rollout steps in a row "
+        f"(faults.max_in_a_row), in the last one because {text}. It is saved, "
+        f"and the last batch is in {self._workdir / BATCH_FILE}. Run the same "
+        "command again to resume with the next batch"
+      )
+    return record._replace(batch=None)
+
+
+def describe_fault(record: StepRecord, batch: Batch) -> str:
+  """Say what was not finite in a step, from the cause to its effects.
+
+  Args:
+    record: a step in which an optimizer step was skipped.
+    batch: its batch, on the host.
+  """
+  assert record.marks is not None
+  parts = []
+  for field in ("advantages", "old_log_probs"):
+    rows = np.argwhere(~np.isfinite(getattr(batch, field)).all(axis=1))
+    if rows.size:
+      name = field.replace("_", " ")
+      parts.append(f"the {name} of response {rows[0][0]} of the batch")
+  metrics = finalize(record.metrics)
+  if not np.isfinite(metrics.get("actor/ppo_kl", 0.0)):
+    parts.append("the policy's log-probs")
+  if not np.isfinite(metrics["actor/loss"]):
+    parts.append("the loss")
+  names = tensor_names(record.position.state.params, record.marks)
+  if names:
+    rest = len(names) - _MOST_NAMES
+    more = f" and {rest} more tensors" if rest > 0 else ""
+    parts.append(f"the gradient of {', '.join(names[:_MOST_NAMES])}{more}")
+  elif not np.isfinite(metrics["actor/update_norm"]):
+    parts.append("the optimizer's step")
+  if parts:
+    return f"not finite: {'; '.join(parts)}"
+  norm = metrics["actor/grad_norm"]
+  return f"the gradient's norm is above optimizer.skip_grad_norm (mean {norm})"
+
+
+def write_batch(path: Path, batch: Batch) -> None:
+  """Write a batch that is on the host; fields that it lacks are left out."""
+  arrays = {
+    field.name: value
+    for field in dataclasses.fields(batch)
+    if (value := getattr(batch, field.name)) is not None
+  }
+  np.savez_compressed(path, **arrays)
+
+
+def read_batch(path: Path) -> Batch:
+  """Read a batch that `write_batch` has written."""
+  with np.load(path, allow_pickle=False) as arrays:
+    return Batch(**{name: arrays[name] for name in arrays.files})

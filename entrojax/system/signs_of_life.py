@@ -1,0 +1,106 @@
+"""End this process in one line if another process of the program is gone.
+
+A process that was killed leaves the others waiting in a sum over all devices.
+JAX notices after a hundred seconds, and ends them with a long dump. Here each
+process writes a growing number to the store of the first process every few
+seconds, in a thread, and reads the numbers of the others. If one stands still
+for `PATIENCE`, this process says so and ends. It waits for nothing, since all
+that it could wait for needs the process that is gone.
+"""
+
+import atexit
+from collections.abc import Callable
+import contextlib
+import os
+import sys
+import threading
+import time
+
+import jax
+from jax._src import distributed  # the store has no public name
+
+PERIOD = 3.0  # seconds between two signs
+PATIENCE = 40.0  # seconds without a sign after which a process is gone
+_EXIT_WRONG = 2
+_DONE = "done"
+
+
+class Signs:
+  """The signs of life of all processes, as one of them sees them."""
+
+  def __init__(self, number: int, count: int, clock: Callable[[], float]):
+    """Start with a sign of every process.
+
+    Args:
+      number: the number of this process.
+      count: the number of processes.
+      clock: returns the time in seconds.
+    """
+    self._clock = clock
+    self._latest = {i: ("", clock()) for i in range(count) if i != number}
+    self._store = clock()
+
+  def read(self, get: Callable[[int], str | None]) -> str:
+    """Read the signs; return what to say if a process is gone, otherwise "".
+
+    Args:
+      get: returns the latest sign of a process, None if there is none yet. It
+        raises RuntimeError if the store cannot be reached.
+    """
+    now = self._clock()
+    try:
+      for number, (before, _) in self._latest.items():
+        sign = get(number)
+        if sign == _DONE or (sign is not None and sign != before):
+          self._latest[number] = (sign, now)
+      self._store = now
+    except RuntimeError:
+      gone = 0 if now - self._store >= PATIENCE else None  # it has the store
+    else:
+      late = [
+        i for i, (_, seen) in self._latest.items() if now - seen >= PATIENCE
+      ]
+      gone = late[0] if late else None
+    if gone is None:
+      return ""
+    return (
+      f"error: process {gone} of {len(self._latest) + 1} is gone: it has given "
+      f"no sign of life for {PATIENCE:g} seconds. Run the same command again "
+      "to resume from the last checkpoint"
+    )
+
+
+def watch() -> None:
+  """Start the thread that gives and reads signs, in a program of several."""
+  client = distributed.global_state.client
+  if jax.process_count() == 1 or client is None:
+    return
+  here = jax.process_index()
+  name = "entrojax/alive/{}".format
+  signs = Signs(here, jax.process_count(), time.monotonic)
+
+  def get(number: int) -> str | None:
+    try:
+      return client.key_value_try_get(name(number))
+    except RuntimeError as error:
+      if "NOT_FOUND" in str(error):
+        return None
+      raise
+
+  def give(text: str) -> None:
+    with contextlib.suppress(RuntimeError):  # `read` finds out for how long
+      client.key_value_set(name(here), text, allow_overwrite=True)
+
+  def run() -> None:
+    count = 0
+    while True:
+      count += 1
+      give(str(count))
+      message = signs.read(get)
+      if message:
+        print(message, file=sys.stderr, flush=True)
+        os._exit(_EXIT_WRONG)
+      time.sleep(PERIOD)
+
+  atexit.register(give, _DONE)
+  threading.Thread(target=run, daemon=True, name="signs of life").start()

@@ -1,0 +1,228 @@
+"""The statistics with which claims are tested, each over three seeds.
+
+All of them return None if a run is missing. Entries are named as in the
+tournament, and GRPO is its run of 200 rollout steps.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from entrojax.entropy.law import fit_entropy_law, forecast
+from entrojax.reporting.differences import Interval
+from experiments.claims.verdicts import Effect
+from experiments.tournament.curve import (
+  Lines,
+  difference,
+  distance,
+  grpo_curve,
+  of_entry,
+  over_seeds,
+)
+from experiments.tournament.entries import BUDGETS, SEEDS
+from experiments.tournament.lines import COARSE, FINE, Line
+
+GRPO = "grpo,steps=200"
+LONG = "grpo,steps=600"  # the longest run of GRPO
+CURVE = tuple(f"grpo,steps={budget}" for budget in BUDGETS)
+
+
+def _for_each_seed(
+  entries: Sequence[str], measure: Callable[..., float]
+) -> Callable[[Lines], Interval | None]:
+  """Return a statistic: the mean of a measure over the seeds.
+
+  Args:
+    entries: the entries that it needs.
+    measure: takes the lines of these entries with one seed; returns a number.
+  """
+
+  def over(lines: Lines) -> Interval | None:
+    found = [of_entry(lines, entry) for entry in entries]
+    if any(set(SEEDS) - own.keys() for own in found):
+      return None
+    return over_seeds(measure(*(own[s] for own in found)) for s in SEEDS)
+
+  return over
+
+
+def entropy_gap(own: str, other: str = GRPO) -> Effect:
+  """The held-out entropy at the end, one entry minus another, nats."""
+  text = f"entropy at the end, `{own}` - `{other}`, nats"
+  measure = lambda a, b: _end(a, "entropy") - _end(b, "entropy")
+  return Effect(text, (own, other), _for_each_seed((own, other), measure))
+
+
+def pass_gap(own: str, k: int, other: str = GRPO, shift: float = 0.0) -> Effect:
+  """The difference in pass@k of two entries, paired by seed and prompt.
+
+  Args:
+    own: the entry.
+    k: the number of samples.
+    other: the entry that is subtracted.
+    shift: added to the difference.
+  """
+
+  def measure(lines: Lines) -> Interval | None:
+    one, two = of_entry(lines, own), of_entry(lines, other)
+    if set(SEEDS) - (one.keys() & two.keys()):
+      return None
+    gap = difference(one, two, k)
+    return gap and Interval(*(value + shift for value in gap))
+
+  text = f"pass@{k}, `{own}` - `{other}`" + (f" + {shift:g}" if shift else "")
+  return Effect(text, (own, other), measure)
+
+
+def gain(entry: str, measure: str, shift: float = 0.0) -> Effect:
+  """The change of a measure over a run, compared with the base."""
+  text = f"{measure}, `{entry}` - base" + (f" + {shift:g}" if shift else "")
+  change = lambda line: _end(line, measure) - _start(line, measure) + shift
+  return Effect(text, (entry,), _for_each_seed((entry,), change))
+
+
+def miss(entry: str, target: float) -> Effect:
+  """The held-out entropy at the end minus a target, nats."""
+  text = f"entropy at the end of `{entry}` - {target:g} nats"
+  own = lambda line: _end(line, "entropy") - target
+  return Effect(text, (entry,), _for_each_seed((entry,), own))
+
+
+def worse_miss(own: str, other: str, target: float) -> Effect:
+  """How much farther from a target one entry ends than another, nats."""
+  text = f"distance from {target:g} nats at the end, `{own}` - `{other}`"
+  far = lambda line: abs(_end(line, "entropy") - target)
+  measure = lambda a, b: far(a) - far(b)
+  return Effect(text, (own, other), _for_each_seed((own, other), measure))
+
+
+def height(entry: str, measure: str = "pass@1") -> Effect:
+  """The height of an entry above GRPO's curve at equal entropy."""
+  names = (entry, *CURVE)
+
+  def over(lines: Lines) -> Interval | None:
+    if any(set(SEEDS) - of_entry(lines, name).keys() for name in names):
+      return None
+    found = of_entry(lines, entry)
+    own = over_seeds(distance(lines, found[s], measure) for s in SEEDS)
+    return own or Interval(*3 * (float("nan"),))  # beyond the curve
+
+  return Effect(f"{measure}, `{entry}` above GRPO's curve", names, over)
+
+
+def entropy_fall(entry: str) -> Effect:
+  """The fall of the held-out entropy as a share of the base's."""
+  own = lambda line: 1 - _end(line, "entropy") / _start(line, "entropy")
+  text = f"fall of entropy over `{entry}`, share of the base's"
+  return Effect(text, (entry,), _for_each_seed((entry,), own))
+
+
+def early_fall(entry: str) -> Effect:
+  """The share of the fall in training entropy in the first half, minus 1/2."""
+
+  def own(line: Line) -> float:
+    course = _course(line, "actor/entropy")
+    half = len(course) // 2
+    start, end = course[:3].mean(), course[-3:].mean()
+    middle = course[half - 1 : half + 2].mean()
+    return float((start - middle) / (start - end)) - 0.5
+
+  text = f"share of the fall in the first half of `{entry}`, minus 0.5"
+  return Effect(text, (entry,), _for_each_seed((entry,), own))
+
+
+def law_fit(entry: str, least: float) -> Effect:
+  """R^2 of R = -a exp(H) + b within a run, minus a bound."""
+
+  def own(line: Line) -> float:
+    entropy, reward = _course(line, "actor/entropy"), _course(line, _REWARD)
+    return fit_entropy_law(entropy, reward).r_squared - least
+
+  text = f"R^2 of the law over {FINE} parts of `{entry}`, minus {least:g}"
+  return Effect(text, (entry,), _for_each_seed((entry,), own))
+
+
+def law_over_budgets(least: float) -> Effect:
+  """R^2 of a line through exp(entropy) and pass@1 of GRPO's budgets."""
+
+  def over(lines: Lines) -> Interval | None:
+    if any(set(SEEDS) - of_entry(lines, name).keys() for name in CURVE):
+      return None
+    squares = []
+    for seed in SEEDS:
+      entropy, reward = grpo_curve(lines, seed, "pass@1")
+      squares.append(np.corrcoef(np.exp(entropy), reward)[0, 1] ** 2 - least)
+    return over_seeds(squares)
+
+  text = f"R^2 of pass@1 on exp(H) over the base and six budgets, - {least:g}"
+  return Effect(text, CURVE, over)
+
+
+def law_forecast(entry: str) -> Effect:
+  """How much of a constant's error the law of the first 15 % removes."""
+
+  def own(line: Line) -> float:
+    entropy, reward = _course(line, "actor/entropy"), _course(line, _REWARD)
+    found = forecast(entropy, reward)
+    share = 1 - found.rmse / found.constant_rmse
+    return share if np.isfinite(share) else 0.0  # there is no law
+
+  text = (
+    f"share of the error of a constant that the forecast of `{entry}` saves"
+  )
+  return Effect(text, (entry,), _for_each_seed((entry,), own))
+
+
+def mean_of(entry: str, metric: str) -> Effect:
+  """The mean of a training metric over a run."""
+  own = lambda line: float(_course(line, metric).mean())
+  text = f"mean of `{metric}` over `{entry}`"
+  return Effect(text, (entry,), _for_each_seed((entry,), own))
+
+
+def smallest_of(entry: str, signs: dict[str, int]) -> Effect:
+  """The smallest of several means, each times the sign that is claimed."""
+
+  def own(line: Line) -> float:
+    return min(s * float(_course(line, m).mean()) for m, s in signs.items())
+
+  text = f"smallest of the four quadrants' means over `{entry}`, with its sign"
+  return Effect(text, (entry,), _for_each_seed((entry,), own))
+
+
+def prediction(entry: str) -> Effect:
+  """The correlation of predicted and measured entropy changes over a run."""
+
+  def own(line: Line) -> float:
+    fine = _course(line, "actor/entropy")
+    parts = np.array_split(fine, COARSE)
+    measured = [part[-1] - part[0] for part in parts]
+    predicted = _course(line, "covariance/predicted_change")
+    return float(np.corrcoef(predicted, measured)[0, 1])
+
+  text = (
+    f"correlation of the change that the covariance predicts with the measured "
+    f"one, over {COARSE} parts of `{entry}`"
+  )
+  return Effect(text, (entry,), _for_each_seed((entry,), own))
+
+
+_REWARD = "critic/rewards/mean"
+
+
+def _end(line: Line, measure: str) -> float:
+  return _number(line.end.get(measure))
+
+
+def _start(line: Line, measure: str) -> float:
+  return _number(line.start.get(measure))
+
+
+def _course(line: Line, metric: str) -> np.ndarray:
+  """Return the parts' means of a training metric, without absent ones."""
+  own = np.array([_number(x) for x in line.course[metric]])
+  return own[np.isfinite(own)]
+
+
+def _number(value: float | None) -> float:
+  return float("nan") if value is None else float(value)

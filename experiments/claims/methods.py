@@ -1,0 +1,219 @@
+"""Claims about methods that slow the fall of entropy or keep coverage."""
+
+import configs
+from experiments.claims.effects import (
+  GRPO,
+  entropy_gap,
+  gain,
+  pass_gap,
+)
+from experiments.claims.verdicts import Claim, at_least, within
+
+_NATS = 0.02  # nats per token, a twenty-fifth of the base's entropy
+_RARE_CLIP = (
+  "after four updates on a batch, 0.2 % of the tokens leave the clip range "
+  "here; the papers make sixteen and more"
+)
+_SELECTION = (
+  "a mini-batch has 700 tokens and not millions, so the selected share is a "
+  "hundred times the paper's"
+)
+_SCALE = (
+  "answers have 11 tokens, few of them certain; one base of 0.8 M weights"
+)
+_FROM_BASE = (
+  "the base samples right answers to 96 % of the prompts within 64 tries, so "
+  "there is little left to gain"
+)
+
+# method -> how the test differs from its paper's setting
+_SLOWER = {
+  "clip_higher": _RARE_CLIP,
+  "cispo": _RARE_CLIP,
+  "ce_gppo": _RARE_CLIP,
+  "erc": _RARE_CLIP,
+  "clip_cov": _SELECTION,
+  "kl_cov": _SELECTION,
+  "sent_token": _SELECTION,
+  "top_entropy": _SCALE,
+  "steer": _SCALE,
+  "grpo_dropout": _SCALE,
+  "unlikeliness": "with the paper's KL penalty and two epochs",
+  "entropy_advantage": _SCALE,
+  "entropy_bonus": "the coefficient is five times the usual 1e-3",
+  "reference_kl": "the coefficient is chosen for this base",
+  "siren": _SCALE,
+  "w_reinforce": _FROM_BASE,
+  "nsr": _FROM_BASE,
+}
+
+
+def _slower(method: str) -> Claim:
+  """Return the claim that a method ends at a higher entropy than GRPO."""
+  record = configs.methods()[method]
+  return Claim(
+    f"slower_{method}",
+    f"The entropy falls less under {record.title} than under GRPO.",
+    record.paper,
+    entropy_gap(method),
+    _NATS,
+    _SLOWER[method],
+    at_least,
+  )
+
+
+CLAIMS = (
+  *map(_slower, _SLOWER),
+  Claim(
+    "top_20_equals_all",
+    "Training on the fifth of tokens of highest entropy is as good as training "
+    "on all tokens.",
+    "2506.01939",
+    pass_gap("top_entropy", 1, "clip_higher"),
+    0.02,
+    "an answer has two or three such tokens here",
+    within,
+  ),
+  Claim(
+    "bottom_80_fails",
+    "Training on the four fifths of tokens of lowest entropy gains less.",
+    "2506.01939",
+    pass_gap("clip_higher", 1, "top_entropy,low,fraction=0.8"),
+    0.02,
+    _SCALE,
+    at_least,
+  ),
+  Claim(
+    "nsr_keeps_coverage",
+    "NSR keeps the base's pass@64.",
+    "2506.01347",
+    gain("nsr", "pass@64"),
+    0.02,
+    f"{_FROM_BASE}; without positive samples a small model forgets the form "
+    "of an answer",
+    within,
+  ),
+  Claim(
+    "nsr_beats_grpo",
+    "NSR has a higher pass@64 than GRPO.",
+    "2506.01347",
+    pass_gap("nsr", 64),
+    0.02,
+    _FROM_BASE,
+    at_least,
+  ),
+  Claim(
+    "w_reinforce_beats_grpo",
+    "W-REINFORCE has a higher pass@64 than GRPO.",
+    "2506.01347",
+    pass_gap("w_reinforce", 64),
+    0.02,
+    _FROM_BASE,
+    at_least,
+  ),
+  Claim(
+    "w_reinforce_keeps_accuracy",
+    "W-REINFORCE is as good as GRPO in pass@1.",
+    "2506.01347",
+    pass_gap("w_reinforce", 1),
+    0.02,
+    "right answers have a tenth of the weight, at the same learning rate",
+    within,
+  ),
+  Claim(
+    "psr_loses_coverage",
+    "PSR has a lower pass@64 than GRPO.",
+    "2506.01347",
+    pass_gap(GRPO, 64, "psr"),
+    0.02,
+    _FROM_BASE,
+    at_least,
+  ),
+  Claim(
+    "unlikeliness_rare",
+    "The unlikeliness reward alone lifts rare right answers: pass@64 above "
+    "GRPO's.",
+    "2506.02355",
+    pass_gap("unlikeliness,epochs=1", 64),
+    0.02,
+    "rare right answers are measured by pass@64, the paper proves theorems",
+    at_least,
+  ),
+  Claim(
+    "dapo_gains",
+    "DAPO has a higher pass@1 than GRPO after as many updates.",
+    "2503.14476",
+    pass_gap("dapo", 1),
+    0.01,
+    "without long answers the overlong penalty hardly acts",
+    at_least,
+  ),
+  Claim(
+    "entropy_advantage_coverage",
+    "Entropy as advantage raises pass@64 above GRPO's.",
+    "2506.14758",
+    pass_gap("entropy_advantage", 64),
+    0.02,
+    _SCALE,
+    at_least,
+  ),
+  Claim(
+    "clip_cov_gains",
+    "Clip-Cov has a higher pass@1 than GRPO at an equal budget.",
+    "2505.22617",
+    pass_gap("clip_cov", 1),
+    0.01,
+    "200 rollout steps, long before GRPO stops to learn; the paper's gain "
+    "comes after GRPO has stopped",
+    at_least,
+  ),
+  Claim(
+    "kl_cov_gains",
+    "KL-Cov has a higher pass@1 than GRPO at an equal budget.",
+    "2505.22617",
+    pass_gap("kl_cov", 1),
+    0.01,
+    "200 rollout steps, long before GRPO stops to learn; the paper's gain "
+    "comes after GRPO has stopped",
+    at_least,
+  ),
+  Claim(
+    "seed_keeps_entropy",
+    "SEED-GRPO, which damps uncertain prompts, keeps more entropy than "
+    "Dr.GRPO.",
+    "2505.12346",
+    entropy_gap("seed_grpo", "dr_grpo"),
+    _NATS,
+    "clusters are of 8 answers of 11 tokens; the strength is set to 1",
+    at_least,
+  ),
+  Claim(
+    "seed_gains",
+    "SEED-GRPO has a higher pass@1 than Dr.GRPO.",
+    "2505.12346",
+    pass_gap("seed_grpo", 1, "dr_grpo"),
+    0.01,
+    "clusters are of 8 answers of 11 tokens; the strength is set to 1",
+    at_least,
+  ),
+  Claim(
+    "sent_curriculum",
+    "SENT's curriculum helps: SENT has a higher pass@1 than its token level "
+    "alone.",
+    "2512.04359",
+    pass_gap("sent", 1, "sent_token"),
+    0.01,
+    "two stages of 100 rollout steps, and all prompts are alike in kind",
+    at_least,
+  ),
+  Claim(
+    "sent_token_level",
+    "SENT's token level helps: SENT has a higher pass@1 than its curriculum "
+    "alone.",
+    "2512.04359",
+    pass_gap("sent", 1, "grpo,curriculum"),
+    0.01,
+    "two stages of 100 rollout steps, and all prompts are alike in kind",
+    at_least,
+  ),
+)

@@ -1,0 +1,113 @@
+"""Format the table of verdicts in Markdown."""
+
+from collections.abc import Iterator, Sequence
+import math
+
+from entrojax.reporting.differences import Interval
+from experiments.claims import figure
+from experiments.claims.verdicts import (
+  HELD,
+  NOT_HELD,
+  NOT_RUN,
+  OPEN,
+  Claim,
+  verdict,
+)
+from experiments.tournament.curve import Lines
+
+_HEAD = """# The survey's claims
+
+Each claim of the literature has an effect that tests it, a margin, which is the
+smallest effect that counts, and a verdict. Effects and margins were written
+down before the runs. The rule that makes a verdict is in
+[verdicts.py](verdicts.py). Brackets are 95 % intervals over three seeds, and
+for pass@k over prompts as well. All runs are entries of
+[the tournament](../tournament/README.md) on Countdown, unless another command
+is named at the end. This command computes the page from the kept lines:
+
+    python -m experiments.claims
+
+A verdict is about this base and these budgets, and not about a paper. The last
+column has what differs from the paper's setting.
+"""
+
+
+FIGURE = "effects.svg"
+
+
+def page(claims: Sequence[Claim], lines: Lines) -> tuple[str, str | None]:
+  """Return the page and its figure; None: no claim has an effect yet."""
+  results = [(claim, *verdict(claim, lines)) for claim in claims]
+  parts = [_HEAD]
+  counts = {
+    end: sum(own == end for _, own, _ in results)
+    for end in (HELD, NOT_HELD, OPEN, NOT_RUN)
+  }
+  numbers = ", ".join(f"{count} {end}" for end, count in counts.items())
+  parts.append(f"{len(claims)} claims: {numbers}.\n")
+  measured = [
+    (claim, own, effect)
+    for claim, own, effect in results
+    if effect is not None and math.isfinite(effect.mean)
+  ]
+  if measured:
+    parts.append(f"![the effect of each claim]({FIGURE})\n")
+  for end, count in counts.items():
+    if count:
+      parts.append(f"## {end.capitalize()}\n")
+      parts += _table([(c, e) for c, own, e in results if own == end])
+  parts.append("## Commands\n")
+  parts += _commands(claims)
+  return "\n".join(parts), figure.draw(measured) if measured else None
+
+
+def print_table(claims: Sequence[Claim], lines: Lines) -> Iterator[str]:
+  """Yield a line for each claim, for a terminal."""
+  width = max(len(claim.name) for claim in claims)
+  for claim in claims:
+    own, effect = verdict(claim, lines)
+    yield f"{claim.name:<{width}}  {own:<13}  {_interval(effect)}"
+
+
+def _table(rows: Sequence[tuple[Claim, Interval | None]]) -> Iterator[str]:
+  yield "| claim | source | effect | margin | measured | what differs here |"
+  yield "| --- | --- | --- | --- | --- | --- |"
+  for claim, effect in rows:
+    cells = (
+      f"**{claim.name}**: {claim.text}",
+      claim.source,
+      claim.effect.text,
+      f"{'±' if claim.test.__name__ == 'within' else ''}{claim.margin:g}",
+      _interval(effect),
+      claim.differs,
+    )
+    yield f"| {' | '.join(cells)} |"
+  yield ""
+
+
+def _commands(claims: Sequence[Claim]) -> Iterator[str]:
+  """Yield the commands that repeat claims."""
+  yield "`--run=NAME` makes the missing runs of one claim, such as:\n"
+  yield (
+    f"    python -m experiments.claims --run={claims[0].name} "
+    "--workdir=runs/tournament\n"
+  )
+  others: dict[str, list[str]] = {}
+  for claim in claims:
+    if claim.command:
+      others.setdefault(claim.command, []).append(claim.name)
+  for command, names in others.items():
+    own = ", ".join(names)
+    verb = "has its" if len(names) == 1 else "have their"
+    yield (
+      f"{own} {verb} numbers from the [lab book](../RESULTS.md), which were "
+      "known when the margin was set:\n"
+    )
+    yield f"    {command}\n"
+
+
+def _interval(effect: Interval | None) -> str:
+  if effect is None or not math.isfinite(effect.mean):
+    return "–"
+  mean, low, high = effect
+  return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"

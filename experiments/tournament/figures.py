@@ -1,0 +1,145 @@
+"""Draw the three planes of the tournament, with GRPO's curve in each.
+
+A dot is the mean of an entry over its seeds, with bars of one standard
+deviation. GRPO's runs of all budgets, from the base to the longest, are joined
+by a line. Dots of entries above or below the curve have a colour and a number,
+which the legend names.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+import numpy as np
+
+from entrojax.reporting.pictures import GREY, PALETTE
+from entrojax.reporting.static import STYLE, as_svg
+from experiments.tournament.curve import Lines, of_entry, values
+from experiments.tournament.entries import BASELINE
+
+PLANES = (("entropy", "pass@1"), ("entropy", "pass@64"), ("pass@1", "pass@64"))
+_LABELS = {"entropy": "held-out entropy, nats per token"}
+_NUMBERED = 12  # entries that the legend can name
+
+
+class Dot(NamedTuple):
+  """An entry in a plane: mean and standard deviation over its seeds."""
+
+  name: str
+  x: float
+  y: float
+  x_spread: float
+  y_spread: float
+
+
+def file_name(base: str, plane: tuple[str, str]) -> str:
+  """Return the name of a figure's file."""
+  x, y = (axis.replace("@", "_") for axis in plane)
+  return f"{base}_{x}_{y}.svg"
+
+
+def draw(
+  lines: Lines,
+  names: Sequence[str],
+  budgets: Sequence[str],
+  plane: tuple[str, str],
+  marked: Mapping[str, int],
+) -> str:
+  """Draw a plane as an SVG document.
+
+  Args:
+    lines: the kept lines.
+    names: the entries, without GRPO's budgets.
+    budgets: GRPO's entries by ascending budget.
+    plane: the measures on the x and the y axis.
+    marked: entry -> 1 if it lies above the curve, -1 if below, in the order in
+      which the legend names them.
+  """
+  dots = [dot for name in names if (dot := _dot(lines, name, plane))]
+  path = [dot for name in budgets if (dot := _dot(lines, name, plane))]
+  with matplotlib.rc_context(STYLE):
+    figure = Figure(figsize=(7.4, 4.4), layout="constrained")
+    axes: Any = figure.subplots()
+    if start := _start(lines, plane):
+      path = [start, *path]
+    axes.plot(
+      [dot.x for dot in path],
+      [dot.y for dot in path],
+      color=PALETTE[0],
+      marker="o",
+      ms=4,
+      lw=1.6,
+      label=f"{BASELINE.upper()}, by budget",
+      zorder=3,
+    )
+    for dot in path:
+      _draw_dot(axes, dot, PALETTE[0])
+      text = dot.name.rpartition("=")[2]
+      axes.annotate(
+        text,
+        (dot.x, dot.y),
+        xytext=(4, -11),
+        textcoords="offset points",
+        fontsize=8,
+        color=PALETTE[0],
+      )
+    numbers = {name: i for i, name in enumerate([*marked][:_NUMBERED], 1)}
+    for dot in dots:
+      side = marked.get(dot.name, 0)
+      own = {1: PALETTE[2], -1: PALETTE[1], 0: GREY}[side]
+      _draw_dot(axes, dot, own)
+      if dot.name in numbers:
+        axes.annotate(
+          str(numbers[dot.name]),
+          (dot.x, dot.y),
+          xytext=(4, 4),
+          textcoords="offset points",
+          fontsize=9,
+          color=own,
+        )
+    for name, number in numbers.items():
+      own = PALETTE[2] if marked[name] > 0 else PALETTE[1]
+      axes.plot([], [], "o", color=own, label=f"{number} {name}")
+    if len(dots) > len(numbers):
+      axes.plot([], [], "o", color=GREY, label="other entries")
+    axes.set_xlabel(_LABELS.get(plane[0], plane[0]))
+    axes.set_ylabel(plane[1])
+    figure.legend(loc="outside right upper", fontsize=8)
+    return as_svg(figure)
+
+
+def _dot(lines: Lines, name: str, plane: tuple[str, str]) -> Dot | None:
+  """Return an entry's dot; None if no line of it is kept."""
+  found = of_entry(lines, name)
+  if not found:
+    return None
+  x, y = (values(found, measure) for measure in plane)
+  spread = lambda v: float(v.std(ddof=1)) if v.size > 1 else 0.0
+  return Dot(name, float(x.mean()), float(y.mean()), spread(x), spread(y))
+
+
+def _start(lines: Lines, plane: tuple[str, str]) -> Dot | None:
+  """Return the dot of the base, from the evaluations before the first step."""
+  points = [
+    [line.start.get(measure) for measure in plane]
+    for line in lines.values()
+    if line.method == BASELINE
+  ]
+  if not points:
+    return None
+  x, y = np.array(points, np.float64).mean(axis=0)
+  return Dot("base", float(x), float(y), 0.0, 0.0)
+
+
+def _draw_dot(axes: Any, dot: Dot, color: str) -> None:
+  axes.errorbar(
+    dot.x,
+    dot.y,
+    xerr=dot.x_spread,
+    yerr=dot.y_spread,
+    fmt="o",
+    ms=4,
+    lw=0.7,
+    color=color,
+  )

@@ -1,0 +1,235 @@
+"""Write the tournament's page and its figures from the kept lines.
+
+    python -m experiments.tournament.page
+
+It trains nothing, takes seconds, and writes README.md and figures/ beside this
+file. A base without kept lines has no section.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import flags
+
+from entrojax.reporting.differences import Interval
+from entrojax.system.command_line import command
+from experiments.tournament import figures
+from experiments.tournament.curve import (
+  Lines,
+  compare,
+  distances,
+  of_entry,
+  over_seeds,
+  ranked,
+)
+from experiments.tournament.entries import (
+  BASELINE,
+  BASES,
+  Base,
+  Entry,
+  entries,
+)
+from experiments.tournament.lines import read_lines
+from experiments.tournament.plan import RESULTS, lines_file
+from experiments.tournament.tables import (
+  budget_table,
+  cost,
+  equal_budget,
+  equal_entropy,
+  mean_of,
+  missing_runs,
+  strength_table,
+  target_of,
+)
+
+FLAGS = flags.FlagValues()
+_RESULTS = flags.DEFINE_string(
+  "results", str(RESULTS), "the folder of the kept lines", flag_values=FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  str(Path(__file__).parent),
+  "the folder of README.md and figures/",
+  flag_values=FLAGS,
+)
+
+PAGE = "README.md"
+FIGURES = "figures"
+TITLES = {
+  "countdown": "Countdown",
+  "reasoning": "Countdown with working",
+}
+_NEAR = 0.03  # nats from a target that count as held
+
+_HEAD = """# The tournament
+
+All methods with one engine, one data order, one learning rate and equal budgets
+of rollouts, from the same base. The rule for budgets and numbers is in
+[entries.py](entries.py); it was written before the first run. This command
+computes every number below from the kept lines in [results](results), one JSON
+line per run, in seconds:
+
+    python -m experiments.tournament.page
+
+The runs are made by the next command. It skips every run whose line is kept, so
+it can be stopped at any time and continues on any machine. `--dry_run` lists
+what is missing, and `--quick` makes eight methods with two seeds, in under
+thirty minutes on two cores.
+
+    python -m experiments.tournament --workdir=runs/tournament --jobs=2
+"""
+
+_READING = """**How to read it.** A mean is over seeds, ± the standard
+deviation over seeds; n is the number of seeds. Brackets are 95 % intervals. *At
+equal budget* compares with GRPO at as many rollout steps, paired by seed and
+prompt. *At equal entropy* is the height above GRPO's curve, which joins the
+base and GRPO's runs of all budgets ([curve.py](curve.py)). Its interval covers
+other seeds, and not other prompts. A dash means that there is one seed only, or
+that the entropy lies beyond the curve. Among some fifty rows, two or three
+intervals exclude zero by chance. `time` is the duration of a rollout step,
+compared with GRPO's.
+"""
+
+
+def page(results: Path) -> tuple[str, dict[str, str]]:
+  """Return the page, and the figures by the names of their files.
+
+  Args:
+    results: the folder of the kept lines.
+  """
+  parts = [_HEAD]
+  drawn: dict[str, str] = {}
+  for name, base in BASES.items():
+    lines = read_lines(lines_file(name, results))
+    if not lines:
+      parts.append(f"## {TITLES[name]}\n")
+      parts.append(f"No run is kept yet. `--base={name}` makes them.\n")
+      continue
+    text, own = section(name, base, entries(name), lines)
+    parts.append(text)
+    drawn |= own
+  return "\n".join(parts), drawn
+
+
+def section(
+  name: str, base: Base, found: Sequence[Entry], lines: Lines
+) -> tuple[str, dict[str, str]]:
+  """Return the section of a base, and its figures.
+
+  Args:
+    name: the base's name.
+    base: the base.
+    found: all entries on it.
+    lines: the kept lines, not empty.
+  """
+  budgets = [e.name for e in found if e.role == "budget"]
+  compared = [e for e in found if e.role in ("method", "extra")]
+  strengths = [e for e in found if e.role == "strength"]
+  baseline = f"{BASELINE},steps={base.steps}"
+  have = [e.name for e in compared if of_entry(lines, e.name)]
+  heights = {
+    e: over_seeds(distances(lines, of_entry(lines, e), "pass@1")) for e in have
+  }
+  marked = {
+    e: side
+    for e in ranked(have, {k: v and v.mean for k, v in heights.items()})
+    if (side := compare(heights[e]))
+  }
+  drawn = {
+    figures.file_name(name, plane): figures.draw(
+      lines, have, budgets, plane, marked
+    )
+    for plane in figures.PLANES
+  }
+  total = sum(len(e.seeds) for e in found)
+  parts = [
+    f"## {TITLES[name]}\n",
+    f"{len(lines)} of {total} runs are kept. The budget of an entry is "
+    f"{base.steps} rollout steps.\n",
+    *answers(lines, have, compared, baseline, heights),
+    _READING,
+    "### At equal budget\n",
+    *equal_budget(lines, [baseline, *have], baseline),
+    "### At equal entropy\n",
+    *equal_entropy(lines, have),
+    *(
+      f"![{y} over {x}]({FIGURES}/{figures.file_name(name, (x, y))})"
+      for x, y in figures.PLANES
+    ),
+    "\n### GRPO's budgets\n",
+    *budget_table(lines, budgets),
+    "### Strengths\n",
+    *strength_table(lines, found, strengths),
+    "### Missing runs\n",
+    *missing_runs(lines, found),
+  ]
+  return "\n".join(parts), drawn
+
+
+def answers(
+  lines: Lines,
+  have: Sequence[str],
+  compared: Sequence[Entry],
+  baseline: str,
+  heights: dict[str, Interval | None],
+) -> Iterator[str]:
+  """Yield what the tables say, as a list of sentences.
+
+  Args:
+    lines: the kept lines.
+    have: the entries with a line, without GRPO's budgets.
+    compared: the entries that are compared.
+    baseline: GRPO at the budget of an entry.
+    heights: entry -> its height above the curve in pass@1.
+  """
+  base = of_entry(lines, baseline)
+  complete = [n for n in have if len(of_entry(lines, n)) > 1]
+  if not complete or len(base) < 2:
+    yield "Too few seeds are kept for conclusions.\n"
+    return
+  for measure in ("pass@1", "pass@64"):
+    means = {n: mean_of(lines, n, measure) for n in [baseline, *complete]}
+    best = ranked([*means], means)[:3]
+    listed = ", ".join(f"`{n}` ({means[n]:.3f})" for n in best)
+    yield (
+      f"- **{measure} at equal budget:** {listed} are the highest; "
+      f"GRPO has {means[baseline]:.3f}."
+    )
+  for side, word in ((1, "above"), (-1, "below")):
+    names = [n for n in complete if compare(heights[n]) == side]
+    listed = ", ".join(f"`{n}`" for n in names) or "none"
+    yield (
+      f"- **{word.capitalize()} GRPO's curve in pass@1**, with an interval "
+      f"that excludes zero: {listed}."
+    )
+  held = [
+    f"`{e.name}` ({mean:.3f} for {target:g})"
+    for e in compared
+    if e.name in complete
+    and (target := target_of(lines, e.name)) is not None
+    and abs((mean := mean_of(lines, e.name, "entropy")) - target) <= _NEAR
+  ]
+  yield (
+    f"- **A target of entropy is held** within {_NEAR:g} nats at the end: "
+    f"{', '.join(held) or 'by none'}."
+  )
+  costs = {n: cost(lines, n, baseline) for n in complete}
+  slow = [n for n in ranked(complete, costs) if (costs[n] or 0) > 1.2]
+  listed = ", ".join(f"`{n}` (x {costs[n]:.2f})" for n in slow) or "none"
+  yield f"- **A step takes over 20 % longer than GRPO's** with: {listed}.\n"
+
+
+@command(FLAGS)
+def main() -> None:
+  """Write the page and the figures."""
+  text, drawn = page(Path(_RESULTS.value))
+  output = Path(_OUTPUT.value)
+  (output / FIGURES).mkdir(parents=True, exist_ok=True)
+  for name, svg in drawn.items():
+    (output / FIGURES / name).write_text(svg, encoding="utf-8")
+  (output / PAGE).write_text(text, encoding="utf-8")
+  print(f"wrote {output / PAGE} and {len(drawn)} figures")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,175 @@
+"""Format the tables of the tournament's page in Markdown, row by row."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from entrojax.reporting.differences import Interval
+from experiments.tournament.curve import (
+  Lines,
+  compare,
+  difference,
+  distances,
+  of_entry,
+  over_seeds,
+  ranked,
+  values,
+)
+from experiments.tournament.entries import BASELINE, Entry
+
+MEASURES = ("entropy", "pass@1", "pass@8", "pass@64")
+
+
+def equal_budget(
+  lines: Lines, names: Sequence[str], baseline: str
+) -> Iterator[str]:
+  """Yield the table of all entries, sorted by pass@1."""
+  yield from _head(
+    *("entry", "n", *MEASURES, "pass@1 - GRPO", "pass@64 - GRPO", "time")
+  )
+  other = of_entry(lines, baseline)
+  means = {name: mean_of(lines, name, "pass@1") for name in names}
+  for name in ranked(names, means):
+    if not (found := of_entry(lines, name)):
+      continue
+    gaps = ["", ""]
+    if name != baseline:
+      gaps = [_interval(difference(found, other, k)) for k in (1, 64)]
+    ratio = cost(lines, name, baseline)
+    cells = [
+      f"`{name}`",
+      str(len(found)),
+      *(_spread(values(found, m)) for m in MEASURES),
+      *gaps,
+      "–" if ratio is None else f"x {ratio:.2f}",
+    ]
+    yield f"| {' | '.join(cells)} |"
+  yield ""
+
+
+def equal_entropy(lines: Lines, names: Sequence[str]) -> Iterator[str]:
+  """Yield the table of heights above GRPO's curve, sorted by pass@1's."""
+  yield from _head(
+    *("entry", "n", "entropy", "height in pass@1", "height in pass@64", "lies")
+  )
+  heights = {
+    name: {
+      m: over_seeds(distances(lines, of_entry(lines, name), m))
+      for m in ("pass@1", "pass@64")
+    }
+    for name in names
+  }
+  order = ranked(
+    names, {n: h["pass@1"] and h["pass@1"].mean for n, h in heights.items()}
+  )
+  for name in order:
+    found = of_entry(lines, name)
+    own = heights[name]
+    side = {1: "above", -1: "below", 0: ""}[compare(own["pass@1"])]
+    yield (
+      f"| `{name}` | {len(found)} | {_spread(values(found, 'entropy'))} | "
+      f"{_interval(own['pass@1'])} | {_interval(own['pass@64'])} | {side} |"
+    )
+  yield ""
+
+
+def budget_table(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
+  """Yield the table of GRPO's runs of all budgets, with the base."""
+  yield from _head("entry", "n", *MEASURES)
+  starts = [line.start for line in lines.values() if line.method == BASELINE]
+  if starts:
+    cells = [
+      _spread(np.array([start[m] for start in starts], np.float64))
+      for m in MEASURES
+    ]
+    yield f"| base | {len(starts)} | {' | '.join(cells)} |"
+  for name in budgets:
+    if found := of_entry(lines, name):
+      cells = [_spread(values(found, m)) for m in MEASURES]
+      yield f"| `{name}` | {len(found)} | {' | '.join(cells)} |"
+  yield ""
+
+
+def strength_table(
+  lines: Lines, found: Sequence[Entry], strengths: Sequence[Entry]
+) -> Iterator[str]:
+  """Yield the three values of each method's main strength, with seed 0."""
+  yield "Seed 0 alone, so a height has no interval.\n"
+  yield from _head("entry", "entropy", "pass@1", "pass@64", "height in pass@1")
+  for method in dict.fromkeys(entry.method for entry in strengths):
+    own = [e.name for e in found if e.method == method and e.role != "extra"]
+    for name in own:
+      line = of_entry(lines, name).get(0)
+      if line is not None:
+        height = distances(lines, {0: line}, "pass@1")[0]
+        end = line.end
+        text = f"{height:+.3f}" if np.isfinite(height) else "–"
+        yield (
+          f"| `{name}` | {end['entropy']:.3f} | {end['pass@1']:.3f} | "
+          f"{end['pass@64']:.3f} | {text} |"
+        )
+  yield ""
+
+
+def missing_runs(lines: Lines, found: Sequence[Entry]) -> Iterator[str]:
+  """Yield a sentence about the runs without a line."""
+  gaps = []
+  for entry in found:
+    own = of_entry(lines, entry.name)
+    seeds = [str(seed) for seed in entry.seeds if seed not in own]
+    if seeds:
+      gaps.append(f"`{entry.name}` ({', '.join(seeds)})")
+  text = f"Entry, with its seeds: {'; '.join(gaps)}." if gaps else "None."
+  yield f"{text}\n"
+
+
+def target_of(lines: Lines, name: str) -> float | None:
+  """Return the constant target of entropy of an entry's runs; None without.
+
+  Only targets that a controller or the projection is to hold count.
+  """
+  for line in of_entry(lines, name).values():
+    for key in ("control.target", "projection.target"):
+      if isinstance(value := line.settings.get(key), int | float):
+        return float(value)
+  return None
+
+
+def cost(lines: Lines, name: str, baseline: str) -> float | None:
+  """Return the seconds per rollout step relative to GRPO's of equal seed.
+
+  The median over seeds; None without a seed in common.
+  """
+  own, other = of_entry(lines, name), of_entry(lines, baseline)
+  ratios = [
+    (own[seed].seconds["step"] or np.nan)
+    / (other[seed].seconds["step"] or np.nan)
+    for seed in own
+    if seed in other
+  ]
+  return float(np.median(ratios)) if ratios else None
+
+
+def mean_of(lines: Lines, name: str, measure: str) -> float:
+  found = values(of_entry(lines, name), measure)
+  return float(found.mean()) if found.size else float("nan")
+
+
+def _spread(own: np.ndarray) -> str:
+  """Format mean ± standard deviation over seeds."""
+  if own.size < 2:
+    return f"{own.mean():.3f}"
+  return f"{own.mean():.3f} ± {own.std(ddof=1):.3f}"
+
+
+def _interval(interval: Interval | None) -> str:
+  if interval is None:
+    return "–"
+  mean, low, high = interval
+  return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _head(*titles: str) -> Iterator[str]:
+  """Yield the head of a table."""
+  yield f"| {' | '.join(titles)} |"
+  yield f"|{' --- |' * len(titles)}"

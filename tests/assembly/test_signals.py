@@ -1,0 +1,137 @@
+"""What a run measures and steers by is said before it starts."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entrojax.assembly.check_settings import check
+from entrojax.assembly.model import make_generate
+from entrojax.objectives import chain, reference_kl, reinforce
+from entrojax.objectives.loss import policy_loss
+from entrojax.types import ScoredTokens
+from tests.helpers.system import tiny_config
+
+
+def refused(tmp_path, message, **overrides):
+  with pytest.raises(ValueError, match=message):
+    check(tiny_config(tmp_path, **overrides))
+
+
+def warned(tmp_path, message, **overrides):
+  with pytest.warns(UserWarning, match=message):
+    check(tiny_config(tmp_path, **overrides))
+
+
+def test_a_rollout_temperature_that_evaluation_does_not_share_is_said(tmp_path):
+  warned(
+    tmp_path,
+    r"evaluation.temperature is 1\.0 and rollout\.temperature is 0\.7",
+    **{"rollout.temperature": 0.7, "evaluation.temperature": 1.0},
+  )
+  warned(
+    tmp_path,
+    r"evaluation.top_p is 0\.9 and rollout\.top_p is 1\.0",
+    **{"evaluation.top_p": 0.9},
+  )
+
+
+def test_an_evaluation_without_a_temperature_follows_the_rollout(
+  tmp_path, monkeypatch
+):
+  config = tiny_config(tmp_path, **{"rollout.temperature": 0.7})
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    check(config)
+  temperatures = []
+  monkeypatch.setattr(
+    "entrojax.assembly.model._jit_sampler",
+    lambda model, sampling, *_, **__: temperatures.append(sampling.temperature),
+  )
+  monkeypatch.setattr("entrojax.assembly.model.bind", lambda *_: None)
+  for value in (None, 0.3, 0):
+    config.evaluation.temperature = value
+    make_generate(config, POLICY, POLICY, None, config.evaluation, 2)
+  assert temperatures == [0.7, 0.3, 1.0]  # greedy: at temperature 1
+
+
+class POLICY:
+  """Stands in for a policy and for the tokens that end a response."""
+
+  model = base = None
+  eos_ids, pad_id = (2,), 0
+
+
+def test_several_greedy_samples_are_refused(tmp_path):
+  message = r"temperature is 0 and countdown:.* has 4 samples for each prompt"
+  refused(tmp_path, message, **{"evaluation.temperature": 0.0})
+  config = tiny_config(
+    tmp_path, **{"evaluation.temperature": 0.0, "evaluation.num_samples": 1}
+  )
+  with pytest.warns(UserWarning):  # it differs from the rollout's
+    check(config)
+
+
+def test_a_range_of_mean_rewards_that_keeps_no_group_is_refused(tmp_path):
+  refused(
+    tmp_path,
+    r"dynamic_sampling\.low = 0\.8 and high = 0\.2",
+    **{"dynamic_sampling.low": 0.8, "dynamic_sampling.high": 0.2},
+  )
+
+
+def test_a_signal_of_another_name_is_refused(tmp_path):
+  refused(
+    tmp_path, r"control\.signal must be one of", **{"control.signal": "x"}
+  )
+
+
+def test_an_estimator_whose_gradient_vanishes_is_warned_about(tmp_path):
+  k1 = {
+    "objective": ("ppo_clip", "reference_kl"),
+    "reference_kl.estimator": "k1",
+  }
+  warned(tmp_path, r"'k1', whose expected gradient in a loss is 0", **k1)
+  config = tiny_config(tmp_path, **k1, **{"reference_kl.ratio_weighted": True})
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    check(config)
+
+
+@pytest.mark.parametrize(
+  ("estimator", "weighted", "expected"),
+  [("k1", False, "nothing"), ("k1", True, "the KL"), ("k3", True, "the KL")],
+)
+def test_the_expected_gradient_of_a_ratio_weighted_estimator_is_the_kl_s(
+  estimator, weighted, expected
+):
+  """Three tokens, each counted with its probability: an exact expectation."""
+  logits = jnp.array([0.3, -0.4, 0.9])
+  reference = jax.nn.log_softmax(jnp.array([0.0, 0.5, -0.2]))
+  probs = jax.nn.softmax(logits)
+  member = reference_kl(
+    kl_coef=1.0, estimator=estimator, ratio_weighted=weighted
+  )
+
+  def token_losses(logits):
+    log_probs = jax.nn.log_softmax(logits)[:, None]
+    old = jax.lax.stop_gradient(log_probs)
+    zeros = jnp.zeros_like(old)
+    tokens = ScoredTokens(
+      log_probs, old, zeros, zeros, zeros, zeros + 1, reference[:, None]
+    )
+    return policy_loss(
+      chain(reinforce(), member),
+      lambda x, w: jnp.sum(probs[:, None] * x),
+      tokens,
+    )[0]
+
+  def kl(logits):
+    log_probs = jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(log_probs) * (log_probs - reference))
+
+  wanted = jax.grad(kl)(logits) if expected == "the KL" else np.zeros(3)
+  # float32 rounding of three terms near 0.3
+  np.testing.assert_allclose(jax.grad(token_losses)(logits), wanted, atol=1e-6)

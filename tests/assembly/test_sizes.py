@@ -1,0 +1,108 @@
+"""Numbers that do not fit are refused; likely mistakes are warned about."""
+
+import pytest
+
+from entrojax.assembly.check_methods import check_overrides
+from entrojax.assembly.check_settings import check
+from entrojax.assembly.check_sizes import check_against_model
+from entrojax.update.optimizer import learning_rate_schedule
+from tests.helpers.system import SIZES, tiny_config
+
+HUGE = 10**12
+
+
+@pytest.mark.parametrize(
+  "key",
+  [
+    "seed",
+    "num_rollout_steps",
+    "rollout.num_prompts",
+    "rollout.group_size",
+    "rollout.prompt_length",
+    "rollout.response_length",
+    "evaluation.num_samples",
+    "evaluation.prompts_per_batch",
+    "checkpoint.keep",
+    "entrocraft.anneal_steps",
+    "lora.rank",
+  ],
+)
+def test_a_number_that_does_not_fit_32_bits_is_refused(key, tmp_path):
+  with pytest.raises(ValueError, match=rf"^{key} must be below 2\^31"):
+    check(tiny_config(tmp_path, **{key: HUGE}))
+
+
+def test_a_batch_of_more_tokens_than_32_bits_count_is_refused(tmp_path):
+  # 8 prompts x 20,000,000 responses of 11 + 12 tokens
+  config = tiny_config(tmp_path, **{"rollout.group_size": 2 * 10**7})
+  with pytest.raises(ValueError, match=r"160000000 rows .* are 3680000000 tok"):
+    check(config)
+
+
+@pytest.mark.parametrize("mesh", [("a", 1, 1), (1.5, 1, 1), (1, 1)])
+def test_a_mesh_that_is_not_three_whole_numbers_is_refused(mesh, tmp_path):
+  with pytest.raises(ValueError, match="mesh must be three whole numbers"):
+    check(tiny_config(tmp_path, mesh=mesh))
+
+
+def test_an_unknown_type_of_activations_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r"model\.dtype must be one of 'float32"):
+    check(tiny_config(tmp_path, **{"model.dtype": "flaot32"}))
+
+
+def test_a_learning_rate_that_would_rise_at_its_end_is_refused():
+  with pytest.raises(ValueError, match=r"end_fraction must lie in \[0, 1\]"):
+    learning_rate_schedule(
+      peak=1.0, warmup_steps=0, decay_steps=9, end_fraction=2.0
+    )
+
+
+def test_a_warm_up_longer_than_the_run_is_warned_about(tmp_path):
+  config = tiny_config(tmp_path, **{"optimizer.warmup_steps": 1000})
+  with pytest.warns(UserWarning, match="is 1000 and the run has 4 optimizer"):
+    check(config)
+
+
+@pytest.mark.parametrize(
+  ("split", "shared"),
+  [
+    ("train[:8]", True),
+    ("train[-8:]", True),
+    ("train[512:]", False),
+    ("validation[:8]", False),
+  ],
+)
+def test_an_evaluation_on_training_problems_is_warned_about(
+  split, shared, tmp_path, recwarn
+):
+  check(tiny_config(tmp_path, **{"evaluation.split": split}))
+  texts = [str(warning.message) for warning in recwarn]
+  assert any("share problems" in text for text in texts) == shared
+
+
+@pytest.mark.parametrize(
+  ("overrides", "message"),
+  [
+    (
+      {"control.target": 100.0},
+      r"control\.target is 100\.0 nats, .* at most ln 22 = 3\.09",
+    ),
+    ({"lora.rank": 1000}, r"lora\.rank is 1000, .* has a side of 8"),
+  ],
+)
+def test_what_the_model_is_too_small_for_is_refused(
+  overrides, message, tmp_path
+):
+  with pytest.raises(ValueError, match=message):
+    check_against_model(tiny_config(tmp_path, **overrides), SIZES)
+
+
+def test_the_checks_of_sizes_leave_a_config_alone_that_fits(tmp_path, recwarn):
+  config = tiny_config(
+    tmp_path, **{"control.target": 3.0, "lora.rank": 8, "seed": 2**31 - 1}
+  )
+  check_against_model(config, SIZES)
+  config.control.target = None
+  check(config)
+  check_overrides(config, ())
+  assert not recwarn.list

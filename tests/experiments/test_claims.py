@@ -1,0 +1,201 @@
+"""Verdicts on claims: the rule around its thresholds, and the effects."""
+
+import numpy as np
+import pytest
+
+from entrojax.reporting.differences import Interval
+from experiments.claims import effects
+from experiments.claims.all_claims import CLAIMS, find
+from experiments.claims.page import page, print_table
+from experiments.claims.verdicts import (
+  HELD,
+  NOT_HELD,
+  NOT_RUN,
+  OPEN,
+  Claim,
+  Effect,
+  at_least,
+  verdict,
+  within,
+)
+from experiments.tournament import entries
+from experiments.tournament.entries import BUDGETS, SEEDS
+from tests.helpers.kept_lines import by_name, invented
+
+
+@pytest.mark.parametrize(
+  ("mean", "half", "expected"),
+  [
+    (0.1, 0.05, HELD),  # the mean is the margin
+    (0.099, 0.05, OPEN),  # it is below, but the margin is not excluded
+    (0.1, 0.1, OPEN),  # the interval touches zero
+    (0.2, 0.19, HELD),
+    (0.05, 0.05, OPEN),  # the interval touches the margin
+    (0.05, 0.049, NOT_HELD),
+    (-0.5, 0.1, NOT_HELD),
+    (float("nan"), 0.1, OPEN),
+  ],
+)
+def test_a_claim_of_a_difference(mean, half, expected):
+  assert at_least(Interval(mean, mean - half, mean + half), 0.1) == expected
+
+
+@pytest.mark.parametrize(
+  ("mean", "half", "expected"),
+  [
+    (0.0, 0.09, HELD),
+    (0.0, 0.1, OPEN),  # the interval touches the margins
+    (0.05, 0.04, HELD),
+    (0.2, 0.1, OPEN),
+    (0.2, 0.09, NOT_HELD),
+    (-0.2, 0.09, NOT_HELD),
+    (float("nan"), 0.1, OPEN),
+  ],
+)
+def test_a_claim_of_no_difference(mean, half, expected):
+  assert within(Interval(mean, mean - half, mean + half), 0.1) == expected
+
+
+def test_without_an_effect_a_claim_is_not_run():
+  effect = Effect("", (), lambda lines: None)
+  claim = Claim("a", "", "", effect, 0.1, "", at_least)
+  assert verdict(claim, {}) == (NOT_RUN, None)
+
+
+# -- effects ------------------------------------------------------------------
+
+
+def lines_of(**values):
+  """Return lines of entries with seeds 0 to 2; values: (entropy, pass@1)."""
+  return by_name(
+    [
+      invented(entry.replace("_steps_", ",steps="), seed, *own)
+      for entry, own in values.items()
+      for seed in SEEDS
+    ]
+  )
+
+
+def test_a_gap_is_one_entry_minus_another():
+  lines = lines_of(nsr=(0.45, 0.25), psr=(0.3, 0.5))
+  assert effects.entropy_gap("nsr", "psr").measure(lines).mean == (
+    pytest.approx(0.15)
+  )
+  # 16 and 32 of 64 samples are right
+  assert effects.pass_gap("psr", 1, "nsr").measure(lines).mean == 0.25
+  shifted = effects.pass_gap("psr", 1, "nsr", shift=0.5).measure(lines)
+  assert shifted == pytest.approx((0.75, 0.75, 0.75))
+
+
+def test_an_effect_waits_for_all_seeds():
+  lines = lines_of(nsr=(0.45, 0.25), psr=(0.3, 0.5))
+  del lines["psr,seed=2"]
+  assert effects.entropy_gap("nsr", "psr").measure(lines) is None
+  assert effects.pass_gap("nsr", 1, "psr").measure(lines) is None
+  assert effects.miss("psr", 0.3).measure(lines) is None
+  assert effects.height("psr").measure(lines) is None
+
+
+def test_changes_and_distances_from_a_target():
+  lines = lines_of(nsr=(0.4, 0.25), psr=(0.3, 0.5))
+  measure = lambda effect: effect.measure(lines).mean
+  assert measure(effects.miss("nsr", 0.5)) == pytest.approx(-0.1)
+  worse = effects.worse_miss("psr", "nsr", 0.5)
+  assert measure(worse) == pytest.approx(0.1)
+  assert measure(effects.gain("nsr", "pass@1")) == pytest.approx(0.05)
+  # from 0.5 nats to 0.3
+  assert measure(effects.entropy_fall("psr")) == pytest.approx(0.4)
+
+
+def budgets():
+  """Return GRPO's runs, whose pass@1 is linear in exp(entropy)."""
+  ends = {n: 0.5 - n / 2000 for n in BUDGETS}
+  line = lambda h: 0.2 + np.exp(0.5) - np.exp(h)
+  own = {f"grpo_steps_{n}": (h, line(h)) for n, h in ends.items()}
+  return lines_of(**own)
+
+
+def test_a_law_over_budgets_is_a_perfect_fit_of_a_line():
+  found = effects.law_over_budgets(0.9).measure(budgets())
+  assert found == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_a_height_beyond_the_curve_is_undecided():
+  lines = budgets() | lines_of(nsr=(0.6, 0.9))
+  effect = effects.height("nsr").measure(lines)
+  assert np.isnan(effect.mean)
+  assert at_least(effect, 0.01) == OPEN
+
+
+def courses(**course):
+  """Return lines of an entry with these training metrics."""
+  return by_name([invented("grpo", s, course=course) for s in SEEDS])
+
+
+def test_the_law_of_a_run_is_fitted_and_forecast():
+  entropy = np.linspace(0.5, 0.2, 60)
+  reward = 0.9 - 0.3 * np.exp(entropy)
+  own = {"actor/entropy": entropy, "critic/rewards/mean": reward}
+  lines = courses(**{name: x.tolist() for name, x in own.items()})
+  fit = effects.law_fit("grpo", 0.7).measure(lines)
+  assert fit.mean == pytest.approx(0.3, abs=1e-6)
+  saved = effects.law_forecast("grpo").measure(lines)
+  assert saved.mean == pytest.approx(1.0, abs=1e-6)
+  # the fall is even, so the half has half of it
+  early = effects.early_fall("grpo").measure(lines)
+  assert early.mean == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_prediction_is_correlated_with_the_fall_in_each_part():
+  falls = np.linspace(0.01, 0.001, 60)
+  entropy = 0.5 - np.cumsum(falls)
+  predicted = -np.linspace(0.01, 0.001, 10)
+  lines = courses(
+    **{
+      "actor/entropy": entropy.tolist(),
+      "covariance/predicted_change": predicted.tolist(),
+    }
+  )
+  found = effects.prediction("grpo").measure(lines)
+  assert found.mean == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_weakest_quadrant_decides():
+  lines = courses(**{"a": [0.2, 0.4, None], "b": [-0.1, -0.1, -0.1]})
+  assert effects.mean_of("grpo", "a").measure(lines).mean == pytest.approx(0.3)
+  signs = {"a": 1, "b": -1}
+  weakest = effects.smallest_of("grpo", signs).measure(lines)
+  assert weakest.mean == pytest.approx(0.1)
+
+
+# -- all claims ---------------------------------------------------------------
+
+
+def test_every_claim_needs_entries_of_the_tournament_with_three_seeds():
+  assert len({claim.name for claim in CLAIMS}) == len(CLAIMS) >= 24
+  found = entries.entries("countdown")
+  known = {entry.name for entry in found if len(entry.seeds) == 3}
+  for claim in CLAIMS:
+    assert set(claim.effect.entries) <= known, claim.name
+    assert bool(claim.effect.entries) != bool(claim.command), claim.name
+    assert claim.margin >= 0, claim.name
+    assert claim.differs, claim.name
+
+
+def test_an_unknown_claim_is_refused_with_the_nearest_name():
+  assert find("law").name == "law"
+  with pytest.raises(ValueError, match="did you mean 'psr_collapses'"):
+    find("psr_colapses")
+
+
+def test_the_page_has_every_claim_below_its_verdict():
+  lines = lines_of(nsr=(0.45, 0.25), psr=(0.3, 0.5))
+  text, figure = page(CLAIMS, lines)
+  head, held, rest = text.partition("## Held")
+  assert "1 held" in head
+  assert "**positive_causes**" in held + rest.partition("##")[0]
+  assert "+0.150 [+0.150, +0.150]" in rest
+  assert all(f"**{claim.name}**" in text for claim in CLAIMS)
+  assert figure is not None and figure.rstrip().endswith("</svg>")
+  rows = list(print_table(CLAIMS, lines))
+  assert len(rows) == len(CLAIMS)

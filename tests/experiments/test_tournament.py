@@ -1,0 +1,439 @@
+"""The tournament: its plan, kept lines, statistics and page, without runs."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+import configs
+from entrojax.reporting.run_logs import read_run
+from entrojax.sweeps.plan import Checked
+from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
+from experiments.tournament import entries, page, plan, runner, tables
+from experiments.tournament.curve import (
+  difference,
+  distance,
+  of_entry,
+  over_seeds,
+)
+from experiments.tournament.entries import BASES, Entry, Run
+from experiments.tournament.lines import (
+  append_line,
+  line_of,
+  read_lines,
+)
+from tests.helpers.kept_lines import PROMPTS, by_name, curve, invented
+from tests.helpers.paths import ROOT
+from tests.helpers.run_logs import write_noisy_run
+
+# -- the plan -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("base", "least"), [("countdown", 36), ("reasoning", 12)]
+)
+def test_all_runs_differ_and_end_with_their_schedule(
+  base, least, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
+  found = entries.entries(base)
+  assert len({entry.name for entry in found}) == len(found)
+  assert sum(len(entry.seeds) == 3 for entry in found) >= least
+  # reading refuses two equal runs; one seed of each entry is enough
+  own = [Run(entry, 0) for entry in found]
+  monkeypatch.setattr(entries, "runs", lambda base: own)
+  monkeypatch.setattr(runner, "runs", lambda base: own)
+  tournament = runner.read_tournament(base, tmp_path, tmp_path)
+  for place, run in enumerate(tournament.runs):
+    config = tournament.config(place)
+    steps = config.num_rollout_steps
+    assert steps == run.entry.steps
+    assert config.optimizer.decay_steps == (
+      steps * config.training.updates_per_rollout
+    )
+
+
+def test_every_method_but_the_offline_ones_takes_part():
+  methods = {entry.method for entry in entries.entries("countdown")}
+  assert set(configs.methods()) - methods == {"bcpg", "bcpg_nsa"}
+
+
+def test_all_entries_come_with_a_seed_before_any_comes_with_the_next():
+  own = entries.runs("countdown")
+  seeds = [run.seed for run in own if run.entry.role != "strength"]
+  assert seeds == sorted(seeds)
+  roles = [run.entry.role == "strength" for run in own]
+  assert roles == sorted(roles)
+  budgets = len(BASES["countdown"].budgets)
+  assert all(run.entry.role == "budget" for run in own[:budgets])
+
+
+def test_quick_is_eight_methods_with_two_seeds_at_the_common_budget():
+  own = entries.runs("countdown")
+  quick = [run for run in own if entries.is_quick(run, "countdown")]
+  assert len(quick) == 16
+  assert {run.entry.method for run in quick} == set(entries.QUICK)
+  assert {run.entry.steps for run in quick} == {200}
+
+
+def test_a_base_of_unknown_entropy_is_refused_because_of_its_targets(
+  monkeypatch,
+):
+  unknown = BASES["reasoning"]._replace(entropy=None)
+  monkeypatch.setitem(BASES, "reasoning", unknown)
+  with pytest.raises(ValueError, match="entropy of the base of reasoning"):
+    entries._targets("entropic", "reasoning")
+
+
+def test_a_target_keeps_its_share_of_another_base(monkeypatch):
+  other = BASES["reasoning"]._replace(entropy=1.0)
+  monkeypatch.setitem(BASES, "reasoning", other)
+  assert entries._targets("stare", "reasoning") == {"stare.target": 0.59}
+  assert entries._targets("stare", "countdown") == {}
+
+
+def test_runs_with_kept_lines_are_skipped():
+  own = [
+    Run(Entry(name, "grpo", 200), seed) for name in "ab" for seed in (0, 1)
+  ]
+  lines = by_name([invented("a", 1)])
+  assert plan.missing(own, lines, "countdown") == [0, 2, 3]
+  assert plan.missing(own, lines, "countdown", names=["a"]) == [0]
+  with pytest.raises(ValueError, match="no entry c"):
+    plan.missing(own, lines, "countdown", names=["c"])
+
+
+def test_rounds_have_one_seed_each():
+  own = [
+    Run(Entry(name, "grpo", 200), seed) for seed in (0, 1) for name in "ab"
+  ]
+  own.append(Run(Entry("c", "grpo", 200, role="strength"), 0))
+  assert runner.rounds(own) == [[0, 1], [2, 3], [4]]
+
+
+# -- kept lines ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+  """Return the record's folder, a run's settings and its kept line."""
+  folder = tmp_path_factory.mktemp("results")
+  base = configs.load_testbed("countdown").get_config("demo")
+  plan.record_settings("countdown", base, folder)
+  config = configs.combine("kl_cov", "countdown", "demo")
+  own = plan.settings_beside(plan.read_recorded("countdown", folder), config)
+  return folder, config, invented(settings=own)
+
+
+def changed(kept, **sections):
+  folder, config, line = kept
+  config = config.copy_and_resolve_references()
+  config.update(sections)
+  return plan.changes(line, plan.read_recorded("countdown", folder), config)
+
+
+def test_a_line_has_what_differs_from_the_recorded_settings(kept):
+  assert kept[2].settings["objective"] == ["kl_cov"]
+  assert kept[2].settings["kl_cov.fraction"] == 0.02
+  assert "optimizer.learning_rate" not in kept[2].settings
+
+
+@pytest.mark.parametrize(
+  ("sections", "text"),
+  [
+    ({"kl_cov": {"fraction": 0.1}}, "kl_cov.fraction was 0.02, is 0.1"),
+    (
+      {"optimizer": {"learning_rate": 1e-3}},
+      "optimizer.learning_rate was 0.00016, is 0.001",
+    ),
+  ],
+)
+def test_a_line_with_other_settings_is_refused(kept, sections, text):
+  assert changed(kept, **sections) == [text]
+  folder, config, line = kept
+  config = config.copy_and_resolve_references()
+  config.update(sections)
+  run = Run(Entry("kl_cov", "kl_cov", 200), 0)
+  with pytest.raises(ValueError, match=text):
+    plan.check_lines(
+      [run],
+      {run.name: config},
+      {run.name: line},
+      plan.read_recorded("countdown", folder),
+      folder,
+    )
+
+
+@pytest.mark.parametrize(
+  "sections",
+  [
+    {"clip_cov": {"fraction": 0.5}},  # the method is not in the run
+    {"projection": {"gain": 0.5}},  # it is off
+    {"checkpoint": {"every": 7}, "log": {"every": 7}},
+  ],
+)
+def test_settings_that_do_nothing_leave_a_line_valid(kept, sections):
+  assert changed(kept, **sections) == []
+
+
+def test_a_line_survives_the_file(tmp_path):
+  line = invented()
+  append_line(tmp_path / "x.jsonl", line)
+  append_line(tmp_path / "x.jsonl", invented(seed=1))
+  found = read_lines(tmp_path / "x.jsonl")
+  assert list(found) == ["kl_cov,seed=0", "kl_cov,seed=1"]
+  assert found["kl_cov,seed=0"] == line
+  assert found["kl_cov,seed=0"].counts().tolist() == [19] * PROMPTS
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [("{", "x.jsonl:1: not the line"), ('{"name": "a"}', "x.jsonl:1: not the")],
+)
+def test_a_damaged_line_is_named(tmp_path, text, message):
+  (tmp_path / "x.jsonl").write_text(text + "\n")
+  with pytest.raises(ValueError, match=message):
+    read_lines(tmp_path / "x.jsonl")
+
+
+def test_two_lines_of_one_run_are_refused(tmp_path):
+  for _ in range(2):
+    append_line(tmp_path / "x.jsonl", invented())
+  with pytest.raises(ValueError, match="second line of kl_cov,seed=0"):
+    read_lines(tmp_path / "x.jsonl")
+
+
+def test_a_run_directory_becomes_a_line(tmp_path):
+  write_noisy_run(tmp_path / "run", "kl_cov", 1, steps=12)
+  log = read_run("x", tmp_path / "run")
+  line = line_of(Run(Entry("kl_cov", "kl_cov", 12), 1), log, {})
+  first, last = log.rows[0], log.rows[-1]
+  assert line.start["pass@1"] == pytest.approx(
+    first["val/sums/pass@1"], rel=1e-4
+  )
+  assert line.end["entropy"] == pytest.approx(
+    last["val/sums/entropy"], rel=1e-4
+  )
+  assert line.counts().tolist() == log.right_answers[-1].right.tolist()
+  assert len(line.course["actor/entropy"]) == 12
+  assert len(line.course["actor/ppo_kl"]) == 10  # two of twelve are averaged
+  json.dumps(line._asdict(), allow_nan=False)
+
+
+# -- the curve ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("entropy", "expected"),
+  [(0.35, 0.3 - 0.275), (0.45, 0.3 - 0.225), (0.3, 0.0)],
+)
+def test_the_distance_is_the_height_above_grpos_curve(entropy, expected):
+  line = invented(entropy=entropy, height=0.3)
+  lines = by_name([*curve(), line])
+  assert distance(lines, line, "pass@1") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("entropy", [0.29, 0.51])
+def test_beyond_the_ends_of_the_curve_there_is_no_distance(entropy):
+  line = invented(entropy=entropy)
+  assert np.isnan(distance(by_name([*curve(), line]), line, "pass@1"))
+
+
+def test_the_curve_is_of_the_runs_own_seed():
+  line = invented(seed=1)
+  assert np.isnan(distance(by_name([*curve(0), line]), line, "pass@1"))
+
+
+def test_the_interval_over_three_seeds_is_students():
+  # the quantile of two degrees of freedom is 4.303
+  mean, low, high = over_seeds([1.0, 2.0, 3.0])
+  assert (mean, high - mean) == pytest.approx((2.0, 4.303 / 3**0.5), rel=1e-3)
+  assert mean - low == pytest.approx(high - mean)
+  assert over_seeds([1.0, float("nan")]) is None
+
+
+def test_entries_are_paired_by_seed_and_refused_on_other_prompts():
+  own = {s: invented(seed=s, height=0.5) for s in (0, 1)}
+  other = {s: invented("grpo,steps=200", s, height=0.25) for s in (1, 2)}
+  assert difference(own, other, 1).mean == pytest.approx(0.25)
+  assert difference(own, {2: other[2]}, 1) is None
+  other[1].right["prompts"] = "others"
+  with pytest.raises(ValueError, match="different prompts"):
+    difference(own, other, 1)
+
+
+# -- the page -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn():
+  """Return the section of a page of three entries, and its figures."""
+  seeds = (0, 1, 2)
+  found = [
+    Entry("grpo,steps=200", "grpo", 200, role="budget"),
+    Entry("grpo,steps=600", "grpo", 600, role="budget"),
+    Entry("kl_cov", "kl_cov", 200),
+    Entry("entropic", "entropic", 200),
+    Entry("nsr", "nsr", 200),
+    Entry("kl_cov,fraction=0.08", "kl_cov", 200, seeds=(0,), role="strength"),
+  ]
+  held = {"control.target": 0.42}
+  lines = [line for seed in seeds for line in curve(seed)]
+  # 0.05 above the curve, with a little spread
+  lines += [invented("kl_cov", s, 0.4, 0.3 + 0.001 * s) for s in seeds]
+  lines += [
+    invented(
+      "entropic",
+      s,
+      0.41,
+      0.2,
+      settings=held,
+      seconds={"step": 1.0, "steps": 200.0},
+    )
+    for s in seeds[:2]
+  ]
+  return page.section("countdown", BASES["countdown"], found, by_name(lines))
+
+
+def test_the_page_answers_a_readers_questions(drawn):
+  text = drawn[0]
+  assert "pass@1 at equal budget:** `kl_cov` (0.301)" in text
+  assert "Above GRPO's curve in pass@1**, with an interval that" in text
+  assert "excludes zero: `kl_cov`" in text
+  assert "`entropic` (0.410 for 0.42)" in text
+  assert "`entropic` (x 2.00)" in text
+
+
+def test_the_page_has_heights_spreads_and_missing_runs(drawn):
+  text = drawn[0]
+  assert "| `kl_cov` | 3 | 0.400 ± 0.000 | +0.051 [" in text
+  assert "11 of 16 runs are kept" in text
+  assert "`entropic` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
+
+
+def test_the_three_planes_are_drawn(drawn):
+  assert list(drawn[1]) == [
+    "countdown_entropy_pass_1.svg",
+    "countdown_entropy_pass_64.svg",
+    "countdown_pass_1_pass_64.svg",
+  ]
+  assert all(svg.rstrip().endswith("</svg>") for svg in drawn[1].values())
+
+
+def test_a_page_without_lines_names_the_command(tmp_path):
+  text, figures = page.page(tmp_path)
+  assert "No run is kept yet. `--base=countdown` makes them." in text
+  assert figures == {}
+
+
+def test_a_target_is_what_a_controller_or_the_projection_holds():
+  lines = by_name([invented("a", settings={"projection.target": 0.5})])
+  assert tables.target_of(lines, "a") == 0.5
+  assert tables.target_of(by_name([invented("a")]), "a") is None
+  assert list(of_entry(lines, "b")) == []
+
+
+# -- the runner ---------------------------------------------------------------
+
+
+@pytest.fixture
+def tournament(tmp_path, monkeypatch):
+  """Return read() of a tournament of three runs in a temporary folder."""
+  monkeypatch.chdir(ROOT)
+  settings = {"num_rollout_steps": 12}
+  own = [
+    Run(Entry("grpo,steps=12", "grpo", 12, settings), 0),
+    Run(Entry("kl_cov", "kl_cov", 12, settings), 0),
+    Run(Entry("kl_cov", "kl_cov", 12, settings), 1),
+  ]
+  monkeypatch.setattr(entries, "runs", lambda base: own)
+  monkeypatch.setattr(runner, "runs", lambda base: own)
+  monkeypatch.setattr(
+    runner, "check_units", lambda checks: Checked([None] * len(checks), [])
+  )
+  return lambda: runner.read_tournament(
+    "countdown", tmp_path / "runs", tmp_path / "results"
+  )
+
+
+def ends(monkeypatch, **outcomes):
+  """Let units end so, by the words of their directories' names."""
+  begun = []
+
+  def run_unit(task):
+    name = task.folder.name
+    begun.append(name)
+    end = next((o for word, o in outcomes.items() if word in name), FINISHED)
+    if end == FINISHED:
+      write_noisy_run(task.folder, "kl_cov", task.config.seed, steps=12)
+    return Outcome(end, "no memory" if end == FAILED else "")
+
+  monkeypatch.setattr(runner, "run_unit", run_unit)
+  return begun
+
+
+def make(tournament):
+  places, _ = runner.choose(tournament)
+  return runner.make_runs(tournament, places, jobs=1, minutes=None)
+
+
+def test_a_line_is_kept_for_each_finished_run_and_the_next_call_skips_it(
+  tournament, tmp_path, monkeypatch
+):
+  ends(monkeypatch, kl_cov=INTERRUPTED)
+  assert make(tournament()) == (1, [], False)
+  shutil.rmtree(tmp_path / "runs")  # another machine has no run directories
+  begun = ends(monkeypatch)
+  again = tournament()
+  assert list(again.lines) == ["grpo,steps=12,seed=0"]
+  assert make(again) == (2, [], True)
+  assert len(begun) == 2
+  assert runner.choose(tournament()) == ([], [])
+
+
+def test_the_others_run_if_one_fails(tournament, monkeypatch):
+  ends(monkeypatch, grpo=FAILED)
+  made = make(tournament())
+  assert made == (2, ["grpo,steps=12,seed=0: no memory"], True)
+  assert runner.report(made) == 1
+
+
+def test_a_refused_run_does_not_keep_the_others_from_running(
+  tournament, monkeypatch
+):
+  begun = ends(monkeypatch)
+  refuse = lambda checks: Checked(["no such task", None, None], [])
+  monkeypatch.setattr(runner, "check_units", refuse)
+  assert make(tournament()) == (
+    *(2, ["grpo,steps=12,seed=0: no such task"], True),
+  )
+  assert len(begun) == 2
+
+
+def test_after_its_minutes_the_tournament_begins_no_run(
+  tournament, monkeypatch
+):
+  ends(monkeypatch)
+  monkeypatch.setattr(runner, "rounds", lambda own: [[0], [1, 2]])
+
+  @contextlib.contextmanager
+  def at_once(minutes):
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield
+
+  monkeypatch.setattr(runner, "_stop_after", at_once)
+  assert make(tournament()) == (0, [], False)
+
+
+def test_a_run_without_its_table_of_prompts_waits_and_names_the_command(
+  tournament, monkeypatch
+):
+  monkeypatch.setattr(runner, "lacking_file", lambda config: "runs/table")
+  places, notes = runner.choose(tournament())
+  assert places == []
+  assert "entrojax.prompt_entropy" in notes[0]
+  assert "--output=runs/table" in notes[0]

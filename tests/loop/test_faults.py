@@ -1,0 +1,158 @@
+"""A run survives numbers that are not finite, and ends if they go on."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from entrojax import rollout_step
+from entrojax.assembly.run import build
+from entrojax.loop.faults import BATCH_FILE, read_batch
+from entrojax.rollouts import rewards as rewards_module
+from entrojax.rollouts.rewards import replace_faulty, verify_responses
+from entrojax.train import train
+from entrojax.types import Problem, Responses, Verdict
+from tests.helpers.system import final_params, numbers, tiny_config, write_base
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+def controlled(base, **overrides):
+  return tiny_config(
+    base,
+    **{
+      "objective": ("ppo_clip", "entropic"),
+      "control.name": "entropic_pi",
+      "control.target": 1.0,
+      "evaluation.split": "validation[:2]",
+      **overrides,
+    },
+  )
+
+
+@pytest.fixture
+def faults(monkeypatch):
+  """Return a set of rollout steps, from 0, whose advantages are NaN."""
+  steps, inner = set(), rollout_step.make_batch
+  at = iter(range(1000))
+
+  def make_batch(rollout, responses, *others):
+    if next(at) in steps:
+      bad = np.asarray(responses.advantages).copy()
+      bad[0, 0] = NAN
+      responses = rollout_step.hosts.place(
+        Responses(responses.rewards, advantages=bad, keep=responses.keep),
+        responses.rewards.sharding,
+      )
+    return inner(rollout, responses, *others)
+
+  monkeypatch.setattr(rollout_step, "make_batch", make_batch)
+  return steps
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device", "session_data")
+def test_a_faulty_update_is_skipped_named_and_the_run_goes_on(
+  base, tmp_path, faults, capsys
+):
+  """Two steps of two updates each; one response of the first has a NaN."""
+  faults.add(0)
+  train(controlled(base), tmp_path / "run")
+  first, second = (
+    row for row in numbers(tmp_path / "run") if "rollout/tokens" in row
+  )
+  assert (first["actor/skipped"], second["actor/skipped"]) == (0.5, 0)
+  assert "actor/loss" not in first and "actor/loss" in second
+  output = capsys.readouterr().out
+  assert (
+    "rollout step 1: 1 of 2 optimizer steps skipped: not finite: the "
+    "advantages of response 0 of the batch; the loss; the gradient of "
+    in output
+  )
+  state = final_params(tmp_path / "run")
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device", "session_data")
+def test_faults_in_a_row_save_the_run_keep_the_batch_and_end_it(
+  base, tmp_path, faults
+):
+  """Parameters and controller are as before, and the run can be resumed."""
+  faults.update(range(2))
+  config = controlled(
+    base,
+    **{
+      "faults.max_in_a_row": 2,
+      "training.num_epochs": 2,  # the NaN is in each of the two updates
+      "num_rollout_steps": 3,
+    },
+  )
+  workdir = tmp_path / "run"
+  with pytest.raises(ValueError, match="ends after rollout step 2: optimizer"):
+    train(config, workdir)
+  state, before = final_params(workdir), build(config).state
+  jax.tree.map(np.testing.assert_array_equal, state["params"], before.params)
+  assert float(state["opt_state"]["control"]["integral"]) == 0
+  batch = read_batch(workdir / BATCH_FILE)
+  assert np.isnan(batch.advantages[0]).all()
+  assert np.isfinite(batch.advantages[1:]).all()
+  assert train(config, workdir) is None  # resumes with the next batch
+  last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-2])
+  assert (last["rollout_step"], last["actor/skipped"]) == (3, 0)
+
+
+PROBLEM = Problem("1 + 1", {})
+
+
+class Batched:
+  """A BatchVerifier that raises as a whole."""
+
+  def __call__(self, problem, response):
+    return failing(problem, response)
+
+  def batch(self, problems, responses):
+    return list(map(failing, problems, responses))
+
+
+def failing(problem, response):
+  if response == "raise":
+    raise KeyError("the answer\nis missing")
+  rewards = {"nan": NAN, "none": None, "text": "1"}
+  return Verdict(rewards.get(response, 1.0), "", response)
+
+
+@pytest.mark.parametrize("verify", [failing, Batched()])
+def test_a_verifier_that_fails_on_a_response_does_not_end_the_run(
+  verify, monkeypatch
+):
+  responses = ["nan", "none", "text", "raise", "right"]
+  monkeypatch.setattr(rewards_module, "_num_faults", 0)
+  with pytest.warns(UserWarning, match="faulty reward number 1: ") as record:
+    (row,) = verify_responses([PROBLEM], responses, verify)
+  assert [v.reward for v in row] == [0, 0, 0, 0, 1]
+  assert [v.failed for v in row] == [True] * 4 + [False]
+  assert row[-1] == Verdict(1.0, "", "right")
+  assert row[0].reason == (
+    "the verifier returned the reward nan for the prompt '1 + 1' and the "
+    "response 'nan'"
+  )
+  assert row[3].reason.startswith("the verifier raised KeyError: ")
+  assert len(record) == 1  # the first, then the tenth, ...
+
+
+def test_faulty_rewards_are_counted_as_wrong_or_end_the_run_by_choice():
+  rewards = np.array([[1.0, NAN], [0.0, 1.0]], np.float32)
+  responses = Responses(rewards, correctness=rewards)
+  mended = replace_faulty(responses, 3, ends=False)
+  np.testing.assert_array_equal(mended.correctness, [[1, 0], [0, 1]])
+  assert mended.rewards.dtype == np.float32
+  with pytest.raises(ValueError, match=r"step 4: .* 1 of 4 .* prompt 0"):
+    replace_faulty(responses, 3, ends=True)
+  assert replace_faulty(mended, 3, ends=True) is mended

@@ -1,0 +1,68 @@
+"""A process that gives no sign of life ends the others in one line."""
+
+from entrojax.system.signs_of_life import PATIENCE, PERIOD, Signs
+
+
+class World:
+  """Signs of three processes over time, as process 0 or 1 sees them."""
+
+  def __init__(self, number):
+    self.now, self.signs, self.reachable = 0.0, {}, True
+    self.watch = Signs(number, 3, lambda: self.now)
+
+  def get(self, number):
+    if not self.reachable:
+      raise RuntimeError("UNAVAILABLE")
+    return self.signs.get(number)
+
+  def pass_time(self, seconds, alive):
+    """Let time pass; return the first message, and when it came."""
+    end = self.now + seconds
+    while self.now < end:
+      self.now += PERIOD
+      self.signs |= {number: str(self.now) for number in alive}
+      message = self.watch.read(self.get)
+      if message:
+        return message, self.now
+    return "", self.now
+
+
+def test_processes_that_give_signs_are_left_alone():
+  world = World(0)
+  assert world.pass_time(1000, alive=(1, 2))[0] == ""
+
+
+def test_a_lost_process_is_named_within_a_minute():
+  world = World(0)
+  world.pass_time(100, alive=(1, 2))
+  start = world.now
+  message, at = world.pass_time(1000, alive=(1,))
+  assert message.startswith("error: process 2 of 3 is gone: it has given no")
+  assert "\n" not in message and PATIENCE <= at - start < 60
+
+
+def test_a_process_that_never_began_is_lost_too():
+  message, at = World(0).pass_time(1000, alive=(1,))
+  assert "process 2 of 3" in message and at < 60
+
+
+def test_the_first_process_is_lost_if_its_store_cannot_be_reached():
+  world = World(1)
+  world.pass_time(100, alive=(0, 2))
+  start, world.reachable = world.now, False
+  message, at = world.pass_time(1000, alive=(0, 2))
+  assert "process 0 of 3 is gone" in message and at - start < 60
+
+
+def test_a_short_outage_of_the_store_is_no_loss():
+  world = World(1)
+  world.reachable = False
+  assert world.pass_time(30, alive=())[0] == ""
+  world.reachable = True
+  assert world.pass_time(100, alive=(0, 2))[0] == ""
+
+
+def test_a_process_that_has_ended_well_is_not_lost():
+  world = World(0)
+  world.signs[2] = "done"
+  assert world.pass_time(1000, alive=(1,))[0] == ""
