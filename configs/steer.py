@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="STEER",
+  family="choice and weight of tokens",
   equation="exp(log(w) |W| / max |W|) loss",
   files=("objectives/steer.py",),
   paper="2510.10150",

@@ -46,8 +46,8 @@ Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 class RightAnswers(NamedTuple):
   """The number of right answers to each prompt in one evaluation.
 
-  The last three fields are those of an Agreement (answers/agreement.py); a run
-  of an older version lacks them.
+  The last three fields are the fields of an Agreement (answers/agreement.py). A
+  run of an older version lacks them.
   """
 
   data: str  # the data set, as in val/<data>/...
@@ -131,11 +131,11 @@ def read_run(name: str, path: Path | str) -> RunLog:
   if not rows:
     raise ValueError(f"{metrics} holds no complete line")
   for number, row in enumerate(rows, start=1):
-    for name in ("step", "rollout_step"):
-      step = row.get(name, 0 if name == "rollout_step" else None)
+    for key in ("step", "rollout_step"):
+      step = row.get(key, 0 if key == "rollout_step" else None)
       if type(step) is not int or not 0 <= step <= _MAX_STEP:
         raise ValueError(
-          f"{metrics}:{number}: {name} is {str(step)[:40]}, not a number of "
+          f"{metrics}:{number}: {key} is {str(step)[:40]}, not a number of "
           "steps"
         )
   return RunLog(

@@ -321,7 +321,7 @@ def test_runs_of_one_name_are_called_by_their_paths(
   [
     (None, "no metrics of a run at .*metrics.jsonl"),
     ("", "metrics.jsonl holds no complete line"),
-    ('{"a": 1}\n', "metrics.jsonl has a line without a step"),
+    ('{"a": 1}\n', "metrics.jsonl:1: step is None, not a number of steps"),
     ('{"step": 1\n{"step": 2}\n', "metrics.jsonl:1: not a JSON object"),
   ],
 )
