@@ -45,7 +45,7 @@ from entrojax.system.command_line import command
 
 _TITLE_DEFAULT = "Entropy report"
 _BASELINE_DEFAULT = "grpo"
-_ENTROPIES_DIFFER = 0.02  # relative; more is said
+_ENTROPIES_DIFFER = 0.02  # relative; a larger one is noted
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(

@@ -426,7 +426,7 @@ def interrupt(process, number) -> Path:
 
 def test_an_interrupted_run_saves_and_says_where(base, tmp_path, environment):
   workdir = tmp_path / "run"
-  process = start(workdir, base, environment, LONG[0])
+  process = start(workdir, base, environment, LONG[0], LONG[2])
   wait_for_rollout_step(workdir, 2, process)
   saved = interrupt(process, signal.SIGINT)
   assert saved.is_dir()

@@ -121,7 +121,7 @@ def is_passed(checks: Sequence[Check]) -> bool:
 
 
 def _check_sampler(metrics: Mapping[str, Any], dtype: str) -> Check:
-  """Compare the sampler's log-probs with those of the trainer."""
+  """Compare the sampler's log-probs with the trainer's."""
   difference = metrics["rollout/log_prob_diff_max"]
   limit = _MISMATCH[dtype]
   return Check(
@@ -202,8 +202,9 @@ def _memory(devices: Sequence[jax.Device]) -> int | None:
     if not hasattr(os, "sysconf"):
       return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-  limits = [(d.memory_stats() or {}).get("bytes_limit") for d in devices]
-  return None if None in limits else sum(limits)
+  stats = [device.memory_stats() or {} for device in devices]
+  limits = [s["bytes_limit"] for s in stats if "bytes_limit" in s]
+  return sum(limits) if len(limits) == len(devices) else None
 
 
 def _gigabytes(size: float) -> str:

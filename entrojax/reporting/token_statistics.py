@@ -35,7 +35,7 @@ class Fork(NamedTuple):
   """One token of the vocabulary, and the entropy where it was sampled."""
 
   token: int
-  count: int
+  times: int  # how often it was sampled
   mean_entropy: float
   share: float  # of the entropy of all tokens
 

@@ -2,8 +2,8 @@
 
 A run with a checkpoint after every step is sent SIGKILL or SIGTERM at a random
 moment, and started again with the same command, until it is done. Its
-parameters, optimizer state and metrics must then be those of a run that nobody
-touched, bit for bit, without a row lost or doubled.
+parameters, optimizer state and metrics must then equal an undisturbed run's,
+bit for bit, without a row lost or doubled.
 """
 
 import json

@@ -25,7 +25,6 @@ from entrojax.sweeps.plan import (
   check_shareable,
   check_units,
   keep,
-  raise_refusals,
   read_sweep,
 )
 from entrojax.sweeps.unit_runs import (
@@ -173,11 +172,9 @@ def make_runs(
     minutes: stop after this time, as after a signal; None: no limit.
 
   Returns:
-    The number of lines that were kept, why runs failed, and whether all runs
-    were tried rather than interrupted.
+    The number of lines that were kept, why runs failed or were refused, and
+    whether all runs were tried rather than interrupted.
 
-  Raises:
-    ValueError: a run is refused; nothing has run then.
   """
   base, kept = tournament.base, 0
   failures: list[str] = []
@@ -193,7 +190,14 @@ def make_runs(
     checked = (
       workers.call(check_units, checks) if workers else check_units(checks)
     )
-    raise_refusals(tournament.sweep, places, checked.refusals)
+    # one method that cannot run must not keep the others from running
+    refused = dict(zip(places, checked.refusals, strict=True))
+    failures += [
+      f"{tournament.runs[place].name}: {text}"
+      for place, text in refused.items()
+      if text is not None
+    ]
+    places = [place for place in places if refused[place] is None]
     sweep = keep(tournament.sweep)
     record_settings(base, sweep.source.base, tournament.folder)
     recorded = read_recorded(base, tournament.folder)
