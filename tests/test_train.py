@@ -107,8 +107,6 @@ def test_a_run_on_eight_devices_is_the_run_on_one(
     "num_rollout_steps": 1,
     "training.updates_per_rollout": 1,
     "evaluation.token_samples": 2,
-    "log.reference_kl": True,
-    "log.token_groups": 1,
   }
   train(controlled(base, **overrides), tmp_path / "one")
   monkeypatch.undo()  # eight devices again
@@ -121,7 +119,6 @@ def test_a_run_on_eight_devices_is_the_run_on_one(
     # float32 sums in two orders; samples are the same, so all else is near
     near = value if value is None else pytest.approx(value, rel=1e-4, abs=1e-5)
     assert eight[name] == near, name
-  assert one["gradient_norm/entropy_5"] > 0
   files = [token_files(tmp_path / name) for name in ("one", "eight")]
   assert [path.name for path in files[1]] == ["0.0.npz", "1.0.npz"]
   for paths in zip(*files, strict=True):
