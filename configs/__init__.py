@@ -44,11 +44,23 @@ Settings = Mapping[str, Any] | Callable[[Config], Mapping[str, Any]]
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+# kinds of methods, in the order of tables
+FAMILIES = (
+  "rewards and advantages",
+  "surrogates",
+  "choice and weight of tokens",
+  "an entropy that is held",
+  "distance to the base",
+  "recipes and offline",
+)
+
+
 class Method(NamedTuple):
   """What a method sets, and what its paper claims of it.
 
   Attributes:
     title: its name in tables.
+    family: what kind of method it is, one of FAMILIES.
     equation: what it computes, in one line of a table.
     files: where the equation is, in the folder entrojax.
     paper: its number on arXiv; or a word, such as "ours".
@@ -68,6 +80,7 @@ class Method(NamedTuple):
   """
 
   title: str
+  family: str
   equation: str
   files: tuple[str, ...]
   paper: str

@@ -32,6 +32,7 @@ def settings(config: Config) -> dict:
 
 METHOD = Method(
   title="STARE, adaptive weight",
+  family="choice and weight of tokens",
   equation="the weight moves by 0.01 per rollout step",
   files=("objectives/stare.py", "control/fixed_step.py"),
   paper="2606.19236",

@@ -16,6 +16,7 @@ from configs import Method, entropic, kl_cov, sent_token
 
 METHOD = Method(
   title="the survey's advanced recipe",
+  family="recipes and offline",
   equation="KL-Cov + EntroPIC + SENT's token level",
   files=("objectives/cov.py", "objectives/entropic.py", "objectives/sent.py"),
   paper="the survey's",

@@ -2,7 +2,7 @@
 
     python -m entrojax.main --config=configs/bapo.py --workdir=runs/bapo
 
-arXiv 2510.18927. The bounds are those of the released example: the lower one
+arXiv 2510.18927. The bounds are taken from the released example: the lower one
 moves from 0.8 to 0.95, then the upper one from 1.2 to 2, until right tokens
 weigh half as much as wrong ones.
 
@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="BAPO",
+  family="surrogates",
   equation="PPO whose clip bounds move until sum A+ r >= 0.5 sum |A-| r",
   files=("objectives/bapo.py",),
   paper="2510.18927",

@@ -54,6 +54,7 @@ ON: dict[str, Any] = {
 }
 METHOD = Method(
   title="BCPG, offline",
+  family="recipes and offline",
   equation="A log pi - tau / 2 (sum log pi / pi_old)^2",
   files=("objectives/bcpg.py", "rollouts/recorded.py"),
   paper="2505.14403",

@@ -31,6 +31,7 @@ def settings(config: Config) -> dict:
 
 METHOD = Method(
   title="BCPG-NSA, offline",
+  family="recipes and offline",
   equation="beta A on right steps of wrong responses",
   files=(
     "objectives/negative_sample_augmentation.py",

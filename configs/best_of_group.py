@@ -14,6 +14,7 @@ from configs import Method
 
 METHOD = Method(
   title="pass@G by the best response",
+  family="rewards and advantages",
   equation="A = best - second best",
   files=("advantages/pass_at_k.py",),
   paper="2503.19595",

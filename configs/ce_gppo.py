@@ -14,6 +14,7 @@ from configs import Method
 
 METHOD = Method(
   title="CE-GPPO",
+  family="surrogates",
   equation="clipped tokens keep a bounded gradient",
   files=("objectives/ce_gppo.py",),
   paper="2509.20712",

@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="CISPO",
+  family="surrogates",
   equation="-sg(clip r) A log pi",
   files=("objectives/cispo.py",),
   paper="2506.13585",

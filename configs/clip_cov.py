@@ -19,6 +19,7 @@ from configs import Method
 
 METHOD = Method(
   title="Clip-Cov",
+  family="choice and weight of tokens",
   equation="a few tokens of high covariance are dropped",
   files=("objectives/cov.py",),
   paper="2505.22617",

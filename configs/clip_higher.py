@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="Clip-Higher",
+  family="surrogates",
   equation="clip(r, 1 - 0.2, 1 + 0.28)",
   files=("objectives/ppo.py",),
   paper="2503.14476",

@@ -48,7 +48,13 @@ def settings(config: Config) -> dict:
 TESTBED = Testbed(
   settings=settings,
   presets={
-    "demo": {"evaluation": {"num_samples": 64, "prompts_per_batch": 16}},
+    "demo": {
+      "evaluation": {
+        "num_samples": 64,
+        "prompts_per_batch": 16,
+        "token_samples": 2,
+      }
+    },
     "test": {
       "num_rollout_steps": 2,
       "task": {"train_split": "train[:512]"},

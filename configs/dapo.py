@@ -38,6 +38,7 @@ def on_countdown(config: Config) -> dict:
 
 METHOD = Method(
   title="DAPO",
+  family="surrogates",
   equation="dynamic sampling; Clip-Higher, dual clip 10, R + R_length",
   files=(
     "rollouts/dynamic_sampling.py",

@@ -112,7 +112,7 @@ def get_config() -> Config:
       "num_prompts": 64,  # Q, prompts in a rollout batch
       "group_size": 8,  # G, responses to each prompt; at least 2
       # P, the length that prompts are padded to, in tokens; prompt.too_long
-      # says what happens to a longer prompt
+      # decides about longer prompts
       "prompt_length": 256,
       # shorter prompt lengths, ascending, in tokens: a batch whose prompts all
       # fit is padded to the shortest of these instead; one compilation for each
@@ -183,10 +183,6 @@ def get_config() -> Config:
       # recompute a micro-batch's activations in the backward pass, so that only
       # one micro-batch's are in memory at a time
       "rematerialise": True,
-      # lengths of responses, ascending and below rollout.response_length; each
-      # micro-batch, of rows sorted by length, is padded to the smallest that
-      # holds it. Saves time where most responses are short
-      "response_buckets": (),
       # what statistics such as quantiles and covariances are taken over:
       # minibatch, or micro = each micro-batch by itself, as in released code
       "scope": "minibatch",
@@ -316,6 +312,9 @@ def get_config() -> Config:
       # optimizer steps between measurements of covariance by quantile and of
       # gradient norms by group of tokens, 7 backward passes each; 0 = none
       "token_groups": 0,
+      # rollout steps, from 1, whose batches are kept for entrojax.replay; each
+      # file is a few times as large as the parameters
+      "keep_batches": (),
       # Weights & Biases project; None: W&B is not used
       "wandb_project": config_dict.placeholder(str),
     }
@@ -324,8 +323,8 @@ def get_config() -> Config:
   # as ledger/...; see entrojax/instruments/ledger.py
   config.ledger = Config(
     {
-      # rollout steps between entries; 0 = none. The time of an entry is about
-      # that of 8 optimizer steps
+      # rollout steps between entries; 0 = none. An entry takes about as long
+      # as 8 optimizer steps
       "every": 0,
     }
   )

@@ -14,6 +14,7 @@ from configs import Method
 
 METHOD = Method(
   title="DPPO",
+  family="surrogates",
   equation="-sg(min(r, 20)) A log pi while |pi - pi_old| is small",
   files=("objectives/dppo.py",),
   paper="2602.04879",

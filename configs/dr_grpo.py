@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="Dr.GRPO",
+  family="rewards and advantages",
   equation="A = R - mean, loss / max length",
   files=("advantages/baselines.py",),
   paper="2503.20783",

@@ -36,6 +36,7 @@ ON: dict[str, Any] = {
 }
 METHOD = Method(
   title="EntroPIC",
+  family="an entropy that is held",
   equation="(1 + a) on positives, (1 - a) on negatives, PI control of a",
   files=("objectives/entropic.py", "control/pi.py"),
   paper="2511.15248",

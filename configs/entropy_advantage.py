@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="entropy as advantage",
+  family="choice and weight of tokens",
   equation="A + min(0.4 H, |A| / 2)",
   files=("objectives/entropy_advantage.py",),
   paper="2506.14758",

@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="entropy ratio clipping",
+  family="choice and weight of tokens",
   equation="no gradient where H / H_old leaves a band",
   files=("objectives/erc.py",),
   paper="2512.05591",

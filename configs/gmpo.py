@@ -11,6 +11,7 @@ from configs import Method
 
 METHOD = Method(
   title="GMPO",
+  family="surrogates",
   equation="-A exp(mean of clipped log r) per sequence",
   files=("objectives/gmpo.py",),
   paper="2507.20673",

@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="GRPO, PPO clip, token mean",
+  family="surrogates",
   equation="A = (R - mean) / std",
   files=("advantages/baselines.py", "objectives/ppo.py"),
   paper="2402.03300",

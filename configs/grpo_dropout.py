@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="GRPODropout",
+  family="rewards and advantages",
   equation="likely right responses are dropped until sum A (s - mean s) >= 0",
   files=("advantages/grpo_dropout.py",),
   paper="2610.11854",

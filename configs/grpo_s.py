@@ -11,6 +11,7 @@ from configs import Method
 
 METHOD = Method(
   title="GRPO-S",
+  family="rewards and advantages",
   equation="R + strength H / mean H of right responses",
   files=("advantages/grpo_s.py",),
   paper="2508.04349",

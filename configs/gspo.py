@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="GSPO",
+  family="surrogates",
   equation="one ratio per sequence",
   files=("objectives/gspo.py",),
   paper="2507.18071",

@@ -22,6 +22,7 @@ from configs import Method
 ON: dict[str, Any] = {"countdown": {"kl_cov": {"fraction": 0.02}}}
 METHOD = Method(
   title="KL-Cov",
+  family="choice and weight of tokens",
   equation="-A r + |log r| on the highest covariances",
   files=("objectives/cov.py",),
   paper="2505.22617",

@@ -19,6 +19,7 @@ from configs import Method
 
 METHOD = Method(
   title="Lp-Reg",
+  family="choice and weight of tokens",
   equation="KL to a min-p filtered policy on rare tokens of wrong responses",
   files=("objectives/lp_reg.py",),
   paper="2510.03222",

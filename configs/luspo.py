@@ -14,6 +14,7 @@ from configs import Method
 
 METHOD = Method(
   title="LUSPO",
+  family="surrogates",
   equation="GSPO's loss times the length",
   files=("objectives/gspo.py",),
   paper="2602.05261",

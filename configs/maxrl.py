@@ -13,6 +13,7 @@ from configs import Method
 
 METHOD = Method(
   title="MaxRL",
+  family="rewards and advantages",
   equation="A = (R - mean) / success rate",
   files=("advantages/baselines.py",),
   paper="2602.02710",

@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="NSR",
+  family="rewards and advantages",
   equation="A = -1 if wrong; right responses are left out",
   files=("advantages/decomposed.py",),
   paper="2506.01347",

@@ -12,6 +12,7 @@ from configs import Method
 
 METHOD = Method(
   title="Pass@k training",
+  family="rewards and advantages",
   equation="analytic advantages of sets of k",
   files=("advantages/pass_at_k.py",),
   paper="2508.10751",

@@ -38,6 +38,7 @@ def settings(config: Config) -> dict:
 
 METHOD = Method(
   title="positive-advantage reweighting",
+  family="choice and weight of tokens",
   equation="lambda loss where A > 0",
   files=(
     "objectives/positive_reweighting.py",

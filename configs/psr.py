@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="PSR",
+  family="rewards and advantages",
   equation="A = 1 if right; wrong responses are left out",
   files=("advantages/decomposed.py",),
   paper="2506.01347",

@@ -11,6 +11,7 @@ from configs import Method
 
 METHOD = Method(
   title="QAE",
+  family="rewards and advantages",
   equation="A = (R - quantile) / std",
   files=("advantages/baselines.py",),
   paper="2509.22611",

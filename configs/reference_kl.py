@@ -14,6 +14,7 @@ from configs import Method
 
 METHOD = Method(
   title="KL to the base",
+  family="distance to the base",
   equation="+ coef k1, k2 or k3",
   files=("objectives/reference_kl.py",),
   paper="2402.03300",

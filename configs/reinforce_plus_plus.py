@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="REINFORCE++",
+  family="rewards and advantages",
   equation="A = R - mean, normalised over the batch",
   files=("advantages/baselines.py", "advantages/whiten.py"),
   paper="2501.03262",

@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="RLOO on REINFORCE",
+  family="rewards and advantages",
   equation="A = R - mean of the others",
   files=("advantages/baselines.py", "objectives/reinforce.py"),
   paper="2402.14740",

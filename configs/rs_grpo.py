@@ -11,6 +11,7 @@ from configs import Method
 
 METHOD = Method(
   title="RS-GRPO",
+  family="rewards and advantages",
   equation="A = (exp(beta R) / mean exp(beta R) - 1) / beta",
   files=("advantages/baselines.py",),
   paper="2509.24261",

@@ -12,6 +12,7 @@ from configs import Method
 
 METHOD = Method(
   title="SAPO",
+  family="surrogates",
   equation="-A (4 / tau) sigmoid(tau (r - 1)), tau by the sign of A",
   files=("objectives/sapo.py",),
   paper="2511.20347",

@@ -21,6 +21,7 @@ from configs import Method
 
 METHOD = Method(
   title="SEED-GRPO",
+  family="rewards and advantages",
   equation="A f(semantic entropy)",
   files=("advantages/seed_grpo.py", "entropy/semantic.py"),
   paper="2505.12346",

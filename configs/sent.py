@@ -38,6 +38,7 @@ def settings(config: Config) -> dict:
 
 METHOD = Method(
   title="SENT",
+  family="distance to the base",
   equation="the token level, on prompts from low to high semantic entropy",
   files=("data/curriculum.py", "prompt_entropy.py", "objectives/sent.py"),
   paper="2512.04359",

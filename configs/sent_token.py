@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
 ON: dict[str, Any] = {"countdown": {"sent": {"cov_fraction": 0.02}}}
 METHOD = Method(
   title="SENT, its token level",
+  family="distance to the base",
   equation="KL to the base at low H, more at high covariance",
   files=("objectives/sent.py",),
   paper="2512.04359",

@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="SimKO",
+  family="choice and weight of tokens",
   equation="r <- (1 - m) r + m mean_k r_k if right; A x 1.1 if wrong and top-1",
   files=("objectives/simko.py",),
   paper="2510.14807",

@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="STARE",
+  family="choice and weight of tokens",
   equation="rare tokens of right answers x 1.1",
   files=("objectives/stare.py",),
   paper="2606.19236",

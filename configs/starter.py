@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="the survey's starter recipe",
+  family="recipes and offline",
   equation="Clip-Higher + 80/20 + W-REINFORCE",
   files=(
     "objectives/ppo.py",

@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="STEER",
+  family="choice and weight of tokens",
   equation="exp(log(w) |W| / max |W|) loss",
   files=("objectives/steer.py",),
   paper="2510.10150",
@@ -24,7 +25,7 @@ METHOD = Method(
   settings={
     "objective": ("ppo_clip", "steer"),
     "ppo_clip": {"clip_high": 0.28, "dual_clip": 10.0},
-    "steer": {"clip_high": 0.28},
+    "steer": {"clip_high": 0.28, "dual_clip": 10.0},
   },
   direction=1,
 )

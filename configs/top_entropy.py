@@ -16,6 +16,7 @@ from configs import Method
 
 METHOD = Method(
   title="80/20",
+  family="choice and weight of tokens",
   equation="loss on the fifth of tokens of highest H",
   files=("objectives/top_entropy.py",),
   paper="2506.01939",

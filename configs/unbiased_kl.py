@@ -15,6 +15,7 @@ from configs import Method
 
 METHOD = Method(
   title="unbiased KL to the base",
+  family="distance to the base",
   equation="+ coef r k3",
   files=("objectives/reference_kl.py",),
   paper="2512.02556",

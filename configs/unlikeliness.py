@@ -17,6 +17,7 @@ from configs import Method
 
 METHOD = Method(
   title="unlikeliness reward",
+  family="rewards and advantages",
   equation="R (1 - beta rank / G)",
   files=("advantages/unlikeliness.py",),
   paper="2506.02355",

@@ -12,6 +12,7 @@ from configs import Method
 
 METHOD = Method(
   title="VESPO",
+  family="surrogates",
   equation="-sg(phi(w)) A log pi, phi = w^k exp(l (1 - w)), w = product of r",
   files=("objectives/vespo.py",),
   paper="2602.10693",

@@ -17,6 +17,7 @@ from configs import Method
 
 METHOD = Method(
   title="W-REINFORCE",
+  family="rewards and advantages",
   equation="A = 0.1 if right, -1 if wrong",
   files=("advantages/decomposed.py",),
   paper="2506.01347",

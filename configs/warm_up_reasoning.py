@@ -8,16 +8,14 @@ Countdown with working (entrojax/tasks/countdown_traces.py). They contain right
 and wrong turns, take-backs and answers in haste, so the base that has learnt
 them knows all of this and is good at none of it.
 
-Time: about 75 minutes on two idle cores, at 5,800 tokens per second.
-Expected, on 256 held-out problems at temperature 1: pass@1 between 0.15 and
-0.40, pass@64 at least 0.90, responses of 30 to 120 tokens on average, an
-entropy of 0.2 to 0.8 nats per token, of which the fifth of tokens with the
-highest entropy carries at least 70 %.
-Measured: not recorded yet. These figures are printed by
+Time: about 20 minutes on two idle cores.
+Measured (entrojax/bases/reasoning, 256 held-out problems at temperature 1, 64
+responses each): pass@1 0.217, pass@64 0.996, 45 tokens on average, an entropy
+of 0.231 nats per token. The fifth of tokens with the highest entropy carries
+79 % of it. 60 % of the right responses take a move back. These figures are
+printed by
 
-    python -m entrojax.evaluate_model --config=configs/reasoning.py \
-        --config.model.path=runs/reasoning --output=evaluations/reasoning \
-        --task='countdown_steps:validation[:256]'
+    python -m experiments.search_behaviour --model=base=runs/reasoning
 """
 
 from ml_collections import ConfigDict as Config

@@ -5,13 +5,15 @@ r"""Train a language model by reinforcement learning, as a config describes.
 
 --workdir becomes the run directory: see system/workdir.py. After Ctrl-C or
 SIGTERM the run finishes its step, saves a checkpoint and ends. The same command
-resumes an interrupted or killed run from its newest checkpoint.
+resumes an interrupted or killed run from its newest checkpoint. With --selftest
+nothing is trained or written: the run is tested on one rollout step.
 """
 
 from pathlib import Path
 import re
 
 from absl import flags
+from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
 from entrojax.system.command_line import (
@@ -48,6 +50,13 @@ _PROFILE = flags.DEFINE_string(
   "directory; steps count from 1, and both are included",
   flag_values=FLAGS,
 )
+_SELFTEST = flags.DEFINE_bool(
+  "selftest",
+  False,
+  "do not train: build the run, take one rollout step, print what was checked, "
+  "and exit with 1 if a check failed",
+  flag_values=FLAGS,
+)
 define_process_flags(FLAGS)
 
 
@@ -71,6 +80,8 @@ def main() -> int:
   config, workdir = _CONFIG.value, Path(_WORKDIR.value)
   check_kind(config)
   check_overrides(config, config_flags.get_override_values(FLAGS["config"]))
+  if _SELFTEST.value:
+    return _self_test(config, workdir)
   profile = None if _PROFILE.value is None else parse_profile(_PROFILE.value)
   saved = train(config, workdir, resume=_RESUME.value, profile=profile)
   if saved is not None:
@@ -79,6 +90,17 @@ def main() -> int:
   if is_first():
     print(f"done: {workdir / 'metrics.jsonl'}")
   return 0
+
+
+def _self_test(config: Config, workdir: Path) -> int:
+  """Print the table of the self-test; return the exit status."""
+  from entrojax.loop import selftest
+  from entrojax.system.hosts import is_first
+
+  checks = selftest.self_test(config, workdir)
+  if is_first():
+    print(selftest.format_checks(checks))
+  return 0 if selftest.is_passed(checks) else 1
 
 
 def parse_profile(text: str) -> tuple[int, int]:

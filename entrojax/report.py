@@ -20,6 +20,7 @@ import sys
 from typing import NamedTuple
 
 from absl import flags
+import numpy as np
 
 from entrojax.reporting.differences import find_baseline
 from entrojax.reporting.find_runs import find_runs
@@ -44,6 +45,7 @@ from entrojax.system.command_line import command
 
 _TITLE_DEFAULT = "Entropy report"
 _BASELINE_DEFAULT = "grpo"
+_ENTROPIES_DIFFER = 0.02  # relative; a larger one is noted
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
@@ -208,7 +210,10 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
   """Return what a reader must know about the runs."""
   return [
     note
-    for find in (_same_seeds, _different_tasks, _unfinished, _alarms)
+    for find in (
+      *(_same_seeds, _different_tasks, _unfinished, _alarms),
+      _selected_entropies,
+    )
     for note in find(variants)
   ]
 
@@ -271,6 +276,25 @@ def _alarms(variants: Sequence[Variant]) -> Iterator[str]:
         for name, at in steps.items()
       ]
       yield f"Alarms of {run.name}: {listing(alarms)}."
+
+
+def _selected_entropies(variants: Sequence[Variant]) -> Iterator[str]:
+  """Say where the entropy of the trained groups is not the policy's own."""
+  for run in (run for variant in variants for run in variant.runs):
+    pairs = [
+      (row["rollout/entropy"], row["actor/entropy"])
+      for row in run.rows
+      if {"rollout/entropy", "actor/entropy"} <= row.keys()
+    ]
+    if not pairs:
+      continue
+    own, trained = np.mean(pairs, axis=0)
+    if abs(trained - own) > _ENTROPIES_DIFFER * own:
+      yield (
+        f"The policy of {run.name} has a mean entropy of {own:.3g} over "
+        f"everything it sampled (rollout/entropy), and {trained:.3g} over the "
+        "groups that it was trained on (actor/entropy)."
+      )
 
 
 def _own_command(

@@ -22,6 +22,7 @@ import numpy as np
 
 from entrojax.assembly.data import Data
 from entrojax.assembly.run import Run
+from entrojax.instruments.kept_batches import KeptBatch, copy_batch
 from entrojax.instruments.ledger import (
   OpenEntry,
   close_entry,
@@ -71,7 +72,7 @@ class Position(NamedTuple):
   rollout_step: int  # rollout batches so far
   step: int  # optimizer steps so far
   tokens: int  # tokens sampled so far
-  # the entry of the ledger that waits for the next rollout; None: there is none
+  # the entry of the ledger that waits for the next rollout, or None
   entry: OpenEntry | None = None
 
 
@@ -85,6 +86,7 @@ class StepRecord(NamedTuple):
   started: float  # time.perf_counter at the start of the step
   batch: Batch | None  # of the update; None once it has ended without a fault
   marks: Marks | None = None  # what was not finite; None: nothing, or unknown
+  kept: KeptBatch | None = None  # what the update started from, if it is kept
 
 
 class StepBatch(NamedTuple):
@@ -131,6 +133,16 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     reference = run.base_params
   update = (position.state, reference, update_batch, update_key)
   entry, ledger, seconds = _keep_ledger(run, position, update, batch.responses)
+  kept = None
+  if position.rollout_step + 1 in run.settings.log.keep_batches:
+    kept = copy_batch(
+      position.rollout_step + 1,
+      position.state,
+      batch.rollout,
+      batch.responses,
+      batch.step_ok,
+      update_key,
+    )
   state, metrics = run.functions.update(*update)
   host = batch.metrics | reward_metrics(batch.all_responses, responses)
   steps_of_stage = position.rollout_step - stages.first_step(
@@ -152,6 +164,7 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     host | seconds,
     started,
     update_batch,
+    kept=kept,
   )
 
 
@@ -193,7 +206,6 @@ def _sample_batch(
   """Sample a batch from the policy and verify it."""
   stages, settings = run.data.stages, run.settings.rollout
   seconds = {"gen": 0.0, "verify": 0.0}
-  faulty: list[int] = []  # the rewards of each batch that are no numbers
 
   def sample(key: Array) -> RolloutBatch:
     """Sample responses; each process verifies those on its own devices."""
@@ -207,10 +219,9 @@ def _sample_batch(
     responses = gather_responses(
       verify_rollout(run.data, own, own_problems, position.rollout_step), share
     )
-    responses, number = replace_faulty(
+    responses = replace_faulty(
       responses, position.rollout_step, ends=settings.faulty_reward_ends
     )
-    faulty.append(number)
     seconds["gen"] += generated - begun
     seconds["verify"] += time.perf_counter() - generated
     return RolloutBatch(rollout, responses)
@@ -241,7 +252,6 @@ def _sample_batch(
       batch, rows = with_policy_entropy(filled)
       offset = hosts.place(rows, by_row(run.mesh))
   metrics |= {f"timing_s/{name}": taken for name, taken in seconds.items()}
-  metrics["critic/faulty_rewards"] = float(sum(faulty))
   if len(stages.streams) > 1:
     metrics["curriculum/stage"] = stages.number(position.rollout_step) + 1
   return StepBatch(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
-from entrojax.report import find_runs
+from entrojax.reporting.find_runs import find_runs
 from entrojax.reporting.formatting import align
 from entrojax.reporting.report_page import tokens_page
 from entrojax.reporting.run_logs import read_run

@@ -32,6 +32,7 @@ from entrojax.assembly.own_methods import (
   record_names,
 )
 from entrojax.assembly.run import Run, build_checked
+from entrojax.instruments.kept_batches import write_batch
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
 from entrojax.loop.faults import Faults
 from entrojax.loop.files import RunFiles, open_run_files, print_in_first
@@ -190,6 +191,8 @@ def _loop(
   while position.rollout_step < last and not (stopped() or faults.reason):
     with trace.step(position.rollout_step + 1):
       position, record = start_step(run, position)
+      if record.kept is not None and hosts.is_first():
+        write_batch(files.workdir, record.kept)
       if pending is not None:
         _write_step(run, files, pending)  # while the update runs
       pending = faults.check(wait_for_update(record))

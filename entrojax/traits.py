@@ -27,7 +27,7 @@ class Surroundings(NamedTuple):
   response_length: int  # tokens, the longest response
   target: float | None  # the entropy that a controller holds, nats per token
   # 'section.leaf' -> bound of the ratio, of the surrogates that clip tokens;
-  # clip_low, clip_high and dual_clip, of which the last may be None
+  # clip_low, clip_high and dual_clip; dual_clip may be None
   clip_range: Mapping[str, float | None]
 
 

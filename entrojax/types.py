@@ -282,7 +282,7 @@ class Batch:
   advantages: Array  # f32[B, T]
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
   # f32[B], nats, one number for all rows: added to the entropy of a mini-batch,
-  # it gives that of everything the policy sampled; None: 0
+  # it gives the entropy of everything the policy sampled; None: 0
   entropy_offset: Array | None = None
 
 

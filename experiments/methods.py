@@ -2,12 +2,14 @@
 
     python -m experiments.methods
 
-brings the tables of methods in README.md and configs/README.md up to date. Each
-row is made from the METHOD of a file in configs/. A row keeps its place in the
-page, and a new one comes last; it may then be moved by hand.
+brings the tables of methods in README.md and configs/README.md up to date, from
+the METHOD of each file in configs/. README.md has a row for each family of
+methods, and configs/README.md a row for each method, sorted by family. Within
+a family a method keeps its place in the page of the configs, and a new one
+comes last; it may then be moved by hand.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import difflib
 from pathlib import Path
 import re
@@ -58,13 +60,17 @@ def select_methods(names: Sequence[str]) -> dict[str, Method]:
 # -- tables -------------------------------------------------------------------
 
 
-def short_row(name: str, method: Method) -> str:
-  """Return a method's row of the table in README.md."""
-  link = f"[`{name}`](configs/{name}.py)"
-  return _row(link, method.title, method.equation, method.paper)
+def family_row(family: str, methods: Mapping[str, Method]) -> str:
+  """Return a family's row of the table in README.md."""
+  links = (
+    f"[{method.title}](configs/{name}.py)"
+    for name, method in methods.items()
+    if method.family == family
+  )
+  return f"| {family} | {', '.join(links)} |"
 
 
-def long_row(name: str, method: Method) -> str:
+def method_row(name: str, method: Method) -> str:
   """Return a method's row of the table in configs/README.md."""
   files = ", ".join(f"[`{file}`](../entrojax/{file})" for file in method.files)
   paper = method.paper
@@ -87,44 +93,53 @@ def _row(*cells: str) -> str:
   return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-# page -> how a row of its table of methods looks
-TABLES: Mapping[Path, Callable[[str, Method], str]] = {
-  ROOT / "README.md": short_row,
-  ROOT / "configs" / "README.md": long_row,
-}
+_TABLE = r"(^\| {} \|.*\n\|[- |]*\n)((?:\|.*\n)*)"
 
 
-def with_rows(
-  page: str, make_row: Callable[[str, Method], str], methods: Mapping
-) -> str:
-  """Return a page whose table of methods has one row for each method.
+def with_rows(page: str, first_column: str, rows: Sequence[str]) -> str:
+  """Return a page whose table has these rows.
 
   Args:
-    page: the text, with a table that begins with "| config | method |".
-    make_row: (name, method) -> row.
-    methods: all methods by name.
+    page: the text, with one table whose head begins with the first column.
+    first_column: the name of that column.
+    rows: the rows, without ends of lines.
   """
-  before, head, rest = re.split(
-    r"(^\| config \| method \|.*\n\|[- |]*\n)", page, maxsplit=1, flags=re.M
-  )
-  old = re.match(r"(?:\|.*\n)*", rest)
-  rows = old[0] if old else ""
-  places = re.findall(r"^\| \[`(\w+?)(?:\.py)?`\]", rows, re.M)
-  names = sorted(
-    methods, key=lambda n: places.index(n) if n in places else len(places)
-  )
-  lines = "".join(f"{make_row(name, methods[name])}\n" for name in names)
-  return before + head + lines + rest.removeprefix(rows)
+  lines = "".join(f"{row}\n" for row in rows)
+  table = re.compile(_TABLE.format(first_column), re.M)
+  return table.sub(lambda match: match[1] + lines, page, count=1)
+
+
+def in_order(page: str, methods: Mapping[str, Method]) -> dict[str, Method]:
+  """Return methods by family, and within a family in the order of a page."""
+  places = re.findall(r"^\| \[`(\w+)\.py`\]", page, re.M)
+
+  def place(name: str) -> tuple[int, int]:
+    own = places.index(name) if name in places else len(places)
+    return configs.FAMILIES.index(methods[name].family), own
+
+  return {name: methods[name] for name in sorted(methods, key=place)}
+
+
+def pages() -> dict[Path, str]:
+  """Return the pages that have a table of methods, up to date."""
+  front, long = ROOT / "README.md", ROOT / "configs" / "README.md"
+  text = {path: path.read_text(encoding="utf-8") for path in (front, long)}
+  methods = in_order(text[long], configs.methods())
+  by_family = [family_row(family, methods) for family in configs.FAMILIES]
+  by_method = [method_row(name, method) for name, method in methods.items()]
+  return {
+    front: with_rows(text[front], "family", by_family),
+    long: with_rows(text[long], "config \\| method", by_method),
+  }
 
 
 @command(FLAGS)
 def main() -> None:
   """Write the tables."""
-  for path, make_row in TABLES.items():
-    page = path.read_text(encoding="utf-8")
-    new = with_rows(page, make_row, configs.methods())
+  for path, new in pages().items():
+    old = path.read_text(encoding="utf-8").splitlines()
     path.write_text(new, encoding="utf-8")
-    changed = sum(line not in page.splitlines() for line in new.splitlines())
+    changed = sum(line not in old for line in new.splitlines())
     print(f"{path.relative_to(ROOT)}: {changed} rows changed")
 
 

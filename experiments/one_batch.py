@@ -199,7 +199,7 @@ def color(batch: OneBatch, push: Pushes, rows: int = 8) -> ColoredTokens:
 
   Args:
     batch: the batch.
-    push: of the method.
+    push: the method's push, from the same batch.
     rows: the number of responses, one group after the other.
   """
   counted = np.asarray(push.scored.mask) > 0

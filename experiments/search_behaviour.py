@@ -90,7 +90,7 @@ def sample(config: Config, path: str) -> Samples:
   """Let a model answer the held-out problems of a config.
 
   Args:
-    config: the settings, of which model.path is not read.
+    config: the settings; model.path is not read.
     path: the model folder, or a base that ships.
 
   Raises:

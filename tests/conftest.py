@@ -53,6 +53,21 @@ def pytest_configure(config):
   gc.set_threshold(100_000, 20, 20)
 
 
+def pytest_collection_modifyitems(items):
+  """Put files that begin with a slow test first, so that no worker waits long.
+
+  Workers take whole files in this order; the short files fill the gaps.
+  """
+  first = {}
+  for item in items:
+    first.setdefault(item.path, item)
+  is_slow = {
+    path: item.get_closest_marker("slow") is not None
+    for path, item in first.items()
+  }
+  items.sort(key=lambda item: not is_slow[item.path])
+
+
 @pytest.fixture(scope="session")
 def sizes() -> DecoderConfig:
   """Return the sizes of the tiny decoder; no two widths are equal."""

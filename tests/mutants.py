@@ -137,6 +137,54 @@ MUTANTS = (
     "tests/objectives/test_surrogates.py::test_gspo_clips_whole_sequences",
   ),
   Mutant(
+    "gmpo: ratios are clipped on both sides",
+    "entrojax/objectives/gmpo.py",
+    "(tokens.advantages > 0) & (log_ratio > clip_high)",
+    "log_ratio > clip_high",
+    "tests/objectives/test_surrogates.py"
+    "::test_gmpo_clips_log_ratios_that_have_gone_the_advantage_s_way",
+  ),
+  Mutant(
+    "dppo: a token that moved the other way stops too",
+    "entrojax/objectives/dppo.py",
+    "(new > old) & (distance > high)",
+    "(distance > high)",
+    "tests/objectives/test_surrogates.py"
+    "::test_dppo_stops_where_a_probability_has_moved_too_far",
+  ),
+  Mutant(
+    "vespo: the mean ratio instead of the product",
+    "entrojax/objectives/vespo.py",
+    "masked_sum(log_ratio, tokens.mask, axis=1)",
+    "masked_sum(log_ratio, tokens.mask, axis=1) / 2",
+    "tests/objectives/test_surrogates.py"
+    "::test_vespo_weighs_whole_sequences_by_the_product_of_their_ratios",
+  ),
+  Mutant(
+    "sapo: the temperatures are exchanged",
+    "entrojax/objectives/sapo.py",
+    "tau_positive, tau_negative)",
+    "tau_negative, tau_positive)",
+    "tests/objectives/test_surrogates.py"
+    "::test_sapo_has_a_gate_of_its_own_for_either_sign",
+  ),
+  Mutant(
+    "pass_at_k: a wrong response counts in all sets",
+    "entrojax/advantages/pass_at_k.py",
+    "_share_of_sets(wrong - 1, size - 1, k - 1)",
+    "_share_of_sets(wrong - 1, size - 1, k)",
+    "tests/advantages/test_advantages.py"
+    "::test_pass_at_k_is_grpo_on_all_sets_of_k",
+  ),
+  Mutant(
+    "whiten: responses that are left out count",
+    "entrojax/advantages/whiten.py",
+    "keep_mask(responses) * lengths",
+    "lengths",
+    "tests/advantages/test_advantages.py"
+    "::test_whitened_advantages_are_normal_over_the_tokens_that_count",
+  ),
+  Mutant(
     "bcpg: the constraint counts with tau instead of tau / 2",
     "entrojax/objectives/bcpg.py",
     "0.5 * tau * jnp.square(log_ratio)",
@@ -203,11 +251,27 @@ MUTANTS = (
   ),
   Mutant(
     "stare: the gate reads the current entropy",
-    "entrojax/objectives/stare.py",
-    "low = masked_mean(tokens.old_entropy, tokens.mask) < target",
-    "low = masked_mean(tokens.entropy, tokens.mask) < target",
+    "entrojax/objectives/reading.py",
+    "entropy = tokens.old_entropy",
+    "entropy = tokens.entropy",
     "tests/objectives/test_token_weights.py"
     "::test_stare_s_gate_reads_the_entropy_of_the_sampling_policy",
+  ),
+  Mutant(
+    "dcpo: a hot policy lowers the entropy",
+    "entrojax/objectives/dcpo.py",
+    "      error >= 0,",
+    "      error < 0,",
+    "tests/objectives/test_control_members.py"
+    "::test_dcpo_adds_reinforce_on_right_responses_at_a_temperature",
+  ),
+  Mutant(
+    "lp_reg: likely tokens are pulled down",
+    "entrojax/objectives/lp_reg.py",
+    "selected = rare * held * below",
+    "selected = rare * held",
+    "tests/objectives/test_control_members.py"
+    "::test_lp_reg_pulls_rare_wrong_tokens_towards_the_filtered_policy",
   ),
   Mutant(
     "negative_sample_augmentation: marks count in right responses",
@@ -357,26 +421,44 @@ MUTANTS = (
   Mutant(
     "controller: the integral takes in kept tokens only",
     "entrojax/update/train_step.py",
-    "(mean_entropy,) = _mean_entropies(scores.entropy, sampled, 1)",
-    "(mean_entropy,) = _mean_entropies(scores.entropy, tokens.mask, 1)",
+    "_mean_entropies(scores.entropy, batch, 1)",
+    "_mean_entropies(scores.entropy, dataclasses.replace(batch, "
+    "response_mask=tokens.mask), 1)",
     "tests/update/test_minibatches.py"
     "::test_the_integral_takes_in_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
     "controller: the coefficient reads kept tokens only",
     "entrojax/update/train_step.py",
-    "_mean_entropies(scores.entropy, sampled, num_parts)",
-    "_mean_entropies(scores.entropy, tokens.mask, num_parts)",
+    "_mean_entropies(scores.entropy, batch, num_parts)",
+    "_mean_entropies(scores.entropy, dataclasses.replace(batch, "
+    "response_mask=tokens.mask), num_parts)",
     "tests/update/test_minibatches.py"
     "::test_the_coefficient_reads_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
     "projection: the entropy gradient takes in kept tokens only",
     "entrojax/update/train_step.py",
-    "_entropy_cotangents(scores, sampled)\n",
-    "_entropy_cotangents(scores, tokens.mask)\n",
+    "of_entropy = entropy_cotangents(scores, sampled)",
+    "of_entropy = entropy_cotangents(scores, tokens.mask)",
     "tests/update/test_projection_update.py"
     "::test_h_takes_in_tokens_that_the_loss_leaves_out",
+  ),
+  Mutant(
+    "projection: the average takes in the step's own tokens",
+    "entrojax/update/projection.py",
+    "gradient = _read(state.average)",
+    "gradient = entropy_grad()",
+    "tests/update/test_projection.py"
+    "::test_the_forecast_uses_the_average_of_the_gradients_before",
+  ),
+  Mutant(
+    "projection: the integral grows while steps are left alone",
+    "entrojax/update/projection.py",
+    "jnp.where(could_not_follow, 0.0, error)",
+    "error",
+    "tests/update/test_projection.py"
+    "::test_the_integral_waits_while_steps_are_left_alone",
   ),
   Mutant(
     "projection: Adam's second moment keeps its bias",

@@ -279,7 +279,7 @@ def _check_settings(config: Config, functions: Sequence[_Function]) -> None:
     config.rollout.response_length,
     config.control.target,
     {
-      f"{f.name}.{leaf}": f.settings[leaf]
+      f"{f.name}.{leaf}": f.settings.get(leaf)  # None: it has no such bound
       for f in functions
       if isinstance(f.traits, ObjectiveTraits) and f.traits.clips_tokens
       for leaf in ("clip_low", "clip_high", "dual_clip")

@@ -63,7 +63,11 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "faults.max_in_a_row": 1,
     },
   )
-  _check_buckets(config, "training.response_buckets", "rollout.response_length")
+  kept = tuple(config.log.keep_batches)
+  if any(not isinstance(step, int) or step < 1 for step in kept):
+    raise ValueError(
+      f"log.keep_batches = {kept!r}; expected rollout steps, from 1"
+    )
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
   require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))
@@ -237,7 +241,14 @@ def check_evaluation(config: Config) -> None:
       "evaluation.prompts_per_batch": 1,
     },
   )
-  _check_buckets(config, "rollout.prompt_buckets", "rollout.prompt_length")
+  buckets = tuple(config.rollout.prompt_buckets)
+  lengths = (0, *buckets, config.rollout.prompt_length)
+  integers = all(isinstance(length, int) for length in lengths)
+  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
+    raise ValueError(
+      f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
+      f"rollout.prompt_length = {config.rollout.prompt_length}"
+    )
   check_prompt(config)
   temperature = config.evaluation.temperature
   if temperature is not None and temperature < 0:
@@ -251,23 +262,6 @@ def check_evaluation(config: Config) -> None:
         f"{request.num_samples} samples for each prompt: greedy samples are "
         "all the same. Set evaluation.num_samples to 1"
       )
-
-
-def _check_buckets(config: Config, key: str, largest: str) -> None:
-  """Raise ValueError unless the lengths of a setting ascend.
-
-  Args:
-    config: the settings.
-    key: the 'section.leaf' of the lengths, tokens.
-    largest: the 'section.leaf' of a length that all of them are below.
-  """
-  buckets, limit = tuple(_get(config, key)), _get(config, largest)
-  lengths = (0, *buckets, limit)
-  integers = all(isinstance(length, int) for length in lengths)
-  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
-    raise ValueError(
-      f"{key} = {buckets} must ascend from 1 to below {largest} = {limit}"
-    )
 
 
 def check_prompt(config: Config) -> None:

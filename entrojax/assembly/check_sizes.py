@@ -1,6 +1,6 @@
 """Check numbers of a config against the sizes that they have to fit.
 
-The sizes are those of 32-bit integers, of the run, of its model and of its
+The sizes belong to 32-bit integers, to the run, to its model and to its
 evaluation sets. Numbers that cannot work raise ValueError; numbers that
 probably are mistakes are warned about, with both numbers.
 """
@@ -91,7 +91,7 @@ def _overlap(one: str, other: str) -> bool:
   try:
     (name, first), (other_name, second) = map(parse_split, (one, other))
   except ValueError:
-    return False  # whoever reads it says what is wrong
+    return False  # whoever reads it raises the error
   if name != other_name:
     return False
   bounds = (first.start, first.stop, second.start, second.stop)

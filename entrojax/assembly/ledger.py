@@ -1,4 +1,4 @@
-"""Build the jitted functions of a run's ledger (instruments/ledger.py)."""
+"""Build the jitted functions of the ledger and of a replay (instruments)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from entrojax.update.measured_step import (
   MeasureStep,
   Rows,
 )
+from entrojax.update.replayed_step import ReplayStep
 from entrojax.update.token_changes import TokenChanges, make_token_changes
 
 
@@ -29,15 +30,17 @@ class LedgerFunctions(NamedTuple):
   # (rows, tokens before the step, after it, weights or None) -> one column
   column_metrics: Callable[..., Metrics]
   first_rows: Callable[[Rows, int], Rows]  # the first rows of a batch
+  replay_step: ReplayStep
 
 
 class UnboundFunctions(NamedTuple):
-  """The same functions, of which two take a frozen base first, if any."""
+  """The same functions, some with a frozen base first, if any."""
 
   measure_step: Callable[..., Any]
   measure_tokens: Callable[..., Any]
   column_metrics: Callable[..., Metrics]
   first_rows: Callable[[Rows, int], Rows]
+  replay_step: Callable[..., Any]
 
   def bind(self, policy: Policy) -> LedgerFunctions:
     """Give the functions the frozen base of a policy, if any."""
@@ -46,12 +49,14 @@ class UnboundFunctions(NamedTuple):
       bind(self.measure_tokens, policy),
       self.column_metrics,
       self.first_rows,
+      bind(self.replay_step, policy),
     )
 
 
 def jit_ledger(
   settings: FrozenConfigDict,
   make_step: Callable[[Model], MeasureStep],
+  make_replay: Callable[[Model], ReplayStep],
   model: Model,
   mesh: Mesh,
   *,
@@ -62,6 +67,7 @@ def jit_ledger(
   Args:
     settings: config.rollout and config.training are read.
     make_step: model -> the function of make_measured_step.
+    make_replay: model -> the function of make_replayed_step.
     model: the policy.
     mesh: the mesh that rows are split over.
     has_base: whether the model's parameters are an adapter of a frozen base.
@@ -95,4 +101,5 @@ def jit_ledger(
       static_argnums=1,
       out_shardings=rows,
     ),
+    replay_step=jit_unbound(make_replay, model, has_base=has_base),
   )

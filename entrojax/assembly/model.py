@@ -119,11 +119,11 @@ def load_policy(
 
 def _check_lengths(config: Config, sizes: DecoderConfig, folder: Path) -> None:
   """Raise ValueError if a row is longer than the model's context."""
+  keys = ["sft.row_length"]
   if "rollout" in config:
-    keys = ("rollout.prompt_length", "rollout.response_length")
-    lengths = (config.rollout.prompt_length, config.rollout.response_length)
-  else:
-    keys, lengths = ("sft.row_length",), (config.sft.row_length,)
+    keys = ["rollout.prompt_length", "rollout.response_length"]
+  sections = (key.split(".") for key in keys)
+  lengths = [config[section][leaf] for section, leaf in sections]
   if sum(lengths) > sizes.context_length:
     raise ValueError(
       f"{' + '.join(keys)} = {sum(lengths)} tokens, and {folder} was made for "

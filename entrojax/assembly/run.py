@@ -89,6 +89,7 @@ from entrojax.types import (
 from entrojax.update.group_metrics import Measured
 from entrojax.update.measured_step import make_measured_step
 from entrojax.update.optimizer import Optimizer
+from entrojax.update.replayed_step import make_replayed_step
 from entrojax.update.scoring import score_in_microbatches
 from entrojax.update.token_scores import Marking, TokenScores, score_samples
 from entrojax.update.train_step import (
@@ -248,7 +249,8 @@ def graph_settings(config: Config) -> FrozenConfigDict:
     *("alarms", "faults", "ledger"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
-  measured = {key: config.log[key] for key in ("reference_kl", "token_groups")}
+  log = config.log
+  measured = dict(reference_kl=log.reference_kl, token_groups=log.token_groups)
   return FrozenConfigDict(settings | {"log": measured})
 
 
@@ -303,6 +305,7 @@ def _share_graphs(
     ledger=jit_ledger(
       settings,
       make_update_of(settings, recipe, mesh, make_measured_step),
+      make_update_of(settings, recipe, mesh, make_replayed_step),
       model,
       mesh,
       has_base=has_base,
@@ -512,7 +515,7 @@ def make_update_of(
   recipe: Recipe,
   mesh: Mesh,
   make: Callable[..., Any] = make_update,
-) -> Callable[[Model], Update]:
+) -> Callable[[Model], Any]:
   """Build the function that maps a model to its update.
 
   Args:

@@ -57,6 +57,7 @@ class LogSettings(NamedTuple):
   num_samples: int  # responses of each evaluation kept in samples.jsonl
   wandb_project: str | None  # None: no W&B
   reference_kl: bool  # measure the distance to the base without a penalty
+  keep_batches: tuple[int, ...]  # rollout steps whose batches are kept
   controls: tuple[str, ...]  # rules and members that might have no effect
 
 
@@ -122,6 +123,7 @@ def resolve(config: Config) -> Settings:
       num_samples=config.log.samples,
       wandb_project=config.log.wandb_project or None,
       reference_kl=config.log.reference_kl,
+      keep_batches=tuple(config.log.keep_batches),
       controls=(
         *map(last_name, (*config.advantage, *config.objective)),
         "projection",

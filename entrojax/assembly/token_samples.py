@@ -5,6 +5,8 @@ that batch, which is the same in every evaluation. update/token_scores.py scores
 them, and reporting/token_logs.py describes and writes the result.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -97,7 +99,7 @@ def collect_tokens(
   )
 
 
-def _flatten(scores: TokenScores) -> TokenScores:
+def _flatten(scores: TokenScores) -> Any:
   """Put the sampled tokens of all responses one after the other, [N, ...]."""
   return jax.tree.map(lambda x: x[scores.mask > 0], scores)
 

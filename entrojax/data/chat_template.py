@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 import threading
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import jinja2
 import jinja2.ext
@@ -25,7 +25,7 @@ import jinja2.sandbox
 
 from entrojax.system.model_files import file_of
 
-DATE = datetime.datetime(2024, 7, 26)  # what a template is told is today
+DATE = datetime.datetime(2024, 7, 26)  # the date that templates see
 SECONDS = 5.0  # that a template may take for one question
 MAX_LENGTH = 1_000_000  # characters of a rendered text, beside the question's
 _MAX_REPEATED = 100_000  # length of a text or list that a template may repeat
@@ -132,7 +132,7 @@ class _Generation(jinja2.ext.Extension):
   The tags mark the model's own tokens for training, which is not needed here.
   """
 
-  tags: ClassVar[set[str]] = {"generation"}
+  tags = {"generation"}  # noqa: RUF012 (jinja2 declares it so)
 
   def parse(self, parser: Any) -> Any:
     """Return the statements between the tags."""

@@ -10,6 +10,7 @@ Shapes: f32[B, T], rows of response tokens.
 """
 
 from collections.abc import Mapping
+import functools
 
 import jax.numpy as jnp
 
@@ -56,7 +57,7 @@ def token_groups(
   by_sign = [sign & p for sign in signs for p in (probable, ~probable)]
   is_right = jnp.broadcast_to(right[:, None] > 0, mask.shape)
   fifth, part = entropy_fifth(entropy, mask), position_fifth(mask)
-  groups = {
+  groups: dict[str, list[Array]] = {
     "by_sign": [*by_sign, advantages == 0],
     "by_verdict": [is_right, ~is_right],
     "by_entropy": [fifth == i for i in range(5)],
@@ -71,7 +72,8 @@ def token_groups(
 def entropy_fifth(entropy: Array, mask: Array) -> Array:
   """Compute the fifth of the batch's tokens, i32[B, T], from 0 = lowest."""
   edges = _edges(entropy, mask, 5)
-  return sum((entropy >= edge).astype(jnp.int32) for edge in edges)
+  above = [(entropy >= edge).astype(jnp.int32) for edge in edges]
+  return functools.reduce(jnp.add, above)
 
 
 def position_fifth(mask: Array) -> Array:

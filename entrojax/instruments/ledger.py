@@ -45,8 +45,8 @@ def is_due(run: Run, rollout_step: int) -> bool:
 def rows_of(run: Run, batch: Batch, responses: Responses) -> Rows:
   """Add the verdicts of responses to a batch."""
   right = np.asarray(responses.correctness) >= 1
-  right = right.astype(np.float32).reshape(-1)
-  return Rows(batch, hosts.place(right, by_row(run.mesh)))
+  rows = right.astype(np.float32).reshape(-1)
+  return Rows(batch, hosts.place(rows, by_row(run.mesh)))
 
 
 def open_entry(

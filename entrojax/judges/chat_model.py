@@ -283,7 +283,7 @@ def _retry_after(value: str | None) -> float:
   return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
 
 
-_TIMERS = threading.local()  # .timer: that of this thread's latest request
+_TIMERS = threading.local()  # .timer: of this thread's latest request
 
 
 class _Timed:

@@ -2,7 +2,7 @@
 
 The result is the metrics of the evaluation and the rows of two files of the run
 directory: the number of right answers to each prompt, and some of the samples.
-If the run keeps tokens, those of some responses belong to it, too.
+If the run keeps tokens, the tokens of some responses belong to it, too.
 A signal stops an evaluation before its next batch of prompts.
 """
 

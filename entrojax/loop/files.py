@@ -16,6 +16,7 @@ import jax
 from entrojax.assembly.run import Run
 from entrojax.loop.evaluation import Evaluated
 from entrojax.loop.reports import Reports, is_step
+from entrojax.loop.selftest import OK, start_checks
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
 from entrojax.reporting.token_logs import write_tokens
 from entrojax.rollout_step import Position
@@ -203,9 +204,13 @@ def open_run_files(
       reports = Reports(
         run, workdir, config, start, stack, fresh=fresh, owed=owed, stop=stop
       )
-  return RunFiles(
+  files = RunFiles(
     run, workdir, config, checkpoints, start, owed=owed, reports=reports
   )
+  for check in start_checks(run, workdir):
+    if check.status != OK:
+      files.note(f"{check.status}: {check.name}: {check.text}")
+  return files
 
 
 def print_in_first(line: str) -> None:

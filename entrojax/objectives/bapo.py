@@ -108,8 +108,8 @@ def _choose(
     target: the least quotient.
 
   Returns:
-    low, high and P / N, f32[]. Without any weight on wrong tokens, the quotient
-    is that of N = 1e-8.
+    low, high and P / N, f32[]. Without any weight on wrong tokens, N
+    counts as 1e-8.
   """
   gain, loss = (jnp.maximum(s * tokens.advantages, 0.0) for s in (1, -1))
   balances = jnp.stack(

@@ -135,7 +135,7 @@ def scale_loss(
 
 
 def require_coefficient(coefficient: Array | None, member: str) -> Array:
-  """Return the controller's coefficient, f32[], or raise if there is none.
+  """Return the controller's coefficient, f32[]; raise if it is missing.
 
   Args:
     coefficient: f32[]; None: no controller set one.

@@ -109,9 +109,13 @@ def _compare(
   for name, member in members.items():
     prefix.append(member)
     after = gradient_of(chain(*prefix))
-    difference = [jnp.abs(a - b) for a, b in zip(after, before, strict=True)]
+    difference: list[Array] = [
+      jnp.abs(a - b) for a, b in zip(after, before, strict=True)
+    ]
     largest = jnp.max(jnp.abs(jnp.stack([*before, *after])))
-    touched = functools.reduce(jnp.maximum, difference) > _ROUNDING * largest
+    touched: Array = (
+      functools.reduce(jnp.maximum, difference) > _ROUNDING * largest
+    )
     yield name, before, difference, touched
     before = after
 

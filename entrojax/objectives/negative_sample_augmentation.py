@@ -19,7 +19,7 @@ from entrojax.types import Array, Objective, ScoredTokens
 
 
 class MissingStepsError(ValueError):
-  """Raised if a member of the chain needs step_ok and there is none."""
+  """Raised if a member of the chain needs step_ok, which is missing."""
 
 
 @ObjectiveTraits(kind="transform", reads_steps=True)

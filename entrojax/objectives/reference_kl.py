@@ -12,9 +12,9 @@ log pi_old, the sampling policy's, are f32[B, T] in nats. The penalties of
 sent.py and cov.py use the functions of this file as well.
 
 The value of an estimator may be unbiased while its gradient is not the KL's.
-The expected gradient of k1 is 0, and that of k3 is the forward KL's. With the
-ratio as a weight (`ratio_weighted`), whose gradient is that of the sampling
-distribution, the expected gradient of k1 and k3 is the KL's.
+The expected gradient of k1 is 0, and k3 has the forward KL's gradient. With the
+ratio as a weight (`ratio_weighted`), the sampling distribution is
+differentiated too, and the expected gradient of k1 and k3 is the KL's.
 """
 
 from collections.abc import Callable, Mapping

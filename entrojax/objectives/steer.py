@@ -73,7 +73,7 @@ def steer(
     clip_low: PPO's lower clip range, >= 0, by which the theorem form
       recognises clipped tokens.
     clip_high: PPO's upper clip range, >= 0, for the same purpose.
-    dual_clip: PPO's dual clip, above 1 + clip_high; None: there is none. A
+    dual_clip: PPO's dual clip, above 1 + clip_high; None: no dual clip. A
       token beyond it has the largest ratio and no gradient. If it counted, it
       would set the maximum by which all other tokens are damped.
 

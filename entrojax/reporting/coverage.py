@@ -105,7 +105,7 @@ def calibration(evaluations: Sequence[RightAnswers]) -> Calibration | None:
   """Compare the confidence of maj@n with its accuracy, in ten equal bins.
 
   Args:
-    evaluations: one, or those of several seeds, whose prompts count alike.
+    evaluations: one, or several of different seeds, whose prompts count alike.
 
   Returns:
     The bins; None if no evaluation has the votes, as in older runs.

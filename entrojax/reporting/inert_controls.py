@@ -7,7 +7,7 @@ control changed the gradient or the step. This file turns them into sentences
 for the user: after the first rollout step of a process one for each control,
 and after the tenth one for each control whose change has been exactly 0 so far.
 A control for which the metrics hold no change, such as the baseline rule, is
-passed over. If a change is not finite in the first step, its sentence says that
+passed over. If a change is not finite in the first step, its line reports that
 it could not be measured.
 """
 

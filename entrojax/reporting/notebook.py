@@ -106,7 +106,7 @@ def draw(*runs: Path | str, what: str = ENTROPY) -> Drawing:
 
   Args:
     *runs: run directories, or folders with run directories below them, such as
-      that of a sweep.
+      a sweep's work directory.
     what: the name of a metric in metrics.jsonl, drawn against the optimizer
       step; or "pass@k" for the first and the last evaluation of each run.
 

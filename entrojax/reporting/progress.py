@@ -30,7 +30,7 @@ KEY_SCALARS = {  # label -> name of the metric
   "clipped": "actor/pg_clipfrac",
   "tokens/s": "perf/tokens_per_second",
 }
-_PASS = re.compile(r"val/(.+)/pass@(\d+)", re.DOTALL)
+_PASS = re.compile(r"val/(.+)/pass@(\d{1,9})", re.DOTALL)
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 

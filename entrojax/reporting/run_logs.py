@@ -37,14 +37,17 @@ ENTROPY = "actor/entropy"
 TARGET = "schedule/control.target"
 TRAINING_REWARD = "critic/rewards/mean"
 
+_MAX_STEP = 2**53  # larger ones are not exact in a picture
+_MAX_DIGITS = 9  # of the k of pass@k
+
 Row = dict[str, Any]  # one line of metrics.jsonl: number | list of numbers
 
 
 class RightAnswers(NamedTuple):
   """The number of right answers to each prompt in one evaluation.
 
-  The last three fields are those of an Agreement (answers/agreement.py); a run
-  of an older version lacks them.
+  The last three fields are the fields of an Agreement (answers/agreement.py). A
+  run of an older version lacks them.
   """
 
   data: str  # the data set, as in val/<data>/...
@@ -127,8 +130,14 @@ def read_run(name: str, path: Path | str) -> RunLog:
   rows = read_rows(metrics)
   if not rows:
     raise ValueError(f"{metrics} holds no complete line")
-  if any(not isinstance(row.get("step"), int) for row in rows):
-    raise ValueError(f"{metrics} has a line without a step")
+  for number, row in enumerate(rows, start=1):
+    for key in ("step", "rollout_step"):
+      step = row.get(key, 0 if key == "rollout_step" else None)
+      if type(step) is not int or not 0 <= step <= _MAX_STEP:
+        raise ValueError(
+          f"{metrics}:{number}: {key} is {str(step)[:40]}, not a number of "
+          "steps"
+        )
   return RunLog(
     name,
     path,
@@ -247,7 +256,9 @@ def logged_at_k(
   ks = sorted(
     int(name.removeprefix(prefix))
     for name in row
-    if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
+    if name.startswith(prefix)
+    and (digits := name.removeprefix(prefix)).isdecimal()
+    and len(digits) <= _MAX_DIGITS
   )
   values = [row[f"{prefix}{k}"] for k in ks]
   errors = [row.get(f"{prefix}{k}_stderr", 0.0) for k in ks]

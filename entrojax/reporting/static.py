@@ -58,13 +58,13 @@ def to_svg(picture: Picture, names: Sequence[str]) -> str:
 def to_png(picture: Picture, names: Sequence[str]) -> bytes:
   """Draw the panels above each other, with a legend on top, as PNG.
 
-  The arguments are those of `to_svg`.
+  `to_svg` describes the arguments.
   """
   return _draw(picture, names, format="png", dpi=100, facecolor="white")
 
 
 def _draw(picture: Picture, names: Sequence[str], **options: Any) -> bytes:
-  """Draw a picture; the options are those of matplotlib's savefig."""
+  """Draw a picture; the options go to matplotlib's savefig."""
   curves = [curve for panel in picture.panels for curve in panel.curves]
   indices = sorted({c.variant for c in curves if c.variant is not None})
   entries = [(printable(names[i]), _line(color(i), "-")) for i in indices]
@@ -96,7 +96,7 @@ def as_svg(figure: Figure) -> str:
 
 
 def _save(figure: Figure, **options: Any) -> bytes:
-  """Return a figure as a file; the options are those of savefig."""
+  """Return a figure as a file; the options go to savefig."""
   buffer = io.BytesIO()
   figure.savefig(buffer, **options)
   return buffer.getvalue()

@@ -124,8 +124,9 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> TokenSamples:
   text: dict[str, Any] = json.loads(arrays["text"].tobytes())
   members = [str(name) for name in text.pop("members")]
   names = {int(i): str(name) for i, name in text.pop("names").items()}
+  lists: dict[str, Any]
   lists = {key: [*map(str, text.pop(key))] for key in _TEXT[3:6]}
-  numbers = {
+  numbers: dict[str, Any] = {
     name: np.asarray(arrays[name], kind)
     for name, kind in (_BY_RESPONSE | _BY_TOKEN).items()
   }

@@ -115,7 +115,7 @@ def _cells(fork: Fork | None) -> list[str]:
   if fork is None:
     return ["0", "–", "–"]
   share = f"{100 * fork.share:.1f} %"
-  return [number(fork.count), with_error(fork.mean_entropy), share]
+  return [number(fork.times), with_error(fork.mean_entropy), share]
 
 
 def _names(variant: Variant, data: str) -> dict[int, str]:

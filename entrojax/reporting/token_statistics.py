@@ -1,9 +1,10 @@
 """Compute where the entropy of responses is, token by token.
 
-A token's entropy is that of the distribution it was sampled from. Policy and
-base are compared on the same text, which the policy sampled. Every function
-takes the tokens of one evaluation, or of the same evaluation of several seeds
-(`pool`), and returns numbers or arrays of numpy. Entropies are in nats.
+The entropy of a token is the entropy of the distribution that it was sampled
+from. Policy and base are compared on the same text, which the policy sampled.
+Every function takes the tokens of one evaluation, or of the same evaluation of
+several seeds (`pool`), and returns numbers or arrays of numpy. Entropies are in
+nats.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ class Fork(NamedTuple):
   """One token of the vocabulary, and the entropy where it was sampled."""
 
   token: int
-  count: int
+  times: int  # how often it was sampled
   mean_entropy: float
   share: float  # of the entropy of all tokens
 

@@ -41,7 +41,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     lambda s: s.log_probs - s.base_log_probs, (-0.3, -0.05, 0.05, 0.3), _SIGNED
   ),
   "touched": Quantity(
-    lambda s: np.sum([[0] * s.ids.size, *s.touched.values()], axis=0),
+    lambda s: sum(s.touched.values(), np.zeros(s.ids.size, int)),
     (0.5,),
     ("", "black on #1eb287"),
   ),

@@ -21,8 +21,8 @@ batch. The shapes of this batch do not depend on how many groups were kept, so
 nothing is compiled again.
 
 The kept groups are not a random part of what the policy samples: their entropy
-is usually higher than the policy's own. `with_policy_entropy` lets whatever
-steers by the entropy see that of everything sampled.
+is usually higher than the policy's own. `with_policy_entropy` gives
+whatever steers by the entropy the mean over everything sampled.
 """
 
 from collections.abc import Callable, Sequence
@@ -144,7 +144,7 @@ def sample_until_filled(
       _concatenate(responses),
       entropy=mean_over_tokens(
         [np.asarray(r.entropy) for r in responses],
-        [np.sum(r.lengths) for r in responses],
+        [np.asarray(r.lengths).sum() for r in responses],
       ),
     ),
     {

@@ -99,7 +99,7 @@ def checked_verdict(
 
   Otherwise return a verdict with the reward `faulty`, and warn.
   """
-  reward = getattr(value, "reward", None)
+  reward: Any = getattr(value, "reward", None)
   try:
     if isinstance(value, Verdict) and math.isfinite(reward):
       return value
@@ -116,7 +116,7 @@ def checked_verdict(
     shown = reward if isinstance(value, Verdict) else value
     text = f"the verifier returned the reward {shown!r:.80} {at}"
   _warn_of_fault(text)
-  return Verdict(faulty, text, None)
+  return Verdict(faulty, text, None, failed=True)
 
 
 _num_faults = 0
@@ -132,16 +132,13 @@ def _warn_of_fault(text: str) -> None:
 
 def replace_faulty(
   responses: Responses, rollout_step: int, *, ends: bool
-) -> tuple[Responses, int]:
-  """Count a response whose reward is NaN as wrong.
+) -> Responses:
+  """Replace rewards that are NaN by 0.
 
   Args:
     responses: of all processes, on the host.
     rollout_step: rollout batches before this one.
     ends: whether to raise instead.
-
-  Returns:
-    The responses with finite rewards, and the number of faulty ones.
 
   Raises:
     ValueError: a reward is NaN and `ends` is true.
@@ -161,7 +158,7 @@ def replace_faulty(
     responses = dataclasses.replace(
       responses, rewards=rewards, correctness=rewards
     )
-  return responses, number
+  return responses
 
 
 def correctness(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:

@@ -22,6 +22,7 @@ import hashlib
 import os
 from pathlib import Path
 import platform
+from typing import Any
 
 import jax
 
@@ -36,10 +37,11 @@ def enable() -> Path | None:
     The folder that JAX uses; None if there is no cache, because it is turned
     off or the folder cannot be written.
   """
-  if not jax.config.jax_enable_compilation_cache:
+  settings: Any = jax.config  # its attributes are made at run time
+  if not settings.jax_enable_compilation_cache:
     return None
-  if jax.config.jax_compilation_cache_dir:
-    return Path(jax.config.jax_compilation_cache_dir)
+  if settings.jax_compilation_cache_dir:
+    return Path(settings.jax_compilation_cache_dir)
   folder = _user_cache() / "entrojax" / "jax" / _fingerprint()
   try:
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@ A process that was killed leaves the others waiting in a sum over all devices.
 JAX notices after a hundred seconds, and ends them with a long dump. Here each
 process writes a growing number to the store of the first process every few
 seconds, in a thread, and reads the numbers of the others. If one stands still
-for `PATIENCE`, this process says so and ends. It waits for nothing, since all
-that it could wait for needs the process that is gone.
+for `PATIENCE`, this process prints a line and ends. It waits for nothing, since
+all that it could wait for needs the process that is gone.
 """
 
 import atexit
@@ -44,7 +44,7 @@ class Signs:
     """Read the signs; return what to say if a process is gone, otherwise "".
 
     Args:
-      get: returns the latest sign of a process, None if there is none yet. It
+      get: returns the latest sign of a process, None before its first one. It
         raises RuntimeError if the store cannot be reached.
     """
     now = self._clock()

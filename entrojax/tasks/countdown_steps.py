@@ -1,7 +1,7 @@
 """Countdown with working: write the search for the target, step by step.
 
-The prompt `3 5 7 9=24:` is that of Countdown: reach the target with all of the
-numbers, each used exactly once. A response shows how:
+The prompt `3 5 7 9=24:` is a prompt of Countdown: reach the target with all of
+the numbers, each used exactly once. A response shows how:
 
     9+3=12 5 7;7-5=2 12;12*2=24>
 
@@ -38,8 +38,8 @@ move is tolerated if the response takes it back, as in
     9+3=13 5 7;<3 5 7 9;9+3=12 5 7;12+7=19 5;19+5=24>
 
 In the language of characters, most tokens are copied or computed. The choices
-are at the operands, the operators, and at `<` and `>`: whether to go on, to go
-back, or to hand in.
+are at the operands, the operators, and at `<` and `>`: whether to continue, to
+go back, or to hand in.
 
 `judge_pieces` is an exact oracle of the moves. Answers are compared in two
 ways: two right responses have the same answer if they have the same solution

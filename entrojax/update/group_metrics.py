@@ -30,7 +30,7 @@ from entrojax.objectives.reference_kl import k3
 from entrojax.types import Array, Mean, Metrics, Params, ScoredTokens
 
 FIFTHS = 5
-# parts of the tokens, those of highest covariance; 2e-4 is Clip-Cov's
+# parts of the tokens, by highest covariance; 2e-4 is Clip-Cov's
 COVARIANCE_SHARES = (0.0002, 0.002, 0.02, 0.2)
 
 
@@ -98,8 +98,8 @@ def group_metrics(
     cotangents: d loss / d scores, a tree of f32[B, T] and f32[B, T, k].
     transpose: cotangents -> (gradient of the parameters,).
     step: i32[], optimizer steps before this one.
-    every: optimizer steps between two measurements, each of which takes one
-      backward pass per group, 7 in all.
+    every: optimizer steps between two measurements. Each takes one backward
+      pass per group, 7 in all.
 
   Returns:
     covariance/top_0.0002 and others, nats; gradient_norm/positive, /negative

@@ -32,7 +32,7 @@ import optax
 
 from entrojax.objectives.chain import chain
 from entrojax.objectives.gradient_changes import policy_gradient
-from entrojax.types import Array, Batch, Params, TrainState
+from entrojax.types import Array, Batch, Objective, Params, TrainState
 from entrojax.update.train_step import (
   Forward,
   Scores,
@@ -79,10 +79,10 @@ def make_measured_step(*arguments: Any, **options: Any) -> MeasureStep:
 
   Returns:
     A pure function. `state`, `ref_params`, `key` and the batch in `rows` are
-    those of the update, `number` i32[] is the number of the step in it, from 0.
-    If the update takes several steps on different rows, the rows of the next
-    step are the held-back ones. The measured step must then be in the first
-    pass over the batch, and not the last one of it.
+    arguments of the update, `number` i32[] is the number of the step in it,
+    from 0. If the update takes several steps on different rows, the rows of the
+    next step are the held-back ones. The measured step must then be in the
+    first pass over the batch, and not the last one of it.
   """
   setup = Setup(*arguments, **options)
 
@@ -157,7 +157,7 @@ def _contributions(
   (h,) = forward.transpose(
     entropy_cotangents(scores, inputs.batch.response_mask)
   )
-  chains = [policy_gradient]
+  chains: list[Objective] = [policy_gradient]
   chains += [
     chain(*list(members.values())[: i + 1]) for i in range(len(members))
   ]

@@ -10,17 +10,9 @@ of a kernel in one matrix product.
 `score_in_microbatches` does this for one micro-batch of rows after the other,
 and the results are the same. If a device holds only a part of a group at a
 time, the prompt is read once for each part.
-
-Where most responses are short and a few are long, most of a batch is padding.
-With `buckets`, rows are sorted by the length of their responses, and each
-micro-batch is scored up to the smallest bucket that holds its longest response.
-The results are the same, in the order of the rows. Every row then reads its
-prompt by itself.
 """
 
-from collections.abc import Callable, Sequence
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +87,6 @@ def score_in_microbatches(
   temperature: float,
   num_microbatches: int,
   rematerialise: bool,
-  buckets: Sequence[int] = (),
   statistics: tuple[Statistic, ...] = (),
   mesh: Mesh | None = None,
 ) -> tuple[Array, ...]:
@@ -117,9 +108,6 @@ def score_in_microbatches(
     num_microbatches: the number of micro-batches, a divisor of B.
     rematerialise: whether the backward pass runs the forward pass of each
       micro-batch again. The activations of only one then exist at a time.
-    buckets: lengths below T, ascending, tokens; see this module's docstring.
-      The model is compiled once for each of them, and for T. Values beyond the
-      end of a bucket are 0.
     statistics: further statistics to compute (entropy/statistics.py).
     mesh: the mesh that the rows of each micro-batch are split over; None for a
       single device.
@@ -130,79 +118,29 @@ def score_in_microbatches(
   """
   num_shards = num_row_shards(mesh) if mesh is not None else 1
   rows_at_once = tokens.shape[0] // num_microbatches // num_shards
-  rows_per_prompt = 1 if buckets else math.gcd(group_size, rows_at_once)
+  rows_per_prompt = math.gcd(group_size, rows_at_once)
 
-  def score_to(length: int) -> Callable[[Any], tuple[Array, ...]]:
-    """Return the scoring of rows whose responses have at most `length`."""
-    surplus = response_length - length
+  def score_rows(rows):
+    return score(
+      model,
+      params,
+      *rows,
+      response_length=response_length,
+      group_size=rows_per_prompt,
+      temperature=temperature,
+      statistics=statistics,
+      mesh=mesh,
+    )
 
-    def score_rows(rows):
-      stats = score(
-        model,
-        params,
-        *(x[:, : x.shape[1] - surplus] for x in rows),
-        response_length=length,
-        group_size=rows_per_prompt,
-        temperature=temperature,
-        statistics=statistics,
-        mesh=mesh,
-      )
-      return tuple(_pad_responses(x, surplus) for x in stats)
-
-    return score_rows
-
-  score_rows = _in_buckets(score_to, response_length, buckets)
-  rows = (tokens, positions)
   if num_microbatches == 1:
-    return score_rows(rows)
+    return score_rows((tokens, positions))
   saved = (SAVED,) if rematerialise else (SAVED, COSTLY)
   score_rows = jax.checkpoint(
     score_rows, policy=jax.checkpoint_policies.save_only_these_names(*saved)
   )
-  order = None
-  if buckets:
-    order = jnp.argsort(response_lengths(positions, response_length))
-    rows = jax.tree.map(lambda x: x[order], rows)
   rows = jax.tree.map(
-    lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), rows
+    lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), (tokens, positions)
   )
   rows = split_rows(rows, mesh, axis=1)
   stats = jax.lax.map(score_rows, rows)
-  stats = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)
-  if order is None:
-    return stats
-  back = jnp.argsort(order)
-  return split_rows(jax.tree.map(lambda x: x[back], stats), mesh)
-
-
-def response_lengths(positions: Array, response_length: int) -> Array:
-  """Count the tokens of each row's response, i32[B].
-
-  Args:
-    positions: i32[B, L], -1 = padding.
-    response_length: T, the last positions of a row.
-  """
-  return jnp.sum(positions[:, -response_length:] >= 0, axis=1)
-
-
-def _in_buckets(
-  score_to: Callable[[int], Callable[[Any], tuple[Array, ...]]],
-  response_length: int,
-  buckets: Sequence[int],
-) -> Callable[[Any], tuple[Array, ...]]:
-  """Return a scoring that picks the smallest bucket that holds its rows."""
-  branches = [score_to(length) for length in (*buckets, response_length)]
-  if not buckets:
-    return branches[0]
-
-  def score_rows(rows):
-    longest = jnp.max(response_lengths(rows[1], response_length))
-    index = jnp.searchsorted(jnp.asarray(buckets), longest)
-    return jax.lax.switch(index, branches, rows)
-
-  return score_rows
-
-
-def _pad_responses(x: Array, surplus: int) -> Array:
-  """Add `surplus` zeros at the end of axis 1."""
-  return jnp.pad(x, [(0, 0), (0, surplus), *[(0, 0)] * (x.ndim - 2)])
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)

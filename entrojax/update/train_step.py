@@ -12,7 +12,7 @@ reads statistics under the policy that sampled the batch. If no token of a
 mini-batch counts in the loss, or a number is not finite (soundness.py),
 parameters and optimizer state, with the controller's, stay as they are.
 
-Old log-probs are those of the sampler. Only if the policy itself sampled the
+The sampler computed the old log-probs. Only if the policy itself sampled the
 batch, the first step takes the policy's own, so that the ratio is exactly 1.
 
 By default an objective sees the whole mini-batch, [B, T] at a time, even if it
@@ -102,9 +102,6 @@ class BatchSplit(NamedTuple):
   # rows of an optimizer step; 'micro': each micro-batch by itself, as in
   # released torch code
   scope: str = "minibatch"
-  # lengths of responses, ascending, tokens; each micro-batch is scored up to
-  # the smallest that holds its rows (scoring.py)
-  response_buckets: tuple[int, ...] = ()
 
 
 ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
@@ -355,10 +352,15 @@ def plan_steps(
     parts = shared
     if rows is not None:
       parts = jax.tree.map(lambda x: x[rows[i]], shared)
-    first = (i == 0) & setup.on_policy
-    parts = split_rows(parts, setup.mesh)
-    key = jax.random.fold_in(step_key, i)
-    return StepInputs(*parts, rollout_entropy, first, key)
+    minibatch, reference, statistics = split_rows(parts, setup.mesh)
+    return StepInputs(
+      minibatch,
+      reference,
+      statistics,
+      rollout_entropy,
+      first=(i == 0) & setup.on_policy,
+      key=jax.random.fold_in(step_key, i),
+    )
 
   return inputs_of, rows_of
 
@@ -398,7 +400,6 @@ def _score(
     temperature=setup.temperature,
     num_microbatches=num_microbatches,
     rematerialise=setup.split.rematerialise,
-    buckets=setup.split.response_buckets,
     statistics=statistics,
     mesh=setup.mesh,
   )

@@ -7,5 +7,6 @@ methods.py     claims about methods that slow the fall or keep coverage
 controls.py    claims about methods that hold a target, and about one curve
 lab_book.py    claims whose numbers stand in the lab book
 all_claims.py  all of them by name
+figure.py      the picture of all effects
 page.py        the table of verdicts in Markdown
 """

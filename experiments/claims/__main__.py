@@ -38,8 +38,8 @@ _RESULTS = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
-  str(Path(__file__).parent / "README.md"),
-  "the page to write",
+  str(Path(__file__).parent),
+  "the folder of README.md and its figure",
   flag_values=FLAGS,
 )
 
@@ -49,7 +49,7 @@ def main() -> int:
   """Print the table, and write the page; return the exit status."""
   # imported here, so that --help does not wait
   from experiments.claims.all_claims import CLAIMS, find
-  from experiments.claims.page import page, print_table
+  from experiments.claims.page import FIGURE, page, print_table
   from experiments.tournament.lines import read_lines
   from experiments.tournament.plan import lines_file
 
@@ -63,7 +63,11 @@ def main() -> int:
   lines = read_lines(lines_file("countdown", results))
   for line in print_table(CLAIMS, lines):
     print(line)
-  Path(_OUTPUT.value).write_text(page(CLAIMS, lines), encoding="utf-8")
+  output = Path(_OUTPUT.value)
+  text, figure = page(CLAIMS, lines)
+  (output / "README.md").write_text(text, encoding="utf-8")
+  if figure is not None:
+    (output / FIGURE).write_text(figure, encoding="utf-8")
   return 0
 
 

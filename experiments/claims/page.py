@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 import math
 
 from entrojax.reporting.differences import Interval
+from experiments.claims import figure
 from experiments.claims.verdicts import (
   HELD,
   NOT_HELD,
@@ -31,8 +32,11 @@ column has what differs from the paper's setting.
 """
 
 
-def page(claims: Sequence[Claim], lines: Lines) -> str:
-  """Return the page: a summary and a table for each verdict."""
+FIGURE = "effects.svg"
+
+
+def page(claims: Sequence[Claim], lines: Lines) -> tuple[str, str | None]:
+  """Return the page and its figure; None: no claim has an effect yet."""
   results = [(claim, *verdict(claim, lines)) for claim in claims]
   parts = [_HEAD]
   counts = {
@@ -41,13 +45,20 @@ def page(claims: Sequence[Claim], lines: Lines) -> str:
   }
   numbers = ", ".join(f"{count} {end}" for end, count in counts.items())
   parts.append(f"{len(claims)} claims: {numbers}.\n")
+  measured = [
+    (claim, own, effect)
+    for claim, own, effect in results
+    if effect is not None and math.isfinite(effect.mean)
+  ]
+  if measured:
+    parts.append(f"![the effect of each claim]({FIGURE})\n")
   for end, count in counts.items():
     if count:
       parts.append(f"## {end.capitalize()}\n")
       parts += _table([(c, e) for c, own, e in results if own == end])
   parts.append("## Commands\n")
   parts += _commands(claims)
-  return "\n".join(parts)
+  return "\n".join(parts), figure.draw(measured) if measured else None
 
 
 def print_table(claims: Sequence[Claim], lines: Lines) -> Iterator[str]:

@@ -19,13 +19,12 @@ from ml_collections import ConfigDict as Config
 from entrojax.reporting.progress import duration
 from entrojax.reporting.run_logs import read_run
 from entrojax.reporting.sweep_progress import SweepProgress
-from entrojax.sweeps.estimate import Timing, estimate, time_run
+from entrojax.sweeps.estimate import estimate, time_run
 from entrojax.sweeps.plan import (
   Sweep,
   check_shareable,
   check_units,
   keep,
-  raise_refusals,
   read_sweep,
 )
 from entrojax.sweeps.unit_runs import (
@@ -147,9 +146,9 @@ def list_runs(
   assert timing is not None
   total = 0.0
   for place in places:
-    seconds = estimate(_without_start(timing), tournament.config(place), 0)
-    total += timing.start + seconds
-    yield f"{tournament.runs[place].name}: {duration(timing.start + seconds)}"
+    seconds = estimate(timing, tournament.config(place), 0)
+    total += seconds
+    yield f"{tournament.runs[place].name}: {duration(seconds)}"
   yield (
     f"{len(places)} of {len(tournament.runs)} runs are missing, in about "
     f"{duration(total / jobs)} with --jobs={jobs}. Seeds after the first are "
@@ -173,13 +172,11 @@ def make_runs(
     minutes: stop after this time, as after a signal; None: no limit.
 
   Returns:
-    The number of lines that were kept, why runs failed, and whether all runs
-    were tried rather than interrupted.
+    The number of lines that were kept, why runs failed or were refused, and
+    whether all runs were tried rather than interrupted.
 
-  Raises:
-    ValueError: a run is refused; nothing has run then.
   """
-  kept = 0
+  base, kept = tournament.base, 0
   failures: list[str] = []
   with contextlib.ExitStack() as stack:
     # a signal between two runs is noticed too
@@ -191,19 +188,27 @@ def make_runs(
     if workers:
       workers.call(check_shareable, jobs)
     checked = (
-      workers.call(check_units, checks) if workers else (check_units(checks))
+      workers.call(check_units, checks) if workers else check_units(checks)
     )
-    raise_refusals(tournament.sweep, places, checked.refusals)
+    # one method that cannot run must not keep the others from running
+    refused = dict(zip(places, checked.refusals, strict=True))
+    failures += [
+      f"{tournament.runs[place].name}: {text}"
+      for place, text in refused.items()
+      if text is not None
+    ]
+    places = [place for place in places if refused[place] is None]
     sweep = keep(tournament.sweep)
-    record_settings(tournament.base, sweep.source.base, tournament.folder)
-    recorded = read_recorded(tournament.base, tournament.folder)
+    record_settings(base, sweep.source.base, tournament.folder)
+    recorded = read_recorded(base, tournament.folder)
 
     def keep_line(place: int) -> None:
-      run = tournament.runs[place]
+      run, path = tournament.runs[place], lines_file(base, tournament.folder)
+      if run.name in read_lines(path):
+        return  # another process kept it meanwhile
       log = read_run(run.name, sweep.folder(place))
       own = settings_beside(recorded, tournament.config(place))
-      line = line_of(run, log, own)
-      append_line(lines_file(tournament.base, tournament.folder), line)
+      append_line(path, line_of(run, log, own))
 
     for part in rounds([tournament.runs[place] for place in places]):
       if interruption.received is not None:
@@ -304,7 +309,3 @@ def _stop_after(minutes: float | None) -> Iterator[None]:
     yield
   finally:
     timer.cancel()
-
-
-def _without_start(timing: Timing) -> Timing:
-  return timing._replace(start=0.0)

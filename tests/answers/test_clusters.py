@@ -148,7 +148,7 @@ def test_an_entailment_function_with_an_unknown_label_is_an_error():
 
 
 def test_answers_are_clustered_by_what_they_entail():
-  # each answer entails those of the facts that it mentions
+  # each answer entails the facts that it mentions
   facts = {
     "Paris": {"paris"},
     "It's Paris": {"paris"},

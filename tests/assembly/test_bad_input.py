@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.usefixtures("session_data"), pytest.mark.slow]
 WRONG = {
   "rollout.group_size": (1, r"rollout\.group_size must be at least 2, got 1"),
   "rollout.temperature": (0.0, r"rollout\.temperature must be above 0"),
-  "training.response_buckets": ((9, 12), r"\(9, 12\) must ascend .* below"),
   "rollout.prompt_buckets": ((8, 4), r"\(8, 4\) must ascend .* to below"),
   "rollout.prompt_length": (3, r"row 0 has \d+ tokens.*prompt_length=3"),
   "rollout.num_prompts": (0, r"rollout\.num_prompts must be at least 1"),

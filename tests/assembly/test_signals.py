@@ -1,4 +1,4 @@
-"""What a run measures and steers by is said before it starts."""
+"""A run prints what it measures and steers by before it starts."""
 
 import warnings
 

@@ -47,24 +47,30 @@ def rows():
 
 
 def alone(model, rows):
-  """Build loss(params): the cross-entropy of each example read by itself."""
-
-  def log_probs(params, prompt, response):
-    tokens = jnp.concatenate([prompt, response])[None]
-    hidden, _ = model.apply(params, tokens, jnp.arange(tokens.size)[None])
-    logits = unembed(hidden, model.unembedding(params))[0, len(prompt) - 1 : -1]
-    every = jax.nn.log_softmax(logits)
-    return jnp.take_along_axis(every, response[:, None], axis=1)
+  """Build loss(params): the cross-entropy of examples in rows of their own."""
+  pairs = [pair for row in rows for pair in row]
+  at = np.arange(ROW_LENGTH)
+  tokens = np.zeros((len(pairs), ROW_LENGTH), np.int32)
+  positions = np.full(tokens.shape, -1, np.int32)
+  counted = np.zeros(tokens.shape)
+  for i, (prompt, response) in enumerate(pairs):
+    length = len(prompt) + len(response)
+    tokens[i, :length] = np.concatenate([prompt, response])
+    positions[i, :length] = at[:length]
+    counted[i] = (at >= len(prompt)) & (at < length)
 
   def loss(params):
-    by_example = [log_probs(params, *pair) for row in rows for pair in row]
-    return -jnp.mean(jnp.concatenate(by_example))
+    hidden, _ = model.apply(params, jnp.asarray(tokens), jnp.asarray(positions))
+    logits = unembed(hidden, model.unembedding(params))[:, :-1]
+    every = jax.nn.log_softmax(logits)
+    chosen = jnp.take_along_axis(every, tokens[:, 1:, None], axis=2)[..., 0]
+    return -jnp.sum(chosen * counted[:, 1:]) / np.sum(counted)
 
   return loss
 
 
-def packed_update(model, params, batch, *, mesh=(1, 1, 1), **split):
-  """Return (metrics, gradients) of one update on a batch."""
+def packed_update(model, params, *, mesh=(1, 1, 1), **split):
+  """Build run(batch) -> (metrics, gradients) of one update."""
   mesh = make_mesh(mesh, jax.devices()[: np.prod(mesh)])
   optimizer = recording_sgd(no_control(), 0.05)
   update = make_update(
@@ -77,19 +83,26 @@ def packed_update(model, params, batch, *, mesh=(1, 1, 1), **split):
   )
   state = init_state(params, optimizer)
   shardings = param_shardings(mesh, state)
-  run = jax.jit(update, out_shardings=(shardings, replicated(mesh)))
-  end, metrics = run(
-    jax.device_put(state, shardings),
-    None,
-    jax.device_put(batch, by_row(mesh)),
-    jax.device_put(jax.random.key(0), replicated(mesh)),
-  )
-  return totals(metrics), jax.device_get(end.opt_state["record"])
+  update = jax.jit(update, out_shardings=(shardings, replicated(mesh)))
+
+  def run(batch):
+    end, metrics = update(
+      jax.device_put(state, shardings),
+      None,
+      jax.device_put(batch, by_row(mesh)),
+      jax.device_put(jax.random.key(0), replicated(mesh)),
+    )
+    return totals(metrics), jax.device_get(end.opt_state["record"])
+
+  return run
 
 
 @pytest.fixture(scope="module")
 def in_float64(sizes, tiny_model, rows):
-  """Return model, parameters, and loss and gradients of examples alone."""
+  """Return an update on one device, and the numbers of examples alone.
+
+  They are (model, parameters, packed_update, (loss, gradients)).
+  """
   params = {**tiny_model[1]}
   params["layers"] = jax.tree.map(lambda x: x[:1], params["layers"])
   with jax.enable_x64(True):
@@ -97,16 +110,20 @@ def in_float64(sizes, tiny_model, rows):
     model = decoder(sizes, dtype=jnp.float64)
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
     expected = jax.jit(jax.value_and_grad(alone(model, rows)))(params)
-  return model, params, jax.device_get(expected)
+    update = packed_update(model, params)
+  return model, params, update, jax.device_get(expected)
 
 
 @pytest.mark.parametrize("split", [{}, BOTH])
 def test_packed_loss_and_gradients_are_those_of_examples_alone(
   split, rows, in_float64, float64
 ):
-  model, params, (loss, gradients) = in_float64
-  batch = make_packed_batch(rows, ROW_LENGTH, pad_id=0)
-  metrics, packed_gradients = packed_update(model, params, batch, **split)
+  model, params, update, (loss, gradients) = in_float64
+  if split:
+    update = packed_update(model, params, **split)
+  metrics, packed_gradients = update(
+    make_packed_batch(rows, ROW_LENGTH, pad_id=0)
+  )
   # float64 sums in another order; a metric is a float32 scalar
   np.testing.assert_allclose(metrics["actor/loss"], loss, rtol=1e-6)
   jax.tree.map(
@@ -117,17 +134,15 @@ def test_packed_loss_and_gradients_are_those_of_examples_alone(
 
 
 def test_without_restarting_positions_examples_would_see_each_other(
-  sizes, tiny_model, rows
+  rows, in_float64, float64
 ):
-  model, params = tiny_model
+  _, _, update, _ = in_float64
   batch = make_packed_batch(rows, ROW_LENGTH, pad_id=0)
-  running = np.broadcast_to(np.arange(ROW_LENGTH), batch.positions.shape)
+  running = np.arange(ROW_LENGTH, dtype=np.int32)[None]
   mixed = dataclasses.replace(
     batch, positions=np.where(batch.positions < 0, -1, running)
   )
-  losses = [
-    packed_update(model, params, b)[0]["actor/loss"] for b in (batch, mixed)
-  ]
+  losses = [update(b)[0]["actor/loss"] for b in (batch, mixed)]
   assert abs(losses[0] - losses[1]) > 1e-2
 
 

@@ -190,11 +190,12 @@ def test_an_unknown_claim_is_refused_with_the_nearest_name():
 
 def test_the_page_has_every_claim_below_its_verdict():
   lines = lines_of(nsr=(0.45, 0.25), psr=(0.3, 0.5))
-  text = page(CLAIMS, lines)
+  text, figure = page(CLAIMS, lines)
   head, held, rest = text.partition("## Held")
   assert "1 held" in head
   assert "**positive_causes**" in held + rest.partition("##")[0]
   assert "+0.150 [+0.150, +0.150]" in rest
   assert all(f"**{claim.name}**" in text for claim in CLAIMS)
+  assert figure is not None and figure.rstrip().endswith("</svg>")
   rows = list(print_table(CLAIMS, lines))
   assert len(rows) == len(CLAIMS)

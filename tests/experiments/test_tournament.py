@@ -11,6 +11,7 @@ import pytest
 
 import configs
 from entrojax.reporting.run_logs import read_run
+from entrojax.sweeps.estimate import Timing
 from entrojax.sweeps.plan import Checked
 from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
 from experiments.tournament import entries, page, plan, runner, tables
@@ -33,18 +34,28 @@ from tests.helpers.run_logs import write_noisy_run
 # -- the plan -----------------------------------------------------------------
 
 
-def test_every_entry_is_a_config_with_its_budget_and_a_whole_schedule():
-  found = entries.entries("countdown")
+@pytest.mark.parametrize(
+  ("base", "least"), [("countdown", 36), ("reasoning", 12)]
+)
+def test_all_runs_differ_and_end_with_their_schedule(
+  base, least, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
+  found = entries.entries(base)
   assert len({entry.name for entry in found}) == len(found)
-  three_seeds = [e for e in found if len(e.seeds) == 3]
-  assert len(three_seeds) >= 36
-  for entry in found:
-    updates = entry.settings.get("training.updates_per_rollout")
-    if updates is None:
-      config = configs.combine(entry.method, "countdown", "demo")
-      updates = config.training.updates_per_rollout
-    assert entry.settings["num_rollout_steps"] == entry.steps
-    assert entry.settings["optimizer.decay_steps"] == entry.steps * updates
+  assert sum(len(entry.seeds) == 3 for entry in found) >= least
+  # reading refuses two equal runs; one seed of each entry is enough
+  own = [Run(entry, 0) for entry in found]
+  monkeypatch.setattr(entries, "runs", lambda base: own)
+  monkeypatch.setattr(runner, "runs", lambda base: own)
+  tournament = runner.read_tournament(base, tmp_path, tmp_path)
+  for place, run in enumerate(tournament.runs):
+    config = tournament.config(place)
+    steps = config.num_rollout_steps
+    assert steps == run.entry.steps
+    assert config.optimizer.decay_steps == (
+      steps * config.training.updates_per_rollout
+    )
 
 
 def test_every_method_but_the_offline_ones_takes_part():
@@ -70,7 +81,11 @@ def test_quick_is_eight_methods_with_two_seeds_at_the_common_budget():
   assert {run.entry.steps for run in quick} == {200}
 
 
-def test_a_base_of_unknown_entropy_is_refused_because_of_its_targets():
+def test_a_base_of_unknown_entropy_is_refused_because_of_its_targets(
+  monkeypatch,
+):
+  unknown = BASES["reasoning"]._replace(entropy=None)
+  monkeypatch.setitem(BASES, "reasoning", unknown)
   with pytest.raises(ValueError, match="entropy of the base of reasoning"):
     entries._targets("entropic", "reasoning")
 
@@ -381,11 +396,33 @@ def test_a_line_is_kept_for_each_finished_run_and_the_next_call_skips_it(
   assert runner.choose(tournament()) == ([], [])
 
 
+def test_a_dry_run_adds_up_the_time_of_what_is_missing(tournament, monkeypatch):
+  # 10 s to start, 12 steps of 1 s and two evaluations of 4 s are 30 s
+  timing = Timing(start=10.0, step=1.0, evaluation=4.0)
+  monkeypatch.setattr(runner, "time_run", lambda config: timing)
+  lines = list(runner.list_runs(tournament(), [0, 2], jobs=1))
+  assert lines[0] == "grpo,steps=12,seed=0: 0:00:30"
+  assert "2 of 3 runs are missing, in about 0:01:00 with --jobs=1" in lines[-1]
+  assert list(runner.list_runs(tournament(), [], 1)) == ["No run is missing."]
+
+
 def test_the_others_run_if_one_fails(tournament, monkeypatch):
   ends(monkeypatch, grpo=FAILED)
   made = make(tournament())
   assert made == (2, ["grpo,steps=12,seed=0: no memory"], True)
   assert runner.report(made) == 1
+
+
+def test_a_refused_run_does_not_keep_the_others_from_running(
+  tournament, monkeypatch
+):
+  begun = ends(monkeypatch)
+  refuse = lambda checks: Checked(["no such task", None, None], [])
+  monkeypatch.setattr(runner, "check_units", refuse)
+  assert make(tournament()) == (
+    *(2, ["grpo,steps=12,seed=0: no such task"], True),
+  )
+  assert len(begun) == 2
 
 
 def test_after_its_minutes_the_tournament_begins_no_run(

@@ -68,4 +68,6 @@ def own_entropies(state, batch) -> np.ndarray:
 
 def half_kept(batch) -> Batch:
   """Return the batch with every second response left out of the loss."""
-  return dataclasses.replace(batch, keep=jnp.arange(NUM_ROWS) % 2.0)
+  return dataclasses.replace(
+    batch, keep=jnp.arange(NUM_ROWS, dtype=jnp.float32) % 2
+  )

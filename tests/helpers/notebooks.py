@@ -32,8 +32,8 @@ def run_notebook(path: Path, **parameters: Any) -> list[Any]:
 
   Args:
     path: the notebook.
-    **parameters: values that replace those of the cell of parameters, which
-      must set the same names.
+    **parameters: values in place of the values in the cell of parameters,
+      which must set the same names.
 
   Returns:
     What the last expressions of the cells show: bytes for a PNG, otherwise a

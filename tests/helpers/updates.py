@@ -30,13 +30,6 @@ SPLITS = {
   "8 micro-batches": {"num_microbatches": 8},
   "2 x 2 x 2": {"mesh": (2, 2, 2)},
   "half a group a part": {"num_microbatches": 2, "mesh": (8, 1, 1)},
-  # rows are sorted by length over the devices; some parts are padded to 2, some
-  # to 4 and some to 5 tokens
-  "buckets": {
-    "num_microbatches": 4,
-    "mesh": (2, 2, 1),
-    "response_buckets": (2, 4),
-  },
 }
 
 

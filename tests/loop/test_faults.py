@@ -1,4 +1,4 @@
-"""A run survives numbers that are not finite, and ends if they go on."""
+"""A run survives numbers that are not finite, but not if they recur."""
 
 import json
 
@@ -42,7 +42,7 @@ def faults(monkeypatch):
   steps, inner = set(), rollout_step.make_batch
   at = iter(range(1000))
 
-  def make_batch(rollout, responses, step_ok=None):
+  def make_batch(rollout, responses, *others):
     if next(at) in steps:
       bad = np.asarray(responses.advantages).copy()
       bad[0, 0] = NAN
@@ -50,7 +50,7 @@ def faults(monkeypatch):
         Responses(responses.rewards, advantages=bad, keep=responses.keep),
         responses.rewards.sharding,
       )
-    return inner(rollout, responses, step_ok)
+    return inner(rollout, responses, *others)
 
   monkeypatch.setattr(rollout_step, "make_batch", make_batch)
   return steps
@@ -137,6 +137,7 @@ def test_a_verifier_that_fails_on_a_response_does_not_end_the_run(
   with pytest.warns(UserWarning, match="faulty reward number 1: ") as record:
     (row,) = verify_responses([PROBLEM], responses, verify)
   assert [v.reward for v in row] == [0, 0, 0, 0, 1]
+  assert [v.failed for v in row] == [True] * 4 + [False]
   assert row[-1] == Verdict(1.0, "", "right")
   assert row[0].reason == (
     "the verifier returned the reward nan for the prompt '1 + 1' and the "
@@ -149,10 +150,9 @@ def test_a_verifier_that_fails_on_a_response_does_not_end_the_run(
 def test_faulty_rewards_are_counted_as_wrong_or_end_the_run_by_choice():
   rewards = np.array([[1.0, NAN], [0.0, 1.0]], np.float32)
   responses = Responses(rewards, correctness=rewards)
-  mended, number = replace_faulty(responses, 3, ends=False)
-  assert number == 1
+  mended = replace_faulty(responses, 3, ends=False)
   np.testing.assert_array_equal(mended.correctness, [[1, 0], [0, 1]])
   assert mended.rewards.dtype == np.float32
   with pytest.raises(ValueError, match=r"step 4: .* 1 of 4 .* prompt 0"):
     replace_faulty(responses, 3, ends=True)
-  assert replace_faulty(mended, 3, ends=True) == (mended, 0)
+  assert replace_faulty(mended, 3, ends=True) is mended

@@ -162,7 +162,7 @@ def test_simko_shares_the_gradient_of_right_peak_tokens(random_tokens):
 
 
 def balance(tokens, low, high):
-  """Return the weight of right tokens over that of wrong ones."""
+  """Return the weight of right tokens over the weight of wrong ones."""
   (places, (log_probs, olds, _, advantages)) = counted(tokens)
   right = wrong = 0.0
   for place in map(tuple, places):

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from entrojax import report
-from entrojax.reporting.run_logs import METRICS_FILE, read_run
+from entrojax.reporting.progress import evaluation_text
+from entrojax.reporting.run_logs import METRICS_FILE, logged_at_k, read_run
 from entrojax.reporting.summary import format_table, summarize
+from entrojax.reporting.variants import group_runs
 from tests.helpers.run_logs import (
   BINS,
   METHODS,
@@ -319,7 +321,7 @@ def test_runs_of_one_name_are_called_by_their_paths(
   [
     (None, "no metrics of a run at .*metrics.jsonl"),
     ("", "metrics.jsonl holds no complete line"),
-    ('{"a": 1}\n', "metrics.jsonl has a line without a step"),
+    ('{"a": 1}\n', "metrics.jsonl:1: step is None, not a number of steps"),
     ('{"step": 1\n{"step": 2}\n', "metrics.jsonl:1: not a JSON object"),
   ],
 )
@@ -432,6 +434,15 @@ def test_a_damaged_unit_is_named_and_the_others_are_shown(
   ("file", "content", "message"),
   [
     ("metrics.jsonl", '{"step": 1, "x": "y"}\n', ":1: x is neither"),
+    ("metrics.jsonl", '{"step": 1, "x": [[1]]}\n', ":1: x is neither"),
+    ("metrics.jsonl", '{"step": 1e30}\n', ":1: step is 1e"),
+    ("metrics.jsonl", f'{{"step": {10**30}}}\n', ":1: step is 1000"),
+    ("metrics.jsonl", '{"x": 1}\n', ":1: step is None, not a number of"),
+    (
+      "metrics.jsonl",
+      f'{{"step": 1, "x": {"[" * 100_000}}}\n{{"step": 2}}\n',
+      ":1: not a JSON object",
+    ),
     ("evaluations.jsonl", '{"step": 1}\n{}\n', ":1: not the right answers"),
     ("samples.jsonl", '{"prompt": ""}\n{}\n', ":1: not a sampled response"),
     ("provenance.json", "[]", " is damaged: delete it"),
@@ -443,6 +454,27 @@ def test_a_damaged_file_of_a_run_is_named(tmp_path, file, content, message):
   (path / file).write_text(content)
   with pytest.raises(ValueError, match=f"{file}.*{message}"):
     read_run("run", path)
+
+
+def test_a_k_of_400_digits_is_no_pass_at_k():
+  row = {"val/toy/pass@2": 0.5, f"val/toy/pass@{'1' * 400}": 0.5}
+  assert logged_at_k(row, "toy")[0].tolist() == [2]
+  assert evaluation_text(row) == "toy pass@2 0.5"
+
+
+def test_a_policy_whose_entropy_is_not_that_of_its_groups_is_named(tmp_path):
+  """The two runs differ in their means, 0.4 against 0.4 and 0.5."""
+  for name, entropy in (("alike", 0.4), ("selected", 0.5)):
+    (tmp_path / name).mkdir()
+    row = {"step": 1, "rollout/entropy": 0.4, "actor/entropy": entropy}
+    (tmp_path / name / METRICS_FILE).write_text(json.dumps(row) + "\n")
+  runs = [read_run(name, tmp_path / name) for name in ("alike", "selected")]
+  notes = list(report._selected_entropies(group_runs(runs)))
+  assert notes == [
+    "The policy of selected has a mean entropy of 0.4 over everything it "
+    "sampled (rollout/entropy), and 0.5 over the groups that it was trained on "
+    "(actor/entropy)."
+  ]
 
 
 def test_runs_of_different_tasks_are_not_ranked_or_compared_together(tmp_path):

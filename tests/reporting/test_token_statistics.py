@@ -24,7 +24,7 @@ def tokens(pieces, **arrays):
 def test_forks_are_sorted_by_the_entropy_that_they_carry():
   found = forks(tokens([["a", "b", "a"], ["b", "c"]], entropy=[1, 3, 1, 1, 2]))
   # a carries 2 of 8 nats at 2 places, b 4 at 2, c 2 at 1; a is before c
-  assert [(f.token, f.count) for f in found] == [(1, 2), (0, 2), (2, 1)]
+  assert [(f.token, f.times) for f in found] == [(1, 2), (0, 2), (2, 1)]
   assert [f.mean_entropy for f in found] == [2, 1, 2]
   assert [f.share for f in found] == [0.5, 0.25, 0.25]
 

@@ -128,7 +128,7 @@ def with_lengths(batch, lengths, entropy):
 
 
 def test_the_policy_s_entropy_is_that_of_everything_sampled():
-  """Two batches of 8 and 4 tokens, of which 2 and 2 have an entropy of 1."""
+  """In two batches of 8 and 4 tokens, two tokens each have an entropy of 1."""
   batches = [
     with_lengths(sampled([MIXED, RIGHT]), [[1, 1], [3, 3]], 2 / 8),
     with_lengths(sampled([WRONG, MIXED]), [[1, 1], [1, 1]], 2 / 4),

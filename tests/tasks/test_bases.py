@@ -21,11 +21,14 @@ from entrojax.update.scoring import score
 pytestmark = pytest.mark.slow
 
 LOGIC = model_folder("bases/logic")
+REASONING = model_folder("bases/reasoning")
 
 
-def test_all_bases_together_stay_small():
-  files = [p for p in LOGIC.parent.rglob("*") if p.is_file()]
-  assert sum(path.stat().st_size for path in files) < 4 * 2**20
+def test_every_base_stays_small():
+  bases = [path for path in LOGIC.parent.iterdir() if path.is_dir()]
+  assert len(bases) == 3
+  for base in bases:
+    assert sum(path.stat().st_size for path in base.iterdir()) < 4e6
 
 
 @functools.cache
@@ -66,3 +69,27 @@ def test_the_logic_base_has_learnt_its_tasks():
   )(params, jnp.asarray(batch.tokens), jnp.asarray(batch.positions))
   loss = -np.sum(log_probs * batch.response_mask) / np.sum(batch.response_mask)
   assert loss < 0.5  # a model that knows nothing has log 70 = 4.2
+
+
+def test_the_reasoning_base_writes_its_search():
+  """Traces have a far higher probability than with shuffled results."""
+  sizes, params = hugging_face.load(REASONING)
+  own = tokenizer.load(REASONING)
+  family = FAMILIES["countdown_steps"]
+  (problem,) = itertools.islice(family.problems(**family.levels[0]), 1)
+  trace = family.traces(problem)[0]
+  wrong = trace.replace("=", "=7", 1)
+
+  def log_prob(response: str) -> float:
+    prompt, answer = own.encode(problem.prompt), own.encode(response)
+    tokens = jnp.asarray([[*prompt, *answer]])
+    log_probs, _ = score(
+      decoder(sizes),
+      params,
+      tokens,
+      jnp.arange(tokens.shape[1])[None],
+      response_length=len(answer),
+    )
+    return float(log_probs.sum())
+
+  assert log_prob(trace) > log_prob(wrong) + 3

@@ -114,13 +114,14 @@ def test_responses_that_are_left_out_count_nowhere(bigram):
   kept = np.float32([1, 1, 0, 1] * 4)
   setting = Setting(bigram, params, MEMBERS, no_control())
   setting.batch = dataclasses.replace(setting.batch, keep=jnp.asarray(kept))
-  actual = setting.after_two_updates()
+  run = setting.two_updates()
+  actual = run()
   garbage = dataclasses.replace(
     setting.batch,
     advantages=jnp.where(kept[:, None] > 0, setting.batch.advantages, 1e6),
   )
   setting.batch = garbage
-  again = setting.after_two_updates()
+  again = run()
   np.testing.assert_array_equal(
     actual["gradients"]["embed_tokens"], again["gradients"]["embed_tokens"]
   )

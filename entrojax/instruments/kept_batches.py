@@ -1,0 +1,145 @@
+"""Keep rollout batches of a run in files, to replay them later.
+
+The rollout steps in `log.keep_batches` are kept, each as batches/<step>.npz in
+the run directory, with steps counted from 1. A file holds what the step's
+update starts from, as arrays with a path for a name:
+
+    params/...             the parameters before the update
+    mu/..., nu/...         Adam's moments before it
+    count                  i32[], the optimizer steps before it
+    rollout/<field>        the fields of the Rollout
+    responses/<field>      the fields of the Responses, before advantage rules
+    step_ok                f32[B, T], if steps were judged
+    key                    the data of the update's key
+
+A file is a few times as large as the parameters.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from entrojax.system import hosts
+from entrojax.types import Array, Params, Responses, Rollout, TrainState
+
+BATCHES_FOLDER = "batches"
+
+
+class KeptBatch(NamedTuple):
+  """What an update starts from, on the host."""
+
+  rollout_step: int  # counted from 1
+  params: Params
+  mu: Params  # Adam's first moment
+  nu: Params  # Adam's second moment
+  num_steps: np.ndarray  # i32[], optimizer steps before the update
+  rollout: Rollout
+  responses: Responses  # before the advantage rules
+  step_ok: Array | None  # f32[B, T], 1 = a token of a step judged right
+  key: np.ndarray  # the data of the update's key
+
+
+def copy_batch(
+  rollout_step: int,
+  state: TrainState,
+  rollout: Rollout,
+  responses: Responses,
+  step_ok: Array | None,
+  key: Array,
+) -> KeptBatch:
+  """Copy what an update starts from to the host."""
+  adam = optax.tree_utils.tree_get(state.opt_state, "ScaleByAdamState")
+  params, mu, nu, count, rollout, step_ok, key_data = hosts.whole(
+    (
+      state.params,
+      adam.mu,
+      adam.nu,
+      adam.count,
+      rollout,
+      step_ok,
+      jax.random.key_data(key),
+    )
+  )
+  return KeptBatch(
+    rollout_step, params, mu, nu, count, rollout, responses, step_ok, key_data
+  )
+
+
+def batch_path(workdir: Path, rollout_step: int) -> Path:
+  """Return the file of a rollout step."""
+  return workdir / BATCHES_FOLDER / f"{rollout_step}.npz"
+
+
+def write_batch(workdir: Path, batch: KeptBatch) -> None:
+  """Write a batch to its file."""
+  path = batch_path(workdir, batch.rollout_step)
+  path.parent.mkdir(exist_ok=True)
+  fields = batch._asdict() | {
+    "rollout": _set_fields(batch.rollout),
+    "responses": _set_fields(batch.responses),
+  }
+  unfinished = path.with_suffix(".tmp")
+  with unfinished.open("wb") as file:
+    np.savez_compressed(file, **_flatten(fields))  # type: ignore[arg-type]
+  unfinished.replace(path)
+
+
+def read_batch(workdir: Path, rollout_step: int) -> KeptBatch:
+  """Read a batch from its file.
+
+  Raises:
+    ValueError: there is no such file, or it is damaged; the message names it
+      and the batches that there are.
+  """
+  path = batch_path(workdir, rollout_step)
+  if not path.exists():
+    kept = sorted(int(p.stem) for p in path.parent.glob("*.npz"))
+    has = f"it has {kept}" if kept else "it has none: set log.keep_batches"
+    raise ValueError(
+      f"{workdir} has no batch of rollout step {rollout_step}; {has}"
+    )
+  try:
+    with np.load(path) as file:
+      fields = _unflatten({name: file[name] for name in file.files})
+    fields["rollout_step"] = int(fields["rollout_step"])
+    fields["rollout"] = Rollout(**fields["rollout"])
+    fields["responses"] = Responses(**fields["responses"])
+    return KeptBatch(**{"step_ok": None, **fields})
+  except Exception as error:  # numpy raises many kinds for a damaged file
+    raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _set_fields(record: Any) -> dict[str, Any]:
+  """Return the fields of a dataclass that hold arrays."""
+  return {
+    name: np.asarray(value)
+    for name, value in vars(record).items()
+    if value is not None and not isinstance(value, Mapping)
+  }
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Return the arrays of nested mappings by their paths, such as params/w."""
+  leaves: dict[str, Any] = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      leaves |= _flatten(value, f"{prefix}{name}/")
+    elif value is not None:
+      leaves[prefix + name] = np.asarray(value)
+  return leaves
+
+
+def _unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
+  """Return nested dictionaries from arrays by their paths."""
+  tree: dict[str, Any] = {}
+  for path, value in leaves.items():
+    *parents, name = path.split("/")
+    inner = tree
+    for parent in parents:
+      inner = inner.setdefault(parent, {})
+    inner[name] = value
+  return tree

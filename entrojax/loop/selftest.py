@@ -1,0 +1,211 @@
+"""Test a run on its own model and machine before it costs anything.
+
+`self_test` builds the run, takes its first rollout step and looks at what came
+of it; nothing is written. `start_checks` needs no step: every run makes these
+checks at its start and prints those that are not well. `format_checks` makes a
+table of a few lines.
+"""
+
+from collections.abc import Mapping, Sequence
+import os
+from pathlib import Path
+import shutil
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict as Config
+import numpy as np
+
+from entrojax.assembly.run import Run, build
+from entrojax.reporting.inert_controls import ControlEffects
+from entrojax.rollout_step import (
+  Position,
+  start_step,
+  step_metrics,
+  wait_for_update,
+)
+from entrojax.rollouts.rewards import decode_responses
+from entrojax.system import hosts
+from entrojax.system.sharding import replicated
+from entrojax.types import Rollout
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+_GIGABYTE = 1e9
+_MISMATCH = {"float32": 1e-2, "bfloat16": 0.5}  # nats per token, at most
+
+
+class Check(NamedTuple):
+  """One line of the table."""
+
+  name: str
+  status: str  # OK, WARNING or FAILED
+  text: str
+
+
+def self_test(config: Config, workdir: Path) -> list[Check]:
+  """Build a run and test it on one rollout step.
+
+  Args:
+    config: the settings of the run.
+    workdir: the run directory; nothing is written there.
+
+  Raises:
+    ValueError: the run cannot be built.
+  """
+  run = build(config)
+  checks = start_checks(run, workdir)
+  key = hosts.place(jax.random.key(config.seed), replicated(run.mesh))
+  rollouts: list[Rollout] = []
+
+  def generate(*arguments: Any) -> Rollout:
+    rollouts.append(run.functions.generate(*arguments))
+    return rollouts[-1]
+
+  functions = run.functions._replace(generate=generate)
+  position = Position(run.state, run.ref_params, key, 0, step=0, tokens=0)
+  _, record = start_step(run._replace(functions=functions), position)
+  metrics = step_metrics(run, wait_for_update(record))
+  if rollouts:
+    checks.append(_check_sampler(metrics, config.model.dtype))
+    checks += _check_samples(run, rollouts[0])
+  checks.append(_check_update(metrics))
+  checks += _check_controls(run.settings.log.controls, metrics)
+  return checks
+
+
+def start_checks(run: Run, workdir: Path) -> list[Check]:
+  """Compare what a run will need with the disk and the memory that there are.
+
+  Args:
+    run: the run.
+    workdir: the run directory, which may not exist yet.
+  """
+  keep = run.settings.checkpoint.keep + bool(run.settings.checkpoint.keep_best)
+  state = _num_bytes(run.state)
+  needed = (keep + 1) * state  # one more while it is written
+  place = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+  free = shutil.disk_usage(place).free
+  disk = Check(
+    "disk",
+    OK if needed < free else WARNING,
+    f"{keep + 1} checkpoints take {_gigabytes(needed)} of {_gigabytes(free)}",
+  )
+  # gradient and step are as large as the parameters
+  needed = state + 2 * _num_bytes(run.state.params)
+  needed += _num_bytes(run.ref_params)
+  devices = [d for d in run.mesh.devices.flat if d.process_index == _here()]
+  limit = _memory(devices)
+  if limit is None:
+    return [disk]
+  fits = needed / run.mesh.devices.size * len(devices) < limit
+  memory = Check(
+    "memory",
+    OK if fits else WARNING,
+    f"state and gradients take {_gigabytes(needed)} on "
+    f"{run.mesh.devices.size} devices, without activations; the "
+    f"{len(devices)} of this process have {_gigabytes(limit)}",
+  )
+  return [disk, memory]
+
+
+def format_checks(checks: Sequence[Check]) -> str:
+  """Format checks as a table."""
+  return "\n".join(
+    f"{check.status:8} {check.name:10} {check.text}" for check in checks
+  )
+
+
+def is_passed(checks: Sequence[Check]) -> bool:
+  """Return whether no check has failed."""
+  return all(check.status != FAILED for check in checks)
+
+
+def _check_sampler(metrics: Mapping[str, Any], dtype: str) -> Check:
+  """Compare the sampler's log-probs with the trainer's."""
+  difference = metrics["rollout/log_prob_diff_max"]
+  limit = _MISMATCH[dtype]
+  return Check(
+    "sampler",
+    OK if difference <= limit else FAILED,
+    f"sampler and trainer differ by at most {difference:.1e} nats per token; "
+    f"{limit:g} is allowed in {dtype}",
+  )
+
+
+def _check_samples(run: Run, rollout: Rollout) -> list[Check]:
+  """Look at the ends, the variety and the padding of the first responses."""
+  number = run.settings.rollout.num_prompts
+  share = hosts.share(rollout.tokens, number)
+  own = hosts.own_rows(rollout, share.held, number)
+  truncated = float(np.mean(own.truncated))
+  ends = Check(
+    "ends",
+    OK if truncated < 1 else WARNING,
+    f"{1 - truncated:.0%} of the responses end with one of the EOS tokens "
+    f"{list(run.data.tokenizer.eos_ids)}",
+  )
+  texts = np.array(decode_responses(own, run.data.tokenizer), dtype=object)
+  groups = texts.reshape(len(share.held), -1)
+  constant = float(np.mean([len(set(group)) == 1 for group in groups]))
+  samples = Check(
+    "samples",
+    OK if constant < 1 else FAILED,
+    f"all responses are the same in {constant:.0%} of the groups",
+  )
+  padding = float(np.mean(np.asarray(own.positions) < 0))
+  return [ends, samples, Check("padding", OK, f"{padding:.0%} of the tokens")]
+
+
+def _check_update(metrics: Mapping[str, Any]) -> Check:
+  """Check that the first update has a finite gradient other than 0."""
+  norm = metrics["actor/grad_norm"]
+  text = f"the gradient's norm is {norm:.3g}"
+  if metrics["actor/skipped"]:
+    return Check("update", FAILED, f"{text}: the update was skipped")
+  if metrics["actor/idle"]:
+    return Check("update", WARNING, f"{text}: no group had a signal")
+  return Check("update", OK, text)
+
+
+def _check_controls(
+  names: Sequence[str], metrics: Mapping[str, Any]
+) -> list[Check]:
+  """Say what each control did to the gradient of the first update."""
+  checks = []
+  for name in names:
+    for note in ControlEffects((name,)).notes(metrics):
+      change = metrics.get(f"{name}/gradient_change", 1.0)
+      status = OK if change and np.isfinite(change) else WARNING
+      checks.append(Check("control", status, note))
+  return checks
+
+
+def _here() -> int:
+  return jax.process_index()
+
+
+def _num_bytes(tree: Any) -> int:
+  """Count the bytes of all arrays of a tree, keys left out."""
+  return sum(
+    x.size * x.dtype.itemsize
+    for x in jax.tree.leaves(tree)
+    if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+  )
+
+
+def _memory(devices: Sequence[jax.Device]) -> int | None:
+  """Return the memory of devices in bytes; None if it is unknown.
+
+  The devices of a CPU share the memory of the machine.
+  """
+  if devices[0].platform == "cpu":
+    if not hasattr(os, "sysconf"):
+      return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  stats = [device.memory_stats() or {} for device in devices]
+  limits = [s["bytes_limit"] for s in stats if "bytes_limit" in s]
+  return sum(limits) if len(limits) == len(devices) else None
+
+
+def _gigabytes(size: float) -> str:
+  return f"{size / _GIGABYTE:.3g} GB"

@@ -1,0 +1,195 @@
+"""Push one kept rollout batch through several methods, and compare their steps.
+
+    python -m entrojax.main --config=configs/grpo.py --workdir=runs/grpo \
+        --config.log.keep_batches="(100,)"
+    python -m entrojax.replay runs/grpo --batch=100 \
+        --configs=configs/grpo.py,configs/kl_cov.py,configs/entropic.py
+
+The run provides the batch, the parameters and Adam's moments, and also its
+model, task, rollout and optimizer. From each config come the advantage
+rules, the objective, the aggregation, the controller and the projection, with
+their settings. Each method takes one optimizer step on the whole batch.
+
+The command prints a line for each method, with the norm of the gradient and of
+the step, the entropy change that the step predicts to first order and the one
+that is measured on the batch's tokens, and the share of tokens that its members
+touch; and two matrices: the cosines between gradients, and the overlaps of the
+touched tokens. --output writes the same as a page.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+import math
+from pathlib import Path
+import runpy
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from entrojax.reporting.formatting import align, number, percent
+from entrojax.reporting.html_tables import html_table
+from entrojax.reporting.page_parts import Card, Figures, chapter, frame
+from entrojax.system.command_line import command
+from entrojax.system.workdir import CONFIG_FILE
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict as Config
+
+  from entrojax.instruments.replay import MethodStep
+
+FLAGS = flags.FlagValues()
+_BATCH = flags.DEFINE_integer(
+  "batch", None, "the rollout step of the batch, from 1", flag_values=FLAGS
+)
+_CONFIGS = flags.DEFINE_list(
+  "configs",
+  None,
+  "config files of the methods, each with words after a colon, if needed",
+  flag_values=FLAGS,
+)
+_OUTPUT = flags.DEFINE_string(
+  "output", "", "the HTML file to write", flag_values=FLAGS
+)
+
+# the sections that all methods take from the run
+_OF_THE_RUN = (
+  *("seed", "model", "lora", "task", "prompt", "mesh", "rollout", "optimizer"),
+)
+_HEAD = (
+  "method",
+  "gradient norm",
+  "step norm",
+  "predicted, 1e-4 nats",
+  "measured, 1e-4 nats",
+  "touched",
+)
+
+
+def load_config(name: str) -> "Config":
+  """Load a config file, with words after a colon.
+
+  Raises:
+    ValueError: there is no such file, or it has no get_config.
+  """
+  path, _, words = name.partition(":")
+  if not Path(path).is_file():
+    raise ValueError(f"--configs: {path} is not a file")
+  get_config = runpy.run_path(path).get("get_config")
+  if get_config is None:
+    raise ValueError(f"--configs: {path} has no function get_config")
+  return get_config(words) if words else get_config()
+
+
+def method_config(name: str, run: Mapping[str, Any]) -> "Config":
+  """Return the settings with which a method replays a run's batch.
+
+  Args:
+    name: the config file of the method.
+    run: config.json of the run, nested.
+  """
+  config = load_config(name)
+  for section in _OF_THE_RUN:
+    if isinstance(run[section], Mapping):
+      config[section].update(run[section])
+    else:
+      config[section] = type(config[section])(run[section])
+  config.training.update({"updates_per_rollout": 1, "num_epochs": 1})
+  config.training.num_microbatches = run["training"]["num_microbatches"]
+  config.dynamic_sampling.enabled = False
+  config.evaluation.update({"tasks": (), "split": "validation[:1]"})
+  return config
+
+
+def method_name(name: str) -> str:
+  """Return the short name of a config file with its words."""
+  path, _, words = name.partition(":")
+  return f"{Path(path).stem}:{words}" if words else Path(path).stem
+
+
+def replay_methods(
+  workdir: Path, batch: int, configs: Sequence[str]
+) -> list["MethodStep"]:
+  """Take the step of each method on a kept batch.
+
+  Args:
+    workdir: the run directory.
+    batch: the rollout step of the batch, from 1.
+    configs: the config files of the methods.
+
+  Raises:
+    ValueError: the batch was not kept, or a config cannot be used.
+  """
+  from entrojax.assembly.run import build
+  from entrojax.instruments.kept_batches import read_batch
+  from entrojax.instruments.replay import replay
+
+  kept = read_batch(workdir, batch)
+  settings = json.loads((workdir / CONFIG_FILE).read_text())
+  steps: list[MethodStep] = []
+  measuring = None
+  for name in configs:
+    run = build(method_config(name, settings))
+    measuring = measuring or run
+    steps.append(replay(method_name(name), run, measuring, kept))
+  return steps
+
+
+def step_rows(steps: Sequence["MethodStep"]) -> list[list[str]]:
+  """Format a line for each method, below the heads of _HEAD."""
+  return [
+    [
+      step.name,
+      number(step.gradient_norm),
+      number(step.update_norm),
+      f"{1e4 * step.predicted:+.3f}",
+      f"{1e4 * step.measured:+.3f}",
+      percent(step.touched),
+    ]
+    for step in steps
+  ]
+
+
+def matrix_rows(names: Sequence[str], matrix: Any) -> list[list[str]]:
+  """Format a matrix between methods, a line for each method."""
+  cell = lambda x: f"{x:.3f}" if math.isfinite(x) else number(x)
+  return [
+    [name, *map(cell, row)] for name, row in zip(names, matrix, strict=True)
+  ]
+
+
+@command(
+  FLAGS,
+  required=("batch", "configs"),
+  arguments={"RUN": "a run directory with a kept batch"},
+)
+def main(workdir: str) -> None:
+  """Replay the batch, and print and write the tables."""
+  from entrojax.instruments.replay import cosines, overlaps
+
+  batch, files = _BATCH.value, _CONFIGS.value
+  assert batch is not None and files is not None  # both are required
+  steps = replay_methods(Path(workdir), batch, files)
+  names = [step.name for step in steps]
+  tables = {
+    "Steps": (list(_HEAD), step_rows(steps)),
+    "Cosines between gradients": (
+      ["", *names],
+      matrix_rows(names, cosines(steps)),
+    ),
+    "Overlap of touched tokens": (
+      ["", *names],
+      matrix_rows(names, overlaps(steps)),
+    ),
+  }
+  for title, (head, lines) in tables.items():
+    print(f"\n{title}\n{align(head[1:], lines)}")
+  if _OUTPUT.value:
+    title = f"Batch {_BATCH.value} of {workdir}"
+    cards = [Card(name, html_table(*table)) for name, table in tables.items()]
+    chapters = [chapter(f"{len(names)} methods", cards)]
+    page = frame((), title, chapters, Figures([]))
+    Path(_OUTPUT.value).write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+  main()

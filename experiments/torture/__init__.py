@@ -1,0 +1,1 @@
+"""Torture runs: kills, damage, bad numbers, full disks, odd configs."""
