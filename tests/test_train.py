@@ -385,7 +385,7 @@ LONG = {
   "num_rollout_steps": 100_000,
   "checkpoint.every": 1,
   "alarms.idle": "off",  # the tiny base solves nothing
-  "optimizer.decay_steps": 2400,  # as in tiny_config: it shares the update
+  "optimizer.decay_steps": 0,  # as in tiny_config: it shares the update
 }
 
 
