@@ -25,7 +25,7 @@ WRONG = {
   "rollout.group_size": (1, r"rollout\.group_size must be at least 2, got 1"),
   "rollout.temperature": (0.0, r"rollout\.temperature must be above 0"),
   "rollout.prompt_buckets": ((8, 4), r"\(8, 4\) must ascend .* to below"),
-  "rollout.prompt_length": (3, r"than rollout\.prompt_length=3 .* row 0, has 11"),
+  "rollout.prompt_length": (
     3,
     r"more than rollout\.prompt_length=3 .* row 0, has 11",
   ),
