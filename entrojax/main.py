@@ -94,10 +94,12 @@ def main() -> int:
 
 def _self_test(config: Config, workdir: Path) -> int:
   """Print the table of the self-test; return the exit status."""
+  from entrojax.assembly.run import build
   from entrojax.loop import selftest
   from entrojax.system.hosts import is_first
 
-  checks = selftest.self_test(config, workdir)
+  run = build(config)
+  checks = selftest.self_test(run, workdir, dtype=config.model.dtype)
   if is_first():
     print(selftest.format_checks(checks))
   return 0 if selftest.is_passed(checks) else 1

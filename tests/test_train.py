@@ -45,9 +45,24 @@ def base(tmp_path_factory):
   return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
-def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
-  workdir = tmp_path / "run"
-  assert train(tiny_config(base), workdir) is None
+@pytest.fixture(scope="module")
+def finished_folder(tmp_path_factory):
+  return tmp_path_factory.mktemp("runs") / "finished"
+
+
+@pytest.fixture
+def finished(finished_folder, base, one_device, session_data):
+  """Return the folder of a run of tiny_config(base), which was made once.
+
+  Tests must leave its files as they are.
+  """
+  if not finished_folder.exists():
+    assert train(tiny_config(base), finished_folder) is None
+  return finished_folder
+
+
+def test_a_run_writes_config_metrics_samples_and_a_checkpoint(finished):
+  workdir = finished
   assert json.loads((workdir / "config.json").read_text())["seed"] == 0
   provenance = json.loads((workdir / "provenance.json").read_text())
   assert provenance["settings"]["task.name"] == "countdown"
@@ -69,21 +84,14 @@ def test_a_run_writes_config_metrics_samples_and_a_checkpoint(base, tmp_path):
     assert share == pytest.approx(row["val/countdown/pass@1"])
 
 
-def test_sampler_and_trainer_agree_in_a_run(base, tmp_path):
-  train(tiny_config(base), tmp_path / "run")
+def test_sampler_and_trainer_agree_in_a_run(finished):
   differences = [
     row["rollout/log_prob_diff_max"]
-    for row in numbers(tmp_path / "run")
+    for row in numbers(finished)
     if "rollout/log_prob_diff_max" in row
   ]
   assert len(differences) == 2
   assert max(differences) < 1e-5  # float32 rounding of sums of two orders
-
-
-def test_the_same_config_gives_the_same_run(base, tmp_path):
-  for name in ("a", "b"):
-    train(tiny_config(base), tmp_path / name)
-  assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
 
 
 def test_the_first_step_on_the_shipped_base_is_the_one_on_record(tmp_path):
@@ -372,7 +380,15 @@ def test_nothing_is_compiled_after_the_second_rollout_step(
   assert len(filled) > 1 or settings is controlled
 
 
-def command(workdir, base, *extra):
+LONG = {
+  "num_rollout_steps": 100_000,
+  "checkpoint.every": 1,
+  "alarms.idle": "off",  # the tiny base solves nothing
+  "optimizer.decay_steps": 0,  # as in tiny_config: it shares the update
+}
+
+
+def command(workdir, base):
   return [
     sys.executable,
     "-m",
@@ -381,13 +397,13 @@ def command(workdir, base, *extra):
     f"--config.model.path={base}",
     "--config.mesh=(1, 1, 1)",
     f"--workdir={workdir}",
-    *extra,
+    *(f"--config.{name}={value}" for name, value in LONG.items()),
   ]
 
 
-def start(workdir, base, environment, *extra):
+def start(workdir, base, environment):
   return subprocess.Popen(
-    command(workdir, base, *extra),
+    command(workdir, base),
     cwd=ROOT,
     env={**os.environ, **environment},
     stdout=subprocess.PIPE,
@@ -408,12 +424,6 @@ def wait_for_rollout_step(workdir, step, process, seconds=120):
   raise AssertionError(process.communicate()[1])
 
 
-LONG = (
-  *("--config.num_rollout_steps=100000", "--config.checkpoint.every=1"),
-  "--config.alarms.idle=off",  # the tiny base solves nothing
-)
-
-
 def interrupt(process, number) -> Path:
   """Send a signal and return the checkpoint that the run has saved."""
   process.send_signal(number)
@@ -423,30 +433,24 @@ def interrupt(process, number) -> Path:
   return Path(output.split("Saved ")[1].split(". Run")[0])
 
 
-def test_an_interrupted_run_saves_and_says_where(base, tmp_path, environment):
-  workdir = tmp_path / "run"
-  process = start(workdir, base, environment, LONG[0], LONG[2])
-  wait_for_rollout_step(workdir, 2, process)
+def test_a_killed_and_an_interrupted_run_go_on_as_if_nothing_had_been(
+  base, tmp_path, environment
+):
+  workdir = tmp_path / "parts"
+  process = start(workdir, base, environment)
+  wait_for_rollout_step(workdir, 3, process)
+  process.kill()
+  process.communicate()
+  # resumed twice: by a process that is interrupted, and by this one
+  process = start(workdir, base, environment)
+  wait_for_rollout_step(workdir, 5, process)
   saved = interrupt(process, signal.SIGINT)
   assert saved.is_dir()
   assert int(saved.name) == numbers(workdir)[-1]["rollout_step"]
-
-
-def test_a_killed_run_goes_on_as_if_it_had_not_been(
-  base, tmp_path, environment
-):
-  workdir = tmp_path / "killed"
-  process = start(workdir, base, environment, *LONG)
-  wait_for_rollout_step(workdir, 5, process)
-  process.kill()
-  process.communicate()
-  # resumed twice: by a process that is terminated, and by this one
-  process = start(workdir, base, environment, *LONG)
-  wait_for_rollout_step(workdir, 8, process)
-  saved = interrupt(process, signal.SIGTERM)
   last = int(saved.name) + 2
-  for folder in ("killed", "whole"):
-    train(tiny_config(base, num_rollout_steps=last), tmp_path / folder)
+  config = tiny_config(base, **{**LONG, "num_rollout_steps": last})
+  for folder in ("parts", "whole"):
+    train(config, tmp_path / folder)
   assert numbers(workdir) == numbers(tmp_path / "whole")
   jax.tree.map(
     np.testing.assert_array_equal,
@@ -456,10 +460,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
 
 
 def test_an_interrupted_evaluation_is_owed_and_made_up_for(
-  base, tmp_path, monkeypatch
+  base, finished, tmp_path, monkeypatch
 ):
   """The signal arrives as the last evaluation is about to begin."""
-  train(tiny_config(base), tmp_path / "whole")
   signals = []
   inner = evaluation.until
 
@@ -481,9 +484,9 @@ def test_an_interrupted_evaluation_is_owed_and_made_up_for(
   assert [r["rollout_step"] for r in numbers(tmp_path / "parts")] == [0, 1, 2]
   for _ in range(2):  # once it is made up for, it is not repeated
     assert train(tiny_config(base), tmp_path / "parts") is None
-    assert numbers(tmp_path / "parts") == numbers(tmp_path / "whole")
+    assert numbers(tmp_path / "parts") == numbers(finished)
     for name in ("evaluations.jsonl", "samples.jsonl"):
-      files = [(tmp_path / f / name).read_text() for f in ("parts", "whole")]
+      files = [(f / name).read_text() for f in (tmp_path / "parts", finished)]
       assert files[0] == files[1]
 
 
@@ -504,11 +507,10 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_back_a_step(
   assert (workdir / "checkpoints" / "4.damaged").is_dir()
 
 
-def test_a_finished_run_is_left_as_it_is(base, tmp_path):
-  train(tiny_config(base), tmp_path / "run")
-  before = (tmp_path / "run" / "metrics.jsonl").read_text()
-  assert train(tiny_config(base), tmp_path / "run") is None
-  assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+def test_a_finished_run_is_left_as_it_is(base, finished):
+  before = (finished / "metrics.jsonl").read_text()
+  assert train(tiny_config(base), finished) is None
+  assert (finished / "metrics.jsonl").read_text() == before
 
 
 def test_a_workdir_that_another_run_holds_is_refused(base, tmp_path):
@@ -522,22 +524,22 @@ def test_a_workdir_that_another_run_holds_is_refused(base, tmp_path):
       train(tiny_config(base), workdir)
 
 
-def test_a_resumed_run_may_not_change_what_it_computes(base, tmp_path):
-  train(tiny_config(base), tmp_path / "run")
+def test_a_resumed_run_may_not_change_what_it_computes(base, finished):
   changed = tiny_config(base, **{"optimizer.learning_rate": 1e-2})
   with pytest.raises(
     ValueError, match=r"optimizer\.learning_rate was 0\.00016"
   ):
-    train(changed, tmp_path / "run")
+    train(changed, finished)
 
 
-def test_without_resume_a_used_workdir_is_refused(base, tmp_path):
-  train(tiny_config(base), tmp_path / "run")
+def test_without_resume_a_used_workdir_is_refused(base, finished):
   with pytest.raises(ValueError, match="holds a run"):
-    train(tiny_config(base), tmp_path / "run", resume=False)
+    train(tiny_config(base), finished, resume=False)
 
 
-def test_a_run_in_a_thread_takes_no_signals(base, tmp_path):
+def test_a_run_in_a_thread_takes_no_signals_and_is_the_same_run(
+  base, finished, tmp_path
+):
   before = signal.getsignal(signal.SIGTERM)
   thread = threading.Thread(
     target=train, args=(tiny_config(base), tmp_path / "run")
@@ -545,7 +547,7 @@ def test_a_run_in_a_thread_takes_no_signals(base, tmp_path):
   thread.start()
   thread.join()
   assert signal.getsignal(signal.SIGTERM) is before
-  assert numbers(tmp_path / "run")
+  assert numbers(tmp_path / "run") == numbers(finished)
 
 
 def test_a_run_that_failed_before_its_first_save_binds_nobody(base, tmp_path):

@@ -17,9 +17,9 @@ from ml_collections import ConfigDict as Config
 from entrojax.arguments import require_one_of
 from entrojax.assembly.check_methods import check_methods
 from entrojax.assembly.check_sizes import (
-  check_against_run,
   check_batch_sizes,
   check_integers,
+  warn_of_shared_problems,
 )
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
@@ -96,7 +96,7 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "is evaluated at its ends only has no best checkpoint to keep"
     )
   check_batch_sizes(config)
-  check_against_run(config)
+  warn_of_shared_problems(config)
   check_methods(config, own)
 
 

@@ -1,7 +1,7 @@
 """Check numbers of a config against the sizes that they have to fit.
 
-The sizes belong to 32-bit integers, to the run, to its model and to its
-evaluation sets. Numbers that cannot work raise ValueError; numbers that
+The sizes belong to 32-bit integers, to the run's model and to its sets of
+problems. Numbers that cannot work raise ValueError; numbers that
 probably are mistakes are warned about, with both numbers.
 """
 
@@ -62,15 +62,8 @@ def check_batch_sizes(config: Config) -> None:
       )
 
 
-def check_against_run(config: Config) -> None:
-  """Warn of settings that reach beyond the run or its training problems."""
-  steps = config.num_rollout_steps * config.training.updates_per_rollout
-  if config.optimizer.warmup_steps >= steps:
-    warnings.warn(
-      f"optimizer.warmup_steps is {config.optimizer.warmup_steps} and the run "
-      f"has {steps} optimizer steps: the learning rate never reaches its peak",
-      stacklevel=3,
-    )
+def warn_of_shared_problems(config: Config) -> None:
+  """Warn of an evaluation set that shares problems with the training split."""
   task = config.task
   for request in requested(config):
     spec = request.spec

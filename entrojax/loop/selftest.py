@@ -1,7 +1,7 @@
 """Test a run on its own model and machine before it costs anything.
 
-`self_test` builds the run, takes its first rollout step and looks at what came
-of it; nothing is written. `start_checks` needs no step: every run makes these
+`self_test` takes the first rollout step of a run and looks at what came of it;
+nothing is written. `start_checks` needs no step: every run makes these
 checks at its start and prints those that are not well. `format_checks` makes a
 table of a few lines.
 """
@@ -13,10 +13,9 @@ import shutil
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import ConfigDict as Config
 import numpy as np
 
-from entrojax.assembly.run import Run, build
+from entrojax.assembly.run import Run
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.rollout_step import (
   Position,
@@ -42,19 +41,16 @@ class Check(NamedTuple):
   text: str
 
 
-def self_test(config: Config, workdir: Path) -> list[Check]:
-  """Build a run and test it on one rollout step.
+def self_test(run: Run, workdir: Path, *, dtype: str) -> list[Check]:
+  """Test a run on one rollout step; its state is used up.
 
   Args:
-    config: the settings of the run.
+    run: the run.
     workdir: the run directory; nothing is written there.
-
-  Raises:
-    ValueError: the run cannot be built.
+    dtype: the type of the activations, "float32" or "bfloat16".
   """
-  run = build(config)
   checks = start_checks(run, workdir)
-  key = hosts.place(jax.random.key(config.seed), replicated(run.mesh))
+  key = hosts.place(jax.random.key(run.settings.seed), replicated(run.mesh))
   rollouts: list[Rollout] = []
 
   def generate(*arguments: Any) -> Rollout:
@@ -66,7 +62,7 @@ def self_test(config: Config, workdir: Path) -> list[Check]:
   _, record = start_step(run._replace(functions=functions), position)
   metrics = step_metrics(run, wait_for_update(record))
   if rollouts:
-    checks.append(_check_sampler(metrics, config.model.dtype))
+    checks.append(_check_sampler(metrics, dtype))
     checks += _check_samples(run, rollouts[0])
   checks.append(_check_update(metrics))
   checks += _check_controls(run.settings.log.controls, metrics)

@@ -25,6 +25,14 @@ def warned(tmp_path, message, **overrides):
     check(tiny_config(tmp_path, **overrides))
 
 
+def warnings_of(config):
+  """Check a config; return the texts of its warnings."""
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    check(config)
+  return [str(warning.message) for warning in caught]
+
+
 def test_a_rollout_temperature_that_evaluation_does_not_share_is_said(tmp_path):
   warned(
     tmp_path,
@@ -42,9 +50,7 @@ def test_an_evaluation_without_a_temperature_follows_the_rollout(
   tmp_path, monkeypatch
 ):
   config = tiny_config(tmp_path, **{"rollout.temperature": 0.7})
-  with warnings.catch_warnings():
-    warnings.simplefilter("error")
-    check(config)
+  assert not any("evaluation." in text for text in warnings_of(config))
   temperatures = []
   monkeypatch.setattr(
     "entrojax.assembly.model._jit_sampler",
@@ -95,9 +101,7 @@ def test_an_estimator_whose_gradient_vanishes_is_warned_about(tmp_path):
   }
   warned(tmp_path, r"'k1', whose expected gradient in a loss is 0", **k1)
   config = tiny_config(tmp_path, **k1, **{"reference_kl.ratio_weighted": True})
-  with warnings.catch_warnings():
-    warnings.simplefilter("error")
-    check(config)
+  assert not any("gradient" in text for text in warnings_of(config))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 import configs
 from entrojax.reporting.run_logs import read_run
+from entrojax.sweeps.estimate import Timing
 from entrojax.sweeps.plan import Checked
 from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
 from experiments.tournament import entries, page, plan, runner, tables
@@ -393,6 +394,16 @@ def test_a_line_is_kept_for_each_finished_run_and_the_next_call_skips_it(
   assert make(again) == (2, [], True)
   assert len(begun) == 2
   assert runner.choose(tournament()) == ([], [])
+
+
+def test_a_dry_run_adds_up_the_time_of_what_is_missing(tournament, monkeypatch):
+  # 10 s to start, 12 steps of 1 s and two evaluations of 4 s are 30 s
+  timing = Timing(start=10.0, step=1.0, evaluation=4.0)
+  monkeypatch.setattr(runner, "time_run", lambda config: timing)
+  lines = list(runner.list_runs(tournament(), [0, 2], jobs=1))
+  assert lines[0] == "grpo,steps=12,seed=0: 0:00:30"
+  assert "2 of 3 runs are missing, in about 0:01:00 with --jobs=1" in lines[-1]
+  assert list(runner.list_runs(tournament(), [], 1)) == ["No run is missing."]
 
 
 def test_the_others_run_if_one_fails(tournament, monkeypatch):

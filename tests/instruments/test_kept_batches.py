@@ -1,0 +1,63 @@
+"""A kept batch is read as it was written, and a missing one is named."""
+
+import jax
+import numpy as np
+import pytest
+
+from entrojax.instruments.kept_batches import (
+  KeptBatch,
+  batch_path,
+  read_batch,
+  write_batch,
+)
+from entrojax.instruments.replay import MethodStep, overlaps
+from entrojax.types import Responses, Rollout
+from entrojax.update.replayed_step import ReplayedStep
+
+
+def kept(rollout_step):
+  rng = np.random.default_rng(0)
+  draw = lambda: {"layers": {"w": rng.normal(size=(2, 3))}, "b": rng.normal()}
+  fields = ("tokens", "positions", "response_mask", "log_probs", "entropy")
+  return KeptBatch(
+    rollout_step,
+    *(draw() for _ in range(3)),
+    np.int32(7),
+    Rollout(*(rng.normal(size=(2, 3)) for _ in fields), rng.normal(size=2)),
+    Responses(rng.normal(size=(1, 2)), rollout_step=np.int32(4)),
+    None,
+    np.array([1, 2], np.uint32),
+  )
+
+
+def test_a_batch_is_read_as_it_was_written(tmp_path):
+  batch = kept(3)
+  write_batch(tmp_path, batch)
+  again = read_batch(tmp_path, 3)
+  assert again.rollout_step == 3 and again.step_ok is None
+  assert again.responses.correctness is None
+  for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(again), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert jax.tree.structure(batch) == jax.tree.structure(again)
+
+
+def test_a_missing_or_damaged_batch_is_named(tmp_path):
+  with pytest.raises(ValueError, match=r"set log\.keep_batches"):
+    read_batch(tmp_path, 3)
+  write_batch(tmp_path, kept(12))
+  with pytest.raises(ValueError, match=r"rollout step 3; it has \[12\]"):
+    read_batch(tmp_path, 3)
+  batch_path(tmp_path, 12).write_bytes(b"PK")
+  with pytest.raises(ValueError, match=r"12\.npz cannot be read"):
+    read_batch(tmp_path, 12)
+
+
+def test_overlaps_are_shares_of_the_tokens_that_either_method_touches():
+  touched = np.array([[1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]], np.float32)
+  steps = [
+    MethodStep("", ReplayedStep({}, {}, row[None], 4.0), 0, 0, 0, 0, 0)
+    for row in touched
+  ]
+  np.testing.assert_allclose(
+    overlaps(steps), [[1, 1 / 4, 0], [1 / 4, 1, 0], [0, 0, np.nan]]
+  )
