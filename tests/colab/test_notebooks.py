@@ -102,6 +102,7 @@ def test_a_real_model_s_notebook_trains_and_exports_a_folder(run, tmp_path):
     OVERRIDES={
       "prompt.chat": False,
       "model.dtype": "float32",
+      "lora.rank": 2,
       "rollout.num_prompts": 2,
       "rollout.group_size": 2,
       "rollout.prompt_length": 192,
