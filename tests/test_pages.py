@@ -75,8 +75,12 @@ def commands(page: Path) -> Iterator[list[str]]:
   """Yield the words of every command of ours, in blocks and in backticks."""
   source = text(page)
   if page.suffix == ".ipynb":
-    cells = json.loads(source)["cells"]
-    source = "\n".join("    " + line for c in cells for line in c["source"])
+    indents = {"code": "    ", "markdown": ""}
+    source = "\n".join(
+      indents[cell["cell_type"]] + line.rstrip("\n")
+      for cell in json.loads(source)["cells"]
+      for line in cell["source"]
+    )
   source = re.sub(r"\\\n\s*", "", source)
   lines = re.findall(r"^ {4}.*$", source, re.M)
   lines += re.findall(

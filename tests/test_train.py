@@ -129,9 +129,8 @@ def same_tokens(one, other):
   """Check that two runs have kept the same tokens, to float32 rounding."""
   assert one.texts == other.texts
   assert one.data == "countdown"
-  # the base wrote what its own evaluation begins with
-  is_base = one.rollout_step == 0
-  assert is_base == np.allclose(one.log_probs, one.base_log_probs, atol=1e-6)
+  if one.rollout_step == 0:  # the policy is the base
+    np.testing.assert_allclose(one.log_probs, one.base_log_probs, atol=1e-6)
   for name in ("log_probs", "entropy", "base_entropy", "top", "advantages"):
     np.testing.assert_allclose(
       getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-5
@@ -385,7 +384,7 @@ LONG = {
   "num_rollout_steps": 100_000,
   "checkpoint.every": 1,
   "alarms.idle": "off",  # the tiny base solves nothing
-  "optimizer.decay_steps": 2400,  # as in tiny_config: it shares the update
+  "optimizer.decay_steps": 0,  # as in tiny_config: it shares the update
 }
 
 

@@ -114,7 +114,8 @@ def check_against_model(config: Config, sizes: DecoderConfig) -> None:
       )
   narrowest = min(sizes.hidden_size, sizes.num_key_value_heads * sizes.head_dim)
   if config.lora.rank > narrowest:
-    raise ValueError(
+    warnings.warn(
       f"lora.rank is {config.lora.rank}, and the narrowest projection of the "
-      f"model has a side of {narrowest}: a higher rank adds nothing"
+      f"model has a side of {narrowest}: a higher rank adds nothing",
+      stacklevel=2,
     )

@@ -3,9 +3,9 @@
 Each response is one request with the problem and the list of its steps. The
 reply must contain a JSON object {"verdicts": [true, false, ...]} with one entry
 per step, true = right; words may stand around it. If the service answers with
-another text, it is asked again, and then all steps of the response count as
-wrong. Well-formed verdicts are kept in a file, so that an
-interrupted or repeated run does not ask for them twice.
+another text, the request is sent again, and then all steps count as wrong.
+Well-formed verdicts are kept in a file, so that an interrupted or repeated run
+does not ask for them twice.
 
 A request that fails in transit, meets a busy service or gets a reply that is
 cut off is tried again, but not more than max_tries times in all. The pause is

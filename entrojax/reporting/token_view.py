@@ -228,7 +228,8 @@ _HEADING = (
   "advantage is what the run's rules give the response among all samples of "
   "its prompt in the evaluation. The log-ratio is log π of the policy minus "
   "log π of the base, on the same text. A token is touched if a member of the "
-  "objective would change its gradient in the first update on these responses; "
-  "ratios are 1 there, so clipping alone touches nothing.</p>"
+  "objective would change its gradient in the first update on these responses. "
+  "Ratios are 1 there, so a clip, or a penalty on the distance from the "
+  "sampling policy, touches nothing.</p>"
 )
 _PICKER = _picker()

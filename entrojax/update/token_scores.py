@@ -4,8 +4,8 @@
 policy and under the base, and the log-probs of the likeliest candidates. It
 also marks the tokens whose gradient each member of the objective would change.
 For these marks the responses are taken as one mini-batch, at the first update
-after they were sampled. Probability ratios are 1 then, so a member that only
-clips ratios marks no token.
+after they were sampled. Probability ratios are 1 then, so a member marks no
+token if it only clips ratios or only pulls them back to 1.
 
 Shapes: Q prompts with n samples each. The first S samples of each are scored,
 R = Q * S responses of T tokens.

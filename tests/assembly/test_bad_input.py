@@ -25,7 +25,10 @@ WRONG = {
   "rollout.group_size": (1, r"rollout\.group_size must be at least 2, got 1"),
   "rollout.temperature": (0.0, r"rollout\.temperature must be above 0"),
   "rollout.prompt_buckets": ((8, 4), r"\(8, 4\) must ascend .* to below"),
-  "rollout.prompt_length": (3, r"row 0 has \d+ tokens.*prompt_length=3"),
+  "rollout.prompt_length": (
+    3,
+    r"more than rollout\.prompt_length=3 .* row 0, has 11",
+  ),
   "rollout.num_prompts": (0, r"rollout\.num_prompts must be at least 1"),
   "rollout.top_p": (0.0, r"top_p must lie in \(0, 1\], got 0"),
   "ppo_clip.clip_low": (

@@ -84,21 +84,18 @@ def test_an_evaluation_on_training_problems_is_warned_about(
   assert any("share problems" in text for text in texts) == shared
 
 
-@pytest.mark.parametrize(
-  ("overrides", "message"),
-  [
-    (
-      {"control.target": 100.0},
-      r"control\.target is 100\.0 nats, .* at most ln 22 = 3\.09",
-    ),
-    ({"lora.rank": 1000}, r"lora\.rank is 1000, .* has a side of 8"),
-  ],
-)
-def test_what_the_model_is_too_small_for_is_refused(
-  overrides, message, tmp_path
-):
+def test_a_target_above_the_highest_entropy_is_refused(tmp_path):
+  config = tiny_config(tmp_path, **{"control.target": 100.0})
+  message = r"control\.target is 100\.0 nats, .* at most ln 22 = 3\.09"
   with pytest.raises(ValueError, match=message):
-    check_against_model(tiny_config(tmp_path, **overrides), SIZES)
+    check_against_model(config, SIZES)
+
+
+def test_a_rank_above_the_narrowest_side_is_warned_about(tmp_path):
+  config = tiny_config(tmp_path, **{"lora.rank": 1000})
+  message = r"lora\.rank is 1000, .* has a side of 8"
+  with pytest.warns(UserWarning, match=message):
+    check_against_model(config, SIZES)
 
 
 def test_the_checks_of_sizes_leave_a_config_alone_that_fits(tmp_path, recwarn):
