@@ -45,12 +45,12 @@ def missing(
     pinned: the versions to install, by package.
     least: the least versions that suffice; a package that is not among them,
       such as jaxlib, comes with another one.
-    installed: the installed versions, by package.
+    installed: the installed versions, by the packages' plain names.
     accelerator: "tpu", "gpu" or None; JAX is installed for it.
   """
   wanted = []
   for name, version in pinned.items():
-    own, needed = installed.get(name), least.get(name)
+    own, needed = installed.get(_plain(name)), least.get(name)
     if own and (needed is None or _numbers(own) >= _numbers(needed)):
       continue
     if name == "jaxlib":
@@ -67,9 +67,14 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _installed() -> dict[str, str]:
-  """Return the installed version of each package."""
+  """Return the installed version of each package, by its plain name."""
   found = importlib.metadata.distributions()
-  return {d.metadata["Name"]: d.version for d in found if d.metadata["Name"]}
+  return {_plain(d.metadata["Name"] or ""): d.version for d in found}
+
+
+def _plain(name: str) -> str:
+  """Return the one spelling of a package's name: Ml_Collections is one."""
+  return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _accelerator() -> str | None:

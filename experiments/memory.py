@@ -54,8 +54,10 @@ def parts(config: Config, sizes: DecoderConfig) -> dict[str, float]:
     "update: gradients": 8 * count(trained),
     "update: activations of a micro-batch": kept,
     "update: logits of a chunk": 2 * 4 * _LOGITS,
-    # a loop that reads and writes the cache holds it twice
-    "decoding: keys and values, twice": 2 * width * slots * cache,
+    "decoding: keys and values": width * slots * cache,
+    "decoding: those of the prompts": (
+      width * rollout.num_prompts * cache * rollout.prompt_length / length
+    ),
     "decoding: logits of a step": 2 * 4 * slots * sizes.vocab_size,
   }
 

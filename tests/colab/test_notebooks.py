@@ -13,9 +13,11 @@ import sys
 import jax
 import pytest
 
+from configs import colab
 from entrojax.data import templates, tokenizer
 from entrojax.models import decoder, hugging_face
-from experiments import rehearse
+from experiments import memory, rehearse
+from experiments.model_sizes import SIZES as SIZES_OF_MODELS
 from tests.helpers import notebooks
 from tests.helpers.paths import GOLDENS, ROOT
 from tests.helpers.system import SIZES
@@ -102,6 +104,7 @@ def test_a_real_model_s_notebook_trains_and_exports_a_folder(run, tmp_path):
     OVERRIDES={
       "prompt.chat": False,
       "model.dtype": "float32",
+      "lora.rank": 2,
       "rollout.num_prompts": 2,
       "rollout.group_size": 2,
       "rollout.prompt_length": 192,
@@ -203,6 +206,27 @@ def test_the_page_names_every_notebook():
     assert f"[{name}.ipynb]({name}.ipynb)" in page
 
 
+# -- the memory that is said in advance ----------------------------------------
+
+
+@pytest.mark.parametrize(
+  "preset", ["qwen3_0_6b", "qwen2_5_0_5b", "gemma3_270m", "smollm2_135m"]
+)
+def test_a_preset_leaves_a_fifth_of_its_chip_free_by_the_estimate(preset):
+  config = colab.get_config(preset)
+  sizes = memory.parts(config, SIZES_OF_MODELS[config.model.path])
+  assert memory.peak(sizes) < 0.8 * rehearse.CHIPS["v5e"].memory
+
+
+def test_keys_and_values_are_counted_by_hand():
+  config = colab.get_config("qwen3_0_6b")
+  sizes = memory.parts(config, SIZES_OF_MODELS["Qwen3-0.6B"])
+  # 28 layers of 8 heads of 128 channels, K and V, bfloat16
+  by_token = 28 * 8 * 128 * 2 * 2
+  assert sizes["decoding: keys and values"] == 128 * (256 + 512) * by_token
+  assert sizes["frozen base"] == 2 * 596_049_920
+
+
 # -- what is installed ---------------------------------------------------------
 
 SETUP = runpy.run_path(str(COLAB / "setup.py"))
@@ -226,6 +250,13 @@ def test_an_old_jax_is_replaced_by_the_one_for_the_accelerator(
   installed = {"jax": "0.9.9", "optax": "0.2.10", "rich": "13.0.0rc1"}
   wanted = SETUP["missing"](PINNED, LEAST, installed, accelerator)
   assert wanted == [f"{name}==0.10.2"]
+
+
+def test_a_package_s_name_may_be_spelled_in_several_ways():
+  pinned = {"ml-collections": "1.1.0", "tensorboardX": "2.6.5"}
+  installed = {"ml-collections": "1.1.0", "tensorboardx": "2.6.5"}
+  assert not SETUP["missing"](pinned, {}, installed, None)
+  assert SETUP["_plain"]("Ml_Collections") == "ml-collections"
 
 
 def test_only_what_runs_is_installed_and_nothing_is_missing_here():
