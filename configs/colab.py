@@ -13,9 +13,8 @@ as they are published. colab/real_model.ipynb downloads both.
 A rollout batch is 16 prompts x 8 responses of up to 512 tokens. The settings
 without a device are for one TPU v5e chip with 16 GB, as free Colab has.
 
-Time: see colab/README.md, which has the compiler's estimates. No run on these
-devices is recorded.
-Measured: no result is recorded.
+Time: not recorded on these devices. `rehearse` prints the compiler's estimate.
+Measured: not recorded.
 
 Presets, as `--config=configs/colab.py:MODEL` or `...:MODEL,DEVICE`:
   qwen3_0_6b     Qwen3-0.6B
