@@ -68,7 +68,7 @@ def test_a_rule_acts_on_the_responses_of_the_suite(row):
   responses = random_responses(1)
   if kind_of(row) == "baseline":
     # no two rewards of a group are equal
-    distinct = responses.rewards - 0.01 * jnp.arange(8)
+    distinct = responses.rewards - 0.01 * jnp.arange(8.0)[None]
     responses = dataclasses.replace(responses, rewards=distinct)
     done = apply_in_place(row, responses)
     assert jnp.any(done.advantages != 0)
