@@ -113,8 +113,9 @@ def open_task(config: Config, spec: Spec | None = None) -> Task:
     )
   if not is_outside(spec.task):
     # other files have columns of their own
-    own = (config.task.name, config.task.data_dir)
-    columns = config.task.columns if (spec.task, spec.data_dir) == own else ()
+    task = config.get("task")  # supervised learning has no such section
+    is_own = task and (spec.task, spec.data_dir) == (task.name, task.data_dir)
+    columns = task.columns if is_own else ()
     return make_task(
       spec.task, spec.data_dir, spec.difficulty, columns=tuple(columns)
     )

@@ -283,7 +283,7 @@ def test_a_run_directory_is_sent_to_the_export(base, tmp_path):
 @pytest.mark.parametrize(
   ("key", "message"),
   [
-    ("rollout.temperature", "did you mean evaluation.temperature?"),
+    ("rollout.top_k", "did you mean evaluation.top_k?"),
     ("optimizer.learning_rate", "optimizer.learning_rate is set and would do"),
     ("lora.rank", "entrojax.export merges an adapter"),
   ],

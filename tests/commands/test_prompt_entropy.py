@@ -41,7 +41,9 @@ def verdicts(monkeypatch, one_device, session_data):
   monkeypatch.setattr(
     data,
     "make_task",
-    lambda *args: make_task(*args)._replace(verify=verify),
+    lambda *args, **options: make_task(*args, **options)._replace(
+      verify=verify
+    ),
   )
   return kept
 
