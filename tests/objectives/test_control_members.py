@@ -94,12 +94,12 @@ def test_dcpo_without_a_right_response_is_its_surrogate():
 def test_lp_reg_pulls_rare_wrong_tokens_towards_the_filtered_policy(
   random_tokens,
 ):
-  tokens, min_p = random_tokens(31, 5, 7), 0.3
+  tokens, min_p = random_tokens(31, 8, 12), 0.3
   (places, (log_probs, olds, _, advantages)) = counted(tokens)
   top = statistic(tokens, old(top_log_probs(4)))
   wrong = [(i, t) for i, t in places if advantages[i, t] < 0]
   wrong.sort(key=lambda place: log_probs[place])
-  loss, gradient, touched = 0.0, np.zeros((5, 7)), 0
+  loss, gradient, touched = 0.0, np.zeros((8, 12)), 0
   for place in places:
     place = tuple(place)
     ratio = math.exp(log_probs[place] - olds[place])
