@@ -90,15 +90,16 @@ def load_params(
       raise ValueError(
         f"{adapter.path}: the base has no tensor {name!r}"  # type: ignore
       )
+  add = adapter.add_to if adapter else lambda name, array: array
   for path, names in _files(base_folder(folder), slots):
     with _open(path) as tensors:
       _check_names(path, set(tensors.keys()), names, slots)
       for name in names:
         slot = slots[name]
-        array = _read_tensor(path, tensors, name, slot.shape)
-        if adapter is not None:
-          array = adapter.add_to(name, array)
-        stores[slot.leaf].write(slot.layer, array)
+        # no name for the array: it is released before the next one is read
+        stores[slot.leaf].write(
+          slot.layer, add(name, _read_tensor(path, tensors, name, slot.shape))
+        )
   return jax.tree.unflatten(structure, [store.leaf for store in stores])
 
 
