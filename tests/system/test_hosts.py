@@ -28,6 +28,7 @@ SETTINGS = {
   "dynamic_sampling.max_batches": 3,
   "task.train_split": "train[:64]",
   "evaluation.split": "validation[:6]",  # less than a batch
+  "optimizer.decay_steps": 100,  # stays when the run is made longer
 }
 RUN = (
   "entrojax.main",
