@@ -137,8 +137,9 @@ def test_an_older_folder_has_its_template_in_the_tokenizer_s_config(
 
 
 def test_a_template_in_its_own_file_comes_first(tmp_path):
-  folder = write_folder(tmp_path, "own", chat_template="older")
-  assert chat_template.load(folder)("Q") == "own"
+  own = "own {{ messages[0]['content'] }}"
+  folder = write_folder(tmp_path, own, chat_template="older")
+  assert chat_template.load(folder)("Q") == "own Q"
 
 
 @pytest.mark.parametrize(
