@@ -249,7 +249,9 @@ def coin(monkeypatch):
   monkeypatch.setattr(
     data,
     "make_task",
-    lambda *args: make_task(*args)._replace(verify=verify),
+    lambda *args, **options: make_task(*args, **options)._replace(
+      verify=verify
+    ),
   )
 
 
