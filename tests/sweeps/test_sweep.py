@@ -436,7 +436,7 @@ def test_a_process_that_dies_loses_its_unit_only(
   dead, alive = (
     tmp_path / "x" / f"objective=ppo_clip{end}" for end in ("+crash", "")
   )
-  assert (dead / "output.txt").read_text() == "about to die\n"
+  assert (dead / "output.txt").read_text().endswith("\nabout to die\n")
   assert numbers(alive)[-1]["rollout_step"] == 2
   provenance = json.loads((alive / "provenance.json").read_text())
   cores = len(os.sched_getaffinity(0))
