@@ -1,8 +1,11 @@
-"""Compute masked sums and means, and build metrics from them.
+"""Compute masked sums and means, and metrics from them.
 
 Objectives take their sums and means over tokens with these functions, which are
 safe for values at padding. `mean_metric`, `share_metric` and `scalar_metric`
-build a Mean, the total and the count of a metric.
+build a Mean, the total and the count of a metric. The totals and counts of
+several updates are added up on the device, and `finalize` divides them once, on
+the host. A metric that counts tokens is therefore the mean over all tokens of
+the updates, and not a mean of their means.
 
 Shapes: values and mask f32[...], mask 1 = counted. A masked-out value may be
 anything, NaN and infinities included: it does not change a result, and its
@@ -10,8 +13,13 @@ gradient is exactly 0. A mean over no token is 0. A mask may also hold weights
 >= 0.
 """
 
+from collections.abc import Mapping
+import math
+
 import chex
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from entrojax.types import Array, Mean
 
@@ -53,3 +61,27 @@ def share_metric(selected: Array, mask: Array) -> Mean:
 def scalar_metric(value: Array) -> Mean:
   """Build a metric from one number per update; several updates average."""
   return Mean(total=jnp.asarray(value, jnp.float32), count=jnp.float32(1.0))
+
+
+def finalize(metrics: Mapping[str, Mean]) -> dict[str, float | list[float]]:
+  """Divide sums by counts on the host, after a single transfer.
+
+  Args:
+    metrics: name -> Mean. The total may be a number or an array f32[K]; the
+      count is a number.
+
+  Returns:
+    name -> total / count, a float or a list of floats; NaN where the count is
+    0.
+
+  Raises:
+    ValueError: a metric has another shape. The message names the metric.
+  """
+  values: dict[str, float | list[float]] = {}
+  for name, mean in jax.device_get(dict(metrics)).items():
+    if np.ndim(mean.count) or np.ndim(mean.total) > 1:
+      raise ValueError(f"{name} is not a number or a list of numbers")
+    count = float(mean.count)
+    value = np.asarray(mean.total, np.float64) / (count or math.nan)
+    values[name] = value.tolist()
+  return values

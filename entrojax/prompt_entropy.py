@@ -32,7 +32,7 @@ from entrojax.assembly.run import build
 from entrojax.data import prompt_table
 from entrojax.data.prompt_stream import encode_prompts
 from entrojax.entropy.semantic import semantic_entropy
-from entrojax.rollout_step import verify_rollout
+from entrojax.loop.rollout_step import verify_rollout
 from entrojax.system.command_line import command
 from entrojax.system.workdir import hold_file
 from entrojax.types import Rollout

@@ -43,7 +43,7 @@ from entrojax.assembly.sft_inputs import read_stream, with_model_path
 from entrojax.data import tokenizer
 from entrojax.data.packing import PackedStream
 from entrojax.export import export
-from entrojax.metrics import finalize
+from entrojax.masking import finalize
 from entrojax.objectives import aggregation
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import Writer, open_writer

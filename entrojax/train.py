@@ -36,7 +36,7 @@ from entrojax.instruments.kept_batches import write_batch
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
 from entrojax.loop.faults import Faults
 from entrojax.loop.files import RunFiles, open_run_files, print_in_first
-from entrojax.rollout_step import (
+from entrojax.loop.rollout_step import (
   Position,
   StepRecord,
   start_step,

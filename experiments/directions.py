@@ -31,8 +31,8 @@ import numpy as np
 
 from entrojax.advantages import uplift_rate
 from entrojax.assembly.run import Run, build
+from entrojax.loop.rollout_step import verify_rollout
 from entrojax.models import decoder
-from entrojax.rollout_step import verify_rollout
 from entrojax.system.command_line import command
 from entrojax.types import Array, Params, Problem, Prompts, Rollout
 from entrojax.update.scoring import score

@@ -33,9 +33,9 @@ from entrojax.assembly.methods import (
 )
 from entrojax.assembly.run import build
 from entrojax.entropy.covariance import predicted_entropy_change
+from entrojax.loop.rollout_step import verify_rollout
 from entrojax.objectives.loss import policy_loss
 from entrojax.reporting.notebook import Table
-from entrojax.rollout_step import verify_rollout
 from entrojax.types import Array, Responses, Rollout, ScoredTokens
 from entrojax.update.train_step import make_batch
 

@@ -554,8 +554,8 @@ MUTANTS = (
   Mutant(
     "dynamic sampling: groups are kept by shaped rewards",
     "entrojax/rollouts/dynamic_sampling.py",
-    "correctness = np.asarray(responses.correctness)",
-    "correctness = np.asarray(responses.rewards)",
+    "correctness = np.asarray(responses.correctness, np.float64)",
+    "correctness = np.asarray(responses.rewards, np.float64)",
     "tests/rollouts/test_dynamic_sampling.py"
     "::test_a_group_that_differs_in_its_overlong_penalty_alone_is_dropped",
   ),

@@ -15,11 +15,10 @@ import jax
 import numpy as np
 import pytest
 
-from entrojax import rollout_step
 from entrojax import train as train_module
 from entrojax.assembly import data
 from entrojax.assembly.run import build
-from entrojax.loop import evaluation
+from entrojax.loop import evaluation, rollout_step
 from entrojax.reporting.token_logs import read_tokens, token_files
 from entrojax.system.sharding import by_row
 from entrojax.train import train

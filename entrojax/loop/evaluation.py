@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from entrojax.assembly.evaluation_sets import EvaluationSet
 from entrojax.assembly.run import Run
 from entrojax.assembly.token_samples import collect_tokens
+from entrojax.loop.rollout_step import Position, fold_in
 from entrojax.reporting.token_logs import TokenSamples
-from entrojax.rollout_step import Position, fold_in
 from entrojax.rollouts.evaluation import (
   EVALUATION_KEY,
   Evaluation,

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 from entrojax.assembly.run import Run
-from entrojax.metrics import finalize
-from entrojax.rollout_step import StepRecord
+from entrojax.loop.rollout_step import StepRecord
+from entrojax.masking import finalize
 from entrojax.system import hosts
 from entrojax.types import Batch
 from entrojax.update.soundness import tensor_names

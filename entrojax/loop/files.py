@@ -16,10 +16,10 @@ import jax
 from entrojax.assembly.run import Run
 from entrojax.loop.evaluation import Evaluated
 from entrojax.loop.reports import Reports, is_step
+from entrojax.loop.rollout_step import Position
 from entrojax.loop.selftest import OK, start_checks
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
 from entrojax.reporting.token_logs import write_tokens
-from entrojax.rollout_step import Position
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.checkpoint_record import Best

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from entrojax.assembly.run import Run
+from entrojax.loop.rollout_step import Position
 from entrojax.reporting.alarms import Alarms
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.reporting.live_law import LiveLaw
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.token_logs import trim_tokens
 from entrojax.reporting.writer import finite_numbers, open_writer
-from entrojax.rollout_step import Position
 from entrojax.system.workdir import (
   EVALUATIONS_FILE,
   SAMPLES_FILE,

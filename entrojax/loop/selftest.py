@@ -16,13 +16,13 @@ import jax
 import numpy as np
 
 from entrojax.assembly.run import Run
-from entrojax.reporting.inert_controls import ControlEffects
-from entrojax.rollout_step import (
+from entrojax.loop.rollout_step import (
   Position,
   start_step,
   step_metrics,
   wait_for_update,
 )
+from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.rollouts.rewards import decode_responses
 from entrojax.system import hosts
 from entrojax.system.sharding import replicated

@@ -10,8 +10,8 @@ import functools
 
 import numpy as np
 
+from entrojax.entropy.histogram import ENTROPY_EDGES, ENTROPY_HISTOGRAM
 from entrojax.entropy.law import fit_entropy_law, forecast, predict
-from entrojax.metrics import ENTROPY_EDGES, ENTROPY_HISTOGRAM
 from entrojax.reporting.differences import Comparison
 from entrojax.reporting.fit_points import (
   entropy_changes,

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from entrojax.metrics import ENTROPY_EDGES
+from entrojax.entropy.histogram import ENTROPY_EDGES
 from entrojax.reporting.run_logs import METRICS_FILE, Row, read_lines
 from entrojax.system.workdir import replace_text
 

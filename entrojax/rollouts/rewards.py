@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 
 from entrojax.data.tokenizer import Tokenizer
-from entrojax.metrics import finalize
+from entrojax.masking import finalize
 from entrojax.system import hosts
 from entrojax.system.outside import describe
 from entrojax.types import (

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict as Config
 from ml_collections import FrozenConfigDict
 
 from entrojax.assembly.run import Run, build_checked, graph_settings
-from entrojax.rollout_step import Position, start_step, wait_for_update
+from entrojax.loop.rollout_step import Position, start_step, wait_for_update
 from entrojax.rollouts.evaluation import evaluate_policy
 from entrojax.system import hosts
 from entrojax.system.sharding import replicated

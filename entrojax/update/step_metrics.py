@@ -17,8 +17,8 @@ from entrojax.entropy.covariance import (
   covariance_metrics,
   predicted_entropy_change,
 )
+from entrojax.entropy.histogram import entropy_histogram
 from entrojax.masking import clean, mean_metric
-from entrojax.metrics import entropy_histogram
 from entrojax.types import Array, Batch, Mean, Metrics, Params, ScoredTokens
 
 

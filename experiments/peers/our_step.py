@@ -3,9 +3,10 @@
     python -m experiments.peers.our_step W1
 
 The parts are those that entrojax.assembly.run builds, in the order of
-entrojax.rollout_step: prompts, rollout, text, verdicts, advantages, update, and
-the metrics of the step on the host. Only the problems and their verifier are
-the workload's own. The command is started by experiments.peers.table.
+entrojax.loop.rollout_step: prompts, rollout, text, verdicts, advantages,
+update, and the metrics of the step on the host. Only the problems and their
+verifier are the workload's own. The command is started by
+experiments.peers.table.
 """
 
 from collections.abc import Callable
@@ -21,9 +22,9 @@ from entrojax.assembly.run import Run, build
 from entrojax.data import tokenizer
 from entrojax.data.curriculum import Stages
 from entrojax.data.prompt_stream import PromptStream
-from entrojax.metrics import finalize
+from entrojax.loop.rollout_step import verify_rollout
+from entrojax.masking import finalize
 from entrojax.models import DecoderConfig, decoder, hugging_face
-from entrojax.rollout_step import verify_rollout
 from entrojax.rollouts.rewards import reward_metrics
 from entrojax.types import Problem, Task, Verdict
 from entrojax.update.train_step import make_batch

@@ -5,14 +5,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from entrojax import rollout_step
 from entrojax import train as train_module
 from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.run import build
 from entrojax.data.curriculum import Stages, stage_rows
-from entrojax.loop import files
-from entrojax.rollout_step import Position
+from entrojax.loop import files, rollout_step
+from entrojax.loop.rollout_step import Position
 from entrojax.train import train
 from tests.helpers.system import (
   numbers,

@@ -16,7 +16,7 @@ from entrojax.entropy.covariance import (
   predicted_entropy_change,
   share_by_quadrant,
 )
-from entrojax.metrics import finalize
+from entrojax.masking import finalize
 from entrojax.objectives import aggregation, ppo_clip
 from entrojax.types import Batch
 from entrojax.update.train_step import BatchSplit, init_state, make_update

@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from entrojax.metrics import ENTROPY_EDGES
+from entrojax.entropy.histogram import ENTROPY_EDGES
 from entrojax.reporting.token_logs import write_tokens
 from tests.helpers.token_logs import noisy_samples
 

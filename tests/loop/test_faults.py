@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from entrojax import rollout_step
 from entrojax.assembly.run import build
+from entrojax.loop import rollout_step
 from entrojax.loop.faults import BATCH_FILE, read_batch
 from entrojax.rollouts import rewards as rewards_module
 from entrojax.rollouts.rewards import replace_faulty, verify_responses

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from entrojax.control import no_control
-from entrojax.metrics import finalize
+from entrojax.masking import finalize
 from entrojax.objectives import (
   aggregation,
   chain,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
-from entrojax.metrics import ENTROPY_EDGES
+from entrojax.entropy.histogram import ENTROPY_EDGES
 from entrojax.reporting.run_logs import METRICS_FILE, read_rows
 from entrojax.reporting.writer import Writer, open_writer
 

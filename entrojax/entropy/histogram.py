@@ -1,25 +1,17 @@
-"""Divide the metrics of updates on the host, and count entropies in bins.
-
-An update returns each metric as a `Mean`, a total and a count, which masking.py
-builds. The totals and counts of several updates are added up on the device, and
-`finalize` divides them once, on the host. A metric that counts tokens is
-therefore the mean over all tokens of the updates, and not a mean of their
-means.
+"""Count entropies in bins.
 
 `entropy_histogram` counts the tokens of an update in 40 bins of entropy, whose
-edges are ENTROPY_EDGES, in nats. Its total is an array f32[40] and its count is
-1, so several updates average.
+edges are ENTROPY_EDGES, in nats. As the total of a Mean, f32[40], it has the
+count 1, so several updates average.
 """
 
-from collections.abc import Mapping
 import math
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from entrojax.types import Array, Mean
+from entrojax.types import Array
 
 ENTROPY_HISTOGRAM = "actor/entropy_histogram"
 
@@ -56,27 +48,3 @@ def entropy_histogram(entropy: Array, mask: Array) -> Array:
   )
   at_least = row_counts.sum(tuple(range(1, row_counts.ndim)))
   return at_least - jnp.append(at_least[1:], 0.0)
-
-
-def finalize(metrics: Mapping[str, Mean]) -> dict[str, float | list[float]]:
-  """Divide sums by counts on the host, after a single transfer.
-
-  Args:
-    metrics: name -> Mean. The total may be a number or an array f32[K]; the
-      count is a number.
-
-  Returns:
-    name -> total / count, a float or a list of floats; NaN where the count is
-    0.
-
-  Raises:
-    ValueError: a metric has another shape. The message names the metric.
-  """
-  values: dict[str, float | list[float]] = {}
-  for name, mean in jax.device_get(dict(metrics)).items():
-    if np.ndim(mean.count) or np.ndim(mean.total) > 1:
-      raise ValueError(f"{name} is not a number or a list of numbers")
-    count = float(mean.count)
-    value = np.asarray(mean.total, np.float64) / (count or math.nan)
-    values[name] = value.tolist()
-  return values

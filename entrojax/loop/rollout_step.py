@@ -30,7 +30,7 @@ from entrojax.instruments.ledger import (
   open_entry,
   rows_of,
 )
-from entrojax.metrics import finalize
+from entrojax.masking import finalize
 from entrojax.rollouts.dynamic_sampling import (
   RolloutBatch,
   pad_prompts,

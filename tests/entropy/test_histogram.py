@@ -5,11 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entrojax.metrics import (
-  ENTROPY_EDGES,
-  entropy_histogram,
-  finalize,
-)
+from entrojax.entropy.histogram import ENTROPY_EDGES, entropy_histogram
+from entrojax.masking import finalize
 from entrojax.types import Mean
 
 BINS = len(ENTROPY_EDGES) - 1
