@@ -210,7 +210,6 @@ def build_checked(
     data,
     policy,
     mesh,
-    recipe,
     num_samples=[part.num_samples for part in evaluation_sets],
   )
   if recorded_rollouts is not None:
@@ -240,6 +239,8 @@ class _SharedGraphs(NamedTuple):
   restart: Callable[[TrainState], TrainState]
   learning_rate: optax.Schedule
   ledger: UnboundFunctions
+  # (n, samples whose tokens are kept, temperature) -> score_samples
+  score_samples: Callable[[int, int, float], Callable[..., TokenScores]]
 
 
 def graph_settings(config: Config) -> FrozenConfigDict:
@@ -310,6 +311,7 @@ def _share_graphs(
       mesh,
       has_base=has_base,
     ),
+    score_samples=_share_score_samples(settings, recipe, model, mesh, has_base),
   )
 
 
@@ -319,7 +321,6 @@ def _make_functions(
   data: Data,
   policy: Policy,
   mesh: Mesh,
-  recipe: Recipe,
   *,
   num_samples: Collection[int],
 ) -> Functions:
@@ -331,7 +332,6 @@ def _make_functions(
     data: has the tokenizer.
     policy: the model.
     mesh: the devices.
-    recipe: the run's methods.
     num_samples: the numbers of samples of each prompt in evaluations.
   """
   make_sampler = functools.partial(
@@ -345,45 +345,74 @@ def _make_functions(
     restart=shared.restart,
     learning_rate=shared.learning_rate,
     ledger=shared.ledger.bind(policy),
-    score_samples={
-      n: _make_score_samples(config, policy, mesh, recipe, n)
-      for n in num_samples
-      if config.evaluation.token_samples
-    },
+    score_samples=_bind_score_samples(config, shared, policy, num_samples),
   )
 
 
-def _make_score_samples(
-  config: Config, policy: Policy, mesh: Mesh, recipe: Recipe, num_samples: int
-) -> Callable[..., TokenScores]:
-  """Jit the scoring of the tokens that an evaluation keeps.
+def _bind_score_samples(
+  config: Config,
+  shared: _SharedGraphs,
+  policy: Policy,
+  num_samples: Collection[int],
+) -> dict[int, Callable[..., TokenScores]]:
+  """Bind the scoring of the tokens that evaluations keep; none: an empty dict.
+
+  Greedy samples are scored under the policy itself, at temperature 1.
+  """
+  kept = config.evaluation.token_samples
+  temperature = config.evaluation.temperature
+  if temperature is None:
+    temperature = config.rollout.temperature
+  return {
+    n: bind(shared.score_samples(n, min(kept, n), temperature or 1.0), policy)
+    for n in num_samples
+    if kept
+  }
+
+
+def _share_score_samples(
+  settings: FrozenConfigDict,
+  recipe: Recipe,
+  model: Model,
+  mesh: Mesh,
+  has_base: bool,
+) -> Callable[[int, int, float], Callable[..., TokenScores]]:
+  """Return a function that jits the scoring of kept tokens, once per numbers.
 
   Args:
-    config: a checked config.
-    policy: the model.
-    mesh: the mesh that rows are split over.
+    settings: from `graph_settings`.
     recipe: the run's methods. With judges no member marks tokens, because the
       steps of evaluated responses are not judged.
-    num_samples: n, samples of each prompt.
+    model: the policy.
+    mesh: the mesh that rows are split over.
+    has_base: whether the model's parameters are an adapter of a frozen base.
   """
   marking = None
-  if not config.judges:
-    aggregate = make_aggregation(config)
-    controller = recipe.optimizer.controller
-    marking = Marking(recipe.members, aggregate, controller)
-  return jit(
-    lambda model: functools.partial(
-      score_samples,
+  if not settings.judges:
+    marking = Marking(
+      recipe.members, make_aggregation(settings), recipe.optimizer.controller
+    )
+
+  @functools.cache
+  def share(
+    num_samples: int, num_scored: int, temperature: float
+  ) -> Callable[..., TokenScores]:
+    return jit_unbound(
+      lambda model: functools.partial(
+        score_samples,
+        model,
+        num_samples=num_samples,
+        num_scored=num_scored,
+        temperature=temperature,
+        marking=marking,
+        mesh=mesh,
+      ),
       model,
-      num_samples=num_samples,
-      num_scored=min(config.evaluation.token_samples, num_samples),
-      temperature=config.evaluation.temperature or 1.0,
-      marking=marking,
-      mesh=mesh,
-    ),
-    policy,
-    out_shardings=by_row(mesh),
-  )
+      has_base=has_base,
+      out_shardings=by_row(mesh),
+    )
+
+  return share
 
 
 def build_evaluation(

@@ -607,6 +607,10 @@ def test_a_factory_builds_a_task_from_its_section():
     task_of("mine.py:no_task")
 
 
+def failed(reason):
+  return Verdict(0.0, reason, None, failed=True)
+
+
 @pytest.mark.parametrize("passed", [False, True])
 def test_a_reward_that_fails_counts_as_zero(passed):
   function = outside.load("rewards.py:reward")
@@ -617,9 +621,9 @@ def test_a_reward_that_fails_counts_as_zero(passed):
   problem = task.load("train")[0]
   with pytest.warns(UserWarning, match=r"py:reward: failed call number 1,"):
     verdict = task.verify(problem, "raise")
-  assert verdict == Verdict(0.0, "reward raised ValueError: bad", None)
+  assert verdict == failed("reward raised ValueError: bad")
   verdict = task.verify(problem, "hang")
-  assert verdict == Verdict(0.0, "reward took longer than 0.5 s", None)
+  assert verdict == failed("reward took longer than 0.5 s")
   if not passed:
     assert (
       task.verify(problem, "die").reason == "reward failed: the process died"
@@ -670,7 +674,7 @@ WRONG_TASKS = {
   "other arguments": (
     {"name": "rewards.py:odd"},
     r"^task\.name: rewards\.py:odd takes \(x, y\); expected a reward \(prompt, "
-    r"response, \*\*columns\), a verifier",
+    r"response, \*\*columns\) or \(prompts, .*, a verifier",
   ),
   "a level": (
     {"task.difficulty": 2},

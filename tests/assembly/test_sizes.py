@@ -63,7 +63,7 @@ def test_a_learning_rate_that_would_rise_at_its_end_is_refused():
 
 def test_a_warm_up_longer_than_the_run_is_warned_about(tmp_path):
   config = tiny_config(tmp_path, **{"optimizer.warmup_steps": 1000})
-  with pytest.warns(UserWarning, match=r"takes 3400 .* and the run has 4, so"):
+  with pytest.warns(UserWarning, match=r"takes 1000 .* and the run has 4, so"):
     check(config)
 
 

@@ -267,8 +267,9 @@ def test_units_are_checked_as_runs_are(one_device, session_data):
   for refusal, part in zip(checked.refusals, expected, strict=True):
     assert (refusal is None) == (part is None)
     assert part is None or part in refusal
-  (warning,) = checked.warnings
-  assert warning.startswith("rollout.top_k is 5")
+  evaluation, sampling = checked.warnings
+  assert evaluation.startswith("evaluation.top_k is 0 and rollout.top_k is 5")
+  assert sampling.startswith("rollout.top_k is 5")
 
 
 @pytest.mark.parametrize("name", ["methods", "quick", "two_methods"])
