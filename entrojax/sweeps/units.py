@@ -67,6 +67,8 @@ def resolve_unit(source: Source, values: Mapping[str, Any]) -> Unit:
   }
   for key, value in settings.items():
     set_setting(config, key, value)
+  # other processes cannot read references from one setting to another
+  config = config.copy_and_resolve_references()
   return Unit(values, config, [*source.overrides, *settings])
 
 

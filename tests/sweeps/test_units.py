@@ -5,6 +5,7 @@ import importlib
 import itertools
 import json
 from pathlib import Path
+import pickle
 
 import jax
 import pytest
@@ -283,6 +284,8 @@ def test_a_sweep_that_ships_can_be_read_and_says_how_it_is_run(
   file = f"configs/sweeps/{name}.py"
   swept = read_sweep(file, module.get_config(), {}, tmp_path / "runs")
   assert len(set(swept.names)) == len(swept.units)
+  for unit in swept.units:  # as it is sent to other processes
+    assert pickle.loads(pickle.dumps(unit.config)) == unit.config
 
 
 def test_the_sweep_of_all_methods_has_them_all():
