@@ -23,6 +23,7 @@ import math
 from pathlib import Path
 import runpy
 from typing import TYPE_CHECKING, Any
+import warnings
 
 from absl import flags
 
@@ -128,7 +129,9 @@ def replay_methods(
   steps: list[MethodStep] = []
   measuring = None
   for name in configs:
-    run = build(method_config(name, settings))
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # about schedules: only one step is taken
+      run = build(method_config(name, settings))
     measuring = measuring or run
     steps.append(replay(method_name(name), run, measuring, kept))
   return steps

@@ -116,6 +116,7 @@ def draw_support(variants: Variants, *, data: str) -> Picture | None:
       functools.partial(points_of, field=field),
       label=field,
       dashed=dashed,
+      dots=True,
     )
   ]
   return picture(
