@@ -7,7 +7,7 @@ The controller weighs right responses by 1 + a and wrong ones by 1 - a.
 Time: about 4 minutes on two cores, as `configs/entropic.py:demo`.
 Claim: the entropy is held at control.target.
 Measured (`make demo`, 256 held-out prompts, before -> after): entropy 0.51 ->
-0.50 nats per token, pass@1 0.228 -> 0.239, pass@64 0.961 -> 0.934. By
+0.50 nats per token, pass@1 0.228 -> 0.232, pass@64 0.961 -> 0.918. By
 `python -m experiments.directions --batches=12`, with the target set to 0.8
 nats, entropy minus GRPO's after the updates of one rollout batch is +18.4 ± 1.1
 millinats per token.
