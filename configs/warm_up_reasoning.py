@@ -8,7 +8,7 @@ Countdown with working (entrojax/tasks/countdown_traces.py). They contain right
 and wrong turns, take-backs and answers in haste, so the base that has learnt
 them knows all of this and is good at none of it.
 
-Time: about 20 minutes on two idle cores.
+Time: 28 minutes on two cores beside other work.
 Measured (entrojax/bases/reasoning, 256 held-out problems at temperature 1, 64
 responses each): pass@1 0.217, pass@64 0.996, 45 tokens on average, an entropy
 of 0.231 nats per token. The fifth of tokens with the highest entropy carries

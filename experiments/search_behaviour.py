@@ -25,7 +25,6 @@ Below the table stands, for some prompts, the first response of each model.
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
@@ -232,7 +231,7 @@ def read_models(labels: Sequence[str]) -> dict[str, str]:
       raise ValueError(f"--model={label} must be NAME=FOLDER")
     if name in models:
       raise ValueError(f"--model={label}: the name {name} is given twice")
-    models[name] = str(Path(folder))
+    models[name] = folder
   return models
 
 

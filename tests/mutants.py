@@ -107,9 +107,9 @@ MUTANTS = (
   # -- surrogates --------------------------------------------------------------
   Mutant(
     "ppo_clip: the dual clip binds at positive advantages",
-    "entrojax/objectives/ppo.py",
-    "binds = (tokens.advantages < 0) & (loss > bound)",
-    "binds = (tokens.advantages > 0) & (loss > bound)",
+    "entrojax/objectives/surrogates.py",
+    "binds = (advantages < 0) & (loss > bound)",
+    "binds = (advantages > 0) & (loss > bound)",
     "tests/objectives/test_surrogates.py"
     "::test_the_dual_clip_binds_at_negative_advantages_only",
   ),

@@ -1,8 +1,8 @@
 """Check numbers of a config against the sizes that they have to fit.
 
 The sizes belong to 32-bit integers, to the run's model and to its sets of
-problems. Numbers that cannot work raise ValueError; numbers that
-probably are mistakes are warned about, with both numbers.
+problems. Numbers that cannot work raise ValueError; numbers that probably are
+mistakes are warned about, with both numbers.
 """
 
 from collections.abc import Iterator
@@ -96,11 +96,14 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def check_against_model(config: Config, sizes: DecoderConfig) -> None:
-  """Raise ValueError if the model is too small for a setting.
+  """Check settings against the sizes of the model; warn of a needless rank.
 
   Args:
     config: the settings of a training run.
     sizes: the sizes of its model.
+
+  Raises:
+    ValueError: a target is above the highest entropy of a token.
   """
   highest = math.log(sizes.vocab_size)
   for key in ("control.target", "projection.target"):

@@ -25,6 +25,7 @@ from entrojax.masking import (
 )
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import (
+  dual_clipped,
   probability_ratio,
   require_dual_clip,
   unclipped_loss,
@@ -83,9 +84,7 @@ def bapo(
       "bapo/balance": scalar_metric(balance),
     }
     if dual_clip is not None:
-      bound = -tokens.advantages * dual_clip
-      binds = (tokens.advantages < 0) & (loss > bound)
-      loss = jnp.where(binds, bound, loss)
+      loss, binds = dual_clipped(loss, tokens.advantages, dual_clip)
       metrics["actor/pg_clipfrac_lower"] = share_metric(binds, tokens.mask)
     metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)
     return add_term(token_loss, loss, tokens.mask, metrics)

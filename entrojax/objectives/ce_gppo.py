@@ -17,6 +17,7 @@ from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import (
+  dual_clipped,
   probability_ratio,
   require_dual_clip,
   unclipped_loss,
@@ -72,8 +73,7 @@ def ce_gppo(
     )
     metrics = {"actor/pg_clipfrac": share_metric(below | above, tokens.mask)}
     if dual_clip is not None:
-      bound = -advantages * dual_clip
-      loss = jnp.where((advantages < 0) & (loss > bound), bound, loss)
+      loss, _ = dual_clipped(loss, advantages, dual_clip)
     metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)
     return add_term(token_loss, loss, tokens.mask, metrics)
 

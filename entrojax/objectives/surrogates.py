@@ -44,6 +44,19 @@ def clipped_loss(
   return -advantages * jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
 
 
+def dual_clipped(
+  loss: Array, advantages: Array, dual_clip: float
+) -> tuple[Array, Array]:
+  """Bound the loss at -A dual_clip where A < 0 (arXiv 1912.09729, eq. 5).
+
+  Returns:
+    The loss, and bool[B, T], True = the bound binds: there is no gradient.
+  """
+  bound = -advantages * dual_clip
+  binds = (advantages < 0) & (loss > bound)
+  return jnp.where(binds, bound, loss), binds
+
+
 def require_dual_clip(
   name: str, dual_clip: float | None, clip_high: float
 ) -> None:

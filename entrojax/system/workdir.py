@@ -182,19 +182,18 @@ def write_config(
         f"workdir {workdir} holds a run: resume it, or choose another workdir"
       )
     before = recorded or _read_config(path)
-    changed = [
-      difference
-      for difference in differences(before, config, defaults=defaults)
-      if not concerns(difference, _MAY_CHANGE)
-    ]
+    found = differences(before, config, defaults=defaults)
+    changed = [text for text in found if not concerns(text, _MAY_CHANGE)]
     if changed:
-      text = "; ".join(changed)
-      if text.startswith("optimizer.decay_steps"):
-        text += (
-          "; it follows the number of rollout steps unless it is set, so set "
-          "optimizer.decay_steps to the old value to make the run longer"
+      message = f"cannot resume {workdir} with another config: "
+      message += "; ".join(changed)
+      if any(concerns(text, ("num_rollout_steps",)) for text in found):
+        message += (
+          ". Some settings, such as optimizer.decay_steps, follow "
+          "num_rollout_steps unless they are set: to change the length of the "
+          "run, set them to their old values"
         )
-      raise ValueError(f"cannot resume {workdir} with another config: {text}")
+      raise ValueError(message)
   replace_text(path, text)
 
 

@@ -6,7 +6,7 @@ Runs whose line is kept are skipped, so that the same command again continues,
 also on another machine. entries.py has the rule for budgets and numbers.
 
     --dry_run    list the runs that are missing, with the time they need
-    --quick      eight methods, two seeds, in under thirty minutes on two cores
+    --quick      eight methods with two seeds
     --minutes=N  stop after N minutes; running units save, and resume later
 
     python -m experiments.tournament.page

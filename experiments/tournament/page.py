@@ -73,8 +73,7 @@ line per run, in seconds:
 
 The runs are made by the next command. It skips every run whose line is kept, so
 it can be stopped at any time and continues on any machine. `--dry_run` lists
-what is missing, and `--quick` makes eight methods with two seeds, in under
-thirty minutes on two cores.
+what is missing, and `--quick` makes eight methods with two seeds.
 
     python -m experiments.tournament --workdir=runs/tournament --jobs=2
 """

@@ -34,6 +34,18 @@ def test_settings_that_may_change_are_whole_names_not_prefixes(tmp_path):
   assert not concerns("mesh_axes was 1, is 2", ("mesh",))
 
 
+def test_a_longer_run_whose_schedule_follows_its_length_says_what_to_set(
+  tmp_path,
+):
+  longer = {**CONFIG, "num_rollout_steps": 4, "decay": 8}
+  before = {**CONFIG, "num_rollout_steps": 2, "decay": 4}
+  message = r"decay was 4, is 8\. Some settings.* to their old values$"
+  with pytest.raises(ValueError, match=message):
+    resume(tmp_path, longer, recorded=before)
+  with pytest.raises(ValueError, match=r"decay was 4, is 8$"):
+    resume(tmp_path, {**before, "decay": 8}, recorded=before)
+
+
 def test_without_config_json_the_settings_of_the_checkpoint_are_compared(
   tmp_path,
 ):

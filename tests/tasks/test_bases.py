@@ -72,7 +72,7 @@ def test_the_logic_base_has_learnt_its_tasks():
 
 
 def test_the_reasoning_base_writes_its_search():
-  """Traces have a far higher probability than with shuffled results."""
+  """A trace is far more probable than the same trace with a wrong number."""
   sizes, params = hugging_face.load(REASONING)
   own = tokenizer.load(REASONING)
   family = FAMILIES["countdown_steps"]
