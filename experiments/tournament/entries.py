@@ -60,7 +60,7 @@ class Base(NamedTuple):
     entropy: of the base on held-out prompts, nats per token; None: unknown.
     settings: 'section.key' -> value for all entries.
     methods: the names of the methods; None: all.
-    extras: whether strengths and extra entries run as well.
+    strengths: whether other values of main strengths run as well.
   """
 
   words: str
@@ -69,7 +69,7 @@ class Base(NamedTuple):
   entropy: float | None
   settings: Mapping[str, Any] = _NOTHING
   methods: Sequence[str] | None = None
-  extras: bool = True
+  strengths: bool = True
 
 
 BASES = {
@@ -77,11 +77,11 @@ BASES = {
   # a step takes many times as long as on Countdown, so the budget is smaller
   "reasoning": Base(
     "reasoning",
-    60,
-    (15, 30, 60, 120),
+    40,
+    (10, 20, 40, 80),
     0.231,
     methods=FEW,
-    extras=False,
+    strengths=False,
   ),
 }
 
@@ -182,24 +182,32 @@ _GRPO_EXTRAS: Mapping[str, Mapping[str, Any]] = {
   "clip=0.9": {"ppo_clip.clip_low": 0.9, "ppo_clip.clip_high": 0.9},
   "prompts=64": {"task.train_split": "train[:64]"},
 }
-# more entries with three seeds: name -> (method, settings)
-_EXTRAS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-  **{f"grpo,{k}": ("grpo", v) for k, v in _GRPO_EXTRAS.items()},
-  "entropic,target=0.36": ("entropic", {"control.target": 0.36}),
-  "projection,target=0.36": ("projection", {"projection.target": 0.36}),
-  "entropic,updates=1": ("entropic", {"training.updates_per_rollout": 1}),
-  "entropic,updates=16": ("entropic", {"training.updates_per_rollout": 16}),
-  "entropic,ki=0": ("entropic", {"entropic_pi.ki": 0.0}),
-  "top_entropy,low,fraction=0.8": (
-    "top_entropy",
-    {"top_entropy.which": "low", "top_entropy.fraction": 0.8},
-  ),
-  "unlikeliness,epochs=1": (
-    "unlikeliness",
-    {"training.num_epochs": 1, "reference_kl.kl_coef": 0.0},
-  ),
-  "grpo,curriculum": ("grpo", {CURRICULUM: "runs/countdown_prompts.jsonl"}),
-  "sent": ("sent", {}),
+_LOW_TOKENS = (
+  "top_entropy",
+  {"top_entropy.which": "low", "top_entropy.fraction": 0.8},
+)
+# base -> more entries with three seeds: name -> (method, settings)
+_EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+  "countdown": {
+    **{f"grpo,{k}": ("grpo", v) for k, v in _GRPO_EXTRAS.items()},
+    "entropic,target=0.36": ("entropic", {"control.target": 0.36}),
+    "projection,target=0.36": ("projection", {"projection.target": 0.36}),
+    "entropic,updates=1": ("entropic", {"training.updates_per_rollout": 1}),
+    "entropic,updates=16": ("entropic", {"training.updates_per_rollout": 16}),
+    "entropic,ki=0": ("entropic", {"entropic_pi.ki": 0.0}),
+    "top_entropy,low,fraction=0.8": _LOW_TOKENS,
+    "unlikeliness,epochs=1": (
+      "unlikeliness",
+      {"training.num_epochs": 1, "reference_kl.kl_coef": 0.0},
+    ),
+    "grpo,curriculum": ("grpo", {CURRICULUM: "runs/countdown_prompts.jsonl"}),
+    "sent": ("sent", {}),
+  },
+  "reasoning": {
+    "entropic,target=0.16": ("entropic", {"control.target": 0.16}),
+    "projection,target=0.16": ("projection", {"projection.target": 0.16}),
+    "top_entropy,low,fraction=0.8": _LOW_TOKENS,
+  },
 }
 
 
@@ -223,12 +231,13 @@ def entries(base: str) -> Sequence[Entry]:
     for name in method_names(base)
     if name != BASELINE
   ]
-  if place.extras:
-    found += [
-      Entry(name, method, place.steps, settings, role="extra")
-      for name, (method, settings) in _EXTRAS.items()
-    ]
-    found += _strengths(place)
+  found += [
+    Entry(name, method, place.steps, settings, role="extra")
+    for name, (method, settings) in _EXTRAS[base].items()
+  ]
+  if place.strengths:
+    names = {entry.name for entry in found}
+    found += [e for e in _strengths(place) if e.name not in names]
   return [_complete(entry, place) for entry in found]
 
 
@@ -345,8 +354,7 @@ def _strengths(place: Base) -> Iterator[Entry]:
         for key, value in settings.items()
       )
       name = ",".join([method, *labels])
-      if name not in _EXTRAS:
-        yield Entry(name, method, place.steps, settings, (0,), "strength")
+      yield Entry(name, method, place.steps, settings, (0,), "strength")
 
 
 def _text(value: Any) -> str:
