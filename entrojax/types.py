@@ -66,7 +66,9 @@ class Verdict(NamedTuple):
   reward: float  # 1.0 right, 0.0 wrong
   reason: str  # one word or phrase, for logs: 'correct', 'unparseable', ...
   answer: str | None  # the normalised answer for maj@k; None does not vote
-  parts: Mapping[str, float] = {}  # named summands of the reward, for logs
+  # named summands of the reward, or other measures of the response, for logs
+  # and for advantage rules
+  parts: Mapping[str, float] = {}
   failed: bool = False  # the verifier raised or took too long
 
 
@@ -253,7 +255,7 @@ class Responses:
   lengths: Array | None = None  # f32[Q, G], tokens, EOS included
   truncated: Array | None = None  # f32[Q, G], 1 = ended by the length limit
   failed: Array | None = None  # f32[Q, G], 1 = its reward could not be computed
-  # name -> f32[Q, G], the parts that a reward of the user's own names
+  # name -> f32[Q, G], the parts of the verdicts
   parts: Mapping[str, Array] = dataclasses.field(default_factory=dict)
   clusters: Array | None = None  # i32[Q, G], equal = answers that mean the
   # same, numbered within the group; -1 = does not count

@@ -160,7 +160,7 @@ def describe(problems: Sequence[Problem], evaluation: Evaluation) -> Behaviour:
   ):
     for text, verdict in zip(texts, verdicts, strict=True):
       right = verdict.reward >= 1
-      back[right].append("<" in text)
+      back[right].append(verdict.parts["take_back"] > 0)
       if not right:
         half.append(first_half_is_right(problem, text))
         reasons[verdict.reason] += 1

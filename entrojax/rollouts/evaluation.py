@@ -11,8 +11,9 @@ and k = n. Answers that do not parse have no vote. All three are averaged over
 prompts. pass@k and maj@k are reported with a standard error, from a bootstrap
 over prompts. The number of distinct right answers, the entropy over the
 different answers, the diversity of the texts, the token entropy, the mean
-length and the share of truncated responses are reported too. `right_answers`
-counts the right answers to each prompt, and how far the answers agree.
+length, the share of truncated responses and the means of the verdicts' parts
+are reported too. `right_answers` counts the right answers to each prompt, and
+how far the answers agree.
 
 `evaluate_policy` samples and verifies. `measure` and `summarize` compute the
 metrics.
@@ -37,6 +38,7 @@ from entrojax.data.tokenizer import Tokenizer
 from entrojax.rollouts.rewards import (
   correctness,
   decode_responses,
+  verdict_parts,
   verify_responses,
 )
 from entrojax.rollouts.sampler import Generate
@@ -181,7 +183,8 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
   metrics["entropy"] = evaluation.entropy
   metrics["response_length"] = evaluation.response_length
   metrics["truncated"] = evaluation.truncated
-  return metrics
+  parts = verdict_parts(evaluation.verdicts)
+  return metrics | {f"parts/{k}": float(x.mean()) for k, x in parts.items()}
 
 
 def evaluate_policy(

@@ -194,7 +194,7 @@ def group_responses(
     lengths=group(lengths),
     truncated=group(rollout.truncated),
     failed=np.array([[v.failed for v in row] for row in verdicts], np.float32),
-    parts=_parts(verdicts),
+    parts=verdict_parts(verdicts),
     clusters=None
     if cluster is None
     else np.array([cluster([v.answer for v in row]) for row in verdicts]),
@@ -204,8 +204,10 @@ def group_responses(
   )
 
 
-def _parts(verdicts: Sequence[Sequence[Verdict]]) -> dict[str, np.ndarray]:
-  """Return the named parts of rewards f32[Q, G]; a missing part is 0."""
+def verdict_parts(
+  verdicts: Sequence[Sequence[Verdict]],
+) -> dict[str, np.ndarray]:
+  """Return the named parts of verdicts f32[Q, G]; a missing part is 0."""
   names = sorted({name for row in verdicts for v in row for name in v.parts})
   return {
     name: np.array(

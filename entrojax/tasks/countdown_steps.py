@@ -68,6 +68,7 @@ CHARACTERS = "0123456789+-*/=<>;: "  # the alphabet of prompts and responses
 MAX_RESPONSE_LENGTH = 512  # characters, spaces at the ends included
 
 _END = ">"
+_TAKE_BACK = "<"
 _LOWEST_TARGET, _HIGHEST_TARGET = 10, 99
 
 
@@ -110,8 +111,15 @@ def verify(problem: Problem, response: str) -> Verdict:
   'numbers left'; 'wrong value'; 'correct'.
 
   If all kept moves are valid and leave one number, the answer is the canonical
-  expression of the solution. Otherwise it is the number that was handed in.
+  expression of the solution. Otherwise it is the number that was handed in. The
+  part 'take_back' is 1 if the response takes a move back.
   """
+  verdict = _verify(problem, response)
+  return verdict._replace(parts={"take_back": float(_TAKE_BACK in response)})
+
+
+def _verify(problem: Problem, response: str) -> Verdict:
+  """Verify a response, without parts."""
   if len(response) > MAX_RESPONSE_LENGTH:
     return Verdict(0.0, "too long", None)
   text = response.strip(" ")

@@ -53,10 +53,15 @@ COURSE = (
   *("entropy/positive", "entropy/negative"),
   *("control/coefficient", "control/error", "control/saturated"),
   *("rollout/tokens", "seed_grpo/*", "dynamic_sampling/batches"),
+  *("response_length/clip_ratio", "critic/parts/*"),
   # of each member: the share of tokens it touches, the change of the gradient
   *("*/gradient_touched", "*/gradient_change"),
 )
-_EVALUATION = ("entropy", "response_length", "distinct_correct", "distinct_2")
+# what is kept of an evaluation
+_EVALUATION = (
+  *("pass@*", "maj@*", "entropy", "response_length", "truncated"),
+  *("distinct_correct", "distinct_2", "parts/*"),
+)
 
 
 class Line(NamedTuple):
@@ -175,18 +180,18 @@ def append_line(path: Path, line: Line) -> None:
 
 
 def _evaluation(row: Mapping[str, float], data: str) -> dict[str, float | None]:
-  """Return pass@k, maj@k and what else is kept of an evaluation."""
+  """Return what is kept of an evaluation."""
   prefix = f"val/{data}/"
+  own = {
+    name.removeprefix(prefix): value
+    for name, value in row.items()
+    if name.startswith(prefix) and not name.endswith("_stderr")
+  }
   return _round(
     {
-      name.removeprefix(prefix): value
-      for name, value in row.items()
-      if name.startswith(prefix)
-      and not name.endswith("_stderr")
-      and (
-        name.removeprefix(prefix).startswith(("pass@", "maj@"))
-        or name.removeprefix(prefix) in _EVALUATION
-      )
+      name: value
+      for name, value in own.items()
+      if any(fnmatch.fnmatchcase(name, pattern) for pattern in _EVALUATION)
     }
   )
 

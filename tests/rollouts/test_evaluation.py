@@ -24,6 +24,14 @@ def evaluation(answers, right):
   return Evaluation(answers, verdicts, 1.0, 0.0, 0.5)
 
 
+def test_an_evaluation_has_the_mean_of_each_part_of_the_verdicts():
+  verdict = lambda **parts: Verdict(0.0, "", None, parts)
+  rows = [[verdict(back=1.0, form=0.5)], [verdict(back=0.5)]]
+  metrics = summarize(Evaluation([["a"], ["b"]], rows, 1.0, 0.0, 0.5), "data")
+  assert metrics["val/data/parts/back"] == 0.75
+  assert metrics["val/data/parts/form"] == 0.25  # a missing part is 0
+
+
 @pytest.mark.parametrize(
   ("n", "c", "k", "expected"),
   [

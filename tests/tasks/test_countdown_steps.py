@@ -239,7 +239,17 @@ def test_an_operand_is_the_equal_number_that_was_made_last():
   problem = countdown.make_problem([2, 2, 4, 5], 11)
   response = "2+2=4 4 5;4-4=0 5;5+0=5>"
   verdict = countdown_steps.verify(problem, response)
-  assert verdict == Verdict(0.0, "wrong value", "2+2+5-4")
+  parts = {"take_back": 0.0}
+  assert verdict == Verdict(0.0, "wrong value", "2+2+5-4", parts)
+
+
+@pytest.mark.parametrize(
+  ("response", "take_back"),
+  [(STRAIGHT, 0.0), ("9+3=12 5 7;<3 5 7 9;" + STRAIGHT, 1.0), ("<", 1.0)],
+)
+def test_a_verdict_tells_whether_a_move_was_taken_back(response, take_back):
+  verdict = countdown_steps.verify(PROBLEM, response)
+  assert verdict.parts == {"take_back": take_back}
 
 
 def test_the_canonical_form_has_the_value_that_is_handed_in():
