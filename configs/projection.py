@@ -4,12 +4,16 @@ r"""GRPO with the entropy-projected update (entrojax/update/projection.py).
         --workdir=runs/projection
 
 Each finished optimizer step is corrected so that its first-order change of the
-entropy is at least a prescribed one. The method is ours.
+entropy is the prescribed one. The method is ours.
 
 Time: about 3 to 5 minutes on two cores, as `configs/projection.py:demo`.
-Claim: the entropy is kept from falling below projection.target; steps that
-raise it are left alone.
-Measured: not yet. With the entropy's gradient from the step's own tokens, as
+Claim: the entropy is held at projection.target. With projection.sided = "raise"
+the target is a floor, and steps that raise the entropy are left alone.
+Measured (`configs/projection.py:demo`, 200 rollout steps, seed 7, with which
+the defaults were chosen): told to hold 0.3, 0.5 and 0.7 nats, the entropy of
+rollouts in the last third is 0.299, 0.499 and 0.706 nats per token on average.
+With the target as a floor of 0.5 it is 0.515.
+With the entropy's gradient from the step's own tokens, as
 it was before, entropy minus GRPO's was +5.0 ± 0.9 millinats per token after the
 updates of one rollout batch (`python -m experiments.directions --batches=12`).
 The first update after the start is not corrected, so that this comparison, from

@@ -7,16 +7,15 @@
     D      a positive diagonal: 1 / (sqrt(v_hat) + eps) for Adam, 1 for SGD
     delta  the wanted first-order change of entropy in this update, nats
 
-    if <g, step> < delta:
-      step += multiplier D g,  multiplier = (delta - <g, step>) / <g, D g>
+    step += multiplier D g,  multiplier = (delta - <g, step>) / <g, D g>
 
 The corrected step changes the entropy by delta, to first order, unless
-`max_relative_correction` makes the correction smaller. With sided = "raise", a
-step whose change is delta or more is left alone, or is brought down to `upper`
-if that is set and exceeded. With sided = "both", it is brought down to delta.
-Of all corrections that reach delta, this one is the smallest in the norm of
-D^-1. It is an entropy bonus whose coefficient is solved for at every update
-instead of tuned.
+`max_relative_correction` makes the correction smaller. With sided = "raise",
+only steps whose change is below delta are corrected, so that a target is a
+floor: a step whose change is delta or more is left alone, or is brought down to
+`upper` if that is set and exceeded. Of all corrections that reach delta, this
+one is the smallest in the norm of D^-1. It is an entropy bonus whose
+coefficient is solved for at every update instead of tuned.
 
 **Other tokens.** A step lowers the entropy of the tokens that it was made of
 several times as much as the policy's. With h of the same tokens, the
@@ -147,7 +146,7 @@ def entropy_projection(
   limit: float = 2e-3,
   decay: float = 0.95,
   every: int = 1,
-  sided: str = "raise",
+  sided: str = "both",
   upper: float | None = None,
   max_relative_correction: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -175,8 +174,8 @@ def entropy_projection(
     decay: the weight of h in g from one h to the next, in [0, 1); 0 = the last
       h alone.
     every: h is computed in every k-th update, >= 1.
-    sided: 'raise' leaves steps alone that raise the entropy by delta or more;
-      'both' brings every step to delta.
+    sided: 'both' brings every step to delta; 'raise' leaves steps alone that
+      raise the entropy by delta or more.
     upper: nats per update, at least `limit`: a step that raises the entropy by
       more is brought down to it. None = unbounded. Only for sided = 'raise'.
     max_relative_correction: the bound of |correction| / |step|, > 0. None =
