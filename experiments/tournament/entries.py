@@ -13,6 +13,8 @@ The rule was written down before the first run:
   the run.
 - **Targets of entropy** are shares of the base's entropy. On another base than
   Countdown's, a config's target keeps its share.
+- **Told to hold.** Three methods that can both raise and lower the entropy are
+  told to hold each of three targets, in nats.
 - **Strengths.** A method with a main strength also runs at two other values of
   it, with seed 0. A coefficient or a share is divided and multiplied by four,
   within its range. If the config's value can hardly be told from GRPO, both
@@ -186,6 +188,14 @@ _LOW_TOKENS = (
   "top_entropy",
   {"top_entropy.which": "low", "top_entropy.fraction": 0.8},
 )
+# methods that are told to hold each of HELD_TARGETS -> the target's setting
+_HOLDERS: Mapping[str, str] = {
+  "entropic": "control.target",
+  "dcpo": "dcpo.target",
+  "projection": "projection.target",
+}
+HELD_TARGETS = (0.3, 0.5, 0.7)  # nats
+_CONFIGS_TARGET = 0.5  # the target that the configs of these methods have
 # base -> more entries with three seeds: name -> (method, settings)
 _EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
   "countdown": {
@@ -202,6 +212,12 @@ _EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ),
     "grpo,curriculum": ("grpo", {CURRICULUM: "runs/countdown_prompts.jsonl"}),
     "sent": ("sent", {}),
+    **{
+      f"{method},target={target:g}": (method, {key: target})
+      for target in HELD_TARGETS
+      if target != _CONFIGS_TARGET
+      for method, key in _HOLDERS.items()
+    },
   },
   "reasoning": {
     "entropic,target=0.16": ("entropic", {"control.target": 0.16}),
@@ -239,6 +255,22 @@ def entries(base: str) -> Sequence[Entry]:
     names = {entry.name for entry in found}
     found += [e for e in _strengths(place) if e.name not in names]
   return [_complete(entry, place) for entry in found]
+
+
+def told_to_hold(base: str) -> Mapping[str, float]:
+  """Return the entries that are told to hold one of HELD_TARGETS, with it.
+
+  They run on Countdown alone. A method's own entry has its config's target.
+  """
+  if base != "countdown":
+    return {}
+  return {
+    method if target == _CONFIGS_TARGET else f"{method},target={target:g}": (
+      target
+    )
+    for target in HELD_TARGETS
+    for method in _HOLDERS
+  }
 
 
 def method_names(base: str) -> Sequence[str]:

@@ -25,9 +25,11 @@ from experiments.tournament.curve import (
 from experiments.tournament.entries import (
   BASELINE,
   BASES,
+  HELD_TARGETS,
   Base,
   Entry,
   entries,
+  told_to_hold,
 )
 from experiments.tournament.lines import read_lines
 from experiments.tournament.plan import RESULTS, lines_file
@@ -36,6 +38,7 @@ from experiments.tournament.tables import (
   cost,
   equal_budget,
   equal_entropy,
+  held_targets,
   mean_of,
   missing_runs,
   strength_table,
@@ -157,12 +160,22 @@ def section(
     ),
     "\n### GRPO's budgets\n",
     *budget_table(lines, budgets),
+    *held_section(name, lines),
     "### Strengths\n",
     *strength_table(lines, found, strengths),
     "### Missing runs\n",
     *missing_runs(lines, found),
   ]
   return "\n".join(parts), drawn
+
+
+def held_section(name: str, lines: Lines) -> Sequence[str]:
+  """Return the section of the methods that are told to hold an entropy."""
+  told = told_to_hold(name)
+  if not any(of_entry(lines, entry) for entry in told):
+    return []
+  targets = ", ".join(f"{target:g}" for target in HELD_TARGETS)
+  return [f"### Told to hold {targets} nats\n", *held_targets(lines, told)]
 
 
 def answers(

@@ -1,6 +1,6 @@
 """Format the tables of the tournament's page in Markdown, row by row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from experiments.tournament.curve import (
   values,
 )
 from experiments.tournament.entries import BASELINE, Entry
+from experiments.tournament.lines import Line
 
 MEASURES = ("entropy", "pass@1", "pass@8", "pass@64")
 
@@ -109,6 +110,44 @@ def strength_table(
           f"{end['pass@64']:.3f} | {text} |"
         )
   yield ""
+
+
+def held_targets(lines: Lines, told: Mapping[str, float]) -> Iterator[str]:
+  """Yield the table of entries that are told to hold a target of entropy.
+
+  Args:
+    lines: the kept lines.
+    told: the names of the entries -> their targets, nats.
+  """
+  yield (
+    "The last third is the mean over the rollout steps of the last third, and "
+    "off is its distance from the target. The evaluation at the end is on "
+    "held-out prompts.\n"
+  )
+  yield from _head(
+    *("told", "entry", "n", "last third", "off", "at the evaluation"),
+    *("pass@1", "pass@64"),
+  )
+  for name, target in told.items():
+    if found := of_entry(lines, name):
+      last = last_third(found)
+      off = (last.mean() - target) / target
+      cells = [
+        f"{target:g}",
+        f"`{name}`",
+        str(len(found)),
+        _spread(last),
+        f"{off:+.1%}",
+        *(_spread(values(found, m)) for m in ("entropy", "pass@1", "pass@64")),
+      ]
+      yield f"| {' | '.join(cells)} |"
+  yield ""
+
+
+def last_third(found: Mapping[int, Line]) -> np.ndarray:
+  """Return the entropy over the last third of each run, nats, f64[seeds]."""
+  courses = [np.array(x.course["actor/entropy"], float) for x in found.values()]
+  return np.array([course[-(len(course) // 3) :].mean() for course in courses])
 
 
 def missing_runs(lines: Lines, found: Sequence[Entry]) -> Iterator[str]:

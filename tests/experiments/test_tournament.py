@@ -14,6 +14,7 @@ from entrojax.reporting.run_logs import read_run
 from entrojax.sweeps.estimate import Timing
 from entrojax.sweeps.plan import Checked
 from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
+from entrojax.system.workdir import flatten
 from experiments.tournament import entries, page, plan, runner, tables
 from experiments.tournament.curve import (
   difference,
@@ -307,6 +308,7 @@ def test_the_page_answers_a_readers_questions(drawn):
   assert "excludes zero: `kl_cov`" in text
   assert "`entropic` (0.410 for 0.42)" in text
   assert "`entropic` (x 2.00)" in text
+  assert "### Told to hold 0.3, 0.5, 0.7 nats" in text
 
 
 def test_the_page_has_heights_spreads_and_missing_runs(drawn):
@@ -323,6 +325,30 @@ def test_the_three_planes_are_drawn(drawn):
     "countdown_pass_1_pass_64.svg",
   ]
   assert all(svg.rstrip().endswith("</svg>") for svg in drawn[1].values())
+
+
+def test_entries_that_are_told_a_target_have_it():
+  for name, target in entries.told_to_hold("countdown").items():
+    (entry,) = (e for e in entries.entries("countdown") if e.name == name)
+    config = configs.load_method(entry.method).get_config("demo")
+    flat = {**flatten(config.to_dict()), **entry.settings}
+    key = {"dcpo": "dcpo.target", "projection": "projection.target"}
+    assert flat[key.get(entry.method, "control.target")] == target
+    assert len(entry.seeds) == 3
+  assert entries.told_to_hold("reasoning") == {}
+
+
+def test_the_table_of_targets_has_what_was_held_and_what_it_cost():
+  course = {"actor/entropy": [0.9, 0.8, 0.7, 0.6, 0.28, 0.26]}
+  lines = by_name(
+    [invented("entropic,target=0.3", 0, 0.31, 0.25, course=course)]
+  )
+  told = {"entropic,target=0.3": 0.3, "projection": 0.5}
+  # the mean of 0.28 and 0.26 is 10 % below 0.3
+  assert list(tables.held_targets(lines, told))[-2] == (
+    "| 0.3 | `entropic,target=0.3` | 1 | 0.270 | -10.0% | 0.310 | 0.250 | "
+    "0.800 |"
+  )
 
 
 def test_a_page_without_lines_names_the_command(tmp_path):

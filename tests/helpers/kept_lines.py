@@ -31,7 +31,7 @@ def invented(entry="kl_cov", seed=0, entropy=0.4, height=0.3, **changes):
       "prompts": "same",
       "counts": base64.b64encode(right.tobytes()).decode(),
     },
-    course={},
+    course={"actor/entropy": [entropy] * 60},
     seconds={"step": 0.5, "steps": 100.0},
     commit=None,
     versions={},
