@@ -19,7 +19,7 @@ is about 0.49 nats per token.
 from ml_collections import ConfigDict as Config
 
 from configs import sft
-from entrojax.tasks import countdown
+from entrojax.tasks.families import countdown
 
 
 def get_config() -> Config:

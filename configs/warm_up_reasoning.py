@@ -21,7 +21,7 @@ printed by
 from ml_collections import ConfigDict as Config
 
 from configs import sft
-from entrojax.tasks import countdown_steps
+from entrojax.tasks.families import countdown_steps
 
 
 def get_config() -> Config:

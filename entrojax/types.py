@@ -113,6 +113,16 @@ StepJudge = Callable[[Sequence[Reasoning]], list[list[bool]]]
 Solutions = Callable[[Problem], Sequence[str]]
 
 
+class Summary(NamedTuple):
+  """A family's row of the table in entrojax/tasks/README.md."""
+
+  problem: str  # what is asked, in a few words
+  prompt: str  # an example
+  response: str  # a right response to it
+  levels: str  # what grows with the level
+  accepted: str = "this response alone"  # which responses are right
+
+
 class Family(NamedTuple):
   """A kind of problem at several levels of difficulty, with its verifier."""
 
@@ -128,6 +138,7 @@ class Family(NamedTuple):
   # distinct responses that a base learns from, wrong ones included; None: the
   # solutions
   traces: Solutions | None = None
+  summary: Summary | None = None  # None: a family of another package
 
 
 class Task(NamedTuple):

@@ -47,7 +47,7 @@ from entrojax.rollouts.evaluation import (
   measure,
 )
 from entrojax.system.command_line import command
-from entrojax.tasks.countdown_steps import judge_moves
+from entrojax.tasks.families.countdown_steps import judge_moves
 from entrojax.types import Problem
 
 FLAGS = flags.FlagValues()

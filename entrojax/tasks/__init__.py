@@ -1,39 +1,18 @@
 """Tasks: problems together with the verifier of their responses.
 
-FAMILIES lists the tasks whose problems this package generates. Each is defined
-by the FAMILY of the module with its name. `make_task` builds any of them, and
-also the tasks that read local files (math, synlogic) or come from the package
-reasoning-gym. README.md in this folder lists them all and explains how to add
-one.
+FAMILIES lists the tasks whose problems this package generates. Each of them is
+a module of `families/`. `make_task` builds any of them, and also the tasks that
+read local files (math, synlogic) or come from the package reasoning-gym.
+README.md in this folder lists them all and explains how to add one.
 """
 
 from collections.abc import Sequence
 import difflib
 import os
 
-from entrojax.tasks import (
-  arithmetic_chain,
-  countdown,
-  countdown_steps,
-  dyck,
-  futoshiki,
-  game_of_24,
-  knights_and_knaves,
-  math_path,
-  n_queens,
-  number_path,
-  propositional_logic,
-  sudoku,
-  word_sorting,
-)
-from entrojax.types import Family, Task
+from entrojax.tasks.families import FAMILIES
+from entrojax.types import Task
 
-# every module imported above
-FAMILIES: dict[str, Family] = {
-  module.FAMILY.name: module.FAMILY
-  for module in list(globals().values())
-  if hasattr(module, "FAMILY")
-}
 NAMES = tuple(FAMILIES)
 
 

@@ -35,10 +35,10 @@ from typing import Any, NamedTuple
 import warnings
 
 from entrojax.answers.spelling import boxed
-from entrojax.tasks import (
+from entrojax.tasks import files
+from entrojax.tasks.families import (
   countdown,
   dyck,
-  files,
   futoshiki,
   number_path,
   sudoku,

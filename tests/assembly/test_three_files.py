@@ -15,7 +15,7 @@ import pytest
 import configs
 from entrojax.assembly import lookup
 from entrojax.assembly.sections import ROOMS, describe, method_names
-from experiments.methods import pages
+from experiments.tables import pages
 from tests.helpers.paths import ROOT
 
 METHODS = configs.methods()
@@ -76,7 +76,7 @@ def test_the_tables_of_methods_are_up_to_date(page):
     missing = "" if known else f"; configs/{name}.py has no METHOD"
     pytest.fail(
       f"{page} has another row of {name} than its METHOD says{missing}: run "
-      "python -m experiments.methods"
+      "python -m experiments.tables"
     )
 
 

@@ -17,7 +17,8 @@ from entrojax.evaluate_model import (
   evaluation_settings,
   format_metrics,
 )
-from entrojax.tasks import countdown, make_task
+from entrojax.tasks import make_task
+from entrojax.tasks.families import countdown
 from entrojax.train import train
 from tests.helpers.commands import run_command
 from tests.helpers.system import numbers, tiny_config, write_base

@@ -15,7 +15,7 @@ from entrojax.evaluate_model import evaluate_model
 from entrojax.models import hugging_face
 from entrojax.sft import TRAINING_FOLDER, sft
 from entrojax.system.sharding import make_mesh
-from entrojax.tasks import FAMILIES, countdown
+from entrojax.tasks.families import FAMILIES, countdown
 from tests.helpers.commands import run_command
 from tests.helpers.system import numbers, tiny_config, write_base
 

@@ -6,7 +6,7 @@ import pytest
 import tokenizers
 
 from entrojax.data import tokenizer as tokenizer_lib
-from entrojax.tasks import countdown
+from entrojax.tasks.families import countdown
 
 BOS, EOS = 1, 2
 

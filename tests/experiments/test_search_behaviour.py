@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from entrojax.rollouts.evaluation import Evaluation
-from entrojax.tasks import countdown
-from entrojax.tasks.countdown_steps import verify
+from entrojax.tasks.families import countdown
+from entrojax.tasks.families.countdown_steps import verify
 from experiments.search_behaviour import (
   Samples,
   column,

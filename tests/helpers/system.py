@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 from configs import countdown as countdown_config
 from entrojax.data import prompt_table, tokenizer
 from entrojax.models import DecoderConfig, decoder, hugging_face
-from entrojax.tasks import countdown
+from entrojax.tasks.families import countdown
 
 SIZES = DecoderConfig(
   vocab_size=3 + len(countdown.CHARACTERS),

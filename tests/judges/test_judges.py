@@ -13,8 +13,8 @@ from entrojax.data import tokenizer
 from entrojax.judges import chat_model, consensus, oracle, reward_model
 from entrojax.judges.chat_model import JudgeError, read_reply
 from entrojax.models import DecoderConfig, decoder, hugging_face
-from entrojax.tasks import arithmetic_chain
-from entrojax.tasks.countdown import FAMILY as COUNTDOWN
+from entrojax.tasks.families import arithmetic_chain
+from entrojax.tasks.families.countdown import FAMILY as COUNTDOWN
 from entrojax.types import Problem, Reasoning, Task
 from tests.helpers.tiny_models import random_params
 

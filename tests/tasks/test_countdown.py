@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from entrojax.tasks import builder, countdown, make_task
+from entrojax.tasks import builder, make_task
+from entrojax.tasks.families import countdown
 from entrojax.types import Verdict
 from tests.helpers.paths import ROOT
 

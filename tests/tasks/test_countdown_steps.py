@@ -9,22 +9,18 @@ import pytest
 
 from entrojax.data.sft_examples import pairs_of_task
 from entrojax.judges.segmentation import rules
-from entrojax.tasks import (
-  countdown,
-  countdown_moves,
-  countdown_steps,
-  countdown_traces,
-  make_task,
-)
+from entrojax.tasks import countdown_moves, countdown_traces, make_task
 from entrojax.tasks.countdown_moves import (
   Step,
   TakeBack,
   parse_move,
   write_move,
 )
+from entrojax.tasks.families import countdown, countdown_steps
 from entrojax.tasks.sampling import draw
 from entrojax.types import Problem, Verdict
-from experiments import attack_verifiers
+from tests import attack_verifiers
+from tests.tasks.checkers import CHECKERS
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +63,7 @@ def agrees(problem, text):
   if verdict.reason != "too long":
     right = attack_verifiers.is_right(FAMILY, problem, text)
     assert verdict.reward == float(right), text
-    steps = attack_verifiers.check_countdown_moves(problem.prompt, text)
+    steps = CHECKERS["countdown_steps"].check_steps(problem.prompt, text)
     assert countdown_steps.judge_moves(problem, text) == steps, text
   return verdict
 
@@ -260,7 +256,7 @@ def test_the_canonical_form_has_the_value_that_is_handed_in():
         named = trace.text.rpartition("=")[2].rstrip(">")
         assert verdict.answer is not None
         assert countdown.equivalent(verdict.answer, named)
-        used = attack_verifiers.check_countdown(
+        used = CHECKERS["countdown"].check(
           countdown.format_prompt(problem.answer["numbers"], int(named)),
           verdict.answer,
         )
@@ -349,7 +345,7 @@ def test_an_oracle_that_is_wrong_is_caught(monkeypatch):
   def careless(problem, response):
     return [move is not None for move in map(parse_move, response.split(";"))]
 
-  monkeypatch.setitem(attack_verifiers.ORACLES, FAMILY.name, careless)
+  monkeypatch.setattr(CHECKERS[FAMILY.name], "judge", careless)
   count = attack_verifiers.attack(FAMILY, [PROBLEM], 300)
   assert count.wrongly_judged > 0
   assert count.failed

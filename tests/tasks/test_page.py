@@ -5,33 +5,32 @@ import re
 
 import pytest
 
-from entrojax.tasks import FAMILIES, math_data
+from entrojax.tasks import math_data
+from entrojax.tasks.families import FAMILIES
 from entrojax.tasks.math_answers import GRADERS
-from experiments.attack_verifiers import CHECKS
+from experiments.tables import pages
 from tests.helpers.paths import ROOT
+from tests.tasks.checkers import CHECKERS
 
 PAGE = (ROOT / "entrojax/tasks/README.md").read_text()
-ROWS = {
-  cells[1].strip(" `"): [cell.strip(" `") for cell in cells[2:-1]]
-  for line in PAGE.splitlines()
-  if len(cells := line.split("|")) == 8 and "`" in cells[1]
-}
 
 
-def test_every_family_has_a_row():
-  for name in set(FAMILIES) ^ set(ROWS):
+def test_the_table_of_tasks_is_up_to_date():
+  path = ROOT / "entrojax/tasks/README.md"
+  rows, wanted = set(PAGE.splitlines()), set(pages()[path].splitlines())
+  for row in [*sorted(rows - wanted), *sorted(wanted - rows)]:
     pytest.fail(
-      f"{name} is either a family or a row of the table in "
-      "entrojax/tasks/README.md, and not both: add the row or remove it"
+      f"entrojax/tasks/README.md: the row of {row.split('|')[1].strip()} is "
+      "missing or old: run python -m experiments.tables"
     )
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_the_response_in_a_row_is_right_and_its_levels_are_counted(name):
-  _, prompt, response, levels, _ = ROWS[name]
-  assert CHECKS[name](prompt, response)
-  assert set(prompt + response) <= set(FAMILIES[name].characters)
-  assert int(levels.split(":")[0]) == len(FAMILIES[name].levels)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_example_of_a_family_is_right(name):
+  family = FAMILIES[name]
+  prompt, response = family.summary.prompt, family.summary.response
+  assert CHECKERS[name].check(prompt, response)
+  assert set(prompt + response) <= set(family.characters)
 
 
 def test_every_grader_has_a_row():
@@ -59,7 +58,10 @@ def test_the_files_that_a_page_names_exist(room):
   page = (ROOT / "entrojax" / room / "README.md").read_text()
   pattern = r"\b(?:configs|entrojax|experiments|tests)/[\w/]+\.\w+"
   paths = set(re.findall(pattern, page)) - {
-    f"entrojax/{room}/NAME.py"  # stands for a file to be written
+    # these stand for files to be written
+    "entrojax/tasks/families/NAME.py",
+    "tests/tasks/checkers/NAME.py",
+    f"entrojax/{room}/NAME.py",
   }
   assert paths
   for path in paths:

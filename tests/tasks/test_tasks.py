@@ -4,22 +4,17 @@ import functools
 import importlib
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from entrojax import tasks
-from entrojax.tasks import (
+from entrojax.tasks import builder, formulas, grids, make_task
+from entrojax.tasks.families import (
   FAMILIES,
   arithmetic_chain,
-  builder,
   dyck,
-  formulas,
   futoshiki,
-  grids,
   knights_and_knaves,
-  make_task,
   n_queens,
   propositional_logic,
   sudoku,
@@ -27,12 +22,15 @@ from entrojax.tasks import (
 )
 from entrojax.tasks.sampling import draw, problem_source
 from entrojax.types import Problem, Verdict
-from experiments import attack_verifiers
+from tests import attack_verifiers
+from tests.tasks.checkers import CHECKERS
+from tests.tasks.checkers.arithmetic_chain import CHAIN
 
 pytestmark = pytest.mark.slow
 
 MODULES = {
-  name: importlib.import_module(f"entrojax.tasks.{name}") for name in FAMILIES
+  name: importlib.import_module(f"entrojax.tasks.families.{name}")
+  for name in FAMILIES
 }
 # families whose problems are drawn, not enumerated
 SAMPLED = {
@@ -63,27 +61,20 @@ def first_problems(name, level, count, seed=0):
 # -- problems -----------------------------------------------------------------
 
 
-def test_every_family_is_imported():
-  folder = Path(tasks.__file__).parent
-  for path in folder.glob("*.py"):
-    if "\nFAMILY = " in path.read_text() and path.stem not in FAMILIES:
-      pytest.fail(
-        f"entrojax.tasks does not know {path.stem}: import it in __init__.py"
-      )
+def test_every_family_has_an_independent_checker():
+  for name in FAMILIES.keys() ^ CHECKERS.keys():
+    pytest.fail(
+      f"{name} must be both a family and its independent checker: there must "
+      f"be entrojax/tasks/families/{name}.py and tests/tasks/checkers/{name}.py"
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_has_an_independent_checker(name):
-  assert name in attack_verifiers.CHECKS, (
-    f"nothing checks the verifier of {name}: add check_{name} to CHECKS in "
-    "experiments/attack_verifiers.py"
-  )
-
-
-@pytest.mark.parametrize("name", SAMPLED)
 def test_every_family_has_verdicts_by_hand(name):
-  assert name in {row[0] for row in BY_HAND}, (
-    f"no verdict of {name} was worked out by hand: add rows to BY_HAND"
+  reasons = {reason for _, _, reason in CHECKERS[name].BY_HAND}
+  assert "correct" in reasons and len(reasons) > 1, (
+    f"BY_HAND in tests/tasks/checkers/{name}.py must have rows of right and of "
+    "wrong responses"
   )
 
 
@@ -209,13 +200,14 @@ def test_knights_and_knaves_have_exactly_one_solution(level):
     right = [
       kinds
       for kinds in map("".join, itertools.product("TF", repeat=people))
-      if attack_verifiers.check_knights_and_knaves(problem.prompt, kinds)
+      if CHECKERS["knights_and_knaves"].check(problem.prompt, kinds)
     ]
     assert right == [problem.answer["solution"]]
 
 
 @pytest.mark.parametrize("level", range(len(propositional_logic.LEVELS)))
 def test_every_model_is_right_and_nothing_else(level):
+  check = CHECKERS["propositional_logic"].check
   knobs = propositional_logic.LEVELS[level]
   for problem in first_problems("propositional_logic", level, 5):
     accepted = [
@@ -229,7 +221,7 @@ def test_every_model_is_right_and_nothing_else(level):
     for values in map(
       "".join, itertools.product("TF", repeat=knobs["variables"])
     ):
-      right = attack_verifiers.check_propositional_logic(problem.prompt, values)
+      right = check(problem.prompt, values)
       assert right == (values in accepted)
 
 
@@ -274,101 +266,16 @@ def test_formulas_mean_what_logic_says(formula, text, models):
 
 # -- verdicts worked out by hand ----------------------------------------------
 
-SUDOKU = {"puzzle": "1.3./..2./2.../...2", "solution": "1234/3421/2143/4312"}
-FUTOSHIKI = {"puzzle": "1../.../...", "orders": [[[0, 2], [0, 1]]]}  # c1<b1
-QUEENS = {"puzzle": "1......."}
-PATH = {"puzzle": "1 . ./. 5 ./7 . ."}
-CHAIN = {"steps": ["7", "14", "9"]}  # 3+4*2-5
-EQUATION = {"puzzle": "?4+3*?=29"}
-WORDS = {"solution": "abe,tof,tok"}
-
 BY_HAND = [
-  ("sudoku", SUDOKU, "1234/3421/2143/4312", "correct"),
-  ("sudoku", SUDOKU, "1432/3124/2341/4213", "changed a given"),
-  ("sudoku", SUDOKU, "1234/3421/2113/4332", "repeats a digit"),
-  # a Latin square whose boxes repeat
-  ("sudoku", {"puzzle": "..../" * 3 + "...."}, "1234/2341/3412/4123",
-   "repeats a digit"),
-  # an empty square has many solutions, and each is right
-  ("sudoku", {"puzzle": "..../" * 3 + "...."}, "1234/3412/2143/4321",
-   "correct"),
-  ("sudoku", SUDOKU, "1234/3421/2143", "unparseable"),
-  ("sudoku", SUDOKU, "1234/3421/2143/431", "unparseable"),
-  ("sudoku", SUDOKU, "1234/3421/2143/4315", "unparseable"),
-  ("sudoku", SUDOKU, "1234 3421 2143 4312", "unparseable"),
-  ("sudoku", SUDOKU, "1234/3421/2143/4312\n", "unparseable"),
-  ("sudoku", SUDOKU, "1234/3421/2143/4312/", "unparseable"),
-  ("sudoku", SUDOKU, "1.3./..2./2.../...2", "unparseable"),
-  ("sudoku", SUDOKU, "1234/3421/2143/4312" + " " * 120, "too long"),
-  ("futoshiki", FUTOSHIKI, "132/213/321", "correct"),
-  ("futoshiki", FUTOSHIKI, "132/321/213", "correct"),
-  ("futoshiki", FUTOSHIKI, "123/231/312", "breaks an inequality"),
-  ("futoshiki", FUTOSHIKI, "231/312/123", "changed a given"),
-  ("futoshiki", FUTOSHIKI, "132/132/321", "repeats a digit"),
-  ("futoshiki", FUTOSHIKI, "142/213/321", "unparseable"),
-  ("n_queens", QUEENS, "15863724", "correct"),
-  ("n_queens", QUEENS, "16837425", "correct"),
-  ("n_queens", QUEENS, "17468253", "correct"),
-  ("n_queens", QUEENS, "12345678", "attack"),
-  ("n_queens", QUEENS, "15863742", "attack"),
-  ("n_queens", QUEENS, "11111111", "attack"),
-  ("n_queens", QUEENS, "25713864", "moved a queen"),
-  ("n_queens", QUEENS, "1586372", "unparseable"),
-  ("n_queens", QUEENS, "15863729", "unparseable"),
-  ("number_path", PATH, "1 2 3/6 5 4/7 8 9", "correct"),
-  ("number_path", PATH, "1 2 3/4 5 6/7 8 9", "broken path"),
-  ("number_path", PATH, "1 2 3/6 5 4/7 8 8", "wrong numbers"),
-  ("number_path", PATH, "1 2 3/4 6 5/7 8 9", "changed a given"),
-  ("number_path", PATH, "1 2 3/6 5 4/7 8 10", "unparseable"),
-  ("number_path", PATH, "1 2 3/6 5 4/7 8  9", "unparseable"),
-  ("number_path", PATH, "1 2 3/6 5 4/7 8 09", "unparseable"),
-  ("arithmetic_chain", CHAIN, "7;14;9", "correct"),
-  ("arithmetic_chain", CHAIN, "7; 14 ;9", "correct"),
-  ("arithmetic_chain", CHAIN, "7;15;10", "wrong step"),
-  ("arithmetic_chain", CHAIN, "8;14;9", "wrong step"),
-  ("arithmetic_chain", CHAIN, "9", "wrong step"),
-  ("arithmetic_chain", CHAIN, "7;14", "too few steps"),
-  ("arithmetic_chain", CHAIN, "7;14;9;9", "too many steps"),
-  ("arithmetic_chain", CHAIN, "7;14;9;", "unparseable"),
-  ("arithmetic_chain", CHAIN, "7;14;9.0", "unparseable"),
-  ("arithmetic_chain", CHAIN, "7;1 4;9", "unparseable"),
-  ("arithmetic_chain", CHAIN, "7;014;9", "wrong step"),
-  ("arithmetic_chain", CHAIN, "", "unparseable"),
-  ("math_path", EQUATION, "14+3*5=29", "correct"),
-  ("math_path", EQUATION, "24+3*5=29", "not equal"),
-  ("math_path", EQUATION, "15+3*5=30", "changed a given"),
-  ("math_path", EQUATION, "?4+3*?=29", "unparseable"),
-  ("math_path", EQUATION, "14+3*5", "unparseable"),
-  ("math_path", EQUATION, "14+3+5=29", "unparseable"),
-  ("math_path", {"puzzle": "?4+?*5=29"}, "04+5*5=29", "unparseable"),
-  ("math_path", {"puzzle": "?-?*4=2"}, "6-1*4=2", "correct"),
-  ("math_path", {"puzzle": "9-?-?=4"}, "9-3-2=4", "correct"),
-  ("word_sorting", WORDS, "abe,tof,tok", "correct"),
-  ("word_sorting", WORDS, "abe,tok,tof", "wrong order"),
-  ("word_sorting", WORDS, "abe,tof", "wrong words"),
-  ("word_sorting", WORDS, "abe,tof,tok,", "wrong words"),
-  ("word_sorting", WORDS, "abe, tof, tok", "unparseable"),
-  ("word_sorting", WORDS, "Abe,tof,tok", "unparseable"),
-  ("dyck", {"solution": ")})"}, ")})", "correct"),
-  ("dyck", {"solution": ")})"}, "))}", "wrong"),
-  ("dyck", {"solution": ")})"}, "())})", "wrong"),
-  ("dyck", {"solution": ")})"}, ")}) x", "unparseable"),
-  ("dyck", {"solution": ")})"}, "", "unparseable"),
-  ("knights_and_knaves", {"solution": "TFT"}, "TFT", "correct"),
-  ("knights_and_knaves", {"solution": "TFT"}, "TFF", "wrong"),
-  ("knights_and_knaves", {"solution": "TFT"}, "TF", "unparseable"),
-  ("knights_and_knaves", {"solution": "TFT"}, "tft", "unparseable"),
-  ("propositional_logic", {"models": ["TF", "FT"]}, "FT", "correct"),
-  ("propositional_logic", {"models": ["TF", "FT"]}, "FF", "breaks a formula"),
-  ("propositional_logic", {"models": ["TF", "FT"]}, "FTF", "unparseable"),
-]  # fmt: skip
+  (name, *row) for name, checker in CHECKERS.items() for row in checker.BY_HAND
+]
 
 
 @pytest.mark.parametrize("name, answer, response, reason", BY_HAND)
 def test_a_verdict_is_the_one_worked_out_by_hand(
   name, answer, response, reason
 ):
-  verdict = SAMPLED[name].verify(Problem("", answer), response)
+  verdict = FAMILIES[name].verify(Problem("", answer), response)
   assert verdict.reason == reason
   assert verdict.reward == float(reason == "correct")
   votes = reason not in ("unparseable", "too long")

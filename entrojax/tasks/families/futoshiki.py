@@ -13,7 +13,7 @@ import numpy as np
 
 from entrojax.tasks import grids
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 MAX_RESPONSE_LENGTH = 128  # characters
 
@@ -119,4 +119,11 @@ FAMILY = Family(
   verify,
   CHARACTERS,
   solutions=solutions,
+  summary=Summary(
+    "fill a Latin square under inequalities",
+    "..12/2..1/3..4/.2.3;b3<c3,c3<c2:",
+    "4312/2431/3124/1243",
+    "4x4 to 6x6, fewer givens",
+    "every square that obeys the rules",
+  ),
 )

@@ -52,7 +52,7 @@ import itertools
 import numpy as np
 
 from entrojax.arguments import require_in
-from entrojax.tasks import countdown, countdown_traces
+from entrojax.tasks import countdown_traces
 from entrojax.tasks.countdown_moves import (
   Path,
   can_reach,
@@ -61,8 +61,9 @@ from entrojax.tasks.countdown_moves import (
   parse_move,
   steps_from,
 )
+from entrojax.tasks.families import countdown
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = "0123456789+-*/=<>;: "  # the alphabet of prompts and responses
 MAX_RESPONSE_LENGTH = 512  # characters, spaces at the ends included
@@ -227,4 +228,11 @@ FAMILY = Family(
   judge_steps=judge_pieces,
   solutions=countdown_traces.solutions,
   traces=countdown_traces.traces,
+  summary=Summary(
+    "Countdown, with every step of the search",
+    "3 5 7 9=24:",
+    "9+3=12 5 7;7-5=2 12;12*2=24>",
+    "3 numbers up to 19, 4 up to 9 or 19, 5 up to 9",
+    "every search that ends at the target",
+  ),
 )

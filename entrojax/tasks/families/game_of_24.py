@@ -7,8 +7,8 @@ language of responses, the verifier and the solutions come from countdown.py.
 
 import functools
 
-from entrojax.tasks import countdown
-from entrojax.types import Family
+from entrojax.tasks.families import countdown
+from entrojax.types import Family, Summary
 
 TARGET = 24
 
@@ -25,4 +25,11 @@ FAMILY = Family(
   characters=countdown.CHARACTERS,
   solutions=countdown.solutions,
   equivalent=countdown.equivalent,
+  summary=Summary(
+    "make 24 from four numbers",
+    "4 7 8 8=24:",
+    "(7-8/8)*4",
+    "numbers up to 9 or 13",
+    "every expression with this value",
+  ),
 )

@@ -7,7 +7,7 @@ at its ends are ignored, and anything else makes it wrong.
 import numpy as np
 
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 BRACKETS = ("()", "[]", "{}", "<>")
 CHARACTERS = "()[]{}<>: "
@@ -62,4 +62,16 @@ def verify(problem: Problem, response: str) -> Verdict:
   return Verdict(1.0, "correct", text)
 
 
-FAMILY = Family("dyck", LEVELS, problem_source(generate), verify, CHARACTERS)
+FAMILY = Family(
+  "dyck",
+  LEVELS,
+  problem_source(generate),
+  verify,
+  CHARACTERS,
+  summary=Summary(
+    "close the open brackets",
+    "(([[][]]:",
+    "))",
+    "2 to 4 kinds of brackets, 8 to 48 of them",
+  ),
+)

@@ -24,7 +24,7 @@ import itertools
 import math
 
 from entrojax.arguments import require_at_least, require_in
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 MAX_RESPONSE_LENGTH = 64  # characters, spaces included
 MAX_DIGITS = 4  # digits of one number
@@ -369,4 +369,11 @@ FAMILY = Family(
   characters=CHARACTERS,
   equivalent=equivalent,
   solutions=solutions,
+  summary=Summary(
+    "reach the target with all numbers",
+    "3 5 7 9=24:",
+    "(3+9)*(7-5)",
+    "numbers up to 9 or 13",
+    "every expression with this value",
+  ),
 )

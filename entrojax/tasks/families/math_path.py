@@ -13,7 +13,7 @@ import re
 import numpy as np
 
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = "0123456789+-*=?: "
 MAX_RESPONSE_LENGTH = 64  # characters
@@ -114,4 +114,11 @@ FAMILY = Family(
   verify,
   CHARACTERS,
   solutions=solutions,
+  summary=Summary(
+    "replace question marks by digits",
+    "?4+3*?=29:",
+    "14+3*5=29",
+    "2 to 4 numbers, 2 to 5 hidden digits",
+    "every true equation of this shape",
+  ),
 )

@@ -13,7 +13,7 @@ import numpy as np
 
 from entrojax.tasks import grids
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 MAX_RESPONSE_LENGTH = 128  # characters
 
@@ -83,4 +83,11 @@ FAMILY = Family(
   verify,
   CHARACTERS,
   solutions=solutions,
+  summary=Summary(
+    "fill a square",
+    "1.3./..2./2.../...2:",
+    "1234/3421/2143/4312",
+    "4x4, then 9x9, more empty cells",
+    "every square that obeys the rules",
+  ),
 )

@@ -13,7 +13,7 @@ import numpy as np
 
 from entrojax.tasks.grids import DIGITS, keeps_givens
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = "123456789.: "
 MAX_RESPONSE_LENGTH = 64  # characters
@@ -98,4 +98,11 @@ FAMILY = Family(
   verify,
   CHARACTERS,
   solutions=solutions,
+  summary=Summary(
+    "place queens that do not attack each other",
+    "51.6.7.4:",
+    "51863724",
+    "8x8 and 9x9, 3 to 6 missing queens",
+    "every placement that obeys the rules",
+  ),
 )

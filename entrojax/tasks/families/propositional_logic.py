@@ -11,7 +11,7 @@ import numpy as np
 
 from entrojax.tasks import formulas
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = formulas.NAMES + "TF~&|>=():; "
 MAX_RESPONSE_LENGTH = 64  # characters
@@ -81,4 +81,11 @@ FAMILY = Family(
   verify,
   CHARACTERS,
   solutions=lambda problem: problem.answer["models"],
+  summary=Summary(
+    "find truth values",
+    "C;~A&C;B=A:",
+    "FFT",
+    "3 to 7 variables, nested formulas",
+    "every model of the formulas",
+  ),
 )

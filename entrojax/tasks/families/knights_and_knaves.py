@@ -11,7 +11,7 @@ import numpy as np
 
 from entrojax.tasks import formulas
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = formulas.NAMES + "TF~&|>=():; "
 MAX_RESPONSE_LENGTH = 64  # characters
@@ -70,5 +70,15 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 FAMILY = Family(
-  "knights_and_knaves", LEVELS, problem_source(generate), verify, CHARACTERS
+  "knights_and_knaves",
+  LEVELS,
+  problem_source(generate),
+  verify,
+  CHARACTERS,
+  summary=Summary(
+    "who tells the truth, who lies",
+    "A:~A>~B;B:~C>~B;C:~A&B:",
+    "FTT",
+    "3 to 7 people, nested statements",
+  ),
 )

@@ -13,7 +13,7 @@ import itertools
 import numpy as np
 
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = "0123456789./: "
 MAX_RESPONSE_LENGTH = 1024  # characters
@@ -146,4 +146,11 @@ FAMILY = Family(
   verify,
   CHARACTERS,
   solutions=solutions,
+  summary=Summary(
+    "number a path through all cells",
+    "3 2 ./4 . ./. 6 9:",
+    "3 2 1/4 7 8/5 6 9",
+    "3x3 to 6x6, 4 to 22 empty cells",
+    "every path",
+  ),
 )

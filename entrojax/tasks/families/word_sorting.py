@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CHARACTERS = LETTERS + ",: "
@@ -72,5 +72,15 @@ def verify(problem: Problem, response: str) -> Verdict:
 
 
 FAMILY = Family(
-  "word_sorting", LEVELS, problem_source(generate), verify, CHARACTERS
+  "word_sorting",
+  LEVELS,
+  problem_source(generate),
+  verify,
+  CHARACTERS,
+  summary=Summary(
+    "sort words",
+    "sop,kms,api:",
+    "api,kms,sop",
+    "3 to 12 words, shared first letters",
+  ),
 )

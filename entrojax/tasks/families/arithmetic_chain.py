@@ -17,7 +17,7 @@ import re
 import numpy as np
 
 from entrojax.tasks.sampling import problem_source
-from entrojax.types import Family, Problem, Verdict
+from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = "0123456789+-*;: "
 MAX_RESPONSE_LENGTH = 128  # characters
@@ -150,4 +150,10 @@ FAMILY = Family(
   verify,
   CHARACTERS,
   judge_steps=judge_pieces,
+  summary=Summary(
+    "evaluate from left to right, writing every value",
+    "3+4*2-5:",
+    "7;14;9",
+    "2 to 10 operations, operands up to 9 or 19",
+  ),
 )
