@@ -15,6 +15,10 @@ The rule was written down before the first run:
   Countdown's, a config's target keeps its share.
 - **Told to hold.** Three methods that can both raise and lower the entropy are
   told to hold each of three targets, in nats.
+- **Long runs.** GRPO and five entries that control the entropy run at longer
+  budgets, to see which of them overtakes GRPO, and at what budget: a target
+  below the base's entropy, a target that falls with the run, the projection,
+  and the two methods that a first look had above GRPO's curve.
 - **Strengths.** A method with a main strength also runs at two other values of
   it, with seed 0. A coefficient or a share is divided and multiplied by four,
   within its range. If the config's value can hardly be told from GRPO, both
@@ -63,6 +67,7 @@ class Base(NamedTuple):
     settings: 'section.key' -> value for all entries.
     methods: the names of the methods; None: all.
     strengths: whether other values of main strengths run as well.
+    long: rollout steps of the long runs.
   """
 
   words: str
@@ -72,10 +77,11 @@ class Base(NamedTuple):
   settings: Mapping[str, Any] = _NOTHING
   methods: Sequence[str] | None = None
   strengths: bool = True
+  long: Sequence[int] = ()
 
 
 BASES = {
-  "countdown": Base("demo", 200, BUDGETS, 0.51),
+  "countdown": Base("demo", 200, BUDGETS, 0.51, long=(600, 1500)),
   # a step takes many times as long as on Countdown, so the budget is smaller
   "reasoning": Base(
     "reasoning",
@@ -84,6 +90,7 @@ BASES = {
     0.231,
     methods=FEW,
     strengths=False,
+    long=(80,),
   ),
 }
 
@@ -98,8 +105,9 @@ class Entry(NamedTuple):
     settings: 'section.key' -> value, beyond the budget.
     seeds: the seeds it runs with.
     role: "budget" for GRPO's curve, "method" for a method as its config has it,
-      "extra" for an entry that a claim or a question needs, "strength" for
-      another value of a method's main strength.
+      "extra" for an entry that a claim or a question needs, "long" for one
+      with a longer budget, "strength" for another value of a method's main
+      strength.
   """
 
   name: str
@@ -196,7 +204,8 @@ _HOLDERS: Mapping[str, str] = {
 }
 HELD_TARGETS = (0.3, 0.5, 0.7)  # nats
 _CONFIGS_TARGET = 0.5  # the target that the configs of these methods have
-# base -> more entries with three seeds: name -> (method, settings)
+# base -> more entries with three seeds: name -> (method, settings); a pair as a
+# controller's target is its value at the first and at the last update
 _EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
   "countdown": {
     **{f"grpo,{k}": ("grpo", v) for k, v in _GRPO_EXTRAS.items()},
@@ -205,6 +214,7 @@ _EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "entropic,updates=1": ("entropic", {"training.updates_per_rollout": 1}),
     "entropic,updates=16": ("entropic", {"training.updates_per_rollout": 16}),
     "entropic,ki=0": ("entropic", {"entropic_pi.ki": 0.0}),
+    "entropic,falling": ("entropic", {"control.target": (0.5, 0.2)}),
     "top_entropy,low,fraction=0.8": _LOW_TOKENS,
     "unlikeliness,epochs=1": (
       "unlikeliness",
@@ -222,8 +232,20 @@ _EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
   "reasoning": {
     "entropic,target=0.16": ("entropic", {"control.target": 0.16}),
     "projection,target=0.16": ("projection", {"projection.target": 0.16}),
+    "entropic,falling": ("entropic", {"control.target": (0.23, 0.09)}),
     "top_entropy,low,fraction=0.8": _LOW_TOKENS,
   },
+}
+# base -> entries that also run at longer budgets
+_LONG: Mapping[str, Sequence[str]] = {
+  "countdown": (
+    *("entropic,target=0.36", "entropic,falling", "projection,target=0.36"),
+    *("clip_cov", "gmpo"),
+  ),
+  "reasoning": (
+    *("entropic,target=0.16", "entropic,falling", "projection,target=0.16"),
+    "clip_cov",
+  ),
 }
 
 
@@ -251,10 +273,27 @@ def entries(base: str) -> Sequence[Entry]:
     Entry(name, method, place.steps, settings, role="extra")
     for name, (method, settings) in _EXTRAS[base].items()
   ]
+  found += _long_runs(found, base)
   if place.strengths:
     names = {entry.name for entry in found}
     found += [e for e in _strengths(place) if e.name not in names]
   return [_complete(entry, place) for entry in found]
+
+
+def long_name(name: str, steps: int) -> str:
+  """Return the name of an entry's run of a longer budget."""
+  return f"{name},steps={steps}"
+
+
+def long_rows(base: str) -> Mapping[str, Mapping[int, str]]:
+  """Return GRPO and the entries with long runs: budget -> the run's entry."""
+  place = BASES[base]
+  rows = {
+    name: {place.steps: name, **{n: long_name(name, n) for n in place.long}}
+    for name in _LONG[base]
+  }
+  budgets = (place.steps, *place.long)
+  return {BASELINE: {n: long_name(BASELINE, n) for n in budgets}, **rows}
 
 
 def told_to_hold(base: str) -> Mapping[str, float]:
@@ -291,24 +330,19 @@ def method_names(base: str) -> Sequence[str]:
 def runs(base: str) -> Sequence[Run]:
   """List all runs on a base in the order in which they are made.
 
-  All entries but the strengths come with seed 0, then with seed 1, and so on.
-  The strengths are last, so that a tournament that is cut off has the same
-  seeds of every method.
+  All entries of the common budget come with seed 0, then with seed 1, and so
+  on. Long runs follow, in the same order, and strengths are last. So a
+  tournament that is cut off has the same seeds of every method.
   """
   own = entries(base)
-  ordered = [
+  parts = (("budget", "method", "extra"), ("long",), ("strength",))
+  return [
     Run(entry, seed)
+    for roles in parts
     for seed in SEEDS
     for entry in own
-    if entry.role != "strength" and seed in entry.seeds
+    if entry.role in roles and seed in entry.seeds
   ]
-  ordered += [
-    Run(entry, seed)
-    for entry in own
-    if entry.role == "strength"
-    for seed in entry.seeds
-  ]
-  return ordered
 
 
 def is_quick(run: Run, base: str) -> bool:
@@ -330,6 +364,23 @@ def unit(run: Run, base: str) -> dict[str, Any]:
   return {"config": config, **settings, "config.seed": run.seed}
 
 
+def _long_runs(found: Sequence[Entry], base: str) -> Iterator[Entry]:
+  """List the entries of longer budgets.
+
+  Args:
+    found: the entries of the common budget, and GRPO's budgets.
+    base: a key of BASES.
+  """
+  place = BASES[base]
+  by_name = {entry.name: entry for entry in found}
+  short = Entry(BASELINE, BASELINE, place.steps)
+  for own in (short, *(by_name[name] for name in _LONG[base])):
+    for steps in place.long:
+      name = long_name(own.name, steps)
+      if name not in by_name:
+        yield own._replace(name=name, steps=steps, role="long")
+
+
 def _complete(entry: Entry, place: Base) -> Entry:
   """Add the settings that follow from the budget."""
   config = configs.load_method(entry.method).get_config(place.words)
@@ -342,6 +393,11 @@ def _complete(entry: Entry, place: Base) -> Entry:
     "optimizer.decay_steps": entry.steps * updates,
     **entry.settings,
   }
+  target = settings.get("control.target")
+  if isinstance(target, tuple):  # from the first to the last update
+    start, end = target
+    length = entry.steps * updates
+    settings["control.target"] = f"linear({start:g}, {end:g}, {length})"
   if "entrocraft" in config.advantage:
     settings.setdefault("entrocraft.anneal_steps", entry.steps)
   if config.curriculum.table or CURRICULUM in settings:

@@ -29,6 +29,7 @@ from experiments.tournament.entries import (
   Base,
   Entry,
   entries,
+  long_rows,
   told_to_hold,
 )
 from experiments.tournament.lines import read_lines
@@ -39,8 +40,10 @@ from experiments.tournament.tables import (
   equal_budget,
   equal_entropy,
   held_targets,
+  long_table,
   mean_of,
   missing_runs,
+  overtakes,
   strength_table,
   target_of,
 )
@@ -161,6 +164,8 @@ def section(
     "\n### GRPO's budgets\n",
     *budget_table(lines, budgets),
     *held_section(name, lines),
+    "### Longer budgets\n",
+    *long_runs(name, lines),
     "### Strengths\n",
     *strength_table(lines, found, strengths),
     "### Missing runs\n",
@@ -229,6 +234,29 @@ def answers(
   slow = [n for n in ranked(complete, costs) if (costs[n] or 0) > 1.2]
   listed = ", ".join(f"`{n}` (x {costs[n]:.2f})" for n in slow) or "none"
   yield f"- **A step takes over 20 % longer than GRPO's** with: {listed}.\n"
+
+
+def long_runs(base: str, lines: Lines) -> Iterator[str]:
+  """Yield which entries overtake GRPO at longer budgets, and the table."""
+  rows = long_rows(base)
+  ends = {row: max(budgets) for row, budgets in rows.items()}
+  ready = [
+    row
+    for row, steps in ends.items()
+    if row != BASELINE and len(of_entry(lines, rows[row][steps])) > 1
+  ]
+  if not ready:
+    yield "No long run has two seeds yet.\n"
+  else:
+    first = overtakes(lines, rows)
+    listed = ", ".join(f"`{row}` at {n}" for row, n in first.items())
+    never = ", ".join(f"`{row}`" for row in ready if row not in first)
+    yield (
+      "Overtaking GRPO in pass@1, with an interval above zero, and the first "
+      f"number of rollout steps at which this holds: {listed or 'none'}. "
+      f"Never up to {max(ends.values())}: {never or 'none'}.\n"
+    )
+  yield from long_table(lines, rows)
 
 
 @command(FLAGS)

@@ -91,6 +91,54 @@ def budget_table(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
   yield ""
 
 
+def long_table(
+  lines: Lines, rows: Mapping[str, Mapping[int, str]]
+) -> Iterator[str]:
+  """Yield the table of longer budgets, compared with GRPO at equal budget.
+
+  Args:
+    lines: the kept lines.
+    rows: row -> rollout steps -> the entry; GRPO is the first row.
+  """
+  yield from _head(
+    *("row", "rollout steps", "n", "entropy", "pass@1", "pass@64"),
+    *("pass@1 - GRPO", "pass@64 - GRPO"),
+  )
+  for row, budgets in rows.items():
+    for steps, name in budgets.items():
+      if not (found := of_entry(lines, name)):
+        continue
+      other = of_entry(lines, rows[BASELINE][steps])
+      gaps = ["", ""]
+      if row != BASELINE:
+        gaps = [_interval(difference(found, other, k)) for k in (1, 64)]
+      cells = [_spread(values(found, m)) for m in ("entropy", "pass@1")]
+      cells += [_spread(values(found, "pass@64")), *gaps]
+      yield f"| `{row}` | {steps} | {len(found)} | {' | '.join(cells)} |"
+  yield ""
+
+
+def overtakes(
+  lines: Lines, rows: Mapping[str, Mapping[int, str]]
+) -> Mapping[str, int]:
+  """Return the rows that overtake GRPO in pass@1, with the first budget.
+
+  A row overtakes GRPO if the 95 % interval of the difference, paired by seed
+  and prompt over at least two seeds, lies above zero.
+  """
+  first: dict[str, int] = {}
+  for row, budgets in rows.items():
+    for steps, name in budgets.items():
+      own, other = (
+        of_entry(lines, entry) for entry in (name, rows[BASELINE][steps])
+      )
+      if row == BASELINE or row in first or len(own.keys() & other.keys()) < 2:
+        continue
+      if compare(difference(own, other, 1)) > 0:
+        first[row] = steps
+  return first
+
+
 def strength_table(
   lines: Lines, found: Sequence[Entry], strengths: Sequence[Entry]
 ) -> Iterator[str]:

@@ -66,12 +66,57 @@ def test_every_method_but_the_offline_ones_takes_part():
 
 def test_all_entries_come_with_a_seed_before_any_comes_with_the_next():
   own = entries.runs("countdown")
-  seeds = [run.seed for run in own if run.entry.role != "strength"]
+  late = ("long", "strength")
+  seeds = [run.seed for run in own if run.entry.role not in late]
   assert seeds == sorted(seeds)
-  roles = [run.entry.role == "strength" for run in own]
-  assert roles == sorted(roles)
+  places = [(*late, run.entry.role).index(run.entry.role) for run in own]
+  early = len(seeds)
+  assert set(places[:early]) == {2}
+  assert places[early:] == sorted(places[early:])
   budgets = len(BASES["countdown"].budgets)
   assert all(run.entry.role == "budget" for run in own[:budgets])
+
+
+@pytest.mark.parametrize("base", entries.BASES)
+def test_each_long_run_has_a_run_of_grpo_and_a_short_one_beside_it(base):
+  names = {entry.name: entry for entry in entries.entries(base)}
+  for budgets in entries.long_rows(base).values():
+    assert [*budgets] == [BASES[base].steps, *BASES[base].long]
+    assert [names[name].steps for name in budgets.values()] == [*budgets]
+
+
+def test_a_falling_target_falls_until_the_end_of_every_budget():
+  targets = {
+    entry.steps: entry.settings["control.target"]
+    for entry in entries.entries("countdown")
+    if entry.name.startswith("entropic,falling")
+  }
+  assert targets == {
+    200: "linear(0.5, 0.2, 800)",
+    600: "linear(0.5, 0.2, 2400)",
+    1500: "linear(0.5, 0.2, 6000)",
+  }
+
+
+def test_the_first_budget_at_which_grpo_is_overtaken_is_found():
+  rows = {
+    "grpo": {1: "grpo,steps=1", 2: "grpo,steps=2"},
+    "slow": {1: "slow", 2: "slow,steps=2"},
+    "low": {1: "low", 2: "low,steps=2"},
+  }
+  heights = {
+    **{"grpo,steps=1": 0.3, "grpo,steps=2": 0.4},
+    **{"slow": 0.2, "slow,steps=2": 0.5, "low": 0.1, "low,steps=2": 0.2},
+  }
+  lines = by_name(
+    invented(name, seed, height=height)
+    for name, height in heights.items()
+    for seed in (0, 1)
+  )
+  assert tables.overtakes(lines, rows) == {"slow": 2}
+  text = [*tables.long_table(lines, rows)]
+  assert "| `slow` | 2 | 2 |" in text[5]
+  assert "+0.094" in text[5]  # 32 and 26 of 64 samples are right
 
 
 def test_quick_is_eight_methods_with_two_seeds_at_the_common_budget():
