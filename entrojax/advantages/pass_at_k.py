@@ -16,7 +16,11 @@ the best response learns,
 
     A = R_1 - R_2                      the best reward minus the second best
 
-(arXiv 2503.19595, as verl's grpo_passk). Advantages are f32[Q, G].
+(arXiv 2503.19595, whose baseline of a response is the best reward of the
+others). Advantages are f32[Q, G].
+
+Deviation: verl's grpo_passk divides by the group's standard deviation unless
+norm_adv_by_std_in_grpo is False. The paper does not, and neither do we.
 """
 
 import jax.numpy as jnp

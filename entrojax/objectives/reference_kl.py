@@ -7,14 +7,17 @@
 The penalty is added to the loss of each response token, and no transform
 reweights it. k1, k2 and k3 estimate KL(pi || pi_ref); they are from J.
 Schulman, "Approximating KL divergence" (2020). The setting `estimator` chooses
-one of them as k, by default k3. k3 is capped at 10 nats. log pi, log pi_ref and
-log pi_old, the sampling policy's, are f32[B, T] in nats. The penalties of
-sent.py and cov.py use the functions of this file as well.
+one of them as k, by default k3. log pi, log pi_ref and log pi_old, the sampling
+policy's, are f32[B, T] in nats. The penalties of sent.py and cov.py use the
+functions of this file as well.
 
 The value of an estimator may be unbiased while its gradient is not the KL's.
 The expected gradient of k1 is 0, and k3 has the forward KL's gradient. With the
 ratio as a weight (`ratio_weighted`), the sampling distribution is
 differentiated too, and the expected gradient of k1 and k3 is the KL's.
+
+Deviation: k3 is capped at 10 nats, as in verl, and has no gradient above. The
+note, DeepSeek-V3.2 (arXiv 2512.02556) and TRL do not cap it.
 """
 
 from collections.abc import Callable, Mapping
