@@ -13,8 +13,8 @@ The rule was written down before the first run:
   the run.
 - **Targets of entropy** are shares of the base's entropy. On another base than
   Countdown's, a config's target keeps its share.
-- **Told to hold.** Three methods that can both raise and lower the entropy are
-  told to hold each of three targets, in nats.
+- **Holding.** Three methods that can both raise and lower the entropy run with
+  each of three targets, in nats.
 - **Long runs.** GRPO and five entries that control the entropy run at longer
   budgets, to see which of them overtakes GRPO, and at what budget: a target
   below the base's entropy, a target that falls with the run, the projection,
@@ -196,7 +196,7 @@ _LOW_TOKENS = (
   "top_entropy",
   {"top_entropy.which": "low", "top_entropy.fraction": 0.8},
 )
-# methods that are told to hold each of HELD_TARGETS -> the target's setting
+# methods that run with each of HELD_TARGETS -> the setting of the target
 _HOLDERS: Mapping[str, str] = {
   "entropic": "control.target",
   "dcpo": "dcpo.target",
@@ -296,8 +296,8 @@ def long_rows(base: str) -> Mapping[str, Mapping[int, str]]:
   return {BASELINE: {n: long_name(BASELINE, n) for n in budgets}, **rows}
 
 
-def told_to_hold(base: str) -> Mapping[str, float]:
-  """Return the entries that are told to hold one of HELD_TARGETS, with it.
+def holding(base: str) -> Mapping[str, float]:
+  """Return the names of the entries with one of HELD_TARGETS, with it.
 
   They run on Countdown alone. A method's own entry has its config's target.
   """

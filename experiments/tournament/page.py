@@ -29,8 +29,8 @@ from experiments.tournament.entries import (
   Base,
   Entry,
   entries,
+  holding,
   long_rows,
-  told_to_hold,
 )
 from experiments.tournament.lines import read_lines
 from experiments.tournament.plan import RESULTS, lines_file
@@ -175,12 +175,12 @@ def section(
 
 
 def held_section(name: str, lines: Lines) -> Sequence[str]:
-  """Return the section of the methods that are told to hold an entropy."""
-  told = told_to_hold(name)
-  if not any(of_entry(lines, entry) for entry in told):
+  """Return the section of the entries with a target in common."""
+  targets = holding(name)
+  if not any(of_entry(lines, entry) for entry in targets):
     return []
-  targets = ", ".join(f"{target:g}" for target in HELD_TARGETS)
-  return [f"### Told to hold {targets} nats\n", *held_targets(lines, told)]
+  listed = ", ".join(f"{target:g}" for target in HELD_TARGETS)
+  return [f"### Holding {listed} nats\n", *held_targets(lines, targets)]
 
 
 def answers(

@@ -160,12 +160,12 @@ def strength_table(
   yield ""
 
 
-def held_targets(lines: Lines, told: Mapping[str, float]) -> Iterator[str]:
-  """Yield the table of entries that are told to hold a target of entropy.
+def held_targets(lines: Lines, targets: Mapping[str, float]) -> Iterator[str]:
+  """Yield the table of the entropies that entries with a target have held.
 
   Args:
     lines: the kept lines.
-    told: the names of the entries -> their targets, nats.
+    targets: the names of the entries -> their targets, nats.
   """
   yield (
     "The last third is the mean over the rollout steps of the last third, and "
@@ -173,10 +173,10 @@ def held_targets(lines: Lines, told: Mapping[str, float]) -> Iterator[str]:
     "held-out prompts.\n"
   )
   yield from _head(
-    *("told", "entry", "n", "last third", "off", "at the evaluation"),
+    *("target", "entry", "n", "last third", "off", "at the evaluation"),
     *("pass@1", "pass@64"),
   )
-  for name, target in told.items():
+  for name, target in targets.items():
     if found := of_entry(lines, name):
       last = last_third(found)
       off = (last.mean() - target) / target

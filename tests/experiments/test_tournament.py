@@ -353,7 +353,7 @@ def test_the_page_answers_a_readers_questions(drawn):
   assert "excludes zero: `kl_cov`" in text
   assert "`entropic` (0.410 for 0.42)" in text
   assert "`entropic` (x 2.00)" in text
-  assert "### Told to hold 0.3, 0.5, 0.7 nats" in text
+  assert "### Holding 0.3, 0.5, 0.7 nats" in text
 
 
 def test_the_page_has_heights_spreads_and_missing_runs(drawn):
@@ -372,15 +372,15 @@ def test_the_three_planes_are_drawn(drawn):
   assert all(svg.rstrip().endswith("</svg>") for svg in drawn[1].values())
 
 
-def test_entries_that_are_told_a_target_have_it():
-  for name, target in entries.told_to_hold("countdown").items():
+def test_entries_that_hold_a_target_have_it_in_their_config():
+  for name, target in entries.holding("countdown").items():
     (entry,) = (e for e in entries.entries("countdown") if e.name == name)
     config = configs.load_method(entry.method).get_config("demo")
     flat = {**flatten(config.to_dict()), **entry.settings}
     key = {"dcpo": "dcpo.target", "projection": "projection.target"}
     assert flat[key.get(entry.method, "control.target")] == target
     assert len(entry.seeds) == 3
-  assert entries.told_to_hold("reasoning") == {}
+  assert entries.holding("reasoning") == {}
 
 
 def test_the_table_of_targets_has_what_was_held_and_what_it_cost():
@@ -388,9 +388,9 @@ def test_the_table_of_targets_has_what_was_held_and_what_it_cost():
   lines = by_name(
     [invented("entropic,target=0.3", 0, 0.31, 0.25, course=course)]
   )
-  told = {"entropic,target=0.3": 0.3, "projection": 0.5}
+  targets = {"entropic,target=0.3": 0.3, "projection": 0.5}
   # the mean of 0.28 and 0.26 is 10 % below 0.3
-  assert list(tables.held_targets(lines, told))[-2] == (
+  assert list(tables.held_targets(lines, targets))[-2] == (
     "| 0.3 | `entropic,target=0.3` | 1 | 0.270 | -10.0% | 0.310 | 0.250 | "
     "0.800 |"
   )
