@@ -62,6 +62,8 @@ class ObjectiveTraits(_Traits):
       beyond 1 - clip_low or 1 + clip_high.
     weighs_right: it weighs right responses against wrong ones.
     reads_steps: it reads which steps of a response are right.
+    entropies: names of its settings that are compared with the policy's
+      entropy, nats per token.
     check: compares its settings with the settings of the run.
   """
 
@@ -72,6 +74,7 @@ class ObjectiveTraits(_Traits):
   clips_tokens: bool = False
   weighs_right: bool = False
   reads_steps: bool = False
+  entropies: tuple[str, ...] = ()
   check: Check | None = None
 
 
@@ -95,6 +98,8 @@ class RuleTraits(_Traits):
     reads_clusters: it reads the clusters of answers with the same meaning.
     length: name of the setting that says after how many rollout steps its
       numbers stop moving; "": they do not move.
+    entropies: names of its settings that are compared with the policy's
+      entropy, nats per token.
     check: compares its settings with the settings of the run.
   """
 
@@ -107,6 +112,7 @@ class RuleTraits(_Traits):
   about_overlong: bool = False
   reads_clusters: bool = False
   length: str = ""
+  entropies: tuple[str, ...] = ()
   check: Check | None = None
 
 

@@ -27,7 +27,12 @@ from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Responses
 
 
-@RuleTraits(kind="later", keeps_one_sign=True, length="anneal_steps")
+@RuleTraits(
+  kind="later",
+  keeps_one_sign=True,
+  length="anneal_steps",
+  entropies=("low", "high"),
+)
 def entrocraft(
   *,
   low: float | tuple[float, float] = (0.6, 0.4),

@@ -11,7 +11,7 @@ names declare what they do (traits.py); one without traits may do anything, so
 that most rules do not concern it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 import inspect
 import math
 from types import ModuleType
@@ -102,6 +102,31 @@ def _functions(
     )
     for name in config[key]
   ]
+
+
+def entropies(
+  config: Config, own: OwnMethods = NO_METHODS
+) -> Iterator[tuple[str, Any]]:
+  """Yield the settings that are compared with the policy's entropy.
+
+  Args:
+    config: the settings of the run.
+    own: functions that take the place of those that the config names.
+
+  Yields:
+    ('section.leaf', value): nats per token; a number, a pair of them, a
+    schedule as the config has it, or None.
+  """
+  yield "control.target", config.control.target
+  yield "projection.target", config.projection.target
+  for key, are_passed in (
+    ("objective", bool(own.members)),
+    ("advantage", bool(own.rules)),
+  ):
+    for function in _functions(config, key, are_passed):
+      for leaf in getattr(function.traits, "entropies", ()):
+        if leaf in function.settings:
+          yield f"{function.name}.{leaf}", function.settings[leaf]
 
 
 def _traits(name: str, key: str) -> Any:

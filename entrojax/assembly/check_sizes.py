@@ -10,13 +10,43 @@ import math
 from typing import Any
 import warnings
 
+import jax
 from ml_collections import ConfigDict as Config
+import numpy as np
 
+from entrojax.assembly.check_methods import entropies
 from entrojax.assembly.evaluation_sets import requested
+from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.models.sizes import DecoderConfig
+from entrojax.schedules import is_schedule, parse_schedule
 from entrojax.tasks.files import parse_split
 
 _LARGEST = 2**31 - 1  # of a 32-bit integer
+
+
+def _largest(value: Any, key: str, config: Config) -> tuple[float, str]:
+  """Return the largest number that a setting has in a run, and where.
+
+  Args:
+    value: None, a number, numbers, or a schedule over optimizer steps.
+    key: the setting.
+    config: the settings of the run.
+
+  Returns:
+    (the number, -inf without any; '' or ' at optimizer step N').
+  """
+  if value is None:
+    return -math.inf, ""
+  if isinstance(value, int | float):
+    return value, ""
+  if not isinstance(value, str) and not is_schedule(value):
+    return max(value), ""
+  steps = np.arange(
+    config.num_rollout_steps * config.training.updates_per_rollout
+  )
+  numbers = np.asarray(jax.vmap(parse_schedule(value, key).value)(steps))
+  step = int(numbers.argmax())
+  return float(numbers[step]), f" at optimizer step {step}"
 
 
 def check_integers(config: Config) -> None:
@@ -95,24 +125,27 @@ def _overlap(one: str, other: str) -> bool:
   return start < min(stops, default=math.inf)
 
 
-def check_against_model(config: Config, sizes: DecoderConfig) -> None:
+def check_against_model(
+  config: Config, sizes: DecoderConfig, own: OwnMethods = NO_METHODS
+) -> None:
   """Check settings against the sizes of the model; warn of a needless rank.
 
   Args:
     config: the settings of a training run.
     sizes: the sizes of its model.
+    own: functions that take the place of those that the config names.
 
   Raises:
-    ValueError: a target is above the highest entropy of a token.
+    ValueError: an entropy that a method compares with the policy's is above the
+      highest entropy of a token.
   """
   highest = math.log(sizes.vocab_size)
-  for key in ("control.target", "projection.target"):
-    section, leaf = key.split(".")
-    target = config[section][leaf]
-    if isinstance(target, int | float) and target >= highest:
+  for key, value in entropies(config, own):
+    largest, place = _largest(value, key, config)
+    if largest >= highest:
       raise ValueError(
-        f"{key} is {target} nats, and the entropy of a token is at most ln "
-        f"{sizes.vocab_size} = {highest:.3g}, with a vocabulary of "
+        f"{key} is {largest:g} nats{place}, and the entropy of a token is at "
+        f"most ln {sizes.vocab_size} = {highest:.3g}, with a vocabulary of "
         f"{sizes.vocab_size} tokens"
       )
   narrowest = min(sizes.hidden_size, sizes.num_key_value_heads * sizes.head_dim)

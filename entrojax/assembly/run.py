@@ -169,7 +169,7 @@ def build_checked(
     recipe = make_recipe(config, own)
     check_over_run(recipe, config)
     folder = model_folder(config.model.path)
-    check_against_model(config, hugging_face.read_config(folder))
+    check_against_model(config, hugging_face.read_config(folder), own)
     data, recorded_rollouts = read_data(config, folder, task), None
     evaluation_sets = read_sets(config, data)
     if rollouts is not None:

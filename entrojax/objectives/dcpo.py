@@ -52,7 +52,7 @@ def _check_clip_range(
       )
 
 
-@ObjectiveTraits(kind="term", check=_check_clip_range)
+@ObjectiveTraits(kind="term", entropies=("target",), check=_check_clip_range)
 def dcpo(
   *,
   target: float = 0.5,

@@ -36,7 +36,7 @@ from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
 _GATES = ("rollout", "minibatch")
 
 
-@ObjectiveTraits(kind="transform")
+@ObjectiveTraits(kind="transform", entropies=("target",))
 def stare(
   *,
   target: float = 0.3,
@@ -87,7 +87,9 @@ def _check_target(
     )
 
 
-@ObjectiveTraits(kind="transform", driven=True, check=_check_target)
+@ObjectiveTraits(
+  kind="transform", driven=True, entropies=("target",), check=_check_target
+)
 def adaptive_stare(
   *,
   target: float = 0.3,

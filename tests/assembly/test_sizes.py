@@ -84,11 +84,58 @@ def test_an_evaluation_on_training_problems_is_warned_about(
   assert any("share problems" in text for text in texts) == shared
 
 
-def test_a_target_above_the_highest_entropy_is_refused(tmp_path):
-  config = tiny_config(tmp_path, **{"control.target": 100.0})
-  message = r"control\.target is 100\.0 nats, .* at most ln 22 = 3\.09"
+@pytest.mark.parametrize(
+  ("settings", "text"),
+  [
+    ({"control.target": 100.0}, r"control\.target is 100 nats,"),
+    ({"projection.target": 4}, r"projection\.target is 4 nats,"),
+    (
+      {"objective": ("ppo_clip", "stare"), "stare.target": 4.0},
+      r"stare\.target is 4 nats,",
+    ),
+    (
+      {
+        "objective": ("ppo_clip", "adaptive_stare"),
+        "adaptive_stare.target": 4.0,
+      },
+      r"adaptive_stare\.target is 4 nats,",
+    ),
+    (
+      {"objective": ("ppo_clip", "dcpo"), "dcpo.target": 4.0},
+      r"dcpo\.target is 4 nats,",
+    ),
+    (
+      {"advantage": ("grpo", "entrocraft"), "entrocraft.high": (4.0, 0.5)},
+      r"entrocraft\.high is 4 nats,",
+    ),
+    (
+      {"advantage": ("grpo", "entrocraft"), "entrocraft.low": 5.0},
+      r"entrocraft\.low is 5 nats,",
+    ),
+    # two rollout steps of two updates: the steps 0 to 3
+    (
+      {"control.target": "linear(1, 5, 4)"},
+      r"control\.target is 4 nats at optimizer step 3,",
+    ),
+    (
+      {
+        "objective": ("ppo_clip", "stare"),
+        "stare.target": ((0, 0.5), (2, 3.5), (9, 1.0)),
+      },
+      r"stare\.target is 3\.5 nats at optimizer step 2,",
+    ),
+  ],
+)
+def test_an_entropy_above_the_highest_is_refused(settings, text, tmp_path):
+  config = tiny_config(tmp_path, **settings)
+  assert config.num_rollout_steps == config.training.updates_per_rollout == 2
+  message = rf"^{text} and the entropy .* at most ln 22 = 3\.09"
   with pytest.raises(ValueError, match=message):
     check_against_model(config, SIZES)
+
+
+def test_an_entropy_that_no_method_of_the_run_reads_is_left_alone(tmp_path):
+  check_against_model(tiny_config(tmp_path, **{"stare.target": 4.0}), SIZES)
 
 
 def test_a_rank_above_the_narrowest_side_is_warned_about(tmp_path):
