@@ -9,7 +9,8 @@ configs; any optax.Schedule works in the library:
     cosine         half a cosine             cosine(0.5, 0.3, 600)
     piecewise      jumps at given steps      piecewise((0, 0.5), (300, 0.3))
     up_then_down   a line up, a line down    up_then_down(0.2, 0.4, 300, 600)
-    points         lines between points      ((0, 0.5), (300, 0.3), (600, 0.4))
+    points         lines between points      points((0, 0.5), (300, 0.3)), or
+                                             ((0, 0.5), (300, 0.3))
 
 `scheduled` builds a part of a run (an objective, an advantage rule, a
 controller, a projection) whose arguments may be schedules. The update calls
@@ -134,20 +135,23 @@ def up_then_down(
   return schedule._replace(num_steps=_length(steps, hold))
 
 
-def points(*pairs: tuple[int, float]) -> Schedule:
+def points(*pairs: tuple[int, float], hold: bool = False) -> Schedule:
   """Build straight lines between points.
 
   Args:
     *pairs: (step, value), by step, from step 0. The schedule ends at the last
       one.
+    hold: see `linear`.
   """
   steps, values = _read_points(pairs)
   xs, ys = (np.asarray(x, np.float32) for x in (steps, values))
-  return Schedule(lambda step: jnp.interp(step, xs, ys), steps[-1])
+  length = math.inf if hold else steps[-1]
+  return Schedule(lambda step: jnp.interp(step, xs, ys), length)
 
 
 SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
-  f.__name__: f for f in (constant, linear, cosine, piecewise, up_then_down)
+  f.__name__: f
+  for f in (constant, linear, cosine, piecewise, up_then_down, points)
 }
 
 

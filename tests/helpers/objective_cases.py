@@ -30,6 +30,7 @@ from entrojax.objectives import (
   clip_cov,
   dcpo,
   dppo,
+  dynamic_clip,
   entropic,
   entropy_advantage,
   entropy_bonus,
@@ -145,6 +146,7 @@ OBJECTIVES = {
     ppo_clip(), sent_released(low_fraction=0.6, cov_fraction=0.3)
   ),
   "bapo": bapo(target=5.0),
+  "dynamic_clip": dynamic_clip(low_share=0.5, dual_clip=1.5),
   "dcpo": chain(ppo_clip(), dcpo(target=1.5)),
   "lp_reg": chain(ppo_clip(), lp_reg(fraction=0.5, candidates=4)),
   "simko": simko(mix=0.3, fraction=0.5, wrong_weight=1.5),
@@ -340,6 +342,7 @@ ZERO_STRENGTH = {
 
 
 EQUALS = {
+  "dynamic_clip, no share": (dynamic_clip(high_share=0.0), ppo_clip()),
   "bapo, target 0": (bapo(target=0.0), ppo_clip()),
   "simko, no mix": (
     simko(mix=0.0, wrong_weight=1.0),

@@ -4,11 +4,13 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from entrojax.objectives import (
   ce_gppo,
   cispo,
   dppo,
+  dynamic_clip,
   gmpo,
   gspo,
   luspo,
@@ -146,6 +148,49 @@ def test_a_sequence_far_from_the_sampling_policy_weighs_nothing_in_vespo():
   assert np.isfinite(loss)
   # exp(3 - 3 exp(20)) is 0, and 1e-24 e^2 next to it
   near(gradient, np.zeros((2, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+  ("settings", "low", "high"),
+  [
+    # the thresholds D alone
+    ({"low_share": 1.0}, lambda p: 0.4 - 0.3 * p, lambda p: 0.4 - 0.3 * p),
+    # 3/4 of D with 1/4 of a constant 0.2, and the other side constant
+    (
+      {"high_share": 0.75, "high_ends": (0.8, 0.4)},
+      lambda p: 0.2,
+      lambda p: 0.75 * (0.8 - 0.4 * p) + 0.25 * 0.2,
+    ),
+    (
+      {"high_share": 0.0, "low_share": 0.5, "low_ends": (0.6, 0.2)},
+      lambda p: 0.5 * (0.6 - 0.4 * p) + 0.5 * 0.2,
+      lambda p: 0.2,
+    ),
+  ],
+)
+def test_dynamic_clip_compares_the_ratio_with_a_threshold_of_its_probability(
+  settings, low, high
+):
+  ratio = np.array([[0.5, 0.65, 0.75, 0.9, 1.1, 1.25, 1.3, 1.5]] * 2)
+  tokens = hand_tokens(np.log(ratio), [[1] * 8, [-2] * 8])
+  (_, metrics), (gradient, _) = evaluate(
+    dynamic_clip(**settings, dual_clip=None), tokens
+  )
+  # the old policy is at 1/e; the paper's condition has the current probability
+  p = ratio / np.e
+  advantages = np.array([[1.0], [-2.0]])
+  beyond = np.where(advantages > 0, ratio > 1 + high(p), ratio < 1 - low(p))
+  assert beyond.any(axis=1).all()
+  near(gradient, np.float32(np.where(beyond, 0, -advantages * ratio) / 16))
+  assert metrics["actor/pg_clipfrac"].total == beyond.sum()
+
+
+def test_the_value_of_a_clipped_token_is_where_ratio_and_threshold_meet():
+  tokens = hand_tokens([[2.0]], [[1.0]])
+  (loss, _), _ = evaluate(dynamic_clip(), tokens)
+  bound = -float(loss)
+  # 1 + 0.4 - 0.3 r / e = r
+  np.testing.assert_allclose(bound, 1.4 - 0.3 * bound / np.e, rtol=1e-6)
 
 
 def test_dppo_stops_where_a_probability_has_moved_too_far():

@@ -1,0 +1,118 @@
+"""Clip bounds that depend on a token's probability and move over the run.
+
+    E(p) = share D(p) + (1 - share) clip     on either side
+    L = max(-A r, -A clip(r, low, high))
+    high: the r at which r = 1 + E_high(pi);  low: the r at which
+    r = 1 - E_low(pi);  where A < 0: at most -A dual_clip
+
+pi = r pi_old is the probability of the token under the current policy. D falls
+linearly from rare tokens to likely ones, so that both bounds have a closed
+form, in which only pi_old occurs. No gradient flows through them. On the upper
+side, rare right tokens may rise further and likely ones less, which raises the
+entropy. On the lower side, rare wrong tokens may fall further and likely ones
+less, which lowers it. The shares follow schedules: the paper begins with the
+upper side and ends with the lower one.
+
+Flexible Entropy Control, arXiv 2602.09782, sections 4 and 5, as its authors
+describe it on their page of 2026-03-17. Deviation: the numbers of D are ours,
+because those of the paper could not be read. The paper's third strategy,
+oscillatory decay, is not here: it switches between both sides with a state.
+"""
+
+import jax.numpy as jnp
+
+from entrojax.arguments import require, require_at_least, require_in
+from entrojax.masking import mean_metric, share_metric
+from entrojax.objectives.chain import add_term
+from entrojax.objectives.surrogates import (
+  dual_clipped,
+  probability_ratio,
+  require_dual_clip,
+  unclipped_loss,
+)
+from entrojax.traits import ObjectiveTraits
+from entrojax.types import Objective
+
+
+@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
+def dynamic_clip(
+  *,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  low_ends: tuple[float, float] = (0.4, 0.1),
+  high_ends: tuple[float, float] = (0.4, 0.1),
+  low_share: float = 0.0,
+  high_share: float = 1.0,
+  dual_clip: float | None = 3.0,
+) -> Objective:
+  """Build the surrogate; with both shares at 0 it is ppo_clip.
+
+  Args:
+    clip_low: the constant part of the lower threshold, in [0, 1).
+    clip_high: the constant part of the upper threshold, >= 0.
+    low_ends: D of the lower threshold at probability 0 and at probability 1;
+      the first in [0, 1), the second in [0, first].
+    high_ends: D of the upper threshold at probability 0 and at probability 1;
+      the first >= 0, the second in [0, first].
+    low_share: the share of D in the lower threshold, in [0, 1].
+    high_share: the share of D in the upper threshold, in [0, 1].
+    dual_clip: bound of the loss where A < 0, in units of |A|, above
+      1 + clip_high and 1 + D; None for no bound.
+
+  Returns:
+    A surrogate, an Objective that adds the term L.
+  """
+  require_in("dynamic_clip.clip_low", clip_low, "[0, 1)")
+  require_at_least("dynamic_clip.clip_high", clip_high, 0)
+  _require_falling("dynamic_clip.low_ends", low_ends)
+  _require_falling("dynamic_clip.high_ends", high_ends)
+  require(
+    low_ends[0] < 1,
+    f"dynamic_clip.low_ends = {low_ends}: a threshold of 1 or more would let "
+    "the ratio fall to 0",
+  )
+  require_in("dynamic_clip.low_share", low_share, "[0, 1]")
+  require_in("dynamic_clip.high_share", high_share, "[0, 1]")
+  require_dual_clip("dynamic_clip.dual_clip", dual_clip, clip_high)
+  require_dual_clip("dynamic_clip.dual_clip", dual_clip, high_ends[0])
+
+  def objective(tokens, token_loss, coefficient, key):
+    del coefficient, key
+    old = jnp.exp(tokens.old_log_probs)
+    at_0, slope = _threshold(clip_high, high_ends, high_share)
+    high = (1 + at_0) / (1 - slope * old)
+    at_0, slope = _threshold(clip_low, low_ends, low_share)
+    low = (1 - at_0) / (1 + slope * old)
+    ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
+    plain = unclipped_loss(ratio, tokens.advantages)
+    clipped = unclipped_loss(jnp.clip(ratio, low, high), tokens.advantages)
+    loss = jnp.maximum(plain, clipped)
+    metrics = {
+      "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
+      "dynamic_clip/low": mean_metric(low, tokens.mask),
+      "dynamic_clip/high": mean_metric(high, tokens.mask),
+    }
+    if dual_clip is not None:
+      loss, binds = dual_clipped(loss, tokens.advantages, dual_clip)
+      metrics["actor/pg_clipfrac_lower"] = share_metric(binds, tokens.mask)
+    metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)
+    return add_term(token_loss, loss, tokens.mask, metrics)
+
+  return objective
+
+
+def _threshold(
+  clip: float, ends: tuple[float, float], share: float
+) -> tuple[float, float]:
+  """Return E at probability 0, and how much it changes until probability 1."""
+  first, last = ends
+  return share * first + (1 - share) * clip, share * (last - first)
+
+
+def _require_falling(name: str, ends: tuple[float, float]) -> None:
+  """Raise ValueError unless the two ends fall and are not negative."""
+  if len(ends) != 2 or not 0 <= ends[1] <= ends[0]:
+    raise ValueError(
+      f"{name} must be two thresholds, the first at least the second, none "
+      f"below 0, got {ends}"
+    )
