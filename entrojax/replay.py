@@ -14,7 +14,8 @@ The command prints a line for each method, with the norm of the gradient and of
 the step, the entropy change that the step predicts to first order and the one
 that is measured on the batch's tokens, and the share of tokens that its members
 touch; and two matrices: the cosines between gradients, and the overlaps of the
-touched tokens. --output writes the same as a page.
+touched tokens. --output writes the same as a page, and --picture draws the
+cosines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ import warnings
 from absl import flags
 
 from entrojax.reporting.formatting import align, number, percent
-from entrojax.reporting.html_tables import html_table
+from entrojax.reporting.html_tables import html_table, matrix_html
 from entrojax.reporting.page_parts import Card, Figures, chapter, frame
 from entrojax.system.command_line import command
 from entrojax.system.workdir import CONFIG_FILE
@@ -50,6 +51,9 @@ _CONFIGS = flags.DEFINE_list(
 )
 _OUTPUT = flags.DEFINE_string(
   "output", "", "the HTML file to write", flag_values=FLAGS
+)
+_PICTURE = flags.DEFINE_string(
+  "picture", "", "the SVG file to draw the cosines in", flag_values=FLAGS
 )
 
 # the sections that all methods take from the run
@@ -173,25 +177,27 @@ def main(workdir: str) -> None:
   assert batch is not None and files is not None  # both are required
   steps = replay_methods(Path(workdir), batch, files)
   names = [step.name for step in steps]
-  tables = {
-    "Steps": (list(_HEAD), step_rows(steps)),
-    "Cosines between gradients": (
-      ["", *names],
-      matrix_rows(names, cosines(steps)),
-    ),
-    "Overlap of touched tokens": (
-      ["", *names],
-      matrix_rows(names, overlaps(steps)),
-    ),
+  matrices = {
+    "Cosines between gradients": cosines(steps),
+    "Overlap of touched tokens": overlaps(steps),
   }
-  for title, (head, lines) in tables.items():
-    print(f"\n{title}\n{align(head[1:], lines)}")
+  lines = step_rows(steps)
+  print(f"\nSteps\n{align(_HEAD[1:], lines)}")
+  for title, matrix in matrices.items():
+    print(f"\n{title}\n{align(names, matrix_rows(names, matrix))}")
   if _OUTPUT.value:
-    title = f"Batch {_BATCH.value} of {workdir}"
-    cards = [Card(name, html_table(*table)) for name, table in tables.items()]
+    title = f"Batch {batch} of {workdir}"
+    cards = [Card("Steps", html_table(_HEAD, lines))]
+    cards += [Card(name, matrix_html(names, m)) for name, m in matrices.items()]
     chapters = [chapter(f"{len(names)} methods", cards)]
     page = frame((), title, chapters, Figures([]))
     Path(_OUTPUT.value).write_text(page, encoding="utf-8")
+  if _PICTURE.value:
+    # imported here, as the package does not depend on matplotlib
+    from entrojax.reporting.static import matrix_to_svg
+
+    drawing = matrix_to_svg(names, next(iter(matrices.values())))
+    Path(_PICTURE.value).write_text(drawing)
 
 
 if __name__ == "__main__":

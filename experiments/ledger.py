@@ -8,7 +8,7 @@ moments form. The entries of all seeds are taken together. For each method and
 each column of tokens (own, held back, fresh) the table has the measured change
 of the entropy and its first-order prediction, in 1e-4 nats per token and
 optimizer step, ± the standard error over entries. Then come the slope of
-measured on predicted changes, and the correlations of four predictions with the
+measured on predicted changes, and the correlations of five predictions with the
 measured change.
 
 The method `sgd` is GRPO with plain gradient descent: an Adam whose eps of 1,000
@@ -67,7 +67,9 @@ def ledger_config(method: str, seed: int, num_entries: int) -> Config:
   # an entry is logged one rollout step after the update that it measures
   config.num_rollout_steps = FIRST_STEPS + num_entries + 1
   config.ledger.every = 1
-  config.evaluation.update({"split": "validation[:1]", "num_samples": 1})
+  config.evaluation.update(
+    {"split": "validation[:1]", "num_samples": 1, "token_samples": 0}
+  )
   if method == "sgd":
     config.optimizer.update(SGD)
   return config
@@ -135,7 +137,8 @@ def main() -> None:
   """Train all methods and print the table."""
   print(
     f"{'method':<13}{'tokens':<17}{'':4}{'measured':>17}{'first order':>17}"
-    f"{'slope':>16}{'first o.':>9}{'trapezoid':>10}{'cov':>8}{'weighted':>9}",
+    f"{'slope':>16}{'first o.':>9}{'trapez.':>9}{'Simpson':>9}"
+    f"{'cov':>9}{'weighted':>9}",
     flush=True,
   )
   times = []

@@ -124,6 +124,41 @@ def test_a_run_on_eight_devices_is_the_run_on_one(
     same_tokens(*map(read_tokens, paths))
 
 
+def test_a_greedy_evaluation_keeps_tokens_without_advantages(base, tmp_path):
+  overrides = {"num_rollout_steps": 1, "evaluation.token_samples": 2}
+  greedy = {"evaluation.num_samples": 1, "evaluation.temperature": 0.0}
+  train(controlled(base, **overrides, **greedy), tmp_path)
+  kept = read_tokens(token_files(tmp_path)[-1])
+  assert kept.lengths.sum() > 0
+  np.testing.assert_array_equal(kept.advantages, 0)
+
+
+def test_a_ledger_changes_nothing_in_a_run(coin, base, tmp_path):
+  steps = {"num_rollout_steps": 3}
+  train(controlled(base, **steps), tmp_path / "off")
+  train(controlled(base, **steps, **{"ledger.every": 1}), tmp_path / "on")
+  off, on = numbers(tmp_path / "off"), numbers(tmp_path / "on")
+  entries = [{k for k in row if k.startswith("ledger/")} for row in on]
+  # the entry of a step is in the line of the next one; the ends have no entry
+  has_entry = [len(entry) > 30 for entry in entries]
+  assert has_entry == [False, False, True, True, False]
+  for row, names in zip(on, entries, strict=True):
+    for name in names:
+      del row[name]
+  assert on == off
+  splits = {"by_sign": 5, "by_verdict": 2, "by_entropy": 5, "by_position": 5}
+  for row in numbers(tmp_path / "on")[2:4]:
+    assert row["ledger/own/measured"] != 0
+    for column in ("own", "held_back", "fresh"):
+      for key in ("measured", "first_order"):
+        whole = row[f"ledger/{column}/{key}"]
+        for split, size in splits.items():
+          parts = row[f"ledger/{column}/{key}/{split}"]
+          assert len(parts) == size
+          # shares of float32 sums; the whole is at most 1 nat
+          assert sum(parts) == pytest.approx(whole, abs=1e-6)
+
+
 def same_tokens(one, other):
   """Check that two runs have kept the same tokens, to float32 rounding."""
   assert one.texts == other.texts

@@ -10,7 +10,7 @@ import optax
 
 from entrojax.assembly.model import Policy, bind, jit_unbound
 from entrojax.system.sharding import by_row
-from entrojax.types import Metrics, Model
+from entrojax.types import Metrics, Model, Params
 from entrojax.update.ledger_columns import column_metrics
 from entrojax.update.measured_step import (
   MeasureStep,
@@ -27,7 +27,9 @@ class LedgerFunctions(NamedTuple):
   # (params, params before the step, params after it, tokens, positions) -> the
   # tokens under `params`
   measure_tokens: Callable[..., TokenChanges]
-  # (rows, tokens before the step, after it, weights or None) -> one column
+  midpoint: Callable[[Params, Params], Params]  # half-way along a step
+  # (rows, tokens before the step, after it, weights or None, tokens in the
+  # middle of the step or None) -> one column
   column_metrics: Callable[..., Metrics]
   first_rows: Callable[[Rows, int], Rows]  # the first rows of a batch
   replay_step: ReplayStep
@@ -38,6 +40,7 @@ class UnboundFunctions(NamedTuple):
 
   measure_step: Callable[..., Any]
   measure_tokens: Callable[..., Any]
+  midpoint: Callable[[Params, Params], Params]
   column_metrics: Callable[..., Metrics]
   first_rows: Callable[[Rows, int], Rows]
   replay_step: Callable[..., Any]
@@ -47,6 +50,7 @@ class UnboundFunctions(NamedTuple):
     return LedgerFunctions(
       bind(self.measure_step, policy),
       bind(self.measure_tokens, policy),
+      self.midpoint,
       self.column_metrics,
       self.first_rows,
       bind(self.replay_step, policy),
@@ -94,6 +98,11 @@ def jit_ledger(
     measure_step=jit_unbound(make_step, model, has_base=has_base),
     measure_tokens=jit_unbound(
       make_tokens, model, has_base=has_base, out_shardings=rows
+    ),
+    midpoint=jax.jit(
+      lambda before, after: jax.tree.map(
+        lambda x, y: x + (y - x) / 2, before, after
+      )
     ),
     column_metrics=jax.jit(column_metrics),
     first_rows=jax.jit(

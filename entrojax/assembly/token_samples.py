@@ -35,7 +35,8 @@ def collect_tokens(
   """Score and collect the tokens of an evaluation.
 
   An advantage is what the run's rules give the response among all n samples of
-  the prompts of the batch.
+  the prompts of the batch. With n = 1, as in greedy evaluations, a response has
+  no group to be compared with, and its advantage is 0.
 
   Args:
     run: its evaluations keep tokens.
@@ -58,11 +59,13 @@ def collect_tokens(
     rollout_step=rollout_step,
     cluster=run.data.cluster,
   )
-  learned = jax.device_get(run.functions.advantage(responses))
-  filled = np.zeros((2, num_prompts, n), np.float32)
-  filled[0, :number] = learned.advantages
-  filled[1, :number] = 1 if learned.keep is None else learned.keep
-  advantages, keep = filled
+  advantages, keep = np.zeros((2, num_prompts, n), np.float32)
+  keep[:number] = 1
+  if n > 1:
+    learned = jax.device_get(run.functions.advantage(responses))
+    advantages[:number] = learned.advantages
+    if learned.keep is not None:
+      keep[:number] = learned.keep
   scored = min(run.settings.evaluation.token_samples, n)
   scores = hosts.whole(
     run.functions.score_samples[n](

@@ -106,8 +106,17 @@ def close_entry(run: Run, entry: OpenEntry, fresh: Rows) -> Metrics:
       )
       for params in (step.before, step.after)
     )
-    weights = step.weights if name == "own" else None
-    column = functions.column_metrics(rows, start, end, weights)
+    weights = middle = None
+    if name == "own":  # the only tokens on which a step is strongly curved
+      weights = step.weights
+      middle = functions.measure_tokens(
+        functions.midpoint(step.before, step.after),
+        step.before,
+        step.after,
+        rows.batch.tokens,
+        rows.batch.positions,
+      )
+    column = functions.column_metrics(rows, start, end, weights, middle)
     metrics |= {f"{name}/{key}": value for key, value in column.items()}
   metrics = {f"ledger/{key}": value for key, value in metrics.items()}
   return jax.block_until_ready(metrics)

@@ -39,6 +39,7 @@ TITLES = {
 PREDICTIONS = (
   "first_order",
   "trapezoid",
+  "simpson",
   "covariance",
   "weighted_covariance",
 )

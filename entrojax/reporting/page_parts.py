@@ -75,17 +75,26 @@ def sections_chapter(
   variants: Variants,
   figures: Figures,
 ) -> str:
-  """Return a chapter of pictures; those without data are named at its end."""
+  """Return a chapter; sections without data are named at its end."""
   cards, absent = [], []
   for section in sections:
-    picture = section.draw(variants)
+    picture = section.draw(variants) if section.draw else None
+    table = ""
+    if section.table and (picture or not section.draw):
+      table = section.table(variants)
     missing = _missing(section, variants)
-    if picture is None:
+    if not (picture or table):
       absent.append(f"{section.title}: {missing or 'nothing to show.'}")
       continue
-    table = section.table(variants) if section.table else ""
-    body = figures.html(section.title, picture, section.caption) + table
-    narrow = len(picture.panels) == 1 and not picture.wide and not table
+    body = f"<p>{escape(section.caption)}</p>"
+    if picture:
+      body = figures.html(section.title, picture, section.caption)
+    body += table
+    narrow = (
+      picture is not None
+      and len(picture.panels) == 1
+      and not (picture.wide or table)
+    )
     notes = [missing] if missing else []
     cards.append(Card(section.title, body, notes, narrow))
   return chapter(heading, cards, absent)

@@ -23,6 +23,7 @@ from entrojax.entropy.law import (
 from entrojax.reporting import figures, ledger_sections
 from entrojax.reporting.coverage_sections import coverage_sections
 from entrojax.reporting.distance_sections import distance_sections
+from entrojax.reporting.entropy_account import CLEAR, account_html
 from entrojax.reporting.fit_points import (
   MIN_BLOCK,
   MIN_EVALUATIONS,
@@ -271,6 +272,18 @@ def _covariance_sections() -> list[Section]:
 def _ledger_sections() -> list[Section]:
   return [
     Section(
+      "Where the entropy went, in words",
+      ("ledger/own/measured",),
+      "Changes are in 1e-4 nats per token and optimizer step, ± their standard "
+      "error over the entries of the ledger. A change is called clear if it is "
+      f"at least {CLEAR:g} standard errors from 0. A response is better or "
+      "worse than the mean of its group. A token is probable if its "
+      "probability is at or above the median, and rare otherwise. The pictures "
+      "and tables below have all numbers.",
+      None,
+      account_html,
+    ),
+    Section(
       "Predicted and measured change of an update",
       ("ledger/own/measured",),
       "Each dot is an optimizer step of the ledger. Up: the mean entropy of "
@@ -280,9 +293,9 @@ def _ledger_sections() -> list[Section]:
       "trained on; held-back tokens are of the same rollout and not yet "
       "trained on; fresh tokens are of the next rollout. In the table, left is "
       "measured minus first order, the trapezoid has gradients at both ends of "
-      "the step, and the covariances are those of log-probability with the "
-      "advantage and with the weight of a token in the loss. ± is the standard "
-      "error over entries.",
+      "the step, and Simpson's rule also in its middle. The covariances are "
+      "those of log-probability with the advantage and with the weight of a "
+      "token in the loss. ± is the standard error over entries.",
       ledger_sections.draw_agreement,
       ledger_sections.agreement_table,
     ),

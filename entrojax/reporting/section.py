@@ -1,6 +1,6 @@
 """Describe a section of a report: functions that draw and format what it shows.
 
-A section draws a picture of all variants and, for some, formats a table.
+A section draws a picture of all variants, or formats a table or text, or both.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +13,11 @@ Variants = Sequence[Variant]
 
 
 class Section(NamedTuple):
-  """A heading with a picture, its caption and, for some, a table."""
+  """A heading with a caption, and a picture, a table or both."""
 
   title: str
-  metrics: tuple[str, ...]  # that the picture shows; * stands for any text
+  metrics: tuple[str, ...]  # that it shows; * stands for any text
   caption: str
-  draw: Callable[[Variants], Picture | None]  # None: no data
-  table: Callable[[Variants], str] | None = None  # returns HTML
+  # returns None without data; None: a section without a picture
+  draw: Callable[[Variants], Picture | None] | None
+  table: Callable[[Variants], str] | None = None  # returns HTML; "": no data

@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+import numpy as np
 
 from entrojax.reporting.formatting import printable
 from entrojax.reporting.pictures import (
@@ -61,6 +62,28 @@ def to_png(picture: Picture, names: Sequence[str]) -> bytes:
   `to_svg` describes the arguments.
   """
   return _draw(picture, names, format="png", dpi=100, facecolor="white")
+
+
+def matrix_to_svg(names: Sequence[str], matrix: np.ndarray) -> str:
+  """Draw a matrix f64[N, N] between -1 and 1 as shaded cells, as SVG.
+
+  Args:
+    names: of the rows, which are also those of the columns.
+    matrix: NaN = no value, an empty cell.
+  """
+  size = 1.8 + 0.155 * len(names)
+  with matplotlib.rc_context(STYLE | {"axes.grid": False, "font.size": 8}):
+    figure = Figure(figsize=(size + 0.5, size), layout="constrained")
+    axes: Any = figure.subplots()
+    image = axes.imshow(matrix, cmap="RdBu", vmin=-1, vmax=1)
+    places = range(len(names))
+    labels = [printable(name) for name in names]
+    axes.set_xticks(places, labels, rotation=90)
+    axes.set_yticks(places, labels)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, shrink=0.5)
+    return as_svg(figure)
 
 
 def _draw(picture: Picture, names: Sequence[str], **options: Any) -> bytes:

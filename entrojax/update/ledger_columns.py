@@ -13,6 +13,9 @@ For each column it has, in nats per token:
     measured             entropy_after - entropy_before
     first_order          <grad H before, step>
     trapezoid            the mean of <grad H, step> before and after
+    simpson              (before + 4 middle + after) / 6 of <grad H, step>, by
+                         Simpson's rule; only for own tokens, on which the
+                         entropy is most curved along the step
     left                 measured - first_order
     covariance           minus the mean covariance of log-prob and advantage,
                          per unit of step size (arXiv 2505.22617, eq. 10)
@@ -43,6 +46,7 @@ def column_metrics(
   start: TokenChanges,
   end: TokenChanges,
   weights: Array | None = None,
+  middle: TokenChanges | None = None,
 ) -> Metrics:
   """Compute the entry of one column.
 
@@ -52,6 +56,8 @@ def column_metrics(
     end: the same tokens under the policy after it.
     weights: f32[B, T], -N d loss / d log_prob; None: the step was not made of
       these tokens.
+    middle: the same tokens under the policy half-way along the step; None: they
+      were not measured there.
 
   Returns:
     Numbers f32[] by their name, and lists f32[groups] by the name
@@ -64,12 +70,13 @@ def column_metrics(
   before = masked_mean(start.entropy, mask)
   change = masked_mean(measured, mask)
   first_order = masked_mean(start.change, mask)
+  at_end = masked_mean(end.change, mask)
   numbers = {
     "entropy_before": before,
     "entropy_after": before + change,
     "measured": change,
     "first_order": first_order,
-    "trapezoid": (first_order + masked_mean(end.change, mask)) / 2,
+    "trapezoid": (first_order + at_end) / 2,
     "left": change - first_order,
     "covariance": predicted_entropy_change(
       start.log_probs, rows.batch.advantages, counted
@@ -79,6 +86,9 @@ def column_metrics(
     numbers["weighted_covariance"] = predicted_entropy_change(
       start.log_probs, weights, counted
     )
+  if middle is not None:
+    half_way = masked_mean(middle.change, mask)
+    numbers["simpson"] = (first_order + 4 * half_way + at_end) / 6
   metrics = {key: scalar_metric(value) for key, value in numbers.items()}
   shared = {
     "first_order": start.change,

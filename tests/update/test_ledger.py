@@ -227,14 +227,16 @@ def column():
   entropy = np.abs(draw())
   start = TokenChanges(-np.abs(draw()), entropy, 1e-3 * draw())
   end = TokenChanges(draw(), entropy + 1e-3 * draw(), 1e-3 * draw())
-  metrics = jax.jit(column_metrics)(rows, start, end, draw())
-  return rows, start, end, totals(metrics)
+  middle = TokenChanges(draw(), entropy, 1e-3 * draw())
+  metrics = jax.jit(column_metrics)(rows, start, end, draw(), middle)
+  return rows, start, middle, end, totals(metrics)
 
 
 def test_a_column_has_the_means_over_its_tokens(column):
-  rows, start, end, metrics = column
+  rows, start, middle, end, metrics = column
   mask = np.asarray(rows.batch.response_mask) > 0
   changes = [x.change[mask].astype(np.float64) for x in (start, end)]
+  half_way = middle.change[mask].astype(np.float64)
   measured = np.mean((end.entropy - start.entropy)[mask], dtype=np.float64)
   expected = {
     "entropy_before": start.entropy[mask].mean(),
@@ -242,6 +244,7 @@ def test_a_column_has_the_means_over_its_tokens(column):
     "measured": measured,
     "first_order": changes[0].mean(),
     "trapezoid": np.mean(changes),
+    "simpson": np.mean(sum(changes) + 4 * half_way) / 6,
     "left": measured - changes[0].mean(),
   }
   for name, value in expected.items():

@@ -1,0 +1,266 @@
+"""Say in words where the entropy of a run went, from the entries of its ledger.
+
+For each variant, the sentences say how its entropy changed, which tokens lost
+or gained it, in which quadrant of advantage and probability, and what the parts
+of the method did. Changes are means over the ledger's entries, in units of 1e-4
+nats per token and optimizer step, and ± is the standard error of the mean.
+
+A change is called clear if it is at least CLEAR standard errors from 0, over at
+least MIN_ENTRIES entries. The account names only clear changes, and says so if
+there is none. A share of a change is given only if the whole change is clear.
+"""
+
+from collections.abc import Sequence
+from html import escape
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from entrojax.entropy.token_groups import SPLITS
+from entrojax.reporting import ledger_sections
+from entrojax.reporting.formatting import percent
+from entrojax.reporting.run_logs import ENTROPY, RunLog, series
+from entrojax.reporting.section import Variants
+from entrojax.reporting.variants import Variant
+
+CLEAR = 3.0  # standard errors
+MIN_ENTRIES = 10
+
+_UNIT = 1e4
+_FIFTHS = ("lowest", "second-lowest", "middle", "second-highest", "highest")
+_PLACES = ("first", "second", "third", "fourth", "last")
+# split -> what its groups are called, in their order
+_GROUPS = {
+  "by_entropy": [f"the fifth of {name} entropy" for name in _FIFTHS],
+  "by_position": [f"the {name} fifth of responses" for name in _PLACES],
+  "by_verdict": ["right responses", "wrong responses"],
+  "by_sign": [
+    "probable tokens of better responses",
+    "rare tokens of better responses",
+    "probable tokens of worse responses",
+    "rare tokens of worse responses",
+    "tokens without an advantage",
+  ],
+}
+_PARTS = {
+  "history": "the momentum of earlier steps",
+  "policy_gradient": "the plain policy gradient",
+}
+
+
+class Estimate(NamedTuple):
+  """The mean of a number over entries."""
+
+  mean: float
+  error: float  # standard error
+  number: int  # of entries
+
+  @property
+  def is_clear(self) -> bool:
+    """Whether the mean differs clearly from 0."""
+    enough = self.number >= MIN_ENTRIES
+    return enough and abs(self.mean) >= CLEAR * self.error > 0
+
+  def __str__(self) -> str:
+    return f"{_UNIT * self.mean:+.2f} ± {_UNIT * self.error:.2f}"
+
+
+def estimate(values: np.ndarray) -> Estimate:
+  """Estimate the mean of entries f64[K], ignoring NaN."""
+  values = values[np.isfinite(values)]
+  if values.size < 2:
+    return Estimate(math.nan, math.nan, values.size)
+  error = float(values.std(ddof=1)) / math.sqrt(values.size)
+  return Estimate(float(values.mean()), error, values.size)
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> Estimate:
+  """Estimate the mean of a part f64[K] divided by the mean of the whole."""
+  kept = np.isfinite(part) & np.isfinite(whole)
+  part, whole = part[kept], whole[kept]
+  ratio = part.mean() / whole.mean()
+  rest = estimate(part - ratio * whole)  # the error of a ratio of means
+  return Estimate(ratio, rest.error / abs(whole.mean()), part.size)
+
+
+def account_html(variants: Variants) -> str:
+  """Format the account of each variant that kept a ledger; "" if none did."""
+  parts = []
+  for variant in variants:
+    answers = account(variant)
+    if answers:
+      parts.append(f"<h4>{escape(variant.name)}</h4><dl>")
+      parts += [
+        f"<dt>{escape(question)}</dt><dd>{escape(' '.join(sentences))}</dd>"
+        for question, sentences in answers.items()
+      ]
+      parts.append("</dl>")
+  return "".join(parts)
+
+
+def account(variant: Variant) -> dict[str, list[str]]:
+  """Return question -> sentences; empty without entries of a ledger."""
+  own = estimate(ledger_sections.of_variant(variant, "measured"))
+  if not own.number:
+    return {}
+  answers = {"What happened?": [*_whole_run(variant), *_one_step(variant, own)]}
+  if own.number < MIN_ENTRIES:
+    return answers
+  return answers | {
+    "Which tokens?": [
+      sentence
+      for split in ("by_entropy", "by_position", "by_verdict")
+      for sentence in _groups(variant, split)
+    ],
+    "Which quadrant?": _groups(variant, "by_sign"),
+    "What did the method do?": [
+      *_method(variant),
+      *_controller(variant),
+    ],
+  }
+
+
+def _whole_run(variant: Variant) -> list[str]:
+  """Say how the entropy of the training batches changed over the run."""
+  ends = [_ends(run) for run in variant.runs if run.has(ENTROPY)]
+  if not ends:
+    return []
+  first, last = np.mean(ends, axis=0)
+  return [
+    f"From the first to the last tenth of training, the entropy went from "
+    f"{first:.3f} to {last:.3f} nats per token."
+  ]
+
+
+def _ends(run: RunLog) -> tuple[float, float]:
+  """Return the mean entropy of the first and of the last tenth of a run."""
+  values = series(run, ENTROPY)[1]
+  number = math.ceil(values.size / 10)
+  return float(values[:number].mean()), float(values[-number:].mean())
+
+
+def _one_step(variant: Variant, own: Estimate) -> list[str]:
+  """Say what a step does to own tokens and to others."""
+  columns = {
+    column: ledger_sections.of_variant(variant, "measured", column)
+    for column in ledger_sections.TITLES
+  }
+  listed = _join(
+    [
+      f"of {ledger_sections.TITLES[column]} by {estimate(values)}"
+      for column, values in columns.items()
+      if np.isfinite(values).any()
+    ]
+  )
+  sentences = [
+    f"The ledger took {own.number} optimizer steps apart. One step changed the "
+    f"entropy {listed}."
+  ]
+  if own.number < MIN_ENTRIES:
+    few = f"To say more, {MIN_ENTRIES} steps are needed."
+    return [*sentences, few]
+  if not own.is_clear:
+    return [*sentences, "The change of own tokens is not clear."]
+  if np.isfinite(columns["held_back"]).any():
+    followed = share(columns["held_back"], columns["own"])
+    sentences.append(
+      f"Held-back tokens have {_percents(followed)} of the change of own "
+      "tokens."
+    )
+  explained = share(
+    ledger_sections.of_variant(variant, "first_order"), columns["own"]
+  )
+  sentences.append(
+    f"The first order explains {_percents(explained)} of the change of own "
+    "tokens; the rest is curvature along the step."
+  )
+  return sentences
+
+
+def _groups(variant: Variant, split: str) -> list[str]:
+  """Say which groups of a split clearly lost or gained entropy."""
+  whole = ledger_sections.of_variant(variant, "measured")
+  changes = ledger_sections.of_variant(variant, f"measured/{split}")
+  tokens = ledger_sections.of_variant(variant, f"tokens/{split}")
+  clear = [
+    (change, place)
+    for place in range(len(SPLITS[split]))
+    if (change := estimate(changes[:, place])).is_clear
+  ]
+  sentences = []
+  for word, sign in (("lost", -1), ("gained", 1)):
+    found = sorted((c for c in clear if sign * c[0].mean > 0), reverse=sign > 0)
+    listed = []
+    for change, place in found:
+      text = f"{_GROUPS[split][place]} ({change}"
+      if estimate(whole).is_clear and sign * np.nanmean(whole) > 0:
+        part = share(changes[:, place], whole)
+        text += f", which is {_percents(part)} of the change"
+      of_tokens = percent(float(np.nanmean(tokens[:, place])))
+      text += f", with {of_tokens} of the tokens)"
+      listed.append(text)
+    if listed:
+      sentences.append(f"Entropy was {word} by {_join(listed)}.")
+  if not sentences:
+    kind = split.removeprefix("by_").replace("sign", "quadrant")
+    sentences.append(f"No change by {kind} is clear.")
+  return sentences
+
+
+def _method(variant: Variant) -> list[str]:
+  """Say what the parts of the method did to the entropy, to first order."""
+  parts = {
+    name: estimate(ledger_sections.of_variant(variant, f"contribution/{name}"))
+    for name in ledger_sections.contributors(variant)
+  }
+  sentences = []
+  for name, change in parts.items():
+    title = _PARTS.get(name, name)
+    if change.number < MIN_ENTRIES:
+      continue
+    if change.is_clear:
+      verb = "lowered" if change.mean < 0 else "raised"
+      sentences.append(f"{title} {verb} the entropy ({change}).")
+    elif change.mean == change.error == 0:
+      sentences.append(f"{title} did not act in these steps.")
+    else:
+      sentences.append(f"{title} had no clear effect ({change}).")
+  if sentences:
+    sentences = [_capital(sentence) for sentence in sentences]
+    sentences.append(
+      "These are first-order changes by the gradient of the step itself. What "
+      "a part did through earlier gradients is in the momentum."
+    )
+  return sentences
+
+
+def _controller(variant: Variant) -> list[str]:
+  """Say how far the entropy was from the controller's target."""
+  errors = [
+    values[-math.ceil(values.size / 3) :]
+    for run in variant.runs
+    if (values := series(run, "control/error")[1]).size
+  ]
+  if not errors:
+    return ["No controller held the entropy at a target."]
+  off = float(np.nanmean(np.concatenate(errors)))
+  side = "above" if off > 0 else "below"
+  return [
+    f"In the last third of training, the entropy was on average {abs(off):.3f} "
+    f"nats {side} the controller's target."
+  ]
+
+
+def _percents(ratio: Estimate) -> str:
+  return f"{100 * ratio.mean:.0f} ± {100 * ratio.error:.0f} %"
+
+
+def _join(texts: Sequence[str]) -> str:
+  """Join texts by commas and a last "and"."""
+  *rest, last = texts
+  return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _capital(text: str) -> str:
+  return text[:1].upper() + text[1:]

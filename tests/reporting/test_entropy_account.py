@@ -1,0 +1,166 @@
+"""The account of the entropy says what is true of runs that are invented."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from entrojax.entropy.token_groups import SPLITS
+from entrojax.reporting.entropy_account import account, account_html, share
+from entrojax.reporting.run_logs import METRICS_FILE, read_run
+from entrojax.reporting.variants import group_runs
+from tests.helpers.run_logs import training_row, write_jsonl
+
+UNIT = 1e-4
+FIFTHS = SPLITS["by_entropy"]
+QUADRANTS = SPLITS["by_sign"]
+
+
+def invent(folder, rng, *, number=60, noise=1.0, changes=None, parts=None):
+  """Write a run with a ledger and return it as a variant.
+
+  Args:
+    folder: the run directory, which does not exist yet.
+    rng: draws the noise of every group in every entry.
+    number: entries.
+    noise: standard deviation, 1e-4 nats.
+    changes: split -> the true change of each group, 1e-4 nats. All splits have
+      the same sum. A split that is missing has the sum in equal parts.
+    parts: contribution -> its true change, 1e-4 nats.
+  """
+  changes = changes or {}
+  whole = sum(next(iter(changes.values()), [0.0]))
+  rows = [training_row(1)]
+  for step in range(2, number + 2):
+    row, total = training_row(step), noise * rng.normal()
+    column = {"measured": UNIT * (whole + total)}
+    for split, groups in SPLITS.items():
+      size = len(groups)
+      true = np.array(changes.get(split, [whole / size] * size))
+      # the noise of the groups adds up to the noise of the whole
+      drawn = rng.normal(size=size)
+      own = true + noise * (drawn - drawn.mean()) + total / size
+      column[f"measured/{split}"] = (UNIT * own).tolist()
+      column[f"tokens/{split}"] = [1 / size] * size
+    column["first_order"] = column["measured"] / 2
+    for name, true in (parts or {}).items():
+      value = true and true + noise * rng.normal()
+      column[f"contribution/{name}"] = UNIT * value
+    row |= {f"ledger/own/{key}": value for key, value in column.items()}
+    row["ledger/held_back/measured"] = column["measured"] / 4
+    rows.append(row)
+  folder.mkdir()
+  write_jsonl(folder / METRICS_FILE, rows)
+  config = {"objective": ["ppo_clip", "entropic"], "seed": 0}
+  (folder / "config.json").write_text(json.dumps(config))
+  return group_runs([read_run(folder.name, folder)])[0]
+
+
+def words(variant):
+  """Return all sentences of a variant's account."""
+  return " ".join(s for said in account(variant).values() for s in said)
+
+
+@pytest.fixture
+def known(tmp_path):
+  """Return a run that loses 10 units, and says where."""
+  return invent(
+    tmp_path / "run",
+    np.random.default_rng(0),
+    changes={
+      "by_entropy": [0, 0, 0, 0, -10],
+      "by_sign": [-14, 0, 0, 4, 0],
+      "by_verdict": [-10, 0],
+    },
+    parts={"policy_gradient": -8, "ppo_clip": 0, "entropic": 6, "history": -3},
+  )
+
+
+def test_the_account_names_the_tokens_that_lost_the_entropy(known):
+  answers = account(known)
+  tokens = " ".join(answers["Which tokens?"])
+  assert "lost by the fifth of highest entropy" in tokens
+  assert "of lowest entropy" not in tokens
+  assert "lost by right responses" in tokens
+  assert "wrong responses" not in tokens
+  # every fifth of the responses lost 2 of the 10
+  for place in ("first", "second", "third", "fourth", "last"):
+    assert f"the {place} fifth of responses (-" in tokens
+  assert "gained" not in tokens
+
+
+def test_the_account_names_the_quadrants_that_lost_and_gained(known):
+  lost, gained = account(known)["Which quadrant?"]
+  assert "lost by probable tokens of better responses (-1" in lost
+  percent, error = map(int, re.search(r"is (\d+) ± (\d+) %", lost).groups())
+  assert abs(percent - 140) <= 4 * error <= 20  # 14 of 10
+  assert "with 20 % of the tokens" in lost
+  assert "gained by rare tokens of worse responses (+" in gained
+  for text in (lost, gained):
+    assert "probable tokens of worse" not in text
+    assert "rare tokens of better" not in text
+
+
+def test_the_account_says_what_the_control_did(known):
+  said = account(known)["What did the method do?"]
+  assert said[0].startswith("The momentum of earlier steps lowered")
+  assert said[1].startswith("The plain policy gradient lowered the entropy (-")
+  assert said[2] == "Ppo_clip did not act in these steps."
+  assert said[3].startswith("Entropic raised the entropy (+")
+  assert said[-1] == "No controller held the entropy at a target."
+
+
+def test_the_account_compares_own_with_other_tokens(known):
+  happened = " ".join(account(known)["What happened?"])
+  assert "took 60 optimizer steps apart" in happened
+  assert "Held-back tokens have 25 ± 0 % of the change" in happened
+  assert "The first order explains 50 ± 0 %" in happened
+
+
+def test_noise_alone_is_seldom_called_a_change(tmp_path):
+  rng = np.random.default_rng(1)
+  runs = [
+    invent(tmp_path / str(i), rng, number=30, parts={"entropic": 1e-9})
+    for i in range(60)
+  ]
+  texts = [words(run) for run in runs]
+  named = sum("lost by" in text or "gained by" in text for text in texts)
+  raised = sum("Entropic had no clear effect" not in text for text in texts)
+  # 17 groups with a chance of 0.5 % each (3 standard errors, 30 entries) are 8
+  # % of the runs, 5 of 60; more than 12 have a chance below 1 in 1,000
+  assert named <= 12
+  assert raised <= 4
+  assert sum("own tokens is not clear" in text for text in texts) >= 56
+
+
+def test_a_share_has_the_error_of_a_ratio():
+  rng = np.random.default_rng(2)
+  shares = []
+  for _ in range(400):
+    part, rest = rng.normal([[3.0], [1.0]], 1.0, (2, 50))
+    shares.append(share(part, part + rest))
+  means, errors, _ = np.array(shares).T
+  assert abs(means.mean() - 0.75) < 0.01
+  # the error is what repeated samples scatter by; 400 samples know that to 4 %
+  assert abs(errors.mean() / means.std() - 1) < 0.15
+
+
+def test_few_entries_make_no_claims(tmp_path):
+  few = invent(
+    tmp_path / "few",
+    np.random.default_rng(0),
+    number=5,
+    changes={"by_entropy": [0, 0, 0, 0, -10]},
+  )
+  assert words(few).endswith("To say more, 10 steps are needed.")
+
+
+def test_names_are_escaped_and_runs_without_a_ledger_say_nothing(
+  known, tmp_path
+):
+  html = account_html([known._replace(name="<b>")])
+  assert "<h4>&lt;b&gt;</h4>" in html and "<b>" not in html
+  write_jsonl(tmp_path / METRICS_FILE, [training_row(1)])
+  off = group_runs([read_run("off", tmp_path)])
+  assert account_html(off) == ""
