@@ -6,8 +6,8 @@ of the method did. Changes are means over the ledger's entries, in units of 1e-4
 nats per token and optimizer step, and ± is the standard error of the mean.
 
 A change is called clear if it is at least CLEAR standard errors from 0, over at
-least MIN_ENTRIES entries. The account names only clear changes, and says so if
-there is none. A share of a change is given only if the whole change is clear.
+least MIN_ENTRIES entries. The sentences name only clear changes, and say where
+nothing is clear. A share is given only of a clear whole.
 """
 
 from collections.abc import Sequence

@@ -34,7 +34,7 @@ def matrix_html(names: Sequence[str], matrix: np.ndarray) -> str:
   """Format a matrix as a table whose cells are shaded by their values.
 
   Args:
-    names: of the rows, which are also those of the columns.
+    names: of the rows and of the columns.
     matrix: f64[N, N], between -1 (orange) and 1 (blue); NaN = no value.
   """
   top = "".join(f"<th><span>{escape(name)}</span></th>" for name in names)

@@ -68,7 +68,7 @@ def matrix_to_svg(names: Sequence[str], matrix: np.ndarray) -> str:
   """Draw a matrix f64[N, N] between -1 and 1 as shaded cells, as SVG.
 
   Args:
-    names: of the rows, which are also those of the columns.
+    names: of the rows and of the columns.
     matrix: NaN = no value, an empty cell.
   """
   size = 1.8 + 0.155 * len(names)

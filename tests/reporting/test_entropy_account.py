@@ -1,4 +1,4 @@
-"""The account of the entropy says what is true of runs that are invented."""
+"""The account of the entropy names the truth about invented runs."""
 
 import json
 import re
