@@ -23,6 +23,7 @@ import json
 import math
 from pathlib import Path
 import runpy
+import sys
 from typing import TYPE_CHECKING, Any
 import warnings
 
@@ -113,7 +114,7 @@ def method_name(name: str) -> str:
 
 def replay_methods(
   workdir: Path, batch: int, configs: Sequence[str]
-) -> list["MethodStep"]:
+) -> tuple[list["MethodStep"], dict[str, str]]:
   """Take the step of each method on a kept batch.
 
   Args:
@@ -121,8 +122,11 @@ def replay_methods(
     batch: the rollout step of the batch, from 1.
     configs: the config files of the methods.
 
+  Returns:
+    The steps, and why the other methods cannot take one, by config.
+
   Raises:
-    ValueError: the batch was not kept, or a config cannot be used.
+    ValueError: the batch was not kept, or no config can be used.
   """
   from entrojax.assembly.run import build
   from entrojax.instruments.kept_batches import read_batch
@@ -131,14 +135,22 @@ def replay_methods(
   kept = read_batch(workdir, batch)
   settings = json.loads((workdir / CONFIG_FILE).read_text())
   steps: list[MethodStep] = []
+  left_out: dict[str, str] = {}
   measuring = None
   for name in configs:
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # about schedules: only one step is taken
-      run = build(method_config(name, settings))
+    try:
+      with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about schedules, as there is one step
+        run = build(method_config(name, settings))
+      step = replay(method_name(name), run, measuring or run, kept)
+    except ValueError as error:
+      left_out[name] = str(error)
+      continue
     measuring = measuring or run
-    steps.append(replay(method_name(name), run, measuring, kept))
-  return steps
+    steps.append(step)
+  if not steps:
+    raise ValueError("; ".join(left_out.values()))
+  return steps, left_out
 
 
 def step_rows(steps: Sequence["MethodStep"]) -> list[list[str]]:
@@ -175,7 +187,9 @@ def main(workdir: str) -> None:
 
   batch, files = _BATCH.value, _CONFIGS.value
   assert batch is not None and files is not None  # both are required
-  steps = replay_methods(Path(workdir), batch, files)
+  steps, left_out = replay_methods(Path(workdir), batch, files)
+  for name, why in left_out.items():
+    print(f"left out: {name}: {why}", file=sys.stderr)
   names = [step.name for step in steps]
   matrices = {
     "Cosines between gradients": cosines(steps),
