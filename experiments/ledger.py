@@ -2,18 +2,18 @@
 
     python -m experiments.ledger --methods=grpo,clip_higher,entropic,projection
 
-Each method trains from the base with each seed, as its config says, and its
-ledger has an entry in every rollout step after the first eight, in which Adam's
-moments form. The entries of all seeds are taken together. For each method and
-each column of tokens (own, held back, fresh) the table has the measured change
-of the entropy and its first-order prediction, in 1e-4 nats per token and
-optimizer step, ± the standard error over entries. Then come the slope of
-measured on predicted changes, and the correlations of five predictions with the
-measured change.
+Each method trains from the base with each seed, as the first rollout steps of
+the demo do. Its ledger has an entry in every rollout step after the first
+eight, in which Adam's moments form. The entries of all seeds are taken
+together. For each method and each column of tokens (own, held back, fresh) the
+table has the measured change of the entropy and its first-order prediction, in
+1e-4 nats per token and optimizer step, ± the standard error over entries. Then
+come the slope of measured on predicted changes, and the correlations of five
+predictions with the measured change.
 
-The method `sgd` is GRPO with plain gradient descent: an Adam whose eps of 1,000
-is far above its moments, without momentum, and with a step of 0.02 times the
-gradient.
+The method `sgd` is GRPO with plain gradient descent in small steps: an Adam
+without momentum whose eps of 1,000 is far above its moments, so that a step is
+0.002 times the gradient.
 
 The last lines have the time of an entry and of a rollout step, and how much
 longer a run takes with an entry every 10 rollout steps.
@@ -51,7 +51,7 @@ _OUTPUT = flags.DEFINE_string(
 )
 
 FIRST_STEPS = 8  # rollout steps that are not counted
-SGD = {"b1": 0.0, "eps": 1e3, "learning_rate": 20.0, "decay_steps": 0}
+SGD = {"b1": 0.0, "eps": 1e3, "learning_rate": 2.0, "decay_steps": 0}
 
 
 def ledger_config(method: str, seed: int, num_entries: int) -> Config:
@@ -64,8 +64,10 @@ def ledger_config(method: str, seed: int, num_entries: int) -> Config:
   """
   config = method_config(BASELINE if method == "sgd" else method)
   config.seed = seed
+  decay_steps = int(config.optimizer.decay_steps)  # of the whole demo
   # an entry is logged one rollout step after the update that it measures
   config.num_rollout_steps = FIRST_STEPS + num_entries + 1
+  config.optimizer.decay_steps = decay_steps
   config.ledger.every = 1
   config.evaluation.update(
     {"split": "validation[:1]", "num_samples": 1, "token_samples": 0}
