@@ -46,6 +46,7 @@ _GROUPS = {
 _PARTS = {
   "history": "the momentum of earlier steps",
   "policy_gradient": "the plain policy gradient",
+  "projection": "the projection",
 }
 
 
@@ -63,7 +64,7 @@ class Estimate(NamedTuple):
     return enough and abs(self.mean) >= CLEAR * self.error > 0
 
   def __str__(self) -> str:
-    return f"{_UNIT * self.mean:+.2f} ± {_UNIT * self.error:.2f}"
+    return f"{_UNIT * self.mean:.2f} ± {_UNIT * self.error:.2f}"
 
 
 def estimate(values: np.ndarray) -> Estimate:
@@ -114,7 +115,7 @@ def account(variant: Variant) -> dict[str, list[str]]:
       for sentence in _groups(variant, split)
     ],
     "Which quadrant?": _groups(variant, "by_sign"),
-    "What did the method do?": [
+    "What did the method and its control do?": [
       *_method(variant),
       *_controller(variant),
     ],
@@ -189,19 +190,16 @@ def _groups(variant: Variant, split: str) -> list[str]:
     if (change := estimate(changes[:, place])).is_clear
   ]
   sentences = []
-  for word, sign in (("lost", -1), ("gained", 1)):
-    found = sorted((c for c in clear if sign * c[0].mean > 0), reverse=sign > 0)
-    listed = []
-    for change, place in found:
-      text = f"{_GROUPS[split][place]} ({change}"
-      if estimate(whole).is_clear and sign * np.nanmean(whole) > 0:
-        part = share(changes[:, place], whole)
-        text += f", which is {_percents(part)} of the change"
-      of_tokens = percent(float(np.nanmean(tokens[:, place])))
-      text += f", with {of_tokens} of the tokens)"
-      listed.append(text)
-    if listed:
-      sentences.append(f"Entropy was {word} by {_join(listed)}.")
+  for change, place in sorted(clear):
+    verb = "lost" if change.mean < 0 else "gained"
+    size = change._replace(mean=abs(change.mean))
+    of_tokens = percent(float(np.nanmean(tokens[:, place])))
+    text = (
+      f"{_GROUPS[split][place]} {verb} {size}, with {of_tokens} of the tokens"
+    )
+    if estimate(whole).is_clear and change.mean * np.nanmean(whole) > 0:
+      text += f"; this is {_percents(share(changes[:, place], whole))} of all"
+    sentences.append(_capital(f"{text}."))
   if not sentences:
     kind = split.removeprefix("by_").replace("sign", "quadrant")
     sentences.append(f"No change by {kind} is clear.")
@@ -216,12 +214,13 @@ def _method(variant: Variant) -> list[str]:
   }
   sentences = []
   for name, change in parts.items():
-    title = _PARTS.get(name, name)
+    title = _PARTS.get(name, f"the member {name}")
     if change.number < MIN_ENTRIES:
       continue
     if change.is_clear:
       verb = "lowered" if change.mean < 0 else "raised"
-      sentences.append(f"{title} {verb} the entropy ({change}).")
+      size = change._replace(mean=abs(change.mean))
+      sentences.append(f"{title} {verb} the entropy by {size}.")
     elif change.mean == change.error == 0:
       sentences.append(f"{title} did not act in these steps.")
     else:
