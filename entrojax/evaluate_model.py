@@ -53,13 +53,8 @@ from entrojax.assembly.evaluation_sets import (
   requested_by_labels,
 )
 from entrojax.assembly.model import model_folder
-from entrojax.assembly.run import build_evaluation
-from entrojax.reporting.formatting import (
-  align,
-  number,
-  printable,
-  with_error,
-)
+from entrojax.assembly.samplers import build_evaluation
+from entrojax.reporting.formatting import align, number, printable, with_error
 from entrojax.rollouts.evaluation import (
   EVALUATION_KEY,
   Evaluation,
@@ -68,11 +63,8 @@ from entrojax.rollouts.evaluation import (
 )
 from entrojax.rollouts.sampler import Generate
 from entrojax.system import hosts
-from entrojax.system.command_line import (
-  command,
-  define_process_flags,
-  join_processes,
-)
+from entrojax.system.command_line import command
+from entrojax.system.process_flags import define_process_flags, join_processes
 from entrojax.system.workdir import (
   LOCK,
   SAMPLES_FILE,

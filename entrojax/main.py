@@ -16,12 +16,8 @@ from absl import flags
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax.system.command_line import (
-  EXIT_INTERRUPTED,
-  command,
-  define_process_flags,
-  join_processes,
-)
+from entrojax.system.command_line import EXIT_INTERRUPTED, command
+from entrojax.system.process_flags import define_process_flags, join_processes
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(

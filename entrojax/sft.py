@@ -35,9 +35,9 @@ import optax
 from entrojax import control, objectives
 from entrojax.assembly.check_rows import check_sft_rows
 from entrojax.assembly.check_settings import check_kind, check_sft
+from entrojax.assembly.graphs import first_state
 from entrojax.assembly.methods import make_scheduled_optimizer
 from entrojax.assembly.model import jit, load_policy, model_folder
-from entrojax.assembly.run import first_state
 from entrojax.assembly.scheduling import check_learning_rate
 from entrojax.assembly.sft_inputs import read_stream, with_model_path
 from entrojax.data import tokenizer
@@ -50,13 +50,9 @@ from entrojax.reporting.writer import Writer, open_writer
 from entrojax.system import compilation_cache, hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.checkpoint_record import Best
-from entrojax.system.command_line import (
-  EXIT_INTERRUPTED,
-  command,
-  define_process_flags,
-  join_processes,
-)
+from entrojax.system.command_line import EXIT_INTERRUPTED, command
 from entrojax.system.interrupt import Interruption
+from entrojax.system.process_flags import define_process_flags, join_processes
 from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.saves import Saves
 from entrojax.system.sharding import (
@@ -71,8 +67,9 @@ from entrojax.system.workdir import (
   hold_workdir,
 )
 from entrojax.types import Array, Batch, Metrics, TrainState
+from entrojax.update.setup import BatchSplit
 from entrojax.update.soundness import SOUNDNESS, split_marks, tensor_names
-from entrojax.update.train_step import BatchSplit, Update, make_update
+from entrojax.update.train_step import Update, make_update
 
 TRAINING_FOLDER = "training"
 _START_FOLDER = "start"  # a new model before its first step

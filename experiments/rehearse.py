@@ -38,13 +38,9 @@ from ml_collections import config_flags
 
 from entrojax.assembly.check_rows import check_divisibility
 from entrojax.assembly.check_settings import check
+from entrojax.assembly.graphs import make_update_of
 from entrojax.assembly.methods import Recipe, make_recipe
-from entrojax.assembly.model import (
-  Policy,
-  make_generate,
-  make_model,
-)
-from entrojax.assembly.run import make_update_of
+from entrojax.assembly.model import Policy, make_generate, make_model
 from entrojax.models import lora
 from entrojax.system.command_line import command
 from entrojax.system.sharding import (

@@ -21,12 +21,8 @@ from entrojax.objectives import aggregation
 from entrojax.rollouts.sampler import Sampling, generate, make_sampler
 from entrojax.types import Model, Params, Prompts, Responses, Rollout
 from entrojax.update.optimizer import make_optimizer
-from entrojax.update.train_step import (
-  BatchSplit,
-  init_state,
-  make_batch,
-  make_update,
-)
+from entrojax.update.setup import BatchSplit
+from entrojax.update.train_step import init_state, make_batch, make_update
 from experiments import machine
 from experiments.scale import SMALL
 

@@ -37,7 +37,7 @@ from entrojax.assembly.check_settings import check_evaluation
 from entrojax.assembly.data import make_template
 from entrojax.assembly.evaluation_sets import read_set, requested
 from entrojax.assembly.model import model_folder
-from entrojax.assembly.run import build_evaluation
+from entrojax.assembly.samplers import build_evaluation
 from entrojax.data.tokenizer import load
 from entrojax.reporting.formatting import align, percent, with_error
 from entrojax.rollouts.evaluation import (

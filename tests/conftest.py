@@ -26,7 +26,7 @@ import pytest
 
 from entrojax import sft as sft_module
 from entrojax import train as train_module
-from entrojax.assembly import check_run
+from entrojax.assembly import check_run, samplers
 from entrojax.assembly import run as build_module
 from entrojax.entropy.statistics import (
   log_prob_at,
@@ -218,7 +218,7 @@ def environment(request, data_dir) -> dict[str, str]:
 def one_device(monkeypatch):
   """Let a run see only the first of the fake devices."""
   first = jax.devices()[:1]
-  for module in (build_module, check_run, sft_module):
+  for module in (build_module, samplers, check_run, sft_module):
     monkeypatch.setattr(
       module, "make_mesh", lambda shape: make_mesh(shape, first)
     )

@@ -420,18 +420,18 @@ MUTANTS = (
   ),
   Mutant(
     "controller: the integral takes in kept tokens only",
-    "entrojax/update/train_step.py",
-    "_mean_entropies(scores.entropy, batch, 1)",
-    "_mean_entropies(scores.entropy, dataclasses.replace(batch, "
+    "entrojax/update/forward.py",
+    "mean_entropies(scores.entropy, batch, 1)",
+    "mean_entropies(scores.entropy, dataclasses.replace(batch, "
     "response_mask=tokens.mask), 1)",
     "tests/update/test_minibatches.py"
     "::test_the_integral_takes_in_tokens_that_the_loss_leaves_out",
   ),
   Mutant(
     "controller: the coefficient reads kept tokens only",
-    "entrojax/update/train_step.py",
-    "_mean_entropies(scores.entropy, batch, num_parts)",
-    "_mean_entropies(scores.entropy, dataclasses.replace(batch, "
+    "entrojax/update/forward.py",
+    "mean_entropies(scores.entropy, batch, num_parts)",
+    "mean_entropies(scores.entropy, dataclasses.replace(batch, "
     "response_mask=tokens.mask), num_parts)",
     "tests/update/test_minibatches.py"
     "::test_the_coefficient_reads_tokens_that_the_loss_leaves_out",
@@ -471,7 +471,7 @@ MUTANTS = (
   # -- the update --------------------------------------------------------------
   Mutant(
     "update: the ratio is always 1",
-    "entrojax/update/train_step.py",
+    "entrojax/update/forward.py",
     "jnp.where(first, constant(log_probs), batch.old_log_probs)",
     "constant(log_probs)",
     "tests/update/test_train_step.py"
@@ -479,7 +479,7 @@ MUTANTS = (
   ),
   Mutant(
     "update: micro-batches of different lengths count the same",
-    "entrojax/update/train_step.py",
+    "entrojax/update/forward.py",
     'return split.num_microbatches if split.scope == "micro" else 1',
     "return split.num_microbatches",
     "tests/update/test_scope.py"

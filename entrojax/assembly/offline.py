@@ -26,7 +26,7 @@ from entrojax.assembly.data import (
 )
 from entrojax.assembly.methods import make_judges, make_segmenter
 from entrojax.assembly.model import model_folder
-from entrojax.assembly.run import build_sampler
+from entrojax.assembly.samplers import build_sampler
 from entrojax.data.prompt_stream import encode_prompts
 from entrojax.rollouts import recorded
 from entrojax.rollouts.recording import add_verdicts, response_lines

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import math
 from typing import Any
-import warnings
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from entrojax.data.tokenizer import Tokenizer
 from entrojax.masking import finalize
 from entrojax.system import hosts
 from entrojax.system.outside import describe
+from entrojax.system.rare_warnings import RareWarnings
 from entrojax.types import (
   BatchVerifier,
   Problem,
@@ -27,6 +27,8 @@ from entrojax.types import (
   Verdict,
   Verifier,
 )
+
+warn_of_fault = RareWarnings("faulty reward")  # one count for the process
 
 
 def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
@@ -115,19 +117,8 @@ def checked_verdict(
   else:
     shown = reward if isinstance(value, Verdict) else value
     text = f"the verifier returned the reward {shown!r:.80} {at}"
-  _warn_of_fault(text)
+  warn_of_fault(text)
   return Verdict(faulty, text, None, failed=True)
-
-
-_num_faults = 0
-
-
-def _warn_of_fault(text: str) -> None:
-  """Warn of the first fault of this process, the tenth, the hundredth, ..."""
-  global _num_faults
-  _num_faults += 1
-  if math.log10(_num_faults).is_integer():
-    warnings.warn(f"faulty reward number {_num_faults}: {text}", stacklevel=4)
 
 
 def replace_faulty(

@@ -13,7 +13,8 @@ import jax
 from ml_collections import ConfigDict as Config
 from ml_collections import FrozenConfigDict
 
-from entrojax.assembly.run import Run, build_checked, graph_settings
+from entrojax.assembly.graphs import graph_settings
+from entrojax.assembly.run import Run, build_checked
 from entrojax.loop.rollout_step import Position, start_step, wait_for_update
 from entrojax.rollouts.evaluation import evaluate_policy
 from entrojax.system import hosts

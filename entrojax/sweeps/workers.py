@@ -21,7 +21,7 @@ import signal
 import threading
 from typing import Any
 
-from entrojax.assembly.run import graph_settings
+from entrojax.assembly.graphs import graph_settings
 from entrojax.sweeps.unit_runs import (
   FAILED,
   INTERRUPTED,

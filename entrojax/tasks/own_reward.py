@@ -26,10 +26,10 @@ import math
 import queue
 import threading
 from typing import Any, NamedTuple
-import warnings
 
 from entrojax.answers.process_pool import Pool, WorkerError, num_workers
 from entrojax.system.outside import call_reward, describe
+from entrojax.system.rare_warnings import RareWarnings
 from entrojax.types import Problem, Verdict
 
 SECONDS = 5.0  # time limit of a call for one response
@@ -142,7 +142,7 @@ class OwnVerifier:
       if importable
       else _thread_calls(function, self._seconds)
     )
-    self._num_failures = 0
+    self._warn = RareWarnings(f"task.name: {name}: failed call")
 
   def __call__(self, problem: Problem, response: str) -> Verdict:
     """Verify one response."""
@@ -209,13 +209,7 @@ class OwnVerifier:
     return verdict
 
   def _failed(self, reason: str) -> Verdict:
-    self._num_failures += 1
-    if math.log10(self._num_failures).is_integer():
-      warnings.warn(
-        f"task.name: {self._name}: failed call number {self._num_failures}, "
-        f"which counts as 0: {reason}",
-        stacklevel=3,
-      )
+    self._warn(f"{reason}; it counts as 0")
     return Verdict(0.0, reason, None, failed=True)
 
 

@@ -1,7 +1,9 @@
 """The update of the policy, from a batch to new parameters.
 
-train_step.py builds it. scoring.py computes log-probs and entropies,
-optimizer.py builds the optimizer, which holds the controller's state, and
-step_metrics.py computes metrics. projection.py is optional: it corrects an
-optimizer step that does not change the policy's entropy as wanted.
+train_step.py builds it from the arguments in setup.py: minibatches.py plans its
+optimizer steps, and forward.py scores a mini-batch and differentiates the loss.
+scoring.py computes log-probs and entropies, optimizer.py builds the optimizer,
+which holds the controller's state, and step_metrics.py computes metrics.
+projection.py is optional: it corrects an optimizer step that does not change
+the policy's entropy as wanted.
 """

@@ -33,17 +33,15 @@ import optax
 from entrojax.objectives.chain import chain
 from entrojax.objectives.gradient_changes import policy_gradient
 from entrojax.types import Array, Batch, Objective, Params, TrainState
-from entrojax.update.train_step import (
+from entrojax.update.forward import (
   Forward,
-  Scores,
-  Setup,
-  StepInputs,
   entropy_cotangents,
   loss_function,
-  plan_steps,
   score_minibatch,
-  take_step,
 )
+from entrojax.update.minibatches import StepInputs, plan_steps
+from entrojax.update.setup import Scores, Setup
+from entrojax.update.train_step import take_step
 
 
 class Rows(NamedTuple):

@@ -16,13 +16,10 @@ import optax
 from entrojax.objectives.chain import chain
 from entrojax.objectives.gradient_changes import touched_tokens
 from entrojax.types import Array, Params
-from entrojax.update.train_step import (
-  Setup,
-  loss_function,
-  plan_steps,
-  score_minibatch,
-  take_step,
-)
+from entrojax.update.forward import loss_function, score_minibatch
+from entrojax.update.minibatches import plan_steps
+from entrojax.update.setup import Setup
+from entrojax.update.train_step import take_step
 
 
 class ReplayedStep(NamedTuple):

@@ -15,8 +15,8 @@ import configs
 from entrojax.advantages import apply_rules
 from entrojax.assembly import check_run as check_run_module
 from entrojax.assembly.check_run import check_run
+from entrojax.assembly.graphs import make_update_of
 from entrojax.assembly.methods import make_recipe
-from entrojax.assembly.run import make_update_of
 from entrojax.data import tokenizer
 from entrojax.system.sharding import make_mesh
 from entrojax.train import train

@@ -619,7 +619,7 @@ def test_a_reward_that_fails_counts_as_zero(passed):
     function, source, name=name, importable=not passed, seconds=0.5
   )
   problem = task.load("train")[0]
-  with pytest.warns(UserWarning, match=r"py:reward: failed call number 1,"):
+  with pytest.warns(UserWarning, match=r"py:reward: failed call number 1: "):
     verdict = task.verify(problem, "raise")
   assert verdict == failed("reward raised ValueError: bad")
   verdict = task.verify(problem, "hang")

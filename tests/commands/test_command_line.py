@@ -8,7 +8,8 @@ from absl import flags
 import pytest
 
 from entrojax.main import parse_profile
-from entrojax.system.command_line import command, harmless
+from entrojax.system.command_line import command
+from entrojax.system.flag_errors import harmless
 from tests.helpers.commands import run_command
 from tests.helpers.paths import ROOT
 

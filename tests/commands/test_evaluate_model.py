@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from entrojax.assembly import evaluation_sets
-from entrojax.assembly import run as build_module
+from entrojax.assembly import evaluation_sets, samplers
 from entrojax.assembly.data import open_task
 from entrojax.evaluate_model import (
   EVALUATION_FILE,
@@ -110,13 +109,13 @@ def test_a_task_does_not_notice_the_others_and_one_graph_serves_all(
   base, tmp_path, monkeypatch
 ):
   graphs = []
-  inner = build_module.make_generate
+  inner = samplers.make_generate
 
   def make(*args):
     graphs.append(inner(*args))
     return graphs[-1]
 
-  monkeypatch.setattr(build_module, "make_generate", make)
+  monkeypatch.setattr(samplers, "make_generate", make)
   # no other run of this process shares this sampler
   config = tiny_config(base, **{"evaluation.temperature": 0.875})
   both = evaluate_model(config, TWO, tmp_path / "both")
@@ -267,7 +266,7 @@ def test_a_folder_that_holds_something_is_left_alone(base, tmp_path):
 def test_a_batch_that_does_not_divide_over_the_devices_is_named(
   base, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(build_module, "num_row_shards", lambda mesh: 3)
+  monkeypatch.setattr(samplers, "num_row_shards", lambda mesh: 3)
   with pytest.raises(
     ValueError, match=r"prompts_per_batch = 8 does not divide"
   ):

@@ -19,7 +19,8 @@ from entrojax.system.sharding import (
   param_shardings,
   replicated,
 )
-from entrojax.update.train_step import BatchSplit, init_state, make_update
+from entrojax.update.setup import BatchSplit
+from entrojax.update.train_step import init_state, make_update
 from tests.helpers.updates import BOTH, recording_sgd, totals
 
 pytestmark = pytest.mark.slow

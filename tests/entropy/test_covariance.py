@@ -19,7 +19,8 @@ from entrojax.entropy.covariance import (
 from entrojax.masking import finalize
 from entrojax.objectives import aggregation, ppo_clip
 from entrojax.types import Batch
-from entrojax.update.train_step import BatchSplit, init_state, make_update
+from entrojax.update.setup import BatchSplit
+from entrojax.update.train_step import init_state, make_update
 from tests.helpers.paths import GOLDENS
 from tests.helpers.updates import controlled
 

@@ -8,7 +8,8 @@ import numpy as np
 from entrojax.control import no_control
 from entrojax.objectives import aggregation, ppo_clip
 from entrojax.types import Batch
-from entrojax.update.train_step import BatchSplit, init_state, make_update
+from entrojax.update.setup import BatchSplit
+from entrojax.update.train_step import init_state, make_update
 from tests.helpers.updates import (
   GROUP_SIZE,
   NUM_ROWS,

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 
 from entrojax.system import hosts
-from entrojax.system.command_line import define_process_flags, join_processes
+from entrojax.system.process_flags import define_process_flags, join_processes
 from entrojax.system.sharding import by_row, make_mesh
 
 NUM_PROMPTS, GROUP_SIZE = 6, 2

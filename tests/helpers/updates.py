@@ -20,7 +20,8 @@ from entrojax.system.sharding import (
 )
 from entrojax.types import Batch, Controller
 from entrojax.update.optimizer import Optimizer
-from entrojax.update.train_step import BatchSplit, init_state, make_update
+from entrojax.update.setup import BatchSplit
+from entrojax.update.train_step import init_state, make_update
 
 NUM_ROWS, PROMPT_LENGTH, RESPONSE_LENGTH = 16, 3, 5
 GROUP_SIZE = 2

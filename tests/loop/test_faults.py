@@ -11,6 +11,7 @@ from entrojax.loop import rollout_step
 from entrojax.loop.faults import BATCH_FILE, read_batch
 from entrojax.rollouts import rewards as rewards_module
 from entrojax.rollouts.rewards import replace_faulty, verify_responses
+from entrojax.system.rare_warnings import RareWarnings
 from entrojax.train import train
 from entrojax.types import Problem, Responses, Verdict
 from tests.helpers.system import final_params, numbers, tiny_config, write_base
@@ -133,7 +134,9 @@ def test_a_verifier_that_fails_on_a_response_does_not_end_the_run(
   verify, monkeypatch
 ):
   responses = ["nan", "none", "text", "raise", "right"]
-  monkeypatch.setattr(rewards_module, "_num_faults", 0)
+  monkeypatch.setattr(
+    rewards_module, "warn_of_fault", RareWarnings("faulty reward")
+  )
   with pytest.warns(UserWarning, match="faulty reward number 1: ") as record:
     (row,) = verify_responses([PROBLEM], responses, verify)
   assert [v.reward for v in row] == [0, 0, 0, 0, 1]

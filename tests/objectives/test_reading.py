@@ -29,7 +29,8 @@ from entrojax.objectives.reading import (
   statistic_of,
   statistics_read,
 )
-from entrojax.update.train_step import BatchSplit, init_state, make_update
+from entrojax.update.setup import BatchSplit
+from entrojax.update.train_step import init_state, make_update
 from tests.helpers.updates import log_softmax, make_batch, recording_sgd, totals
 
 pytestmark = pytest.mark.slow

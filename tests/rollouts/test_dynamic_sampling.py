@@ -16,7 +16,8 @@ from entrojax.rollouts.dynamic_sampling import (
   with_policy_entropy,
 )
 from entrojax.types import Responses, Rollout
-from entrojax.update.train_step import _mean_entropies, make_batch
+from entrojax.update.forward import mean_entropies
+from entrojax.update.train_step import make_batch
 
 pytestmark = pytest.mark.slow
 
@@ -146,10 +147,10 @@ def test_controls_see_the_entropy_of_a_batch_plus_its_offset():
   responses = dataclasses.replace(responses, advantages=responses.rewards)
   entropy = jnp.asarray(rollout.entropy)  # the number of the row
   batch = make_batch(rollout, responses)
-  assert _mean_entropies(entropy, batch, 2).tolist() == [0.5, 2.5]
+  assert mean_entropies(entropy, batch, 2).tolist() == [0.5, 2.5]
   offset = jnp.full(4, -0.25)
   batch = make_batch(rollout, responses, entropy_offset=offset)
-  assert _mean_entropies(entropy, batch, 2).tolist() == [0.25, 2.25]
+  assert mean_entropies(entropy, batch, 2).tolist() == [0.25, 2.25]
 
 
 def test_groups_are_kept_between_a_low_and_a_high_mean_reward():

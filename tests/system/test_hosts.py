@@ -13,7 +13,7 @@ import pytest
 
 from configs import bcpg, grpo
 from entrojax.assembly.offline import find_rollouts
-from entrojax.system import command_line, hosts
+from entrojax.system import hosts, process_flags
 from entrojax.train import train
 from tests.helpers.processes import finish, start
 from tests.helpers.system import numbers
@@ -182,7 +182,7 @@ def test_flags_that_name_no_processes_are_refused(
 
   monkeypatch.setattr(hosts, "initialize", initialize)
   with pytest.raises(ValueError, match=message):
-    command_line.join_processes(flags)
+    process_flags.join_processes(flags)
 
 
 def test_in_one_process_nothing_is_sent():

@@ -17,7 +17,8 @@ from entrojax.update.group_metrics import (
   group_metrics,
   top_covariances,
 )
-from entrojax.update.train_step import BatchSplit, init_state, make_update
+from entrojax.update.setup import BatchSplit
+from entrojax.update.train_step import init_state, make_update
 from tests.helpers.updates import make_batch, recording_sgd, totals
 
 GROUPS = ("positive", "negative", *(f"entropy_{i}" for i in range(1, 6)))

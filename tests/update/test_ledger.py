@@ -25,8 +25,9 @@ from entrojax.update.projection import (
   identity_preconditioner,
 )
 from entrojax.update.scoring import score
+from entrojax.update.setup import BatchSplit
 from entrojax.update.token_changes import TokenChanges, make_token_changes
-from entrojax.update.train_step import BatchSplit, init_state, make_update
+from entrojax.update.train_step import init_state, make_update
 from tests.helpers.updates import (
   GROUP_SIZE,
   RESPONSE_LENGTH,

@@ -19,15 +19,9 @@ from entrojax.system.sharding import (
 )
 from entrojax.types import TrainState
 from entrojax.update.scoring import score
-from entrojax.update.train_step import BatchSplit, init_state, make_update
-from tests.helpers.projected import (
-  RAISE,
-  WANTED,
-  adam,
-  bits,
-  flat,
-  sgd,
-)
+from entrojax.update.setup import BatchSplit
+from entrojax.update.train_step import init_state, make_update
+from tests.helpers.projected import RAISE, WANTED, adam, bits, flat, sgd
 from tests.helpers.updates import (
   BOTH,
   GROUP_SIZE,
