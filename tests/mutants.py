@@ -155,8 +155,8 @@ MUTANTS = (
   Mutant(
     "vespo: the mean ratio instead of the product",
     "entrojax/objectives/vespo.py",
-    "masked_sum(log_ratio, tokens.mask, axis=1)",
-    "masked_sum(log_ratio, tokens.mask, axis=1) / 2",
+    "masked_sum(log_ratio, tokens.mask, axis=1)[:, None]",
+    "masked_sum(log_ratio, tokens.mask, axis=1)[:, None] / 2",
     "tests/objectives/test_surrogates.py"
     "::test_vespo_weighs_whole_sequences_by_the_product_of_their_ratios",
   ),

@@ -1,12 +1,14 @@
 """The layout of the package: imports go down only, without circles."""
 
 import ast
+import functools
 from pathlib import Path
 import re
 
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.syntax import parse
 
 PACKAGE = ROOT / "entrojax"
 
@@ -65,23 +67,17 @@ def room(path: Path) -> str:
   return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-# Parsed before any test runs: Python 3.11's ast.parse fails when its collector
-# runs another test's finalizers (an asyncio task that logs) during a parse.
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
-
-
-def imported(tree: ast.Module) -> list[str]:
+@functools.cache
+def imported(path: Path) -> list[str]:
   """Return the dotted names that a file imports, anywhere in it."""
   names = []
-  for node in ast.walk(tree):
+  for node in ast.walk(parse(path)):
     if isinstance(node, ast.Import):
       names += [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
       names += [f"{node.module}.{alias.name}" for alias in node.names]
   return names
 
-
-IMPORTED = {path: imported(tree) for path, tree in TREES.items()}
 
 # a config is resolved in assembly; the files of these rooms see none
 WITHOUT_CONFIG = {
@@ -113,7 +109,7 @@ def test_files_import_their_own_room_and_the_floors_below():
   upward = [
     f"{path.relative_to(PACKAGE)} imports {name}"
     for path in FILES
-    for name in IMPORTED[path]
+    for name in imported(path)
     if name.startswith("entrojax.")
     and (other := name.split(".")[1]) != room(path)
     and FLOOR[other] >= FLOOR[room(path)]
@@ -131,7 +127,7 @@ def test_no_files_import_each_other_in_a_circle():
   below = {
     module: {
       other
-      for name in IMPORTED[path]
+      for name in imported(path)
       for other in (name, name.rpartition(".")[0])
       if other in modules and other != module
     }
@@ -150,7 +146,7 @@ def test_a_foreign_package_is_imported_only_where_it_belongs(package):
   strangers = [
     str(path.relative_to(PACKAGE))
     for path in FILES
-    for name in IMPORTED[path]
+    for name in imported(path)
     if name.split(".")[0] == package
     and room(path) not in FOREIGN[package].split()
   ]
@@ -160,11 +156,12 @@ def test_a_foreign_package_is_imported_only_where_it_belongs(package):
 def test_below_assembly_no_function_takes_a_config():
   configs = {
     str(path.relative_to(PACKAGE)): parameters
-    for path, tree in TREES.items()
-    if room(path) in WITHOUT_CONFIG and (parameters := config_parameters(tree))
+    for path in FILES
+    if room(path) in WITHOUT_CONFIG
+    and (parameters := config_parameters(parse(path)))
   }
   assert not configs
 
 
 def test_the_search_for_configs_finds_those_of_assembly():
-  assert config_parameters(TREES[PACKAGE / "assembly" / "run.py"])
+  assert config_parameters(parse(PACKAGE / "assembly" / "run.py"))

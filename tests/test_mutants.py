@@ -5,6 +5,7 @@ import ast
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.syntax import parse
 from tests.mutants import MUTANTS, mutated_source, select
 
 every_mutant = pytest.mark.parametrize(
@@ -14,16 +15,8 @@ every_mutant = pytest.mark.parametrize(
 
 def functions(path: str) -> set[str]:
   """Return the names of a file's top-level functions."""
-  tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-  return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-
-
-# Parsed before any test runs: Python 3.11's ast.parse fails when its collector
-# runs another test's finalizers (an asyncio task that logs) during a parse.
-FUNCTIONS = {
-  path: functions(path)
-  for path in sorted({mutant.test.partition("::")[0] for mutant in MUTANTS})
-}
+  body = parse(ROOT / path).body
+  return {node.name for node in body if isinstance(node, ast.FunctionDef)}
 
 
 @every_mutant
@@ -34,7 +27,7 @@ def test_the_text_that_a_mutant_replaces_occurs_once(mutant):
 @every_mutant
 def test_the_test_that_must_catch_a_mutant_exists(mutant):
   path, _, test = mutant.test.partition("::")
-  assert test.partition("[")[0] in FUNCTIONS[path]
+  assert test.partition("[")[0] in functions(path)
 
 
 def test_text_that_does_not_occur_is_named_with_its_file():

@@ -20,6 +20,7 @@ from configs import default, sft
 from entrojax.objectives import chain, policy_loss, ppo_clip
 from entrojax.objectives.aggregation import token_mean
 from tests.helpers.paths import ROOT
+from tests.helpers.syntax import parse
 
 # the repository's own folders; others, such as runs/ and data/, are the user's
 FOLDERS = ("colab", "configs", "entrojax", "experiments", "tests")
@@ -105,7 +106,7 @@ def defined_flags(module: str) -> frozenset[str]:
   The second kind are flags such as --coordinator, which a function of another
   module defines: every function whose name begins with define_.
   """
-  tree = ast.parse(text(module_path(module)))
+  tree = parse(module_path(module))
   names, imported = set(), {}
   for node in ast.walk(tree):
     if isinstance(node, ast.ImportFrom):
@@ -247,6 +248,7 @@ def test_the_readme_is_short():
   assert len(text(README).splitlines()) <= MAX_README_LINES
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_runs():
   (code,) = re.findall(r"```python\n(.*?)```", text(README), re.DOTALL)
   names: dict = {}

@@ -80,6 +80,7 @@ def test_an_unknown_grader_is_named():
 # -- measured on constructed golds --------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_default_and_qwen_judge_constructed_golds_as_they_should():
   """Take 1,060 golds of MATH's kinds and 10,000 answers of other values."""
   constructed = cases(1_060)

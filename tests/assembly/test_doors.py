@@ -796,6 +796,7 @@ def test_a_member_without_its_reference_asks_for_one():
   assert make_recipe(named, own).needs_reference
 
 
+@pytest.mark.slow
 def test_importing_the_library_does_not_import_the_trainer():
   code = (
     "import sys, entrojax; assert 'entrojax.train' not in sys.modules; "

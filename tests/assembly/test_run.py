@@ -58,6 +58,7 @@ def test_a_schedule_has_the_settings_of_its_section():
   assert weights == [0, 0, 0, 0.5, 1]
 
 
+@pytest.mark.slow
 def test_runs_that_sample_alike_share_one_compiled_sampler(
   tmp_path, session_data, one_device
 ):

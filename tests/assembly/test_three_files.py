@@ -17,6 +17,7 @@ from entrojax.assembly import lookup
 from entrojax.assembly.sections import ROOMS, describe, method_names
 from experiments.tables import pages
 from tests.helpers.paths import ROOT
+from tests.helpers.syntax import parse
 
 METHODS = configs.methods()
 FILES = [
@@ -110,7 +111,7 @@ def test_every_setting_of_a_method_has_its_meaning(name):
 def test_assembly_decides_nothing_by_the_name_of_a_method():
   names = set(method_names())
   for path in (ROOT / "entrojax" / "assembly").glob("*.py"):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parse(path)):
       if isinstance(node, ast.Constant) and node.value in names:
         pytest.fail(
           f"{path.name}:{node.lineno} has the name {node.value!r}: let the "

@@ -153,6 +153,7 @@ def test_updates_pass_through_bitwise(name):
   jax.tree.map(np.testing.assert_array_equal, updates, GRADS)
 
 
+@pytest.mark.slow
 @every_controller
 def test_a_controller_does_not_change_what_the_optimizer_does(name):
   results = []

@@ -241,6 +241,7 @@ def test_the_metrics_of_updates_are_pooled_over_their_tokens(random_tokens):
   near(result["covariance/predicted_change"], -mean)
 
 
+@pytest.mark.slow
 def test_an_update_reports_covariance_and_entropy_by_sign(bigram):
   rng = np.random.default_rng(0)
   table = rng.normal(size=(8, 8))

@@ -35,6 +35,7 @@ from tests.helpers.run_logs import write_noisy_run
 # -- the plan -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("base", "least"), [("countdown", 36), ("reasoning", 12)]
 )

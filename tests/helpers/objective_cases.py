@@ -179,8 +179,6 @@ def has_penalty(objective) -> bool:
 
 COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
 
-# These leave loss and gradient at 0 where the advantage is 0.
-PPO_TYPE = [name for name, o in OBJECTIVES.items() if not has_penalty(o)]
 # A loss whose value depends on log-probs that its gradient takes as constants
 # is not the integral of that gradient: golden vectors check these instead.
 # check_grads would also move statistics of the old policy, which are constants.

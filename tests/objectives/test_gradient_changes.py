@@ -102,6 +102,7 @@ def test_padding_is_no_token_that_was_touched(random_tokens):
   assert all(np.isfinite(value) for value in actual.values())
 
 
+@pytest.mark.slow
 def test_an_update_reports_every_member(bigram):
   members = {"ppo_clip": ppo_clip(), "erc": erc(low=0.5, high=2.0)}
   params = {

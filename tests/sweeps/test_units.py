@@ -273,6 +273,7 @@ def test_units_are_checked_as_runs_are(one_device, session_data):
   assert sampling.startswith("rollout.top_k is 5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["methods", "quick", "two_methods"])
 def test_a_sweep_that_ships_can_be_read_and_says_how_it_is_run(
   name, tmp_path, monkeypatch

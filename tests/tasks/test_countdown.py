@@ -2,6 +2,7 @@
 
 import ast
 from fractions import Fraction
+import functools
 import hashlib
 import itertools
 import os
@@ -22,7 +23,7 @@ from tests.helpers.paths import ROOT
 pytestmark = pytest.mark.slow
 
 SEED_PROBLEM = countdown.make_problem([9, 3, 7, 5], 24)
-ALL_PROBLEMS = countdown.all_problems()
+all_problems = functools.cache(countdown.all_problems)
 
 
 # -- slow twins ---------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_problems_of_two_small_numbers_are_those_worked_out_by_hand():
 def test_targets_are_those_of_a_brute_force_search(numbers):
   targets = [
     p.answer["target"]
-    for p in ALL_PROBLEMS
+    for p in all_problems()
     if tuple(p.answer["numbers"]) == numbers
   ]
   fractions = [Fraction(n) for n in numbers]
@@ -124,7 +125,7 @@ def test_targets_are_those_of_a_brute_force_search(numbers):
 
 
 def test_no_prompt_is_listed_twice():
-  assert len({p.prompt for p in ALL_PROBLEMS}) == len(ALL_PROBLEMS)
+  assert len({p.prompt for p in all_problems()}) == len(all_problems())
 
 
 @pytest.mark.parametrize("kwargs", [{"count": 0}, {"largest": 10_000}])
@@ -171,7 +172,7 @@ def test_solutions_are_distinct():
 
 
 def test_every_gold_is_accepted():
-  multisets = sorted({tuple(p.answer["numbers"]) for p in ALL_PROBLEMS})
+  multisets = sorted({tuple(p.answer["numbers"]) for p in all_problems()})
   for numbers in multisets[::10]:
     for target, golds in countdown.solutions_of_multiset(numbers).items():
       problem = countdown.make_problem(numbers, target)
@@ -318,11 +319,11 @@ def test_splits_share_no_prompt_and_hold_every_problem(data_dir):
   assert [len(split) for split in splits[1:]] == [512, 512]
   prompts = [problem.prompt for split in splits for problem in split]
   assert len(set(prompts)) == len(prompts)
-  assert set(prompts) == {problem.prompt for problem in ALL_PROBLEMS}
+  assert set(prompts) == {problem.prompt for problem in all_problems()}
 
 
 def test_a_loaded_problem_is_the_enumerated_one(data_dir):
-  by_prompt = {problem.prompt: problem for problem in ALL_PROBLEMS}
+  by_prompt = {problem.prompt: problem for problem in all_problems()}
   for problem in builder.load(countdown.FAMILY, "validation[:64]", data_dir):
     assert problem == by_prompt[problem.prompt]
     assert type(problem.answer["target"]) is int
@@ -355,8 +356,8 @@ def test_a_part_of_a_split_is_its_beginning(data_dir):
 
 
 def test_the_splits_do_not_depend_on_the_order_of_problems():
-  splits = builder.split_problems(ALL_PROBLEMS)
-  assert splits == builder.split_problems(ALL_PROBLEMS[::-1])
+  splits = builder.split_problems(all_problems())
+  assert splits == builder.split_problems(all_problems()[::-1])
 
 
 def test_two_builds_hold_the_same_rows_in_the_same_order(data_dir, tmp_path):

@@ -422,6 +422,7 @@ def test_a_bandit_without_the_projection_loses_its_entropy():
 # -- its state ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_moments_within_the_projection_are_placed_as_their_parameters(
   tiny_model,
 ):
@@ -437,6 +438,7 @@ def test_moments_within_the_projection_are_placed_as_their_parameters(
   assert set(jax.tree.leaves(placed.last)) == {replicated(mesh)}
 
 
+@pytest.mark.slow
 def test_the_state_survives_a_checkpoint(tmp_path):
   optimizer = adam(target_fraction=0.9, gain=0.1, integral_gain=0.05, limit=1.0)
   _, opt_state, _ = run(optimizer)

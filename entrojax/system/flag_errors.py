@@ -1,0 +1,94 @@
+"""Report a mistake on a command line as one line, with the nearest right name.
+
+absl and ml-collections raise the errors; the functions here turn them into
+messages that name the flag or setting as the user wrote it.
+"""
+
+from collections.abc import Sequence
+import difflib
+import sys
+from typing import NoReturn
+
+from entrojax.system import config_files
+from entrojax.system.help_page import Page
+
+EXIT_WRONG = 2
+
+
+def fail(message: str) -> NoReturn:
+  """Print one line on stderr and exit with status 2."""
+  print(f"error: {harmless(message)}", file=sys.stderr)
+  sys.exit(EXIT_WRONG)
+
+
+def harmless(text: str) -> str:
+  """Escape control characters, so that a terminal shows and never obeys them.
+
+  Lines stay lines.
+  """
+  return "".join(
+    char
+    if char.isprintable() or char == "\n"
+    else char.encode("unicode_escape").decode()
+    for char in text
+  )
+
+
+def unknown_flag(page: Page, name: str) -> str:
+  """Return the message about a flag that does not exist."""
+  if name.startswith("config.") and not page.flag_values["config"].present:
+    return f"--config is required, before --{name}"
+  near = difflib.get_close_matches(name, page.own, n=1)
+  hint = f"did you mean --{near[0]}?" if near else "see --help"
+  return f"unknown flag --{name}; {hint}"
+
+
+def wrong_flag(text: str) -> str:
+  """Return the message about a flag's value as one line.
+
+  An exception in the config file reaches absl as the text of a traceback. Its
+  last line has the error.
+  """
+  if text.startswith("Missing value for flag "):
+    return f"{text.split()[-1]} needs a value"
+  first, _, rest = text.strip().partition("\n")
+  if "Traceback" in rest:
+    flag = first.removesuffix(": Error whilst parsing config file:")
+    first = f"{flag}: {rest.strip().splitlines()[-1]}"
+  elif rest:
+    first = " ".join(text.split())
+  return first.removeprefix("flag ")
+
+
+def wrong_setting(error: Exception, arguments: Sequence[str]) -> str:
+  """Return the message about a --config.SECTION.NAME as one line.
+
+  If the key is unknown or the type is wrong, ml-collections raises from deep
+  inside the config. Its message names only the last part of the key and
+  suggests the nearest one.
+  """
+  text = str(error.args[0] if error.args else error)
+  message = " ".join(text.replace("\\n", " ").split()).replace("\\'", "'")
+  message = message.strip("'\"")
+  if not isinstance(error, AttributeError | KeyError):
+    return f"wrong setting: {message}"
+  name = message.partition("'")[0]
+  keys = [argument.partition("=")[0] for argument in arguments]
+  keys = [key for key in keys if name in key.split(".")[1:]]
+  if not keys:
+    return f"unknown setting: {message}"
+  near = config_files.nearest_settings(
+    keys[0].partition(".")[2], _setting_names(arguments)
+  )
+  hint = f"; did you mean {' or '.join(near)}?" if near else ""
+  return f"unknown setting {keys[0]}{hint}"
+
+
+def _setting_names(arguments: Sequence[str]) -> list[str]:
+  """Return the flat names of the settings of the --config on a command line."""
+  for place, argument in enumerate(arguments):
+    flag, equals, value = argument.partition("=")
+    if flag.lstrip("-") == "config":
+      value = value if equals else "".join(arguments[place + 1 : place + 2])
+      return [name for name, _ in config_files.flat(config_files.load(value))]
+  return []
