@@ -78,6 +78,7 @@ from entrojax.objectives.lp_reg import lp_reg
 from entrojax.objectives.negative_sample_augmentation import (
   negative_sample_augmentation,
 )
+from entrojax.objectives.off_policy_mask import off_policy_mask
 from entrojax.objectives.positive_reweighting import positive_reweighting
 from entrojax.objectives.ppo import ppo_clip
 from entrojax.objectives.reference_kl import reference_kl

@@ -39,6 +39,7 @@ from entrojax.objectives import (
   dppo,
   gmpo,
   luspo,
+  off_policy_mask,
   policy_loss,
   ppo_clip,
   reference_kl,
@@ -190,7 +191,12 @@ def verl_rule(name: str, **settings: Any) -> Function:
   return compute
 
 
-def trl_loss(loss_type: str, level: str = "token", beta: float = 0.0):
+def trl_loss(
+  loss_type: str,
+  level: str = "token",
+  beta: float = 0.0,
+  threshold: float | None = None,
+) -> Function:
   """Return TRL's loss: GRPOTrainer's own method, without a trainer."""
   args = SimpleNamespace(
     delta=None,
@@ -212,7 +218,8 @@ def trl_loss(loss_type: str, level: str = "token", beta: float = 0.0):
     epsilon_low=0.2,
     epsilon_high=0.2,
     top_entropy_quantile=1.0,
-    off_policy_mask_threshold=None,
+    off_policy_mask_threshold=threshold,
+    get_off_policy_mask=GRPOTrainer.get_off_policy_mask,
     use_vllm=False,
     aux_loss_enabled=False,
     _entropy_bonus_enabled=False,
@@ -323,6 +330,13 @@ TABLE: Mapping[str, tuple[Function, Function]] = {
     near_reference(trl_loss("bnpo", beta=0.05)),
   ),
   "the same with k3 above 10 nats": (OUR_KL, trl_loss("bnpo", beta=0.05)),
+  "TRL bnpo, off-policy mask = ppo_clip, off_policy_mask": (
+    ours(
+      chain(ppo_clip(**CLIP, dual_clip=None), off_policy_mask(threshold=0.1)),
+      token_mean,
+    ),
+    trl_loss("bnpo", threshold=0.1),
+  ),
 }
 
 

@@ -41,6 +41,7 @@ from entrojax.objectives import (
   lp_reg,
   luspo,
   negative_sample_augmentation,
+  off_policy_mask,
   policy_loss,
   positive_reweighting,
   ppo_clip,
@@ -114,6 +115,7 @@ OBJECTIVES = {
     ppo_clip(), steer(min_weight=0.5, form="released", floor=0.02)
   ),
   "erc": chain(ppo_clip(), erc(low=0.5, high=2.0)),
+  "off_policy_mask": chain(ppo_clip(), off_policy_mask(threshold=0.05)),
   "stare": chain(
     ppo_clip(), stare(target=9.0, fraction=0.3, negative_weight=0.9)
   ),
@@ -184,7 +186,7 @@ COEFFICIENT = 0.7  # of the controller; not 0, so that it acts
 # check_grads would also move statistics of the old policy, which are constants.
 WITH_CONSTANTS = (
   *("cispo", "vespo", "dppo", "ce_gppo", "steer", "erc", "entropy_advantage"),
-  *("simko", "dcpo", "lp_reg"),
+  *("simko", "dcpo", "lp_reg", "off_policy_mask"),
 )
 INTEGRABLE = [n for n in OBJECTIVES if not n.startswith(WITH_CONSTANTS)]
 AGGREGATIONS = [
@@ -326,6 +328,7 @@ ZERO_STRENGTH = {
   "steer, theorem": (steer(min_weight=1.0), None),
   "steer, released": (steer(min_weight=1.0, form="released"), None),
   "erc": (erc(low=0.0, high=np.inf), None),
+  "off_policy_mask": (off_policy_mask(threshold=np.inf), None),
   "stare, weights 1": (stare(target=9.0, positive_weight=1.0), None),
   "stare, above its target": (stare(target=0.1), None),
   "stare, no tokens": (stare(target=9.0, fraction=0.0), None),

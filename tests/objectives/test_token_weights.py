@@ -12,6 +12,7 @@ from entrojax.objectives import (
   chain,
   entropy_advantage,
   erc,
+  off_policy_mask,
   positive_reweighting,
   ppo_clip,
   reinforce,
@@ -51,6 +52,23 @@ def test_the_entropy_ratio_of_erc_is_the_current_over_the_old_one():
   objective = chain(ppo_clip(), erc(low=0.9, high=2.0))
   _, (gradient, _) = evaluate(objective, tokens)
   same(gradient, np.float32([[-0.25, 0, -0.25, 0]]))
+
+
+def test_wrong_responses_that_became_unlikely_have_no_loss():
+  # mean of log pi_old - log pi: 0.2, 0.2, -0.2 and, of one token, 0.4
+  tokens = hand_tokens(
+    [[-0.3, -0.1], [-0.3, -0.1], [0.3, 0.1], [-0.4, 9.0]],
+    [[1] * 2, [-2] * 2, [-2] * 2, [-2] * 2],
+    mask=np.float32([[1, 1], [1, 1], [1, 1], [1, 0]]),
+  )
+  objective = chain(reinforce(), off_policy_mask(threshold=0.19))
+  (_, metrics), (gradient, _) = evaluate(objective, tokens)
+  # of 7 tokens that count; the right row and the row that became likely stay
+  near(gradient, np.float32([[-1, -1], [0, 0], [2, 2], [0, 0]]) / 7)
+  assert metrics["off_policy_mask/touched"].total == 3
+  objective = chain(reinforce(), off_policy_mask(threshold=0.21))
+  _, (gradient, _) = evaluate(objective, tokens)
+  near(gradient, np.float32([[-1, -1], [2, 2], [2, 2], [0, 0]]) / 7)
 
 
 @pytest.mark.parametrize(
