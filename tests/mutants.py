@@ -153,6 +153,22 @@ MUTANTS = (
     "::test_dppo_stops_where_a_probability_has_moved_too_far",
   ),
   Mutant(
+    "dynamic_clip: the threshold is that of the old probability",
+    "entrojax/objectives/dynamic_clip.py",
+    "high = (1 + at_0) / (1 - slope * old)",
+    "high = 1 + at_0 + slope * old",
+    "tests/objectives/test_surrogates.py"
+    "::test_the_value_of_a_clipped_token_is_where_ratio_and_threshold_meet",
+  ),
+  Mutant(
+    "off_policy_mask: right responses are dropped too",
+    "entrojax/objectives/off_policy_mask.py",
+    "(tokens.advantages < 0) & (distance > threshold)",
+    "distance > threshold",
+    "tests/objectives/test_token_weights.py"
+    "::test_wrong_responses_that_became_unlikely_have_no_loss",
+  ),
+  Mutant(
     "vespo: the mean ratio instead of the product",
     "entrojax/objectives/vespo.py",
     "masked_sum(log_ratio, tokens.mask, axis=1)[:, None]",
@@ -451,6 +467,14 @@ MUTANTS = (
     "gradient = entropy_grad()",
     "tests/update/test_projection.py"
     "::test_the_forecast_uses_the_average_of_the_gradients_before",
+  ),
+  Mutant(
+    "projection: a target is a floor by default",
+    "entrojax/update/projection.py",
+    'sided: str = "both"',
+    'sided: str = "raise"',
+    "tests/update/test_projection.py::test_a_step_that_raises_entropy_is_"
+    "lowered_by_the_two_sided_form_alone",
   ),
   Mutant(
     "projection: the integral grows while steps are left alone",

@@ -115,14 +115,17 @@ def test_the_metrics_report_what_the_update_did():
 
 
 @pytest.mark.parametrize(
-  ("sided", "change", "touched"), [("raise", 1.0, 0.0), ("both", 0.125, 1.0)]
+  ("settings", "change", "touched"),
+  [
+    ({"sided": "raise"}, 1.0, 0.0),
+    ({"sided": "both"}, 0.125, 1.0),
+    ({}, 0.125, 1.0),
+  ],
 )
 def test_a_step_that_raises_entropy_is_lowered_by_the_two_sided_form_alone(
-  sided, change, touched
+  settings, change, touched
 ):
-  _, metrics = one_step(
-    ONE, {"w": jnp.array([-2.0, 0.0])}, **RAISE, sided=sided
-  )
+  _, metrics = one_step(ONE, {"w": jnp.array([-2.0, 0.0])}, **RAISE, **settings)
   assert metrics["projection/predicted_change"] == change
   assert metrics["projection/touched"] == touched
 
