@@ -96,6 +96,8 @@ class RuleTraits(_Traits):
     mixes_groups: the advantages of a group depend on other groups.
     about_overlong: it decides what responses that are too long cost.
     reads_clusters: it reads the clusters of answers with the same meaning.
+    parts: name of the setting that lists the parts of the reward that it
+      reads; "": it reads none.
     length: name of the setting that says after how many rollout steps its
       numbers stop moving; "": they do not move.
     entropies: names of its settings that are compared with the policy's
@@ -111,6 +113,7 @@ class RuleTraits(_Traits):
   mixes_groups: bool = False
   about_overlong: bool = False
   reads_clusters: bool = False
+  parts: str = ""
   length: str = ""
   entropies: tuple[str, ...] = ()
   check: Check | None = None

@@ -333,8 +333,8 @@ MUTANTS = (
   Mutant(
     "grpo: the deviation divides by G instead of G - 1",
     "entrojax/advantages/baselines.py",
-    "jnp.std(responses.rewards, axis=1, ddof=1, keepdims=True)",
-    "jnp.std(responses.rewards, axis=1, ddof=0, keepdims=True)",
+    "axis=1, ddof=1, keepdims=True)\n  return _centred(rewards)",
+    "axis=1, ddof=0, keepdims=True)\n  return _centred(rewards)",
     "tests/objectives/test_goldens.py"
     "::test_an_advantage_rule_has_its_golden_values",
   ),

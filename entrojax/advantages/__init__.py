@@ -28,6 +28,7 @@ Its settings then are config.my_rule, with the defaults of its arguments.
 
 from entrojax.advantages.baselines import (
   dr_grpo,
+  gdpo,
   grpo,
   maxrl,
   qae,

@@ -6,6 +6,7 @@
     maxrl:    A = (R - mean) / (share of right responses + 1e-6)
     qae:      A = (R - quantile) / (std + 1e-6)
     rs_grpo:  A = (exp(beta R) / mean of exp(beta R) - 1) / beta
+    gdpo:     A = sum over parts k of w_k (R_k - mean) / (std + 1e-6)
 
 R is the reward after the rules that shape rewards. Rewards and advantages are
 f32[Q, G], and the mean and std are over a group, which needs at least 2
@@ -20,7 +21,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from entrojax.arguments import require_in
+from entrojax.arguments import require, require_in
 from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Array, Responses
 
@@ -34,13 +35,9 @@ def grpo() -> AdvantageRule:
   GRPO (DeepSeekMath, arXiv 2402.03300, sec. 4.1.2), as in verl.
   """
 
-  def rule(responses: Responses) -> Responses:
-    deviation = jnp.std(responses.rewards, axis=1, ddof=1, keepdims=True)
-    return with_advantages(
-      responses, _centred(responses.rewards) / (deviation + 1e-6)
-    )
-
-  return rule
+  return lambda responses: with_advantages(
+    responses, _standardised(responses.rewards)
+  )
 
 
 @RuleTraits(kind="baseline")
@@ -147,6 +144,45 @@ def rs_grpo(*, beta: float = 2.0) -> AdvantageRule:
   return rule
 
 
+@RuleTraits(kind="baseline", parts="parts")
+def gdpo(
+  *, parts: tuple[str, ...] = (), weights: tuple[float, ...] = ()
+) -> AdvantageRule:
+  """Build GRPO's baseline for each part of the reward; put `whiten` after it.
+
+  GDPO (arXiv 2601.05242), as in verl and TRL. A part that varies little counts
+  as much as one that varies a lot, where GRPO's sum would hide it. Rules that
+  shape rewards leave the parts as they are.
+
+  Args:
+    parts: names of the parts; () = the whole reward is the only one.
+    weights: their weights w_k, in the same order; () = 1 for each.
+
+  Returns:
+    A rule. It raises ValueError if the rewards lack one of the parts.
+  """
+  require(
+    not weights or len(weights) == len(parts),
+    f"gdpo.weights = {weights} must have one weight for each of gdpo.parts = "
+    f"{parts}",
+  )
+
+  def rule(responses: Responses) -> Responses:
+    if not parts:
+      return grpo()(responses)
+    total = jnp.zeros_like(responses.rewards)
+    for name, weight in zip(parts, weights or [1.0] * len(parts), strict=True):
+      if name not in responses.parts:
+        raise ValueError(
+          f"gdpo.parts names {name!r}, and the parts of the rewards are "
+          f"{', '.join(responses.parts) or 'none'}"
+        )
+      total += weight * _standardised(responses.parts[name])
+    return with_advantages(responses, total)
+
+  return rule
+
+
 def with_advantages(responses: Responses, advantages: Array) -> Responses:
   """Return `responses` with the advantages of a baseline, f32[Q, G].
 
@@ -172,6 +208,12 @@ def _require_group(rewards: Array) -> None:
     raise ValueError(
       "a group of 1 response has no baseline: group_size must be at least 2"
     )
+
+
+def _standardised(rewards: Array) -> Array:
+  """Compute (R - mean) / (std + 1e-6), f32[Q, G], with std of ddof 1."""
+  deviation = jnp.std(rewards, axis=1, ddof=1, keepdims=True)
+  return _centred(rewards) / (deviation + 1e-6)
 
 
 def _centred(rewards: Array) -> Array:

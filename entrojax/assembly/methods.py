@@ -198,8 +198,21 @@ def _try_advantage_rules(
     entropy=jnp.float32(0.0),
     entropies=group,
     rollout_step=jnp.int32(0),
+    parts=dict.fromkeys(_parts(config), group),
   )
   jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
+
+
+def _parts(config: Config) -> set[str]:
+  """Return the parts of rewards that the rules of a config read."""
+  found: set[str] = set()
+  for name in config.advantage:
+    if is_outside(name):
+      continue
+    make = lookup.function(advantages, name, "advantage", "AdvantageRule")
+    if leaf := getattr(traits_of(make), "parts", ""):
+      found.update(lookup.settings(config, name)[leaf])
+  return found
 
 
 def make_segmenter(config: Config) -> Segmenter:

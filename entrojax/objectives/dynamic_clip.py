@@ -15,7 +15,7 @@ upper side and ends with the lower one.
 
 Flexible Entropy Control, arXiv 2602.09782, sections 4 and 5, as its authors
 describe it on their page of 2026-03-17. Deviation: the numbers of D are ours,
-because those of the paper could not be read. The paper's third strategy,
+because the paper's numbers could not be read. The paper's third strategy,
 oscillatory decay, is not here: it switches between both sides with a state.
 """
 

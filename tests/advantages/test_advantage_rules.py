@@ -599,6 +599,11 @@ def test_whole_groups_can_be_left_as_their_baseline():
     ("entrocraft", {"signal": "both"}, r"signal .* 'both'"),
     ("qae", {"quantile": 0.0}, r"quantile .* 0\.0"),
     ("rs_grpo", {"beta": -1.0}, r"beta .* -1\.0"),
+    (
+      "gdpo",
+      {"parts": ("a", "b"), "weights": (1.0,)},
+      r"weights = \(1\.0,\) .*\.parts = \('a', 'b'\)",
+    ),
     ("pass_at_k", {"k": 0}, r"pass_at_k\.k .* 0"),
     ("grpo_s", {"strength": -0.1}, r"strength .* -0\.1"),
     ("grpo_dropout", {"centre": "median"}, r"centre .* 'median'"),

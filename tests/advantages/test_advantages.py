@@ -150,6 +150,32 @@ def test_rs_grpo_is_finite_for_a_large_beta():
   np.testing.assert_allclose(actual, [[3e-4, -1e-4, -1e-4, -1e-4]])
 
 
+def test_gdpo_compares_each_part_of_the_reward_by_itself():
+  right = np.array([[1.0, 0, 0, 0], [1, 1, 1, 1]])
+  short = np.array([[0.01, 0.02, 0.01, 0], [0, 0, 0.03, 0]])
+  standard = lambda x: (
+    (x - x.mean(1, keepdims=True)) / (x.std(1, ddof=1, keepdims=True) + 1e-6)
+  )
+  responses = Responses(
+    rewards=jnp.array(right + short),
+    parts={"right": jnp.array(right), "short": jnp.array(short)},
+  )
+  rule = advantages.gdpo(parts=("right", "short"), weights=(1.0, 0.5))
+  # the group that is all right has nothing but the other part
+  expected = standard(right) + 0.5 * standard(short)
+  # rounding of float32 parts near 0.01, divided by their deviation
+  np.testing.assert_allclose(rule(responses).advantages, expected, atol=1e-5)
+  alone = advantages.gdpo()(responses).advantages
+  np.testing.assert_array_equal(alone, advantages.grpo()(responses).advantages)
+
+
+def test_gdpo_names_a_part_that_the_rewards_lack():
+  zeros = jnp.zeros((1, 4))
+  responses = Responses(rewards=zeros, parts={"right": zeros})
+  with pytest.raises(ValueError, match=r"parts names 'short'.* are right"):
+    advantages.gdpo(parts=("short",))(responses)
+
+
 def sets_twin(right, k):
   """Average the normalised advantages of all sets of k over each member."""
   sets = list(itertools.combinations(range(len(right)), k))

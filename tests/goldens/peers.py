@@ -33,7 +33,7 @@ from verl.trainer.config import AlgoConfig
 from verl.trainer.ppo import core_algos
 from verl.workers.config import ActorConfig
 
-from entrojax.advantages import best_of_group, dr_grpo, whiten
+from entrojax.advantages import best_of_group, dr_grpo, gdpo, whiten
 from entrojax.objectives import (
   chain,
   dppo,
@@ -66,6 +66,7 @@ class Batch(NamedTuple):
   advantages: np.ndarray
   mask: np.ndarray
   rewards: np.ndarray
+  others: np.ndarray  # f64[ROWS], another part of the reward
 
 
 # batch -> (loss, gradient), or (advantages,)
@@ -89,6 +90,7 @@ def random_batch(seed: int) -> Batch:
     np.broadcast_to(advantages, shape) * mask,
     mask,
     rng.choice([0.0, 0.25, 1.0], ROWS),
+    0.01 * rng.normal(size=ROWS),
   )
 
 
@@ -129,6 +131,10 @@ def our_rules(*rules, has_baseline: bool = True) -> Function:
       rewards=rewards,
       correctness=rewards,
       lengths=jnp.asarray(batch.mask.sum(1).reshape(-1, GROUP)),
+      parts={
+        "one": rewards,
+        "other": jnp.asarray(batch.others.reshape(-1, GROUP)),
+      },
       advantages=None if has_baseline else rewards,
     )
     for rule in rules:
@@ -174,7 +180,8 @@ def verl_loss(name: str, mode: str, **settings: Any) -> Function:
 def verl_rule(name: str, **settings: Any) -> Function:
   """Return one of verl's estimators of advantages."""
   function = core_algos.get_adv_estimator_fn(name)
-  config = AlgoConfig(**settings)
+  parts = {"gdpo_reward_keys": ["one", "other"], "gdpo_reward_weights": [1, 2]}
+  config = AlgoConfig(**settings, **(parts if name == "gdpo" else {}))
 
   def compute(batch: Batch) -> tuple[np.ndarray]:
     rewards = np.zeros_like(batch.mask)
@@ -185,6 +192,13 @@ def verl_rule(name: str, **settings: Any) -> Function:
       response_mask=torch.tensor(batch.mask),
       index=np.arange(ROWS) // GROUP,
       config=config,
+      non_tensor_batch={"one": batch.rewards, "other": batch.others},
+      batch={
+        "prompts": torch.zeros(ROWS, 1),
+        "attention_mask": torch.tensor(
+          np.pad(batch.mask, ((0, 0), (1, 0)), constant_values=1)
+        ).long(),
+      },
     )
     return (advantages.numpy(),)
 
@@ -318,6 +332,10 @@ TABLE: Mapping[str, tuple[Function, Function]] = {
   "verl reinforce_plus_plus = whiten": (
     our_rules(whiten(), has_baseline=False),
     verl_rule("reinforce_plus_plus"),
+  ),
+  "verl gdpo = gdpo, whiten": (
+    our_rules(gdpo(parts=("one", "other"), weights=(1.0, 2.0)), whiten()),
+    verl_rule("gdpo"),
   ),
   "TRL sapo = sapo": (ours(sapo(), seq_mean_token_mean), trl_loss("sapo")),
   "TRL vespo = vespo": (ours(vespo(), token_mean), trl_loss("vespo")),
