@@ -92,10 +92,9 @@ def account_html(variants: Variants) -> str:
     answers = account(variant)
     if answers:
       parts.append(f"<h4>{escape(variant.name)}</h4><dl>")
-      parts += [
-        f"<dt>{escape(question)}</dt><dd>{escape(' '.join(sentences))}</dd>"
-        for question, sentences in answers.items()
-      ]
+      for question, sentences in answers.items():
+        lines = "<br>".join(map(escape, sentences))
+        parts.append(f"<dt>{escape(question)}</dt><dd>{lines}</dd>")
       parts.append("</dl>")
   return "".join(parts)
 

@@ -60,6 +60,8 @@ def panel_figure(
   y_axis: dict[str, Any] = {"automargin": True}
   if panel.log_y:
     y_axis |= {"type": "log", "exponentformat": "power", "dtick": 1}
+  if panel.ends and panel.ends[0] < panel.ends[1]:
+    y_axis["range"] = list(panel.ends)
   layout = {
     "xaxis": x_axis,
     "yaxis": y_axis,

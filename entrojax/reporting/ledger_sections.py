@@ -22,6 +22,7 @@ from entrojax.reporting.pictures import (
   Panel,
   Picture,
   picture,
+  same_scale,
 )
 from entrojax.reporting.run_logs import RunLog
 from entrojax.reporting.variants import Variant
@@ -157,7 +158,7 @@ def draw_split(variants: Variants, *, split: str) -> Picture | None:
           total = np.cumsum(values[:, place])
           curves.append(Curve(index, _steps(run), total))
     panels.append(Panel(f"{group.replace('_', ' ')} (nats)", curves))
-  return picture(panels, OPTIMIZER_STEP)
+  return picture(same_scale(panels), OPTIMIZER_STEP)
 
 
 def split_table(variants: Variants) -> str:
@@ -215,7 +216,7 @@ def draw_contributions(variants: Variants) -> Picture | None:
           total = np.cumsum(np.nan_to_num(values))
           curves.append(Curve(index, _steps(run), total))
     panels.append(Panel(f"{name} (nats)", curves))
-  return picture(panels, OPTIMIZER_STEP)
+  return picture(same_scale(panels), OPTIMIZER_STEP)
 
 
 def contribution_table(variants: Variants) -> str:

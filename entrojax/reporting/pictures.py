@@ -62,6 +62,7 @@ class Panel(NamedTuple):
   curves: Sequence[Curve]
   title: str = ""  # above the panel, if not its label
   log_y: bool = False
+  ends: tuple[float, float] | None = None  # of the y axis; None: of the curves
 
 
 class Picture(NamedTuple):
@@ -89,6 +90,17 @@ def picture(panels: Sequence[Panel], x_label: str, **options) -> Picture | None:
   """Build a picture of the panels that have curves; None if no panel has."""
   panels = [panel for panel in panels if panel.curves]
   return Picture(panels, x_label, **options) if panels else None
+
+
+def same_scale(panels: Sequence[Panel]) -> list[Panel]:
+  """Give panels one y axis, which contains 0, so that they can be compared."""
+  values = [curve.y for panel in panels for curve in panel.curves]
+  all_values = np.concatenate([[0.0], *values])
+  low, high = float(np.nanmin(all_values)), float(np.nanmax(all_values))
+  margin = 0.05 * (high - low)
+  return [
+    panel._replace(ends=(low - margin, high + margin)) for panel in panels
+  ]
 
 
 def metric_curves(

@@ -304,10 +304,10 @@ def _ledger_sections() -> list[Section]:
       ("ledger/own/measured/by_sign",),
       "The measured change of own tokens, summed over the entries of the "
       "ledger, by sign of the advantage and by probability at or above the "
-      "median (probable) or below it (rare). The panels add up to the whole "
-      "change. The table has all splits: fifths of the tokens' entropy, the "
-      "lowest first, and fifths of the response, the first first. The changes "
-      "of a split add up, too.",
+      "median (probable) or below it (rare). The panels have one scale, and "
+      "add up to the whole change. The table has all splits: fifths of the "
+      "tokens' entropy, the lowest first, and fifths of the response, the "
+      "first one first. The changes of a split add up, too.",
       functools.partial(ledger_sections.draw_split, split="by_sign"),
       ledger_sections.split_table,
     ),
@@ -319,7 +319,7 @@ def _ledger_sections() -> list[Section]:
       "ledger. history is the optimizer's step for a gradient of 0: its "
       "momentum. policy_gradient is the plain gradient of the advantages, and "
       "each member is compared with the chain that ends before it. The panels "
-      "add up to the whole first-order change.",
+      "have one scale, and add up to the whole first-order change.",
       ledger_sections.draw_contributions,
       ledger_sections.contribution_table,
     ),

@@ -135,6 +135,8 @@ def _draw_panel(axes: Any, panel: Panel) -> None:
   axes.set_ylabel(panel.label)
   if panel.log_y:
     axes.set_yscale("log")
+  if panel.ends and panel.ends[0] < panel.ends[1]:
+    axes.set_ylim(panel.ends)
 
 
 def _draw_curve(axes: Any, curve: Curve) -> None:

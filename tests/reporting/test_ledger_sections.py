@@ -64,6 +64,10 @@ def test_the_panels_of_a_split_add_up_to_the_change(variants):
   total = sum(panel.curves[0].y for panel in picture.panels)
   np.testing.assert_allclose(total, np.cumsum(MEASURED))
   np.testing.assert_array_equal(picture.panels[0].curves[0].x, [2, 3, 4])
+  low, high = picture.panels[0].ends  # one scale, which holds all curves and 0
+  assert all(panel.ends == (low, high) for panel in picture.panels)
+  for panel in picture.panels:
+    assert low < panel.curves[0].y.min() and high > 0
 
 
 def test_contributions_stand_in_the_order_of_the_step(variants):
