@@ -7,7 +7,7 @@ The weights come from the newest checkpoint of the run, or from the one that
 by itself in PEFT's format, to the folder `adapter`. The weights are float32
 unless --dtype=bfloat16 is set. Config, tokenizer and chat template are copied
 from the run's base model, except the type of the weights in config.json. So
-`transformers` loads both folders in the same way.
+`transformers` loads the new folder as it loads the base model's.
 """
 
 import contextlib

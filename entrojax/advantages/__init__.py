@@ -3,17 +3,18 @@
 A rule is a function Responses -> Responses (types.Responses). Most arrays are
 f32[Q, G], for Q prompts with a group of G responses each. `apply_rules` applies
 several in order: in a run, the order of the config key `advantage`. There are
-three kinds:
+four kinds:
 
     shaping    changes rewards, before the baseline        unlikeliness, ...
     baseline   turns rewards into advantages; exactly one  grpo, rloo, nsr, ...
     later      changes advantages or leaves responses out  seed_grpo, ...
+    filter     leaves responses out, at any place          overlong_filter
 
 Each factory below builds a rule from its hyperparameters. It raises ValueError
 if one of them lies outside the range that its `Args:` give. A rule raises
 ValueError if it stands on the wrong side of the baseline, or if the responses
-lack a field that it reads. Only overlong_filter may stand on either side.
-`uplift_rate` is no rule; it measures what an update did to right responses.
+lack a field that it reads. `uplift_rate` is no rule; it measures what an update
+did to right responses.
 
 To add a rule, write `advantages/my_rule.py`, import it below, and add a row to
 RULES in tests/helpers/rule_cases.py:

@@ -54,7 +54,7 @@ def graph_settings(config: Config) -> FrozenConfigDict:
   """Return the settings that `share_graphs` may depend on, hashable."""
   ignored = (
     *("seed", "num_rollout_steps", "evaluation", "checkpoint", "log"),
-    *("alarms", "faults", "ledger"),
+    *("alarms", "faults", "ledger", "task", "curriculum", "dynamic_sampling"),
   )
   settings = {key: config[key] for key in config if key not in ignored}
   log = config.log

@@ -1,10 +1,10 @@
 """Run units side by side, in processes that live as long as the sweep.
 
 A process compiles a graph once for all of its units that share it. So a process
-that becomes free is given a unit like its last one, if there is any left, and
-otherwise one that no other process has begun. Each process has its own share of
-the machine's cores. If it dies, only its unit fails, and another process takes
-its place.
+that becomes free is given a unit with the graphs of its last one, if there is
+any left, and otherwise one with graphs that no other process is using. Each
+process has its own share of the machine's cores. If it dies, only its unit
+fails, and another process takes its place.
 
 Every process checks whether the sweep is alive, and saves and ends if it is
 not.

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import re
 import string
 
 import jax
@@ -93,13 +94,15 @@ def test_every_method_makes_an_update_on_every_testbed(
 
 
 def structure(settings):
-  """Return settings as text, with a mark in the place of every float.
+  """Return settings as text, with a mark in the place of every number.
 
   The same method with a testbed's own numbers is the same graph: it is built
   with them, but not compiled again.
   """
   if isinstance(settings, ConfigDict | dict):
     return str({key: structure(value) for key, value in settings.items()})
+  if isinstance(settings, str):  # a schedule's numbers too; not k1, k2 and k3
+    return re.sub(r"(?<![\w.])\d+(\.\d+)?", "number", settings)
   return "number" if isinstance(settings, float) else repr(settings)
 
 

@@ -74,3 +74,18 @@ def test_runs_that_sample_alike_share_one_compiled_sampler(
   assert several.functions.evaluate.keys() == {4, 2}
   one = first.functions.evaluate[4].__wrapped__
   assert several.functions.evaluate[4].__wrapped__ is one
+
+
+@pytest.mark.slow
+def test_runs_that_learn_alike_share_one_compiled_update(
+  tmp_path, session_data, one_device
+):
+  base = write_base(tmp_path / "tiny")
+  restart = lambda **overrides: (
+    build(tiny_config(base, **overrides)).functions.restart
+  )
+  first = restart()
+  # neither the data nor how a batch is filled is part of an update
+  others = {"task.train_split": "train[:64]", "dynamic_sampling.enabled": True}
+  assert restart(seed=1, **others) is first
+  assert restart(**{"optimizer.learning_rate": 1e-5}) is not first

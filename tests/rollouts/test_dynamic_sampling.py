@@ -199,14 +199,14 @@ def test_the_number_of_batches_is_the_expected_one(p):
 
 
 def test_a_group_that_differs_in_its_overlong_penalty_alone_is_dropped():
-  batch = sampled([(0, 0), (0, 1)])
+  batch = sampled([(1, 1), (0, 1)])
   lengths = np.array([[1, 3], [3, 3]], np.float32)
   batch = batch._replace(
     responses=dataclasses.replace(
       batch.responses,
       lengths=lengths,
       # as if shaped already: the first group's rewards differ
-      rewards=np.array([[0, -0.5], [0, 1]], np.float32),
+      rewards=np.array([[1, 0.5], [0, 1]], np.float32),
     )
   )
   assert has_signal(batch.responses).tolist() == [False, True]
