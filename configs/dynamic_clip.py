@@ -8,7 +8,9 @@ run, rare right tokens may rise further than likely ones, less and less; in the
 second half, rare wrong tokens may fall further, less and less. The halves are
 met to within two optimizer steps. "Decrease, increase, decrease" is the same
 with dynamic_clip.high_share='linear(0, 1, N, hold=True)', where N is half of
-the run's optimizer steps.
+the run's optimizer steps. The third strategy, oscillatory decay, is
+config.objective = ("oscillating_clip",) with config.control.name = "hysteresis"
+and config.hysteresis.num_updates, the run's optimizer steps.
 
 Time: about 3 to 5 minutes on two cores, as `configs/dynamic_clip.py:demo`.
 Claim: the entropy rises first, and falls in the second half.
@@ -53,6 +55,7 @@ METHOD = Method(
   claim="rises, then falls",
   measured="not yet",
   settings=settings,
+  variants=("oscillating_clip", "hysteresis"),
   direction=1,
 )
 get_config = METHOD.get_config

@@ -155,8 +155,8 @@ MUTANTS = (
   Mutant(
     "dynamic_clip: the threshold is that of the old probability",
     "entrojax/objectives/dynamic_clip.py",
-    "high = (1 + at_0) / (1 - slope * old)",
-    "high = 1 + at_0 + slope * old",
+    "high = (1 + rise) / (1 - rise_slope * old)",
+    "high = 1 + rise + rise_slope * old",
     "tests/objectives/test_surrogates.py"
     "::test_the_value_of_a_clipped_token_is_where_ratio_and_threshold_meet",
   ),

@@ -38,6 +38,7 @@ from entrojax.control.fixed_step import (
   entropy_guided,
   stare_weights,
 )
+from entrojax.control.hysteresis import hysteresis
 from entrojax.control.no_control import no_control
 from entrojax.control.pi import PIState, entropic_pi
 from entrojax.control.schedules import epoch_schedule, stage_schedule

@@ -66,7 +66,7 @@ from entrojax.objectives.cispo import cispo
 from entrojax.objectives.cov import clip_cov, kl_cov
 from entrojax.objectives.dcpo import dcpo
 from entrojax.objectives.dppo import dppo
-from entrojax.objectives.dynamic_clip import dynamic_clip
+from entrojax.objectives.dynamic_clip import dynamic_clip, oscillating_clip
 from entrojax.objectives.entropic import entropic
 from entrojax.objectives.entropy_advantage import entropy_advantage
 from entrojax.objectives.entropy_bonus import entropy_bonus

@@ -14,6 +14,7 @@ from entrojax.control import (
   entropic_pi,
   entropy_guided,
   epoch_schedule,
+  hysteresis,
   no_control,
   stage_schedule,
   stare_weights,
@@ -119,6 +120,7 @@ CONTROLLERS = {
   "entropy_guided": entropy_guided(target=1.0),
   "stare_weights": stare_weights(target=1.0),
   "stage_schedule": stage_schedule(num_updates=4),
+  "hysteresis": hysteresis(num_updates=4),
   "epoch_schedule": epoch_schedule(num_epochs=3, updates_per_epoch=1),
 }
 
@@ -293,3 +295,19 @@ def test_without_control_entropy_drifts_down():
 def test_a_setting_that_cannot_work_is_named_with_its_value(settings, message):
   with pytest.raises(ValueError, match=message):
     entropic_pi(**settings)
+
+
+def test_hysteresis_switches_at_a_floor_and_at_a_ceiling_that_falls():
+  controller = hysteresis(num_updates=10, floor_share=0.25)
+  state = controller.transform.init(PARAMS)
+  seen = []
+  # H_0 = 4 at t = 0, so the floor is 1 and the ceiling 4 - 3 t / 10: it is 3.1
+  # at t = 3, 2.8 at t = 4, 2.5 at t = 5, and the floor at t = 10
+  entropies = [np.nan, 4.0, 3.0, 1.0, 2.8, 2.9, 2.3, 1.0, 1.5, 1.4, 1.0, 1.1]
+  for entropy in map(jnp.float32, entropies):
+    seen.append(float(controller.coefficient(state, entropy)))
+    _, state = controller.transform.update(
+      GRADS, state, PARAMS, entropy=entropy
+    )
+    assert state.raises == seen[-1]
+  assert seen == [0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 0]

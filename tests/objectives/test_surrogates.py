@@ -14,6 +14,7 @@ from entrojax.objectives import (
   gmpo,
   gspo,
   luspo,
+  oscillating_clip,
   ppo_clip,
   reinforce,
   sapo,
@@ -183,6 +184,23 @@ def test_dynamic_clip_compares_the_ratio_with_a_threshold_of_its_probability(
   assert beyond.any(axis=1).all()
   near(gradient, np.float32(np.where(beyond, 0, -advantages * ratio) / 16))
   assert metrics["actor/pg_clipfrac"].total == beyond.sum()
+
+
+@pytest.mark.parametrize(
+  ("coefficient", "shares"),
+  [
+    (1.0, {"high_share": 1.0, "low_share": 0.0}),
+    (0.0, {"high_share": 0.0, "low_share": 1.0}),
+  ],
+)
+def test_oscillating_clip_is_dynamic_on_the_side_that_its_controller_chooses(
+  coefficient, shares, random_tokens
+):
+  tokens = random_tokens(22, 5, 7)
+  expected = evaluate(dynamic_clip(**shares), tokens)
+  actual = evaluate(oscillating_clip(), tokens, coefficient=coefficient)
+  same(actual[0][0], expected[0][0])
+  same(actual[1], expected[1])
 
 
 def test_the_value_of_a_clipped_token_is_where_ratio_and_threshold_meet():
