@@ -8,7 +8,9 @@ weigh half as much as wrong ones.
 
 Time: about 3 to 5 minutes on two cores, as `configs/bapo.py:demo`.
 Claim: the entropy falls less than under GRPO with off-policy updates.
-Measured: not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.0 ± 0.0 millinats per token: its
+bounds do not move in them.
 """
 
 from configs import Method
@@ -21,7 +23,7 @@ METHOD = Method(
   paper="2510.18927",
   statistics="mini-batch",
   claim="falls less",
-  measured="not yet",
+  measured="+0.0 ± 0.0",
   settings={"objective": ("bapo",)},
   direction=1,
 )

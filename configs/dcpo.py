@@ -9,7 +9,9 @@ more forward pass of the rollout batch.
 
 Time: about 3 to 5 minutes on two cores, as `configs/dcpo.py:demo`.
 Claim: the entropy is held at dcpo.target.
-Measured: not yet.
+Measured (`python -m experiments.directions --batches=12`, with the target set
+to 0.8 nats): after the updates of one rollout batch, entropy minus GRPO's is
+-0.0 ± 0.3 millinats per token: one batch does not tell it from GRPO.
 """
 
 from configs import Method
@@ -22,7 +24,7 @@ METHOD = Method(
   paper="2601.12730",
   statistics="rollout batch",
   claim="held at a target",
-  measured="not yet",
+  measured="-0.0 ± 0.3",
   settings={"objective": ("ppo_clip", "dcpo")},
   on={"logic": {"dcpo": {"target": 0.15}}},
   direction=1,

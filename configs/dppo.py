@@ -7,7 +7,8 @@ The binary total variation, with the settings of verl's script. The binary KL is
 
 Time: about 3 to 5 minutes on two cores, as `configs/dppo.py:demo`.
 Claim: the paper claims nothing of the entropy. Training is more stable.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -0.7 ± 0.3 millinats per token.
 """
 
 from configs import Method
@@ -20,7 +21,7 @@ METHOD = Method(
   paper="2602.04879",
   statistics="none",
   claim="none",
-  measured="not yet",
+  measured="-0.7 ± 0.3",
   settings={
     "objective": ("dppo",),
     "advantage": ("dr_grpo",),

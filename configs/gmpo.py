@@ -4,7 +4,9 @@
 
 Time: about 3 to 5 minutes on two cores, as `configs/gmpo.py:demo`.
 Claim: the entropy falls less than under GRPO.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -1.0 ± 0.4 millinats per token: the
+opposite of the claim.
 """
 
 from configs import Method
@@ -17,7 +19,7 @@ METHOD = Method(
   paper="2507.20673",
   statistics="sequence",
   claim="falls less",
-  measured="not yet",
+  measured="-1.0 ± 0.4",
   settings={"objective": ("gmpo",), "aggregation": "seq-mean-token-mean"},
   direction=1,
 )

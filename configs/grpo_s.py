@@ -4,7 +4,9 @@
 
 Time: about 3 to 5 minutes on two cores, as `configs/grpo_s.py:demo`.
 Claim: the entropy falls less than under GRPO.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.2 ± 0.2 millinats per token: one
+batch does not tell it from GRPO.
 """
 
 from configs import Method
@@ -17,7 +19,7 @@ METHOD = Method(
   paper="2508.04349",
   statistics="group",
   claim="falls less",
-  measured="not yet",
+  measured="+0.2 ± 0.2",
   settings={"advantage": ("grpo_s", "grpo")},
   direction=1,
 )

@@ -9,7 +9,9 @@ cost one more forward pass of the rollout batch.
 
 Time: about 3 to 5 minutes on two cores, as `configs/lp_reg.py:demo`.
 Claim: the entropy does not collapse as under GRPO.
-Measured: not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -0.8 ± 0.7 millinats per token: one
+batch does not tell it from GRPO.
 
 Deviation: on Countdown and arithmetic chains, whose vocabularies have 22 and 70
 tokens, 16 candidates stand for the vocabulary.
@@ -25,7 +27,7 @@ METHOD = Method(
   paper="2510.03222",
   statistics="mini-batch",
   claim="falls less",
-  measured="not yet",
+  measured="-0.8 ± 0.7",
   settings={
     "objective": ("ppo_clip", "lp_reg"),
     "ppo_clip": {"clip_low": 1.0, "clip_high": 9.0, "dual_clip": None},

@@ -4,7 +4,8 @@
 
 Time: about 3 to 5 minutes on two cores, as `configs/luspo.py:demo`.
 Claim: the paper claims nothing of the entropy. Responses do not become shorter.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -1.5 ± 0.4 millinats per token.
 
 Deviation: the clip range is 100 times the paper's on Countdown, as in
 configs/gspo.py.
@@ -20,7 +21,7 @@ METHOD = Method(
   paper="2602.05261",
   statistics="sequence",
   claim="none",
-  measured="not yet",
+  measured="-1.5 ± 0.4",
   settings={"objective": ("luspo",), "aggregation": "seq-mean-token-sum"},
   on={"countdown": {"luspo": {"clip_low": 0.03, "clip_high": 0.04}}},
   why="no claim about entropy against GRPO",
