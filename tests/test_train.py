@@ -1,14 +1,8 @@
-"""Whole runs: their files, their end, interruption and resume."""
+"""Whole runs: their files, metrics, meshes, schedules and graphs."""
 
-import fcntl
 import json
-import os
-from pathlib import Path
 import signal
-import subprocess
-import sys
 import threading
-import time
 import zlib
 
 import jax
@@ -18,15 +12,20 @@ import pytest
 from entrojax import train as train_module
 from entrojax.assembly import data
 from entrojax.assembly.run import build
-from entrojax.loop import evaluation, rollout_step
+from entrojax.loop import rollout_step
 from entrojax.reporting.token_logs import read_tokens, token_files
 from entrojax.system.sharding import by_row
 from entrojax.train import train
 from entrojax.types import Verdict
 from tests.helpers.first_step import FILE as FIRST_STEP
 from tests.helpers.first_step import first_step
-from tests.helpers.paths import ROOT
-from tests.helpers.system import final_params, numbers, tiny_config, write_base
+from tests.helpers.system import (
+  controlled,
+  final_params,
+  numbers,
+  tiny_config,
+  write_base,
+)
 
 pytestmark = [
   pytest.mark.usefixtures("one_device", "session_data"),
@@ -165,19 +164,6 @@ def same_tokens(one, other):
       getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-5
     )
   assert one.touched.keys() == {"ppo_clip", "entropic"}
-
-
-def controlled(base, **overrides):
-  return tiny_config(
-    base,
-    **{
-      "num_rollout_steps": 4,
-      "objective": ("ppo_clip", "entropic"),
-      "control.name": "entropic_pi",
-      "control.target": 1.0,
-      **overrides,
-    },
-  )
 
 
 @pytest.mark.parametrize("resamples", [False, True])
@@ -413,163 +399,6 @@ def test_nothing_is_compiled_after_the_second_rollout_step(
   assert len(filled) > 1 or settings is controlled
 
 
-LONG = {
-  "num_rollout_steps": 100_000,
-  "checkpoint.every": 1,
-  "alarms.idle": "off",  # the tiny base solves nothing
-  "optimizer.decay_steps": 0,  # as in tiny_config: it shares the update
-}
-
-
-def command(workdir, base):
-  return [
-    sys.executable,
-    "-m",
-    "entrojax.main",
-    "--config=configs/countdown.py:test",
-    f"--config.model.path={base}",
-    "--config.mesh=(1, 1, 1)",
-    f"--workdir={workdir}",
-    *(f"--config.{name}={value}" for name, value in LONG.items()),
-  ]
-
-
-def start(workdir, base, environment):
-  return subprocess.Popen(
-    command(workdir, base),
-    cwd=ROOT,
-    env={**os.environ, **environment},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-
-
-def wait_for_rollout_step(workdir, step, process, seconds=120):
-  """Wait until metrics.jsonl has a line of that rollout step."""
-  deadline = time.monotonic() + seconds
-  path = workdir / "metrics.jsonl"
-  while time.monotonic() < deadline and process.poll() is None:
-    if path.exists() and f'"rollout_step": {step},' in path.read_text():
-      return
-    time.sleep(0.05)
-  process.kill()  # it would run on, and what it says would never end
-  raise AssertionError(process.communicate()[1])
-
-
-def interrupt(process, number) -> Path:
-  """Send a signal and return the checkpoint that the run has saved."""
-  process.send_signal(number)
-  output, errors = process.communicate(timeout=60)
-  assert process.returncode == 130, errors
-  assert "Traceback" not in errors
-  return Path(output.split("Saved ")[1].split(". Run")[0])
-
-
-def test_a_killed_and_an_interrupted_run_go_on_as_if_nothing_had_been(
-  base, tmp_path, environment
-):
-  workdir = tmp_path / "parts"
-  process = start(workdir, base, environment)
-  wait_for_rollout_step(workdir, 3, process)
-  process.kill()
-  process.communicate()
-  # resumed twice: by a process that is interrupted, and by this one
-  process = start(workdir, base, environment)
-  wait_for_rollout_step(workdir, 5, process)
-  saved = interrupt(process, signal.SIGINT)
-  assert saved.is_dir()
-  assert int(saved.name) == numbers(workdir)[-1]["rollout_step"]
-  last = int(saved.name) + 2
-  config = tiny_config(base, **{**LONG, "num_rollout_steps": last})
-  for folder in ("parts", "whole"):
-    train(config, tmp_path / folder)
-  assert numbers(workdir) == numbers(tmp_path / "whole")
-  jax.tree.map(
-    np.testing.assert_array_equal,
-    final_params(workdir),
-    final_params(tmp_path / "whole"),
-  )
-
-
-def test_an_interrupted_evaluation_is_owed_and_made_up_for(
-  base, finished, tmp_path, monkeypatch
-):
-  """The signal arrives as the last evaluation is about to begin."""
-  signals = []
-  inner = evaluation.until
-
-  def stopping(stopped, generate):
-    run = inner(stopped, generate)
-
-    def signalled(*args):
-      signals.append(len(signals) == 1)
-      if signals[-1]:  # the evaluation after the last step
-        signal.raise_signal(signal.SIGTERM)
-      return run(*args)
-
-    return signalled
-
-  monkeypatch.setattr(evaluation, "until", stopping)
-  path = train(tiny_config(base), tmp_path / "parts")
-  monkeypatch.setattr(evaluation, "until", inner)
-  assert path is not None and path.name == "2"
-  assert [r["rollout_step"] for r in numbers(tmp_path / "parts")] == [0, 1, 2]
-  for _ in range(2):  # once it is made up for, it is not repeated
-    assert train(tiny_config(base), tmp_path / "parts") is None
-    assert numbers(tmp_path / "parts") == numbers(finished)
-    for name in ("evaluations.jsonl", "samples.jsonl"):
-      files = [(f / name).read_text() for f in (tmp_path / "parts", finished)]
-      assert files[0] == files[1]
-
-
-def test_a_run_whose_newest_checkpoint_is_damaged_goes_back_a_step(
-  base, tmp_path, capsys
-):
-  workdir = tmp_path / "run"
-  config = controlled(base, **{"checkpoint.every": 1})
-  train(config, workdir)
-  before, state = numbers(workdir), final_params(workdir)
-  (target,) = (workdir / "checkpoints" / "4" / "state").glob("_METADATA")
-  target.write_bytes(target.read_bytes()[:100])
-  capsys.readouterr()
-  train(config, workdir)
-  assert "Resuming from rollout step 3" in capsys.readouterr().out
-  assert numbers(workdir) == before
-  jax.tree.map(np.testing.assert_array_equal, final_params(workdir), state)
-  assert (workdir / "checkpoints" / "4.damaged").is_dir()
-
-
-def test_a_finished_run_is_left_as_it_is(base, finished):
-  before = (finished / "metrics.jsonl").read_text()
-  assert train(tiny_config(base), finished) is None
-  assert (finished / "metrics.jsonl").read_text() == before
-
-
-def test_a_workdir_that_another_run_holds_is_refused(base, tmp_path):
-  workdir = tmp_path / "run"
-  workdir.mkdir()
-  with (workdir / ".lock").open("a+") as lock:
-    lock.write("12345")
-    lock.flush()
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(ValueError, match=r"held by another run.*12345"):
-      train(tiny_config(base), workdir)
-
-
-def test_a_resumed_run_may_not_change_what_it_computes(base, finished):
-  changed = tiny_config(base, **{"optimizer.learning_rate": 1e-2})
-  with pytest.raises(
-    ValueError, match=r"optimizer\.learning_rate was 0\.00016"
-  ):
-    train(changed, finished)
-
-
-def test_without_resume_a_used_workdir_is_refused(base, finished):
-  with pytest.raises(ValueError, match="holds a run"):
-    train(tiny_config(base), finished, resume=False)
-
-
 def test_a_run_in_a_thread_takes_no_signals_and_is_the_same_run(
   base, finished, tmp_path
 ):
@@ -581,57 +410,6 @@ def test_a_run_in_a_thread_takes_no_signals_and_is_the_same_run(
   thread.join()
   assert signal.getsignal(signal.SIGTERM) is before
   assert numbers(tmp_path / "run") == numbers(finished)
-
-
-def test_a_run_that_failed_before_its_first_save_binds_nobody(base, tmp_path):
-  workdir = tmp_path / "run"
-  workdir.mkdir()
-  (workdir / "config.json").write_text('{"objective": ["another"]}')
-  (workdir / "samples.jsonl").write_text('{"rollout_step": 0}\n')
-  train(tiny_config(base), workdir)
-  samples = (workdir / "samples.jsonl").read_text().splitlines()
-  assert len(samples) == 16  # two evaluations of eight problems, no third
-
-
-def test_a_run_that_is_refused_leaves_no_folder(base, tmp_path):
-  with pytest.raises(ValueError, match="group_size"):
-    train(tiny_config(base, **{"rollout.group_size": 1}), tmp_path / "run")
-  assert not (tmp_path / "run").exists()
-
-
-def traces(workdir):
-  return list((workdir / "profile").rglob("*.xplane.pb"))
-
-
-def test_the_steps_of_a_profile_are_traced_into_the_run_directory(
-  base, tmp_path
-):
-  train(tiny_config(base), tmp_path / "run", profile=(2, 2))
-  (trace,) = traces(tmp_path / "run")
-  # the scopes of the sampler are names in the trace
-  for scope in (b"rollout_step", b"prefill", b"decode_step", b"unembed"):
-    assert scope in trace.read_bytes()
-
-
-def test_a_run_that_ends_amid_a_profile_writes_the_trace(
-  base, tmp_path, monkeypatch
-):
-  def fails(record):
-    raise ValueError("an update went wrong")
-
-  monkeypatch.setattr(train_module, "wait_for_update", fails)
-  with pytest.raises(ValueError, match="an update went wrong"):
-    train(tiny_config(base), tmp_path / "failed", profile=(1, 2))
-  assert traces(tmp_path / "failed")
-
-
-@pytest.mark.parametrize("steps", [(0, 1), (2, 1), (1, 3), (-2, -1)])
-def test_a_profile_of_steps_that_the_run_has_not_is_refused(
-  steps, base, tmp_path
-):
-  with pytest.raises(ValueError, match=r"--profile=.* num_rollout_steps = 2"):
-    train(tiny_config(base), tmp_path / "run", profile=steps)
-  assert not (tmp_path / "run").exists()
 
 
 def test_the_guard_notices_an_implicit_transfer():

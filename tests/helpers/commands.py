@@ -1,7 +1,7 @@
 """Run a command in this process, as `python -m` would run it.
 
 A process of its own takes seconds to import JAX and to compile what this one
-has compiled already. tests/test_train.py and tests/system/test_hosts.py start
+has compiled already. tests/test_resume.py and tests/system/test_hosts.py start
 real processes.
 """
 

@@ -85,3 +85,17 @@ def final_params(workdir: Path):
   )["state"]
   del restored["key"]
   return restored
+
+
+def controlled(base, **overrides):
+  """Return `tiny_config` with four rollout steps under EntroPIC's control."""
+  return tiny_config(
+    base,
+    **{
+      "num_rollout_steps": 4,
+      "objective": ("ppo_clip", "entropic"),
+      "control.name": "entropic_pi",
+      "control.target": 1.0,
+      **overrides,
+    },
+  )
