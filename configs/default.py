@@ -51,8 +51,10 @@ def get_config() -> Config:
       "dtype": "float32",  # type of the activations: float32 or bfloat16
       # compile one layer and loop over it: shorter compilation of deep models
       "scan_layers": False,
-      # keep only each layer's input for the backward pass, recompute the rest
-      "rematerialise": False,
+      # what a layer keeps for the backward pass: False = everything, True = its
+      # input, "attention" = also what fused attention returns, "auto" = as much
+      # as fits into memory, decided before the first step (models/kept.py)
+      "rematerialise": setting(False),
       # attention is computed in chunks of this many queries; 0 = all at once
       "query_chunk": 0,
       # compute the trainer's attention with fused TPU kernels; TPU only
@@ -180,9 +182,12 @@ def get_config() -> Config:
       # parts that a mini-batch is split into to save memory; the gradient
       # still covers the whole mini-batch
       "num_microbatches": 1,
-      # recompute a micro-batch's activations in the backward pass, so that only
-      # one micro-batch's are in memory at a time
-      "rematerialise": True,
+      # what the backward pass keeps of all micro-batches: True = nothing, so
+      # that only one micro-batch's activations are in memory at a time;
+      # "layers" = the inputs of layers; "attention" = also what fused attention
+      # returns; False = all arrays that cost more to recompute; "auto" as in
+      # model.rematerialise
+      "rematerialise": setting(True),
       # what statistics such as quantiles and covariances are taken over:
       # minibatch, or micro = each micro-batch by itself, as in released code
       "scope": "minibatch",

@@ -31,6 +31,11 @@ from entrojax.assembly.own_methods import (
   own_methods,
   record_names,
 )
+from entrojax.assembly.rematerialisation import (
+  is_open,
+  with_choice_of,
+  write_choice,
+)
 from entrojax.assembly.run import Run, build_checked
 from entrojax.instruments.kept_batches import write_batch
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
@@ -162,7 +167,10 @@ def _build(
   print_in_first(
     f"Loading {config.model.path} and the prompts of {config.task.name}."
   )
-  return build_checked(config, rollouts, own, task)
+  run = build_checked(with_choice_of(config, workdir), rollouts, own, task)
+  if is_open(config) and run.kept is not None and hosts.is_first():
+    write_choice(workdir, run.kept)
+  return run
 
 
 def _loop(

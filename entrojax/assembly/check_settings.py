@@ -23,6 +23,12 @@ from entrojax.assembly.check_sizes import (
 )
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
+from entrojax.models.kept import (
+  ATTENTION,
+  AUTO,
+  OF_A_LAYER,
+  OF_MICROBATCHES,
+)
 from entrojax.reporting.alarms import ACTIONS, WATCHED
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
 
@@ -177,6 +183,12 @@ def check_sft(config: Config) -> None:
       "checkpoint.keep_best is set, and entrojax.sft evaluates nothing: leave "
       "it out"
     )
+  for section in ("model", "training"):
+    if config[section].rematerialise == AUTO:
+      raise ValueError(
+        f"{section}.rematerialise = {AUTO!r} is a setting of entrojax.main: "
+        "entrojax.sft needs True or False"
+      )
   path, characters = config.model.path, config.new_model.characters
   if not path and not characters:
     raise ValueError(
@@ -298,7 +310,23 @@ def _check_numbers(config: Config) -> None:
   if any(size == 0 or size < -1 for size in mesh):
     raise ValueError(f"mesh sizes are -1 or positive, got {mesh}")
   check_integers(config)
+  _check_rematerialisation(config)
   require_one_of("model.dtype", config.model.dtype, ("float32", "bfloat16"))
+
+
+def _check_rematerialisation(config: Config) -> None:
+  """Check what the backward pass is to keep; see models/kept.py."""
+  settings = {"model": OF_A_LAYER, "training": OF_MICROBATCHES}
+  for section, values in settings.items():
+    if section not in config:
+      continue
+    key, value = f"{section}.rematerialise", config[section].rematerialise
+    require_one_of(key, value, (*values, AUTO))
+    if value == ATTENTION and not config.model.fused_attention:
+      raise ValueError(
+        f"{key} = {ATTENTION!r} keeps what fused attention returns, and "
+        "model.fused_attention is False"
+      )
 
 
 def _get(config: Config, key: str):

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict as Config
 
 from entrojax.data import tokenizer as tokenizers
 from entrojax.models import DecoderConfig, Lora, decoder, hugging_face, lora
+from entrojax.models.kept import AUTO
 from entrojax.rollouts.sampler import (
   Generate,
   Sampling,
@@ -149,11 +150,13 @@ def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
       "model.fused_attention is True, which needs TPUs, and the devices are of "
       f"platform {platform!r}: set it to False"
     )
+  # a model that is not trained has no backward pass to choose for
+  kept = config.model.rematerialise
   return _share_decoder(
     sizes,
     dtype=jnp.dtype(config.model.dtype),
     scan_layers=config.model.scan_layers,
-    rematerialise=config.model.rematerialise,
+    rematerialise=True if kept == AUTO else kept,
     query_chunk=config.model.query_chunk,
     fused_attention=config.model.fused_attention,
     lora=make_lora(config),
@@ -235,21 +238,7 @@ def make_generate(
       config.rollout or config.evaluation.
     group_size: samples of each prompt.
   """
-  temperature = settings["temperature"]
-  if temperature is None:
-    temperature = config.rollout.temperature
-  if temperature > 0:
-    sampler = make_sampler(top_k=settings["top_k"], top_p=settings["top_p"])
-  else:
-    temperature, sampler = 1.0, greedy
-  sampling = Sampling(
-    group_size=group_size,
-    response_length=config.rollout.response_length,
-    eos_ids=tuple(tokens.eos_ids),
-    pad_id=tokens.pad_id,
-    sampler=sampler,
-    temperature=temperature,
-  )
+  sampling = make_sampling(config, tokens, settings, group_size)
   slots = None
   if config.rollout.num_slots:
     slots = (config.rollout.num_slots, config.rollout.refill_every)
@@ -257,6 +246,30 @@ def make_generate(
     policy.model, sampling, slots, mesh, has_base=policy.base is not None
   )
   return bind(run, policy)
+
+
+def make_sampling(
+  config: Config,
+  tokens: SpecialTokens,
+  settings: Mapping[str, Any],
+  group_size: int,
+) -> Sampling:
+  """Read how responses are sampled; see `make_generate` for the arguments."""
+  temperature = settings["temperature"]
+  if temperature is None:
+    temperature = config.rollout.temperature
+  if temperature > 0:
+    sampler = make_sampler(top_k=settings["top_k"], top_p=settings["top_p"])
+  else:
+    temperature, sampler = 1.0, greedy
+  return Sampling(
+    group_size=group_size,
+    response_length=config.rollout.response_length,
+    eos_ids=tuple(tokens.eos_ids),
+    pad_id=tokens.pad_id,
+    sampler=sampler,
+    temperature=temperature,
+  )
 
 
 @functools.lru_cache(maxsize=NUM_SHARED)

@@ -38,6 +38,7 @@ from entrojax.assembly.methods import (
 )
 from entrojax.assembly.model import Policy, bind, jit, load_policy, model_folder
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
+from entrojax.assembly.rematerialisation import Choice, decide
 from entrojax.assembly.samplers import make_sampler
 from entrojax.assembly.settings import Settings, resolve
 from entrojax.models import DecoderConfig, hugging_face
@@ -83,6 +84,7 @@ class Run(NamedTuple):
   ref_params: Params | None  # the reference model's; None: no method reads it
   recorded: RecordedRollouts | None = None  # what an offline run trains on
   base_params: Params | None = None  # None: nothing is compared with the base
+  kept: Choice | None = None  # what the backward pass keeps
 
 
 def build(
@@ -122,7 +124,10 @@ def build_checked(
     recipe = make_recipe(config, own)
     check_over_run(recipe, config)
     folder = model_folder(config.model.path)
-    check_against_model(config, hugging_face.read_config(folder), own)
+    sizes = hugging_face.read_config(folder)
+    check_against_model(config, sizes, own)
+  config = decide(config, recipe, sizes, mesh)
+  with hosts.together():
     data, recorded_rollouts = read_data(config, folder, task), None
     evaluation_sets = read_sets(config, data)
     if rollouts is not None:
@@ -180,6 +185,7 @@ def build_checked(
     ref_params,
     recorded_rollouts,
     base_params,
+    Choice(config.model.rematerialise, config.training.rematerialise),
   )
 
 

@@ -81,9 +81,10 @@ def accepts_schedule(parameter: inspect.Parameter) -> bool:
 
 
 def setting(value: Any) -> config_dict.FieldReference:
-  """Return a setting of a config that a schedule may replace.
+  """Return a setting of a config whose value may change its type.
 
-  A setting with a number as its value would refuse texts and tuples.
+  A setting with a number as its value would refuse the text of a schedule, and
+  one with a truth value would refuse the text "auto".
   """
   return config_dict.FieldReference(value, field_type=object)
 

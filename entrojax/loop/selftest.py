@@ -7,7 +7,6 @@ table of a few lines.
 """
 
 from collections.abc import Mapping, Sequence
-import os
 from pathlib import Path
 import shutil
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from entrojax.loop.rollout_step import (
 from entrojax.reporting.inert_controls import ControlEffects
 from entrojax.rollouts.rewards import decode_responses
 from entrojax.system import hosts
+from entrojax.system.memory import memory_of
 from entrojax.system.sharding import replicated
 from entrojax.types import Rollout
 
@@ -90,7 +90,7 @@ def start_checks(run: Run, workdir: Path) -> list[Check]:
   needed = state + 2 * _num_bytes(run.state.params)
   needed += _num_bytes(run.ref_params)
   devices = [d for d in run.mesh.devices.flat if d.process_index == _here()]
-  limit = _memory(devices)
+  limit = memory_of(devices)
   if limit is None:
     return [disk]
   fits = needed / run.mesh.devices.size * len(devices) < limit
@@ -187,20 +187,6 @@ def _num_bytes(tree: Any) -> int:
     for x in jax.tree.leaves(tree)
     if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
   )
-
-
-def _memory(devices: Sequence[jax.Device]) -> int | None:
-  """Return the memory of devices in bytes; None if it is unknown.
-
-  The devices of a CPU share the memory of the machine.
-  """
-  if devices[0].platform == "cpu":
-    if not hasattr(os, "sysconf"):
-      return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-  stats = [device.memory_stats() or {} for device in devices]
-  limits = [s["bytes_limit"] for s in stats if "bytes_limit" in s]
-  return sum(limits) if len(limits) == len(devices) else None
 
 
 def _gigabytes(size: float) -> str:

@@ -33,7 +33,7 @@ from jax.sharding import Mesh
 from entrojax.models import fused
 from entrojax.models import rope as rope_lib
 from entrojax.models.cache import LayerCache, write
-from entrojax.models.dense import costly
+from entrojax.models.kept import costly
 from entrojax.models.norms import Norm
 from entrojax.models.sizes import DecoderConfig
 from entrojax.models.visibility import (

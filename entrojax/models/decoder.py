@@ -32,11 +32,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
+from entrojax.arguments import require_one_of
 from entrojax.models import cache as cache_lib
-from entrojax.models import fused, layer_loops
+from entrojax.models import fused, kept, layer_loops
 from entrojax.models import rope as rope_lib
 from entrojax.models.attention import View
-from entrojax.models.dense import costly
 from entrojax.models.fusion_barrier import compute_once
 from entrojax.models.layers import Gemma3Layer, Layer, LayerOptions
 from entrojax.models.lora import Lora
@@ -62,7 +62,7 @@ def decoder(
   *,
   dtype: Any = jnp.float32,
   scan_layers: bool = False,
-  rematerialise: bool = False,
+  rematerialise: bool | str = False,
   query_chunk: int = 0,
   fused_attention: bool = False,
   lora: Lora | None = None,
@@ -76,8 +76,8 @@ def decoder(
     scan_layers: loop over one compiled layer, so that the time to compile does
       not grow with depth. Unrolled layers are 1.5 to 2 times as fast for a
       small model on a CPU.
-    rematerialise: keep only the input of each layer for the backward pass, and
-      compute the rest again.
+    rematerialise: what a layer keeps for the backward pass, one of
+      kept.OF_A_LAYER. True: only its input; the rest is computed again.
     query_chunk: number of queries whose attention weights, [B, H, chunk, S],
       exist at one time; 0: all. For responses of many thousand tokens.
     fused_attention: compute attention in the TPU kernels of fused.py wherever
@@ -89,8 +89,10 @@ def decoder(
       hold the activations of all rows on every device. None: a single device.
 
   Raises:
-    ValueError: the attention of this model cannot be fused.
+    ValueError: the attention of this model cannot be fused, or `rematerialise`
+      has another value.
   """
+  require_one_of("model.rematerialise", rematerialise, kept.OF_A_LAYER)
   if fused_attention:
     fused.check(config, mesh)
   options = LayerOptions(dtype, query_chunk, lora, mesh)
@@ -98,8 +100,7 @@ def decoder(
   build_layer = functools.partial(layer_class, config, options)
   layer_def = _graph(lambda: build_layer(nnx.Rngs(0)))
   run_layer: Callable = functools.partial(_run_layer, layer_def)
-  if rematerialise:
-    run_layer = jax.checkpoint(run_layer, static_argnums=0)
+  run_layer = kept.rematerialised(run_layer, rematerialise, static_argnums=0)
   kinds, kind_of_layer = _layer_kinds(config)
   read = functools.partial(
     _read,
@@ -252,13 +253,13 @@ def _read(
     )
     for kind in network.kinds
   ]
-  views = jax.tree.map(lambda x: costly(compute_once(x)), views)
+  views = jax.tree.map(lambda x: kept.costly(compute_once(x)), views)
   mesh = network.mesh
   if mesh is not None and (length == 1 or batch % num_row_shards(mesh)):
     mesh = None
 
   def run(layer_params, kind, x_ND, cache):
-    x_ND = costly(split_activations(x_ND, mesh=mesh))
+    x_ND = kept.layer_input(split_activations(x_ND, mesh=mesh))
     view = _select_view(views, kind)
     return network.run_layer(mesh, layer_params, x_ND, view, cache)
 
@@ -271,6 +272,7 @@ def _read(
   x_ND, stored = loop(
     run, params["layers"], network.kind_of_layer, x_ND, inputs.cache
   )
+  x_ND = kept.last_output(x_ND)
   hidden_ND = nnx.merge(network.norm_def, params["norm"])(x_ND)
   return hidden_ND.reshape(batch, length, -1), stored
 

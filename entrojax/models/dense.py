@@ -8,28 +8,16 @@ rows: with 2,016 tokens and W of 512 x 128 in float32, one core reaches 57 and
 105 GFLOP/s. On a CPU the faster one is taken; elsewhere it is x^T g, and the
 compiler chooses how.
 
-`costly` names an array for jax.checkpoint as one that is better kept than
-computed again. update/scoring.py keeps these arrays if its `rematerialise` is
-off.
-
 Shape letters: N tokens, I inputs, O outputs.
 """
 
 from typing import Any
 
 import jax
-from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
+from entrojax.models.kept import costly
 from entrojax.types import Array
-
-# the checkpoint name of values that cost more to recompute than to keep
-COSTLY = "costly"
-
-
-def costly(x: Array) -> Array:
-  """Name x, unchanged, as a value that is better kept than computed again."""
-  return checkpoint_name(x, COSTLY)
 
 
 def dot_general(x_NI: Array, kernel_IO: Array, dimensions: Any, **options):

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
-from entrojax.models.dense import COSTLY
+from entrojax.models.kept import ATTENTION
 from entrojax.models.sizes import DecoderConfig
 from entrojax.system.sharding import ROWS, num_row_shards
 from entrojax.types import Array
@@ -184,6 +184,6 @@ def _kernel(
       ),
       head_shards=1,
       q_seq_shards=1,
-      residual_checkpoint_name=COSTLY,
+      residual_checkpoint_name=ATTENTION,
     )
   return jax.tree.map(np.asarray, kernel)

@@ -16,7 +16,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from entrojax.models.dense import costly
+from entrojax.models.kept import costly
 from entrojax.models.sizes import DecoderConfig
 from entrojax.types import Array
 

@@ -34,7 +34,7 @@ from entrojax.rollouts.sampler import (
 from entrojax.types import Array, Cache, Model, Params, Prompts, Rollout
 
 
-class _Slots(NamedTuple):
+class Slots(NamedTuple):
   """The state of the decoding loop."""
 
   clock: Array  # i32[], steps so far
@@ -57,7 +57,7 @@ class _Slots(NamedTuple):
     return self.taken < self.outputs[0].shape[1]
 
 
-class _Read(NamedTuple):
+class ReadPrompts(NamedTuple):
   """The prompts, read by the model."""
 
   hidden: Array  # f[Q, D], of the last token
@@ -65,12 +65,12 @@ class _Read(NamedTuple):
   cache: Cache  # with P places
 
 
-class _Inputs(NamedTuple):
+class Inputs(NamedTuple):
   """What the decoding loop reads and never changes."""
 
   model: Model
   params: Params  # in the layout for decoding
-  read: _Read
+  read: ReadPrompts
   keys: Array  # [B], of the samples
   prompt_length: int  # P
   sampling: Sampling
@@ -103,30 +103,30 @@ def generate_in_slots(
   num_slots = min(num_slots, num_prompts * sampling.group_size)
   keys = row_keys(key, prompts.ids, sampling.group_size)
   with jax.named_scope("prefill"):
-    read = _read(model, params, prompts)
+    read = read_prompts(model, params, prompts)
   params = model.for_decoding(params)
-  inputs = _Inputs(model, params, read, keys, prompt_length, sampling)
+  inputs = Inputs(model, params, read, keys, prompt_length, sampling)
   slots = jax.lax.while_loop(
     lambda s: jnp.any(s.busy) | jnp.any(s.waiting),
     functools.partial(_refill_and_step, inputs, refill_every),
-    _free_slots(inputs, num_slots, num_shards, num_prompts // num_shards),
+    free_slots(inputs, num_slots, num_shards, num_prompts // num_shards),
   )
   return _rollout(slots, prompts, sampling)
 
 
-def _read(model: Model, params: Params, prompts: Prompts) -> _Read:
+def read_prompts(model: Model, params: Params, prompts: Prompts) -> ReadPrompts:
   """Read every prompt once."""
   cache = model.init_cache(*prompts.tokens.shape)
   positions = prompt_positions(prompts.mask)
   hidden, cache = model.apply(
     params, prompts.tokens, positions, cache, in_place=True
   )
-  return _Read(hidden[:, -1], positions[:, -1] + 1, cache)
+  return ReadPrompts(hidden[:, -1], positions[:, -1] + 1, cache)
 
 
-def _free_slots(
-  inputs: _Inputs, num_slots: int, num_shards: int, num_prompts: int
-) -> _Slots:
+def free_slots(
+  inputs: Inputs, num_slots: int, num_shards: int, num_prompts: int
+) -> Slots:
   """Return the state before the first step: every slot is free.
 
   Args:
@@ -140,7 +140,7 @@ def _free_slots(
   shape = (num_shards, num_slots // num_shards)
   zeros = jnp.zeros((num_shards, queue, sampling.response_length), jnp.float32)
   tokens = jnp.full(zeros.shape, sampling.pad_id, jnp.int32)
-  return _Slots(
+  return Slots(
     clock=jnp.int32(0),
     taken=jnp.zeros(num_shards, jnp.int32),
     sample=jnp.full(shape, queue, jnp.int32),
@@ -154,23 +154,22 @@ def _free_slots(
   )
 
 
-def _refill_and_step(
-  inputs: _Inputs, refill_every: int, slots: _Slots
-) -> _Slots:
+def _refill_and_step(inputs: Inputs, refill_every: int, slots: Slots) -> Slots:
   """Refill free slots, then step until it is time to refill again."""
   can_refill = jnp.any(~slots.busy & slots.waiting[:, None])
-  refill = functools.partial(_refill, inputs)
-  slots = jax.lax.cond(can_refill, refill, lambda slots: slots, slots)
+  slots = jax.lax.cond(
+    can_refill, functools.partial(refill, inputs), lambda slots: slots, slots
+  )
   end = slots.clock + refill_every
   return jax.lax.while_loop(
     lambda s: (s.clock < end) & jnp.any(s.busy),
-    functools.partial(_step, inputs),
+    functools.partial(step, inputs),
     slots,
   )
 
 
 @jax.named_scope("refill")
-def _refill(inputs: _Inputs, slots: _Slots) -> _Slots:
+def refill(inputs: Inputs, slots: Slots) -> Slots:
   """Give the next samples of the queue to the free slots."""
   read, queue = inputs.read, slots.outputs[0].shape[1]
   free = ~slots.busy
@@ -190,7 +189,7 @@ def _refill(inputs: _Inputs, slots: _Slots) -> _Slots:
   )
 
 
-def _step(inputs: _Inputs, slots: _Slots) -> _Slots:
+def step(inputs: Inputs, slots: Slots) -> Slots:
   """Draw a token for every slot, and let the model read it."""
   model, params, sampling = inputs.model, inputs.params, inputs.sampling
   queue, shape = slots.outputs[0].shape[1], slots.sample.shape
@@ -232,7 +231,7 @@ def _step(inputs: _Inputs, slots: _Slots) -> _Slots:
   )
 
 
-def _rollout(slots: _Slots, prompts: Prompts, sampling: Sampling) -> Rollout:
+def _rollout(slots: Slots, prompts: Prompts, sampling: Sampling) -> Rollout:
   """Return the samples in the order of the queue, as a rollout."""
   response, mask, log_probs, entropy = (
     x.reshape(-1, sampling.response_length) for x in slots.outputs

@@ -12,6 +12,7 @@ samples.jsonl     some responses of each evaluation, with their verdicts
 tokens/           the tokens of some responses, a file per evaluation and set
 output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
+rematerialise.json  what the backward pass keeps, if the run chose that itself
 checkpoints/      the newest checkpoints and the best one, one directory each
 earlier_1/        the logs of a start that ended before its first checkpoint,
                   put aside when the run starts over

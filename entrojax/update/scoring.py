@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from entrojax.entropy.token_stats import SAVED, token_stats
-from entrojax.models.dense import COSTLY
+from entrojax.models.kept import kept_of_microbatches
 from entrojax.system.sharding import num_row_shards, split_rows
 from entrojax.types import Array, Model, Params, Statistic
 
@@ -86,7 +86,7 @@ def score_in_microbatches(
   group_size: int,
   temperature: float,
   num_microbatches: int,
-  rematerialise: bool,
+  rematerialise: bool | str,
   statistics: tuple[Statistic, ...] = (),
   mesh: Mesh | None = None,
 ) -> tuple[Array, ...]:
@@ -106,8 +106,10 @@ def score_in_microbatches(
       less than a group of a micro-batch, its rows read their prompt again.
     temperature: the sampling temperature, which divides the logits.
     num_microbatches: the number of micro-batches, a divisor of B.
-    rematerialise: whether the backward pass runs the forward pass of each
-      micro-batch again. The activations of only one then exist at a time.
+    rematerialise: what the backward pass keeps of all micro-batches, one of
+      models/kept.py's OF_MICROBATCHES. True: nothing; it runs the forward pass
+      of each micro-batch again, and the activations of only one exist at a
+      time.
     statistics: further statistics to compute (entropy/statistics.py).
     mesh: the mesh that the rows of each micro-batch are split over; None for a
       single device.
@@ -134,7 +136,7 @@ def score_in_microbatches(
 
   if num_microbatches == 1:
     return score_rows((tokens, positions))
-  saved = (SAVED,) if rematerialise else (SAVED, COSTLY)
+  saved = (SAVED, *kept_of_microbatches(rematerialise))
   score_rows = jax.checkpoint(
     score_rows, policy=jax.checkpoint_policies.save_only_these_names(*saved)
   )

@@ -32,7 +32,9 @@ class BatchSplit(NamedTuple):
   updates_per_rollout: int = 1  # optimizer steps on one rollout batch
   num_epochs: int = 1  # passes over the batch that these steps make together
   num_microbatches: int = 1  # parts of a mini-batch that are scored in turn
-  rematerialise: bool = True  # trade a second forward pass for the activations
+  # what is kept of all micro-batches for the backward pass, one of
+  # models/kept.py's OF_MICROBATCHES; True: nothing
+  rematerialise: bool | str = True
   # which rows batch statistics and selections are taken over. 'minibatch': all
   # rows of an optimizer step; 'micro': each micro-batch by itself, as in
   # released torch code

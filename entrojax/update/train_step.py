@@ -45,6 +45,7 @@ import optax
 from entrojax.advantages.rules import keep_mask, require_field
 from entrojax.arguments import require_one_of
 from entrojax.masking import scalar_metric
+from entrojax.models.kept import OF_MICROBATCHES
 from entrojax.objectives.chain import chain
 from entrojax.objectives.reading import check_reads
 from entrojax.schedules import Scheduled, fed
@@ -181,6 +182,7 @@ def make_update(
       f"num_epochs = {split.num_epochs}"
     )
   require_one_of("training.scope", split.scope, ("minibatch", "micro"))
+  require_one_of("training.rematerialise", split.rematerialise, OF_MICROBATCHES)
   chain(*members.values())  # raises if there is no member
   check_reads(members, on_policy=on_policy)
   setup = Setup(

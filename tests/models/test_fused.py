@@ -209,9 +209,10 @@ def branches(model, params, num_prompts=4, group=2):
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_branches_of_a_rematerialised_model_on_a_mesh_are_the_same():
+@pytest.mark.parametrize("kept", [True, "attention"])
+def test_branches_of_a_rematerialised_model_on_a_mesh_are_the_same(kept):
   params, mesh = random_params(SIZES), make_mesh((2, 2, 2))
-  options = {"scan_layers": True, "rematerialise": True}
+  options = {"scan_layers": True, "rematerialise": kept}
   model = decoder(SIZES, fused_attention=True, mesh=mesh, **options)
   placed = jax.device_put(params, param_shardings(mesh, params))
   close(branches(model, placed), branches(decoder(SIZES), params))

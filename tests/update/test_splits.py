@@ -122,6 +122,8 @@ def test_splits_and_meshes_change_only_rounding_in_float32(setting32):
   "options",
   [
     {"num_microbatches": 2, "rematerialise": True},
+    {"num_microbatches": 2, "rematerialise": "layers"},
+    {"num_microbatches": 2, "rematerialise": "attention"},
     {"num_microbatches": 2, "rematerialise": False},
     {"group_size": 1},
   ],
