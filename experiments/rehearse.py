@@ -5,15 +5,19 @@ r"""Compile a run for a TPU slice on a machine without TPUs.
         --topology=v5p:4x4x4
     python -m experiments.rehearse --statistics=8192 --topology=v5e:2x2
 
-For the update and for decoding, the command prints what one device needs:
-arguments, temporaries and their peak as a share of the chip's memory, FLOPs,
-collectives, and the least time that these take. If a part does not fit, it
-prints which settings to change. No array is created and nothing runs. The
+For each part of a rollout step (reading the prompts, refilling slots, one
+decoding step, the update) the command prints what one device needs: arguments,
+temporaries and their peak as a share of the chip's memory, FLOPs, collectives,
+the compiler's cycles, and the least time that these take. If a part does not
+fit, it prints which settings to change. From all four parts it estimates the
+seconds of a rollout step and the tokens per second (step_time.py), and the
+update's model FLOPs utilisation. No array is created and nothing runs. The
 folder model.path need not exist if model_sizes.py lists the model. The compiler
 is the one that a real slice uses, so its memory figures hold on a real slice.
 
-With --statistics the command compares token statistics with and without logits
-in memory, on one chip.
+With --tune the command searches the fastest settings that fit (tune.py). With
+--statistics it compares token statistics with and without logits in memory, on
+one chip.
 """
 
 import os
@@ -23,36 +27,26 @@ os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-import time
-from typing import Any, NamedTuple
 
 from absl import flags
-import jax
-from jax.experimental import topologies
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
+from entrojax.assembly import rematerialisation
 from entrojax.assembly.check_rows import check_divisibility
 from entrojax.assembly.check_settings import check
-from entrojax.assembly.graphs import make_update_of
+from entrojax.assembly.lowering import trace_update
 from entrojax.assembly.methods import Recipe, make_recipe
-from entrojax.assembly.model import Policy, make_generate, make_model
-from entrojax.models import lora
+from entrojax.assembly.model import make_model
+from entrojax.models import DecoderConfig
 from entrojax.system.command_line import command
-from entrojax.system.sharding import (
-  by_row,
-  make_mesh,
-  num_row_shards,
-  param_shardings,
-  replicated,
-)
-from entrojax.types import Batch, Model, Prompts
-from entrojax.update.train_step import init_state
-from experiments import hlo
+from entrojax.system.sharding import make_mesh, num_row_shards
+from experiments import hlo, measured, parts, step_time, tune
+from experiments.chips import Chip, topology_devices
+from experiments.measured import DoesNotFitError, Measured, measure
 from experiments.model_sizes import sizes_of
 from experiments.scale import statistics_memory
 
@@ -77,8 +71,23 @@ _SLICES = flags.DEFINE_integer(
 )
 _PARTS = flags.DEFINE_list(
   "parts",
-  ["update", "decode"],
-  "the parts to compile: update, decode or both",
+  list(parts.PARTS),
+  f"the parts to compile: {', '.join(parts.PARTS)}",
+  flag_values=FLAGS,
+)
+_MEAN_LENGTH = flags.DEFINE_float(
+  "mean_length",
+  0,
+  "the mean length of a response in tokens, for the estimate of a rollout "
+  "step; 0: half of rollout.response_length",
+  flag_values=FLAGS,
+  lower_bound=0,
+)
+_TUNE = flags.DEFINE_string(
+  "tune",
+  "",
+  "search the fastest settings instead, and keep what was compiled in this "
+  "file of JSON lines (tune.py)",
   flag_values=FLAGS,
 )
 _STATISTICS = flags.DEFINE_integer(
@@ -89,253 +98,57 @@ _STATISTICS = flags.DEFINE_integer(
 )
 
 
-class Chip(NamedTuple):
-  """A chip's figures, as its maker publishes them."""
-
-  memory: float  # bytes
-  flops: float  # bfloat16 operations per second
-  bandwidth: float  # bytes per second from its memory
-  links: float  # bytes per second over all its links to other chips
-
-
-CHIPS = {
-  "v4": Chip(32 * 2**30, 275e12, 1.2e12, 300e9),
-  "v5e": Chip(16 * 2**30, 197e12, 0.82e12, 200e9),
-  "v5p": Chip(95 * 2**30, 459e12, 2.77e12, 600e9),
-  "v6e": Chip(32 * 2**30, 918e12, 1.64e12, 448e9),
-}
-
-
-class _Ends(NamedTuple):
-  """The part of a tokenizer that decoding needs."""
-
-  eos_ids: tuple[int, ...] = (1,)
-  pad_id: int = 0
-
-
-def topology_devices(
-  name: str, num_slices: int = 1
-) -> tuple[Sequence[Any], Chip]:
-  """Return the devices of slices, for the compiler only, and their chip."""
-  kind = name.partition(":")[0]
-  if kind not in CHIPS:
-    raise ValueError(f"--topology={name}: the chip is one of {sorted(CHIPS)}")
-  # the compiler takes a slice of one chip only if a host may have one
-  is_one = name.partition(":")[2] in ("1x1", "1x1x1")
-  one_chip = {"chips_per_host_bounds": (1, 1, 1)} if is_one else {}
-  try:
-    topology = topologies.get_topology_desc(
-      platform="tpu", topology_name=name, num_slices=num_slices, **one_chip
-    )
-  except Exception as error:
-    raise ValueError(
-      f"--topology={name}: {error}. Is libtpu installed (pip install jax[tpu])?"
-    ) from error
-  return topology.devices, CHIPS[kind]
-
-
-def lower_update(
+def rehearse(
   config: Config,
   recipe: Recipe,
-  model: Model,
+  sizes: DecoderConfig,
   mesh: Mesh,
-  platform: str = "tpu",
-) -> tuple[Any, hlo.Flops]:
-  """Lower the update for a mesh.
-
-  Returns:
-    The lowered update of one rollout batch, and its FLOPs on all devices.
-  """
-  base, params = _params(config, model, mesh)
-  state = jax.eval_shape(
-    lambda p: init_state(p, optimizer=recipe.optimizer), params
-  )
-  shardings = param_shardings(mesh, state)
-
-  def run(base, *arguments):
-    policy = model if base is None else lora.on_base(model, base)
-    return make_update_of(config, recipe, mesh)(policy)(*arguments)
-
-  traced = jax.jit(
-    run, donate_argnums=1, out_shardings=(shardings, replicated(mesh))
-  ).trace(
-    base,
-    _placed(state, shardings),
-    params if recipe.needs_reference else None,
-    _batch(config, mesh),
-    _key(mesh),
-  )
-  return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
-
-
-def lower_decoding(
-  config: Config, model: Model, mesh: Mesh, platform: str = "tpu"
-) -> tuple[Any, hlo.Flops]:
-  """Lower decoding for a mesh.
-
-  Returns:
-    The lowered rollout, and its FLOPs on all devices. A loop whose length is
-    not known counts once, so these are the FLOPs of one decoding step.
-  """
-  base, params = _params(config, model, mesh)
-  rollout = config.rollout
-  prompts = Prompts(
-    tokens=_rows(mesh, (rollout.num_prompts, rollout.prompt_length), "int32"),
-    mask=_rows(mesh, (rollout.num_prompts, rollout.prompt_length), "float32"),
-    ids=_rows(mesh, (rollout.num_prompts,), "int32"),
-  )
-
-  def run(base, *arguments):
-    policy = Policy(model, base)
-    return make_generate(
-      config, policy, _Ends(), mesh, rollout, rollout.group_size
-    )(*arguments)
-
-  traced = jax.jit(run, out_shardings=by_row(mesh)).trace(
-    base, params, prompts, _key(mesh)
-  )
-  return traced.lower(lowering_platforms=(platform,)), hlo.flops(traced.jaxpr)
-
-
-def _params(config: Config, model: Model, mesh: Mesh) -> tuple[Any, Any]:
-  """Return the shapes of the frozen base and of the trained parameters.
-
-  Without LoRA the base is None. As in entrojax/assembly/model.py, a base has
-  the type of the activations.
-  """
-  base, params = jax.eval_shape(
-    lambda key: lora.split(model.init(key)), jax.random.key(0)
-  )
-  if not config.lora.rank:
-    return None, _placed(base, param_shardings(mesh, base))
-  dtype = jnp.dtype(config.model.dtype)
-  base = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), base)
-  return tuple(_placed(x, param_shardings(mesh, x)) for x in (base, params))
-
-
-def _batch(config: Config, mesh: Mesh) -> Batch:
-  """Return the shapes of a rollout batch."""
-  rollout = config.rollout
-  num_rows = rollout.num_prompts * rollout.group_size
-  length = rollout.prompt_length + rollout.response_length
-  tokens = _rows(mesh, (num_rows, length), "int32")
-  number = _rows(mesh, (num_rows, rollout.response_length), "float32")
-  return Batch(
-    tokens=tokens,
-    positions=tokens,
-    response_mask=number,
-    keep=_rows(mesh, (num_rows,), "float32"),
-    old_log_probs=number,
-    old_entropy=number,
-    advantages=number,
-  )
-
-
-def _rows(mesh: Mesh, shape: tuple[int, ...], dtype: str):
-  """Return the shape of an array whose rows are split over the mesh."""
-  return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=by_row(mesh))
-
-
-def _key(mesh: Mesh):
-  """Return the shape of a random key."""
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
-
-
-def _placed(shapes: Any, shardings: Any) -> Any:
-  """Return a tree of shapes with their shardings."""
-  return jax.tree.map(
-    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-    shapes,
-    shardings,
-  )
-
-
-def describe(
-  name: str,
-  lowered: Any,
-  flops: hlo.Flops,
   chip: Chip,
-  num_devices: int,
-  advice: str,
-) -> None:
-  """Compile a part and print what one device needs.
+  names: list[str],
+) -> dict[str, Measured]:
+  """Compile parts of a rollout step and print what they need.
 
   Args:
-    name: the part's title.
-    lowered: the lowered function.
-    flops: its FLOPs on all devices.
-    chip: the devices' chip.
-    num_devices: number of devices.
-    advice: settings to change, printed if the part does not fit.
+    config: a checked config that leaves nothing open.
+    recipe: the run's methods.
+    sizes: the model's sizes.
+    mesh: the devices.
+    chip: the kind of device.
+    names: some of parts.PARTS.
+
+  Returns:
+    The parts that fit.
   """
-  start = time.perf_counter()
-  try:
-    compiled = lowered.compile()
-  except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
-    print(f"{name}: does not fit.\n{str(error)[:800]}\nTry: {advice}")
-    return
-  seconds = time.perf_counter() - start
-  print(f"{name}: compiled in {seconds:.0f} s, a device of {num_devices} has")
-  memory, program = compiled.memory_analysis(), hlo.read(compiled.as_text())
-  share = _print_memory(memory, program, chip)
-  _print_work(memory, program, flops, chip, num_devices)
-  if share > 0.9:
-    print(f"  less than 10 % of the memory is free. Try: {advice}")
-
-
-def _print_memory(memory: Any, program: hlo.Program, chip: Chip) -> float:
-  """Print what a device holds; return the peak's share of its memory."""
-  peak = (
-    memory.argument_size_in_bytes
-    + memory.output_size_in_bytes
-    - memory.alias_size_in_bytes
-    + memory.temp_size_in_bytes
-  )
-  share = peak / chip.memory
-  name, size = program.largest
-  print(f"  arguments     {_giga(memory.argument_size_in_bytes)}")
-  print(f"  temporaries   {_giga(memory.temp_size_in_bytes)}")
-  print(f"  peak          {_giga(peak)}, {share:.1%} of {_giga(chip.memory)}")
-  print(f"  largest array {name}, {_giga(size)}")
-  return share
-
-
-def _print_work(
-  memory: Any,
-  program: hlo.Program,
-  flops: hlo.Flops,
-  chip: Chip,
-  num_devices: int,
-) -> None:
-  """Print what a device computes and sends, and the least time for it."""
-  seconds_of = lambda total: total / num_devices / chip.flops
-  print(f"  FLOPs         {flops.total / num_devices / 1e12:,.3f} T")
-  for kind, size in sorted(program.collectives.items()):
-    print(f"  {kind:13} {_giga(size)}")
-  # what goes to another slice does not use the links within a slice
-  moved = sum(n for kind, n in program.collectives.items() if kind != "send")
-  print(
-    f"  at least      {seconds_of(flops.total):.3f} s of products, "
-    f"{moved / chip.links:.3f} s of links, "
-    f"{memory.argument_size_in_bytes / chip.bandwidth:.3f} s to read the "
-    "arguments once"
-  )
-  if program.cycles:
-    print(f"  the compiler estimates {program.cycles / 1e6:,.1f} M cycles:")
-    for operation, cycles in program.dearest.items():
-      print(f"    {cycles / program.cycles:5.1%}  {operation}")
-  if program.num_kernels:
+  platform, results = mesh.devices.flat[0].platform, {}
+  model = make_model(config, sizes, mesh)
+  traced, advice = parts.trace(config, recipe, model, mesh), _advice(config)
+  for name in names:
+    title = parts.PARTS[name]
+    try:
+      part = measure(traced[name](), platform, mesh.devices.size)
+    except DoesNotFitError as error:
+      print(f"{title}: does not fit.\n{error}\nTry: {advice[name]}", flush=True)
+      continue
+    results[name] = part
     print(
-      f"  not in the estimate: {program.num_kernels:,} calls of kernels, at "
-      f"least {seconds_of(flops.kernels):.3f} s of products"
+      f"{title}: compiled in {part.seconds:.0f} s, a device of "
+      f"{mesh.devices.size} has\n{measured.describe(part, chip)}",
+      flush=True,
     )
+    if part.peak > 0.9 * chip.memory:
+      print(f"  less than 10 % of the memory is free. Try: {advice[name]}")
+  return results
 
 
-def _giga(num_bytes: float) -> str:
-  return f"{num_bytes / 1e9:,.2f} GB"
+def useful_flops(
+  config: Config, recipe: Recipe, sizes: DecoderConfig, mesh: Mesh
+) -> float:
+  """Return a device's FLOPs in an update that computes nothing twice."""
+  kept = rematerialisation.Choice(layers=False, microbatches=False)
+  config = rematerialisation.with_choice(config, kept)
+  model = make_model(config, sizes, mesh)
+  jaxpr = trace_update(config, recipe, model, mesh).jaxpr
+  return hlo.flops(jaxpr).total / mesh.devices.size
 
 
 def _advice(config: Config) -> Mapping[str, str]:
@@ -344,17 +157,20 @@ def _advice(config: Config) -> Mapping[str, str]:
     "model.fused_attention, a smaller model.query_chunk (now "
     f"{config.model.query_chunk}), "
   )
+  slots = (
+    f"fewer rollout.num_slots (now {config.rollout.num_slots}), or a longer "
+    "tensor axis of the mesh, up to the number of key-value heads"
+  )
   return {
+    "reading": f"{slots}, or fewer rollout.num_prompts",
+    "refilling": slots,
+    "decoding": slots,
     "update": (
       "more training.num_microbatches (now "
       f"{config.training.num_microbatches}), "
       f"{'' if config.model.fused_attention else attention}"
       "model.rematerialise and scan_layers, or a longer fsdp or tensor axis of "
       "the mesh"
-    ),
-    "decode": (
-      f"fewer rollout.num_slots (now {config.rollout.num_slots}), or a longer "
-      "tensor axis of the mesh, up to the number of key-value heads"
     ),
   }
 
@@ -363,13 +179,10 @@ def _advice(config: Config) -> Mapping[str, str]:
 def main() -> None:
   """Compile the parts and print what they need."""
   config = _CONFIG.value
-  titles = {
-    "update": "update, of one rollout batch",
-    "decode": "decode, one step",
-  }
-  if not _PARTS.value or not set(_PARTS.value) <= titles.keys():
+  if not _PARTS.value or not set(_PARTS.value) <= parts.PARTS.keys():
     raise ValueError(
-      f"--parts={','.join(_PARTS.value)}: the parts are {', '.join(titles)}"
+      f"--parts={','.join(_PARTS.value)}: the parts are "
+      f"{', '.join(parts.PARTS)}"
     )
   if _SLICES.value < 1:
     raise ValueError(f"--slices must be at least 1, got {_SLICES.value}")
@@ -384,22 +197,37 @@ def main() -> None:
   devices, chip = topology_devices(_TOPOLOGY.value, _SLICES.value)
   mesh = make_mesh(config.mesh, devices)
   check_divisibility(config, num_row_shards(mesh))
-  recipe, model = make_recipe(config), make_model(config, sizes, mesh)
-  rollout = config.rollout
+  recipe, rollout = make_recipe(config), config.rollout
   print(
     f"{Path(config.model.path).name} on {_SLICES.value} x {_TOPOLOGY.value}, "
     f"mesh {dict(mesh.shape)}; {rollout.num_prompts} x {rollout.group_size} "
-    f"rows of {rollout.prompt_length} + {rollout.response_length} tokens"
+    f"rows of {rollout.prompt_length} + {rollout.response_length} tokens",
+    flush=True,
   )
-  lower = {
-    "update": lambda: lower_update(config, recipe, model, mesh),
-    "decode": lambda: lower_decoding(config, model, mesh),
-  }
-  for part in _PARTS.value:
-    lowered, flops = lower[part]()
-    describe(
-      titles[part], lowered, flops, chip, len(devices), _advice(config)[part]
+  length = _MEAN_LENGTH.value or rollout.response_length / 2
+  if _TUNE.value:
+    compiler = tune.Compiler(
+      Path(_TUNE.value), _TOPOLOGY.value, chip, recipe, sizes
     )
+    results = tune.search(compiler, config, devices, _SLICES.value, length)
+    print(tune.describe(results))
+    return
+  if rematerialisation.is_open(config):
+    number, reason = rematerialisation.choose(
+      config, recipe, sizes, mesh, chip.memory
+    )
+    choice = rematerialisation.candidates(config)[number]
+    print(f"{rematerialisation.describe(choice)}: {reason}", flush=True)
+    config = rematerialisation.with_choice(config, choice)
+  by_part = rehearse(config, recipe, sizes, mesh, chip, _PARTS.value)
+  if "update" in by_part and by_part["update"].program.cycles:
+    share = step_time.utilisation(
+      by_part["update"], useful_flops(config, recipe, sizes, mesh), chip
+    )
+    print(f"model FLOPs utilisation of the update by cycles: {share:.1%}")
+  is_whole = by_part.keys() == parts.PARTS.keys()
+  if is_whole and all(part.program.cycles for part in by_part.values()):
+    print(step_time.describe(by_part, config, chip, length))
 
 
 if __name__ == "__main__":

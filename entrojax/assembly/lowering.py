@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
 
+from entrojax.assembly.graphs import make_update_of
 from entrojax.assembly.methods import Recipe
 from entrojax.assembly.model import jit_unbound
-from entrojax.assembly.graphs import make_update_of
 from entrojax.models import lora
 from entrojax.system.sharding import by_row, param_shardings, replicated
 from entrojax.types import Batch, Model

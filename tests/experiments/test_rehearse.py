@@ -5,7 +5,6 @@ programs for the CPU.
 """
 
 import functools
-import types
 
 import jax
 from jax import P
@@ -14,14 +13,16 @@ import numpy as np
 import pytest
 
 from configs import qwen25_7b_dapo, qwen25_32b_kl_cov
+from entrojax.assembly import rematerialisation
 from entrojax.assembly.check_rows import check_divisibility
 from entrojax.assembly.check_settings import check
+from entrojax.assembly.lowering import trace_update
 from entrojax.assembly.methods import make_recipe
 from entrojax.assembly.model import make_model
 from entrojax.entropy.token_stats import token_stats
 from entrojax.models import fused
 from entrojax.system.sharding import make_mesh
-from experiments import hlo, rehearse, scale
+from experiments import chips, hlo, measured, parts, rehearse, scale, step_time
 from tests.helpers.system import SIZES
 
 pytestmark = pytest.mark.slow
@@ -122,7 +123,7 @@ def test_kernels_count_on_the_blocks_that_they_do_not_skip(monkeypatch):
   assert count.total == count.kernels + outside
 
 
-def test_calls_of_kernels_are_told_since_none_has_an_estimate(capsys):
+def test_calls_of_kernels_are_told_since_none_has_an_estimate():
   text = """HloModule m
 %turn (x: f32[4]) -> f32[4] {
   ROOT %a = f32[4]{0} custom-call(%x), custom_call_target="tpu_custom_call", backend_config={}
@@ -135,20 +136,18 @@ ENTRY %main (x: f32[4]) -> f32[4] {
 }
 """  # noqa: E501
   assert hlo.read(text).num_kernels == 5
-  compiled = jax.jit(jnp.sin).lower(1.0).compile()
-  lowered = types.SimpleNamespace(
-    compile=lambda: types.SimpleNamespace(
-      memory_analysis=compiled.memory_analysis, as_text=lambda: text
-    )
+  part = measured.Measured(
+    seconds=1.0,
+    peak=1e9,
+    arguments=1e9,
+    temporaries=0,
+    program=hlo.read(text),
+    flops=500e12,
+    kernel_flops=459e12,
   )
-  chip, flops = (
-    rehearse.CHIPS["v5p"],
-    hlo.Flops(total=10**15, kernels=918 * 10**12),
-  )
-  rehearse.describe("part", lowered, flops, chip, 2, "nothing")
-  # a device has half of them, and computes 459 T per second
+  # a v5p computes 459 T per second
   expected = "5 calls of kernels, at least 1.000 s of products"
-  assert expected in capsys.readouterr().out
+  assert expected in measured.describe(part, chips.CHIPS["v5p"])
 
 
 def test_both_ways_to_make_statistics_are_compared_on_the_same_numbers(
@@ -201,21 +200,71 @@ def config():
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-def test_both_parts_compile_from_shapes_alone(config, rank, capsys):
+def test_all_parts_compile_from_shapes_alone(config, rank, capsys):
   config = config.copy_and_resolve_references()
   config.lora.rank = rank
-  mesh = make_mesh((2, 2, 2))
-  model, recipe = make_model(config, SIZES, mesh), make_recipe(config)
-  chip = rehearse.CHIPS["v5p"]
-  for lowered, flops in (
-    rehearse.lower_update(config, recipe, model, mesh, platform="cpu"),
-    rehearse.lower_decoding(config, model, mesh, platform="cpu"),
-  ):
-    assert flops.total > flops.kernels == 0
-    rehearse.describe("part", lowered, flops, chip, 8, "nothing")
+  mesh, recipe = make_mesh((2, 2, 2)), make_recipe(config)
+  chip = chips.CHIPS["v5p"]
+  results = rehearse.rehearse(
+    config, recipe, SIZES, mesh, chip, list(parts.PARTS)
+  )
+  assert results.keys() == parts.PARTS.keys()
+  assert results["refilling"].flops == 0  # it copies
+  assert results["decoding"].flops > 0
+  # reading the 4 tokens of 16 prompts, and one token of 16 slots
+  assert results["reading"].flops > results["decoding"].flops
   printed = capsys.readouterr().out
-  assert printed.count("% of 102.01 GB") == 2
+  assert printed.count("% of 102.01 GB") == 4
   assert "all-gather" in printed
+
+
+def test_the_seconds_of_a_step_are_those_of_its_parts():
+  config = qwen25_7b_dapo.get_config()
+  config.rollout.update(
+    {
+      "num_prompts": 4,
+      "group_size": 8,
+      "response_length": 100,
+      "num_slots": 16,
+      "refill_every": 10,
+    }
+  )
+  # 32 responses of 30 tokens in 16 slots, and the rest of a longest one
+  steps = 32 * 30 / 16 + 100 - 30
+  assert step_time.counts(config, 30) == (steps, 1 + steps / 10)
+  part = lambda cycles, kernels=0.0: measured.Measured(
+    *(0, 0, 1e9, 0, hlo.Program({"all-reduce": 2}, cycles, {}, ("", 0), 0)),
+    flops=4e12,
+    kernel_flops=kernels,
+  )
+  chip = chips.Chip(memory=1, flops=1e12, bandwidth=1e9, links=1, clock=10)
+  by_name = {
+    "reading": part(10),
+    "refilling": part(20),
+    "decoding": part(30),
+    "update": part(40, 5e12),
+  }
+  time = step_time.step_time(by_name, config, 30, lambda p: p.by_cycles(chip))
+  assert time == (1, (1 + steps / 10) * 2, steps * 3, 4 + 5)
+  assert time.rollout == time.total - 9
+  # products take 4 s, links 2 s, and the arguments 1 s
+  assert by_name["update"].by_roofline(chip) == 4
+  assert step_time.utilisation(by_name["update"], 3e12, chip) == 3 / 9
+  text = step_time.describe(by_name, config, chip, 30)
+  assert f"{time.total:,.1f} s" in text
+  assert f"{960 / time.rollout:,.0f} tokens per second" in text
+
+
+def test_useful_flops_count_no_product_twice(config):
+  mesh, recipe = make_mesh((1, 1, 1), jax.devices()[:1]), make_recipe(config)
+  useful = rehearse.useful_flops(config, recipe, SIZES, mesh)
+  model = make_model(config, SIZES, mesh)  # a layer is made three times
+  whole = hlo.flops(trace_update(config, recipe, model, mesh).jaxpr).total
+  kept = rematerialisation.Choice(True, "layers")  # twice
+  config = rematerialisation.with_choice(config, kept)
+  model = make_model(config, SIZES, mesh)
+  less = hlo.flops(trace_update(config, recipe, model, mesh).jaxpr).total
+  assert useful < less < whole
 
 
 @pytest.mark.parametrize(
@@ -250,4 +299,4 @@ def test_an_unknown_model_or_chip_is_named():
   with pytest.raises(ValueError, match=r"Qwen9-1T is not a folder"):
     rehearse.sizes_of("models/Qwen9-1T")
   with pytest.raises(ValueError, match=r"--topology=v99:2x2.*v5p"):
-    rehearse.topology_devices("v99:2x2")
+    chips.topology_devices("v99:2x2")

@@ -1,0 +1,129 @@
+"""Estimate the seconds of a rollout step from what the compiler says of it.
+
+With Q prompts of G samples, S slots and samples of m tokens on average and of
+T at most, decoding takes
+
+    Q G m / S + T - m   steps:
+
+the slots share the tokens of all samples, and at the end the longest sample
+that has begun last is waited for. With as many slots as samples these are T
+steps. Slots are refilled once, and then at most as often as `refill_every`
+allows. A step's cost does not depend on the tokens in the cache, because all of
+its places are read.
+
+Seconds by the compiler are its cycles at the chip's clock; it knows nothing of
+waiting for other devices, and has no cycles for hand-written kernels, whose
+products are counted at the chip's peak. Seconds by the roofline are the least
+that products, links and the reading of arguments allow.
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+from typing import NamedTuple
+
+from ml_collections import ConfigDict as Config
+
+from experiments.chips import Chip
+from experiments.measured import Measured
+
+
+class StepTime(NamedTuple):
+  """The seconds of one rollout step."""
+
+  reading: float
+  refilling: float
+  decoding: float
+  update: float
+
+  @property
+  def rollout(self) -> float:
+    """Seconds until all samples have ended."""
+    return self.reading + self.refilling + self.decoding
+
+  @property
+  def total(self) -> float:
+    """Seconds of the whole step."""
+    return self.rollout + self.update
+
+
+def counts(config: Config, mean_length: float) -> tuple[float, float]:
+  """Return the numbers of decoding steps and of refills of a rollout.
+
+  Args:
+    config: config.rollout describes it.
+    mean_length: the mean length of a response, tokens.
+  """
+  rollout = config.rollout
+  rows = rollout.num_prompts * rollout.group_size
+  slots = min(rollout.num_slots or rows, rows)
+  steps = rows * mean_length / slots + rollout.response_length - mean_length
+  refills = 1 if slots == rows else 1 + steps / rollout.refill_every
+  return steps, refills
+
+
+def step_time(
+  parts: Mapping[str, Measured],
+  config: Config,
+  mean_length: float,
+  seconds: Callable[[Measured], float],
+) -> StepTime:
+  """Estimate a rollout step.
+
+  Args:
+    parts: all parts of experiments/parts.py.
+    config: the run.
+    mean_length: the mean length of a response, tokens.
+    seconds: the seconds of a part.
+  """
+  steps, refills = counts(config, mean_length)
+  return StepTime(
+    reading=seconds(parts["reading"]),
+    refilling=refills * seconds(parts["refilling"]),
+    decoding=steps * seconds(parts["decoding"]),
+    update=seconds(parts["update"]),
+  )
+
+
+def describe(
+  parts: Mapping[str, Measured],
+  config: Config,
+  chip: Chip,
+  mean_length: float,
+) -> str:
+  """Write the estimates by the compiler's cycles and by the roofline."""
+  rollout = config.rollout
+  steps, refills = counts(config, mean_length)
+  tokens = rollout.num_prompts * rollout.group_size * mean_length
+  lines = [
+    f"a rollout step with {mean_length:g} tokens in a response on average, "
+    f"{steps:,.0f} decoding steps and {refills:,.0f} refills:"
+  ]
+  ways = {"by cycles": Measured.by_cycles, "by roofline": Measured.by_roofline}
+  for name, way in ways.items():
+    of_part = functools.partial(_apply, way, chip)
+    time = step_time(parts, config, mean_length, of_part)
+    lines.append(
+      f"  {name:12} {time.total:9,.1f} s: reading {time.reading:,.2f}, "
+      f"refilling {time.refilling:,.2f}, decoding {time.decoding:,.1f}, update "
+      f"{time.update:,.1f}; {tokens / time.rollout:,.0f} tokens per second of "
+      "the rollout"
+    )
+  return "\n".join(lines)
+
+
+def _apply(
+  way: Callable[[Measured, Chip], float], chip: Chip, part: Measured
+) -> float:
+  """Return the seconds of a part on a chip."""
+  return way(part, chip)
+
+
+def utilisation(update: Measured, useful_flops: float, chip: Chip) -> float:
+  """Return the model FLOPs utilisation of an update by cycles.
+
+  Args:
+    update: the update.
+    useful_flops: FLOPs of a device for an update that computes nothing twice.
+    chip: the device.
+  """
+  return useful_flops / chip.flops / update.by_cycles(chip)
