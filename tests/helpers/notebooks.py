@@ -44,16 +44,16 @@ def run_notebook(path: Path, **parameters: Any) -> list[Any]:
   for number, cell in enumerate(cells(path)):
     if cell["cell_type"] != "code":
       continue
-    value = _run_cell(code_of(cell), f"{path.name}, cell {number}", names)
+    value = run_cell(code_of(cell), f"{path.name}, cell {number}", names)
     if value is not None:
-      shown.append(_show(value))
+      shown.append(show(value))
     if is_parameters(cell):
       assert parameters.keys() <= names.keys()
       names |= parameters
   return shown
 
 
-def _run_cell(source: str, name: str, names: dict[str, Any]) -> Any:
+def run_cell(source: str, name: str, names: dict[str, Any]) -> Any:
   """Run a cell; return the value of its last expression, or None."""
   tree = ast.parse(source, name)
   last = tree.body[-1] if tree.body else None
@@ -65,7 +65,7 @@ def _run_cell(source: str, name: str, names: dict[str, Any]) -> Any:
   return eval(compile(ast.Expression(last.value), name, "eval"), names)
 
 
-def _show(value: Any) -> Any:
+def show(value: Any) -> Any:
   """Return what a notebook would show of a value."""
   for method in ("_repr_png_", "_repr_html_"):
     if hasattr(value, method):
