@@ -47,7 +47,8 @@ TESTBED = Testbed(
       "response_length": 512,
       "num_slots": 128,
     },
-    "training": {"num_microbatches": 16},
+    # with the inputs of all layers kept, two forward passes instead of three
+    "training": {"num_microbatches": 16, "rematerialise": "layers"},
     "optimizer": {"learning_rate": 2e-5, "warmup_steps": 5},
     "checkpoint": {"minutes": 5.0},
     "evaluation": {
@@ -58,7 +59,7 @@ TESTBED = Testbed(
     "log": {"every": 1},
   },
   presets={
-    "qwen3_0_6b": {"model": {"path": "Qwen3-0.6B"}},
+    "qwen3_0_6b": {"model": {"path": "Qwen3-0.6B", "fused_attention": True}},
     "qwen2_5_0_5b": {"model": {"path": "Qwen2.5-0.5B-Instruct"}},
     "gemma3_270m": {"model": {"path": "gemma-3-270m-it"}},
     "smollm2_135m": {"model": {"path": "SmolLM2-135M-Instruct"}},
@@ -67,11 +68,14 @@ TESTBED = Testbed(
       "training": {"num_microbatches": 16},
     },
     "t4": {
-      "model": {"dtype": "float32"},
+      "model": {"dtype": "float32", "fused_attention": False},
       "rollout": {"num_slots": 64},
-      "training": {"num_microbatches": 32},
+      "training": {"num_microbatches": 32, "rematerialise": True},
     },
-    "l4": {"training": {"num_microbatches": 16}},
+    "l4": {
+      "model": {"fused_attention": False},
+      "training": {"num_microbatches": 16},
+    },
   },
 )
 get_config = TESTBED.get_config

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Literal
+from jax.interpreters import partial_eval
 import numpy as np
 
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
@@ -130,6 +131,18 @@ def flops(jaxpr: Any, constants: Mapping[Any, Any] | None = None) -> Flops:
     is_kernel = equation.primitive.name == "pallas_call"
     kernels += round(times * sum(f[0 if is_kernel else 1] for f in inner))
   return Flops(total, kernels)
+
+
+def needed_flops(jaxpr: Any) -> Flops:
+  """Count the FLOPs whose results are read, as a compiler leaves them.
+
+  Args:
+    jaxpr: a traced function with its constants, such as traced.jaxpr.
+  """
+  constants = dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
+  outputs = [True] * len(jaxpr.jaxpr.outvars)
+  needed, _ = partial_eval.dce_jaxpr(jaxpr.jaxpr, outputs, instantiate=True)
+  return flops(needed, constants)
 
 
 def _times(equation: Any, values: Mapping[Any, Any]) -> float:

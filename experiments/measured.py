@@ -49,7 +49,7 @@ def measure(traced: Any, platform: str, num_devices: int) -> Measured:
   Raises:
     DoesNotFitError: the compiler found no program that fits.
   """
-  flops = hlo.flops(traced.jaxpr)
+  flops = hlo.needed_flops(traced.jaxpr)
   lowered = traced.lower(lowering_platforms=(platform,))
   start = time.perf_counter()
   try:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.model import make_model
 from entrojax.models import DecoderConfig, lora
+from entrojax.models.kept import LAYERS
 from entrojax.reporting.notebook import Table
 from entrojax.system.sharding import make_mesh
 from experiments.model_sizes import sizes_of
@@ -27,6 +28,8 @@ def parts(config: Config, sizes: DecoderConfig) -> dict[str, float]:
   Decoding and the update follow each other, so that the peak is the weights and
   the optimizer with the larger of the two.
   """
+  config = config.copy_and_resolve_references()
+  config.model.fused_attention = False  # shapes do not depend on it
   mesh = make_mesh((1, 1, 1), jax.devices()[:1])
   model = make_model(config, sizes, mesh)
   base, trained = jax.eval_shape(
@@ -44,15 +47,18 @@ def parts(config: Config, sizes: DecoderConfig) -> dict[str, float]:
   cache = 2 * layers * sizes.num_key_value_heads * sizes.head_dim * length
   mini = rows * length // config.training.updates_per_rollout
   micro = mini / config.training.num_microbatches
-  kept = micro * hidden * width * layers
+  inputs = hidden * width * layers  # of all layers, for one token
+  kept = micro * inputs
   if not config.model.rematerialise:
     kept *= 4 + 3 * sizes.intermediate_size / hidden
+  of_all = mini * inputs if config.training.rematerialise == LAYERS else 0
   return {
     "frozen base": width * count(base),
     "trained weights": 4 * count(trained),
     "optimizer": (4 + moment) * count(trained),
     "update: gradients": 8 * count(trained),
     "update: activations of a micro-batch": kept,
+    "update: inputs of layers, all micro-batches": of_all,
     "update: logits of a chunk": 2 * 4 * _LOGITS,
     "decoding: keys and values": width * slots * cache,
     "decoding: those of the prompts": (
@@ -72,11 +78,11 @@ def peak(sizes: dict[str, float]) -> float:
 def estimate(config: Config) -> Table:
   """Build the table of a run's memory on the first device."""
   sizes = parts(config, sizes_of(config.model.path))
-  lines = [f"{name:38}{size / 1e9:8.2f} GB" for name, size in sizes.items()]
-  lines.append(f"{'peak':38}{peak(sizes) / 1e9:8.2f} GB")
+  lines = [f"{name:44}{size / 1e9:8.2f} GB" for name, size in sizes.items()]
+  lines.append(f"{'peak':44}{peak(sizes) / 1e9:8.2f} GB")
   limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
   if limit:
-    lines.append(f"{'of the device':38}{limit / 1e9:8.2f} GB")
+    lines.append(f"{'of the device':44}{limit / 1e9:8.2f} GB")
   return Table("\n".join(lines))
 
 

@@ -148,7 +148,7 @@ def useful_flops(
   config = rematerialisation.with_choice(config, kept)
   model = make_model(config, sizes, mesh)
   jaxpr = trace_update(config, recipe, model, mesh).jaxpr
-  return hlo.flops(jaxpr).total / mesh.devices.size
+  return hlo.needed_flops(jaxpr).total / mesh.devices.size
 
 
 def _advice(config: Config) -> Mapping[str, str]:

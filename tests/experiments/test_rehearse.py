@@ -85,6 +85,16 @@ def test_products_count_as_often_as_they_run():
   assert hlo.flops(jaxpr).total == 7 * 2 * (2 * 3 * 3) + 2 * (2 * 3 * 2)
 
 
+def test_products_that_nothing_reads_are_not_needed():
+  def run(x, ws):
+    x, _ = jax.lax.scan(lambda x, w: (x @ w, x.T @ x), x, ws)
+    return x
+
+  jaxpr = jax.make_jaxpr(run)(jnp.ones((2, 3)), jnp.ones((7, 3, 3)))
+  assert hlo.flops(jaxpr).total == 7 * 2 * (2 * 3 * 3 + 3 * 2 * 3)
+  assert hlo.needed_flops(jaxpr).total == 7 * 2 * (2 * 3 * 3)
+
+
 def test_products_on_a_mesh_count_on_every_device():
   mesh = make_mesh((8, 1, 1))
   run = jax.shard_map(
