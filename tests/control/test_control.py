@@ -21,6 +21,9 @@ from entrojax.control import (
 )
 from entrojax.traits import traits_of
 from entrojax.update.optimizer import make_optimizer
+from tests.helpers.imports import require_functions
+
+require_functions(globals())
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0]]), "norm": jnp.array([3.0])}
 GRADS = {"kernel": jnp.array([[0.3, 0.1]]), "norm": jnp.array([-0.7])}

@@ -11,7 +11,6 @@ EQUALS         for a surrogate: with this setting it must equal another one
 
 import dataclasses
 import functools
-import inspect
 import warnings
 
 import jax
@@ -65,13 +64,9 @@ from entrojax.objectives.reading import (
 )
 from entrojax.objectives.surrogates import probability_ratio, unclipped_loss
 from entrojax.types import ScoredTokens, TokenLoss
+from tests.helpers.imports import require_functions
 
-for _name, _value in list(globals().items()):
-  if inspect.ismodule(_value) and hasattr(_value, _name):
-    raise ImportError(
-      f"entrojax.objectives does not know {_name}: add the line 'from "
-      f"{_value.__name__} import {_name}' to its __init__.py"
-    )
+require_functions(globals())
 
 
 def few_tokens(make, **settings):

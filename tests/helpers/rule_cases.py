@@ -30,6 +30,9 @@ from entrojax.advantages import (
   whiten,
 )
 from entrojax.types import Responses
+from tests.helpers.imports import require_functions
+
+require_functions(globals())
 
 RULES = {
   "grpo": grpo(),
