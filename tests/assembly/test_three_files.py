@@ -101,10 +101,12 @@ def test_a_header_has_what_the_tables_have(name):
 
 @pytest.mark.parametrize("name", method_names())
 def test_every_setting_of_a_method_has_its_meaning(name):
-  text = " ".join(describe(name).split())
-  for leaf in re.findall(rf"{name}\.(\w+) = ", text):
-    assert re.search(rf"{name}\.{leaf} = [^:=]+: \S", text), (
-      f"{name}.{leaf} has no entry below Args: in its function's docstring"
+  # an entry begins with two spaces; its further lines have more
+  for entry in re.split(r"\n  (?=\S)", describe(name))[1:]:
+    setting, _, meaning = " ".join(entry.split()).partition(": ")
+    assert meaning or " = " not in setting, (
+      f"{setting.strip(':')} has no entry below Args: in its function's "
+      "docstring"
     )
 
 
