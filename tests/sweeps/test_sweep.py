@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 import shutil
 import signal
+import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
 from configs import grpo
@@ -18,7 +21,12 @@ from entrojax.sweeps import unit_runs, workers
 from entrojax.sweeps.unit_runs import Outcome, Task, last_row, steps_done
 from entrojax.sweeps.workers import Workers, choose_next, share_cores
 from tests.helpers.paths import ROOT
-from tests.helpers.system import numbers, tiny_config, write_base
+from tests.helpers.system import (
+  final_params,
+  numbers,
+  tiny_config,
+  write_base,
+)
 
 pytestmark = [
   pytest.mark.usefixtures("one_device", "session_data"),
@@ -26,6 +34,20 @@ pytestmark = [
 ]
 
 NAMES = ["grpo,seed=0", "grpo,seed=1", "kl_cov,seed=0", "kl_cov,seed=1"]
+
+
+def words_of(
+  workdir: Path,
+  base: Path,
+  *arguments: str,
+  config: str = "configs/sweeps/quick.py",
+) -> list[str]:
+  """Return the command line of a sweep of tiny units."""
+  return [
+    *(f"--config={config}", f"--workdir={workdir}"),
+    *(f"--config.model.path={base}", "--config.mesh=(1, 1, 1)"),
+    *("--config.checkpoint.every=1", *arguments),
+  ]
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +71,7 @@ def call(base, monkeypatch, capsys):
     workdir: Path, *arguments: str, config: str = "configs/sweeps/quick.py"
   ) -> tuple[int, list[str]]:
     status = 0
-    words = [
-      *(f"--config={config}", f"--workdir={workdir}"),
-      *(f"--config.model.path={base}", "--config.mesh=(1, 1, 1)"),
-      *("--config.checkpoint.every=1", *arguments),
-    ]
+    words = words_of(workdir, base, *arguments, config=config)
     monkeypatch.setattr(
       sys, "argv", words
     )  # ml-collections reads settings here
@@ -129,6 +147,42 @@ def test_a_failure_is_reported_the_others_finish_and_it_resumes_bit_for_bit(
   assert lines[0].endswith("3 finished, 1 to run")
   for name in NAMES:
     assert numbers(tmp_path / "x" / name) == numbers(quick / name)
+
+
+KILLED = """
+import os, signal, sys
+from entrojax import sweep, train
+start_step = train.start_step
+
+def die(run, position):
+  if position.rollout_step == 1:
+    os.kill(os.getpid(), signal.SIGKILL)
+  return start_step(run, position)
+
+train.start_step = die
+sweep.main(sys.argv[1:])
+"""
+
+
+def test_a_sweep_that_is_killed_amid_a_unit_resumes_it_bit_for_bit(
+  call, quick, base, tmp_path, environment
+):
+  workdir = tmp_path / "x"
+  ended = subprocess.run(
+    [sys.executable, "-c", KILLED, *words_of(workdir, base), "--unit=0"],
+    env={**os.environ, **environment},
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert ended.returncode == -signal.SIGKILL, ended.stderr
+  assert not (workdir / NAMES[0] / "checkpoints" / "2").exists()
+  status, lines = call(workdir, "--unit=0")
+  assert status == 0, lines
+  assert lines[0] == f"1 units in {workdir}: 0 finished, 1 to run"
+  folders = [path / NAMES[0] for path in (workdir, quick)]
+  assert numbers(folders[0]) == numbers(folders[1])
+  jax.tree.map(np.testing.assert_array_equal, *map(final_params, folders))
 
 
 def steps_of(folder: Path) -> int:
