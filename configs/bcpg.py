@@ -8,9 +8,9 @@ Only final answers are judged, which equals configs/bcpg_nsa.py at beta = 1.
 
 Time: not recorded.
 Claim: none about the entropy.
-Measured (`python -m experiments.negative_samples`, seeds 0 and 1, 8 passes over
-the 1,335 groups of 2,048 that were neither all right nor all wrong): pass@1
-0.383 -> 0.520 and 0.525.
+Measured (configs/sweeps/negative_samples.py, seeds 0 and 1, 8 passes over the
+1,335 groups of 2,048 that were neither all right nor all wrong): pass@1 0.383
+-> 0.520 and 0.525.
 
 Presets, as `--config=configs/bcpg.py:NAME`:
   demo  the same as without a preset

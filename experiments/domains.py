@@ -1,10 +1,13 @@
 """Compare the fall of entropy on math-like tasks and on puzzle-like tasks.
 
-    python -m experiments.domains [--steps=20] [--seeds=3]
+    python -m entrojax.sweep --config=experiments/domains.py \\
+        --workdir=runs/domains
+    python -m experiments.domains runs/domains
 
 Plain GRPO starts from entrojax/bases/logic, which was trained on all of these
 tasks in the same way, and makes the same number of updates on each task, for
-each seed. The table has, as mean and standard deviation over the seeds:
+three seeds. The first command makes the runs, the second one prints a table.
+It has, as mean and standard deviation over the seeds:
 
   start   entropy of the first rollout batch, averaged over tokens, nats
   fall    negative slope of a least-squares line through the entropy of the
@@ -18,25 +21,21 @@ always in the same direction.
 
 from collections.abc import Mapping, Sequence
 import itertools
-from pathlib import Path
-import tempfile
 from typing import NamedTuple
 
 from absl import flags
-import jax
 from ml_collections import ConfigDict as Config
 import numpy as np
 
 from configs import grpo
+from entrojax.reporting.find_runs import find_runs
+from entrojax.reporting.run_logs import RunLog, read_run
 from entrojax.system.command_line import command
 
+NUM_STEPS = 20  # rollout steps of a run
+NUM_SEEDS = 3
+
 FLAGS = flags.FlagValues()
-_STEPS = flags.DEFINE_integer(
-  "steps", 20, "rollout steps of a run, at least 2", flag_values=FLAGS
-)
-_SEEDS = flags.DEFINE_integer(
-  "seeds", 3, "the number of runs on each task, at least 3", flag_values=FLAGS
-)
 
 
 class Domain(NamedTuple):
@@ -67,25 +66,33 @@ class Course(NamedTuple):
   last_reward: float  # mean reward of the last fifth
 
 
-def domain_config(domain: Domain, seed: int, steps: int) -> Config:
-  """Return GRPO's settings on a task, from the logic base."""
+def get_config() -> Config:
+  """Return the settings of GRPO that all runs share."""
   config = grpo.get_config("demo")
   config.update(
     {
-      "seed": seed,
-      "num_rollout_steps": steps,
+      "num_rollout_steps": NUM_STEPS,
       "model": {"path": "bases/logic"},
-      "task": {"name": domain.task, "difficulty": domain.difficulty},
-      "rollout": {
-        "prompt_length": domain.prompt_length,
-        "response_length": domain.response_length,
-      },
       "evaluation": {"split": "validation[:16]", "num_samples": 1},
-      "log": {"every": steps},
+      "log": {"every": NUM_STEPS},
       "checkpoint": {"every": 0},
     }
   )
   return config
+
+
+def get_hyper(hyper):
+  """List the runs: each task with each seed."""
+  tasks = [
+    {
+      "config.task.name": domain.task,
+      "config.task.difficulty": domain.difficulty,
+      "config.rollout.prompt_length": domain.prompt_length,
+      "config.rollout.response_length": domain.response_length,
+    }
+    for domain in DOMAINS.values()
+  ]
+  return hyper.product([tasks, hyper.sweep("config.seed", range(NUM_SEEDS))])
 
 
 def course_of(rows: Sequence[Mapping]) -> Course:
@@ -178,33 +185,30 @@ def format_table(courses: Mapping[str, Sequence[Course]]) -> str:
   return "\n".join(lines)
 
 
-@command(FLAGS)
-def main() -> None:
-  """Train on all tasks and print the table."""
-  if _SEEDS.value < 3:
-    raise ValueError(
-      f"--seeds must be at least 3, for a spread; got {_SEEDS.value}"
-    )
-  if _STEPS.value < 2:
-    raise ValueError(
-      f"--steps must be at least 2, for a slope; got {_STEPS.value}"
-    )
-  from entrojax.reporting.run_logs import read_run
-  from entrojax.train import train
+def courses_by_domain(runs: Sequence[RunLog]) -> dict[str, list[Course]]:
+  """Compute the course of each run, by domain in the order of DOMAINS.
 
-  courses: dict[str, list[Course]] = {}
-  with tempfile.TemporaryDirectory() as folder:
-    # runs on one task differ in their seed only: they share compiled graphs
-    jax.config.update("jax_compilation_cache_dir", f"{folder}/cache")
-    for name, domain in DOMAINS.items():
-      for seed in range(_SEEDS.value):
-        workdir = Path(folder) / f"{name}-{seed}"
-        print(f"\n{name}, seed {seed}", flush=True)
-        if train(domain_config(domain, seed, _STEPS.value), workdir):
-          raise KeyboardInterrupt
-        course = course_of(read_run(name, workdir).rows)
-        courses.setdefault(name, []).append(course)
-  print(format_table(courses))
+  Raises:
+    ValueError: a domain has fewer than two runs, so it has no spread.
+  """
+  courses: dict[str, list[Course]] = {name: [] for name in DOMAINS}
+  for run in runs:
+    if run.task in courses:
+      courses[run.task].append(course_of(run.rows))
+  for name, own in courses.items():
+    if len(own) < 2:
+      raise ValueError(
+        f"there are {len(own)} runs on {name}, and a spread needs at least 2: "
+        "run the sweep first (python -m experiments.domains --help)"
+      )
+  return courses
+
+
+@command(FLAGS, arguments={"WORKDIR": "the work directory of the sweep"})
+def main(workdir: str) -> None:
+  """Print the table of the sweep's runs."""
+  runs = [read_run(name, path) for name, path in find_runs([workdir]).items()]
+  print(format_table(courses_by_domain(runs)))
 
 
 if __name__ == "__main__":

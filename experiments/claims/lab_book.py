@@ -59,7 +59,7 @@ CLAIMS = (
     0.02,
     _DOMAINS,
     at_least,
-    "python -m experiments.domains",
+    "python -m experiments.domains runs/domains",
   ),
   Claim(
     "domains_fall",
@@ -73,7 +73,7 @@ CLAIMS = (
     0.1,
     _DOMAINS,
     at_least,
-    "python -m experiments.domains",
+    "python -m experiments.domains runs/domains",
   ),
   Claim(
     "bcpg_nsa",
@@ -89,6 +89,7 @@ CLAIMS = (
     "an exact oracle judges the steps of arithmetic chains, and three seeds "
     "are too few for a gain of this size",
     at_least,
-    "python -m experiments.negative_samples --output=runs/negative_samples",
+    "python -m entrojax.sweep --config=configs/sweeps/negative_samples.py "
+    "--workdir=runs/negative_samples",
   ),
 )

@@ -1,11 +1,17 @@
 """The methods that experiments compare, and the experiments' verdicts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from configs.sweeps import negative_samples
 from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check
-from experiments import domains, negative_samples
+from entrojax.reporting.run_logs import RunLog
+from entrojax.sweeps import hyper
+from entrojax.sweeps.plan import read_sweep
+from experiments import domains
 from experiments.directions import mean_and_error, verdict
 from experiments.methods import (
   METHODS,
@@ -80,31 +86,38 @@ def test_kinds_are_apart_if_all_their_tasks_are_in_one_direction():
   assert set(domains.DOMAINS) == {*math, *puzzle}
 
 
-@pytest.mark.parametrize(
-  ("gaps", "result"),
-  [
-    ([0.01, 0.012, 0.011], "beats BCPG"),
-    ([-0.01, -0.012, -0.011], "LOSES TO BCPG"),
-    ([0.03, -0.01, 0.0], "no difference seen"),
-    ([0.0, 0.0, 0.0], "no difference seen"),
-    ([0.5], "no difference seen"),  # one seed has no error
-  ],
-)
-def test_negative_samples_takes_its_verdict_from_paired_differences(
-  gaps, result
-):
-  assert negative_samples.verdict(gaps) == result
+def test_the_sweep_of_domains_has_each_task_with_each_seed(tmp_path):
+  base = domains.get_config()
+  sweep = read_sweep("experiments/domains.py", base, {}, tmp_path / "x")
+  tasks = [(u.config.task.name, u.config.task.difficulty) for u in sweep.units]
+  expected = [(d.task, d.difficulty) for d in domains.DOMAINS.values()]
+  assert tasks == [task for task in expected for _ in range(3)]
+  assert [unit.config.seed for unit in sweep.units[:3]] == [0, 1, 2]
 
 
-def test_the_table_of_negative_samples_compares_within_each_seed():
-  def run(accuracy):
-    ends = {"pass@1": accuracy, "pass@4": 0.5, "pass@16": 0.6, "entropy": 0.2}
-    return [{**ends, "pass@1": 0.1}, ends]
+def test_runs_belong_to_the_domain_of_their_task():
+  def run(name, level, entropies):
+    config = {"task": {"name": name, "difficulty": level}}
+    rows = rows_of(entropies, [0.5] * len(entropies))
+    return RunLog("run", Path("run"), rows, config, ())
 
-  seeds = [
-    {1.0: run(a), 0.5: run(a + gap)} for a, gap in ((0.2, 0.03), (0.6, 0.01))
+  runs = [
+    run(domain.task, domain.difficulty, [start, start - 0.04])
+    for start in (0.5, 0.7)
+    for domain in reversed(domains.DOMAINS.values())
   ]
-  lines = negative_samples.format_table(seeds)
-  # 0.2 and 0.6: mean 0.4, deviation 0.283 over the root of 2
-  assert lines[2].startswith("BCPG ") and "0.4000 ± 0.2000" in lines[2]
-  assert "+0.0300 +0.0100; mean +0.0200 ± 0.0100: beats BCPG" in lines[-1]
+  courses = domains.courses_by_domain([*runs, run("countdown", 1, [1, 1])])
+  assert list(courses) == list(domains.DOMAINS)
+  for own in courses.values():
+    assert [course.start for course in own] == [0.5, 0.7]
+  with pytest.raises(ValueError, match="there are 1 runs on sudoku#3"):
+    domains.courses_by_domain([runs[0], *runs[2:]])
+
+
+def test_the_units_on_negative_samples_differ_by_beta_and_seed():
+  units = negative_samples.get_hyper(hyper)
+  config = negative_samples.get_config()
+  assert len(units) == 9 and config.judges == ("oracle",)
+  assert config.optimizer.decay_steps == config.num_rollout_steps
+  betas = {u["config.negative_sample_augmentation.beta"] for u in units}
+  assert betas == {1.0, 0.5, -0.5}  # 1 is BCPG, the baseline
