@@ -3,27 +3,28 @@
 The update skips an optimizer step whose loss, gradient or step is not finite
 (update/soundness.py). Each such rollout step is reported with what was not
 finite. After `faults.max_in_a_row` of them in a row the run ends: it is saved
-as usual, and the last batch is written to skipped_batch.npz in the run
-directory. The same command then resumes with the next batch.
+as usual, and the last batch is kept in the run directory as with
+`log.keep_batches`, so that entrojax.replay can repeat its update. The same
+command then resumes with the next batch.
 
-`read_batch` reads the file, to repeat the update that was skipped.
+The kept parameters and moments are those after the rollout step. If all of its
+optimizer steps were skipped, they are also those before it.
 """
 
 from collections.abc import Callable
-import dataclasses
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from entrojax.assembly.run import Run
+from entrojax.instruments.kept_batches import batch_path, write_batch
 from entrojax.loop.rollout_step import StepRecord
 from entrojax.masking import finalize
 from entrojax.system import hosts
 from entrojax.types import Batch
 from entrojax.update.soundness import tensor_names
 
-BATCH_FILE = "skipped_batch.npz"
 _MOST_NAMES = 3  # tensors that a message names
 
 
@@ -53,7 +54,7 @@ class Faults:
     if record.marks is None:
       self._in_a_row = 0
       return record
-    assert record.batch is not None
+    assert record.batch is not None and record.copy is not None
     # what follows is for the host alone, and happens in no step that is well
     with jax.transfer_guard("allow"):
       batch = hosts.whole(record.batch)
@@ -65,17 +66,20 @@ class Faults:
       f"optimizer steps skipped: {text}"
     )
     if self._in_a_row >= self._most:
+      with jax.transfer_guard("allow"):
+        kept = record.copy(record.position.state)
       with hosts.together():
         if hosts.is_first():
-          write_batch(self._workdir / BATCH_FILE, batch)
+          write_batch(self._workdir, kept)
       self.reason = (
         f"the run ends after rollout step {number}: optimizer steps were "
         f"skipped in {self._in_a_row} rollout steps in a row "
         f"(faults.max_in_a_row), in the last one because {text}. It is saved, "
-        f"and the last batch is in {self._workdir / BATCH_FILE}. Run the same "
-        "command again to resume with the next batch"
+        f"and the last batch is in {batch_path(self._workdir, number)} for "
+        "entrojax.replay. Run the same command again to resume with the next "
+        "batch"
       )
-    return record._replace(batch=None)
+    return record._replace(batch=None, copy=None)
 
 
 def describe_fault(record: StepRecord, batch: Batch) -> str:
@@ -108,19 +112,3 @@ def describe_fault(record: StepRecord, batch: Batch) -> str:
     return f"not finite: {'; '.join(parts)}"
   norm = metrics["actor/grad_norm"]
   return f"the gradient's norm is above optimizer.skip_grad_norm (mean {norm})"
-
-
-def write_batch(path: Path, batch: Batch) -> None:
-  """Write a batch that is on the host; fields that it lacks are left out."""
-  arrays = {
-    field.name: value
-    for field in dataclasses.fields(batch)
-    if (value := getattr(batch, field.name)) is not None
-  }
-  np.savez_compressed(path, **arrays)
-
-
-def read_batch(path: Path) -> Batch:
-  """Read a batch that `write_batch` has written."""
-  with np.load(path, allow_pickle=False) as arrays:
-    return Batch(**{name: arrays[name] for name in arrays.files})

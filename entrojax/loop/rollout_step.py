@@ -11,7 +11,7 @@ At the first step of a later curriculum stage, the optimizer starts afresh and
 the policy becomes the reference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import math
 import time
 from typing import Any, NamedTuple
@@ -87,6 +87,9 @@ class StepRecord(NamedTuple):
   batch: Batch | None  # of the update; None once it has ended without a fault
   marks: Marks | None = None  # what was not finite; None: nothing, or unknown
   kept: KeptBatch | None = None  # what the update started from, if it is kept
+  # copies the batch and a state to the host; None once the update has ended
+  # without a fault
+  copy: Callable[[TrainState], KeptBatch] | None = None
 
 
 class StepBatch(NamedTuple):
@@ -133,16 +136,12 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     reference = run.base_params
   update = (position.state, reference, update_batch, update_key)
   entry, ledger, seconds = _keep_ledger(run, position, update, batch.responses)
-  kept = None
-  if position.rollout_step + 1 in run.settings.log.keep_batches:
-    kept = copy_batch(
-      position.rollout_step + 1,
-      position.state,
-      batch.rollout,
-      batch.responses,
-      batch.step_ok,
-      update_key,
-    )
+  number = position.rollout_step + 1
+  copy = lambda state: copy_batch(
+    number, state, batch.rollout, batch.responses, batch.step_ok, update_key
+  )
+  keeps = number in run.settings.log.keep_batches
+  kept = copy(position.state) if keeps else None
   state, metrics = run.functions.update(*update)
   host = batch.metrics | reward_metrics(batch.all_responses, responses)
   steps_of_stage = position.rollout_step - stages.first_step(
@@ -165,6 +164,7 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     started,
     update_batch,
     kept=kept,
+    copy=copy,
   )
 
 
@@ -332,6 +332,7 @@ def wait_for_update(record: StepRecord) -> StepRecord:
     metrics=metrics,
     marks=marks,
     batch=None if marks is None else record.batch,
+    copy=None if marks is None else record.copy,
     host={
       **record.host,
       "timing_s/update": taken - earlier,
