@@ -329,7 +329,8 @@ def get_config() -> Config:
   config.ledger = Config(
     {
       # rollout steps between entries; 0 = none. An entry takes about as long
-      # as 8 optimizer steps
+      # as 8 optimizer steps. It is logged with the next rollout step, and is
+      # lost if the run is stopped before that
       "every": 0,
     }
   )

@@ -74,6 +74,12 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
     raise ValueError(
       f"log.keep_batches = {kept!r}; expected rollout steps, from 1"
     )
+  if config.ledger.every and config.model.fused_attention:
+    raise ValueError(
+      f"ledger.every = {config.ledger.every} and model.fused_attention is "
+      "True: the ledger transposes gradients, and fused kernels cannot be "
+      "transposed; turn one of them off"
+    )
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
   require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))

@@ -115,6 +115,12 @@ def test_a_wrong_value_is_named(key, base, one_device):
     build(tiny_config(base, **{key: value}))
 
 
+def test_a_ledger_with_fused_attention_is_refused(base):
+  both = {"ledger.every": 2, "model.fused_attention": True}
+  with pytest.raises(ValueError, match=r"ledger\.every = 2 and model\.fused"):
+    build(tiny_config(base, **both))
+
+
 def test_a_batch_that_does_not_divide_over_the_mesh_is_named(base):
   config = tiny_config(base, **{"mesh": (8, 1, 1), "rollout.num_prompts": 12})
   config.training.updates_per_rollout = 1
