@@ -28,6 +28,7 @@ os.environ.setdefault("NO_GCE_CHECK", "true")  # tfds: use no network
 
 import tensorflow_datasets as tfds
 
+from entrojax.tasks.files import require_problems
 from entrojax.types import Family, Problem, Task
 
 DATA_DIR_VARIABLE = "ENTROJAX_DATA_DIR"
@@ -146,6 +147,11 @@ def _level_name(family: Family, difficulty: int) -> str:
   return f"{family.name}_{difficulty}_{digest}"
 
 
+def _one_line(error: Exception) -> str:
+  """Return the first line of TFDS's message; its hints take several."""
+  return str(error.args[0] if error.args else error).partition("\n")[0]
+
+
 def _open_source(builder: tfds.core.DatasetBuilder, split: str, name: str):
   """Open the data source of a split; an empty one raises ValueError."""
   try:
@@ -153,10 +159,9 @@ def _open_source(builder: tfds.core.DatasetBuilder, split: str, name: str):
   except (ValueError, KeyError) as error:
     raise ValueError(
       f"split={split!r} is not a split of {name} or a part of one (see "
-      f"task.train_split and evaluation.split): {error}"
+      f"task.train_split and evaluation.split): {_one_line(error)}"
     ) from error
-  if size < 1:  # train[5:2] has a size of -3
-    raise ValueError(f"split={split!r} of {name} holds no problem")
+  require_problems(size, split, name)  # train[5:2] has a size of -3
   return builder.as_data_source(split=split)
 
 

@@ -130,6 +130,15 @@ def parse_split(split: str) -> tuple[str, slice]:
   return name, slice(*bounds)
 
 
+def require_problems(count: int, split: str, where: object) -> None:
+  """Raise ValueError if a split of some source holds no problem."""
+  if count < 1:
+    raise ValueError(
+      f"split={split!r} of {where} holds no problem; see task.train_split and "
+      "evaluation.split"
+    )
+
+
 def find(
   folder: Path, name: str, endings: Sequence[str] = ENDINGS
 ) -> tuple[Path, ...]:

@@ -385,8 +385,7 @@ class Splits:
     """
     name, part = files.parse_split(split)
     rows = self._rows(name)[part]
-    if not rows:
-      raise ValueError(f"split={split!r} of {self._path} holds no problem")
+    files.require_problems(len(rows), split, self._path)
     return tuple(map(problem, rows))
 
   def _rows(self, name: str) -> Sequence[Row]:

@@ -102,8 +102,7 @@ class _Splits:
     """
     key, part = files.parse_split(split)
     problems = tuple(self._problems(key))[part]
-    if not problems:
-      raise ValueError(f"split={split!r} of {self._where} holds no problem")
+    files.require_problems(len(problems), split, self._where)
     if not self._was_tried:
       self._was_tried = True
       self._verify(problems[0], "")

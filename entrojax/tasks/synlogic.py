@@ -394,8 +394,7 @@ def load(split: str, folder: str | os.PathLike) -> tuple[Problem, ...]:
   if left_out := contents.describe_left_out():
     warnings.warn(f"{paths[0]}: left out {left_out}", stacklevel=3)
   problems = contents.problems
-  if not problems[part]:
-    raise ValueError(f"split={split!r} of {folder} holds no problem")
+  files.require_problems(len(problems[part]), split, folder)
   return tuple(problems[part])
 
 

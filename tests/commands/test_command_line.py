@@ -210,6 +210,11 @@ def test_a_required_flag_that_is_missing_is_named(name, capsys):
       ("--config=configs/grpo.py:x", "--workdir=x"),
       "--config=configs/grpo.py:x: ValueError: no preset or testb",
     ),
+    (
+      "main",
+      ("--config=configs/grpo.py:test", "--workdir="),
+      "--workdir is required: the run directory",
+    ),
   ],
 )
 def test_a_mistake_is_named_in_one_line(
