@@ -5,6 +5,7 @@ that a user would see. A list of senseless settings must each be refused or
 warned about.
 """
 
+import contextlib
 from pathlib import Path
 import random
 from typing import Any
@@ -52,7 +53,12 @@ SENSELESS: tuple[dict[str, Any], ...] = (
 
 def torture(draw: random.Random, count: int, folder: Path) -> list[Score]:
   """Check `count` configs with one to three odd settings."""
-  del folder
+  # paths among the odd values lie in the folder
+  with contextlib.chdir(folder):
+    return _torture(draw, count)
+
+
+def _torture(draw: random.Random, count: int) -> list[Score]:
   fuzzed, refused = [], 0
   keys = sorted(_leaves(_config()))
   for _ in range(count):

@@ -1,86 +1,132 @@
-"""Kill one of four processes; the others must end within a minute."""
+"""Kill one of four processes; the others must end within a minute.
 
-import os
+They must say in one line which process is gone. The same command must then
+resume the run, and SIGTERM to one of the processes must end and save it.
+
+If the first process is killed, the service of JAX through which processes find
+each other is gone with it. JAX then ends the others at once, with lines of its
+own, so only the time is checked.
+"""
+
 from pathlib import Path
 import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 
+from experiments.torture import processes
 from experiments.torture.score import Score
 
 _COUNT = 4
-_START_SECONDS = 900  # until the first row is written
 _END_SECONDS = 60
 
 
 def torture(draw: random.Random, count: int, folder: Path) -> list[Score]:
-  """Start four processes `count` times, and kill one that is not the first."""
+  """Start four processes `count` times, and kill one of them.
+
+  The last time it is the first process, otherwise another one.
+  """
   failures, slowest = [], 0.0
   for number in range(count):
-    seconds, text = _lose_one(folder / str(number), draw.randrange(1, _COUNT))
+    victim = draw.randrange(1, _COUNT) if number < count - 1 else 0
+    workdir = folder / str(number)
+    seconds, text = _lose_one(workdir, victim)
     slowest = max(slowest, seconds)
+    if not text and number == 0:
+      text = _resume(workdir)
     failures += [text] if text else []
   return [
     Score(
       "one of four processes is killed: the others end within 60 s",
       count,
       failures,
-      [f"slowest end: {slowest:.0f} s"],
+      [f"slowest end: {slowest:.0f} s", "the first run was resumed"],
     )
   ]
 
 
 def _lose_one(workdir: Path, victim: int) -> tuple[float, str]:
   """Return the seconds until all have ended, and what is wrong."""
-  processes = _start(workdir)
+  started_processes, outputs = _start(workdir)
+  others = [p for i, p in enumerate(started_processes) if i != victim]
   try:
-    path, deadline = workdir / "metrics.jsonl", time.monotonic()
-    deadline += _START_SECONDS
-    while not (path.exists() and '"rollout_step": 1,' in path.read_text()):
-      if time.monotonic() > deadline or processes[0].poll() is not None:
-        return 0.0, "the run did not reach its first step"
-      time.sleep(0.2)
-    processes[victim].send_signal(signal.SIGKILL)
+    if not _wait_for_step(workdir, 1, started_processes):
+      return 0.0, f"the run did not start: {outputs[0].read_text()[-300:]}"
+    started_processes[victim].send_signal(signal.SIGKILL)
     started = time.monotonic()
-    others = [p for i, p in enumerate(processes) if i != victim]
     while any(process.poll() is None for process in others):
       if time.monotonic() - started > _END_SECONDS:
         return _END_SECONDS, f"process {victim} was killed, others run on"
       time.sleep(0.2)
-    statuses = [process.returncode for process in others]
-    wrong = f"the others ended with {statuses}" if 0 in statuses else ""
-    return time.monotonic() - started, wrong
+    seconds = time.monotonic() - started
   finally:
-    for process in processes:
-      process.kill()
-      process.wait()
+    processes.stop(started_processes)
+  statuses = [process.returncode for process in others]
+  if 0 in statuses:
+    return seconds, f"the others ended with {statuses}"
+  texts = [path.read_text() for i, path in enumerate(outputs) if i != victim]
+  if victim and (wrong := [t for t in texts if not _is_one_line(t, victim)]):
+    return seconds, f"no single line about process {victim}: {wrong[0][-500:]}"
+  return seconds, ""
 
 
-def _start(workdir: Path) -> list[subprocess.Popen]:
-  """Start a run of four processes with one device each."""
+def _is_one_line(output: str, victim: int) -> bool:
+  """Return whether an output ends with one line about the lost process."""
+  last = output.rstrip().splitlines()[-1]
+  line = f"error: process {victim} of {_COUNT} is gone: "
+  return last.startswith(line) and output.count("error") == 1
+
+
+def _resume(workdir: Path) -> str:
+  """Resume a run and end it by SIGTERM; return what is wrong."""
+  saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+  started_processes, outputs = _start(workdir)
+  try:
+    if not _wait_for_step(workdir, saved + 2, started_processes):
+      return f"it did not resume: {outputs[0].read_text()[-300:]}"
+    started_processes[-1].send_signal(signal.SIGTERM)
+    statuses = [p.wait(timeout=processes.SECONDS) for p in started_processes]
+  finally:
+    processes.stop(started_processes)
+  if statuses != [processes.SAVED] * _COUNT:
+    return f"after SIGTERM to a resumed run: {statuses}"
+  return ""
+
+
+def _wait_for_step(
+  workdir: Path, step: int, started: list[subprocess.Popen]
+) -> bool:
+  """Wait until a rollout step is logged; return False if a process ends."""
+  text = f'"rollout_step": {step},'
+  return processes.wait_for_text(workdir / "metrics.jsonl", text, started)
+
+
+def _start(workdir: Path) -> tuple[list[subprocess.Popen], list[Path]]:
+  """Start a run of four processes with one device each.
+
+  Returns:
+    The processes, and the files that they print to, which are emptied first.
+  """
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
-  workdir.mkdir()
-  outputs = [(workdir / f"output_{i}.txt").open("w") for i in range(_COUNT)]
-  return [
-    subprocess.Popen(
-      [
-        *(sys.executable, "-m", "entrojax.main"),
-        "--config=configs/countdown.py:test",
-        "--config.mesh=(4, 1, 1)",
-        "--config.num_rollout_steps=100000",
-        f"--workdir={workdir}",
-        f"--coordinator=127.0.0.1:{port}",
-        f"--num_processes={_COUNT}",
-        f"--process_id={number}",
-      ],
-      env={**os.environ, "JAX_PLATFORMS": "cpu"},
-      stdout=output,
-      stderr=subprocess.STDOUT,
+  outputs = [
+    workdir.with_name(f"{workdir.name}_{i}.txt") for i in range(_COUNT)
+  ]
+  for output in outputs:
+    output.unlink(missing_ok=True)
+  started = [
+    processes.start(
+      workdir,
+      "--config.mesh=(4, 1, 1)",
+      "--config.num_rollout_steps=100000",
+      "--config.checkpoint.every=1",
+      f"--coordinator=127.0.0.1:{port}",
+      f"--num_processes={_COUNT}",
+      f"--process_id={number}",
+      output=output,
     )
     for number, output in enumerate(outputs)
   ]
+  return started, outputs

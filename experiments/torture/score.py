@@ -1,9 +1,16 @@
-"""The result of one part of the torture: what was tried, what went wrong."""
+"""The scoreboard of the torture: what was tried, what went wrong.
 
-from collections.abc import Callable, Sequence
+A scoreboard may be kept in a file, one JSON line for each finished part, so
+that a stopped command need not repeat parts that have ended.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import json
 from pathlib import Path
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+_MOST_FAILURES = 5  # lines of one score that the table shows
 
 
 class Score(NamedTuple):
@@ -13,6 +20,17 @@ class Score(NamedTuple):
   tried: int
   failures: Sequence[str]  # one line each
   notes: Sequence[str] = ()  # what was measured beside it
+
+
+class PartResult(NamedTuple):
+  """The scores of one part, and what it cost."""
+
+  part: str
+  seed: int
+  attempts: int
+  seconds: float  # wall time
+  cpu_seconds: float  # of this process and of those that it started
+  scores: Sequence[Score]
 
 
 # (draws of this part, number of attempts, an empty folder) -> lines
@@ -33,12 +51,46 @@ def one_line(error: BaseException) -> str:
   return ""
 
 
-def table(scores: Sequence[Score]) -> str:
+def table(results: Sequence[PartResult]) -> str:
   """Format the scoreboard."""
   lines = [f"{'tried':>6} {'wrong':>6}  what"]
-  for score in scores:
-    wrong = len(score.failures)
-    lines.append(f"{score.tried:>6} {wrong:>6}  {score.what}")
-    lines += [f"{'':>15}{note}" for note in score.notes]
-    lines += [f"{'':>15}WRONG: {text}" for text in score.failures[:5]]
+  for result in results:
+    for score in result.scores:
+      wrong = len(score.failures)
+      lines.append(f"{score.tried:>6} {wrong:>6}  {score.what}")
+      lines += [f"{'':>15}{note}" for note in score.notes]
+      lines += [
+        f"{'':>15}WRONG: {text}" for text in score.failures[:_MOST_FAILURES]
+      ]
+    lines.append(
+      f"{'':>15}{result.part}, seed {result.seed}: {result.seconds:.0f} s, "
+      f"{result.cpu_seconds:.0f} CPU s"
+    )
   return "\n".join(lines)
+
+
+def keep(path: Path, result: PartResult) -> None:
+  """Append the result of a part to the file of a scoreboard."""
+  row = result._asdict()
+  row["scores"] = [score._asdict() for score in result.scores]
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open("a") as file:
+    file.write(json.dumps(row) + "\n")
+
+
+def read_kept(path: Path) -> list[PartResult]:
+  """Read the file of a scoreboard; a missing file has no results.
+
+  Raises:
+    ValueError: a line is no result.
+  """
+  lines = path.read_text().splitlines() if path.exists() else []
+  try:
+    return [_result(json.loads(line)) for line in lines]
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(f"{path} is not a scoreboard: move it away") from error
+
+
+def _result(row: Mapping[str, Any]) -> PartResult:
+  scores = [Score(**score) for score in row["scores"]]
+  return PartResult(**{**row, "scores": scores})
