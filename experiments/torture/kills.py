@@ -111,18 +111,30 @@ def _wait_for_a_moment(
   is_early = draw.random() < _EARLY and number == signal.SIGKILL
   rows, delay = draw.randrange(1, 4), draw.random()
   if is_early:
-    time.sleep(delay * start_seconds)
+    _wait_for_rows(process, workdir, 1, delay * start_seconds)
   else:
     _wait_for_rows(process, workdir, rows)
     time.sleep(0.2 * delay)
   return process.poll() is None
 
 
-def _wait_for_rows(process: subprocess.Popen, workdir: Path, rows: int) -> None:
-  """Wait until a run has changed its metrics `rows` times, or has ended."""
+def _wait_for_rows(
+  process: subprocess.Popen,
+  workdir: Path,
+  rows: int,
+  seconds: float = processes.SECONDS,
+) -> None:
+  """Wait until a run has added to its metrics `rows` times, or has ended.
+
+  Args:
+    process: the run.
+    workdir: its directory.
+    rows: the number of times.
+    seconds: wait no longer than this.
+  """
   path = workdir / "metrics.jsonl"
   read = lambda: path.stat().st_size if path.exists() else 0
-  size, deadline = read(), time.monotonic() + processes.SECONDS
+  size, deadline = read(), time.monotonic() + seconds
   while rows and process.poll() is None and time.monotonic() < deadline:
     time.sleep(0.01)
     if (now := read()) != size:

@@ -1,0 +1,157 @@
+"""Measure what digests and checks for bad numbers cost, in CPU time.
+
+    python -m experiments.check_costs [--repeats=15]
+
+For the shapes of the demo:
+
+  update  with and without the check that skips unsound steps: its CPU time and
+          XLA's counts of operations and temporaries. An update without it takes
+          every step.
+  step    the check's part of a whole rollout step, sampling included
+  save    a checkpoint with and without the digests of its arrays
+
+With and without are timed in turn (A B A B ...), and the ratio is the median
+over the pairs. CPU time hardly depends on what else the machine does.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import functools
+from pathlib import Path
+import statistics
+import tempfile
+import time
+from unittest import mock
+
+from absl import flags
+import jax
+import jax.numpy as jnp
+
+from configs import grpo
+from entrojax.assembly.run import Run, build
+from entrojax.system import checkpoint
+from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.command_line import command
+from entrojax.system.digests import digests
+from entrojax.types import Array, Batch, TrainState
+from entrojax.update import train_step
+from experiments.costs import compile_update, graph_costs, random_batch
+
+FLAGS = flags.FlagValues()
+_REPEATS = flags.DEFINE_integer(
+  "repeats", 15, "timed pairs, of which the median is taken", flag_values=FLAGS
+)
+
+Timed = Callable[[], float]  # does a thing once; returns its CPU seconds
+
+
+@command(FLAGS)
+def main() -> None:
+  """Measure and print the table."""
+  config = grpo.get_config("demo")
+  config.mesh = (1, 1, 1)
+  config.evaluation.split = "validation[:1]"
+  run = build(config)
+  batch = random_batch(run)
+  print(f"{'':<8}{'with':>10}{'without':>10}{'ratio':>9}{'pairs from to':>17}")
+  own = compile_update(run, batch)
+  with _without_checks():
+    bare_run = build(config)
+    # the graph of the first run must not serve the second one
+    jax.clear_caches()
+    bare = compile_update(bare_run, batch)
+  pairs = _pairs(
+    _timed_update(run, batch, own), _timed_update(bare_run, batch, bare)
+  )
+  print(_line("update", pairs))
+  flops, memory = (
+    a / b for a, b in zip(graph_costs(own), graph_costs(bare), strict=True)
+  )
+  print(f"        operations {flops:.4f}, temporaries {memory:.4f} by XLA")
+  rollout = statistics.median(_timed_rollouts(run))
+  print(_line("step", [(a + rollout, b + rollout) for a, b in pairs]))
+  print(_line("save", _saves(build(config).state)))
+
+
+def _line(name: str, pairs: list[tuple[float, float]]) -> str:
+  """Format the medians of timed pairs, in ms, and of their ratio."""
+  ratios = [a / b for a, b in pairs]
+  own, other = (
+    1e3 * statistics.median(pair[i] for pair in pairs) for i in (0, 1)
+  )
+  return (
+    f"{name:<8}{own:>10.1f}{other:>10.1f}{statistics.median(ratios):>9.4f}"
+    f"{min(ratios):>9.3f}{max(ratios):>8.3f}"
+  )
+
+
+def _pairs(one: Timed, other: Timed) -> list[tuple[float, float]]:
+  return [(one(), other()) for _ in range(_REPEATS.value)]
+
+
+@contextlib.contextmanager
+def _without_checks() -> Iterator[None]:
+  """Build updates that take every step, sound or not."""
+  yes: Callable[..., Array] = lambda *_: jnp.bool_(True)
+  with (
+    mock.patch.object(train_step, "is_sound", yes),
+    mock.patch.object(train_step, "step_soundness", lambda *_: {}),
+  ):
+    yield
+
+
+def _timed_update(
+  run: Run, batch: Batch, compiled: jax.stages.Compiled
+) -> Timed:
+  """Build a function that makes the updates of one rollout batch."""
+  state, key = jax.tree.map(jnp.copy, run.state), jax.random.key(1)
+
+  def update() -> float:
+    nonlocal state
+    started = time.process_time()
+    state, metrics = compiled(state, run.ref_params, batch, key)
+    jax.block_until_ready((state, metrics))
+    return time.process_time() - started
+
+  update()
+  return update
+
+
+def _timed_rollouts(run: Run) -> list[float]:
+  """Return the CPU time of sampling a batch, several times."""
+  prompts, _ = next(run.data.stream)
+  times = []
+  for number in range(1 + _REPEATS.value // 3):
+    started = time.process_time()
+    jax.block_until_ready(
+      run.functions.generate(run.state.params, prompts, jax.random.key(number))
+    )
+    times.append(time.process_time() - started)
+  return times[1:]  # the first one compiles
+
+
+def _saves(state: TrainState) -> list[tuple[float, float]]:
+  """Return the CPU time of pairs of saves, with and without digests."""
+  steps = iter(range(10_000))
+  key, host = jax.random.key(0), {"data": {}, "step": 0, "tokens": 0}
+  kept = digests({})
+  with tempfile.TemporaryDirectory() as folder:
+    checkpoints = Checkpoints(Path(folder), keep=1)
+
+    def save(digest: Callable) -> float:
+      started = time.process_time()
+      with mock.patch.object(checkpoint, "digests", digest):
+        checkpoints.save(next(steps), state, key, host)
+        checkpoints.wait()
+      return time.process_time() - started
+
+    with_digests = functools.partial(save, digests)
+    without = functools.partial(save, lambda tree: kept)
+    with_digests(), without()  # compile
+    pairs = _pairs(with_digests, without)
+    checkpoints.close()
+  return pairs
+
+
+if __name__ == "__main__":
+  main()
