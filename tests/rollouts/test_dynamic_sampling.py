@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import countdown
 from entrojax import advantages
 from entrojax.advantages import grpo, overlong_penalty
 from entrojax.rollouts.dynamic_sampling import (
@@ -15,9 +16,11 @@ from entrojax.rollouts.dynamic_sampling import (
   sample_until_filled,
   with_policy_entropy,
 )
+from entrojax.train import train
 from entrojax.types import Responses, Rollout
 from entrojax.update.forward import mean_entropies
 from entrojax.update.train_step import make_batch
+from tests.helpers.system import numbers
 
 pytestmark = pytest.mark.slow
 
@@ -293,3 +296,29 @@ def test_a_batch_that_fills_up_has_the_loss_s_mask_at_0_where_nothing_counts():
   mask = batch.response_mask * batch.keep[:, None]
   np.testing.assert_array_equal(mask[:, 0], [1, 1, 0, 0])
   np.testing.assert_array_equal(batch.response_mask, mask)
+
+
+@pytest.mark.usefixtures("one_device", "session_data")
+def test_a_frozen_policy_has_one_entropy_whatever_groups_are_kept(tmp_path):
+  """A learning rate of 1e-30 freezes the policy: only sampling differs."""
+  entropies = {}
+  for name, enabled in (("plain", False), ("dynamic", True)):
+    config = countdown.get_config("test")
+    config.mesh, config.num_rollout_steps = (1, 1, 1), 12
+    config.optimizer.learning_rate = 1e-30
+    config.dynamic_sampling.enabled = enabled
+    config.evaluation.split = "validation[:1]"
+    train(config, tmp_path / name)
+    rows = [r for r in numbers(tmp_path / name) if "rollout/entropy" in r]
+    entropies[name] = [
+      np.array([row[f"{of}/entropy"] for row in rows])
+      for of in ("rollout", "actor")
+    ]
+  (plain, plain_groups), (dynamic, kept) = (
+    entropies[name] for name in ("plain", "dynamic")
+  )
+  error = np.hypot(*(x.std(ddof=1) / 12**0.5 for x in (plain, dynamic)))
+  assert abs(plain.mean() - dynamic.mean()) < 2 * error
+  # the entropy of the groups that are kept is another one
+  np.testing.assert_allclose(plain_groups, plain, atol=1e-5)
+  assert np.abs(kept - dynamic).max() > 0.01
