@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-SECONDS = 900  # that a run may take to any of its next signs of life
+SECONDS = 1800  # that a run may take to any of its next signs of life
 SAVED = 130  # exit status of a run that a signal has ended
 
 
