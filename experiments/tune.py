@@ -182,7 +182,7 @@ def search(
   Args:
     compiler: estimates parts.
     config: a checked config.
-    devices: of the slices.
+    devices: the devices of all slices, in the order of the topology.
     num_slices: the number of slices.
     mean_length: the mean length of a response, tokens.
 

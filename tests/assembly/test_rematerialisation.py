@@ -5,9 +5,10 @@ import json
 import jax
 import pytest
 
+from configs import sft
 from entrojax import train
 from entrojax.assembly import rematerialisation
-from entrojax.assembly.check_settings import check
+from entrojax.assembly.check_settings import check, check_sft
 from entrojax.assembly.methods import make_recipe
 from entrojax.assembly.model import make_model
 from entrojax.assembly.rematerialisation import Choice
@@ -178,3 +179,14 @@ def test_a_run_keeps_its_choice_when_it_is_resumed(
   assert "as when the run began" in printed
   recorded = json.loads((tmp_path / "run" / "config.json").read_text())
   assert recorded["model"]["rematerialise"] == "auto"
+
+
+@pytest.mark.parametrize("section", ["model", "training"])
+def test_supervised_learning_does_not_choose(section):
+  config = sft.get_config()
+  config.model.path, config.sft.files = "base", ("examples.jsonl",)
+  check_sft(config)
+  with config.ignore_type():
+    config[section].rematerialise = "auto"
+  with pytest.raises(ValueError, match=rf"{section}\.rematerialise = 'auto'"):
+    check_sft(config)

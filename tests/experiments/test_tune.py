@@ -57,7 +57,7 @@ def of_slots(name, config):
     return Estimate(100.0 * config.rollout.num_slots, 2.0)
   passes = {False: 1, "layers": 2, True: 2 + config.model.rematerialise}
   number = config.training.num_microbatches
-  # all kept: the same bytes whatever the number; else those of one
+  # what is kept of all micro-batches does not depend on their number
   size = {False: 2000.0, "layers": 500.0 + 800 / number, True: 2400 / number}
   kept = config.training.rematerialise
   return Estimate(size[kept], 10.0 * passes[kept] + number)
