@@ -5,7 +5,9 @@ r"""Pass@k training: GRPO on sets of k responses (arXiv 2508.10751).
 
 Time: about 3 to 5 minutes on two cores, as `configs/pass_at_k.py:demo`.
 Claim: the entropy falls less than under GRPO.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -0.3 ± 1.1 millinats per token: one
+batch does not tell it from GRPO.
 """
 
 from configs import Method
@@ -18,7 +20,7 @@ METHOD = Method(
   paper="2508.10751",
   statistics="group",
   claim="falls less",
-  measured="not yet",
+  measured="-0.3 ± 1.1",
   settings={"advantage": ("pass_at_k",)},
   direction=1,
 )

@@ -4,7 +4,8 @@
 
 Time: about 3 to 5 minutes on two cores, as `configs/qae.py:demo`.
 Claim: the entropy neither collapses nor explodes.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -1.5 ± 1.2 millinats per token.
 """
 
 from configs import Method
@@ -17,7 +18,7 @@ METHOD = Method(
   paper="2509.22611",
   statistics="group",
   claim="bounded on both sides",
-  measured="not yet",
+  measured="-1.5 ± 1.2",
   settings={"advantage": ("qae",), "ppo_clip": {"clip_high": 0.28}},
   why="the claim has no direction against GRPO",
 )

@@ -8,7 +8,8 @@ Advantages are normalised over the whole batch, not in each group.
 Time: about 3 to 5 minutes on two cores, as
 `configs/reinforce_plus_plus.py:demo`.
 Claim: the paper claims nothing of the entropy.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.2 ± 0.2 millinats per token.
 """
 
 from configs import Method
@@ -21,7 +22,7 @@ METHOD = Method(
   paper="2501.03262",
   statistics="rollout batch",
   claim="none",
-  measured="not yet",
+  measured="+0.2 ± 0.2",
   settings={"advantage": ("dr_grpo", "whiten")},
   why="no claim about entropy against GRPO",
 )

@@ -4,7 +4,8 @@
 
 Time: about 3 to 5 minutes on two cores, as `configs/rs_grpo.py:demo`.
 Claim: the paper claims nothing of the entropy. pass@k is higher.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -0.3 ± 0.4 millinats per token.
 """
 
 from configs import Method
@@ -17,7 +18,7 @@ METHOD = Method(
   paper="2509.24261",
   statistics="group",
   claim="none",
-  measured="not yet",
+  measured="-0.3 ± 0.4",
   settings={"advantage": ("rs_grpo",)},
   why="no claim about entropy against GRPO",
 )
