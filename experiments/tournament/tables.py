@@ -55,21 +55,19 @@ def equal_entropy(lines: Lines, names: Sequence[str]) -> Iterator[str]:
   )
   heights = {
     name: {
-      m: over_seeds(distances(lines, of_entry(lines, name), m))
+      m: np.array(distances(lines, of_entry(lines, name), m))
       for m in ("pass@1", "pass@64")
     }
     for name in names
   }
-  order = ranked(
-    names, {n: h["pass@1"] and h["pass@1"].mean for n, h in heights.items()}
-  )
+  order = ranked(names, {n: _mean(own["pass@1"]) for n, own in heights.items()})
   for name in order:
     found = of_entry(lines, name)
-    own = heights[name]
-    side = {1: "above", -1: "below", 0: ""}[compare(own["pass@1"])]
+    one, many = heights[name].values()
+    side = {1: "above", -1: "below", 0: ""}[compare(over_seeds(one))]
     yield (
       f"| `{name}` | {len(found)} | {_spread(values(found, 'entropy'))} | "
-      f"{_interval(own['pass@1'])} | {_interval(own['pass@64'])} | {side} |"
+      f"{_height(one)} | {_height(many)} | {side} |"
     )
   yield ""
 
@@ -198,6 +196,20 @@ def last_third(found: Mapping[int, Line]) -> np.ndarray:
   return np.array([course[-(len(course) // 3) :].mean() for course in courses])
 
 
+def twins(lines: Lines, names: Sequence[str]) -> Iterator[Sequence[str]]:
+  """Yield groups of entries that end alike to the last digit, seed by seed.
+
+  Such entries differ in settings that did nothing here, or in nothing else.
+  """
+  groups: dict[str, list[str]] = {}
+  for name in names:
+    found = of_entry(lines, name)
+    ends = {s: (l.end["entropy"], l.right["counts"]) for s, l in found.items()}
+    if ends:
+      groups.setdefault(repr(ends), []).append(name)
+  yield from (group for group in groups.values() if len(group) > 1)
+
+
 def missing_runs(lines: Lines, found: Sequence[Entry]) -> Iterator[str]:
   """Yield a sentence about the runs without a line."""
   gaps = []
@@ -240,6 +252,18 @@ def cost(lines: Lines, name: str, baseline: str) -> float | None:
 def mean_of(lines: Lines, name: str, measure: str) -> float:
   found = values(of_entry(lines, name), measure)
   return float(found.mean()) if found.size else float("nan")
+
+
+def _mean(own: np.ndarray) -> float:
+  """Average the finite values; NaN without any."""
+  finite = own[np.isfinite(own)]
+  return float(finite.mean()) if finite.size else float("nan")
+
+
+def _height(own: np.ndarray) -> str:
+  """Format heights over seeds; a single one has no interval."""
+  finite = own[np.isfinite(own)]
+  return f"{finite[0]:+.3f}" if finite.size == 1 else _interval(over_seeds(own))
 
 
 def _spread(own: np.ndarray) -> str:

@@ -78,6 +78,15 @@ def test_all_entries_come_with_a_seed_before_any_comes_with_the_next():
   assert all(run.entry.role == "budget" for run in own[:budgets])
 
 
+def test_entries_that_end_alike_for_each_seed_are_twins():
+  lines = by_name(
+    invented(name, seed, height=0.3 + 0.1 * (name == "c" and seed))
+    for name in "abc"
+    for seed in (0, 1)
+  )
+  assert [*tables.twins(lines, ["a", "b", "c", "not run"])] == [["a", "b"]]
+
+
 @pytest.mark.parametrize("base", entries.BASES)
 def test_each_long_run_has_a_run_of_grpo_and_a_short_one_beside_it(base):
   names = {entry.name: entry for entry in entries.entries(base)}
