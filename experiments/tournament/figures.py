@@ -1,9 +1,9 @@
 """Draw the three planes of the tournament, with GRPO's curve in each.
 
 A dot is the mean of an entry over its seeds, with bars of one standard
-deviation. GRPO's runs of all budgets, from the base to the longest, are joined
-by a line. Dots of entries above or below the curve have a colour and a number,
-which the legend names.
+deviation. A hollow dot is of one seed alone. GRPO's runs of all budgets, from
+the base to the longest, are joined by a line. Dots of entries above or below
+the curve have a colour and a number, which the legend names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,14 @@ _NUMBERED = 12  # entries that the legend can name
 
 
 class Dot(NamedTuple):
-  """An entry in a plane: mean and standard deviation over its seeds."""
+  """An entry in a plane: mean and standard deviation over its n seeds."""
 
   name: str
   x: float
   y: float
   x_spread: float
   y_spread: float
+  n: int
 
 
 def file_name(base: str, plane: tuple[str, str]) -> str:
@@ -103,6 +104,9 @@ def draw(
       axes.plot([], [], "o", color=own, label=f"{number} {name}")
     if len(dots) > len(numbers):
       axes.plot([], [], "o", color=GREY, label="other entries")
+      axes.plot(
+        [], [], "o", color=GREY, markerfacecolor="none", label="one seed alone"
+      )
     axes.set_xlabel(_LABELS.get(plane[0], plane[0]))
     axes.set_ylabel(plane[1])
     figure.legend(loc="outside right upper", fontsize=8)
@@ -116,7 +120,8 @@ def _dot(lines: Lines, name: str, plane: tuple[str, str]) -> Dot | None:
     return None
   x, y = (values(found, measure) for measure in plane)
   spread = lambda v: float(v.std(ddof=1)) if v.size > 1 else 0.0
-  return Dot(name, float(x.mean()), float(y.mean()), spread(x), spread(y))
+  means = float(x.mean()), float(y.mean())
+  return Dot(name, *means, spread(x), spread(y), len(found))
 
 
 def _start(lines: Lines, plane: tuple[str, str]) -> Dot | None:
@@ -129,7 +134,7 @@ def _start(lines: Lines, plane: tuple[str, str]) -> Dot | None:
   if not points:
     return None
   x, y = np.array(points, np.float64).mean(axis=0)
-  return Dot("base", float(x), float(y), 0.0, 0.0)
+  return Dot("base", float(x), float(y), 0.0, 0.0, len(points))
 
 
 def _draw_dot(axes: Any, dot: Dot, color: str) -> None:
@@ -142,4 +147,5 @@ def _draw_dot(axes: Any, dot: Dot, color: str) -> None:
     ms=4,
     lw=0.7,
     color=color,
+    markerfacecolor="none" if dot.n == 1 else color,
   )
