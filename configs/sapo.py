@@ -5,7 +5,8 @@
 Time: about 3 to 5 minutes on two cores, as `configs/sapo.py:demo`.
 Claim: the paper claims nothing of the entropy. Training stays stable for
 longer.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -1.9 ± 0.6 millinats per token.
 """
 
 from configs import Method
@@ -18,7 +19,7 @@ METHOD = Method(
   paper="2511.20347",
   statistics="none",
   claim="none",
-  measured="not yet",
+  measured="-1.9 ± 0.6",
   settings={"objective": ("sapo",), "aggregation": "seq-mean-token-mean"},
   why="no claim about entropy against GRPO",
 )
