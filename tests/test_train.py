@@ -153,6 +153,15 @@ def test_a_ledger_changes_nothing_in_a_run(coin, base, tmp_path):
           assert sum(parts) == pytest.approx(whole, abs=1e-6)
 
 
+def test_a_ledger_leaves_the_update_the_same_graph(base):
+  off, on = (
+    build(controlled(base, **{"ledger.every": every})).functions
+    for every in (0, 10)
+  )
+  # one jitted function, compiled once
+  assert on.update is off.update
+
+
 def same_tokens(one, other):
   """Check that two runs have kept the same tokens, to float32 rounding."""
   assert one.texts == other.texts

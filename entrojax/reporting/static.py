@@ -135,6 +135,8 @@ def _draw_panel(axes: Any, panel: Panel) -> None:
   axes.set_ylabel(panel.label)
   if panel.log_y:
     axes.set_yscale("log")
+    # the default labels are formulas, which STYLE does not parse
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
   if panel.ends and panel.ends[0] < panel.ends[1]:
     axes.set_ylim(panel.ends)
 
