@@ -13,7 +13,7 @@ predictions with the measured change.
 
 The method `sgd` is GRPO with plain gradient descent in small steps: an Adam
 without momentum whose eps of 1,000 is far above its moments, so that a step is
-0.002 times the gradient.
+0.001 times the gradient.
 
 The last lines have the time of an entry and of a rollout step, and how much
 longer a run takes with an entry every 10 rollout steps.
@@ -51,7 +51,7 @@ _OUTPUT = flags.DEFINE_string(
 )
 
 FIRST_STEPS = 8  # rollout steps that are not counted
-SGD = {"b1": 0.0, "eps": 1e3, "learning_rate": 2.0, "decay_steps": 0}
+SGD = {"b1": 0.0, "eps": 1e3, "learning_rate": 1.0, "decay_steps": 0}
 
 
 def ledger_config(method: str, seed: int, num_entries: int) -> Config:
