@@ -41,7 +41,7 @@ def require_at_least(name: str, value: float, least: float) -> None:
     value: the number.
     least: the smallest number allowed.
   """
-  _refuse_function(name, value)
+  _require_number(name, value)
   if is_traced(value):
     return
   if not value >= least:
@@ -58,7 +58,7 @@ def require_in(name: str, value: float, interval: str) -> None:
       parenthesis excludes it; "inf)" allows any finite number and "inf]" any
       number.
   """
-  _refuse_function(name, value)
+  _require_number(name, value)
   if is_traced(value):
     return
   low, high = (float(bound) for bound in interval[1:-1].split(","))
@@ -84,8 +84,10 @@ def require_one_of(name: str, value: Any, choices: Collection[Any]) -> None:
     raise ValueError(f"{name} must be one of {listed}; got {value!r}")
 
 
-def _refuse_function(name: str, value: Any) -> None:
-  """Raise ValueError for a schedule that is passed to a factory itself."""
+def _require_number(name: str, value: Any) -> None:
+  """Raise ValueError for a missing number, and for a schedule in its place."""
+  if value is None:
+    raise ValueError(f"{name} must be set")
   if callable(value):
     raise ValueError(
       f"{name} is a function; a schedule is passed as in "

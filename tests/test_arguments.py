@@ -31,6 +31,13 @@ def test_a_number_outside_is_refused_with_name_and_interval(
     require_in("x.y", value, interval)
 
 
+def test_a_number_that_is_not_set_is_named():
+  with pytest.raises(ValueError, match=r"^x\.y must be set$"):
+    require_in("x.y", None, "[0, 1]")
+  with pytest.raises(ValueError, match=r"^x\.y must be set$"):
+    require_at_least("x.y", None, 0)
+
+
 @pytest.mark.parametrize("value", [-0.1, math.nan])
 def test_a_number_below_its_least_is_refused(value):
   require_at_least("x.y", 0.0, 0)

@@ -64,6 +64,13 @@ def with_method(name, room):
   return config
 
 
+def set_length(config, controller):
+  """Set the number of updates of a controller that needs it."""
+  for leaf in traits_of(getattr(control, controller)).length:
+    if config[controller][leaf] is None:
+      config[controller][leaf] = 4
+
+
 def check(config):
   recipe = make_recipe(config)
   check_over_run(recipe, config)
@@ -80,6 +87,7 @@ def test_every_number_of_an_objective_may_be_a_schedule(name):
       if name in traits_of(make).drives
     )
     config.control.update({"name": driver, "target": 0.5})
+    set_length(config, driver)
   for method, leaf, value in numbers(objectives, "Objective"):
     if method != name:
       continue
@@ -117,8 +125,9 @@ def test_every_number_of_a_rule_may_be_a_schedule(method, leaf, value):
 )
 def test_every_number_of_a_controller_may_be_a_schedule(method, leaf, value):
   config = config_of(**{"control.name": method, "control.target": 0.5})
+  set_length(config, method)
   (member,) = traits_of(getattr(control, method)).drives
-  config.objective = ("ppo_clip", member)
+  config.objective = with_method(member, objectives).objective
   if leaf == "target":
     config.control.target = "linear(0.5, 0.25, 4)"
   else:
@@ -127,7 +136,10 @@ def test_every_number_of_a_controller_may_be_a_schedule(method, leaf, value):
   assert isinstance(controller, Scheduled)
   state = at(controller, 0).transform.init({})
   now = at(controller, jnp.int32(2)).metrics(state, jnp.float32(1.0))
-  assert now["control/error"] == (0.625 if leaf == "target" else 0.5)
+  expected = {"control/error": 0.625 if leaf == "target" else 0.5}
+  if method == "hysteresis":  # it has no target
+    expected = {"control/low": jnp.float32(value)}
+  assert {name: now[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
