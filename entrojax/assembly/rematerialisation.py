@@ -2,9 +2,10 @@
 
 model.rematerialise and training.rematerialise say what the backward pass keeps
 of a layer and of all micro-batches (models/kept.py). Either can be "auto". The
-update is then compiled for the values that make the fewest forward passes
-first, and the first values are chosen with which it leaves a tenth of a
-device's memory free. If none does, as little as possible is kept.
+update is then compiled for one pair of values after another, beginning with the
+pair that makes the fewest forward passes. The first pair that leaves a tenth of
+a device's memory free is chosen. If none does, or if the memory is unknown, as
+little as possible is kept.
 
 A run keeps the choice in the file CHOICE_FILE of its directory. A run that is
 resumed reads it there, so that its numbers do not depend on the memory of the

@@ -1,9 +1,11 @@
-"""Build a run from a config; errors are raised before the graphs are compiled.
+"""Build a run from a config.
 
-`build` checks a config and builds everything that the train loop needs;
-`build_checked` leaves out the check. The update and the samplers are compiled
-when they are first called. The recorded rollouts of an offline run are scored
-here already.
+`build` checks a config and builds everything that the train loop needs.
+`build_checked` does the same for a config that has been checked already. The
+update and the samplers are compiled when they are first called, so that errors
+in the config and the files are raised before. There are two exceptions: if a
+setting of rematerialisation is "auto", the update is compiled here to choose
+it, and the recorded rollouts of an offline run are scored here.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -8,9 +8,12 @@ update/ledger_columns.py describes its numbers.
 
 Which of the update's steps is measured changes from entry to entry, so that
 steps at which the policy is no longer the one that sampled are measured, too.
-The last step of an update never is, because it leaves no tokens that no step
-has trained on. The ledger changes nothing in a run. An entry that is open when
-a run is stopped is lost.
+Only steps of the first pass over the batch are measured, and not the last of
+these, because the column `held_back` needs tokens that no step has trained on.
+If a pass has only one step, that step is measured without this column.
+
+The ledger changes nothing in a run. An entry that is open when a run is stopped
+is lost.
 """
 
 from typing import NamedTuple

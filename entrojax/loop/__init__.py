@@ -1,7 +1,7 @@
-"""The parts of the train loop that write, watch and test a run.
+"""The parts of the train loop, which entrojax/train.py puts together.
 
-evaluation.py evaluates the policy of a run, reports.py writes its logs and
-shows its progress, and files.py begins or resumes its directory. faults.py
-reports skipped updates, and selftest.py tests a run before it starts. train.py
-puts them together.
+rollout_step.py takes one step: it samples, verifies and updates. evaluation.py
+evaluates the policy of a run, reports.py writes its logs and shows its
+progress, and files.py begins or resumes its directory. faults.py reports
+skipped updates, and selftest.py tests a run before it starts.
 """

@@ -1,9 +1,10 @@
 """Test a run on its own model and machine before it costs anything.
 
-`self_test` takes the first rollout step of a run and looks at what came of it;
-nothing is written. `start_checks` needs no step: every run makes these
-checks at its start and prints those that are not well. `format_checks` makes a
-table of a few lines.
+`self_test` takes the first rollout step of a run and writes nothing. It checks
+that sampler and trainer compute the same log-probs, that responses end and
+differ, and that the gradient is finite and not 0. It also checks disk and
+memory with `start_checks`, which needs no step: every run calls it at its start
+and prints only its warnings. `format_checks` writes one line for each check.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,9 +1,10 @@
 """Run a stack of layers, in one of three ways.
 
 `unrolled` compiles every layer by itself: a small model is 1.5 to 2 times as
-fast on a CPU. `scanned` compiles one layer and loops over it, so that the time
-to compile does not grow with depth. `scanned_in_place` does the same without a
-second copy of the cache, which it requires, and must not be differentiated.
+fast on a CPU as with the other two. `scanned` compiles one layer and loops over
+it, so that the time to compile does not grow with depth. `scanned_in_place`
+does the same without a second copy of the cache. It cannot run without a cache,
+and it must not be differentiated. decoder.py chooses among the three.
 
 All three have the same arguments:
 
@@ -16,8 +17,8 @@ All three have the same arguments:
     cache   a Cache whose layers are stacked in the scans and a tuple in
             `unrolled`; or None, but not in `scanned_in_place`
 
-They return the activations and the new value of `Cache.layers`, which is None
-without a cache.
+They return the activations and the new value of `Cache.layers`, in the form in
+which it came. It is None without a cache.
 """
 
 from collections.abc import Callable

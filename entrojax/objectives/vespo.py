@@ -1,14 +1,16 @@
 """VESPO: REINFORCE with a smooth weight of whole sequences.
 
+    r   = pi / pi_old          of a token; pi_old is the sampling policy
     w_i = prod_t r             over the tokens of row i
-    phi = w^k exp(l (1 - w))   (k, l) of its own for A >= 0 and for A < 0
+    phi = w^k exp(l (1 - w))   k and l differ between A >= 0 and A < 0
     L = -stop_gradient(phi) A log pi
 
 Variational sequence-level soft policy optimization, arXiv 2602.10693, as in
-TRL. phi is 1 on the sampling policy; a larger k lowers the weight of sequences
-that have become unlikely, a larger l of those that have become likely. The
-product is not divided by the length, so phi is close to 0 for long sequences
-soon after the policy has moved. log w is clipped to [log 1e-8, 20].
+TRL. phi is 1 on the sampling policy. A larger k lowers the weight of sequences
+that have become less likely, and a larger l the weight of sequences that have
+become more likely. The product is not divided by the length, so phi is close to
+0 for long sequences soon after the policy has moved. log r is clipped to
+[-20, 20], and log w to [log 1e-8, 20].
 """
 
 import math

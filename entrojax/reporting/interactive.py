@@ -1,9 +1,13 @@
 """Turn pictures into figures of Plotly.js, which a report draws in a browser.
 
-A figure is a JSON object {"data": traces, "layout": axes}. The page's script
-(page/page.js) adds the colours of the light or dark page, and hides the traces
-of a variant when the reader clicks on its name: each trace names its variant in
-`meta`. Numbers are rounded to five digits, and long curves are thinned.
+A picture is a description of curves in panels (pictures.py). `panel_figure`
+turns one panel into a figure, a JSON object {"data": traces, "layout": axes}.
+
+A variant is a group of runs that differ only by their seed (variants.py). Each
+trace names its variant in `meta`. The page's script (page/page.js) adds the
+colours of the light or dark page, and hides the traces of a variant when the
+reader clicks on its name. Numbers are rounded to five digits, and long curves
+are thinned.
 """
 
 from collections.abc import Sequence

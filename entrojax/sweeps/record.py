@@ -11,10 +11,14 @@
       }
     }
 
-`base` is the config of the file itself. A unit has the values that get_hyper
-gave it, and all settings that differ from `base`. It keeps its directory, even
-if the names of units that are added later say more. If the base config or a
-whole config has changed since, nothing new may be mixed into the directory.
+`base` is the config of the file itself. `values` are what get_hyper, the
+function of a config file that lists the units (hyper.py), gave a unit.
+`settings` are all settings in which the unit then differs from `base`. A unit
+keeps its directory, even if the names of units that are added later say more.
+
+`extend_record` adds units. It raises ValueError if `base` has changed since, or
+if a unit with the same values now has other settings: runs of the old and of
+the new config must not be mixed in one directory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,13 +1,15 @@
-"""Write traces of a randomised search, for a base of Countdown with working.
+"""Write traces of a randomised search, for the warm-up on `countdown_steps`.
+
+A base model learns from these traces before reinforcement learning.
 
 The search goes from state to state as a person would who is neither very good
 nor very patient. It sometimes sees which step keeps the target in reach and
 otherwise takes any step; it sometimes notices that a state is hopeless; and at
 a wrong number it goes back or, in haste, hands it in. `Habits` holds the
 probabilities. A trace is thus a mixture of right and wrong turns, with
-take-backs, and its answer may be wrong. A base that has learnt from such traces
-leaves reinforcement learning something to choose: better turns, earlier and
-more take-backs, no haste.
+take-backs, and its answer may be wrong. A model that has learnt from such
+traces leaves reinforcement learning something to choose: better turns, earlier
+and more take-backs, no haste.
 
 A trace is a pure function of the problem, the habits and an index.
 """

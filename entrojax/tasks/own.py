@@ -10,10 +10,10 @@ a hash of the prompt divides it into 'train', 'validation' and 'test'.
 
 A function that is named by its file or module is called in separate processes,
 one for each core, which share the responses of a batch. A process is killed
-after the time limit. A function that is passed as an object is
-called in a thread. A thread cannot be killed: after the time limit it is left
-behind, and it slows the run down for as long as its call lasts. A call that
-never releases Python's lock stops the run.
+after the time limit. A function that is passed as an object is called in a
+thread. A thread cannot be killed: after the time limit it is left behind, and
+it slows the run down for as long as its call lasts. A call that never releases
+Python's lock stops the run.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

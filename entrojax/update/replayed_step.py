@@ -1,8 +1,10 @@
-"""Take the one step of a method on a kept batch, and keep what it is made of.
+"""Take one optimizer step on a whole batch, and return its gradient as well.
 
-The function of `make_replayed_step` has the arguments of an update that takes
-one optimizer step on the whole batch. It returns the gradient of the loss, the
-parameters after the step, and which tokens the members of the chain touched.
+A replay (instruments/replay.py) compares several methods on one batch that a
+run has kept. `make_replayed_step` builds the function that takes a method's
+step. This function has the arguments of an update. It returns the gradient of
+the loss, the parameters after the step, and one mask of the tokens whose
+gradient is changed by any member of the chain of objectives.
 """
 
 from collections.abc import Callable
