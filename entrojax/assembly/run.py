@@ -128,21 +128,12 @@ def build_checked(
     folder = model_folder(config.model.path)
     sizes = hugging_face.read_config(folder)
     check_against_model(config, sizes, own)
+    data, evaluation_sets, recorded_rollouts = _read_inputs(
+      config, folder, rollouts, task
+    )
+  # compiles the update if it has to choose, so everything is read before
   config = decide(config, recipe, sizes, mesh)
   with hosts.together():
-    data, recorded_rollouts = read_data(config, folder, task), None
-    evaluation_sets = read_sets(config, data)
-    if rollouts is not None:
-      recorded_rollouts = recorded.load(
-        rollouts,
-        rollout_settings(config, folder),
-        [last_name(name) for name in config.judges],
-        data.tokenizer,
-      )
-      problems = recorded_rollouts.problems
-      data = data._replace(
-        stages=single_stage(config, problems, data.tokenizer)
-      )
     sizes, policy, params = load_policy(config, folder, data.tokenizer, mesh)
     check_reads(
       recipe.members,
@@ -189,6 +180,31 @@ def build_checked(
     base_params,
     Choice(config.model.rematerialise, config.training.rematerialise),
   )
+
+
+def _read_inputs(
+  config: Config, folder: Path, rollouts: Path | None, task: Task | None
+) -> tuple[Data, tuple[EvaluationSet, ...], RecordedRollouts | None]:
+  """Read the problems, the evaluation sets and recorded rollouts of a run.
+
+  Args:
+    config: the settings of the run.
+    folder: the model's folder, which holds the tokenizer.
+    rollouts: the file of recorded rollouts; None: the run samples its own.
+    task: takes the place of the task that the config names.
+  """
+  data = read_data(config, folder, task)
+  evaluation_sets = read_sets(config, data)
+  if rollouts is None:
+    return data, evaluation_sets, None
+  found = recorded.load(
+    rollouts,
+    rollout_settings(config, folder),
+    [last_name(name) for name in config.judges],
+    data.tokenizer,
+  )
+  stages = single_stage(config, found.problems, data.tokenizer)
+  return data._replace(stages=stages), evaluation_sets, found
 
 
 def _make_functions(

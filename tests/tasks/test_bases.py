@@ -39,6 +39,10 @@ def words():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_logic_base_can_read_and_write_every_family(name):
   family = FAMILIES[name]
+  unknown = [
+    c for c in family.characters if words().decode(words().encode(c)) != c
+  ]
+  assert not unknown, f"characters that bases/logic lacks: {unknown}"
   for level in family.levels:
     for problem in itertools.islice(family.problems(**level), 3):
       for text in (problem.prompt, *family.solutions(problem)[:2]):
