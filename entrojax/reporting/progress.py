@@ -23,6 +23,7 @@ from rich.text import Text
 
 from entrojax.arguments import require_at_least
 from entrojax.reporting.time_left import TimeLeft
+from entrojax.system.terminal import harmless
 
 KEY_SCALARS = {  # label -> name of the metric
   "entropy": "actor/entropy",
@@ -225,14 +226,6 @@ def sparkline(values: list[float], width: int) -> str:
   )
   return "".join(
     BLOCKS[rank(mean)] if math.isfinite(mean) else " " for mean in means
-  )
-
-
-def harmless(text: str) -> str:
-  """Escape control characters, so that a text is one safe terminal line."""
-  return "".join(
-    char if char.isprintable() else char.encode("unicode_escape").decode()
-    for char in text
   )
 
 

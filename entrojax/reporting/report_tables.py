@@ -15,11 +15,11 @@ from typing import Any
 from entrojax.reporting.differences import Comparison
 from entrojax.reporting.formatting import number, over_seeds, with_interval
 from entrojax.reporting.html_tables import html_table
-from entrojax.reporting.progress import harmless
 from entrojax.reporting.run_logs import Row
 from entrojax.reporting.summary import SummaryRows, cell, summary_lines
 from entrojax.reporting.variants import Variant, differing_settings
 from entrojax.system import provenance
+from entrojax.system.terminal import harmless
 
 _SAMPLES = 8  # prompts of an evaluation set whose responses a page shows
 _SAMPLE_LENGTH = 1500  # characters

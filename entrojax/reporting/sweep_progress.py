@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from entrojax.reporting.formatting import number
-from entrojax.reporting.progress import duration, harmless
+from entrojax.reporting.progress import duration
+from entrojax.system.terminal import harmless
 
 # label -> name of the metric, in which * stands for any data set
 _SHOWN = {

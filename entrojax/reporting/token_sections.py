@@ -13,7 +13,6 @@ from entrojax.reporting.formatting import (
   with_error,
 )
 from entrojax.reporting.html_tables import html_table
-from entrojax.reporting.progress import harmless
 from entrojax.reporting.section import Section, Variants
 from entrojax.reporting.token_logs import TokenSamples
 from entrojax.reporting.token_statistics import (
@@ -26,6 +25,7 @@ from entrojax.reporting.token_statistics import (
   shares_above,
 )
 from entrojax.reporting.variants import Variant
+from entrojax.system.terminal import harmless
 
 _FORKS = 12  # tokens of each evaluation that the table has
 _LONGEST = 40  # characters of a token in a table

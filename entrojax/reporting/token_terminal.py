@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from entrojax.reporting.formatting import number
-from entrojax.reporting.progress import harmless
 from entrojax.reporting.token_logs import TokenSamples
 from entrojax.reporting.token_view import shown
 from entrojax.reporting.variants import Variant
+from entrojax.system.terminal import harmless
 
 
 class Quantity(NamedTuple):

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from entrojax.reporting.formatting import number
-from entrojax.reporting.progress import harmless
 from entrojax.reporting.token_logs import TokenSamples
 from entrojax.reporting.variants import Variant
+from entrojax.system.terminal import harmless
 
 Variants = Sequence[Variant]
 

@@ -29,12 +29,12 @@ from entrojax.system import config_files
 from entrojax.system.flag_errors import (
   EXIT_WRONG,
   fail,
-  harmless,
   unknown_flag,
   wrong_flag,
   wrong_setting,
 )
 from entrojax.system.help_page import Page, join
+from entrojax.system.terminal import harmless
 
 EXIT_INTERRUPTED = 130
 
@@ -99,7 +99,9 @@ def command(
         print(interrupted)
         return EXIT_INTERRUPTED
       except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"error: {harmless(str(error))}", file=sys.stderr)
+        print(
+          f"error: {harmless(str(error), keep_lines=True)}", file=sys.stderr
+        )
         return EXIT_WRONG
 
     @functools.wraps(act)

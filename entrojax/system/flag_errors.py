@@ -11,27 +11,15 @@ from typing import NoReturn
 
 from entrojax.system import config_files
 from entrojax.system.help_page import Page
+from entrojax.system.terminal import harmless
 
 EXIT_WRONG = 2
 
 
 def fail(message: str) -> NoReturn:
   """Print one line on stderr and exit with status 2."""
-  print(f"error: {harmless(message)}", file=sys.stderr)
+  print(f"error: {harmless(message, keep_lines=True)}", file=sys.stderr)
   sys.exit(EXIT_WRONG)
-
-
-def harmless(text: str) -> str:
-  """Escape control characters, so that a terminal shows and never obeys them.
-
-  Lines stay lines.
-  """
-  return "".join(
-    char
-    if char.isprintable() or char == "\n"
-    else char.encode("unicode_escape").decode()
-    for char in text
-  )
 
 
 def unknown_flag(page: Page, name: str) -> str:

@@ -119,7 +119,7 @@ CLAIMS = (
     miss(_PROJECTION, _LOW),
     _NEAR,
     within,
-    "its gradient of the entropy is of the tokens that the step was made of",
+    "one evaluation at the end, on held-out prompts",
   ),
   _control(
     "projection_is_cheaper",

@@ -9,7 +9,7 @@ import pytest
 
 from entrojax.main import parse_profile
 from entrojax.system.command_line import command
-from entrojax.system.flag_errors import harmless
+from entrojax.system.terminal import harmless
 from tests.helpers.commands import run_command
 from tests.helpers.paths import ROOT
 
@@ -368,7 +368,10 @@ def test_a_profile_of_no_steps_is_named(text, message):
 
 def test_control_characters_of_an_error_are_shown_and_not_obeyed():
   text = "bad\x1b[31m red\x07 \u202e at:\nline 2, é"
-  assert harmless(text) == "bad\\x1b[31m red\\x07 \\u202e at:\nline 2, é"
+  assert (
+    harmless(text, keep_lines=True)
+    == "bad\\x1b[31m red\\x07 \\u202e at:\nline 2, é"
+  )
   done = run_command("entrojax.report", "no\x1b[31mrun", "--output=x.html")
   assert done.returncode == 2
   assert "\x1b" not in done.stderr and "no\\x1b[31mrun" in done.stderr

@@ -6,7 +6,8 @@ import math
 import pytest
 from rich.console import Console
 
-from entrojax.reporting.progress import Progress, duration, harmless, sparkline
+from entrojax.reporting.progress import Progress, duration, sparkline
+from entrojax.system.terminal import harmless
 
 
 class Clock:
