@@ -14,7 +14,9 @@ and config.hysteresis.num_updates, the run's optimizer steps.
 
 Time: about 3 to 5 minutes on two cores, as `configs/dynamic_clip.py:demo`.
 Claim: the entropy rises first, and falls in the second half.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.2 ± 0.1 millinats per token, too
+little to tell it from GRPO.
 
 Deviation: the thresholds of 0.4 for rare tokens and 0.1 for likely ones are
 ours, because the paper's could not be read.
@@ -53,7 +55,7 @@ METHOD = Method(
   paper="2602.09782",
   statistics="none",
   claim="rises, then falls",
-  measured="not yet",
+  measured="+0.2 ± 0.1",
   settings=settings,
   variants=("oscillating_clip", "hysteresis"),
   direction=1,

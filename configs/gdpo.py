@@ -9,7 +9,8 @@ normalised over the batch.
 
 Time: about 3 to 5 minutes on two cores, as `configs/gdpo.py:demo`.
 Claim: the paper claims nothing of the entropy.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.1 ± 0.1 millinats per token.
 """
 
 from configs import Method
@@ -22,7 +23,7 @@ METHOD = Method(
   paper="2601.05242",
   statistics="rollout batch",
   claim="none",
-  measured="not yet",
+  measured="+0.1 ± 0.1",
   settings={"advantage": ("gdpo", "whiten")},
   why="no claim about entropy against GRPO",
 )

@@ -7,7 +7,8 @@ The off-policy sequence masking of DeepSeek-V3.2.
 
 Time: about 3 to 5 minutes on two cores, as `configs/off_policy_mask.py:demo`.
 Claim: the paper claims nothing of the entropy. Training is more stable.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -0.4 ± 0.3 millinats per token.
 """
 
 from configs import Method
@@ -20,7 +21,7 @@ METHOD = Method(
   paper="2512.02556",
   statistics="sequence",
   claim="none",
-  measured="not yet",
+  measured="-0.4 ± 0.3",
   settings={"objective": ("ppo_clip", "off_policy_mask")},
   why="no claim about entropy against GRPO",
 )

@@ -8,7 +8,9 @@ DeepSeek-V3.2.
 
 Time: about 3 to 5 minutes on two cores, as `configs/unbiased_kl.py:demo`.
 Claim: the entropy falls less than without the penalty.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is +0.1 ± 0.1 millinats per token, too
+little to tell it from GRPO.
 """
 
 from configs import Method
@@ -21,7 +23,7 @@ METHOD = Method(
   paper="2512.02556",
   statistics="none",
   claim="falls less",
-  measured="not yet",
+  measured="+0.1 ± 0.1",
   settings={
     "objective": ("ppo_clip", "reference_kl"),
     "reference_kl": {"kl_coef": 0.04, "ratio_weighted": True},

@@ -5,7 +5,8 @@
 Time: about 3 to 5 minutes on two cores, as `configs/vespo.py:demo`.
 Claim: the paper claims nothing of the entropy. Training stays stable with stale
 rollouts.
-Measured (`python -m experiments.directions --batches=12`): not yet.
+Measured (`python -m experiments.directions --batches=12`): after the updates of
+one rollout batch, entropy minus GRPO's is -1.3 ± 0.4 millinats per token.
 """
 
 from configs import Method
@@ -18,7 +19,7 @@ METHOD = Method(
   paper="2602.10693",
   statistics="sequence",
   claim="none",
-  measured="not yet",
+  measured="-1.3 ± 0.4",
   settings={"objective": ("vespo",)},
   why="no claim about entropy against GRPO",
 )
