@@ -3,10 +3,10 @@
     R <- R + strength H_i / mean H     for right responses
 
 H_i is the mean entropy of the tokens of response i under the policy that
-sampled it, and the mean is over the right responses of the group of f32[Q, G].
-The bonus of a group is therefore strength on average, whatever its entropy, and
-a group in which all responses are wrong is left unchanged. GRPO's baseline and
-surrogate follow.
+sampled it, and mean H is the mean of H_i over the right responses of the group.
+The mean bonus of these responses is therefore strength, whatever their entropy,
+and a group in which all responses are wrong is left unchanged. GRPO's baseline
+and surrogate follow.
 
 The sequence level of "GTPO and GRPO-S", arXiv 2508.04349. Deviation: the
 paper's later versions also punish wrong responses by their entropy; this is the

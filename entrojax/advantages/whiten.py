@@ -3,10 +3,11 @@
     A <- (A - m) / sqrt(v + 1e-8)
 
 m and v are the mean and the variance of A over the batch's tokens, v with ddof
-1, as verl's masked_whiten. After dr_grpo this is the baseline of REINFORCE++
-(arXiv 2501.03262): the deviation of single groups, which is small where a
-prompt is easy or hard, does not enter. A group of equal rewards, whose A is 0
-before, then has -m / sqrt(v + 1e-8) and so takes part in the update.
+1, as verl's masked_whiten. After dr_grpo this gives the advantages of
+REINFORCE++ with a group baseline (arXiv 2501.03262): the deviation of single
+groups, which is small where a prompt is easy or hard, does not enter. A group
+of equal rewards, whose A is 0 before, then has -m / sqrt(v + 1e-8) and so takes
+part in the update.
 """
 
 import dataclasses

@@ -1,8 +1,9 @@
 """Warn where the schedules of a run and its length do not fit.
 
-A schedule that is longer than the run never reaches its last value. The
-settings of the configs follow `num_rollout_steps` unless they are set; this
-file warns of those that were set to another length.
+A schedule that is longer than the run never reaches its last value. Shorter
+schedules are not reported, except a learning rate whose decay ends before the
+run does. In a curriculum, the learning rate has to fit the length of a stage.
+The settings of the configs follow `num_rollout_steps` unless they are set.
 """
 
 from collections.abc import Mapping

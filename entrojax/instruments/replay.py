@@ -2,9 +2,9 @@
 
 Each method takes one optimizer step on the whole batch, from the parameters
 and Adam's moments that the run had. All methods therefore start equal, and
-differ in their advantages, their objective and their projection. The ratio of
-the policies is 1, so that members which only act at other ratios, such as
-clips, do nothing.
+differ in their advantages, their objective, their aggregation, their controller
+and their projection. The ratio of the policies is 1, so that members which only
+act at other ratios, such as clips, do nothing.
 """
 
 from collections.abc import Sequence

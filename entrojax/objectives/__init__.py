@@ -16,14 +16,14 @@ are four kinds of objectives:
 
     surrogate   adds the policy gradient, the first term   ppo_clip, gspo, ...
     transform   reweights the terms of earlier members     steer, erc, ...
-    term        adds a term, which later transforms        entropic
+    term        adds a term, which later transforms        entropic, dcpo
                 reweight
     penalty     adds a penalty, which no transform         reference_kl, ...
                 reweights
 
 A chain has exactly one surrogate. The surrogates bcpg and kl_cov add a penalty
-as well. `policy_loss` runs a chain and reduces its losses to one number with an
-aggregation (aggregation.py).
+as well, and the term dcpo also scales the terms before it. `policy_loss` runs a
+chain and reduces its losses to one number with an aggregation (aggregation.py).
 
 Every file uses the same symbols, f32[B, T] for B responses of T tokens:
 

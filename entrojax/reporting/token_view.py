@@ -1,5 +1,8 @@
 """Format responses as text whose tokens are coloured, as HTML.
 
+`token_view` is a chapter of the report. For each prompt it shows responses of
+the first and the last evaluation side by side, from one run of each variant.
+
 Every token is an element whose classes hold the levels of its entropy, its
 probability, its advantage and its log-ratio to the base, and whether a member
 of the objective touches it. page/tokens.css gives the colours of the quantity

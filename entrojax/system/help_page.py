@@ -1,4 +1,4 @@
-"""Format the page that a command prints for --help."""
+"""Format the page of --help, and the hint of a call without arguments."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 import textwrap

@@ -15,8 +15,9 @@ is null outside git. `cores` is the number of processor cores that the process
 may use; like the mesh, it changes the rounding of the numbers. `resumed` has
 the same five keys for each time that the run was resumed.
 
-The file can be published: of an absolute path it has the last part only, and it
-names no machine, no address and no person.
+The file can be published: an absolute path below the current folder becomes
+relative to it, any other one keeps its last part only, and the file names no
+machine, no address and no person.
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,6 +17,7 @@ from experiments.tournament import figures
 from experiments.tournament.curve import (
   Lines,
   compare,
+  difference,
   distances,
   of_entry,
   over_seeds,
@@ -105,7 +106,7 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
   Args:
     results: the folder of the kept lines.
   """
-  parts = [_HEAD]
+  parts = [_HEAD, _READING]
   drawn: dict[str, str] = {}
   for name, base in BASES.items():
     lines = read_lines(lines_file(name, results))
@@ -155,7 +156,6 @@ def section(
     f"{len(lines)} of {total} runs are kept. The budget of an entry is "
     f"{base.steps} rollout steps.\n",
     *answers(lines, have, compared, baseline, heights),
-    _READING,
     "### At equal budget\n",
     *equal_budget(lines, [baseline, *have], baseline),
     "### At equal entropy\n",
@@ -215,6 +215,13 @@ def answers(
       f"- **{measure} at equal budget:** {listed} are the highest; "
       f"GRPO has {means[baseline]:.3f}."
     )
+  gaps = {n: difference(of_entry(lines, n), base, 1) for n in complete}
+  better = [n for n in complete if compare(gaps[n]) > 0]
+  listed = ", ".join(f"`{n}`" for n in better) or "none"
+  yield (
+    "- **More pass@1 than GRPO at equal budget**, with an interval above "
+    f"zero: {listed}."
+  )
   for side, word in ((1, "above"), (-1, "below")):
     names = [n for n in complete if compare(heights[n]) == side]
     listed = ", ".join(f"`{n}`" for n in names) or "none"
