@@ -37,6 +37,7 @@ from entrojax.entropy.statistics import (
 from entrojax.models import DecoderConfig, decoder
 from entrojax.system.sharding import make_mesh
 from entrojax.types import Cache, Model, Params, ScoredTokens
+from tests.helpers.system import tiny_config, write_base
 
 
 def pytest_configure(config):
@@ -222,6 +223,29 @@ def one_device(monkeypatch):
     monkeypatch.setattr(
       module, "make_mesh", lambda shape: make_mesh(shape, first)
     )
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory) -> Path:
+  """Return the folder of a tiny base for Countdown, with random parameters."""
+  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def finished_folder(tmp_path_factory) -> Path:
+  """Return the folder of `finished`, which may not exist yet."""
+  return tmp_path_factory.mktemp("runs") / "finished"
+
+
+@pytest.fixture
+def finished(finished_folder, base, one_device, session_data) -> Path:
+  """Return the folder of a run of tiny_config(base), which is made once.
+
+  Tests must leave its files as they are.
+  """
+  if not finished_folder.exists():
+    assert train_module.train(tiny_config(base), finished_folder) is None
+  return finished_folder
 
 
 @pytest.fixture

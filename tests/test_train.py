@@ -24,34 +24,12 @@ from tests.helpers.system import (
   final_params,
   numbers,
   tiny_config,
-  write_base,
 )
 
 pytestmark = [
   pytest.mark.usefixtures("one_device", "session_data"),
   pytest.mark.slow,
 ]
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def finished_folder(tmp_path_factory):
-  return tmp_path_factory.mktemp("runs") / "finished"
-
-
-@pytest.fixture
-def finished(finished_folder, base, one_device, session_data):
-  """Return the folder of a run of tiny_config(base), which was made once.
-
-  Tests must leave its files as they are.
-  """
-  if not finished_folder.exists():
-    assert train(tiny_config(base), finished_folder) is None
-  return finished_folder
 
 
 def test_a_run_writes_config_metrics_samples_and_a_checkpoint(finished):

@@ -1,6 +1,7 @@
 """What runs in the tournament, and the rule that set the numbers.
 
-The rule was written down before the first run:
+The rule was written down before the first run, except "told to hold" and "long
+runs", which were added when all methods had run with seed 0:
 
 - **Budget.** An entry makes 200 rollout steps of its base's testbed on
   Countdown, each of 32 prompts x 8 responses. The data order depends on the

@@ -73,9 +73,9 @@ _HEAD = """# The tournament
 
 All methods with one engine, one data order, one learning rate and equal budgets
 of rollouts, from the same base. The rule for budgets and numbers is in
-[entries.py](entries.py); it was written before the first run. This command
-computes every number below from the kept lines in [results](results), one JSON
-line per run, in seconds:
+[entries.py](entries.py), which says what was written before the first run. This
+command computes every number below from the kept lines in [results](results),
+one JSON line per run, in seconds:
 
     python -m experiments.tournament.page
 
@@ -95,8 +95,7 @@ other seeds, and not other prompts. One seed alone has no interval. A dash means
 that the entropy lies beyond the curve. Among some fifty rows, two or three
 intervals exclude zero by chance. `time` is the duration of a rollout step,
 compared with GRPO's. Other machines round differently, and a run of the same
-seed then ends elsewhere: GRPO's seed 0 ended at pass@1 .297 on one machine and
-at .319 on another.
+seed then ends elsewhere, as a run of another seed would.
 """
 
 

@@ -10,13 +10,7 @@ from entrojax.assembly.check_methods import check_overrides
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.run import build
 from tests.helpers.commands import run_command
-from tests.helpers.system import tiny_config, write_base
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
-
+from tests.helpers.system import tiny_config
 
 pytestmark = [pytest.mark.usefixtures("session_data"), pytest.mark.slow]
 

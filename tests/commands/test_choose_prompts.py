@@ -12,17 +12,12 @@ from entrojax.choose_prompts import choose
 from entrojax.data import prompt_subset
 from entrojax.types import Problem
 from tests.helpers.commands import run_command
-from tests.helpers.system import tiny_config, write_base, write_prompt_table
+from tests.helpers.system import tiny_config, write_prompt_table
 
 pytestmark = [
   pytest.mark.usefixtures("one_device", "session_data"),
   pytest.mark.slow,
 ]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 # -- diversity ----------------------------------------------------------------

@@ -20,17 +20,12 @@ from entrojax.tasks import make_task
 from entrojax.tasks.families import countdown
 from entrojax.train import train
 from tests.helpers.commands import run_command
-from tests.helpers.system import numbers, tiny_config, write_base
+from tests.helpers.system import numbers, tiny_config
 
 pytestmark = pytest.mark.slow
 
 TWO = ("countdown:test[:11]", "countdown:validation[:3]")
 SAMPLES = 4  # of the test preset
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 @pytest.fixture(autouse=True)

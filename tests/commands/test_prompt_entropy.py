@@ -14,16 +14,11 @@ from entrojax.assembly import data
 from entrojax.data import prompt_table
 from entrojax.prompt_entropy import write_table
 from entrojax.types import Verdict
-from tests.helpers.system import tiny_config, write_base
+from tests.helpers.system import tiny_config
 
 pytestmark = pytest.mark.slow
 
 NUM_ROWS, SAMPLES = 20, 4  # two batches of eight prompts and half a one
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 @pytest.fixture

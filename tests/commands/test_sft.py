@@ -17,7 +17,7 @@ from entrojax.sft import TRAINING_FOLDER, sft
 from entrojax.system.sharding import make_mesh
 from entrojax.tasks.families import FAMILIES, countdown
 from tests.helpers.commands import run_command
-from tests.helpers.system import numbers, tiny_config, write_base
+from tests.helpers.system import numbers, tiny_config
 
 ROWS = [
   {"prompt": f"{a} {b}=", "response": f"{a}+{b}"}
@@ -40,11 +40,6 @@ def write_lines(path, rows):
 def lines(tmp_path_factory):
   """Write a file of 24 prompts and responses."""
   return write_lines(tmp_path_factory.mktemp("data") / "a.jsonl", ROWS)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 def tiny(**overrides):

@@ -16,7 +16,6 @@ from entrojax.train import train
 from tests.helpers.system import (
   numbers,
   tiny_config,
-  write_base,
   write_prompt_table,
 )
 
@@ -28,11 +27,6 @@ pytestmark = [
 # of 20 prompts, with ties
 ENTROPIES = np.random.default_rng(0).integers(0, 8, 20) / 4
 UPDATES = 2  # per rollout step
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 def staged(base, table, **overrides):

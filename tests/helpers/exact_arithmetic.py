@@ -8,7 +8,7 @@ def evaluate(text: str) -> Fraction | None:
   """Evaluate an arithmetic expression with Python's grammar, without eval."""
   try:
     return _node(ast.parse(text, mode="eval").body)
-  except (SyntaxError, ValueError, ZeroDivisionError):
+  except (SyntaxError, ValueError, ZeroDivisionError, MemoryError):
     return None
 
 

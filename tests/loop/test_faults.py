@@ -15,14 +15,9 @@ from entrojax.rollouts.rewards import replace_faulty, verify_responses
 from entrojax.system.rare_warnings import RareWarnings
 from entrojax.train import train
 from entrojax.types import Problem, Responses, Verdict
-from tests.helpers.system import final_params, numbers, tiny_config, write_base
+from tests.helpers.system import final_params, numbers, tiny_config
 
 NAN = float("nan")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 def controlled(base, **overrides):

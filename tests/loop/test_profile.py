@@ -4,17 +4,12 @@ import pytest
 
 from entrojax import train as train_module
 from entrojax.train import train
-from tests.helpers.system import tiny_config, write_base
+from tests.helpers.system import tiny_config
 
 pytestmark = [
   pytest.mark.usefixtures("one_device", "session_data"),
   pytest.mark.slow,
 ]
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 def traces(workdir):

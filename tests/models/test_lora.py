@@ -14,16 +14,11 @@ from entrojax.export import export
 from entrojax.models import Lora, decoder, hugging_face, lora
 from entrojax.system.sharding import make_mesh, param_shardings
 from entrojax.train import train
-from tests.helpers.system import SIZES, numbers, tiny_config, write_base
+from tests.helpers.system import SIZES, numbers, tiny_config
 
 pytestmark = pytest.mark.slow
 
 LORA = Lora(rank=3, alpha=6.0, projections=("q_proj", "o_proj", "up_proj"))
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 @functools.partial(jax.jit, static_argnums=0)

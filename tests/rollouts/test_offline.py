@@ -27,11 +27,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
-
-
 def verify(problem, response):
   """One response in three is right, by a hash."""
   right = zlib.crc32((problem.prompt + response).encode()) % 3 == 0

@@ -25,7 +25,6 @@ from tests.helpers.system import (
   final_params,
   numbers,
   tiny_config,
-  write_base,
 )
 
 pytestmark = [
@@ -48,11 +47,6 @@ def words_of(
     *(f"--config.model.path={base}", "--config.mesh=(1, 1, 1)"),
     *("--config.checkpoint.every=1", *arguments),
   ]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  return write_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 @pytest.fixture(scope="module")

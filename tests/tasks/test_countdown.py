@@ -1,6 +1,5 @@
 """Countdown: its problems, its solutions, its verifier and its data set."""
 
-import ast
 from fractions import Fraction
 import functools
 import hashlib
@@ -18,6 +17,7 @@ import pytest
 from entrojax.tasks import builder, make_task
 from entrojax.tasks.families import countdown
 from entrojax.types import Verdict
+from tests.helpers.exact_arithmetic import evaluate
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -33,28 +33,7 @@ def reference_value(text):
   """Evaluate with Python's own grammar; None if not in our language."""
   if not re.fullmatch(r"[0-9+\-*/() ]*", text, re.ASCII):
     return None
-  try:
-    tree = ast.parse(text.strip(" "), mode="eval")
-    return reference_node(tree.body)
-  except (SyntaxError, ValueError, ZeroDivisionError, MemoryError):
-    return None
-
-
-def reference_node(node):
-  if isinstance(node, ast.Constant) and type(node.value) is int:
-    return Fraction(node.value)
-  if not isinstance(node, ast.BinOp):
-    raise ValueError(node)
-  x, y = reference_node(node.left), reference_node(node.right)
-  if isinstance(node.op, ast.Add):
-    return x + y
-  if isinstance(node.op, ast.Sub):
-    return x - y
-  if isinstance(node.op, ast.Mult):
-    return x * y
-  if isinstance(node.op, ast.Div):
-    return x / y
-  raise ValueError(node.op)
+  return evaluate(text.strip(" "))
 
 
 def reference_reward(problem, text):
