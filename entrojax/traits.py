@@ -36,6 +36,27 @@ class Surroundings(NamedTuple):
 Check = Callable[[Mapping[str, Any], Surroundings], None]
 
 
+# (the function's own settings) -> whether they do something
+Question = Callable[[Mapping[str, Any]], bool]
+
+
+def unequal(*pairs: tuple[str, str]) -> Question:
+  """Ask whether two settings differ, for any of some pairs of names."""
+  return lambda settings: any(
+    settings.get(one) != settings.get(other) for one, other in pairs
+  )
+
+
+def other_than(**values: Any) -> Question:
+  """Ask whether any of some settings differs from a value."""
+  return lambda settings: any(
+    settings.get(name, value) != value for name, value in values.items()
+  )
+
+
+UNEQUAL_CLIP = unequal(("clip_low", "clip_high"))
+
+
 class _Traits:
   """A class whose instances decorate functions."""
 
@@ -64,6 +85,8 @@ class ObjectiveTraits(_Traits):
     reads_steps: it reads which steps of a response are right.
     entropies: names of its settings that are compared with the policy's
       entropy, nats per token.
+    acts_on_entropy: whether a surrogate with these settings raises or lowers
+      the entropy by design, as unequal clip bounds do.
     check: compares its settings with the settings of the run.
   """
 
@@ -75,6 +98,7 @@ class ObjectiveTraits(_Traits):
   weighs_right: bool = False
   reads_steps: bool = False
   entropies: tuple[str, ...] = ()
+  acts_on_entropy: Question = UNEQUAL_CLIP
   check: Check | None = None
 
 

@@ -30,7 +30,7 @@ from entrojax.objectives.surrogates import (
   require_dual_clip,
   unclipped_loss,
 )
-from entrojax.traits import ObjectiveTraits
+from entrojax.traits import ObjectiveTraits, other_than
 from entrojax.types import Array, Objective, ScoredTokens
 
 _LEAST = 1e-8  # of N, as in the released code
@@ -38,7 +38,11 @@ _LEAST = 1e-8  # of N, as in the released code
 Bound = tuple[float, float, float]
 
 
-@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
+@ObjectiveTraits(
+  kind="surrogate",
+  inert_on_policy=True,
+  acts_on_entropy=other_than(target=0),
+)
 def bapo(
   *,
   target: float = 0.5,

@@ -36,13 +36,16 @@ from entrojax.objectives.surrogates import (
   probability_ratio,
   unclipped_loss,
 )
-from entrojax.traits import ObjectiveTraits
+from entrojax.traits import ObjectiveTraits, other_than
 from entrojax.types import Array, Objective
 
 _LARGE_FRACTION = 0.05
 
 
-@ObjectiveTraits(kind="surrogate")
+@ObjectiveTraits(
+  kind="surrogate",
+  acts_on_entropy=other_than(fraction=0),
+)
 def clip_cov(
   *,
   fraction: float = 2e-4,
@@ -112,7 +115,11 @@ _KL_FORMS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
+@ObjectiveTraits(
+  kind="surrogate",
+  inert_on_policy=True,
+  acts_on_entropy=other_than(fraction=0),
+)
 def kl_cov(
   *, fraction: float = 2e-3, kl_coef: float = 1.0, kl_form: str = "abs"
 ) -> Objective:

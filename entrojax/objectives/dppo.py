@@ -20,7 +20,7 @@ from entrojax.arguments import require_at_least, require_in, require_one_of
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import probability_ratio, reinforce_loss
-from entrojax.traits import ObjectiveTraits
+from entrojax.traits import ObjectiveTraits, unequal
 from entrojax.types import Array, Objective
 
 _TINY = 1e-8  # added to 1 - p, which may be 0
@@ -48,7 +48,11 @@ _DIVERGENCES: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
+@ObjectiveTraits(
+  kind="surrogate",
+  inert_on_policy=True,
+  acts_on_entropy=unequal(("low", "high")),
+)
 def dppo(
   *,
   divergence: str = "tv",

@@ -32,11 +32,17 @@ from entrojax.objectives.surrogates import (
   require_dual_clip,
   unclipped_loss,
 )
-from entrojax.traits import ObjectiveTraits
+from entrojax.traits import UNEQUAL_CLIP, ObjectiveTraits, other_than
 from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
 
 
-@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
+@ObjectiveTraits(
+  kind="surrogate",
+  inert_on_policy=True,
+  acts_on_entropy=lambda settings: (
+    other_than(low_share=0, high_share=0)(settings) or UNEQUAL_CLIP(settings)
+  ),
+)
 def dynamic_clip(
   *,
   clip_low: float = 0.2,

@@ -15,11 +15,15 @@ from entrojax.arguments import require_in
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import probability_ratio
-from entrojax.traits import ObjectiveTraits
+from entrojax.traits import ObjectiveTraits, unequal
 from entrojax.types import Objective
 
 
-@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
+@ObjectiveTraits(
+  kind="surrogate",
+  inert_on_policy=True,
+  acts_on_entropy=unequal(("tau_positive", "tau_negative")),
+)
 def sapo(*, tau_positive: float = 1.0, tau_negative: float = 1.05) -> Objective:
   """Build SAPO's surrogate; the paper aggregates it with seq_mean_token_mean.
 

@@ -32,13 +32,17 @@ from entrojax.objectives.surrogates import (
   probability_ratio,
   unclipped_loss,
 )
-from entrojax.traits import ObjectiveTraits
+from entrojax.traits import ObjectiveTraits, other_than
 from entrojax.types import Objective
 
 _SAME = 1e-6  # nats, the rounding of two log-probs of one token
 
 
-@ObjectiveTraits(kind="surrogate", clips_tokens=True)
+@ObjectiveTraits(
+  kind="surrogate",
+  clips_tokens=True,
+  acts_on_entropy=other_than(mix=0, wrong_weight=1),
+)
 def simko(
   *,
   top_k: int = 3,

@@ -22,14 +22,20 @@ from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import masked_sum, mean_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import reinforce_loss
-from entrojax.traits import ObjectiveTraits
+from entrojax.traits import ObjectiveTraits, unequal
 from entrojax.types import Objective
 
 _LOG_RATIO_RANGE = (-20.0, 20.0)  # of a token, nats
 _LOG_WEIGHT_RANGE = (math.log(1e-8), 20.0)  # of a sequence, nats
 
 
-@ObjectiveTraits(kind="surrogate", inert_on_policy=True)
+@ObjectiveTraits(
+  kind="surrogate",
+  inert_on_policy=True,
+  acts_on_entropy=unequal(
+    ("k_positive", "k_negative"), ("rate_positive", "rate_negative")
+  ),
+)
 def vespo(
   *,
   k_positive: float = 2.0,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from entrojax import objectives
 from entrojax.entropy.law import MIN_POINTS
 from entrojax.reporting.formatting import listing
 from entrojax.reporting.run_logs import (
@@ -23,6 +24,7 @@ from entrojax.reporting.run_logs import (
   series,
 )
 from entrojax.system.outside import last_name
+from entrojax.traits import ObjectiveTraits, public_functions, traits_of
 
 # with fewer evaluations, the law is fitted to the training reward
 MIN_EVALUATIONS = MIN_POINTS
@@ -71,8 +73,9 @@ def interventions(run: RunLog) -> list[str]:
   """Name what acts on the entropy of a run, which the law does not allow.
 
   These are a controller, the projection, advantage rules and further members
-  of the objective chain that changed a gradient, a surrogate with unequal clip
-  bounds, and recorded rollouts. A run without a config.json has no names.
+  of the objective chain that changed a gradient, a surrogate whose settings act
+  on the entropy, and recorded rollouts. A run without a config.json has no
+  names.
   """
   config = run.config
   section = lambda name: config.get(name) or {}
@@ -85,12 +88,20 @@ def interventions(run: RunLog) -> list[str]:
     for name in rules + chain[1:]
     if np.nansum(series(run, f"{name}/gradient_change")[1]) > 0
   ]
-  for surrogate in chain[:1]:
-    bounds = section(surrogate)
-    if bounds.get("clip_low") != bounds.get("clip_high"):
-      names.append(f"{surrogate} with unequal clip bounds")
+  names += [
+    f"{surrogate}, by its settings"
+    for surrogate in chain[:1]
+    if _traits(surrogate).acts_on_entropy(section(surrogate))
+  ]
   switched = ("projection", "offline")
   return names + [name for name in switched if section(name).get("enabled")]
+
+
+def _traits(surrogate: str) -> ObjectiveTraits:
+  """Return the traits of a surrogate; the usual ones for a user's own."""
+  function = public_functions(objectives).get(surrogate)
+  traits = traits_of(function) if function else None
+  return traits or ObjectiveTraits(kind="surrogate")
 
 
 def inapplicable(run: RunLog) -> list[str]:

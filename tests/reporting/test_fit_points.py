@@ -84,7 +84,47 @@ CLIP = {"clip_low": 0.2, "clip_high": 0.2}
     ),
     (
       {"objective": ["ppo_clip"], "ppo_clip": {**CLIP, "clip_high": 0.28}},
-      ["ppo_clip with unequal clip bounds"],
+      ["ppo_clip, by its settings"],
+    ),
+    (
+      {
+        "objective": ["dynamic_clip"],
+        "dynamic_clip": {**CLIP, "low_share": 0.0, "high_share": "linear(1)"},
+      },
+      ["dynamic_clip, by its settings"],
+    ),
+    (
+      {
+        "objective": ["dynamic_clip"],
+        "dynamic_clip": {**CLIP, "low_share": 0.0, "high_share": 0.0},
+      },
+      [],
+    ),
+    (
+      {
+        "objective": ["dynamic_clip"],
+        "dynamic_clip": {
+          **{"clip_low": 0.2, "clip_high": 0.3},
+          **{"low_share": 0.0, "high_share": 0.0},
+        },
+      },
+      ["dynamic_clip, by its settings"],
+    ),
+    (
+      {"objective": ["kl_cov"], "kl_cov": {"fraction": 0.002}},
+      ["kl_cov, by its settings"],
+    ),
+    ({"objective": ["kl_cov"], "kl_cov": {"fraction": 0}}, []),
+    (
+      {
+        "objective": ["sapo"],
+        "sapo": {"tau_positive": 1.0, "tau_negative": 1.05},
+      },
+      ["sapo, by its settings"],
+    ),
+    (
+      {"objective": ["mine.py:own"], "own": {**CLIP, "clip_high": 0.3}},
+      ["own, by its settings"],
     ),
     ({"advantage": ["grpo", "mine.py:idle"]}, []),
     (
