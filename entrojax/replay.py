@@ -5,10 +5,17 @@
     python -m entrojax.replay runs/grpo --batch=100 \
         --configs=configs/grpo.py,configs/kl_cov.py,configs/entropic.py
 
+A folder in --configs stands for all its files that define a METHOD, so that
+--configs=configs replays every method.
+
 The run provides the batch, the parameters and Adam's moments, and also its
 model, task, rollout and optimizer. From each config come the advantage
 rules, the objective, the aggregation, the controller and the projection, with
 their settings. Each method takes one optimizer step on the whole batch.
+Attention is computed without fused kernels, because they have no second
+derivative. A method that cannot take a step on this batch is named and left
+out. Graphs are kept in the compilation cache, so that the same command, if it
+was interrupted, soon reaches the method that it was at.
 
 The command prints a line for each method, with the norm of the gradient and of
 the step, the entropy change that the step predicts to first order and the one
@@ -22,6 +29,7 @@ from collections.abc import Mapping, Sequence
 import json
 import math
 from pathlib import Path
+import re
 import runpy
 import sys
 from typing import TYPE_CHECKING, Any
@@ -47,7 +55,8 @@ _BATCH = flags.DEFINE_integer(
 _CONFIGS = flags.DEFINE_list(
   "configs",
   None,
-  "config files of the methods, each with words after a colon, if needed",
+  "config files of the methods, each with words after a colon, if needed; a "
+  "folder is all methods in it",
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
@@ -69,6 +78,28 @@ _HEAD = (
   "measured, 1e-4 nats",
   "touched",
 )
+
+
+def config_files(names: Sequence[str]) -> list[str]:
+  """Replace each folder by its files that define a METHOD, by name.
+
+  Raises:
+    ValueError: a folder has no such file.
+  """
+  files = []
+  for name in names:
+    if not Path(name).is_dir():
+      files.append(name)
+      continue
+    methods = [
+      str(path)
+      for path in sorted(Path(name).glob("*.py"))
+      if re.search(r"^METHOD = ", path.read_text(), re.M)
+    ]
+    if not methods:
+      raise ValueError(f"--configs: no file in {name} defines a METHOD")
+    files += methods
+  return files
 
 
 def load_config(name: str) -> "Config":
@@ -99,8 +130,12 @@ def method_config(name: str, run: Mapping[str, Any]) -> "Config":
       config[section].update(run[section])
     else:
       config[section] = type(config[section])(run[section])
+  config.model.fused_attention = False
   config.training.update({"updates_per_rollout": 1, "num_epochs": 1})
   config.training.num_microbatches = run["training"]["num_microbatches"]
+  for section in (config.model, config.training):
+    if isinstance(section.rematerialise, str):  # may be for fused attention
+      section.rematerialise = True
   config.dynamic_sampling.enabled = False
   config.evaluation.update({"tasks": (), "split": "validation[:1]"})
   return config
@@ -143,11 +178,13 @@ def replay_methods(
         warnings.simplefilter("ignore")  # about schedules, as there is one step
         run = build(method_config(name, settings))
       step = replay(method_name(name), run, measuring or run, kept)
-    except ValueError as error:
-      left_out[name] = str(error)
+    except Exception as error:  # one method must not cost all others
+      left_out[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+      print(f"left out: {name}: {left_out[name]}", file=sys.stderr, flush=True)
       continue
     measuring = measuring or run
     steps.append(step)
+    print(f"{step.name} has taken its step", file=sys.stderr, flush=True)
   if not steps:
     raise ValueError("; ".join(left_out.values()))
   return steps, left_out
@@ -187,9 +224,7 @@ def main(workdir: str) -> None:
 
   batch, files = _BATCH.value, _CONFIGS.value
   assert batch is not None and files is not None  # both are required
-  steps, left_out = replay_methods(Path(workdir), batch, files)
-  for name, why in left_out.items():
-    print(f"left out: {name}: {why}", file=sys.stderr)
+  steps, _ = replay_methods(Path(workdir), batch, config_files(files))
   names = [step.name for step in steps]
   matrices = {
     "Cosines between gradients": cosines(steps),

@@ -75,6 +75,22 @@ class Signs:
     )
 
 
+def end(message: str, *, wait: float) -> None:
+  """Print a message as the last line of this process, and end it.
+
+  Args:
+    message: what is wrong.
+    wait: seconds before the end. Other threads go on meanwhile, and what they
+      print is thrown away: sums fail as soon as the other processes end.
+  """
+  print(message, file=sys.stderr, flush=True)
+  nothing = os.open(os.devnull, os.O_WRONLY)
+  for stream in (1, 2):
+    os.dup2(nothing, stream)
+  time.sleep(wait)
+  os._exit(_EXIT_WRONG)
+
+
 def watch() -> None:
   """Start the thread that gives and reads signs, in a program of several."""
   client = distributed.global_state.client
@@ -103,10 +119,8 @@ def watch() -> None:
       give(str(count))
       message = signs.read(get)
       if message:
-        print(message, file=sys.stderr, flush=True)
-        if here == 0:  # the others must read its store before it ends
-          time.sleep(2 * PERIOD)
-        os._exit(_EXIT_WRONG)
+        # the others must read the first process's store before it ends
+        end(message, wait=2 * PERIOD if here == 0 else 0)
       time.sleep(PERIOD)
 
   atexit.register(give, _DONE)

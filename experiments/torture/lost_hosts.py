@@ -72,7 +72,8 @@ def _lose_one(workdir: Path, victim: int) -> tuple[float, str]:
     return seconds, f"the others ended with {statuses}"
   texts = [path.read_text() for i, path in enumerate(outputs) if i != victim]
   if victim and (wrong := [t for t in texts if not _is_one_line(t, victim)]):
-    return seconds, f"no single line about process {victim}: {wrong[0][-500:]}"
+    shown = "; ".join(text[-500:] for text in wrong)
+    return seconds, f"no single line about process {victim}: {shown}"
   return seconds, ""
 
 

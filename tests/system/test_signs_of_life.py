@@ -1,6 +1,23 @@
 """A process that gives no sign of life ends the others in one line."""
 
+import subprocess
+import sys
+
 from entrojax.system.signs_of_life import PATIENCE, PERIOD, Signs
+from tests.helpers.paths import ROOT
+
+# the thread that watches ends the process while the main thread fails
+PROGRAM = """
+import sys, threading, time
+from entrojax.system.signs_of_life import end
+
+watch = threading.Thread(target=lambda: end("error: lost", wait=1))
+watch.start()
+while threading.active_count() > 1:
+  time.sleep(0.3)
+  print("error: a sum has failed", flush=True)
+  print("error: a sum has failed", file=sys.stderr, flush=True)
+"""
 
 
 class World:
@@ -66,3 +83,12 @@ def test_a_process_that_has_ended_well_is_not_lost():
   world = World(0)
   world.signs[2] = "done"
   assert world.pass_time(1000, alive=(1,))[0] == ""
+
+
+def test_nothing_is_printed_after_the_line_about_a_lost_process():
+  done = subprocess.run(
+    [sys.executable, "-c", PROGRAM],
+    **{"cwd": ROOT, "capture_output": True, "text": True, "check": False},
+  )
+  assert (done.returncode, done.stdout) == (2, "")
+  assert done.stderr == "error: lost\n"
