@@ -32,8 +32,10 @@ _FIFTHS = ("lowest", "second-lowest", "middle", "second-highest", "highest")
 _PLACES = ("first", "second", "third", "fourth", "last")
 # split -> what its groups are called, in their order
 _GROUPS = {
-  "by_entropy": [f"the fifth of {name} entropy" for name in _FIFTHS],
-  "by_position": [f"the {name} fifth of responses" for name in _PLACES],
+  "by_entropy": [
+    f"the fifth of the tokens with the {name} entropy" for name in _FIFTHS
+  ],
+  "by_position": [f"the {name} fifth of each response" for name in _PLACES],
   "by_verdict": ["right responses", "wrong responses"],
   "by_sign": [
     "probable tokens of better responses",
@@ -123,7 +125,7 @@ def account(variant: Variant) -> dict[str, list[str]]:
 
 def _whole_run(variant: Variant) -> list[str]:
   """Say how the entropy of the training batches changed over the run."""
-  ends = [_ends(run) for run in variant.runs if run.has(ENTROPY)]
+  ends = [_ends(run, ENTROPY) for run in variant.runs if run.has(ENTROPY)]
   if not ends:
     return []
   first, last = np.mean(ends, axis=0)
@@ -133,9 +135,9 @@ def _whole_run(variant: Variant) -> list[str]:
   ]
 
 
-def _ends(run: RunLog) -> tuple[float, float]:
-  """Return the mean entropy of the first and of the last tenth of a run."""
-  values = series(run, ENTROPY)[1]
+def _ends(run: RunLog, metric: str) -> tuple[float, float]:
+  """Return the mean of a metric in the first and in the last tenth of a run."""
+  values = series(run, metric)[1]
   number = math.ceil(values.size / 10)
   return float(values[:number].mean()), float(values[-number:].mean())
 
@@ -197,7 +199,8 @@ def _groups(variant: Variant, split: str) -> list[str]:
       f"{_GROUPS[split][place]} {verb} {size}, with {of_tokens} of the tokens"
     )
     if estimate(whole).is_clear and change.mean * np.nanmean(whole) > 0:
-      text += f"; this is {_percents(share(changes[:, place], whole))} of all"
+      text += f"; this is {_percents(share(changes[:, place], whole))} of "
+      text += "the whole change"
     sentences.append(_capital(f"{text}."))
   if not sentences:
     kind = split.removeprefix("by_").replace("sign", "quadrant")
@@ -208,18 +211,21 @@ def _groups(variant: Variant, split: str) -> list[str]:
 def _method(variant: Variant) -> list[str]:
   """Say what the parts of the method did to the entropy, to first order."""
   parts = {
-    name: estimate(ledger_sections.of_variant(variant, f"contribution/{name}"))
+    name: ledger_sections.of_variant(variant, f"contribution/{name}")
     for name in ledger_sections.contributors(variant)
   }
   sentences = []
-  for name, change in parts.items():
+  for name, values in parts.items():
+    change = estimate(values)
     title = _PARTS.get(name, f"the member {name}")
     if change.number < MIN_ENTRIES:
       continue
     if change.is_clear:
       verb = "lowered" if change.mean < 0 else "raised"
       size = change._replace(mean=abs(change.mean))
-      sentences.append(f"{title} {verb} the entropy by {size}.")
+      others = [parts[other] for other in parts if other != name]
+      offset = _offset(values, others)
+      sentences.append(f"{title} {verb} the entropy by {size}{offset}.")
     elif change.mean == change.error == 0:
       sentences.append(f"{title} did not act in these steps.")
     else:
@@ -233,6 +239,22 @@ def _method(variant: Variant) -> list[str]:
   return sentences
 
 
+def _offset(values: np.ndarray, others: Sequence[np.ndarray]) -> str:
+  """Say how much of what the other parts do a part takes back, if it does.
+
+  Args:
+    values: f64[K], the contribution of the part to the entries.
+    others: the contributions of all other parts; NaN where a part had none.
+  """
+  rest = np.nansum(others, axis=0) if others else np.zeros_like(values)
+  if not estimate(rest).is_clear:
+    return ""
+  taken = share(values, -rest)
+  if not 0 < taken.mean < 1:  # it acts the same way, or is itself the most
+    return ""
+  return f", which takes back {_percents(taken)} of what the rest does"
+
+
 def _controller(variant: Variant) -> list[str]:
   """Say how far the entropy was from the controller's target."""
   errors = [
@@ -244,9 +266,19 @@ def _controller(variant: Variant) -> list[str]:
     return ["No controller held the entropy at a target."]
   off = float(np.nanmean(np.concatenate(errors)))
   side = "above" if off > 0 else "below"
+  name = "control/coefficient"
+  ends = [_ends(run, name) for run in variant.runs if run.has(name)]
+  moved = []
+  if ends:
+    first, last = np.mean(ends, axis=0)
+    moved = [
+      "From the first to the last tenth of training, the controller's "
+      f"coefficient went from {first:.3g} to {last:.3g}."
+    ]
   return [
+    *moved,
     f"In the last third of training, the entropy was on average {abs(off):.3f} "
-    f"nats {side} the controller's target."
+    f"nats {side} the controller's target.",
   ]
 
 

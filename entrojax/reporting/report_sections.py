@@ -278,8 +278,11 @@ def _ledger_sections() -> list[Section]:
       "error over the entries of the ledger. A change is called clear if it is "
       f"at least {CLEAR:g} standard errors from 0. A response is better or "
       "worse than the mean of its group. A token is probable if its "
-      "probability is at or above the median, and rare otherwise. The pictures "
-      "and tables below have all numbers.",
+      "probability is at or above the median, and rare otherwise. Own tokens "
+      "are those that the step was trained on; held-back tokens are others of "
+      "the same rollout, and fresh tokens are of the next one. The pictures "
+      "and tables below have all numbers, and the chapter on tokens shows the "
+      "symbols that the tokens stand for.",
       None,
       account_html,
     ),

@@ -89,12 +89,14 @@ def known(tmp_path):
 def test_the_account_names_the_tokens_that_lost_the_entropy(known):
   tokens = account(known)["Which tokens?"]
   # in the order of the splits
-  assert says(tokens[0], "The fifth of highest entropy lost", 10)
+  assert says(
+    tokens[0], "The fifth of the tokens with the highest entropy lost", 10
+  )
   assert says(tokens[-1], "Right responses lost", 10)
   # every fifth of the responses lost 2 of the 10
   assert len(tokens) == 7
   for text in tokens[1:-1]:
-    assert says(text, r"The \w+ fifth of responses lost", 2)
+    assert says(text, r"The \w+ fifth of each response lost", 2)
 
 
 def test_the_account_names_the_quadrants_that_lost_and_gained(known):
@@ -114,7 +116,22 @@ def test_the_account_says_what_the_control_did(known):
   assert says(said[1], f"The plain policy gradient {lowered}", 8)
   assert said[2] == "The member ppo_clip did not act in these steps."
   assert says(said[3], "The member entropic raised the entropy by", 6)
+  # 6 of the 11 that the momentum and the plain gradient lowered it by
+  taken = re.search(r"takes back (\d+) ± (\d+) % of what", said[3])
+  percent, error = map(int, taken.groups())
+  assert abs(percent - 100 * 6 / 11) <= 4 * error <= 20
+  assert not any("takes back" in text for text in said[:3])
   assert said[-1] == "No controller held the entropy at a target."
+
+
+def test_the_account_says_how_far_a_controller_went(tmp_path):
+  run = invent(tmp_path / "run", np.random.default_rng(0))
+  for row in run.runs[0].rows:
+    row |= {"control/error": -0.02, "control/coefficient": -row["step"] / 100}
+  said = account(run)["What did the method and its control do?"]
+  # 61 rows: the first and the last seven steps
+  assert said[-2].endswith("coefficient went from -0.04 to -0.58.")
+  assert said[-1].endswith("0.020 nats below the controller's target.")
 
 
 def test_the_account_compares_own_with_other_tokens(known):
