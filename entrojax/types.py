@@ -103,9 +103,9 @@ class Reasoning(NamedTuple):
   steps: Sequence[str]  # their concatenation is the response
 
 
-# responses -> for each response, whether each of its steps is right; it never
-# raises because of a response's text
-StepJudge = Callable[[Sequence[Reasoning]], list[list[bool]]]
+# responses -> for each response, whether each of its steps is right, or None
+# if the judge has no verdict; it never raises because of a response's text
+StepJudge = Callable[[Sequence[Reasoning]], list[list[bool] | None]]
 
 
 # (problem) -> distinct right responses that a learner may be shown: all of them

@@ -157,16 +157,18 @@ def guard_segmenter(segment: Segmenter, where: str) -> Segmenter:
 
 
 def guard_judge(judge: StepJudge, where: str) -> StepJudge:
-  """Wrap a judge of steps, which must return one bool for each step."""
+  """Wrap a judge, which must return one bool for each step, or None."""
 
   def check(result: Any, responses: Sequence[Reasoning]) -> str | None:
-    actual = [len(verdicts) for verdicts in result]
+    actual = [None if x is None else len(x) for x in result]
     expected = [len(response.steps) for response in responses]
-    if actual == expected:
+    if len(actual) == len(expected) and all(
+      a in (None, e) for a, e in zip(actual, expected, strict=True)
+    ):
       return None
     return (
       f"{actual!r:.80} verdicts for responses of {expected!r:.80} steps; "
-      "expected one bool for each step"
+      "expected one bool for each step, or None without a verdict"
     )
 
   return _guard(judge, where, "(responses)", check)

@@ -3,7 +3,7 @@
 Each response is one request with the problem and the list of its steps. The
 reply must contain a JSON object {"verdicts": [true, false, ...]} with one entry
 per step, true = right; words may stand around it. If the service answers with
-another text, the request is sent again, and then all steps count as wrong.
+another text, the request is sent again, and then there is no verdict.
 Well-formed verdicts are kept in a file, so that an interrupted or repeated run
 does not ask for them twice.
 
@@ -80,8 +80,8 @@ def chat_model(
 ) -> StepJudge:
   """Build the judge that asks a chat model.
 
-  If a reply does not hold one verdict per step, all steps of its response count
-  as wrong and a warning gives the number of such replies. They are not kept, so
+  If a reply does not hold one verdict per step, its response has no verdict
+  (None), and a warning gives the number of such replies. They are not kept, so
   the next run sends these requests again.
 
   Args:
@@ -138,31 +138,29 @@ def chat_model(
       "same command again to resume"
     )
 
-  def judge_one(reasoning: Reasoning) -> tuple[list[bool], bool]:
-    """Return the verdicts, and whether the reply was well-formed."""
+  def judge_one(reasoning: Reasoning) -> list[bool] | None:
+    """Return the verdicts; None if every reply is malformed."""
     if not reasoning.steps:
-      return [], True
+      return []
     body = _request(model, reasoning)
     name = hashlib.sha256(endpoint.encode() + b"\n" + body).hexdigest()
     verdicts = verdict_cache.get(name)
     if verdicts is None or len(verdicts) != len(reasoning.steps):
       verdicts = ask(body, len(reasoning.steps))
-      if verdicts is None:
-        return [False] * len(reasoning.steps), False
-      verdict_cache.put(name, verdicts)
-    return verdicts, True
+      if verdicts is not None:
+        verdict_cache.put(name, verdicts)
+    return verdicts
 
-  def judge(reasonings: Sequence[Reasoning]) -> list[list[bool]]:
+  def judge(reasonings: Sequence[Reasoning]) -> list[list[bool] | None]:
     with ThreadPoolExecutor(concurrency) as threads:
       results = list(threads.map(judge_one, reasonings))
-    malformed = sum(not well_formed for _, well_formed in results)
-    if malformed:
+    if malformed := results.count(None):
       warnings.warn(
         f"chat_model: {malformed} of {len(results)} replies are no list of "
-        "verdicts: their steps count as wrong",
+        "verdicts: their responses have no verdict of this judge",
         stacklevel=2,
       )
-    return [verdicts for verdicts, _ in results]
+    return results
 
   return judge
 

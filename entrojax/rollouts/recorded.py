@@ -18,7 +18,8 @@ reason     str, the verifier's reason
 answer     str, the normalised answer; null if none was found
 steps      list of [start, end] of each step, in characters, end excluded; the
            steps follow each other and cover the response
-verdicts   judge's name -> list of bool, whether each step is right
+verdicts   judge's name -> list of bool, whether each step is right; null: the
+           judge has no verdict on this response
 
 A group has a signal if it has both right and wrong responses. Only the wrong
 responses of such groups are cut into steps and judged, and only if there are
@@ -66,7 +67,7 @@ class RecordedResponse(NamedTuple):
   reason: str
   answer: str | None
   steps: list[Span]
-  verdicts: dict[str, list[bool]]
+  verdicts: dict[str, list[bool] | None]
 
 
 class RecordedGroups(NamedTuple):
@@ -224,10 +225,13 @@ class RecordedRollouts:
       if not is_right(r.reward)
     ]
     share = np.concatenate(negative).mean() if negative else 0.0
-    return (
-      f"{text}; {share:.1%} of the tokens of wrong responses belong to right "
-      "steps"
+    text += (
+      f"; {share:.1%} of the tokens of wrong responses belong to right steps"
     )
+    silent = sum(None in r.verdicts.values() for r in self.responses)
+    if silent:
+      text += f"; on {silent} of these responses a judge has no verdict"
+    return text
 
   def _rows(self, groups: np.ndarray) -> list[int]:
     rows = np.asarray(groups)[:, None] * self.group_size
@@ -302,7 +306,10 @@ def _mark_right_steps(
   judges: Sequence[str],
   tokenizer: Tokenizer,
 ) -> list[np.ndarray]:
-  """Return f32[tokens] for each response, 1 = a token of a right step."""
+  """Return f32[tokens] for each response, 1 = a token of a right step.
+
+  A response on which no judge has a verdict has no marked token.
+  """
   marks = []
   for response in responses:
     mark = np.zeros(len(response.tokens), np.float32)
@@ -313,9 +320,12 @@ def _mark_right_steps(
           f"{path} has no verdicts of {missing[0]!r}, which judges names, only "
           f"verdicts of {sorted(response.verdicts)}"
         )
-      right = consensus([response.verdicts[name] for name in judges])
-      steps = token_steps(response.tokens, response.steps, tokenizer)
-      mark[:] = np.append(right, False)[steps]  # -1 = no step: the last, False
+      verdicts = [response.verdicts[name] for name in judges]
+      given = [verdict for verdict in verdicts if verdict is not None]
+      if given:  # the judges with a verdict decide
+        steps = token_steps(response.tokens, response.steps, tokenizer)
+        # -1 = no step: the last, False
+        mark[:] = np.append(consensus(given), False)[steps]
     marks.append(mark)
   return marks
 
@@ -372,9 +382,12 @@ def _parse_line(where: str, line: bytes) -> RecordedResponse:
   ):
     raise ValueError(f"{where}: steps do not divide the response")
   for name, verdicts in response.verdicts.items():
+    if verdicts is None:
+      continue
     if not _are(bool, verdicts) or len(verdicts) != len(response.steps):
       raise ValueError(
-        f"{where}: verdicts.{name} is not a list of true or false, one per step"
+        f"{where}: verdicts.{name} is not a list of true or false, one per "
+        "step, or null"
       )
   return response
 

@@ -289,7 +289,7 @@ def test_verdicts_may_stand_in_a_fence_or_among_words(content):
   assert read_reply(reply_with(content)[2], 2) == [True, False]
 
 
-def test_malformed_replies_count_as_wrong_give_a_warning_and_are_not_kept(
+def test_malformed_replies_are_no_verdict_give_a_warning_and_are_not_kept(
   tmp_path,
 ):
   huge = reply_with("x" * (2 << 20))
@@ -297,7 +297,7 @@ def test_malformed_replies_count_as_wrong_give_a_warning_and_are_not_kept(
     judge, _ = make(service, cache=tmp_path / "verdicts", max_tries=1)
     for _ in range(2):
       with pytest.warns(UserWarning, match="1 of 1 replies are no list"):
-        assert judge(REASONINGS) == [[False, False]]
+        assert judge(REASONINGS) == [None]
     assert judge(REASONINGS) == [[True, False]]
 
 

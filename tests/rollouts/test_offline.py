@@ -266,6 +266,44 @@ def test_rollouts_that_cannot_serve_a_run_are_refused(
     )
 
 
+def test_a_response_without_a_verdict_is_left_to_the_other_judges(
+  made, base, tmp_path
+):
+  config, path = offline(base), tmp_path / "file"
+
+  def load(first, second):
+    """Load the file with these verdicts on the first response that was cut."""
+    number, row = next(
+      (i, x) for i, x in enumerate(lines(made)) if x.get("steps")
+    )
+    count = len(row["steps"])
+    rows = lines(made)
+    for x in rows[1:]:
+      if x["steps"]:
+        x["verdicts"]["second"] = x["verdicts"]["oracle"]
+    rows[number]["verdicts"] = {
+      "oracle": first and count * first,
+      "second": second and count * second,
+    }
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = recorded.load(
+      path,
+      rollout_settings(config, base),
+      ("oracle", "second"),
+      tokenizer.load(base),
+    )
+    cut = next(i for i, r in enumerate(found.responses) if r.steps)
+    return found.step_ok[cut].sum(), found.summary()
+
+  whole, summary = load([True], [True])
+  assert whole > 0 and "no verdict" not in summary
+  marked, summary = load(None, [True])
+  assert marked == whole
+  assert summary.endswith("on 1 of these responses a judge has no verdict")
+  assert load([True], [False])[0] == 0
+  assert load(None, None)[0] == 0
+
+
 def test_rollouts_of_another_model_are_refused(made, base, tmp_path):
   other = write_base(tmp_path / "other")
   weights = other / "model.safetensors"
