@@ -54,7 +54,7 @@ class Tokenizer:
       raise ValueError("eos_ids is empty: no token would end a response")
     for name, ids in (("EOS", self.eos_ids), ("pad", (pad_id,))):
       for i in ids:
-        if i < 0 or backend.id_to_token(i) is None:
+        if not 0 <= i < self.vocab_size or backend.id_to_token(i) is None:
           raise ValueError(f"{name} token {i} is not in the vocabulary")
 
   def with_stops(self, stops: Sequence[int | str]) -> "Tokenizer":

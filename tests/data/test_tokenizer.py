@@ -94,7 +94,9 @@ def test_a_malformed_file_is_named(tmp_path, name, text):
     tokenizer_lib.load(tmp_path)
 
 
-@pytest.mark.parametrize("eos", [99, -1, None, [], "2", [2, None], True])
+@pytest.mark.parametrize(
+  "eos", [99, -1, 10**12, None, [], "2", [2, None], True]
+)
 def test_an_eos_that_is_no_token_is_refused(tmp_path, eos):
   write_folder(tmp_path, {"eos_token_id": eos})
   with pytest.raises(ValueError, match=r"config\.json"):

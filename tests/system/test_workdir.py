@@ -1,6 +1,7 @@
 """The files of a run directory: guards, locks, damage, replacement."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,10 +9,12 @@ from entrojax.reporting.writer import open_writer
 from entrojax.system import resumable_jsonl
 from entrojax.system.workdir import (
   HeldError,
+  append_rows,
   concerns,
   differences,
   hold_file,
   hold_workdir,
+  replace_text,
   set_logs_aside,
   trim_rows,
   write_config,
@@ -157,3 +160,41 @@ def test_a_setting_that_older_code_did_not_have_counts_as_its_default():
   # what it had is compared as it is
   reset = {"seed": 0, "grpo": {}}
   assert differences(old, reset, defaults=defaults) == ["seed was 1, is 0"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "samples.jsonl"])
+def test_a_file_that_is_rewritten_is_never_half_written(
+  name, tmp_path, monkeypatch
+):
+  """A kill in the window is one right after the draft has been written."""
+  path = tmp_path / name
+  path.write_text("old\n")
+
+  def killed(draft, target):
+    assert (draft.read_text(), target) == ("new\n", path)
+    assert path.read_text() == "old\n"
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+      replace_text(path, "new\n")
+  assert path.read_text() == "old\n"
+  replace_text(path, "new\n")
+  assert [x.read_text() for x in tmp_path.iterdir()] == ["new\n"]
+
+
+def test_the_files_of_a_run_are_rewritten_in_one_step(tmp_path, monkeypatch):
+  write_config(tmp_path, CONFIG, saved=False, resume=True)
+  rows = [{"rollout_step": step} for step in range(3)]
+  append_rows(tmp_path, "samples.jsonl", rows)
+  written = []
+
+  def in_place(path, *_, **__):
+    written.append(path.name)
+
+  monkeypatch.setattr(Path, "write_text", in_place)
+  monkeypatch.setattr(Path, "replace", lambda draft, target: None)
+  resume(tmp_path, {**CONFIG, "log": {"every": 2}})
+  trim_rows(tmp_path, "samples.jsonl", 1)
+  assert written == ["config.json.tmp", "samples.jsonl.tmp"]
