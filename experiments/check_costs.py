@@ -7,11 +7,16 @@ For the shapes of the demo:
   update  with and without the check that skips unsound steps: its CPU time and
           XLA's counts of operations and temporaries. An update without it takes
           every step.
-  step    the check's part of a whole rollout step, sampling included
+  step    the same for a whole rollout step, with its sampling
+  alone   the checks of all optimizer steps of a rollout batch in a graph of
+          their own, as a part of a whole rollout step with its sampling. This
+          is an upper bound: in an update, the norms that the checks read are
+          those of the metrics.
   save    a checkpoint with and without the digests of its arrays
 
 With and without are timed in turn (A B A B ...), and the ratio is the median
-over the pairs. CPU time hardly depends on what else the machine does.
+over the pairs, with its 95 % interval by bootstrap. CPU time hardly depends on
+what else the machine does.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +31,7 @@ from unittest import mock
 from absl import flags
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from configs import grpo
 from entrojax.assembly.run import Run, build
@@ -33,14 +39,17 @@ from entrojax.system import checkpoint
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.command_line import command
 from entrojax.system.digests import digests
-from entrojax.types import Array, Batch, TrainState
+from entrojax.types import Array, Batch, Metrics, Params, TrainState
 from entrojax.update import train_step
+from entrojax.update.soundness import is_sound, split_marks, step_soundness
 from experiments.costs import compile_update, graph_costs, random_batch
 
 FLAGS = flags.FlagValues()
 _REPEATS = flags.DEFINE_integer(
   "repeats", 15, "timed pairs, of which the median is taken", flag_values=FLAGS
 )
+
+_LOOPS = 20  # repetitions of what is too short to be timed once
 
 Timed = Callable[[], float]  # does a thing once; returns its CPU seconds
 
@@ -53,7 +62,7 @@ def main() -> None:
   config.evaluation.split = "validation[:1]"
   run = build(config)
   batch = random_batch(run)
-  print(f"{'':<8}{'with':>10}{'without':>10}{'ratio':>9}{'pairs from to':>17}")
+  print(f"{'':<8}{'with':>10}{'without':>10}{'ratio':>9}{'interval':>17}")
   own = compile_update(run, batch)
   with _without_checks():
     bare_run = build(config)
@@ -70,6 +79,9 @@ def main() -> None:
   print(f"        operations {flops:.4f}, temporaries {memory:.4f} by XLA")
   rollout = statistics.median(_timed_rollouts(run))
   print(_line("step", [(a + rollout, b + rollout) for a, b in pairs]))
+  update = statistics.median(time for _, time in pairs)
+  rest = rollout + update
+  print(_line("alone", [(rest + time, rest) for time in _checks_alone(run)]))
   print(_line("save", _saves(build(config).state)))
 
 
@@ -79,10 +91,18 @@ def _line(name: str, pairs: list[tuple[float, float]]) -> str:
   own, other = (
     1e3 * statistics.median(pair[i] for pair in pairs) for i in (0, 1)
   )
+  low, high = _interval(ratios)
   return (
     f"{name:<8}{own:>10.1f}{other:>10.1f}{statistics.median(ratios):>9.4f}"
-    f"{min(ratios):>9.3f}{max(ratios):>8.3f}"
+    f"{low:>9.4f}{high:>8.4f}"
   )
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+  """Return the 95 % interval of a median by bootstrap."""
+  draws = np.random.default_rng(0).choice(values, (2000, len(values)))
+  low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
+  return float(low), float(high)
 
 
 def _pairs(one: Timed, other: Timed) -> list[tuple[float, float]]:
@@ -115,6 +135,35 @@ def _timed_update(
 
   update()
   return update
+
+
+def _checks_alone(run: Run) -> list[float]:
+  """Return the CPU time of the checks of one rollout batch, several times.
+
+  The checks of an optimizer step are those of its numbers and the marks of the
+  tensors that are not finite; the host reads the marks once per rollout step.
+  """
+  params = jax.tree.map(jnp.copy, run.state.params)
+
+  @jax.jit
+  def check(losses: Array, grads: Params) -> Metrics:
+    def step(_: None, loss: Array) -> tuple[None, Metrics]:
+      # other numbers in each step, so that no norm is computed once for all
+      scaled = jax.tree.map(lambda x: loss * x, grads)
+      sound = is_sound(loss, scaled, scaled, None)
+      return None, step_soundness(loss > 0, sound, scaled)
+
+    _, metrics = jax.lax.scan(step, None, losses)
+    return jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+  losses = 1 + jnp.arange(run.settings.updates_per_rollout, dtype=float)
+  times = []
+  for _ in range(1 + _REPEATS.value):
+    started = time.process_time()
+    for _ in range(_LOOPS):
+      split_marks(jax.block_until_ready(check(losses, params)))
+    times.append((time.process_time() - started) / _LOOPS)
+  return times[1:]  # the first one compiles
 
 
 def _timed_rollouts(run: Run) -> list[float]:

@@ -56,7 +56,8 @@ def _lose_one(workdir: Path, victim: int) -> tuple[float, str]:
   started_processes, outputs = _start(workdir)
   others = [p for i, p in enumerate(started_processes) if i != victim]
   try:
-    if not _wait_for_step(workdir, 1, started_processes):
+    # a step's checkpoint is written while the next step runs
+    if not _wait_for_step(workdir, 3, started_processes):
       return 0.0, f"the run did not start: {outputs[0].read_text()[-300:]}"
     started_processes[victim].send_signal(signal.SIGKILL)
     started = time.monotonic()
@@ -90,7 +91,10 @@ def _is_one_line(output: str, victim: int) -> bool:
 
 def _resume(workdir: Path) -> str:
   """Resume a run and end it by SIGTERM; return what is wrong."""
-  saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+  names = [path.name for path in (workdir / "checkpoints").iterdir()]
+  saved = max((int(name) for name in names if name.isdigit()), default=0)
+  if not saved:
+    return f"no checkpoint to resume from, only {names}"
   started_processes, outputs = _start(workdir)
   try:
     if not _wait_for_step(workdir, saved + 2, started_processes):
