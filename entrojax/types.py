@@ -105,7 +105,7 @@ class Reasoning(NamedTuple):
 
 # responses -> for each response, whether each of its steps is right, or None
 # if the judge has no verdict; it never raises because of a response's text
-StepJudge = Callable[[Sequence[Reasoning]], list[list[bool] | None]]
+StepJudge = Callable[[Sequence[Reasoning]], Sequence[list[bool] | None]]
 
 
 # (problem) -> distinct right responses that a learner may be shown: all of them

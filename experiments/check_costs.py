@@ -10,8 +10,8 @@ For the shapes of the demo:
   step    the same for a whole rollout step, with its sampling
   alone   the checks of all optimizer steps of a rollout batch in a graph of
           their own, as a part of a whole rollout step with its sampling. This
-          is an upper bound: in an update, the norms that the checks read are
-          those of the metrics.
+          is an upper bound, because an update computes the norms that the
+          checks read for its metrics, too.
   save    a checkpoint with and without the digests of its arrays
 
 With and without are timed in turn (A B A B ...), and the ratio is the median
@@ -26,6 +26,7 @@ from pathlib import Path
 import statistics
 import tempfile
 import time
+from typing import Any
 from unittest import mock
 
 from absl import flags
@@ -140,14 +141,14 @@ def _timed_update(
 def _checks_alone(run: Run) -> list[float]:
   """Return the CPU time of the checks of one rollout batch, several times.
 
-  The checks of an optimizer step are those of its numbers and the marks of the
-  tensors that are not finite; the host reads the marks once per rollout step.
+  An optimizer step checks its loss and two norms, and marks the tensors that
+  are not finite. The host reads the marks once per rollout step.
   """
   params = jax.tree.map(jnp.copy, run.state.params)
 
   @jax.jit
   def check(losses: Array, grads: Params) -> Metrics:
-    def step(_: None, loss: Array) -> tuple[None, Metrics]:
+    def step(_: Any, loss: Any) -> tuple[None, Metrics]:
       # other numbers in each step, so that no norm is computed once for all
       scaled = jax.tree.map(lambda x: loss * x, grads)
       sound = is_sound(loss, scaled, scaled, None)

@@ -95,7 +95,7 @@ def oscillating_clip(
   """Build the surrogate whose shares a controller switches.
 
   The share of D is the controller's coefficient on the upper side, and 1 minus
-  the coefficient on the lower side. The arguments are those of dynamic_clip.
+  the coefficient on the lower side. It has the same arguments as dynamic_clip.
 
   Args:
     clip_low: the constant part of the lower threshold, in [0, 1).

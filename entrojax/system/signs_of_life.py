@@ -80,7 +80,7 @@ def end(message: str, *, wait: float) -> None:
 
   Args:
     message: what is wrong.
-    wait: seconds before the end. Other threads go on meanwhile, and what they
+    wait: seconds before the end. Other threads still run, and what they
       print is thrown away: sums fail as soon as the other processes end.
   """
   print(message, file=sys.stderr, flush=True)

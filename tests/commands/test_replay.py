@@ -12,7 +12,7 @@ from tests.helpers.system import tiny_config
 
 @pytest.fixture
 def methods(tmp_path):
-  """Return a folder of four methods, two of which cannot be replayed."""
+  """Return a folder of four methods. Two cannot be replayed."""
   folder = tmp_path / "methods"
   folder.mkdir()
   for name in ("nsr", "seed_grpo", "w_reinforce"):
