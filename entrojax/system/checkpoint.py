@@ -11,39 +11,40 @@ Checkpoints are written in the background. The newest ones are kept, and the one
 of the best evaluation if there is one.
 
 Every checkpoint has a record with a digest of each array, and it is compared
-when the checkpoint is read (checkpoint_record.py, digests.py). If the newest
+when the checkpoint is read (checkpoint_reader.py, digests.py). If the newest
 checkpoint is damaged, the newest intact one is restored, and the damaged ones
 are renamed to `12.damaged`.
 """
 
 from collections.abc import Callable, Mapping
-import logging
 from pathlib import Path
 import shutil
-import sys
 import time
-import traceback
-import types
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
 from entrojax.system import hosts
+from entrojax.system.checkpoint_reader import CheckpointReader
 from entrojax.system.checkpoint_record import (
   Best,
   DamagedError,
   Record,
-  decode,
   encode,
 )
-from entrojax.system.digests import digests, first_difference, forms
+from entrojax.system.digests import digests
+from entrojax.system.orbax_manager import (
+  KeepStep,
+  one_line,
+  open_manager,
+  silence_orbax,
+)
 from entrojax.types import Array, Params, TrainState
 
 _PROBE = "probe"
 _UNFINISHED = "*.orbax-checkpoint-tmp"  # the names that orbax gives them
 _SECONDS = 5  # to remove them
-_LONGEST = 300  # characters of a foreign error message that are shown
 
 
 class SaveError(Exception):
@@ -86,24 +87,22 @@ class Checkpoints:
       raise ValueError(f"{folder} cannot hold checkpoints: it is a file")
     self.best: Best | None = None
     self._folder = folder.absolute()
-    self._alone = alone
     self._best_before: Best | None = None
-    _silence_orbax()
+    silence_orbax()
     policies = ocp.checkpoint_managers.preservation_policy
     try:
-      self._manager = _open(
+      self._manager = open_manager(
         self._folder,
         create=not alone,
         alone=alone,
         preservation_policy=policies.AnyPreservationPolicy(
-          [policies.LatestN(keep), _KeepBest(self)]
+          [policies.LatestN(keep), KeepStep(self._best_step)]
         ),
       )
-      # A process that cannot read must not leave the others at a barrier.
-      self._reader = _open(self._folder, create=False, alone=True)
+      self._reader = CheckpointReader(self._folder, alone=alone)
     except Exception as error:
       raise ValueError(
-        f"{self._folder} cannot hold checkpoints: {_one_line(error)}"
+        f"{self._folder} cannot hold checkpoints: {one_line(error)}"
       ) from error
 
   def latest(self) -> int | None:
@@ -114,7 +113,7 @@ class Checkpoints:
     """Return the settings that the newest readable checkpoint recorded."""
     for step in self._steps():
       try:
-        return self._read_record(step).settings
+        return self._reader.read_record(step).settings
       except DamagedError:
         continue
     return None
@@ -169,7 +168,7 @@ class Checkpoints:
       )
     except Exception as error:
       self._recover(before)
-      raise SaveError(_one_line(error)) from error
+      raise SaveError(one_line(error)) from error
     self._best_before = before
     return self._folder / str(step)
 
@@ -188,7 +187,7 @@ class Checkpoints:
       self._manager.wait_until_finished()
     except Exception as error:
       self._recover(self._best_before)
-      raise SaveError(_one_line(error)) from error
+      raise SaveError(one_line(error)) from error
 
   def close(self) -> None:
     """Wait until everything is on disk, and close the folder."""
@@ -197,7 +196,7 @@ class Checkpoints:
     except Exception as error:
       raise ValueError(
         f"{self._folder}: the last checkpoint could not be written: "
-        f"{_one_line(error)}"
+        f"{one_line(error)}"
       ) from error
     finally:
       self._reader.close()
@@ -265,7 +264,7 @@ class Checkpoints:
         ocp.utils.to_shape_dtype_struct, _tree(state, key, reference(step))
       )
       try:
-        record, tree = self._restore_step(step, target)
+        record, tree = self._reader.read(step, target)
       except DamagedError as error:
         damages[step] = str(error)
         continue
@@ -309,7 +308,7 @@ class Checkpoints:
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params
     )
     try:
-      return step, self._restore_step(step, {"params": target}, part=True)[1][
+      return step, self._reader.read(step, {"params": target}, part=True)[1][
         "params"
       ]
     except DamagedError as error:
@@ -323,7 +322,7 @@ class Checkpoints:
     """Return the step of the best evaluation that the newest one recorded."""
     steps = self._steps()
     try:
-      record = self._read_record(steps[0]) if steps else None
+      record = self._reader.read_record(steps[0]) if steps else None
     except DamagedError as error:
       raise ValueError(
         f"{self._folder / str(steps[0])} is damaged: {error}"
@@ -334,85 +333,9 @@ class Checkpoints:
     """Return the steps of all checkpoints, the newest first."""
     return sorted(self._manager.all_steps(), reverse=True)
 
-  def _read_record(self, step: int) -> Record:
-    """Read the record of a checkpoint.
-
-    Raises:
-      DamagedError: it is not as it was saved.
-      ValueError: its format is unknown.
-    """
-    try:
-      raw = self._reader.restore(
-        step, args=ocp.args.Composite(host=ocp.args.JsonRestore())
-      )["host"]
-    except Exception as error:
-      raise DamagedError(
-        f"its record cannot be read: {_one_line(error)}"
-      ) from error
-    try:
-      return decode(raw)
-    except ValueError as error:
-      raise ValueError(f"{self._folder / str(step)}: {error}") from error
-
-  def _restore_step(
-    self, step: int, target: Any, *, part: bool = False
-  ) -> tuple[Record, Any]:
-    """Read the record and the arrays of a checkpoint, and compare them.
-
-    Args:
-      step: the checkpoint.
-      target: the tree of shapes, dtypes and shardings.
-      part: whether the target is only a part of the checkpoint.
-
-    Raises:
-      DamagedError: the checkpoint is not as it was saved. Every process raises
-        it if one does, unless this object was opened alone.
-      ValueError: the checkpoint holds other arrays than the target.
-    """
-    with self._together():
-      record = self._read_record(step)
-      if record.leaves is not None:
-        self._check_forms(step, record, target, part=part)
-    with self._together():
-      tree = self._read_arrays(step, target, part=part)
-    if record.leaves is not None:
-      difference = first_difference(record.leaves, tree, partial=part)
-      if difference:
-        raise DamagedError(difference)
-    return record, tree
-
-  def _read_arrays(self, step: int, target: Any, *, part: bool) -> Any:
-    """Read arrays; raise DamagedError if orbax cannot."""
-    arguments = ocp.args.StandardRestore(target)
-    if part:
-      arguments = ocp.args.PyTreeRestore(
-        target,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-        partial_restore=True,
-      )
-    try:
-      return self._reader.restore(
-        step, args=ocp.args.Composite(state=arguments)
-      )["state"]
-    except Exception as error:
-      raise DamagedError(_one_line(error)) from error
-
-  def _check_forms(
-    self, step: int, record: Record, target: Any, *, part: bool
-  ) -> None:
-    """Raise ValueError if a checkpoint holds other arrays than the target."""
-    saved = {n: (x.dtype, x.shape) for n, x in (record.leaves or {}).items()}
-    wanted = forms(target)
-    names = wanted.keys() if part else wanted.keys() | saved.keys()
-    for name in sorted(names):
-      old, new = saved.get(name), wanted.get(name)
-      if old == new:
-        continue
-      texts = [f"{x[0]}{x[1]}" if x else "no such array" for x in (old, new)]
-      raise ValueError(
-        f"{self._folder / str(step)} belongs to another model or optimizer: "
-        f"{name} is {texts[0]} there and {texts[1]} here"
-      )
+  def _best_step(self) -> int | None:
+    """Return the step of the best evaluation, whose checkpoint is kept."""
+    return self.best.step if self.best else None
 
   def _recover(self, best: Best | None) -> None:
     """Forget a save that failed, and remove what it has left on the disk."""
@@ -425,10 +348,6 @@ class Checkpoints:
         break
       time.sleep(0.1)  # orbax may still write into them
     self._manager.reload()
-
-  def _together(self):
-    """Let a DamagedError in one process be one in every process."""
-    return hosts.together(DamagedError, alone=self._alone)
 
   def _set_aside(self, damages: Mapping[int, str], intact: int) -> str:
     """Rename damaged checkpoints; return the line that reports it."""
@@ -457,46 +376,6 @@ class Checkpoints:
     )
 
 
-class _KeepBest:
-  """The orbax policy that keeps the checkpoint of the best evaluation."""
-
-  def __init__(self, checkpoints: Checkpoints):
-    self._checkpoints = checkpoints
-
-  def should_preserve(self, checkpoints, *, context):
-    del context
-    best = self._checkpoints.best
-    return [best is not None and x.step == best.step for x in checkpoints]
-
-
-def _open(
-  folder: Path, *, create: bool, alone: bool, preservation_policy: Any = None
-) -> ocp.CheckpointManager:
-  """Open orbax's manager of a folder."""
-  return ocp.CheckpointManager(
-    folder,
-    options=ocp.CheckpointManagerOptions(
-      preservation_policy=preservation_policy,
-      enable_async_checkpointing=True,
-      create=create,
-      multiprocessing_options=_processes(alone=alone),
-    ),
-    item_names=("state", "host"),
-  )
-
-
-def _processes(*, alone: bool) -> ocp.options.MultiprocessingOptions:
-  """Choose the processes that orbax synchronises: all, or only this one."""
-  if not alone:
-    return ocp.options.MultiprocessingOptions()
-  here = jax.process_index()
-  return ocp.options.MultiprocessingOptions(
-    primary_host=here,
-    active_processes={here},
-    barrier_sync_key_prefix="alone",
-  )
-
-
 def _tree(
   state: TrainState, key: Array, ref_params: Params | None
 ) -> dict[str, Any]:
@@ -513,46 +392,3 @@ def _tree(
 def _list_damages(folder: Path, damages: Mapping[int, str]) -> str:
   texts = [f"{folder / str(step)}: {text}" for step, text in damages.items()]
   return f"damaged: {'; '.join(texts)}"
-
-
-def _one_line(error: Exception) -> str:
-  """Return the first line of an error's message, shortened."""
-  if "No space left" in str(error):
-    return "no space is left on the disk"
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  text = lines[0] if lines else type(error).__name__
-  return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def _silence_orbax() -> None:
-  """Drop the tracebacks that orbax logs; errors are reported in one line.
-
-  When orbax fails, threads of tensorstore also report to an event loop that
-  orbax has closed already, and Python prints errors of the coroutines that
-  orbax has abandoned. These errors mean nothing.
-  """
-  logger = logging.getLogger("absl")
-  if _is_not_of_orbax in logger.filters:
-    return
-  logger.addFilter(_is_not_of_orbax)
-  inner = sys.unraisablehook
-
-  def hook(unraisable: Any) -> None:
-    is_closed = str(unraisable.exc_value) == "Event loop is closed"
-    if not is_closed and not _is_in_orbax(unraisable.exc_traceback):
-      inner(unraisable)
-
-  sys.unraisablehook = hook
-
-
-def _is_in_orbax(trace: types.TracebackType | None) -> bool:
-  """Return whether an error passed through a function of orbax."""
-  return any(
-    "/orbax/" in frame.f_code.co_filename
-    for frame, _ in traceback.walk_tb(trace)
-  )
-
-
-def _is_not_of_orbax(record: logging.LogRecord) -> bool:
-  """Return whether a record of absl's log is shown."""
-  return "/orbax/" not in record.pathname

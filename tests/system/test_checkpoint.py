@@ -389,7 +389,7 @@ def test_a_probe_finds_out_before_the_first_step_that_saving_fails(
   checkpoints = Checkpoints(tmp_path / "c", keep=1)
   checkpoints.probe(state(0), KEY, read_back=True)
   assert not list((tmp_path / "c").iterdir())
-  inner = checkpoint_module._open
+  inner = checkpoint_module.open_manager
 
   def full(folder, **options):
     manager = inner(folder, **options)
@@ -401,7 +401,7 @@ def test_a_probe_finds_out_before_the_first_step_that_saving_fails(
       manager.save = save
     return manager
 
-  monkeypatch.setattr(checkpoint_module, "_open", full)
+  monkeypatch.setattr(checkpoint_module, "open_manager", full)
   with pytest.raises(ValueError, match=r"does not start: .*Read-only"):
     checkpoints.probe(state(0), KEY, read_back=True)
   checkpoints.close()
