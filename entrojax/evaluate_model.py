@@ -29,14 +29,12 @@ Repeat it to evaluate the others. A folder with results of other settings or
 other files is refused.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import copy
 import itertools
-import json
 from pathlib import Path
 import time
-from typing import Any
 
 from absl import flags
 import jax
@@ -45,6 +43,17 @@ from ml_collections import config_flags
 
 from entrojax.assembly.check_settings import check_evaluation, check_kind
 from entrojax.assembly.data import load_tokenizer, make_template
+from entrojax.assembly.evaluation_files import (
+  EVALUATION_FILE,
+  append_samples,
+  check_evaluation_overrides,
+  describe,
+  evaluation_settings,
+  is_done,
+  keep_samples,
+  read_results,
+  write_results,
+)
 from entrojax.assembly.evaluation_sets import (
   EvaluationSet,
   Request,
@@ -57,7 +66,6 @@ from entrojax.assembly.samplers import build_evaluation
 from entrojax.reporting.formatting import align, number, printable, with_error
 from entrojax.rollouts.evaluation import (
   EVALUATION_KEY,
-  Evaluation,
   evaluate_policy,
   measure,
 )
@@ -66,41 +74,12 @@ from entrojax.system import hosts
 from entrojax.system.command_line import command
 from entrojax.system.process_flags import define_process_flags, join_processes
 from entrojax.system.workdir import (
-  LOCK,
   SAMPLES_FILE,
   check_processes,
-  differences,
   hold_workdir,
-  replace_text,
 )
-from entrojax.types import Array, Params, Prompts, Rollout, Verdict
+from entrojax.types import Array, Params, Prompts, Rollout
 
-EVALUATION_FILE = "evaluation.json"
-
-# the settings that the metrics depend on, besides the tasks
-_SETTINGS = {
-  "model": ("path", "dtype", "scan_layers"),
-  "prompt": ("template", "chat", "system", "template_arguments"),
-  "rollout": ("prompt_length", "response_length", "stop_tokens"),
-  "evaluation": (
-    *("num_samples", "temperature", "top_k", "top_p"),
-    "prompts_per_batch",
-  ),
-}
-_READ = {
-  "seed",
-  "mesh",
-  *("rollout.prompt_buckets", "rollout.temperature"),
-  *("evaluation.split", "evaluation.tasks"),
-  *(
-    "task.name",
-    "task.difficulty",
-    "task.data_dir",
-    "task.columns",
-    "prompt.too_long",
-  ),
-  *(f"{name}.{leaf}" for name, leaves in _SETTINGS.items() for leaf in leaves),
-}
 _SECONDS = 10  # between lines of progress
 
 # (label, prompts done, prompts in all), called before each batch of prompts
@@ -164,7 +143,7 @@ def evaluate_model(
   with contextlib.ExitStack() as stack:
     with hosts.together():
       check_evaluation(config)
-      _read_results(output, evaluation_settings(config))
+      read_results(output, evaluation_settings(config))
       if hosts.is_first():
         stack.enter_context(hold_workdir(output, "--output"))
     yield from _evaluate_held(config, labels, output, report_progress)
@@ -203,7 +182,7 @@ def _evaluate_held(
 ) -> Iterator[tuple[str, dict[str, float]]]:
   """Do the work of `evaluate_model` while the folder is locked."""
   with hosts.together():
-    results = _read_results(output, evaluation_settings(config))
+    results = read_results(output, evaluation_settings(config))
     folder = _check_model_folder(config.model.path)
     tokenizer = load_tokenizer(config, folder)
     template = make_template(config, folder)
@@ -211,12 +190,12 @@ def _evaluate_held(
       read_set(config, request, tokenizer, template)
       for request in _requested(config, labels)
     ]
-    missing = [part for part in parts if not _is_done(part, results)]
+    missing = [part for part in parts if not is_done(part, results)]
     samplers, params = build_evaluation(
       config, folder, tokenizer, [part.num_samples for part in missing]
     )
   if hosts.is_first():
-    _keep_samples(output / SAMPLES_FILE, results)
+    keep_samples(output / SAMPLES_FILE, results)
   batch_size = config.evaluation.prompts_per_batch
   for part in parts:
     if part not in missing:
@@ -236,121 +215,11 @@ def _evaluate_held(
       prompts_per_batch=batch_size,
     )
     metrics = measure(evaluation)
-    results[part.label] = {**_describe(part), "metrics": metrics}
+    results[part.label] = {**describe(part), "metrics": metrics}
     if hosts.is_first():
-      _append_samples(output / SAMPLES_FILE, part, evaluation)
-      content = evaluation_settings(config) | {"tasks": results}
-      replace_text(
-        output / EVALUATION_FILE, json.dumps(content, indent=2) + "\n"
-      )
+      append_samples(output / SAMPLES_FILE, part, evaluation)
+      write_results(output, evaluation_settings(config), results)
     yield part.label, metrics
-
-
-def _describe(part: EvaluationSet) -> dict[str, Any]:
-  """Describe a set as evaluation.json does, without its metrics."""
-  return {
-    **part.spec._asdict(),
-    "num_problems": len(part.problems),
-    "num_samples": part.num_samples,
-  }
-
-
-def _is_done(part: EvaluationSet, results: dict[str, Any]) -> bool:
-  """Return whether results of an earlier command have this set."""
-  kept = results.get(part.label)
-  if kept is None:
-    return False
-  changed = differences(
-    {key: value for key, value in kept.items() if key != "metrics"},
-    _describe(part),
-  )
-  if changed:
-    raise ValueError(
-      f"--output holds results of {part.label} with {'; '.join(changed)}: "
-      "choose another folder"
-    )
-  return True
-
-
-def _read_results(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
-  """Return the results that a folder holds, by the label of the task.
-
-  Raises:
-    ValueError: it holds something else, or results of other settings.
-  """
-  path = output / EVALUATION_FILE
-  names = {p.name for p in output.iterdir()} if output.is_dir() else set()
-  is_file = output.exists() and not output.is_dir()
-  if is_file or not names <= {LOCK, EVALUATION_FILE, SAMPLES_FILE}:
-    raise ValueError(f"{output} holds something: choose another output folder")
-  if EVALUATION_FILE not in names:
-    return {}
-  try:
-    content = json.loads(path.read_text())
-    results = content.pop("tasks")
-    if not all(isinstance(x["metrics"], dict) for x in results.values()):
-      raise TypeError("metrics")
-  except (ValueError, LookupError, TypeError, AttributeError) as error:
-    raise ValueError(
-      f"{path} is no result of this command, or damaged ({error}): choose "
-      "another output folder"
-    ) from error
-  changed = differences(content, settings)
-  if changed:
-    raise ValueError(
-      f"{output} holds results of other settings: {'; '.join(changed)}; choose "
-      "another output folder"
-    )
-  return results
-
-
-def _keep_samples(path: Path, results: dict[str, Any]) -> None:
-  """Remove the samples of a task that was interrupted."""
-  if not path.exists():
-    return
-  kept = []
-  for line in path.read_text().splitlines(keepends=True):
-    try:
-      if line.endswith("\n") and json.loads(line)["task"] in results:
-        kept.append(line)
-    except (ValueError, LookupError, TypeError):
-      continue
-  replace_text(path, "".join(kept))
-
-
-def evaluation_settings(config: Config) -> dict[str, Any]:
-  """Return the settings that the metrics depend on, and the template's name."""
-  plain = config.prompt.template
-  settings: dict[str, Any] = {
-    name: {leaf: config[name][leaf] for leaf in leaves}
-    for name, leaves in _SETTINGS.items()
-  }
-  if config.evaluation.temperature is None:
-    settings["evaluation"]["temperature"] = config.rollout.temperature
-  return {
-    "seed": config.seed,
-    "template": f"chat({plain})" if config.prompt.chat else plain,
-    **settings,
-  }
-
-
-def check_evaluation_overrides(keys: Collection[str]) -> None:
-  """Raise ValueError for the first setting that an evaluation does not read.
-
-  Args:
-    keys: the settings that the command line overrides, as 'section.leaf'.
-  """
-  for key in keys:
-    if key in _READ:
-      continue
-    section, _, leaf = key.partition(".")
-    twin = f"evaluation.{leaf}"
-    hint = f"; did you mean {twin}?" if twin in _READ else ""
-    if section == "lora":
-      hint = "; entrojax.export merges an adapter into a model folder"
-    raise ValueError(
-      f"{key} is set and would do nothing: an evaluation does not read it{hint}"
-    )
 
 
 def format_metrics(results: dict[str, dict[str, float]]) -> str:
@@ -426,36 +295,6 @@ def _with_progress(
     return generate(params, prompts, key)
 
   return run
-
-
-def _append_samples(
-  path: Path, part: EvaluationSet, evaluation: Evaluation
-) -> None:
-  """Append a line for every response, in the order of rows and samples."""
-  with path.open("a") as file:
-    for row, problem in enumerate(part.problems):
-      responses = zip(
-        evaluation.texts[row], evaluation.verdicts[row], strict=True
-      )
-      for sample, (text, verdict) in enumerate(responses):
-        line = {
-          "task": part.label,
-          "row": row,
-          "sample": sample,
-          "prompt": problem.prompt,
-          "response": text,
-          **_described(verdict),
-        }
-        file.write(json.dumps(line) + "\n")
-
-
-def _described(verdict: Verdict) -> dict[str, Any]:
-  """Return what a line of samples.jsonl says of a verdict."""
-  content = verdict._asdict()
-  for rare in ("parts", "failed"):  # only rewards of the user's own have them
-    if not content[rare]:
-      del content[rare]
-  return content
 
 
 def _print_progress() -> ReportProgress:

@@ -9,13 +9,12 @@ import pytest
 
 from entrojax.assembly import evaluation_sets, samplers
 from entrojax.assembly.data import open_task
-from entrojax.evaluate_model import (
+from entrojax.assembly.evaluation_files import (
   EVALUATION_FILE,
   check_evaluation_overrides,
-  evaluate_model,
   evaluation_settings,
-  format_metrics,
 )
+from entrojax.evaluate_model import evaluate_model, format_metrics
 from entrojax.tasks import make_task
 from entrojax.tasks.families import countdown
 from entrojax.train import train
