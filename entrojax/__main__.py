@@ -17,31 +17,31 @@ _MARK = re.compile(r"^@command\b", re.M)
 
 def commands() -> dict[str, str]:
   """Return the first line of each command's docstring, by its name."""
-  found = {}
+  summaries = {}
   for path in sorted(Path(__file__).parent.glob("*.py")):
     source = path.read_text(encoding="utf-8")
     if path != Path(__file__) and _MARK.search(source):
       text = ast.get_docstring(ast.parse(source)) or ""
-      found[path.stem] = text.partition("\n")[0]
-  return found
+      summaries[path.stem] = text.partition("\n")[0]
+  return summaries
 
 
 def main() -> None:
   """Run the command that the first argument names."""
   name, *rest = sys.argv[1:] or [""]
-  known = commands()
-  if name in known:
+  summaries = commands()
+  if name in summaries:
     sys.argv[1:] = rest
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, for configs
     runpy.run_module(f"entrojax.{name}", run_name="__main__", alter_sys=True)
     return
   if name in ("", "-h", "--help"):
-    lines = [f"  {name:16} {text}" for name, text in known.items()]
+    lines = [f"  {name:16} {text}" for name, text in summaries.items()]
     print("usage: entrojax COMMAND [ARGUMENTS]\n\ncommands:")
     print("\n".join(lines))
     print("\nentrojax COMMAND --help describes a command.")
     return
-  near = difflib.get_close_matches(name, known, n=1)
+  near = difflib.get_close_matches(name, summaries, n=1)
   hint = f"did you mean {near[0]}?" if near else "entrojax --help lists them"
   print(f"error: there is no command {name!r}; {hint}", file=sys.stderr)
   sys.exit(2)

@@ -141,13 +141,13 @@ def show_report(
   Raises:
     FileNotFoundError, ValueError: as in `write_report`.
   """
-  found = find_runs([str(run) for run in runs])
+  paths = find_runs([str(run) for run in runs])
   page, _ = _make_page(
-    found,
+    paths,
     title=_TITLE_DEFAULT,
     baseline=baseline,
     own_command=_own_command(
-      found.values(), "report.html", _TITLE_DEFAULT, baseline
+      paths.values(), "report.html", _TITLE_DEFAULT, baseline
     ),
   )
   return InlineReport(page, height)

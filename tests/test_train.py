@@ -66,9 +66,9 @@ def test_sampler_and_trainer_agree_in_a_run(finished):
 
 
 def test_the_first_step_on_the_shipped_base_is_the_one_on_record(tmp_path):
-  found = first_step(tmp_path / "run")
+  metrics = first_step(tmp_path / "run")
   # another machine may sum in another order; a sample seldom turns on that
-  assert found == pytest.approx(json.loads(FIRST_STEP.read_text()), rel=1e-3)
+  assert metrics == pytest.approx(json.loads(FIRST_STEP.read_text()), rel=1e-3)
 
 
 def test_a_run_on_eight_devices_is_the_run_on_one(

@@ -114,8 +114,8 @@ def outside_function(name: str, key: str, returns: str) -> Callable[..., Any]:
       f"{key}: {name} has no return annotation; expected a function such as "
       f"{form}"
     )
-  known = [n for n, known_type in _TYPES.items() if annotation == known_type]
-  shown = (known or [getattr(annotation, "__name__", annotation)])[0]
+  names = [n for n, known_type in _TYPES.items() if annotation == known_type]
+  shown = (names or [getattr(annotation, "__name__", annotation)])[0]
   raise ValueError(
     f"{key}: {name} has the return annotation {shown}; expected a function "
     f"such as {form}"

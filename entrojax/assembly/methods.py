@@ -205,14 +205,14 @@ def _try_advantage_rules(
 
 def _parts(config: Config) -> set[str]:
   """Return the parts of rewards that the rules of a config read."""
-  found: set[str] = set()
+  parts: set[str] = set()
   for name in config.advantage:
     if is_outside(name):
       continue
     make = lookup.function(advantages, name, "advantage", "AdvantageRule")
     if leaf := getattr(traits_of(make), "parts", ""):
-      found.update(lookup.settings(config, name)[leaf])
-  return found
+      parts.update(lookup.settings(config, name)[leaf])
+  return parts
 
 
 def make_segmenter(config: Config) -> Segmenter:

@@ -197,14 +197,14 @@ def _read_inputs(
   evaluation_sets = read_sets(config, data)
   if rollouts is None:
     return data, evaluation_sets, None
-  found = recorded.load(
+  recording = recorded.load(
     rollouts,
     rollout_settings(config, folder),
     [last_name(name) for name in config.judges],
     data.tokenizer,
   )
-  stages = single_stage(config, found.problems, data.tokenizer)
-  return data._replace(stages=stages), evaluation_sets, found
+  stages = single_stage(config, recording.problems, data.tokenizer)
+  return data._replace(stages=stages), evaluation_sets, recording
 
 
 def _make_functions(

@@ -72,15 +72,15 @@ class Tokenizer:
   def token_id(self, token: int | str) -> int:
     """Return the id of a token that is given by its id or its text."""
     if isinstance(token, int):
-      found = token if self._backend.id_to_token(token) is not None else None
+      index = token if self._backend.id_to_token(token) is not None else None
     else:
-      found = self._backend.token_to_id(token)
-    if found is None:
+      index = self._backend.token_to_id(token)
+    if index is None:
       raise ValueError(
         f"{token!r} is not a token of the vocabulary; a token that ends a "
         "response is given by its id or by its whole text"
       )
-    return found
+    return index
 
   def encode(self, text: str) -> list[int]:
     """Encode a text alone, without BOS and EOS."""

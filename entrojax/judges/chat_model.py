@@ -198,11 +198,11 @@ def _last_verdicts(text: str) -> Any:
     if start < 0:
       break
     try:
-      found, _ = decoder.raw_decode(text, start)
+      reply, _ = decoder.raw_decode(text, start)
     except (ValueError, RecursionError):
       continue
-    if "verdicts" in found:
-      return found["verdicts"]
+    if "verdicts" in reply:
+      return reply["verdicts"]
   raise ValueError("no object with verdicts")
 
 

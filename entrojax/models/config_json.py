@@ -310,8 +310,8 @@ def _read_rotation(
     raise ValueError(
       f"{where}: the rope_type {kind!r} is none of {sorted(_SCALINGS)}"
     )
-  known, read = _SCALINGS[kind]
-  unknown = {k for k, v in section.items() if v is not None} - set(known)
+  keys, read = _SCALINGS[kind]
+  unknown = {k for k, v in section.items() if v is not None} - set(keys)
   if unknown:
     raise ValueError(
       f"{where}: {', '.join(sorted(unknown))} of the rope_type {kind!r} cannot "

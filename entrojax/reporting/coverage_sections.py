@@ -191,9 +191,9 @@ def draw_calibration(variants: Variants, *, data: str) -> Picture | None:
   """Draw the accuracy of the majority against its share of the votes."""
   curves = []
   for index, variant in enumerate(variants):
-    found = calibration([e for run in variant.runs for e in _last(run, data)])
-    if found is not None:
-      curves.append(Curve(index, found.confidence, found.accuracy, dots=True))
+    curve = calibration([e for run in variant.runs for e in _last(run, data)])
+    if curve is not None:
+      curves.append(Curve(index, curve.confidence, curve.accuracy, dots=True))
   if not curves:
     return None
   ends = np.array([0.0, 1.0])
@@ -208,10 +208,10 @@ def calibration_table(variants: Variants, *, data: str) -> str:
   """Format confidence, accuracy and calibration error as HTML."""
   lines = []
   for variant in variants:
-    found = [calibration(_last(run, data)) for run in variant.runs]
+    calibrations = [calibration(_last(run, data)) for run in variant.runs]
     rows = [
       (*np.average([c.confidence, c.accuracy], 1, c.prompts), c.error)
-      for c in found
+      for c in calibrations
       if c is not None
     ]
     if rows:

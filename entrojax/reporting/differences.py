@@ -133,9 +133,9 @@ def _last_common(
   """Return the last step at which all runs were evaluated, and the results."""
   of_data = lambda run: {e.step: e for e in run.right_answers if e.data == data}
   by_step = [(of_data(own), of_data(base)) for own, base in pairs]
-  for found in by_step:
+  for matches in by_step:
     for evaluations, whose in zip(
-      found, ("", "the baseline has "), strict=True
+      matches, ("", "the baseline has "), strict=True
     ):
       if not evaluations:
         raise ValueError(
@@ -202,12 +202,12 @@ def find_baseline(names: Sequence[str], baseline: str) -> int | None:
   if baseline in names:
     return names.index(baseline)
   word = baseline.lower()
-  found = [
+  matches = [
     index
     for index, name in enumerate(names)
     if word in re.split(r"[^a-z0-9]+", name.lower())
   ]
-  return found[0] if len(found) == 1 else None
+  return matches[0] if len(matches) == 1 else None
 
 
 def _compare_all(

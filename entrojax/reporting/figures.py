@@ -103,8 +103,8 @@ def draw_gradient_changes(
   """Draw how far each member changes the gradient, a panel per member."""
   names = set().union(*(run.metrics for v in variants for run in v.runs))
   suffix = "/gradient_change"
-  found = sorted(name for name in names if name.endswith(suffix))
-  labels = {name: name.removesuffix(suffix) for name in found}
+  metrics = sorted(name for name in names if name.endswith(suffix))
+  labels = {name: name.removesuffix(suffix) for name in metrics}
   return draw_metrics(variants, labels, smoothing=smoothing)
 
 

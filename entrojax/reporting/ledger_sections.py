@@ -189,15 +189,15 @@ def split_table(variants: Variants) -> str:
 
 def contributors(variant: Variant) -> list[str]:
   """List what contributes to a variant's steps, in the order of the step."""
-  found = {
+  members = {
     key.removeprefix(_CONTRIBUTION)
     for run in variant.runs
     for key in run.metrics
     if key.startswith(_CONTRIBUTION)
   }
   objective = variant.runs[0].config.get("objective") or ()
-  order = [*_FIRST, *objective, *sorted(found), "projection"]
-  ordered = dict.fromkeys(name for name in order if name in found)
+  order = [*_FIRST, *objective, *sorted(members), "projection"]
+  ordered = dict.fromkeys(name for name in order if name in members)
   if "projection" in ordered:  # it corrects the finished step
     ordered["projection"] = ordered.pop("projection")
   return list(ordered)

@@ -117,8 +117,12 @@ def draw(*runs: Path | str, what: str = ENTROPY) -> Drawing:
   variants = _read_variants(runs)
   picture = _picture(variants, what)
   if picture is None:
-    known = sorted(set().union(*(r.metrics for v in variants for r in v.runs)))
-    raise ValueError(f"no run has {what!r}; the metrics are {', '.join(known)}")
+    metrics = sorted(
+      set().union(*(r.metrics for v in variants for r in v.runs))
+    )
+    raise ValueError(
+      f"no run has {what!r}; the metrics are {', '.join(metrics)}"
+    )
   return Drawing(picture, [variant.name for variant in variants])
 
 
@@ -163,5 +167,5 @@ def _read_variants(runs: Sequence[Path | str]) -> Sequence[Variant]:
   """Read runs and group those that differ only by their seed."""
   if not runs:
     raise ValueError("name at least one run directory")
-  found = find_runs([str(run) for run in runs])
-  return group_runs([read_run(name, path) for name, path in found.items()])
+  paths = find_runs([str(run) for run in runs])
+  return group_runs([read_run(name, path) for name, path in paths.items()])

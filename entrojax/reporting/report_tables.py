@@ -69,12 +69,16 @@ def differences_table(
   ks = sorted({k for c in comparisons for k in c.k.tolist()})
   lines = []
   for comparison in comparisons:
-    found = dict(zip(comparison.k.tolist(), comparison.intervals, strict=True))
+    intervals = dict(
+      zip(comparison.k.tolist(), comparison.intervals, strict=True)
+    )
     lines.append(
       [
         variants[comparison.variant].name,
         *(
-          with_interval(found[k].mean, found[k][1:]) if k in found else "–"
+          with_interval(intervals[k].mean, intervals[k][1:])
+          if k in intervals
+          else "–"
           for k in ks
         ),
         number(comparison.seeds),

@@ -288,13 +288,13 @@ def read_rows(path: Path | str) -> list[Row]:
 
 def _is_numbers(values: Collection[Any]) -> bool:
   """Return whether all values are numbers or lists of numbers."""
-  found = set(map(type, values))
-  if list in found:
+  types = set(map(type, values))
+  if list in types:
     lists = [value for value in values if type(value) is list]
-    found = found.union(*(map(type, value) for value in lists)) - {list}
+    types = types.union(*(map(type, value) for value in lists)) - {list}
     if any(type(item) is list for value in lists for item in value):
       return False
-  return found <= {int, float, bool}
+  return types <= {int, float, bool}
 
 
 def read_lines(path: Path) -> list[tuple[str, Row]]:

@@ -155,12 +155,12 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> TokenSamples:
 
 def token_files(workdir: Path) -> list[Path]:
   """List the files of tokens of a run, by evaluation and by set."""
-  found = [
+  files = [
     (int(name[1]), int(name[2]), path)
     for path in (workdir / TOKENS_FOLDER).glob("*.npz")
     if (name := _NAME.fullmatch(path.name))
   ]
-  return [path for _, _, path in sorted(found)]
+  return [path for _, _, path in sorted(files)]
 
 
 def trim_tokens(workdir: Path, rollout_step: int) -> None:

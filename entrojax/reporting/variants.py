@@ -105,12 +105,12 @@ def differing_settings(variants: Sequence[Variant]) -> dict[str, list[Any]]:
     Variants without a config.json count for nothing and have None.
   """
   settings = [flatten(variant.runs[0].config) for variant in variants]
-  known = [leaves for leaves in settings if leaves]
+  configs = [leaves for leaves in settings if leaves]
   keys = sorted(
     key
-    for key in set().union(*known)
+    for key in set().union(*configs)
     if not key.startswith(_SAME)
-    and any(leaves.get(key) != known[0].get(key) for leaves in known)
+    and any(leaves.get(key) != configs[0].get(key) for leaves in configs)
   )
   return {key: [leaves.get(key) for leaves in settings] for key in keys}
 

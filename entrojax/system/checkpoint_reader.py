@@ -101,10 +101,10 @@ class CheckpointReader:
   ) -> None:
     """Raise ValueError if a checkpoint holds other arrays than the target."""
     saved = {n: (x.dtype, x.shape) for n, x in (record.leaves or {}).items()}
-    wanted = forms(target)
-    names = wanted.keys() if part else wanted.keys() | saved.keys()
+    current = forms(target)
+    names = current.keys() if part else current.keys() | saved.keys()
     for name in sorted(names):
-      old, new = saved.get(name), wanted.get(name)
+      old, new = saved.get(name), current.get(name)
       if old == new:
         continue
       texts = [f"{x[0]}{x[1]}" if x else "no such array" for x in (old, new)]

@@ -68,14 +68,14 @@ def _fingerprint() -> str:
   """
   lines = _CPU_INFO.read_text().splitlines() if _CPU_INFO.is_file() else []
   features = sorted({line for line in lines if line.startswith(_FEATURES)})
-  known = (
+  machine = (
     platform.machine(),
     platform.processor(),
     *features,
     str(_num_cores()),
     os.environ.get("NPROC", ""),
   )
-  return hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
+  return hashlib.sha256("\n".join(machine).encode()).hexdigest()[:12]
 
 
 def _num_cores() -> int:

@@ -131,9 +131,9 @@ def nearest_settings(key: str, names: Iterable[str]) -> list[str]:
   for name in names:
     by_last.setdefault(name.rpartition(".")[2], []).append(name)
   near = difflib.get_close_matches(last, by_last, n=1)
-  found = by_last[near[0]] if near else []
+  candidates = by_last[near[0]] if near else []
   rank = lambda name: difflib.SequenceMatcher(None, key, name).ratio()
-  return sorted(found, key=rank, reverse=True)[:3]
+  return sorted(candidates, key=rank, reverse=True)[:3]
 
 
 def nearest_file(path: Path, folder: Path) -> Path | None:

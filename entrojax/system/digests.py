@@ -68,10 +68,10 @@ def first_difference(
     A clause such as "the data of params/w does not match its digest"; None if
     all is as recorded.
   """
-  found = digests(tree)
-  if not partial and (missing := recorded.keys() - found.keys()):
+  current = digests(tree)
+  if not partial and (missing := recorded.keys() - current.keys()):
     return f"{min(missing)} is missing"
-  for name, leaf in found.items():
+  for name, leaf in current.items():
     if recorded.get(name) != leaf:
       return f"the data of {name} does not match its digest"
   return None

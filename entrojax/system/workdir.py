@@ -183,12 +183,12 @@ def write_config(
         f"workdir {workdir} holds a run: resume it, or choose another workdir"
       )
     before = recorded or _read_config(path)
-    found = differences(before, config, defaults=defaults)
-    changed = [text for text in found if not concerns(text, _MAY_CHANGE)]
+    changes = differences(before, config, defaults=defaults)
+    changed = [text for text in changes if not concerns(text, _MAY_CHANGE)]
     if changed:
       message = f"cannot resume {workdir} with another config: "
       message += "; ".join(changed)
-      if any(concerns(text, ("num_rollout_steps",)) for text in found):
+      if any(concerns(text, ("num_rollout_steps",)) for text in changes):
         message += (
           ". Some settings, such as optimizer.decay_steps, follow "
           "num_rollout_steps unless they are set: to change the length of the "

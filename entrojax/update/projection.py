@@ -237,8 +237,8 @@ def entropy_projection(
         start_entropy=_float32(jnp.where(starts, entropy, state.start_entropy))
       )
       error = jnp.where(is_finite, error_of(state, entropy), 0.0)
-      wanted = gain * error + integral_gain * state.integral
-      delta = jnp.where(is_finite, jnp.clip(wanted, -limit, limit), jnp.nan)
+      request = gain * error + integral_gain * state.integral
+      delta = jnp.where(is_finite, jnp.clip(request, -limit, limit), jnp.nan)
       largest = (
         delta
         if sided == "both"
@@ -253,7 +253,7 @@ def entropy_projection(
         largest,
         max_relative_correction=max_relative_correction,
       )
-      missing = wanted - last.predicted_change
+      missing = request - last.predicted_change
       could_not_follow = (jnp.abs(missing) > _ROUNDING * limit) & (
         missing * error > 0
       )

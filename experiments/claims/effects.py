@@ -38,10 +38,10 @@ def _for_each_seed(
   """
 
   def over(lines: Lines) -> Interval | None:
-    found = [of_entry(lines, entry) for entry in entries]
-    if any(set(SEEDS) - own.keys() for own in found):
+    runs = [of_entry(lines, entry) for entry in entries]
+    if any(set(SEEDS) - own.keys() for own in runs):
       return None
-    return over_seeds(measure(*(own[s] for own in found)) for s in SEEDS)
+    return over_seeds(measure(*(own[s] for own in runs)) for s in SEEDS)
 
   return over
 
@@ -103,8 +103,8 @@ def height(entry: str, measure: str = "pass@1") -> Effect:
   def over(lines: Lines) -> Interval | None:
     if any(set(SEEDS) - of_entry(lines, name).keys() for name in names):
       return None
-    found = of_entry(lines, entry)
-    own = over_seeds(distance(lines, found[s], measure) for s in SEEDS)
+    runs = of_entry(lines, entry)
+    own = over_seeds(distance(lines, runs[s], measure) for s in SEEDS)
     return own or Interval(*3 * (float("nan"),))  # beyond the curve
 
   return Effect(f"{measure}, `{entry}` above GRPO's curve", names, over)
@@ -163,8 +163,8 @@ def law_forecast(entry: str) -> Effect:
 
   def own(line: Line) -> float:
     entropy, reward = _course(line, "actor/entropy"), _course(line, _REWARD)
-    found = forecast(entropy, reward)
-    share = 1 - found.rmse / found.constant_rmse
+    fit = forecast(entropy, reward)
+    share = 1 - fit.rmse / fit.constant_rmse
     return share if np.isfinite(share) else 0.0  # there is no law
 
   text = (

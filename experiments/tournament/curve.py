@@ -28,13 +28,13 @@ Lines = Mapping[str, Line]  # by the names of their runs
 
 def of_entry(lines: Lines, entry: str) -> dict[int, Line]:
   """Return the kept lines of an entry by seed."""
-  found = [line for line in lines.values() if line.entry == entry]
-  return {line.seed: line for line in sorted(found, key=lambda l: l.seed)}
+  own = [line for line in lines.values() if line.entry == entry]
+  return {line.seed: line for line in sorted(own, key=lambda l: l.seed)}
 
 
-def values(found: Mapping[int, Line], measure: str) -> np.ndarray:
+def values(runs: Mapping[int, Line], measure: str) -> np.ndarray:
   """Return a measure of the last evaluation for each seed, f64[S]."""
-  own = [line.end.get(measure) for line in found.values()]
+  own = [line.end.get(measure) for line in runs.values()]
   return np.array([np.nan if x is None else x for x in own], np.float64)
 
 
@@ -84,10 +84,10 @@ def distance(lines: Lines, line: Line, measure: str) -> float:
 
 
 def distances(
-  lines: Lines, found: Mapping[int, Line], measure: str
+  lines: Lines, runs: Mapping[int, Line], measure: str
 ) -> list[float]:
   """Return the distance of an entry's run for each seed."""
-  return [distance(lines, line, measure) for line in found.values()]
+  return [distance(lines, line, measure) for line in runs.values()]
 
 
 def difference(

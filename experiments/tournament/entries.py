@@ -261,24 +261,24 @@ def entries(base: str) -> Sequence[Entry]:
     ValueError: an entry has a target, and the base's entropy is unknown.
   """
   place = BASES[base]
-  found = [
+  all_entries = [
     Entry(f"{BASELINE},steps={n}", BASELINE, n, role="budget")
     for n in place.budgets
   ]
-  found += [
+  all_entries += [
     Entry(name, name, place.steps, _targets(name, base))
     for name in method_names(base)
     if name != BASELINE
   ]
-  found += [
+  all_entries += [
     Entry(name, method, place.steps, settings, role="extra")
     for name, (method, settings) in _EXTRAS[base].items()
   ]
-  found += _long_runs(found, base)
+  all_entries += _long_runs(all_entries, base)
   if place.strengths:
-    names = {entry.name for entry in found}
-    found += [e for e in _strengths(place) if e.name not in names]
-  return [_complete(entry, place) for entry in found]
+    names = {entry.name for entry in all_entries}
+    all_entries += [e for e in _strengths(place) if e.name not in names]
+  return [_complete(entry, place) for entry in all_entries]
 
 
 def long_name(name: str, steps: int) -> str:
@@ -365,15 +365,15 @@ def unit(run: Run, base: str) -> dict[str, Any]:
   return {"config": config, **settings, "config.seed": run.seed}
 
 
-def _long_runs(found: Sequence[Entry], base: str) -> Iterator[Entry]:
+def _long_runs(all_entries: Sequence[Entry], base: str) -> Iterator[Entry]:
   """List the entries of longer budgets.
 
   Args:
-    found: the entries of the common budget, and GRPO's budgets.
+    all_entries: those of the common budget, and GRPO's budgets.
     base: a key of BASES.
   """
   place = BASES[base]
-  by_name = {entry.name: entry for entry in found}
+  by_name = {entry.name: entry for entry in all_entries}
   short = Entry(BASELINE, BASELINE, place.steps)
   for own in (short, *(by_name[name] for name in _LONG[base])):
     for steps in place.long:

@@ -115,13 +115,13 @@ def draw(
 
 def _dot(lines: Lines, name: str, plane: tuple[str, str]) -> Dot | None:
   """Return an entry's dot; None if no line of it is kept."""
-  found = of_entry(lines, name)
-  if not found:
+  runs = of_entry(lines, name)
+  if not runs:
     return None
-  x, y = (values(found, measure) for measure in plane)
+  x, y = (values(runs, measure) for measure in plane)
   spread = lambda v: float(v.std(ddof=1)) if v.size > 1 else 0.0
   means = float(x.mean()), float(y.mean())
-  return Dot(name, *means, spread(x), spread(y), len(found))
+  return Dot(name, *means, spread(x), spread(y), len(runs))
 
 
 def _start(lines: Lines, plane: tuple[str, str]) -> Dot | None:

@@ -106,7 +106,7 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
     results: the folder of the kept lines.
   """
   parts = [_HEAD, _READING]
-  drawn: dict[str, str] = {}
+  pictures: dict[str, str] = {}
   for name, base in BASES.items():
     lines = read_lines(lines_file(name, results))
     if not lines:
@@ -115,24 +115,24 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
       continue
     text, own = section(name, base, entries(name), lines)
     parts.append(text)
-    drawn |= own
-  return "\n".join(parts), drawn
+    pictures |= own
+  return "\n".join(parts), pictures
 
 
 def section(
-  name: str, base: Base, found: Sequence[Entry], lines: Lines
+  name: str, base: Base, all_entries: Sequence[Entry], lines: Lines
 ) -> tuple[str, dict[str, str]]:
   """Return the section of a base, and its figures.
 
   Args:
     name: the base's name.
     base: the base.
-    found: all entries on it.
+    all_entries: of this base.
     lines: the kept lines, not empty.
   """
-  budgets = [e.name for e in found if e.role == "budget"]
-  compared = [e for e in found if e.role in ("method", "extra")]
-  strengths = [e for e in found if e.role == "strength"]
+  budgets = [e.name for e in all_entries if e.role == "budget"]
+  compared = [e for e in all_entries if e.role in ("method", "extra")]
+  strengths = [e for e in all_entries if e.role == "strength"]
   baseline = f"{BASELINE},steps={base.steps}"
   have = [e.name for e in compared if of_entry(lines, e.name)]
   heights = {
@@ -143,13 +143,13 @@ def section(
     for e in ranked(have, {k: v and v.mean for k, v in heights.items()})
     if (side := compare(heights[e]))
   }
-  drawn = {
+  pictures = {
     figures.file_name(name, plane): figures.draw(
       lines, have, budgets, plane, marked
     )
     for plane in figures.PLANES
   }
-  total = sum(len(e.seeds) for e in found)
+  total = sum(len(e.seeds) for e in all_entries)
   parts = [
     f"## {TITLES[name]}\n",
     f"{len(lines)} of {total} runs are kept. The budget of an entry is "
@@ -169,11 +169,11 @@ def section(
     "### Longer budgets\n",
     *long_runs(name, lines),
     "### Strengths\n",
-    *strength_table(lines, found, strengths),
+    *strength_table(lines, all_entries, strengths),
     "### Missing runs\n",
-    *missing_runs(lines, found),
+    *missing_runs(lines, all_entries),
   ]
-  return "\n".join(parts), drawn
+  return "\n".join(parts), pictures
 
 
 def held_section(name: str, lines: Lines) -> Sequence[str]:
@@ -277,13 +277,13 @@ def long_runs(base: str, lines: Lines) -> Iterator[str]:
 @command(FLAGS)
 def main() -> None:
   """Write the page and the figures."""
-  text, drawn = page(Path(_RESULTS.value))
+  text, pictures = page(Path(_RESULTS.value))
   output = Path(_OUTPUT.value)
   (output / FIGURES).mkdir(parents=True, exist_ok=True)
-  for name, svg in drawn.items():
+  for name, svg in pictures.items():
     (output / FIGURES / name).write_text(svg, encoding="utf-8")
   (output / PAGE).write_text(text, encoding="utf-8")
-  print(f"wrote {output / PAGE} and {len(drawn)} figures")
+  print(f"wrote {output / PAGE} and {len(pictures)} figures")
 
 
 if __name__ == "__main__":

@@ -73,12 +73,12 @@ def changes(
   unused.update(MAY_CHANGE)
   if not config.projection.enabled:
     unused.add("projection")
-  found = differences(
+  changes = differences(
     {**recorded, **line.settings},
     _plain(config),
     defaults=default_settings("configs.default"),
   )
-  return [text for text in found if not concerns(text, tuple(unused))]
+  return [text for text in changes if not concerns(text, tuple(unused))]
 
 
 def check_lines(

@@ -31,16 +31,16 @@ def equal_budget(
   other = of_entry(lines, baseline)
   means = {name: mean_of(lines, name, "pass@1") for name in names}
   for name in ranked(names, means):
-    if not (found := of_entry(lines, name)):
+    if not (runs := of_entry(lines, name)):
       continue
     gaps = ["", ""]
     if name != baseline:
-      gaps = [_interval(difference(found, other, k)) for k in (1, 64)]
+      gaps = [_interval(difference(runs, other, k)) for k in (1, 64)]
     ratio = cost(lines, name, baseline)
     cells = [
       f"`{name}`",
-      str(len(found)),
-      *(_spread(values(found, m)) for m in MEASURES),
+      str(len(runs)),
+      *(_spread(values(runs, m)) for m in MEASURES),
       *gaps,
       "–" if ratio is None else f"x {ratio:.2f}",
     ]
@@ -62,11 +62,11 @@ def equal_entropy(lines: Lines, names: Sequence[str]) -> Iterator[str]:
   }
   order = ranked(names, {n: _mean(own["pass@1"]) for n, own in heights.items()})
   for name in order:
-    found = of_entry(lines, name)
+    runs = of_entry(lines, name)
     one, many = heights[name].values()
     side = {1: "above", -1: "below", 0: ""}[compare(over_seeds(one))]
     yield (
-      f"| `{name}` | {len(found)} | {_spread(values(found, 'entropy'))} | "
+      f"| `{name}` | {len(runs)} | {_spread(values(runs, 'entropy'))} | "
       f"{_height(one)} | {_height(many)} | {side} |"
     )
   yield ""
@@ -83,9 +83,9 @@ def budget_table(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
     ]
     yield f"| base | {len(starts)} | {' | '.join(cells)} |"
   for name in budgets:
-    if found := of_entry(lines, name):
-      cells = [_spread(values(found, m)) for m in MEASURES]
-      yield f"| `{name}` | {len(found)} | {' | '.join(cells)} |"
+    if runs := of_entry(lines, name):
+      cells = [_spread(values(runs, m)) for m in MEASURES]
+      yield f"| `{name}` | {len(runs)} | {' | '.join(cells)} |"
   yield ""
 
 
@@ -104,15 +104,15 @@ def long_table(
   )
   for row, budgets in rows.items():
     for steps, name in budgets.items():
-      if not (found := of_entry(lines, name)):
+      if not (runs := of_entry(lines, name)):
         continue
       other = of_entry(lines, rows[BASELINE][steps])
       gaps = ["", ""]
       if row != BASELINE:
-        gaps = [_interval(difference(found, other, k)) for k in (1, 64)]
-      cells = [_spread(values(found, m)) for m in ("entropy", "pass@1")]
-      cells += [_spread(values(found, "pass@64")), *gaps]
-      yield f"| `{row}` | {steps} | {len(found)} | {' | '.join(cells)} |"
+        gaps = [_interval(difference(runs, other, k)) for k in (1, 64)]
+      cells = [_spread(values(runs, m)) for m in ("entropy", "pass@1")]
+      cells += [_spread(values(runs, "pass@64")), *gaps]
+      yield f"| `{row}` | {steps} | {len(runs)} | {' | '.join(cells)} |"
   yield ""
 
 
@@ -138,13 +138,13 @@ def overtakes(
 
 
 def strength_table(
-  lines: Lines, found: Sequence[Entry], strengths: Sequence[Entry]
+  lines: Lines, entries: Sequence[Entry], strengths: Sequence[Entry]
 ) -> Iterator[str]:
   """Yield the three values of each method's main strength, with seed 0."""
   yield "Seed 0 alone, so a height has no interval.\n"
   yield from _head("entry", "entropy", "pass@1", "pass@64", "height in pass@1")
   for method in dict.fromkeys(entry.method for entry in strengths):
-    own = [e.name for e in found if e.method == method and e.role != "extra"]
+    own = [e.name for e in entries if e.method == method and e.role != "extra"]
     for name in own:
       line = of_entry(lines, name).get(0)
       if line is not None:
@@ -175,24 +175,24 @@ def held_targets(lines: Lines, targets: Mapping[str, float]) -> Iterator[str]:
     *("pass@1", "pass@64"),
   )
   for name, target in targets.items():
-    if found := of_entry(lines, name):
-      last = last_third(found)
+    if runs := of_entry(lines, name):
+      last = last_third(runs)
       off = (last.mean() - target) / target
       cells = [
         f"{target:g}",
         f"`{name}`",
-        str(len(found)),
+        str(len(runs)),
         _spread(last),
         f"{off:+.1%}",
-        *(_spread(values(found, m)) for m in ("entropy", "pass@1", "pass@64")),
+        *(_spread(values(runs, m)) for m in ("entropy", "pass@1", "pass@64")),
       ]
       yield f"| {' | '.join(cells)} |"
   yield ""
 
 
-def last_third(found: Mapping[int, Line]) -> np.ndarray:
+def last_third(runs: Mapping[int, Line]) -> np.ndarray:
   """Return the entropy over the last third of each run, nats, f64[seeds]."""
-  courses = [np.array(x.course["actor/entropy"], float) for x in found.values()]
+  courses = [np.array(x.course["actor/entropy"], float) for x in runs.values()]
   return np.array([course[-(len(course) // 3) :].mean() for course in courses])
 
 
@@ -203,17 +203,17 @@ def twins(lines: Lines, names: Sequence[str]) -> Iterator[Sequence[str]]:
   """
   groups: dict[str, list[str]] = {}
   for name in names:
-    found = of_entry(lines, name)
-    ends = {s: (l.end["entropy"], l.right["counts"]) for s, l in found.items()}
+    runs = of_entry(lines, name)
+    ends = {s: (l.end["entropy"], l.right["counts"]) for s, l in runs.items()}
     if ends:
       groups.setdefault(repr(ends), []).append(name)
   yield from (group for group in groups.values() if len(group) > 1)
 
 
-def missing_runs(lines: Lines, found: Sequence[Entry]) -> Iterator[str]:
+def missing_runs(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
   """Yield a sentence about the runs without a line."""
   gaps = []
-  for entry in found:
+  for entry in entries:
     own = of_entry(lines, entry.name)
     seeds = [str(seed) for seed in entry.seeds if seed not in own]
     if seeds:
@@ -250,8 +250,8 @@ def cost(lines: Lines, name: str, baseline: str) -> float | None:
 
 
 def mean_of(lines: Lines, name: str, measure: str) -> float:
-  found = values(of_entry(lines, name), measure)
-  return float(found.mean()) if found.size else float("nan")
+  measured = values(of_entry(lines, name), measure)
+  return float(measured.mean()) if measured.size else float("nan")
 
 
 def _mean(own: np.ndarray) -> float:

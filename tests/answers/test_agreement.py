@@ -12,14 +12,14 @@ def of(answers, right):
 
 
 def test_confidence_is_the_share_of_the_most_frequent_answer():
-  found = of([["1", "2", "1", None]], {"1"})
-  assert found.confidence[0] == 0.5
-  assert found.majority_right[0]
+  votes = of([["1", "2", "1", None]], {"1"})
+  assert votes.confidence[0] == 0.5
+  assert votes.majority_right[0]
 
 
 def test_entropy_is_over_the_answers_that_parse():
-  found = of([["a", "a", "b", "b"], ["a", None, "a", None]], set())
-  np.testing.assert_allclose(found.entropy, [np.log(2), 0.0], atol=1e-15)
+  votes = of([["a", "a", "b", "b"], ["a", None, "a", None]], set())
+  np.testing.assert_allclose(votes.entropy, [np.log(2), 0.0], atol=1e-15)
 
 
 def test_of_tied_answers_the_first_counts():
@@ -28,11 +28,11 @@ def test_of_tied_answers_the_first_counts():
 
 
 def test_without_any_answer_there_is_no_confidence():
-  found = of([[None, None]], {None})
-  assert (found.confidence[0], found.entropy[0]) == (0, 0)
-  assert not found.majority_right[0]
+  votes = of([[None, None]], {None})
+  assert (votes.confidence[0], votes.entropy[0]) == (0, 0)
+  assert not votes.majority_right[0]
 
 
 def test_the_entropy_is_at_most_the_logarithm_of_the_samples():
-  found = of([[str(i) for i in range(8)]], set())
-  assert found.entropy[0] == pytest.approx(np.log(8))
+  votes = of([[str(i) for i in range(8)]], set())
+  assert votes.entropy[0] == pytest.approx(np.log(8))

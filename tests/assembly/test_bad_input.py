@@ -371,12 +371,13 @@ def test_dynamic_sampling_that_drops_a_rules_signal_is_warned_about(
     check(config)
     config.dynamic_sampling.enabled = False
     check(config)
-  told = [
+  warnings_given = [
     str(w.message) for w in caught if "dynamic_sampling" in str(w.message)
   ]
-  assert len(told) == (groups is not None)
+  assert len(warnings_given) == (groups is not None)
   assert all(
-    f"groups that are {groups}" in text and rule in text for text in told
+    f"groups that are {groups}" in text and rule in text
+    for text in warnings_given
   )
 
 

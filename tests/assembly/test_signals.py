@@ -136,6 +136,8 @@ def test_the_expected_gradient_of_a_ratio_weighted_estimator_is_the_kl_s(
     log_probs = jax.nn.log_softmax(logits)
     return jnp.sum(jnp.exp(log_probs) * (log_probs - reference))
 
-  wanted = jax.grad(kl)(logits) if expected == "the KL" else np.zeros(3)
+  gradient = jax.grad(kl)(logits) if expected == "the KL" else np.zeros(3)
   # float32 rounding of three terms near 0.3
-  np.testing.assert_allclose(jax.grad(token_losses)(logits), wanted, atol=1e-6)
+  np.testing.assert_allclose(
+    jax.grad(token_losses)(logits), gradient, atol=1e-6
+  )

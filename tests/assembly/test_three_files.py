@@ -70,11 +70,11 @@ def test_every_method_has_a_config(key):
 @pytest.mark.parametrize("page", ["README.md", "configs/README.md"])
 def test_the_tables_of_methods_are_up_to_date(page):
   text, new = (ROOT / page).read_text(), pages()[ROOT / page]
-  rows, wanted = set(text.splitlines()), set(new.splitlines())
-  for row in [*sorted(rows - wanted), *sorted(wanted - rows)]:
+  rows, new_rows = set(text.splitlines()), set(new.splitlines())
+  for row in [*sorted(rows - new_rows), *sorted(new_rows - rows)]:
     name = re.match(r"\| (?:\[`)?([\w ]+)", row)[1].strip()
-    known = name in METHODS or name in configs.FAMILIES
-    missing = "" if known else f"; configs/{name}.py has no METHOD"
+    is_method = name in METHODS or name in configs.FAMILIES
+    missing = "" if is_method else f"; configs/{name}.py has no METHOD"
     pytest.fail(
       f"{page} has another row of {name} than its METHOD says{missing}: run "
       "python -m experiments.tables"

@@ -232,8 +232,8 @@ LEAST = {"jax": "0.10", "optax": "0.2.5", "rich": "13"}
 
 def test_a_new_enough_jax_is_kept_and_what_is_missing_is_pinned():
   installed = {"jax": "0.11.0", "jaxlib": "0.11.0", "optax": "0.2.4"}
-  wanted = SETUP["missing"](PINNED, LEAST, installed, "tpu")
-  assert wanted == ["optax==0.2.8", "rich==15.0"]
+  to_install = SETUP["missing"](PINNED, LEAST, installed, "tpu")
+  assert to_install == ["optax==0.2.8", "rich==15.0"]
 
 
 @pytest.mark.parametrize(
@@ -244,8 +244,8 @@ def test_an_old_jax_is_replaced_by_the_one_for_the_accelerator(
   accelerator, name
 ):
   installed = {"jax": "0.9.9", "optax": "0.2.10", "rich": "13.0.0rc1"}
-  wanted = SETUP["missing"](PINNED, LEAST, installed, accelerator)
-  assert wanted == [f"{name}==0.10.2"]
+  to_install = SETUP["missing"](PINNED, LEAST, installed, accelerator)
+  assert to_install == [f"{name}==0.10.2"]
 
 
 def test_a_package_s_name_may_be_spelled_in_several_ways():

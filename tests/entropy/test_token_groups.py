@@ -18,12 +18,12 @@ def test_fifths_of_entropy_hold_equally_many_tokens():
 def test_padding_is_in_no_fifth():
   entropy = jnp.array([[5.0, 1, 2, 3, 4, jnp.nan, -1e30]])
   mask = jnp.array([[1.0, 1, 1, 1, 1, 0, 0]])
-  found = entropy_fifth(entropy, mask)
-  np.testing.assert_array_equal(found[0, :5], [4, 0, 1, 2, 3])
+  fifths = entropy_fifth(entropy, mask)
+  np.testing.assert_array_equal(fifths[0, :5], [4, 0, 1, 2, 3])
 
 
 def test_fifths_of_position_are_relative_to_the_response():
   mask = jnp.array([[1.0] * 10, [1.0, 1, 1, 0, 0, 0, 0, 0, 0, 0]])
-  found = position_fifth(mask)
-  np.testing.assert_array_equal(found[0], np.repeat(np.arange(5), 2))
-  np.testing.assert_array_equal(found[1, :3], [0, 1, 3])  # 0, 5/3, 10/3
+  fifths = position_fifth(mask)
+  np.testing.assert_array_equal(fifths[0], np.repeat(np.arange(5), 2))
+  np.testing.assert_array_equal(fifths[1, :3], [0, 1, 3])  # 0, 5/3, 10/3

@@ -116,8 +116,8 @@ def budgets():
 
 
 def test_a_law_over_budgets_is_a_perfect_fit_of_a_line():
-  found = effects.law_over_budgets(0.9).measure(budgets())
-  assert found == pytest.approx((0.1, 0.1, 0.1))
+  interval = effects.law_over_budgets(0.9).measure(budgets())
+  assert interval == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_a_height_beyond_the_curve_is_undecided():
@@ -156,8 +156,8 @@ def test_a_prediction_is_correlated_with_the_fall_in_each_part():
       "covariance/predicted_change": predicted.tolist(),
     }
   )
-  found = effects.prediction("grpo").measure(lines)
-  assert found.mean == pytest.approx(1.0, abs=1e-3)
+  interval = effects.prediction("grpo").measure(lines)
+  assert interval.mean == pytest.approx(1.0, abs=1e-3)
 
 
 def test_the_weakest_quadrant_decides():
@@ -173,10 +173,10 @@ def test_the_weakest_quadrant_decides():
 
 def test_every_claim_needs_entries_of_the_tournament_with_three_seeds():
   assert len({claim.name for claim in CLAIMS}) == len(CLAIMS) >= 24
-  found = entries.entries("countdown")
-  known = {entry.name for entry in found if len(entry.seeds) == 3}
+  all_entries = entries.entries("countdown")
+  names = {entry.name for entry in all_entries if len(entry.seeds) == 3}
   for claim in CLAIMS:
-    assert set(claim.effect.entries) <= known, claim.name
+    assert set(claim.effect.entries) <= names, claim.name
     assert bool(claim.effect.entries) != bool(claim.command), claim.name
     assert claim.margin >= 0, claim.name
     assert claim.differs, claim.name

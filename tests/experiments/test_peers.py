@@ -68,8 +68,8 @@ def test_turns_and_reader_understand_each_other(monkeypatch, capsys):
 
 def test_a_peer_that_is_not_installed_is_said_to_be_so(capsys):
   assert table.installed({"TRL": "", "Tunix": "no/python"}) == {}
-  said = capsys.readouterr().out.splitlines()
-  assert said == [
+  output = capsys.readouterr().out.splitlines()
+  assert output == [
     "TRL is not installed for any python: left out",
     "Tunix is not installed for no/python: left out",
   ]

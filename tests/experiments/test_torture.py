@@ -88,7 +88,7 @@ def test_a_part_that_is_kept_is_not_repeated(tmp_path, monkeypatch):
   once(quick=True)
   once(seed=1)
   assert [count for _, count in calls] == [7, 2, 7]
-  assert len({drawn for drawn, _ in calls}) == 2  # by seed
+  assert len({offset for offset, _ in calls}) == 2  # by seed
   output.write_text("{}\n")
   with pytest.raises(ValueError, match="is not a scoreboard: move it away"):
     once()

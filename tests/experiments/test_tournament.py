@@ -43,11 +43,11 @@ def test_all_runs_differ_and_end_with_their_schedule(
   base, least, tmp_path, monkeypatch
 ):
   monkeypatch.chdir(ROOT)
-  found = entries.entries(base)
-  assert len({entry.name for entry in found}) == len(found)
-  assert sum(len(entry.seeds) == 3 for entry in found) >= least
+  all_entries = entries.entries(base)
+  assert len({entry.name for entry in all_entries}) == len(all_entries)
+  assert sum(len(entry.seeds) == 3 for entry in all_entries) >= least
   # reading refuses two equal runs; one seed of each entry is enough
-  own = [Run(entry, 0) for entry in found]
+  own = [Run(entry, 0) for entry in all_entries]
   monkeypatch.setattr(entries, "runs", lambda base: own)
   monkeypatch.setattr(runner, "runs", lambda base: own)
   tournament = runner.read_tournament(base, tmp_path, tmp_path)
@@ -241,10 +241,10 @@ def test_a_line_survives_the_file(tmp_path):
   line = invented()
   append_line(tmp_path / "x.jsonl", line)
   append_line(tmp_path / "x.jsonl", invented(seed=1))
-  found = read_lines(tmp_path / "x.jsonl")
-  assert list(found) == ["kl_cov,seed=0", "kl_cov,seed=1"]
-  assert found["kl_cov,seed=0"] == line
-  assert found["kl_cov,seed=0"].counts().tolist() == [19] * PROMPTS
+  lines = read_lines(tmp_path / "x.jsonl")
+  assert list(lines) == ["kl_cov,seed=0", "kl_cov,seed=1"]
+  assert lines["kl_cov,seed=0"] == line
+  assert lines["kl_cov,seed=0"].counts().tolist() == [19] * PROMPTS
 
 
 @pytest.mark.parametrize(
@@ -327,10 +327,10 @@ def test_entries_are_paired_by_seed_and_refused_on_other_prompts():
 
 
 @pytest.fixture(scope="module")
-def drawn():
+def section():
   """Return the section of a page of three entries, and its figures."""
   seeds = (0, 1, 2)
-  found = [
+  all_entries = [
     Entry("grpo,steps=200", "grpo", 200, role="budget"),
     Entry("grpo,steps=600", "grpo", 600, role="budget"),
     Entry("kl_cov", "kl_cov", 200),
@@ -353,11 +353,13 @@ def drawn():
     )
     for s in seeds[:2]
   ]
-  return page.section("countdown", BASES["countdown"], found, by_name(lines))
+  return page.section(
+    "countdown", BASES["countdown"], all_entries, by_name(lines)
+  )
 
 
-def test_the_page_answers_a_readers_questions(drawn):
-  text = drawn[0]
+def test_the_page_answers_a_readers_questions(section):
+  text = section[0]
   assert "pass@1 at equal budget:** `kl_cov` (0.301)" in text
   assert "Above GRPO's curve in pass@1**, with an interval that" in text
   assert "excludes zero: `kl_cov`" in text
@@ -366,20 +368,20 @@ def test_the_page_answers_a_readers_questions(drawn):
   assert "### Holding 0.3, 0.5, 0.7 nats" in text
 
 
-def test_the_page_has_heights_spreads_and_missing_runs(drawn):
-  text = drawn[0]
+def test_the_page_has_heights_spreads_and_missing_runs(section):
+  text = section[0]
   assert "| `kl_cov` | 3 | 0.400 ± 0.000 | +0.051 [" in text
   assert "11 of 16 runs are kept" in text
   assert "`entropic` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
 
 
-def test_the_three_planes_are_drawn(drawn):
-  assert list(drawn[1]) == [
+def test_the_three_planes_are_drawn(section):
+  assert list(section[1]) == [
     "countdown_entropy_pass_1.svg",
     "countdown_entropy_pass_64.svg",
     "countdown_pass_1_pass_64.svg",
   ]
-  assert all(svg.rstrip().endswith("</svg>") for svg in drawn[1].values())
+  assert all(svg.rstrip().endswith("</svg>") for svg in section[1].values())
 
 
 def test_entries_that_hold_a_target_have_it_in_their_config():

@@ -367,16 +367,16 @@ def largest_differences(own: Function, other: Function, batches) -> list[float]:
   arrays = lambda side, i: [np.asarray(pair[side][i]) for pair in pairs]
   per_token = len(pairs[0][0]) - 1
   mine, theirs = arrays(0, per_token), arrays(1, per_token)
-  found = [
+  errors = [
     float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
     for a, b in zip(mine, theirs, strict=True)
     if np.any(b)
   ]
   if not per_token:
-    return [max(found)]
+    return [max(errors)]
   mine, theirs = np.array(arrays(0, 0)), np.array(arrays(1, 0))
   size = np.sqrt(np.mean(theirs**2))
-  return [float(np.max(np.abs(mine - theirs)) / size), max(found)]
+  return [float(np.max(np.abs(mine - theirs)) / size), max(errors)]
 
 
 def main() -> None:
@@ -386,8 +386,8 @@ def main() -> None:
   print(f"{number} batches; largest relative difference in float64")
   print(f"{'':<54}{'loss':>10}{'gradient':>10}{'advantages':>12}")
   for name, (own, other) in TABLE.items():
-    found = [f"{x:.1e}" for x in largest_differences(own, other, batches)]
-    cells = ["", "", *found] if len(found) == 1 else [*found, ""]
+    errors = [f"{x:.1e}" for x in largest_differences(own, other, batches)]
+    cells = ["", "", *errors] if len(errors) == 1 else [*errors, ""]
     print(f"{name:<54}{cells[0]:>10}{cells[1]:>10}{cells[2]:>12}", flush=True)
 
 

@@ -55,8 +55,8 @@ def main(argv):
     jax.random.key_data(key), jax.random.key_data(jax.random.key(7))
   )
 
-  said = hosts.gather_json({"text": "é" * here, "number": 0.1})
-  assert said == [{"text": "é" * i, "number": 0.1} for i in range(3)]
+  gathered = hosts.gather_json({"text": "é" * here, "number": 0.1})
+  assert gathered == [{"text": "é" * i, "number": 0.1} for i in range(3)]
   assert hosts.any_of(here == 2) and not hosts.any_of(False)
   assert hosts.is_first() == (here == 0)
 

@@ -178,10 +178,10 @@ def unit(rng) -> Case:
 
 def values(rng, count: int) -> list[Fraction]:
   """Draw distinct numbers, most of them integers."""
-  drawn: set[Fraction] = set()
-  while len(drawn) < count:
-    drawn.add(Fraction(rng.randint(-12, 30), rng.choice((1, 1, 1, 2, 3))))
-  return rng.sample(sorted(drawn), count)
+  numbers: set[Fraction] = set()
+  while len(numbers) < count:
+    numbers.add(Fraction(rng.randint(-12, 30), rng.choice((1, 1, 1, 2, 3))))
+  return rng.sample(sorted(numbers), count)
 
 
 def point(rng) -> Case:
@@ -346,16 +346,16 @@ KINDS: dict[Callable[[random.Random], Case], int] = {
 def cases(count: int, seed: int = 0) -> list[Case]:
   """Draw cases with distinct golds and without duplicates in their answers."""
   rng = random.Random(seed)
-  drawn: dict[str, Case] = {}
+  by_name: dict[str, Case] = {}
   kinds, weights = list(KINDS), list(KINDS.values())
-  while len(drawn) < count:
+  while len(by_name) < count:
     case = rng.choices(kinds, weights)[0](rng)
-    if case.kind in ("word", "letter") or case.gold not in drawn:
-      drawn[f"{case.gold} {len(drawn)}"] = case._replace(
+    if case.kind in ("word", "letter") or case.gold not in by_name:
+      by_name[f"{case.gold} {len(by_name)}"] = case._replace(
         right=list(dict.fromkeys(case.right)),
         wrong=list(dict.fromkeys(case.wrong)),
       )
-  return list(drawn.values())
+  return list(by_name.values())
 
 
 def reference(case: Case) -> str:

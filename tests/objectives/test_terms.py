@@ -72,8 +72,10 @@ def test_the_unbiased_kl_has_the_kl_s_gradient_once_the_policy_has_moved():
   near(loss, 0.5 * np.mean(ratio * (np.exp(-x) + x - 1)))
   # the loss is a mean over the 4 rows; here samples of the old policy count
   per_token = sampled * 4 * np.asarray(gradient)[:, 0]
-  found = per_token @ (np.eye(4) - policy)  # d log p_i / d logits = e_i - p
-  near(found, 0.5 * policy * (x - np.sum(policy * x)))
+  derivative = per_token @ (
+    np.eye(4) - policy
+  )  # d log p_i / d logits = e_i - p
+  near(derivative, 0.5 * policy * (x - np.sum(policy * x)))
 
 
 def test_reference_kl_without_a_reference_is_refused(random_tokens):

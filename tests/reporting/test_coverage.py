@@ -22,9 +22,9 @@ def counts(right, n=4, **votes):
 
 
 def test_support_counts_the_problems_that_some_sample_solves():
-  found = support(counts([0, 0, 2, 4]), counts([0, 1, 0, 3]))
-  assert (found.start, found.end) == (2, 2)
-  assert (found.gained, found.lost) == (1, 1)
+  problems = support(counts([0, 0, 2, 4]), counts([0, 1, 0, 3]))
+  assert (problems.start, problems.end) == (2, 2)
+  assert (problems.gained, problems.lost) == (1, 1)
 
 
 def test_chance_is_the_share_of_all_ways_to_deal_out_the_right_answers():
@@ -32,15 +32,15 @@ def test_chance_is_the_share_of_all_ways_to_deal_out_the_right_answers():
   deals = list(itertools.combinations(range(n0 + n1), right))
   gained = np.mean([all(i >= n0 for i in deal) for deal in deals])
   lost = np.mean([all(i < n0 for i in deal) for deal in deals])
-  found = support(counts([1], n0), counts([1], n1))
-  assert found.gained_by_chance == pytest.approx(gained)
-  assert found.lost_by_chance == pytest.approx(lost)
+  problems = support(counts([1], n0), counts([1], n1))
+  assert problems.gained_by_chance == pytest.approx(gained)
+  assert problems.lost_by_chance == pytest.approx(lost)
 
 
 def test_a_problem_that_nobody_solves_is_not_gained_by_chance():
-  found = support(counts([0, 4]), counts([0, 4]))
+  problems = support(counts([0, 4]), counts([0, 4]))
   # all 8 samples right: they are never all among 4
-  assert (found.gained_by_chance, found.lost_by_chance) == (0, 0)
+  assert (problems.gained_by_chance, problems.lost_by_chance) == (0, 0)
 
 
 def test_problems_are_sorted_by_how_often_the_base_solves_them():
@@ -51,12 +51,12 @@ def test_problems_are_sorted_by_how_often_the_base_solves_them():
 
 
 def test_fewer_problems_than_fifths_leave_fifths_without_a_value():
-  found = by_difficulty(counts([0, 1]), counts([1, 1]), 1)
-  np.testing.assert_array_equal(np.isnan(found), [False, False, *[True] * 3])
+  shares = by_difficulty(counts([0, 1]), counts([1, 1]), 1)
+  np.testing.assert_array_equal(np.isnan(shares), [False, False, *[True] * 3])
 
 
 def test_calibration_compares_votes_and_accuracy_bin_by_bin():
-  found = calibration(
+  bins = calibration(
     [
       counts(
         [1, 1, 1],
@@ -65,10 +65,10 @@ def test_calibration_compares_votes_and_accuracy_bin_by_bin():
       )
     ]
   )
-  np.testing.assert_allclose(found.confidence, [0.25, 1.0])
-  np.testing.assert_allclose(found.accuracy, [0.5, 0.0])
-  np.testing.assert_array_equal(found.prompts, [2, 1])
-  assert found.error == pytest.approx((2 * 0.25 + 1 * 1.0) / 3)
+  np.testing.assert_allclose(bins.confidence, [0.25, 1.0])
+  np.testing.assert_allclose(bins.accuracy, [0.5, 0.0])
+  np.testing.assert_array_equal(bins.prompts, [2, 1])
+  assert bins.error == pytest.approx((2 * 0.25 + 1 * 1.0) / 3)
 
 
 def test_an_older_run_without_votes_has_no_calibration():

@@ -93,11 +93,11 @@ def test_runs_are_paired_by_seed_at_their_last_common_step():
     "pi",
     (run("p0", 0, evaluation(5, [1, 1])), run("p1", 1, evaluation(5, [4, 4]))),
   )
-  found = compare([base, own], 1, 0, "sums")
-  assert (found.step, found.seeds, found.prompts) == (5, 2, 2)
-  np.testing.assert_array_equal(found.k, [1, 2, 4])
+  comparison = compare([base, own], 1, 0, "sums")
+  assert (comparison.step, comparison.seeds, comparison.prompts) == (5, 2, 2)
+  np.testing.assert_array_equal(comparison.k, [1, 2, 4])
   # of pass@1: 1/4 - 0 with seed 0, 1 - 1/4 with seed 1
-  assert found.intervals[0].mean == pytest.approx(0.5)
+  assert comparison.intervals[0].mean == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

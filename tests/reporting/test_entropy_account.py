@@ -39,8 +39,8 @@ def invent(folder, rng, *, number=60, noise=1.0, changes=None, parts=None):
       size = len(groups)
       true = np.array(changes.get(split, [whole / size] * size))
       # the noise of the groups adds up to the noise of the whole
-      drawn = rng.normal(size=size)
-      own = true + noise * (drawn - drawn.mean()) + total / size
+      errors = rng.normal(size=size)
+      own = true + noise * (errors - errors.mean()) + total / size
       column[f"measured/{split}"] = (UNIT * own).tolist()
       column[f"tokens/{split}"] = [1 / size] * size
     column["first_order"] = column["measured"] / 2
@@ -59,20 +59,20 @@ def invent(folder, rng, *, number=60, noise=1.0, changes=None, parts=None):
 
 def words(variant):
   """Return all sentences of a variant's account."""
-  return " ".join(s for said in account(variant).values() for s in said)
+  return " ".join(s for lines in account(variant).values() for s in lines)
 
 
 def says(text, beginning, true):
   """Whether a sentence begins so, and gives a number near the true one."""
-  found = re.match(rf"{beginning} (\d+\.\d+) ± (\d+\.\d+)", text)
-  if found is None:
+  match = re.match(rf"{beginning} (\d+\.\d+) ± (\d+\.\d+)", text)
+  if match is None:
     return False
-  size, error = map(float, found.groups())
+  size, error = map(float, match.groups())
   return abs(size - true) <= 4 * error <= true / 2
 
 
 @pytest.fixture
-def known(tmp_path):
+def variant(tmp_path):
   """Return a run that loses 10 units, and says where."""
   return invent(
     tmp_path / "run",
@@ -86,8 +86,8 @@ def known(tmp_path):
   )
 
 
-def test_the_account_names_the_tokens_that_lost_the_entropy(known):
-  tokens = account(known)["Which tokens?"]
+def test_the_account_names_the_tokens_that_lost_the_entropy(variant):
+  tokens = account(variant)["Which tokens?"]
   # in the order of the splits
   assert says(
     tokens[0], "The fifth of the tokens with the highest entropy lost", 10
@@ -99,8 +99,8 @@ def test_the_account_names_the_tokens_that_lost_the_entropy(known):
     assert says(text, r"The \w+ fifth of each response lost", 2)
 
 
-def test_the_account_names_the_quadrants_that_lost_and_gained(known):
-  lost, gained = account(known)["Which quadrant?"]
+def test_the_account_names_the_quadrants_that_lost_and_gained(variant):
+  lost, gained = account(variant)["Which quadrant?"]
   assert says(lost, "Probable tokens of better responses lost", 14)
   assert "with 20 % of the tokens" in lost
   percent, error = map(int, re.search(r"is (\d+) ± (\d+) %", lost).groups())
@@ -109,33 +109,33 @@ def test_the_account_names_the_quadrants_that_lost_and_gained(known):
   assert "of all" not in gained  # the whole fell
 
 
-def test_the_account_says_what_the_control_did(known):
-  said = account(known)["What did the method and its control do?"]
+def test_the_account_says_what_the_control_did(variant):
+  lines = account(variant)["What did the method and its control do?"]
   lowered = "lowered the entropy by"
-  assert says(said[0], f"The momentum of earlier steps {lowered}", 3)
-  assert says(said[1], f"The plain policy gradient {lowered}", 8)
-  assert said[2] == "The member ppo_clip did not act in these steps."
-  assert says(said[3], "The member entropic raised the entropy by", 6)
+  assert says(lines[0], f"The momentum of earlier steps {lowered}", 3)
+  assert says(lines[1], f"The plain policy gradient {lowered}", 8)
+  assert lines[2] == "The member ppo_clip did not act in these steps."
+  assert says(lines[3], "The member entropic raised the entropy by", 6)
   # 6 of the 11 that the momentum and the plain gradient lowered it by
-  taken = re.search(r"takes back (\d+) ± (\d+) % of what", said[3])
+  taken = re.search(r"takes back (\d+) ± (\d+) % of what", lines[3])
   percent, error = map(int, taken.groups())
   assert abs(percent - 100 * 6 / 11) <= 4 * error <= 20
-  assert not any("takes back" in text for text in said[:3])
-  assert said[-1] == "No controller held the entropy at a target."
+  assert not any("takes back" in text for text in lines[:3])
+  assert lines[-1] == "No controller held the entropy at a target."
 
 
 def test_the_account_says_how_far_a_controller_went(tmp_path):
   run = invent(tmp_path / "run", np.random.default_rng(0))
   for row in run.runs[0].rows:
     row |= {"control/error": -0.02, "control/coefficient": -row["step"] / 100}
-  said = account(run)["What did the method and its control do?"]
+  lines = account(run)["What did the method and its control do?"]
   # 61 rows: the first and the last seven steps
-  assert said[-2].endswith("coefficient went from -0.04 to -0.58.")
-  assert said[-1].endswith("0.020 nats below the controller's target.")
+  assert lines[-2].endswith("coefficient went from -0.04 to -0.58.")
+  assert lines[-1].endswith("0.020 nats below the controller's target.")
 
 
-def test_the_account_compares_own_with_other_tokens(known):
-  happened = " ".join(account(known)["What happened?"])
+def test_the_account_compares_own_with_other_tokens(variant):
+  happened = " ".join(account(variant)["What happened?"])
   assert "took 60 optimizer steps apart" in happened
   assert "Held-back tokens have 25 ± 0 % of the change" in happened
   assert "The first order explains 50 ± 0 %" in happened
@@ -180,9 +180,9 @@ def test_few_entries_make_no_claims(tmp_path):
 
 
 def test_names_are_escaped_and_runs_without_a_ledger_say_nothing(
-  known, tmp_path
+  variant, tmp_path
 ):
-  html = account_html([known._replace(name="<b>")])
+  html = account_html([variant._replace(name="<b>")])
   assert "<h4>&lt;b&gt;</h4>" in html and "<b>" not in html
   write_jsonl(tmp_path / METRICS_FILE, [training_row(1)])
   off = group_runs([read_run("off", tmp_path)])

@@ -108,6 +108,6 @@ def test_the_pictures_of_the_front_page_are_well_formed_svg(variants):
     ),
     figures.draw_at_k(variants, data="sums"),
   ):
-    drawn = to_svg(picture, names)
-    assert ElementTree.fromstring(drawn).tag.endswith("svg")
-    assert drawn == to_svg(picture, names)
+    svg = to_svg(picture, names)
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert svg == to_svg(picture, names)

@@ -40,11 +40,11 @@ def test_evaluations_are_in_the_order_of_their_steps(tmp_path):
     for number, data in enumerate(("sums", "other")):
       samples = make_samples([["a"]], entropy=[1.0], step=step, data=data)
       write_tokens(tmp_path, number, samples)
-  found = [
+  files = [
     (first.data, first.step, last.step)
     for first, last in first_and_last(tmp_path)
   ]
-  assert found == [("sums", 0, 10), ("other", 0, 10)]
+  assert files == [("sums", 0, 10), ("other", 0, 10)]
 
 
 def test_a_resumed_run_removes_the_tokens_of_later_evaluations(tmp_path):

@@ -22,11 +22,11 @@ def tokens(pieces, **arrays):
 
 
 def test_forks_are_sorted_by_the_entropy_that_they_carry():
-  found = forks(tokens([["a", "b", "a"], ["b", "c"]], entropy=[1, 3, 1, 1, 2]))
+  sample = forks(tokens([["a", "b", "a"], ["b", "c"]], entropy=[1, 3, 1, 1, 2]))
   # a carries 2 of 8 nats at 2 places, b 4 at 2, c 2 at 1; a is before c
-  assert [(f.token, f.times) for f in found] == [(1, 2), (0, 2), (2, 1)]
-  assert [f.mean_entropy for f in found] == [2, 1, 2]
-  assert [f.share for f in found] == [0.5, 0.25, 0.25]
+  assert [(f.token, f.times) for f in sample] == [(1, 2), (0, 2), (2, 1)]
+  assert [f.mean_entropy for f in sample] == [2, 1, 2]
+  assert [f.share for f in sample] == [0.5, 0.25, 0.25]
 
 
 def test_overlap_is_the_share_of_forks_that_the_base_has_too():
@@ -44,9 +44,9 @@ def test_of_equal_values_the_first_are_the_highest():
 
 
 def test_shares_above_thresholds():
-  found = shares_above(tokens([["a"] * 4], entropy=[0.01, 0.05, 0.6, 3.0]))
+  sample = shares_above(tokens([["a"] * 4], entropy=[0.01, 0.05, 0.6, 3.0]))
   # thresholds 0.01, 0.1, 0.5, 1, 2; a value at a threshold is not above it
-  np.testing.assert_allclose(found, [0.75, 0.5, 0.5, 0.25, 0.25])
+  np.testing.assert_allclose(sample, [0.75, 0.5, 0.5, 0.25, 0.25])
 
 
 def test_the_change_by_percentile_follows_the_order_of_the_base():
@@ -59,15 +59,15 @@ def test_the_change_by_percentile_follows_the_order_of_the_base():
 
 
 def test_positions_count_from_one_in_each_response():
-  found = tokens([["a", "b", "c"], ["a", "b"]], entropy=[1, 2, 3, 5, 6])
-  x, y = by_position(found, found.entropy)
+  sample = tokens([["a", "b", "c"], ["a", "b"]], entropy=[1, 2, 3, 5, 6])
+  x, y = by_position(sample, sample.entropy)
   np.testing.assert_array_equal(x, [1, 2, 3])
   np.testing.assert_array_equal(y, [3, 4, 3])
 
 
 def test_long_responses_are_averaged_over_bins_of_positions():
-  found = tokens([["a"] * 120], entropy=np.arange(120))
-  x, y = by_position(found, found.entropy)  # 50 bins at most: 3 tokens each
+  sample = tokens([["a"] * 120], entropy=np.arange(120))
+  x, y = by_position(sample, sample.entropy)  # 50 bins at most: 3 tokens each
   np.testing.assert_array_equal(x, 1 + 3 * np.arange(40))
   np.testing.assert_array_equal(y, 3 * np.arange(40) + 1)
 
@@ -80,25 +80,25 @@ def test_the_curve_of_entropy_begins_at_0_and_ends_at_100():
 
 def test_candidates_are_averaged_over_the_marked_tokens():
   top = np.log([[0.5, 0.25], [0.9, 0.05]])
-  found = tokens([["a", "b"]], entropy=[1, 0], top=top)
-  np.testing.assert_allclose(candidates(found), [0.7, 0.15], rtol=1e-6)
+  sample = tokens([["a", "b"]], entropy=[1, 0], top=top)
+  np.testing.assert_allclose(candidates(sample), [0.7, 0.15], rtol=1e-6)
   np.testing.assert_allclose(
-    candidates(found, np.array([True, False])), [0.5, 0.25], rtol=1e-6
+    candidates(sample, np.array([True, False])), [0.5, 0.25], rtol=1e-6
   )
 
 
 def test_pooled_seeds_count_by_tokens():
   one = make_samples([["a", "b"]], entropy=[1, 2])
   two = make_samples([["a"]], entropy=[6])
-  found = pool([one, two])
-  assert found.entropy.mean() == 3
-  np.testing.assert_array_equal(found.position, [0, 1, 0])
+  sample = pool([one, two])
+  assert sample.entropy.mean() == 3
+  np.testing.assert_array_equal(sample.position, [0, 1, 0])
 
 
 def test_no_token_gives_no_number():
-  found = tokens([[]], entropy=[])
-  assert forks(found) == []
-  assert np.isnan(overlap(found))
-  assert np.isnan(shares_above(found)).all()
-  assert change_by_percentile(found)[0].size == 0
-  assert np.isnan(candidates(found)).all()
+  sample = tokens([[]], entropy=[])
+  assert forks(sample) == []
+  assert np.isnan(overlap(sample))
+  assert np.isnan(shares_above(sample)).all()
+  assert change_by_percentile(sample)[0].size == 0
+  assert np.isnan(candidates(sample)).all()

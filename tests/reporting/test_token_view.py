@@ -36,9 +36,9 @@ def parse(samples, response=0):
 
 
 def test_a_hostile_response_shows_as_text():
-  found = parse(make_samples([[*HOSTILE]], entropy=np.ones(len(HOSTILE))))
-  assert found.tags == ["i"] * len(HOSTILE)
-  assert found.texts == [
+  page = parse(make_samples([[*HOSTILE]], entropy=np.ones(len(HOSTILE))))
+  assert page.tags == ["i"] * len(HOSTILE)
+  assert page.texts == [
     *("<script>alert('x')</script>", "</td>", "&amp;", "\\x1b[31mred"),
     *("\\u202e", "שלום", "\\u200f", "%{x}"),
     *("x" * 200 + "… (4,800 more characters)", "⏎\n", "<eos>"),
@@ -47,9 +47,9 @@ def test_a_hostile_response_shows_as_text():
 
 def test_a_hostile_name_of_a_control_shows_as_text():
   marks = {'"><script>': np.array([True])}
-  found = parse(make_samples([["a"]], entropy=[0.0], touched=marks))
-  assert found.tags == ["i"]
-  assert found.titles[0].endswith('touched by "><script>')
+  page = parse(make_samples([["a"]], entropy=[0.0], touched=marks))
+  assert page.tags == ["i"]
+  assert page.titles[0].endswith('touched by "><script>')
 
 
 def test_classes_are_the_levels_of_each_quantity():
@@ -65,9 +65,9 @@ def test_classes_are_the_levels_of_each_quantity():
 
 
 def test_a_long_response_is_cut():
-  found = parse(make_samples([["a"] * 700], entropy=np.zeros(700)))
-  assert len(found.tags) == 600
-  assert found.texts[-1] == " … (100 more tokens)"
+  page = parse(make_samples([["a"] * 700], entropy=np.zeros(700)))
+  assert len(page.tags) == 600
+  assert page.texts[-1] == " … (100 more tokens)"
 
 
 def test_line_ends_are_marked():

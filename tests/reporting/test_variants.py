@@ -83,12 +83,12 @@ def test_a_band_is_the_mean_and_the_range_of_the_seeds_that_have_a_value():
     (x[1:], np.array([4.0, np.nan])),
     (np.array([1, 5]), np.array([3.0, 7.0])),
   ]
-  found = band(curves)
-  np.testing.assert_array_equal(found.x, [0, 1, 5])  # none has a value at 2
-  np.testing.assert_array_equal(found.mean, [1.0, 3.0, 7.0])
-  np.testing.assert_array_equal(found.low, [1.0, 2.0, 7.0])
-  np.testing.assert_array_equal(found.high, [1.0, 4.0, 7.0])
-  np.testing.assert_array_equal(found.seeds, [1, 3, 1])
+  curve = band(curves)
+  np.testing.assert_array_equal(curve.x, [0, 1, 5])  # none has a value at 2
+  np.testing.assert_array_equal(curve.mean, [1.0, 3.0, 7.0])
+  np.testing.assert_array_equal(curve.low, [1.0, 2.0, 7.0])
+  np.testing.assert_array_equal(curve.high, [1.0, 4.0, 7.0])
+  np.testing.assert_array_equal(curve.seeds, [1, 3, 1])
 
 
 def test_a_metric_that_no_run_logged_has_an_empty_band():

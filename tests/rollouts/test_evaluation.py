@@ -130,15 +130,15 @@ def test_a_summary_has_every_power_of_two():
 
 def test_distinct_2_is_the_mean_over_prompts_of_their_responses():
   texts = [["a b", "b a", "a b"], ["c d", "c d", "c d"]]
-  found = summarize(evaluation(texts, set()), "toy")["val/toy/distinct_2"]
-  assert found == pytest.approx((2 / 3 + 1 / 3) / 2)
+  share = summarize(evaluation(texts, set()), "toy")["val/toy/distinct_2"]
+  assert share == pytest.approx((2 / 3 + 1 / 3) / 2)
 
 
 def test_the_right_answers_to_each_prompt_are_counted():
   problems = [Problem("p", {}), Problem("q", {})]
-  found = evaluation([["a", "b", "a"], ["b", "b", "b"]], {"a"})
-  counts = right_answers(found, problems, "toy")
+  results = evaluation([["a", "b", "a"], ["b", "b", "b"]], {"a"})
+  counts = right_answers(results, problems, "toy")
   assert counts["right"] == [2, 0]
   assert (counts["data"], counts["num_samples"]) == ("toy", 3)
-  swapped = right_answers(found, problems[::-1], "toy")
+  swapped = right_answers(results, problems[::-1], "toy")
   assert swapped["prompts"] != counts["prompts"]

@@ -140,11 +140,11 @@ def test_a_file_of_another_model_or_other_judges_is_not_gone_on_with(
 def test_batches_hold_what_the_file_says(made, base):
   config = offline(base)
   run = build(config, made)
-  found = run.recorded
+  recording = run.recorded
   groups = np.array([2, 0, 5])
-  rollout = found.rollout(groups)
-  responses = found.group_responses(rollout, groups, rollout_step=0)
-  step_ok = found.steps_ok(groups)
+  rollout = recording.rollout(groups)
+  responses = recording.group_responses(rollout, groups, rollout_step=0)
+  step_ok = recording.steps_ok(groups)
   words, (prompts, length) = run.data.tokenizer, (11, 12)
   kept = recorded.read(made).kept
   rows = [row for g in groups for row in kept[g]]
@@ -200,10 +200,10 @@ def test_behaviour_log_probs_are_those_of_the_sampler(base, tmp_path):
       length = int(rollout.response_mask[i].sum())
       stats = (rollout.log_probs[i, :length], rollout.entropy[i, :length])
       by_text[rollout.tokens[i].tobytes()] = stats
-  found = build(config, tmp_path / "file").recorded
-  rows = found.rollout(np.arange(len(found.problems)))
+  recording = build(config, tmp_path / "file").recorded
+  rows = recording.rollout(np.arange(len(recording.problems)))
   for i, (log_probs, entropy) in enumerate(
-    zip(found.log_probs, found.entropy, strict=True)
+    zip(recording.log_probs, recording.entropy, strict=True)
   ):
     expected = by_text[rows.tokens[i].tobytes()]
     # float32 sums of two orders
@@ -286,14 +286,14 @@ def test_a_response_without_a_verdict_is_left_to_the_other_judges(
       "second": second and count * second,
     }
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = recorded.load(
+    recording = recorded.load(
       path,
       rollout_settings(config, base),
       ("oracle", "second"),
       tokenizer.load(base),
     )
-    cut = next(i for i, r in enumerate(found.responses) if r.steps)
-    return found.step_ok[cut].sum(), found.summary()
+    cut = next(i for i, r in enumerate(recording.responses) if r.steps)
+    return recording.step_ok[cut].sum(), recording.summary()
 
   whole, summary = load([True], [True])
   assert whole > 0 and "no verdict" not in summary

@@ -171,8 +171,8 @@ def test_positions_count_from_the_first_token_and_stop_at_the_end(endings):
 
 
 def test_a_prompt_s_positions_start_at_its_first_token():
-  found = prompt_positions(jnp.float32([[0, 0, 1, 1], [1, 1, 1, 1]]))
-  np.testing.assert_array_equal(found, [[-1, -1, 0, 1], [0, 1, 2, 3]])
+  result = prompt_positions(jnp.float32([[0, 0, 1, 1], [1, 1, 1, 1]]))
+  np.testing.assert_array_equal(result, [[-1, -1, 0, 1], [0, 1, 2, 3]])
 
 
 def test_a_group_s_rows_are_neighbours_behind_their_prompt(bigram):
@@ -183,7 +183,7 @@ def test_a_group_s_rows_are_neighbours_behind_their_prompt(bigram):
   )
 
 
-# -- what is drawn ------------------------------------------------------------
+# -- what is sampled ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
@@ -197,11 +197,11 @@ def test_log_probs_and_entropies_are_those_of_the_table(bigram, temperature):
     temperature=temperature,
   )
   log_p = log_softmax(params["embed_tokens"] / temperature)
-  previous, drawn = rollout.tokens[:, :-1], rollout.tokens[:, 1:]
+  previous, tokens = rollout.tokens[:, :-1], rollout.tokens[:, 1:]
   mask = np.asarray(rollout.response_mask)
   # float32 numbers below 8
   np.testing.assert_allclose(
-    rollout.log_probs, mask * log_p[previous, drawn], rtol=0, atol=2e-6
+    rollout.log_probs, mask * log_p[previous, tokens], rtol=0, atol=2e-6
   )
   entropy = -np.sum(np.exp(log_p) * log_p, axis=-1)
   np.testing.assert_allclose(
@@ -239,8 +239,8 @@ def drawn_by(sampler):
   """Return how often each token is drawn from PROBABILITIES, of 4096."""
   logits = jnp.log(jnp.float32(PROBABILITIES))
   keys = jax.random.split(jax.random.key(0), 4096)
-  drawn = jax.vmap(sampler, (0, None))(keys, logits)
-  return np.bincount(drawn, minlength=len(PROBABILITIES))
+  tokens = jax.vmap(sampler, (0, None))(keys, logits)
+  return np.bincount(tokens, minlength=len(PROBABILITIES))
 
 
 @pytest.mark.parametrize(
@@ -280,9 +280,9 @@ def test_the_policy_s_sampler_draws_what_jax_s_categorical_draws(num_tokens):
   logits = jnp.asarray(logits, jnp.float32)
   keys = jax.random.split(jax.random.key(3), 2048)
   expected = jax.vmap(jax.random.categorical, (0, None))(keys, logits)
-  found = jax.vmap(make_sampler(), (0, None))(keys, logits)
-  np.testing.assert_array_equal(found, expected)
-  assert found.dtype == expected.dtype
+  result = jax.vmap(make_sampler(), (0, None))(keys, logits)
+  np.testing.assert_array_equal(result, expected)
+  assert result.dtype == expected.dtype
 
 
 def test_greedy_takes_the_most_probable_token():
@@ -404,13 +404,13 @@ def test_the_trainer_sees_what_the_sampler_saw(
   lengths = np.sum(rollout.response_mask, axis=1)
   assert lengths.min() < 6  # some rows end early
   # logits below 10 after 2 layers of float32 sums, taken in another order
-  for found, sampled in zip(
+  for result, sampled in zip(
     scores, (rollout.log_probs, rollout.entropy), strict=True
   ):
     np.testing.assert_allclose(
-      found * rollout.response_mask, sampled, rtol=0, atol=1e-5
+      result * rollout.response_mask, sampled, rtol=0, atol=1e-5
     )
-    assert np.isfinite(found).all()
+    assert np.isfinite(result).all()
 
 
 def test_other_prompts_do_not_change_a_row_of_the_decoder(
@@ -419,9 +419,9 @@ def test_other_prompts_do_not_change_a_row_of_the_decoder(
   prompts = decoder_prompts()
   order = jnp.array([3, 0, 6, 1, 7, 2, 5, 4])
   permuted = jax.tree.map(lambda x: x[order], prompts)
-  found = sample(*tiny_model, permuted, **DECODER_OPTIONS)
+  result = sample(*tiny_model, permuted, **DECODER_OPTIONS)
   np.testing.assert_array_equal(
-    rows_of(found, 2), rows_of(decoder_rollout, 2)[order]
+    rows_of(result, 2), rows_of(decoder_rollout, 2)[order]
   )
 
 
@@ -431,17 +431,17 @@ def test_the_samples_are_the_same_on_8_devices(
 ):
   model, params = tiny_model
   mesh = make_mesh(shape)
-  found = sample(
+  result = sample(
     model,
     jax.device_put(params, param_shardings(mesh, params)),
     jax.device_put(decoder_prompts(), by_row(mesh)),
     **DECODER_OPTIONS,
   )
-  np.testing.assert_array_equal(found.tokens, decoder_rollout.tokens)
+  np.testing.assert_array_equal(result.tokens, decoder_rollout.tokens)
   np.testing.assert_array_equal(
-    found.response_mask, decoder_rollout.response_mask
+    result.response_mask, decoder_rollout.response_mask
   )
   # as between sampler and trainer: the same sums in another order
   np.testing.assert_allclose(
-    found.log_probs, decoder_rollout.log_probs, rtol=0, atol=1e-5
+    result.log_probs, decoder_rollout.log_probs, rtol=0, atol=1e-5
   )

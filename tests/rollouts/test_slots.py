@@ -126,7 +126,7 @@ def test_a_refill_writes_to_each_layer_its_own_prompt(scan_layers):
     layers = pair if scan_layers else tuple(zip(*pair, strict=True))
     return Cache(layers, jnp.asarray(positions, jnp.int32), jnp.int32(0))
 
-  found = jax.jit(model.refill_cache)(
+  refilled = jax.jit(model.refill_cache)(
     cache(keys, values, np.full((4, 7), 3)),
     cache(new_keys, new_values, np.arange(10).reshape(2, 5)),
     jnp.array([[1, 0, 0, 1]]),
@@ -138,13 +138,13 @@ def test_a_refill_writes_to_each_layer_its_own_prompt(scan_layers):
     values[:, row, :, :5] = new_values[:, prompt]
     positions[row] = [*range(5 * prompt, 5 * prompt + 5), -1, -1]
   stacked = (
-    found.layers
+    refilled.layers
     if scan_layers
-    else [jnp.stack(x) for x in zip(*found.layers, strict=True)]
+    else [jnp.stack(x) for x in zip(*refilled.layers, strict=True)]
   )
   np.testing.assert_array_equal(stacked[0], keys)
   np.testing.assert_array_equal(stacked[1], values)
-  np.testing.assert_array_equal(found.positions, positions)
+  np.testing.assert_array_equal(refilled.positions, positions)
 
 
 @pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)])

@@ -89,16 +89,16 @@ def data_files(step: Path) -> list[Path]:
 def test_a_flipped_bit_in_the_array_data_is_found_and_named(folder):
   target = max(data_files(folder / "2"), key=lambda p: p.stat().st_size)
   lines = []
-  found = False
+  is_damaged = False
   # not every byte of the file is array data
   for place in (-40, 40, target.stat().st_size // 2):
     shutil.rmtree(folder / "2.damaged", ignore_errors=True)
     flip(target, place)
     if restore(folder, lines.append) == 1:
-      found = True
+      is_damaged = True
       shutil.copytree(folder / "2.damaged", folder / "2")
     flip(target, place)
-  assert found
+  assert is_damaged
   assert (
     "checkpoints/2" in lines[0] and "Resuming from rollout step 1" in lines[0]
   )

@@ -17,8 +17,8 @@ PAGE = (ROOT / "entrojax/tasks/README.md").read_text()
 
 def test_the_table_of_tasks_is_up_to_date():
   path = ROOT / "entrojax/tasks/README.md"
-  rows, wanted = set(PAGE.splitlines()), set(pages()[path].splitlines())
-  for row in [*sorted(rows - wanted), *sorted(wanted - rows)]:
+  rows, new_rows = set(PAGE.splitlines()), set(pages()[path].splitlines())
+  for row in [*sorted(rows - new_rows), *sorted(new_rows - rows)]:
     pytest.fail(
       f"entrojax/tasks/README.md: the row of {row.split('|')[1].strip()} is "
       "missing or old: run python -m experiments.tables"

@@ -26,7 +26,7 @@ GROUPS = ("positive", "negative", *(f"entropy_{i}" for i in range(1, 6)))
 
 def test_distances_are_means_over_the_tokens_of_each_fifth(random_tokens):
   tokens = random_tokens(0, 6, 9)
-  found = totals(distance_metrics(tokens, tokens.mask))
+  means = totals(distance_metrics(tokens, tokens.mask))
   counted = np.asarray(tokens.mask) > 0
   log_ratio = lambda a, b: np.asarray(a)[counted] - np.asarray(b)[counted]
   entropy = np.asarray(tokens.entropy)[counted]
@@ -37,11 +37,11 @@ def test_distances_are_means_over_the_tokens_of_each_fifth(random_tokens):
   }.items():
     k3 = np.exp(-x) + x - 1
     # sums of about 30 float32 numbers of order 0.1
-    assert found[f"{name}/mean"] == pytest.approx(k3.mean(), rel=1e-4)
+    assert means[f"{name}/mean"] == pytest.approx(k3.mean(), rel=1e-4)
     lowest, highest = k3[fifth == 0].mean(), k3[fifth == 4].mean()
-    assert found[f"{name}/entropy_1"] == pytest.approx(lowest, rel=1e-4)
-    assert found[f"{name}/entropy_5"] == pytest.approx(highest, rel=1e-4)
-  assert len(found) == 2 * 11
+    assert means[f"{name}/entropy_1"] == pytest.approx(lowest, rel=1e-4)
+    assert means[f"{name}/entropy_5"] == pytest.approx(highest, rel=1e-4)
+  assert len(means) == 2 * 11
 
 
 def test_without_a_reference_there_is_no_distance_to_the_base(random_tokens):
@@ -84,14 +84,14 @@ def test_a_group_has_the_gradient_of_its_own_tokens(random_tokens):
     "log_probs": rng.normal(size=mask.shape) * mask,
     "top": rng.normal(size=(*mask.shape, 2)) * mask[..., None],
   }
-  found = linear_metrics(
+  means = linear_metrics(
     tokens, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), cotangents), 0
   )
   squares = cotangents["log_probs"] ** 2 + (cotangents["top"] ** 2).sum(-1)
   positive = mask * (np.asarray(tokens.advantages) > 0)
   expected = np.sqrt((squares * positive).sum())
-  assert found["gradient_norm/positive"] == pytest.approx(expected, rel=1e-5)
-  fifths = [found[f"gradient_norm/entropy_{i}"] for i in range(1, 6)]
+  assert means["gradient_norm/positive"] == pytest.approx(expected, rel=1e-5)
+  fifths = [means[f"gradient_norm/entropy_{i}"] for i in range(1, 6)]
   # the gradients of this model are orthogonal, so their squares add up
   assert np.sum(np.square(fifths)) == pytest.approx(squares.sum(), rel=1e-5)
 
@@ -100,8 +100,8 @@ def test_steps_between_two_measurements_do_not_count(random_tokens):
   tokens = random_tokens(2, 6, 9)
   cotangents = {"log_probs": jnp.ones(tokens.mask.shape)}
   with np.errstate(invalid="ignore"):
-    found = linear_metrics(tokens, cotangents, 3, every=2)
-  assert all(np.isnan(value) for value in found.values())
+    means = linear_metrics(tokens, cotangents, 3, every=2)
+  assert all(np.isnan(value) for value in means.values())
 
 
 @pytest.mark.slow
@@ -119,14 +119,14 @@ def test_an_update_measures_its_groups_and_learns_the_same(bigram):
       split=BatchSplit(updates_per_rollout=2, num_epochs=2, num_microbatches=2),
       measured=measured,
     )
-    state, found = jax.jit(update)(
+    state, means = jax.jit(update)(
       init_state(params, optimizer),
       jax.tree.map(lambda x: 0.9 * x, params),
       make_batch(0),
       jax.random.key(0),
     )
     states.append(state.params["embed_tokens"])
-    metrics.append(found)
+    metrics.append(means)
   np.testing.assert_array_equal(*states)
   new = metrics[1].keys() - metrics[0].keys()
   assert {f"gradient_norm/{name}" for name in GROUPS} <= new

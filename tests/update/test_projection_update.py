@@ -108,9 +108,9 @@ def test_the_entropy_changes_as_wanted_to_second_order(bigram, float64):
 
   def changes(learning_rate):
     """Return (measured, wanted); the wanted change is 0.2 learning rates."""
-    wanted = 0.2 * learning_rate
+    request = 0.2 * learning_rate
     optimizer = chained(
-      sgd(learning_rate, target=9.0, gain=1.0, limit=wanted, sided="both")
+      sgd(learning_rate, target=9.0, gain=1.0, limit=request, sided="both")
     )
     update = jax.jit(updater(bigram, optimizer))
     start = table_state(optimizer, np.float64)
@@ -121,14 +121,16 @@ def test_the_entropy_changes_as_wanted_to_second_order(bigram, float64):
     _, after = update(state, None, batch, jax.random.key(0))
     entropies = [totals(m)["actor/entropy"] for m in (before, after)]
     assert before["projection/touched"].total == 1
-    assert abs(before["projection/uncorrected_change"].total - wanted) > wanted
-    return entropies[1] - entropies[0], wanted
+    assert (
+      abs(before["projection/uncorrected_change"].total - request) > request
+    )
+    return entropies[1] - entropies[0], request
 
   errors = []
   for learning_rate in (2e-2, 1e-2):
-    measured, wanted = changes(learning_rate)
-    errors.append(measured - wanted)
-    assert abs(errors[-1]) < learning_rate * wanted
+    measured, request = changes(learning_rate)
+    errors.append(measured - request)
+    assert abs(errors[-1]) < learning_rate * request
   # the third order of a step of 0.02 is a percent of the second
   assert errors[0] / errors[1] == pytest.approx(4, abs=0.1)
 
