@@ -60,11 +60,13 @@ def main() -> int:
       raise ValueError(f"{claim.name} is repeated by: {claim.command}")
     if status := _make_runs(claim.effect.entries, results):
       return status
-  lines = read_lines(lines_file("countdown", results))
-  for line in print_table(CLAIMS, lines):
+  lines, reasoning = (
+    read_lines(lines_file(base, results)) for base in ("countdown", "reasoning")
+  )
+  for line in print_table(CLAIMS, lines, reasoning):
     print(line)
   output = Path(_OUTPUT.value)
-  text, figure = page(CLAIMS, lines)
+  text, figure = page(CLAIMS, lines, reasoning)
   (output / "README.md").write_text(text, encoding="utf-8")
   if figure is not None:
     (output / FIGURE).write_text(figure, encoding="utf-8")

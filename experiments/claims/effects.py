@@ -85,7 +85,7 @@ def miss(entry: str, target: float) -> Effect:
   """The held-out entropy at the end minus a target, nats."""
   text = f"entropy at the end of `{entry}` - {target:g} nats"
   own = lambda line: _end(line, "entropy") - target
-  return Effect(text, (entry,), _for_each_seed((entry,), own))
+  return Effect(text, (entry,), _for_each_seed((entry,), own), one_base=True)
 
 
 def worse_miss(own: str, other: str, target: float) -> Effect:
@@ -93,7 +93,8 @@ def worse_miss(own: str, other: str, target: float) -> Effect:
   text = f"distance from {target:g} nats at the end, `{own}` - `{other}`"
   far = lambda line: abs(_end(line, "entropy") - target)
   measure = lambda a, b: far(a) - far(b)
-  return Effect(text, (own, other), _for_each_seed((own, other), measure))
+  both = (own, other)
+  return Effect(text, both, _for_each_seed(both, measure), one_base=True)
 
 
 def height(entry: str, measure: str = "pass@1") -> Effect:

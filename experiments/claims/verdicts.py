@@ -31,11 +31,13 @@ class Effect(NamedTuple):
     text: what is computed.
     entries: the entries of the tournament that it needs.
     measure: kept lines -> a mean with its interval; None: runs are missing.
+    one_base: whether it has a number of nats that suits one base alone.
   """
 
   text: str
   entries: Sequence[str]
   measure: Callable[[Lines], Interval | None]
+  one_base: bool = False
 
 
 class Claim(NamedTuple):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from entrojax.reporting.differences import Interval
-from experiments.claims import effects
+from experiments.claims import effects, second_base
 from experiments.claims.all_claims import CLAIMS, find
 from experiments.claims.page import page, print_table
 from experiments.claims.verdicts import (
@@ -190,12 +190,52 @@ def test_an_unknown_claim_is_refused_with_the_nearest_name():
 
 def test_the_page_has_every_claim_below_its_verdict():
   lines = lines_of(nsr=(0.45, 0.25), psr=(0.3, 0.5))
-  text, figure = page(CLAIMS, lines)
+  text, figure = page(CLAIMS, lines, {})
   head, held, rest = text.partition("## Held")
   assert "1 held" in head
   assert "**positive_causes**" in held + rest.partition("##")[0]
   assert "+0.150 [+0.150, +0.150]" in rest
   assert all(f"**{claim.name}**" in text for claim in CLAIMS)
   assert figure is not None and figure.rstrip().endswith("</svg>")
-  rows = list(print_table(CLAIMS, lines))
-  assert len(rows) == len(CLAIMS)
+  rows = list(print_table(CLAIMS, lines, {}))
+  split = rows.index("\non the reasoning base:")
+  assert split == len(CLAIMS)
+  assert len(rows) == split + 1 + len(second_base.comparable(CLAIMS))
+
+
+# -- the reasoning base -------------------------------------------------------
+
+
+def test_the_reasoning_base_has_the_counterparts_of_the_claims_entries():
+  here = second_base.names()
+  names = {entry.name for entry in entries.entries("reasoning")}
+  assert names >= here.keys()
+  there = {entry.name for entry in entries.entries("countdown")}
+  assert there >= set(here.values())
+  assert here["grpo,steps=40"] == "grpo,steps=200"
+  assert here["entropic,target=0.16"] == "entropic,target=0.36"
+
+
+def test_claims_with_a_number_of_nats_are_not_repeated():
+  own = {claim.name for claim in second_base.comparable(CLAIMS)}
+  assert {"slower_clip_cov", "top_20_equals_all", "low_target_gains"} <= own
+  assert not own & {"entropic_holds", "p_alone_fails", "projection_holds"}
+  assert not own & {"bcpg_nsa", "slower_cispo", "clip_cov_above_curve"}
+
+
+def test_a_claim_is_repeated_with_the_entries_of_the_reasoning_base():
+  lines = by_name(
+    invented(entry, seed, entropy)
+    for seed in SEEDS
+    for entry, entropy in (("grpo,steps=40", 0.17), ("clip_cov", 0.3))
+  )
+  claim = find("slower_clip_cov")
+  assert verdict(claim, lines)[0] == NOT_RUN
+  own, effect = verdict(claim, second_base.renamed(lines))
+  assert own == HELD
+  assert effect.mean == pytest.approx(0.13)
+  text, _ = page([claim], {}, lines)
+  row = next(
+    x for x in text.splitlines() if "**slower_clip_cov**" in x and "held" in x
+  )
+  assert row.endswith("| – | not run yet | +0.130 [+0.130, +0.130] | held |")

@@ -1,0 +1,56 @@
+"""The claims again, on the base that writes its search before it answers.
+
+Effect, margin and test stay those that were written down for Countdown. Only
+the entries change: each is replaced by the one of the same part in the
+tournament on the reasoning base. A claim is left out if it needs an entry that
+has no counterpart there, or if its effect has a number of nats that suits
+Countdown's base alone.
+"""
+
+from collections.abc import Sequence
+
+from experiments.claims.effects import GRPO, LONG
+from experiments.claims.verdicts import Claim
+from experiments.tournament.curve import Lines
+from experiments.tournament.entries import BASES, entries
+
+BASE = "reasoning"
+# entry on Countdown -> entry here, where they have different names
+COUNTERPARTS = {
+  GRPO: f"grpo,steps={BASES[BASE].steps}",
+  LONG: f"grpo,steps={max(BASES[BASE].budgets)}",
+  "entropic,target=0.36": "entropic,target=0.16",
+  "projection,target=0.36": "projection,target=0.16",
+}
+
+
+def names() -> dict[str, str]:
+  """Return which entries here can replace which of Countdown's."""
+  same = {
+    entry.name: entry.name
+    for entry in entries(BASE)
+    if entry.role in ("method", "extra")
+  }
+  return same | {here: there for there, here in COUNTERPARTS.items()}
+
+
+def comparable(claims: Sequence[Claim]) -> list[Claim]:
+  """Return the claims that can be tested here as well."""
+  available = set(names().values())
+  return [
+    claim
+    for claim in claims
+    if claim.effect.entries
+    and not claim.effect.one_base
+    and available.issuperset(claim.effect.entries)
+  ]
+
+
+def renamed(lines: Lines) -> Lines:
+  """Return lines of this base under the names that the claims use."""
+  own = names()
+  return {
+    name: line._replace(entry=own[line.entry])
+    for name, line in lines.items()
+    if line.entry in own
+  }
