@@ -196,6 +196,24 @@ def test_a_notebook_has_badges_and_minutes_and_no_shell_commands(name):
   assert "/work" not in str(outputs) and "/root" not in str(outputs)
 
 
+def test_an_address_is_written_into_badges_and_the_first_cell():
+  tool = runpy.run_path(str(COLAB / "address.py"))
+  for name in NOTEBOOKS:
+    text = (COLAB / f"{name}.ipynb").read_text(encoding="utf-8")
+    changed = tool["with_address"](text, "me/my-fork", "v9")
+    assert changed.count(f"me/my-fork/blob/v9/colab/{name}.ipynb") == 3
+    assert r'"https://github.com/me/my-fork\", \"v9\"' in changed
+    assert "OWNER" not in changed.replace('"/OWNER/', "")
+    assert tool["with_address"](changed, "OWNER/entrojax", "v0.1.0") == text
+
+
+def test_a_notebook_without_an_address_does_not_clone(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  first = notebooks.code_of(notebooks.cells(COLAB / "sweep.ipynb")[1])
+  with pytest.raises(ValueError, match="set URL to the address"):
+    exec(compile(first, "first cell", "exec"), {})
+
+
 def test_the_page_names_every_notebook():
   page = (COLAB / "README.md").read_text()
   for name in NOTEBOOKS:
