@@ -70,11 +70,20 @@ class Tokenizer:
     return Tokenizer(self._backend, eos_ids=tuple(ids), pad_id=self.pad_id)
 
   def token_id(self, token: int | str) -> int:
-    """Return the id of a token that is given by its id or its text."""
+    """Return the id of a token that is given by its id or its text.
+
+    A text is encoded, such as a line's end or "<|im_end|>". If that gives
+    several tokens, it must be a token as the vocabulary spells it.
+
+    Raises:
+      ValueError: a text is no single token, or an id is not in the vocabulary.
+    """
     if isinstance(token, int):
       index = token if self._backend.id_to_token(token) is not None else None
     else:
-      index = self._backend.token_to_id(token)
+      index = self._encoded_as_one(token)
+      if index is None:
+        index = self._backend.token_to_id(token)
     if index is None:
       raise ValueError(
         f"{token!r} is not a token of the vocabulary; a token that ends a "
@@ -153,6 +162,15 @@ class Tokenizer:
     if self._unk_id is not None and self._unk_id in encoding.ids:
       raise self._encoding_error(text)
     return encoding
+
+  def _encoded_as_one(self, text: str) -> int | None:
+    """Return the token that a text is encoded as; None if it is several."""
+    try:
+      ids = self._encode(text, special_tokens=False).ids
+    except ValueError:
+      return None
+    same = self._backend.decode(ids, skip_special_tokens=False) == text
+    return ids[0] if len(ids) == 1 and same else None
 
   def _encoding_error(self, text: str) -> ValueError:
     """Build an error that names the first character without a token."""

@@ -72,6 +72,23 @@ def test_several_tokens_may_end_a_response(tmp_path):
   assert tokenizer.decode([3, 6, 4]) == "a"
 
 
+def test_a_stop_token_may_be_given_as_the_text_that_it_writes():
+  """Byte-level vocabularies spell a line's end as "Ċ"."""
+  words = {"a": 0, "Ċ": 1, "é": 2, "Ã": 3, "©": 4, "Ã©": 5}
+  backend = tokenizers.Tokenizer(tokenizers.models.BPE(words, [("Ã", "©")]))
+  backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+    add_prefix_space=False
+  )
+  backend.decoder = tokenizers.decoders.ByteLevel()
+  backend.add_special_tokens(["<end>"])
+  wrapped = tokenizer_lib.Tokenizer(backend, eos_ids=[6], pad_id=6)
+  # "é" is two bytes, spelled "Ã©"; the vocabulary's "é" is another byte
+  assert wrapped.with_stops(("\n", "é", 0)).eos_ids == (6, 1, 5, 0)
+  assert wrapped.with_stops(("Ċ", "<end>")).eos_ids == (6, 1)
+  with pytest.raises(ValueError, match="'aa' is not a token"):
+    wrapped.token_id("aa")
+
+
 def test_rows_are_padded_with_the_first_eos_if_no_pad_is_set(tmp_path):
   config = {"eos_token_id": [EOS, 6], "pad_token_id": None}
   assert tokenizer_lib.load(write_folder(tmp_path, config)).pad_id == EOS
