@@ -1,3 +1,4 @@
+# make install create .venv and install requirements.txt
 # make demo    train GRPO and an entropy-controlled run, write the report
 # make test    run the tests
 # make test-fast  run the tests that need no training run and no large graph
@@ -13,7 +14,9 @@ WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # Huge pages for large arrays: decoding on a CPU gains some 15 %.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: install demo test test-fast lint format clean
+
+install: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(RUN) -m experiments.demo

@@ -1,0 +1,180 @@
+"""Keep, draw and tabulate runs of SmolLM2-135M on sums.
+
+    python -m experiments.addition_runs --runs=runs/addition
+
+The runs are those of configs/sweeps/addition.py. Of each finished run the
+command keeps a line in experiments/addition_runs.jsonl: the entropy and the
+reward of every rollout step, all evaluations, and the answers that the run
+wrote last. It then draws all kept runs into experiments/figures/addition.svg,
+and prints their table. Without --runs it draws and prints what is kept.
+
+A row of the table is a run. Columns are the entropy of rollouts, as means over
+the first three rollout steps and over the last third, and pass@k on held-out
+problems before and after training. A ± is the standard error over problems.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+import numpy as np
+
+from entrojax.reporting.find_runs import find_runs
+from entrojax.reporting.formatting import align
+from entrojax.reporting.pictures import (
+  OPTIMIZER_STEP,
+  Panel,
+  Picture,
+  metric_curves,
+  picture,
+)
+from entrojax.reporting.run_logs import RunLog, evaluations, read_run, series
+from entrojax.reporting.static import to_svg
+from entrojax.reporting.variants import Variant
+from entrojax.system.command_line import command
+
+FOLDER = Path(__file__).parent
+DATA = "math"  # the data set, as in val/math/pass@1
+ENTROPY, REWARD = "rollout/entropy", "critic/rewards/mean"
+KS = (1, 4, 16)
+CURVES = {
+  ENTROPY: "policy entropy (nats per token)",
+  "val/math/pass@1": "pass@1, held-out sums",
+  "val/math/pass@16": "pass@16, held-out sums",
+}
+
+FLAGS = flags.FlagValues()
+_RUNS = flags.DEFINE_string(
+  "runs", "", "the folder of the runs to keep", flag_values=FLAGS
+)
+_KEPT = flags.DEFINE_string(
+  "kept",
+  str(FOLDER / "addition_runs.jsonl"),
+  "the file of kept runs",
+  flag_values=FLAGS,
+)
+_PICTURE = flags.DEFINE_string(
+  "picture",
+  str(FOLDER / "figures" / "addition.svg"),
+  "the SVG file to write",
+  flag_values=FLAGS,
+)
+
+Line = Mapping[str, Any]
+
+
+def is_finished(run: RunLog) -> bool:
+  """Return whether a run has its last evaluation."""
+  _, last = evaluations(run, DATA)
+  return (
+    last is not None and last["rollout_step"] == run.config["num_rollout_steps"]
+  )
+
+
+def line_of(run: RunLog) -> Line:
+  """Return what is kept of a finished run."""
+  names = (ENTROPY, REWARD, f"val/{DATA}/entropy")
+  scores = (f"val/{DATA}/pass@", f"val/{DATA}/maj@")
+  rows = [
+    {
+      name: value
+      for name, value in row.items()
+      if name in ("step", *names) or name.startswith(scores)
+    }
+    for row in run.rows
+  ]
+  last = run.samples[-1]["rollout_step"]
+  samples = [
+    {key: row[key] for key in ("prompt", "response", "reward")}
+    for row in run.samples
+    if row["rollout_step"] == last
+  ]
+  method, _, rest = run.name.partition(",")
+  target = next((w for w in rest.split(",") if w.startswith("target=")), "")
+  name = f"{method}, {target.replace('=', ' ')}" if target else method
+  return {"name": name, "seed": run.seed, "rows": rows, "samples": samples}
+
+
+def read_kept(path: Path) -> dict[tuple[str, int], Line]:
+  """Read the kept runs, by name and seed; without the file there are none."""
+  texts = path.read_text().splitlines() if path.is_file() else []
+  lines = [json.loads(text) for text in texts]
+  return {(line["name"], line["seed"]): line for line in lines}
+
+
+def as_variants(lines: Iterable[Line]) -> list[Variant]:
+  """Put the runs of each method together."""
+  runs: dict[str, list[RunLog]] = {}
+  for line in lines:
+    run = RunLog(line["name"], Path(), line["rows"], {"seed": line["seed"]})
+    runs.setdefault(line["name"], []).append(run)
+  return [Variant(name, tuple(own)) for name, own in runs.items()]
+
+
+def draw(variants: Sequence[Variant]) -> Picture | None:
+  """Draw entropy and pass@k over training, a panel for each."""
+  panels = [
+    Panel(
+      label,
+      metric_curves(
+        variants,
+        metric,
+        smoothing=0.1 if metric == ENTROPY else 0.0,
+        dots=metric != ENTROPY,
+      ),
+    )
+    for metric, label in CURVES.items()
+  ]
+  return picture(panels, OPTIMIZER_STEP)
+
+
+def row_of(run: RunLog) -> list[str]:
+  """Return the cells of a run's row."""
+  entropy = series(run, ENTROPY)[1]
+  third = entropy.size // 3
+  scores = [
+    f"{row[name]:.3f} ± {row[f'{name}_stderr']:.3f}"
+    for name in (f"val/{DATA}/pass@{k}" for k in KS)
+    for row in evaluations(run, DATA)
+    if row is not None
+  ]
+  ends = (np.mean(entropy[:3]), np.mean(entropy[-third:]))
+  label = f"{run.name}, seed {run.seed}"
+  return [label, *(f"{value:.3f}" for value in ends), *scores]
+
+
+def table(variants: Sequence[Variant]) -> str:
+  """Format the table of all kept runs."""
+  ends = ["entropy first", "entropy last"]
+  scores = [f"pass@{k} {when}" for k in KS for when in ("before", "after")]
+  rows = [row_of(run) for variant in variants for run in variant.runs]
+  return align([*ends, *scores], rows, width=150)
+
+
+@command(FLAGS)
+def main() -> None:
+  """Keep the finished runs of the folder, and show all kept ones."""
+  path = Path(_KEPT.value)
+  kept = read_kept(path)
+  places = find_runs([_RUNS.value]) if _RUNS.value else {}
+  for name, place in places.items():
+    run = read_run(name, place)
+    if is_finished(run):
+      line = line_of(run)
+      kept[line["name"], line["seed"]] = line
+    else:
+      print(f"{name}: not finished, left out")
+  lines = [kept[key] for key in sorted(kept)]
+  path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  variants = as_variants(lines)
+  drawn = draw(variants)
+  if drawn is not None:
+    names = [variant.name for variant in variants]
+    Path(_PICTURE.value).write_text(to_svg(drawn, names))
+  print(table(variants))
+
+
+if __name__ == "__main__":
+  main()
