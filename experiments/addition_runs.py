@@ -169,10 +169,10 @@ def main() -> None:
   lines = [kept[key] for key in sorted(kept)]
   path.write_text("".join(json.dumps(line) + "\n" for line in lines))
   variants = as_variants(lines)
-  drawn = draw(variants)
-  if drawn is not None:
+  curves = draw(variants)
+  if curves is not None:
     names = [variant.name for variant in variants]
-    Path(_PICTURE.value).write_text(to_svg(drawn, names))
+    Path(_PICTURE.value).write_text(to_svg(curves, names))
   print(table(variants))
 
 
