@@ -369,7 +369,7 @@ def _long_runs(all_entries: Sequence[Entry], base: str) -> Iterator[Entry]:
   """List the entries of longer budgets.
 
   Args:
-    all_entries: those of the common budget, and GRPO's budgets.
+    all_entries: the entries of the common budget, and GRPO's budgets.
     base: a key of BASES.
   """
   place = BASES[base]

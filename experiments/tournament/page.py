@@ -73,7 +73,7 @@ _HEAD = """# The tournament
 
 All methods with one engine, one data order, one learning rate and equal budgets
 of rollouts, from the same base. The rule for budgets and numbers is in
-[entries.py](entries.py), which says what was written before the first run. This
+[entries.py](entries.py), with what was written before the first run. This
 command computes every number below from the kept lines in [results](results),
 one JSON line per run, in seconds:
 
@@ -127,7 +127,7 @@ def section(
   Args:
     name: the base's name.
     base: the base.
-    all_entries: of this base.
+    all_entries: the entries on this base.
     lines: the kept lines, not empty.
   """
   budgets = [e.name for e in all_entries if e.role == "budget"]
