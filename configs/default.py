@@ -339,6 +339,10 @@ def get_config() -> Config:
   config.alarms = Config(
     {
       "window": 10,  # rollout steps
+      # each alarm is off, warn, stop, or roll_back: the run goes back to a
+      # checkpoint from before the window, with this setting and its new value,
+      # such as ("ppo_clip.clip_high", 0.28)
+      "roll_back": (),
       "collapse": "warn",  # the entropy has fallen
       "collapse_limit": 0.1,  # share of the entropy of the first steps
       "explosion": "warn",  # the entropy has risen

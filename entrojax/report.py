@@ -42,6 +42,7 @@ from entrojax.reporting.variants import (
   group_runs,
 )
 from entrojax.system.command_line import command
+from entrojax.system.roll_backs import read_roll_backs
 
 _TITLE_DEFAULT = "Entropy report"
 _BASELINE_DEFAULT = "grpo"
@@ -211,7 +212,7 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
   return [
     note
     for find in (
-      *(_same_seeds, _different_tasks, _unfinished, _alarms),
+      *(_same_seeds, _different_tasks, _unfinished, _alarms, _roll_backs),
       _selected_entropies,
     )
     for note in find(variants)
@@ -276,6 +277,17 @@ def _alarms(variants: Sequence[Variant]) -> Iterator[str]:
         for name, at in steps.items()
       ]
       yield f"Alarms of {run.name}: {listing(alarms)}."
+
+
+def _roll_backs(variants: Sequence[Variant]) -> Iterator[str]:
+  """Say which alarms took a run back, and what changed."""
+  for run in (run for variant in variants for run in variant.runs):
+    for back in read_roll_backs(run.path):
+      yield (
+        f"The alarm {back.alarm} took {run.name} back from rollout step "
+        f"{back.at} to {back.to}, with {back.setting} = {back.value!r} from "
+        "there on."
+      )
 
 
 def _selected_entropies(variants: Sequence[Variant]) -> Iterator[str]:

@@ -3,7 +3,8 @@
 A fresh run is evaluated before its first step. Every run is evaluated after its
 last step, and every evaluation.every rollout steps if that is not 0. A
 checkpoint is saved at the end, as often as the section `checkpoint` says, and
-when the run is interrupted, after the step that is running. An interruption
+when the run is interrupted, after the step that is running. If an alarm takes
+the run back to an earlier checkpoint, it resumes from there. An interruption
 also stops an evaluation. The checkpoint then records that it is owed, and the
 resumed run begins with it.
 
@@ -36,11 +37,13 @@ from entrojax.assembly.rematerialisation import (
   with_choice_of,
   write_choice,
 )
+from entrojax.assembly.roll_backs import with_roll_backs
 from entrojax.assembly.run import Run, build_checked
 from entrojax.instruments.kept_batches import write_batch
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
 from entrojax.loop.faults import Faults
 from entrojax.loop.files import RunFiles, open_run_files, print_in_first
+from entrojax.loop.reports import ALARM
 from entrojax.loop.rollout_step import (
   Position,
   StepRecord,
@@ -52,6 +55,7 @@ from entrojax.schedules import Scheduled
 from entrojax.system import hosts
 from entrojax.system.interrupt import Interruption
 from entrojax.system.profiling import Profile, check_profile
+from entrojax.system.roll_backs import read_roll_backs
 from entrojax.system.workdir import (
   ROLLOUTS_FILE,
   check_processes,
@@ -107,12 +111,40 @@ def train(
     own = own_methods(objective, advantage, controller)
     own_task = None if task is None else make_own_task(task)
     config = record_names(config, own, own_task)
+  passed = (own, own_task and own_task.task)
+  again = True
+  while again:  # after a roll-back
+    path, again = _train_once(
+      config, workdir, *passed, resume=resume, profile=profile, command=command
+    )
+    resume = resume or again
+  return path
+
+
+def _train_once(
+  config: Config,
+  workdir: Path,
+  own: OwnMethods,
+  task: Task | None,
+  *,
+  resume: bool,
+  profile: tuple[int, int] | None,
+  command: Sequence[str] | None,
+) -> tuple[Path | None, bool]:
+  """Train until the end, an interruption or a roll-back; see `train`.
+
+  Returns:
+    What `train` returns, and whether the run was rolled back and has to resume.
+  """
+  with hosts.together():
+    # without checkpoints the run starts over
+    is_begun = (workdir / "checkpoints").is_dir()
+    roll_backs = read_roll_backs(workdir) if is_begun else []
+    config = with_roll_backs(config, roll_backs)
   settings = config.to_dict()
   with contextlib.ExitStack() as stack:
     check_processes(config=settings, workdir=str(workdir))
-    run = _build(
-      config, workdir, own, own_task and own_task.task, profile, stack
-    )
+    run = _build(config, workdir, own, task, profile, stack)
     interruption = stack.enter_context(Interruption())
     files = open_run_files(
       run,
@@ -122,16 +154,21 @@ def train(
       resume=resume,
       command=command,
       stop=interruption.request,
+      may_change=[roll_back.setting for roll_back in roll_backs],
     )
     trace = stack.enter_context(
       Profile(workdir / PROFILE_FOLDER, profile if hosts.is_first() else None)
     )
-    return _loop(
+    path, rolled_back = _loop(
       run,
       files,
       lambda: hosts.any_of(interruption.received is not None),
       trace,
     )
+    is_over = rolled_back and hosts.any_of(
+      interruption.received not in (None, ALARM)
+    )
+    return path, rolled_back and not is_over
 
 
 def _build(
@@ -175,8 +212,8 @@ def _build(
 
 def _loop(
   run: Run, files: RunFiles, stopped: Callable[[], bool], trace: Profile
-) -> Path | None:
-  """Run until the last step or an interruption; see `train`.
+) -> tuple[Path | None, bool]:
+  """Run until the last step or an interruption; see `_train_once`.
 
   Args:
     run: the run.
@@ -221,7 +258,8 @@ def _loop(
   path = files.finish(position, owed=owed)
   if faults.reason:
     raise ValueError(faults.reason)
-  return path if position.rollout_step < last or owed else None
+  is_cut = position.rollout_step < last
+  return path if is_cut or owed else None, is_cut and files.roll_back(position)
 
 
 def _write_step(run: Run, files: RunFiles, record: StepRecord) -> None:

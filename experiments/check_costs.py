@@ -13,6 +13,7 @@ For the shapes of the demo:
           is an upper bound, because an update computes the norms that the
           checks read for its metrics, too.
   save    a checkpoint with and without the digests of its arrays
+  digests the same, with the digests timed by themselves
 
 With and without are timed in turn (A B A B ...), and the ratio is the median
 over the pairs, with its 95 % interval by bootstrap. CPU time hardly depends on
@@ -83,7 +84,11 @@ def main() -> None:
   update = statistics.median(time for _, time in pairs)
   rest = rollout + update
   print(_line("alone", [(rest + time, rest) for time in _checks_alone(run)]))
-  print(_line("save", _saves(build(config).state)))
+  state = build(config).state
+  saves = _saves(state)
+  print(_line("save", saves))
+  rest = statistics.median(time for _, time in saves)
+  print(_line("digests", [(rest + t, rest) for t in _digests_alone(state)]))
 
 
 def _line(name: str, pairs: list[tuple[float, float]]) -> str:
@@ -177,6 +182,17 @@ def _timed_rollouts(run: Run) -> list[float]:
       run.functions.generate(run.state.params, prompts, jax.random.key(number))
     )
     times.append(time.process_time() - started)
+  return times[1:]  # the first one compiles
+
+
+def _digests_alone(state: TrainState) -> list[float]:
+  """Return the CPU time of the digests of one checkpoint, several times."""
+  times = []
+  for _ in range(1 + _REPEATS.value):
+    started = time.process_time()
+    for _ in range(_LOOPS):
+      digests({"params": state.params, "opt_state": state.opt_state})
+    times.append((time.process_time() - started) / _LOOPS)
   return times[1:]  # the first one compiles
 
 

@@ -14,6 +14,7 @@ from entrojax.assembly import data
 from entrojax.assembly.run import build
 from entrojax.loop import rollout_step
 from entrojax.reporting.token_logs import read_tokens, token_files
+from entrojax.system.roll_backs import append_roll_back, read_roll_backs
 from entrojax.system.sharding import by_row
 from entrojax.train import train
 from entrojax.types import Verdict
@@ -234,6 +235,52 @@ def test_an_alarm_may_end_a_run_that_can_be_resumed(base, tmp_path, capsys):
   assert "alarms.low_reward ends the run" in capsys.readouterr().out
   assert train(config, tmp_path) is None
   assert numbers(tmp_path)[-1]["rollout_step"] == 4
+
+
+def test_an_alarm_may_take_a_run_back_with_one_changed_setting(
+  base, tmp_path, capsys
+):
+  setting = {"alarms.roll_back": ("rollout.temperature", 0.8)}
+  config = controlled(base, **{"num_rollout_steps": 2, "checkpoint.every": 1})
+  for folder in (tmp_path / "run", tmp_path / "twin"):
+    assert train(config, folder) is None
+  config.num_rollout_steps = 5
+  config.update_from_flattened_dict(
+    {
+      "alarms.window": 1,
+      "alarms.idle": "off",
+      "alarms.low_reward": "roll_back",
+      "alarms.low_reward_limit": 2.0,  # no reward is above 1
+      **setting,
+    }
+  )
+  # raised after step 3; raised again with the setting, it ends the run
+  assert train(config, tmp_path / "run") is not None
+  (back,) = read_roll_backs(tmp_path / "run")
+  assert back == ("low_reward", 3, 2, "rollout.temperature", 0.8)
+  printed = capsys.readouterr().out
+  assert "alarms.low_reward takes the run back" in printed
+  assert (
+    "back from rollout step 3 to 2, with rollout.temperature = 0.8" in printed
+  )
+  assert "alarms.low_reward ends the run" in printed
+  saved = json.loads((tmp_path / "run" / "config.json").read_text())
+  assert saved["rollout"]["temperature"] == 0.8
+  names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+  assert {"2", "3", "3.rolled_back"} <= names
+  # the command that the user typed resumes the changed run
+  assert train(config, tmp_path / "run") is None
+  rows = [r for r in numbers(tmp_path / "run") if "actor/loss" in r]
+  assert [row["rollout_step"] for row in rows] == [1, 2, 3, 4, 5]
+  assert len(read_roll_backs(tmp_path / "run")) == 1
+  assert rows[2]["actor/entropy"] < rows[1]["actor/entropy"] - 0.001
+  # from the checkpoint on, it is the run of someone who changed the setting
+  config.rollout.temperature, config.alarms.low_reward = 0.8, "off"
+  append_roll_back(tmp_path / "twin", back._replace(alarm="length"))
+  assert train(config, tmp_path / "twin") is None
+  twin = [r for r in numbers(tmp_path / "twin") if "actor/loss" in r]
+  for row, same in zip(rows, twin, strict=True):
+    assert row["actor/entropy"] == same["actor/entropy"]
 
 
 @pytest.fixture

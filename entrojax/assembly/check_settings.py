@@ -23,6 +23,7 @@ from entrojax.assembly.check_sizes import (
 )
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
+from entrojax.assembly.roll_backs import changed_by_roll_back
 from entrojax.models.kept import (
   ATTENTION,
   AUTO,
@@ -82,6 +83,8 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
     )
   for name in WATCHED:
     require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
+  if (changed := changed_by_roll_back(config)) is not None:
+    check(changed, own)  # what a roll-back would leave
   require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))
   if config.rollout.group_size < 2:
     raise ValueError(

@@ -41,6 +41,7 @@ from entrojax.assembly.methods import (
 from entrojax.assembly.model import Policy, bind, jit, load_policy, model_folder
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.assembly.rematerialisation import Choice, decide
+from entrojax.assembly.roll_backs import changed_by_roll_back
 from entrojax.assembly.samplers import make_sampler
 from entrojax.assembly.settings import Settings, resolve
 from entrojax.models import DecoderConfig, hugging_face
@@ -125,6 +126,8 @@ def build_checked(
     check_divisibility(config, num_row_shards(mesh))
     recipe = make_recipe(config, own)
     check_over_run(recipe, config)
+    if (changed := changed_by_roll_back(config)) is not None:
+      check_over_run(make_recipe(changed, own), changed)
     folder = model_folder(config.model.path)
     sizes = hugging_face.read_config(folder)
     check_against_model(config, sizes, own)

@@ -134,6 +134,7 @@ def resolve(config: Config) -> Settings:
       window=config.alarms.window,
       actions={name: config.alarms[name] for name in WATCHED},
       limits={name: config.alarms[f"{name}_limit"] for name in WATCHED},
+      roll_back=tuple(config.alarms.roll_back),
     ),
     max_faults=config.faults.max_in_a_row,
   )

@@ -24,6 +24,7 @@ from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.checkpoint_record import Best
 from entrojax.system.provenance import default_settings, write_provenance
+from entrojax.system.roll_backs import RollBack, append_roll_back
 from entrojax.system.saves import Saves
 from entrojax.system.sharding import replicated
 from entrojax.system.workdir import append_rows, begin_or_resume
@@ -117,6 +118,36 @@ class RunFiles:
     """
     return self._saves.finish(functools.partial(self._save, at, owed))
 
+  def roll_back(self, at: Position) -> bool:
+    """Go back to an earlier checkpoint if an alarm demands it.
+
+    Args:
+      at: the position of the run, which is saved.
+
+    Returns:
+      Whether the run has to resume, from there and with the changed setting.
+    """
+    name = self._reports.roll_back if self._reports is not None else ""
+    name = hosts.gather_json(name)[0]
+    if not name:
+      return False
+    settings = self._run.settings.alarms
+    step = self._checkpoints.roll_back(at.rollout_step - settings.window)
+    if step is None:
+      self.note(f"alarm {name}: no checkpoint is old enough, so the run ends")
+      return False
+    key, value = settings.roll_back
+    if hosts.is_first():
+      append_roll_back(
+        self.workdir, RollBack(name, at.rollout_step, step, key, value)
+      )
+    hosts.any_of(False)  # it is written
+    self.note(
+      f"alarm {name}: back from rollout step {at.rollout_step} to {step}, with "
+      f"{key} = {value!r}. Later checkpoints are kept as *.rolled_back"
+    )
+    return True
+
   def _save(self, at: Position, owed: bool, best: Best | None) -> Path:
     """Start writing a checkpoint and return its path."""
     stream = self._run.data.stages.stream(at.rollout_step)
@@ -150,6 +181,7 @@ def open_run_files(
   resume: bool,
   command: Sequence[str] | None,
   stop: Callable[[str], None],
+  may_change: Sequence[str] = (),
 ) -> RunFiles:
   """Begin the run directory, or resume from its newest intact checkpoint.
 
@@ -161,6 +193,7 @@ def open_run_files(
     resume: whether a directory that holds a run is resumed or refused.
     command: the command line to record; None: this process's own.
     stop: ends the run after its current step; takes the reason.
+    may_change: settings that roll-backs of the run have changed.
 
   Raises:
     ValueError: the directory cannot be used.
@@ -180,6 +213,7 @@ def open_run_files(
         resume=resume,
         recorded=checkpoints.settings(),
         defaults=defaults,
+        may_change=may_change,
       )
       write_provenance(
         workdir,

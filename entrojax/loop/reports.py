@@ -24,6 +24,8 @@ from entrojax.system.workdir import (
   trim_rows,
 )
 
+ALARM = "alarm"  # the reason for the end of a run
+
 _MISMATCH = "rollout/log_prob_diff_max"
 
 
@@ -102,7 +104,12 @@ class Reports:
     for note in self._notes(metrics, at):
       self._progress.note(note)
     if self._alarms.stop:
-      self._stop("alarm")
+      self._stop(ALARM)
+
+  @property
+  def roll_back(self) -> str:
+    """The alarm that demands a roll-back; "" if none does."""
+    return self._alarms.roll_back
 
   def note(self, line: str) -> None:
     """Show a line."""

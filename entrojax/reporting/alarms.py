@@ -1,10 +1,10 @@
 """Raise an alarm when a run goes wrong, from the metrics of its steps.
 
 An alarm compares a mean over the last steps with a limit. It may warn, with one
-line in the progress display, or stop the run after the step that is running.
-It is logged as `alarms/<name>` = 1 in each step in which it is raised, and it
-acts only in the first of them. So a run that an alarm has stopped can be
-resumed.
+line in the progress display, stop the run after the step that is running, or
+take it back to an earlier checkpoint with a changed setting. It is logged as
+`alarms/<name>` = 1 in each step in which it is raised, and it acts only in the
+first of them. So a run that an alarm has stopped can be resumed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,9 @@ from entrojax.reporting.run_logs import (
   read_rows,
 )
 
-ACTIONS = ("off", "warn", "stop")
+ROLL_BACK = "roll_back"
+ACTIONS = ("off", "warn", "stop", ROLL_BACK)
+_ENDS = {"stop": "ends the run", ROLL_BACK: "takes the run back"}
 
 
 class Watched(NamedTuple):
@@ -93,8 +95,9 @@ class AlarmSettings(NamedTuple):
   """What each alarm does, and when."""
 
   window: int  # steps that a mean is taken over
-  actions: Mapping[str, str]  # alarm -> off, warn or stop
+  actions: Mapping[str, str]  # alarm -> off, warn, stop or roll_back
   limits: Mapping[str, float]  # alarm -> limit
+  roll_back: tuple = ()  # (setting, value) of a roll-back; (): there is none
 
 
 def reading(watched: Watched, history: Sequence[float], window: int) -> float:
@@ -143,6 +146,7 @@ class Alarms:
     self._raised: set[str] = set()
     self._notes: list[str] = []
     self.stop = False  # True once an alarm demands the end of the run
+    self.roll_back = ""  # the alarm that demands a roll-back
     path = workdir / METRICS_FILE
     for row in read_rows(path) if path.exists() else []:
       if TRAINING_REWARD in row:
@@ -172,9 +176,11 @@ class Alarms:
       text = WATCHED[name].text.format(
         value=values[name], limit=self._limits[name]
       )
-      stops = self._actions[name] == "stop"
-      self.stop |= stops
-      end = f"; alarms.{name} ends the run" if stops else ""
+      end = ""
+      if verb := _ENDS.get(action := self._actions[name]):
+        self.stop, end = True, f"; alarms.{name} {verb}"
+        if action == ROLL_BACK:
+          self.roll_back = self.roll_back or name
       self._notes.append(f"alarm {name}: {text}{end}")
     self._raised = raised
     return {f"alarms/{name}": 1.0 for name in sorted(raised)}

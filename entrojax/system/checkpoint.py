@@ -16,7 +16,7 @@ checkpoint is damaged, the newest intact one is restored, and the damaged ones
 are renamed to `12.damaged`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 import shutil
 import time
@@ -318,6 +318,23 @@ class Checkpoints:
         f"{self._folder / str(step)} is damaged: {error}{hint}"
       ) from error
 
+  def roll_back(self, before: int) -> int | None:
+    """Rename the checkpoints after an earlier one to `12.rolled_back`.
+
+    Args:
+      before: the last rollout step that the earlier checkpoint may have.
+
+    Returns:
+      The step of the newest checkpoint up to there; None: there is none, and
+      nothing is renamed.
+    """
+    steps = self._steps()
+    earlier = [step for step in steps if step <= before]
+    if not earlier:
+      return None
+    self._rename([step for step in steps if step > earlier[0]], "rolled_back")
+    return earlier[0]
+
   def read_best(self) -> int | None:
     """Return the step of the best evaluation that the newest one recorded."""
     steps = self._steps()
@@ -349,19 +366,23 @@ class Checkpoints:
       time.sleep(0.1)  # orbax may still write into them
     self._manager.reload()
 
-  def _set_aside(self, damages: Mapping[int, str], intact: int) -> str:
-    """Rename damaged checkpoints; return the line that reports it."""
+  def _rename(self, steps: Iterable[int], ending: str) -> None:
+    """Append an ending to the names of checkpoints, so that none is read."""
     hosts.any_of(False)  # all processes have read
     if hosts.is_first():
-      for step in damages:
+      for step in steps:
         path = self._folder / str(step)
-        aside, number = path.with_name(f"{step}.damaged"), 1
+        aside, number = path.with_name(f"{step}.{ending}"), 1
         while aside.exists():
           number += 1
-          aside = path.with_name(f"{step}.damaged_{number}")
+          aside = path.with_name(f"{step}.{ending}_{number}")
         path.rename(aside)
     hosts.any_of(False)  # it is renamed
     self._manager.reload()
+
+  def _set_aside(self, damages: Mapping[int, str], intact: int) -> str:
+    """Rename damaged checkpoints; return the line that reports it."""
+    self._rename(damages, "damaged")
     return (
       f"{_list_damages(self._folder, damages)}. Resuming from rollout step "
       f"{intact}; what is damaged is kept as *.damaged"

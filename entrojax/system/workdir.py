@@ -44,6 +44,7 @@ ROLLOUTS_FILE = "rollouts.jsonl"
 LOCK = ".lock"
 
 # The settings that a resumed run may change: none of them affects training.
+ROLL_BACKS_FILE = "roll_backs.jsonl"  # system/roll_backs.py
 _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
   *("evaluation", "checkpoint", "log", "ledger", "alarms", "faults", "mesh"),
@@ -51,7 +52,7 @@ _MAY_CHANGE = (
 # the files that describe what a run has done so far
 _LOGS = (
   *(CONFIG_FILE, "provenance.json", "metrics.jsonl", "tensorboard"),
-  *(EVALUATIONS_FILE, SAMPLES_FILE, TOKENS_FOLDER),
+  *(EVALUATIONS_FILE, SAMPLES_FILE, TOKENS_FOLDER, ROLL_BACKS_FILE),
 )
 
 
@@ -157,6 +158,7 @@ def write_config(
   resume: bool,
   recorded: Mapping[str, Any] | None = None,
   defaults: Mapping[str, Any] | None = None,
+  may_change: Sequence[str] = (),
 ) -> None:
   """Write config.json, after checking it against the run in the directory.
 
@@ -169,6 +171,7 @@ def write_config(
     recorded: the settings that the checkpoint has recorded; None: it has none,
       and config.json is compared.
     defaults: the default settings, nested; see `differences`.
+    may_change: settings that may differ, besides those that always may.
 
   Raises:
     ValueError: the directory holds a run and `resume` is false, a setting
@@ -184,7 +187,8 @@ def write_config(
       )
     before = recorded or _read_config(path)
     changes = differences(before, config, defaults=defaults)
-    changed = [text for text in changes if not concerns(text, _MAY_CHANGE)]
+    allowed = (*_MAY_CHANGE, *may_change)
+    changed = [text for text in changes if not concerns(text, allowed)]
     if changed:
       message = f"cannot resume {workdir} with another config: "
       message += "; ".join(changed)
@@ -206,6 +210,7 @@ def begin_or_resume(
   resume: bool,
   recorded: Mapping[str, Any] | None,
   defaults: Mapping[str, Any] | None,
+  may_change: Sequence[str] = (),
 ) -> None:
   """Write config.json of a run that begins or resumes; see `write_config`.
 
@@ -219,6 +224,7 @@ def begin_or_resume(
     resume: whether the run may continue from a checkpoint.
     recorded: the settings that the checkpoint has recorded, or None.
     defaults: the default settings, nested, or None.
+    may_change: settings that may differ, besides those that always may.
 
   Raises:
     ValueError: the run in the directory has other settings.
@@ -237,6 +243,7 @@ def begin_or_resume(
     resume=resume,
     recorded=recorded,
     defaults=defaults,
+    may_change=may_change,
   )
 
 

@@ -9,8 +9,14 @@ import pytest
 
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.model import make_generate
+from entrojax.assembly.roll_backs import with_roll_backs
 from entrojax.objectives import chain, reference_kl, reinforce
 from entrojax.objectives.loss import policy_loss
+from entrojax.system.roll_backs import (
+  RollBack,
+  append_roll_back,
+  read_roll_backs,
+)
 from entrojax.types import ScoredTokens
 from tests.helpers.system import tiny_config
 
@@ -141,3 +147,47 @@ def test_the_expected_gradient_of_a_ratio_weighted_estimator_is_the_kl_s(
   np.testing.assert_allclose(
     jax.grad(token_losses)(logits), gradient, atol=1e-6
   )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({}, r"alarms\.roll_back = \(\); expected a setting and its new value"),
+    ({"alarms.roll_back": ("ppo_clip.hihg", 1.0)}, r"ppo_clip\.hihg cannot be"),
+    ({"alarms.roll_back": ("rollout.top_p", "x")}, r"top_p cannot be 'x'"),
+    ({"alarms.roll_back": ("rollout.group_size", 1)}, r"group_size must be at"),
+    ({"checkpoint.every": 0}, r"with checkpoint\.every = 0 and checkpoint\.k"),
+    ({"alarms.window": 22}, r"keep = 4, \(keep - 2\) every \+ 1 must be at"),
+    ({"alarms.roll_back": ("ppo_clip.clip_high", 0.3)}, None),
+  ],
+)
+def test_a_roll_back_that_cannot_work_is_refused_before_the_run(
+  changes, message, tmp_path
+):
+  settings = {
+    "alarms.collapse": "roll_back",
+    "checkpoint.every": 10,
+    "checkpoint.keep": 4,
+    **changes,
+  }
+  if changes.keys() & {"checkpoint.every", "alarms.window"}:
+    settings["alarms.roll_back"] = ("ppo_clip.clip_high", 0.3)
+  if message:
+    refused(tmp_path, message, **settings)
+  else:
+    check(tiny_config(tmp_path, **settings))
+
+
+def test_a_config_after_a_roll_back_has_the_setting_and_an_alarm_that_stops(
+  tmp_path,
+):
+  config = tiny_config(tmp_path, **{"alarms.collapse": "roll_back"})
+  back = RollBack("collapse", 40, 20, "ppo_clip.clip_high", 0.3)
+  append_roll_back(tmp_path, back)
+  changed = with_roll_backs(config, read_roll_backs(tmp_path))
+  assert changed.ppo_clip.clip_high == 0.3
+  assert changed.alarms.collapse == "stop"
+  assert config.alarms.collapse == "roll_back"
+  (tmp_path / "roll_backs.jsonl").write_text('{"alarm": "collapse"}\n')
+  with pytest.raises(ValueError, match=r"roll_backs\.jsonl:1: not a roll-back"):
+    read_roll_backs(tmp_path)
