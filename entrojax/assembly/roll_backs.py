@@ -63,7 +63,7 @@ def changed_by_roll_back(config: Config) -> Config | None:
 
 
 def _change(config: Config, key: str, value: Any) -> None:
-  """Change a setting; raise ValueError if there is none or it has a type."""
+  """Change a setting; raise ValueError if it cannot have the value."""
   section, _, leaf = key.rpartition(".")
   try:
     place = config[section] if section else config

@@ -97,7 +97,7 @@ class AlarmSettings(NamedTuple):
   window: int  # steps that a mean is taken over
   actions: Mapping[str, str]  # alarm -> off, warn, stop or roll_back
   limits: Mapping[str, float]  # alarm -> limit
-  roll_back: tuple = ()  # (setting, value) of a roll-back; (): there is none
+  roll_back: tuple = ()  # (setting, value) of a roll-back; (): none is set
 
 
 def reading(watched: Watched, history: Sequence[float], window: int) -> float:
