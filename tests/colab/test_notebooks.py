@@ -220,7 +220,7 @@ def test_the_page_names_every_notebook():
     assert f"[{name}.ipynb]({name}.ipynb)" in page
 
 
-# -- the memory that a run needs ------------------------------------------------
+# -- the memory that a run needs -----------------------------------------------
 
 
 @pytest.mark.parametrize(
