@@ -2,7 +2,7 @@
 
     python -m experiments.addition_runs --runs=runs/addition
 
-The runs are those of configs/sweeps/addition.py. Of each finished run the
+configs/sweeps/addition.py makes the runs. Of each finished run the
 command keeps a line in experiments/addition_runs.jsonl: the entropy and the
 reward of every rollout step, all evaluations, and the answers that the run
 wrote last. It then draws all kept runs into experiments/figures/addition.svg,
