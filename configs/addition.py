@@ -9,6 +9,8 @@ A real model, with 134.5 M parameters and a vocabulary of 49,152, on prompts
 that are short enough for two cores. Prompts are plain text without a chat
 template, and a line's end ends a response. 64 responses make an update. Another
 folder of the model or of the problems is named by model.path and task.data_dir.
+With one optimizer step per rollout batch the clip of PPO changes nothing, which
+is the reason for a warning.
 
 Time: six CPU minutes, five CPU seconds per rollout step. A run takes up to
 7.3 GB of memory.

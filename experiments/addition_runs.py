@@ -30,7 +30,13 @@ from entrojax.reporting.pictures import (
   metric_curves,
   picture,
 )
-from entrojax.reporting.run_logs import RunLog, evaluations, read_run, series
+from entrojax.reporting.run_logs import (
+  METRICS_FILE,
+  RunLog,
+  evaluations,
+  read_run,
+  series,
+)
 from entrojax.reporting.static import to_svg
 from entrojax.reporting.variants import Variant
 from entrojax.system.command_line import command
@@ -40,9 +46,9 @@ DATA = "math"  # the data set, as in val/math/pass@1
 ENTROPY, REWARD = "rollout/entropy", "critic/rewards/mean"
 KS = (1, 4, 16)
 CURVES = {
-  ENTROPY: "policy entropy (nats per token)",
-  "val/math/pass@1": "pass@1, held-out sums",
-  "val/math/pass@16": "pass@16, held-out sums",
+  ENTROPY: "entropy (nats per token)",
+  "val/math/pass@1": "pass@1, held out",
+  "val/math/pass@16": "pass@16, held out",
 }
 
 FLAGS = flags.FlagValues()
@@ -160,8 +166,9 @@ def main() -> None:
   kept = read_kept(path)
   places = find_runs([_RUNS.value]) if _RUNS.value else {}
   for name, place in places.items():
-    run = read_run(name, place)
-    if is_finished(run):
+    has_begun = (place / METRICS_FILE).is_file()
+    run = read_run(name, place) if has_begun else None
+    if run is not None and is_finished(run):
       line = line_of(run)
       kept[line["name"], line["seed"]] = line
     else:

@@ -55,7 +55,10 @@ def test_finished_runs_are_kept_and_shown_without_their_folders(show, tmp_path):
   write_run(runs / "grpo,seed=0")
   write_run(runs / "entropic,seed=1,target=0.6", seed=1, pass_at_1=0.375)
   write_run(runs / "grpo,seed=2", num_steps=4, seed=2)
+  (runs / "grpo,seed=3").mkdir()
+  (runs / "grpo,seed=3" / "config.json").write_text("{}")  # it compiles
   printed = show(f"--runs={runs}")
+  assert "grpo,seed=3: not finished" in printed
   assert "grpo,seed=2: not finished" in printed
   table = printed.splitlines()[-3:]
   assert table[1].startswith("entropic, target 0.6, seed 1 ")
@@ -64,7 +67,7 @@ def test_finished_runs_are_kept_and_shown_without_their_folders(show, tmp_path):
   assert table[2].split()[3:5] == ["0.900", "0.300"]
   assert "0.250 ± 0.010" in table[2] and "0.500 ± 0.010" in table[2]
   assert show().splitlines() == table
-  assert "pass@16, held-out sums" in (tmp_path / "picture").read_text()
+  assert "pass@16, held out" in (tmp_path / "picture").read_text()
 
 
 def test_a_run_is_kept_once_with_what_it_wrote_last(show, tmp_path):
