@@ -163,12 +163,17 @@ class Task(NamedTuple):
 class Cache:
   """The keys and values of the tokens that a model has read.
 
-  A row of the cache has S slots, one per token.
+  A row of the cache has S slots, one per token. The rows of prompts may stand
+  in a cache of their own, which is not written any more.
   """
 
   layers: Any  # per layer: keys f[B, K, head, S] and values f[B, K, S, head]
   positions: Array  # i32[B, S], -1 = an empty or padded slot
   index: Array  # i32[], the next slot to write
+  filled: Array  # i32[], no slot from this one on has been written
+  # Q rows, each read before B / Q neighbouring rows of this cache; None: there
+  # is nothing before the rows
+  prompts: "Cache | None" = None
 
 
 class Apply(Protocol):
@@ -220,6 +225,9 @@ class Model(NamedTuple):
   unembedding: Callable[[Params], Array]
   init_cache: Callable[..., Cache]  # (batch_size, length) -> empty cache
   share_cache: Callable[..., Cache]  # (cache, times) -> every row repeated
+  # (cache of Q prompts, G, T) -> a cache for G continuations of each prompt, of
+  # T tokens each, which share the prompt's keys and values
+  continue_cache: Callable[..., Cache]
   # (cache of S rows, cache of the prompts, numbers i32[N, s], marks bool[N, s])
   # -> the cache in which each marked row holds one prompt and nothing else;
   # N devices have s = S / N rows each, and numbers count a device's own prompts

@@ -6,8 +6,8 @@ takes a traced function (a jaxpr) and counts the FLOPs of its matrix products.
 Both count the body of a loop as often as the loop runs it.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import math
 import re
@@ -41,7 +41,8 @@ _WRAPPERS = (
 class Program:
   """The work of one device in one call of a compiled program.
 
-  A loop whose length is unknown counts once.
+  A loop whose length is unknown counts once, and so does each branch of a
+  condition unless its share of the calls is given.
 
   Attributes:
     collectives: kind of collective -> bytes of its results; 'send' goes to
@@ -60,13 +61,19 @@ class Program:
   num_kernels: int
 
 
-def read(text: str) -> Program:
-  """Read the text of a compiled program, jax's compiled.as_text()."""
+def read(text: str, shares: Sequence[float] = ()) -> Program:
+  """Read the text of a compiled program, jax's compiled.as_text().
+
+  Args:
+    text: the program.
+    shares: for every condition with this many branches, the share of the calls
+      in which each branch runs.
+  """
   bodies, entry = _computations(text)
-  collectives: Counter[str] = Counter()
-  cycles: Counter[str] = Counter()
-  num_kernels = 0
-  for name, times in _multiplicities(bodies, entry).items():
+  collectives: dict[str, float] = defaultdict(float)
+  cycles: dict[str, float] = defaultdict(float)
+  num_kernels = 0.0
+  for name, times in _multiplicities(bodies, entry, shares).items():
     for line in bodies[name]:
       estimate = re.search(r'"estimated_cycles":"(\d+)"', line)
       if estimate:
@@ -81,12 +88,13 @@ def read(text: str) -> Program:
         arrays = arrays[-1:] if op[2].endswith("-start") else arrays
         arrays = arrays[:1] if kind == "send" else arrays
         collectives[kind] += times * sum(_size(*a) for a in arrays)
+  dearest = sorted(cycles, key=lambda name: cycles[name], reverse=True)
   return Program(
-    dict(collectives),
-    sum(cycles.values()),
-    dict(cycles.most_common(_NUM_DEAREST)),
+    {kind: round(n) for kind, n in collectives.items()},
+    round(sum(cycles.values())),
+    {name: round(cycles[name]) for name in dearest[:_NUM_DEAREST]},
     _largest(text),
-    num_kernels,
+    round(num_kernels),
   )
 
 
@@ -206,30 +214,32 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
 
 
 def _multiplicities(
-  bodies: Mapping[str, list[str]], entry: str
-) -> Mapping[str, int]:
+  bodies: Mapping[str, list[str]], entry: str, shares: Sequence[float]
+) -> Mapping[str, float]:
   """Return the number of times that each computation runs."""
-  times: Counter[str] = Counter()
+  times: dict[str, float] = defaultdict(float)
 
-  def visit(name: str, count: int) -> None:
+  def visit(name: str, count: float) -> None:
     times[name] += count
     for line in bodies[name]:
       if " fusion(" in line:
         continue  # the fusion's own line has the cycles of all of it
-      for called in _called(line):
-        if called in bodies:
-          visit(called, count * _turns(line, bodies))
+      for called, share in _called(line, shares):
+        if called in bodies and share:
+          visit(called, count * share * _turns(line, bodies))
 
   visit(entry, 1)
   return times
 
 
-def _called(line: str) -> list[str]:
-  """Return the names of the computations that an operation runs."""
-  names = re.findall(r"(?:body|calls|to_apply)=%?([\w.-]+)", line)
+def _called(line: str, shares: Sequence[float]) -> Iterator[tuple[str, float]]:
+  """Yield the computations that an operation runs, and how often."""
+  for name in re.findall(r"(?:body|calls|to_apply)=%?([\w.-]+)", line):
+    yield name, 1
   for branches in re.findall(r"branch_computations=\{(.*?)\}", line):
-    names += re.findall(r"%?([\w.-]+)", branches)
-  return names
+    names = re.findall(r"%?([\w.-]+)", branches)
+    is_given = len(names) == len(shares)
+    yield from zip(names, shares if is_given else [1] * len(names), strict=True)
 
 
 def _turns(line: str, bodies: Mapping[str, list[str]]) -> int:

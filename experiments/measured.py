@@ -1,5 +1,6 @@
 """Compile a part of a rollout step and print what one device needs for it."""
 
+from collections.abc import Callable
 import time
 from typing import Any, NamedTuple
 
@@ -8,6 +9,16 @@ import jax
 from entrojax.system.memory import peak_of
 from experiments import hlo
 from experiments.chips import Chip
+
+
+class Part(NamedTuple):
+  """A part of a rollout step, to be compiled."""
+
+  trace: Callable[[], Any]  # returns what jax.jit(...).trace returns
+  # the share of the calls that run each branch of a condition; see hlo.read
+  shares: tuple[float, ...] = ()
+  # bytes of the arguments of all devices that a call does not read, on average
+  unread: float = 0.0
 
 
 class Measured(NamedTuple):
@@ -20,6 +31,7 @@ class Measured(NamedTuple):
   program: hlo.Program
   flops: float
   kernel_flops: float  # the part of them in hand-written kernels
+  unread: float = 0.0  # bytes of the arguments that are not read, on average
 
   def by_cycles(self, chip: Chip) -> float:
     """Return seconds: the compiler's cycles, and kernels at their bound."""
@@ -30,7 +42,7 @@ class Measured(NamedTuple):
     return max(
       self.flops / chip.flops,
       moved_bytes(self.program) / chip.links,
-      self.arguments / chip.bandwidth,
+      (self.arguments - self.unread) / chip.bandwidth,
     )
 
 
@@ -38,17 +50,18 @@ class DoesNotFitError(Exception):
   """A part needs more memory than a device has."""
 
 
-def measure(traced: Any, platform: str, num_devices: int) -> Measured:
-  """Compile a traced part.
+def measure(part: Part, platform: str, num_devices: int) -> Measured:
+  """Compile a part.
 
   Args:
-    traced: what jax.jit(...).trace returns.
+    part: the part.
     platform: the platform of the devices, such as "tpu".
     num_devices: the number of devices that share the work.
 
   Raises:
     DoesNotFitError: the compiler found no program that fits.
   """
+  traced = part.trace()
   flops = hlo.needed_flops(traced.jaxpr)
   lowered = traced.lower(lowering_platforms=(platform,))
   start = time.perf_counter()
@@ -65,9 +78,10 @@ def measure(traced: Any, platform: str, num_devices: int) -> Measured:
     peak_of(compiled),
     memory.argument_size_in_bytes,
     memory.temp_size_in_bytes,
-    hlo.read(compiled.as_text()),
+    hlo.read(compiled.as_text(), part.shares),
     flops.total / num_devices,
     flops.kernels / num_devices,
+    part.unread / num_devices,
   )
 
 
@@ -94,7 +108,8 @@ def describe(part: Measured, chip: Chip) -> str:
   lines.append(
     f"  at least      {part.flops / chip.flops:.3f} s of products, "
     f"{moved_bytes(program) / chip.links:.3f} s of links, "
-    f"{part.arguments / chip.bandwidth:.3f} s to read the arguments once"
+    f"{(part.arguments - part.unread) / chip.bandwidth:.3f} s to read the "
+    "arguments once"
   )
   if program.cycles:
     lines.append(

@@ -5,9 +5,14 @@
     decoding   one token is drawn for every slot, and read
     update     all optimizer steps on the rollout batch
 
-A rollout runs the same functions inside its loops (rollouts/slots.py). What one
-part hands to the next is placed as the loop places it: by rows, and the heads
-of keys and values over the tensor axis.
+A rollout runs the same functions inside its loops (rollouts/slots.py, or
+rollouts/sampler.py if there is a slot for every response, so that none is
+refilled). What one part hands to the next is placed as the loop places it: by
+rows, and the heads of keys and values over the tensor axis.
+
+A decoding step reads only the filled part of the cache. It is compiled for
+several lengths (models/cached_attention.py); its cost is the mean over the
+steps of a rollout.
 """
 
 from collections.abc import Callable
@@ -15,8 +20,10 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict as Config
+import numpy as np
 
 from entrojax.assembly.lowering import (
   placed,
@@ -27,11 +34,13 @@ from entrojax.assembly.lowering import (
 )
 from entrojax.assembly.methods import Recipe
 from entrojax.assembly.model import make_sampling
-from entrojax.models import lora
+from entrojax.models import cached_attention, lora
+from entrojax.rollouts import sampler
 from entrojax.rollouts import slots as slots_lib
-from entrojax.rollouts.sampler import row_keys
 from entrojax.system.sharding import ROWS, num_row_shards
 from entrojax.types import Model, Prompts
+from experiments import step_time
+from experiments.measured import Part
 
 PARTS = {
   "update": "update, of one rollout batch",
@@ -48,24 +57,39 @@ class _Ends(NamedTuple):
   pad_id: int = 0
 
 
-def trace(
-  config: Config, recipe: Recipe, model: Model, mesh: Mesh
-) -> dict[str, Callable[[], Any]]:
-  """Return for each part a function that traces it.
+def names(config: Config) -> set[str]:
+  """Return the parts of a run's rollout step."""
+  refills = not step_time.has_slot_for_all(config)
+  return {name for name in PARTS if refills or name != "refilling"}
+
+
+def parts_of_step(
+  config: Config,
+  recipe: Recipe,
+  model: Model,
+  mesh: Mesh,
+  mean_length: float,
+) -> dict[str, Part]:
+  """Return the parts of a run's rollout step, by name.
 
   Args:
-    config: a checked config. Without slots, its rows are decoded in as many
-      slots as there are rows.
+    config: a checked config.
     recipe: the run's methods.
     model: the policy.
     mesh: the devices that the parts are for.
+    mean_length: the mean length of a response, tokens.
   """
   rollout = _Rollout(config, model, mesh)
-  return {
-    "update": lambda: trace_update(config, recipe, model, mesh),
-    "reading": rollout.reading,
-    "refilling": rollout.refilling,
-    "decoding": rollout.decoding,
+  filled = step_time.filling(config, mean_length)
+  parts = {
+    "update": Part(lambda: trace_update(config, recipe, model, mesh)),
+    "reading": Part(rollout.reading),
+  }
+  if step_time.has_slot_for_all(config):
+    return parts | {"decoding": rollout.decoding_all(filled)}
+  return parts | {
+    "refilling": Part(rollout.refilling),
+    "decoding": rollout.decoding(filled),
   }
 
 
@@ -94,45 +118,101 @@ class _Rollout:
 
   def refilling(self) -> Any:
     """Trace a refill of the free slots."""
-    return self._trace_in_loop(slots_lib.refill)
+    return self._trace_in_slots(slots_lib.refill)
 
-  def decoding(self) -> Any:
-    """Trace one decoding step."""
-    return self._trace_in_loop(slots_lib.step)
+  def decoding(self, filled: np.ndarray) -> Part:
+    """Return one decoding step in slots.
 
-  def _trace_in_loop(self, function: Callable) -> Any:
+    Args:
+      filled: i64[steps], the filled places of the cache at each step.
+    """
+    cache = self._first_slots(*self._read_shapes()).cache
+    trace = functools.partial(self._trace_in_slots, slots_lib.step)
+    return _reading_a_part(trace, cache, filled)
+
+  def decoding_all(self, filled: np.ndarray) -> Part:
+    """Return one decoding step of all rows; see `decoding`."""
+    is_kept = sampler.keeps_prompts(self._prompts.tokens.shape[1])
+    room = 0 if is_kept else self._sampling.response_length
+    read, keys = self._read_shapes(room)
+
+    def first(base, params, read):
+      return sampler.first_state(
+        self._policy(base), params, read, self._sampling, is_kept
+      )
+
+    state = jax.eval_shape(first, self._base, self._params, read)
+
+    def run(base, params, keys, state):
+      inputs = sampler.Inputs(self._policy(base), params, keys, self._sampling)
+      return sampler.step(inputs, state)
+
+    def trace():
+      return jax.jit(run, donate_argnums=3).trace(
+        self._base, self._for_decoding(), self._place(keys), self._place(state)
+      )
+
+    return _reading_a_part(trace, state.cache, filled)
+
+  def _trace_in_slots(self, function: Callable) -> Any:
     """Trace a function (Inputs, Slots) -> Slots that owns its slots."""
-    read = jax.eval_shape(self._read, self._base, self._params, self._prompts)
-    keys = jax.eval_shape(
-      functools.partial(row_keys, group_size=self._sampling.group_size),
-      shape_of_key(self._mesh),
-      self._prompts.ids,
-    )
-    params = self._params
-    if not self._scans:  # layers by themselves, placed by the compiler
-      params = jax.eval_shape(self._policy(self._base).for_decoding, params)
-    slots = jax.eval_shape(self._first_slots, read, keys)
+    read, keys = self._read_shapes()
+    slots = self._first_slots(read, keys)
 
     def run(base, params, read, keys, slots):
       return function(self._inputs(base, params, read, keys), slots)
 
     arguments = (self._place(x) for x in (read, keys, slots))
-    return jax.jit(run, donate_argnums=4).trace(self._base, params, *arguments)
-
-  def _read(self, base, params, prompts):
-    return slots_lib.read_prompts(self._policy(base), params, prompts)
-
-  def _first_slots(self, read, keys):
-    shards = num_row_shards(self._mesh)
-    return slots_lib.free_slots(
-      self._inputs(None, None, read, keys),
-      self._num_slots,
-      shards,
-      self._prompts.ids.size // shards,
+    return jax.jit(run, donate_argnums=4).trace(
+      self._base, self._for_decoding(), *arguments
     )
 
+  def _for_decoding(self) -> Any:
+    """Return the shapes of the parameters as a decoding loop reads them."""
+    if self._scans:
+      return self._params
+    # layers by themselves, placed by the compiler
+    policy = self._policy(self._base)
+    return jax.eval_shape(policy.for_decoding, self._params)
+
+  def _read_shapes(self, room: int = 0) -> tuple[Any, Any]:
+    """Return the shapes of the prompts that were read, and of the rows' keys.
+
+    Args:
+      room: places of the cache behind each prompt.
+    """
+    read = jax.eval_shape(
+      functools.partial(self._read, room=room),
+      self._base,
+      self._params,
+      self._prompts,
+    )
+    keys = jax.eval_shape(
+      functools.partial(sampler.row_keys, group_size=self._sampling.group_size),
+      shape_of_key(self._mesh),
+      self._prompts.ids,
+    )
+    return read, keys
+
+  def _read(self, base, params, prompts, room=0):
+    return sampler.read_prompts(self._policy(base), params, prompts, room)
+
+  def _first_slots(self, read, keys):
+    """Return the shapes of the state before the first step in slots."""
+    shards = num_row_shards(self._mesh)
+
+    def first(read, keys):
+      return slots_lib.free_slots(
+        self._inputs(None, None, read, keys),
+        self._num_slots,
+        shards,
+        self._prompts.ids.size // shards,
+      )
+
+    return jax.eval_shape(first, read, keys)
+
   def _inputs(self, base, params, read, keys) -> slots_lib.Inputs:
-    """Build what the decoding loop reads."""
+    """Build what the decoding loop in slots reads."""
     length = self._prompts.tokens.shape[1]
     policy = self._policy(base)
     return slots_lib.Inputs(policy, params, read, keys, length, self._sampling)
@@ -146,16 +226,41 @@ class _Rollout:
     return placed(shapes, jax.tree_util.tree_map_with_path(place, shapes))
 
 
+def _reading_a_part(
+  trace: Callable[[], Any], cache: Any, filled: np.ndarray
+) -> Part:
+  """Return a decoding step whose calls read only what is filled.
+
+  Args:
+    trace: traces the step.
+    cache: the shapes of its cache.
+    filled: i64[steps], the filled places of a row at each step.
+  """
+  places = cache.positions.shape[1]
+  lengths = np.asarray(cached_attention.lengths(places))
+  number = np.searchsorted(lengths, filled)
+  shares = np.bincount(number, minlength=len(lengths)) / len(filled)
+  num_bytes = sum(
+    x.size * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(cache.layers)
+  )
+  read = float(np.mean(filled) / places)
+  return Part(trace, tuple(shares.tolist()), num_bytes * (1 - read))
+
+
 def _placement(mesh: Mesh, path: Any, leaf: Any) -> NamedSharding:
   """Return where an array of the loop lies.
 
   Keys and values, f[..., B, K, C, S] or f[..., B, K, S, C], are split by rows
-  and heads; other arrays by rows, their first axis.
+  and heads; what all rows have sampled, [T, B], by its second axis, and other
+  arrays by their first.
   """
-  if "layers" in jax.tree_util.keystr(path):
+  path = jax.tree_util.keystr(path)
+  if "layers" in path:
     before = [None] * (len(leaf.shape) - 4)
     heads = leaf.shape[-3] % mesh.shape["tensor"] == 0
     spec = PartitionSpec(*before, *ROWS, "tensor" if heads else None)
+  elif "outputs" in path and len(leaf.shape) == 2:  # [T, B]
+    spec = PartitionSpec(None, *ROWS)
   else:
     spec = ROWS if leaf.shape else PartitionSpec()
   return NamedSharding(mesh, spec)

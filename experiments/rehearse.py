@@ -105,6 +105,7 @@ def rehearse(
   mesh: Mesh,
   chip: Chip,
   names: list[str],
+  mean_length: float,
 ) -> dict[str, Measured]:
   """Compile parts of a rollout step and print what they need.
 
@@ -115,17 +116,22 @@ def rehearse(
     mesh: the devices.
     chip: the kind of device.
     names: some of parts.PARTS.
+    mean_length: the mean length of a response, tokens.
 
   Returns:
     The parts that fit.
   """
   platform, results = mesh.devices.flat[0].platform, {}
   model = make_model(config, sizes, mesh)
-  traced, advice = parts.trace(config, recipe, model, mesh), _advice(config)
+  of_step = parts.parts_of_step(config, recipe, model, mesh, mean_length)
+  advice = _advice(config)
   for name in names:
     title = parts.PARTS[name]
+    if name not in of_step:
+      print(f"{title}: there is a slot for every response.", flush=True)
+      continue
     try:
-      part = measure(traced[name](), platform, mesh.devices.size)
+      part = measure(of_step[name], platform, mesh.devices.size)
     except DoesNotFitError as error:
       print(f"{title}: does not fit.\n{error}\nTry: {advice[name]}", flush=True)
       continue
@@ -207,9 +213,9 @@ def main() -> None:
   length = _MEAN_LENGTH.value or rollout.response_length / 2
   if _TUNE.value:
     compiler = tune.Compiler(
-      Path(_TUNE.value), _TOPOLOGY.value, chip, recipe, sizes
+      Path(_TUNE.value), _TOPOLOGY.value, chip, recipe, sizes, length
     )
-    results = tune.search(compiler, config, devices, _SLICES.value, length)
+    results = tune.search(compiler, config, devices, _SLICES.value)
     print(tune.describe(results))
     return
   if rematerialisation.is_open(config):
@@ -219,13 +225,13 @@ def main() -> None:
     choice = rematerialisation.candidates(config)[number]
     print(f"{rematerialisation.describe(choice)}: {reason}", flush=True)
     config = rematerialisation.with_choice(config, choice)
-  by_part = rehearse(config, recipe, sizes, mesh, chip, _PARTS.value)
+  by_part = rehearse(config, recipe, sizes, mesh, chip, _PARTS.value, length)
   if "update" in by_part and by_part["update"].program.cycles:
     share = step_time.utilisation(
       by_part["update"], useful_flops(config, recipe, sizes, mesh), chip
     )
     print(f"model FLOPs utilisation of the update by cycles: {share:.1%}")
-  is_whole = by_part.keys() == parts.PARTS.keys()
+  is_whole = by_part.keys() == parts.names(config)
   if is_whole and all(part.program.cycles for part in by_part.values()):
     print(step_time.describe(by_part, config, chip, length))
 

@@ -7,9 +7,9 @@ T at most, decoding takes
 
 the slots share the tokens of all samples, and at the end the longest sample
 that has begun last is waited for. With as many slots as samples these are T
-steps. Slots are refilled once, and then at most as often as `refill_every`
-allows. A step's cost does not depend on the tokens in the cache, because all of
-its places are read.
+steps. Otherwise slots are refilled once, and then at most as often as
+`refill_every` allows. The cost of a step grows with the filled part of the
+cache, which `filling` returns.
 
 Seconds by the compiler are its cycles at the chip's clock; it knows nothing of
 waiting for other devices, and has no cycles for hand-written kernels, whose
@@ -22,7 +22,9 @@ import functools
 from typing import NamedTuple
 
 from ml_collections import ConfigDict as Config
+import numpy as np
 
+from entrojax.rollouts.sampler import keeps_prompts
 from experiments.chips import Chip
 from experiments.measured import Measured
 
@@ -46,6 +48,13 @@ class StepTime(NamedTuple):
     return self.rollout + self.update
 
 
+def has_slot_for_all(config: Config) -> bool:
+  """Return whether all responses are decoded at one time."""
+  rollout = config.rollout
+  rows = rollout.num_prompts * rollout.group_size
+  return rollout.num_slots == 0 or rollout.num_slots >= rows
+
+
 def counts(config: Config, mean_length: float) -> tuple[float, float]:
   """Return the numbers of decoding steps and of refills of a rollout.
 
@@ -57,8 +66,30 @@ def counts(config: Config, mean_length: float) -> tuple[float, float]:
   rows = rollout.num_prompts * rollout.group_size
   slots = min(rollout.num_slots or rows, rows)
   steps = rows * mean_length / slots + rollout.response_length - mean_length
-  refills = 1 if slots == rows else 1 + steps / rollout.refill_every
+  refills = 0 if slots == rows else 1 + steps / rollout.refill_every
   return steps, refills
+
+
+def filling(config: Config, mean_length: float) -> np.ndarray:
+  """Return the slots of a row that are filled at each decoding step.
+
+  With a slot for every response and prompts that their group shares, these are
+  the slots of the response alone. Otherwise a prompt stands before them, and
+  they are a ring: after T steps all of it has been written.
+
+  Args:
+    config: config.rollout describes the rollout.
+    mean_length: the mean length of a response, tokens.
+
+  Returns:
+    i64[steps].
+  """
+  rollout = config.rollout
+  steps = round(counts(config, mean_length)[0])
+  written = np.minimum(np.arange(steps) + 1, rollout.response_length)
+  if has_slot_for_all(config) and keeps_prompts(rollout.prompt_length):
+    return written
+  return rollout.prompt_length + written
 
 
 def step_time(
@@ -70,7 +101,7 @@ def step_time(
   """Estimate a rollout step.
 
   Args:
-    parts: all parts of experiments/parts.py.
+    parts: all parts that experiments/parts.py names for the run.
     config: the run.
     mean_length: the mean length of a response, tokens.
     seconds: the seconds of a part.
@@ -78,7 +109,7 @@ def step_time(
   steps, refills = counts(config, mean_length)
   return StepTime(
     reading=seconds(parts["reading"]),
-    refilling=refills * seconds(parts["refilling"]),
+    refilling=refills * seconds(parts["refilling"]) if refills else 0.0,
     decoding=steps * seconds(parts["decoding"]),
     update=seconds(parts["update"]),
   )

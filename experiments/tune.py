@@ -93,6 +93,7 @@ class Compiler:
     chip: Chip,
     recipe: Recipe,
     sizes: DecoderConfig,
+    mean_length: float,
   ):
     """Read the lines of earlier searches.
 
@@ -102,14 +103,15 @@ class Compiler:
       chip: its kind of device.
       recipe: the run's methods.
       sizes: the model's sizes.
+      mean_length: the mean length of a response, tokens.
     """
-    self.chip, self.sizes = chip, sizes
+    self.chip, self.sizes, self.mean_length = chip, sizes, mean_length
     self._path, self._topology, self._recipe = path, topology, recipe
     self._known = {row["key"]: row["estimate"] for row in _rows(path)}
 
   def estimate(self, name: str, config: Config, mesh: Mesh) -> Estimate:
     """Return the estimate of a part; compile it if it is not known yet."""
-    key = _key(name, self._topology, config, mesh)
+    key = _key(name, self._topology, config, mesh, self.mean_length)
     if key not in self._known:
       estimate = self._compile(name, config, mesh)
       self._known[key] = estimate
@@ -135,9 +137,12 @@ class Compiler:
       kept = rematerialisation.kept_bytes(config, model, mesh)
       if kept > rematerialisation.FAR_TOO_MUCH * self.chip.memory:
         return Estimate(None)
-    traced = parts.trace(config, self._recipe, model, mesh)[name]()
+    part_of_step = parts.parts_of_step(
+      config, self._recipe, model, mesh, self.mean_length
+    )[name]
+    platform = mesh.devices.flat[0].platform
     try:
-      part = measure(traced, mesh.devices.flat[0].platform, mesh.devices.size)
+      part = measure(part_of_step, platform, mesh.devices.size)
     except DoesNotFitError:
       return Estimate(None)
     return Estimate(part.peak, Measured.by_cycles(part, self.chip))
@@ -152,7 +157,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
   return [json.loads(line) for line in whole.splitlines()]
 
 
-def _key(name: str, topology: str, config: Config, mesh: Mesh) -> str:
+def _key(
+  name: str, topology: str, config: Config, mesh: Mesh, mean_length: float
+) -> str:
   """Return a digest of everything that a part depends on."""
   settings = flatten(config.to_dict())
   ignored = (*_IGNORED, "mesh")
@@ -165,7 +172,8 @@ def _key(name: str, topology: str, config: Config, mesh: Mesh) -> str:
   kept = {
     key: value for key, value in settings.items() if not concerns(key, ignored)
   }
-  parts_of_key = [name, topology, list(mesh.shape.items()), kept]
+  length = mean_length if name == "decoding" else None
+  parts_of_key = [name, topology, list(mesh.shape.items()), kept, length]
   text = json.dumps(parts_of_key, sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -175,7 +183,6 @@ def search(
   config: Config,
   devices: Sequence[Any],
   num_slices: int,
-  mean_length: float,
 ) -> list[Result]:
   """Return the settings that fit, from the fewest seconds on.
 
@@ -184,7 +191,6 @@ def search(
     config: a checked config.
     devices: the devices of all slices, in the order of the topology.
     num_slices: the number of slices.
-    mean_length: the mean length of a response, tokens.
 
   Raises:
     ValueError: micro-batches are part of the method.
@@ -198,7 +204,7 @@ def search(
   for shape in meshes(len(devices), num_slices, compiler.sizes):
     mesh = make_mesh(shape, devices)
     of_mesh = functools.partial(compiler.estimate, mesh=mesh)
-    rollout = _best_rollout(of_mesh, compiler, config, mesh, mean_length)
+    rollout = _best_rollout(of_mesh, compiler, config, mesh)
     if rollout is None:
       continue
     slots, rollout_peak, seconds = rollout
@@ -236,7 +242,6 @@ def _best_rollout(
   compiler: Compiler,
   config: Config,
   mesh: Mesh,
-  mean_length: float,
 ) -> tuple[int, float, float] | None:
   """Find the most slots with which a rollout fits.
 
@@ -252,12 +257,13 @@ def _best_rollout(
     with_slots = config.copy_and_resolve_references()
     with_slots.rollout.num_slots = slots
     estimates = {}
-    for name in ("decoding", "refilling", "reading"):
+    names = parts.names(with_slots) - {"update"}
+    for name in sorted(names):  # decoding first, which needs the most memory
       estimates[name] = estimate(name, with_slots)
       if not estimates[name].fits(compiler.chip):
         break
     else:
-      steps, refills = step_time.counts(with_slots, mean_length)
+      steps, refills = step_time.counts(with_slots, compiler.mean_length)
       times = {"decoding": steps, "refilling": refills, "reading": 1}
       return (
         slots,

@@ -104,7 +104,7 @@ def bigram() -> Model:
   Its cache holds nothing.
   """
   zero = np.zeros((), np.int32)
-  nothing = Cache(layers=(), positions=zero, index=zero)
+  nothing = Cache(layers=(), positions=zero, index=zero, filled=zero)
 
   def apply(params, tokens, positions, cache=None, *, in_place=False):
     del positions, in_place
@@ -120,6 +120,7 @@ def bigram() -> Model:
     unembedding=lambda params: jnp.eye(8, dtype=params["embed_tokens"].dtype),
     init_cache=lambda batch_size, length: nothing,
     share_cache=lambda cache, times: cache,
+    continue_cache=lambda cache, times, length: cache,
     refill_cache=lambda cache, prompts, numbers, marked: cache,
   )
 

@@ -33,25 +33,26 @@ from jax.sharding import Mesh
 from entrojax.models import fused
 from entrojax.models import rope as rope_lib
 from entrojax.models.cache import LayerCache, write
+from entrojax.models.cached_attention import attend_to_cache
 from entrojax.models.kept import costly
 from entrojax.models.norms import Norm
 from entrojax.models.sizes import DecoderConfig
 from entrojax.models.visibility import (
   Branches,
+  hide,
   join_branches,
   num_queries,
   split_branches,
 )
 from entrojax.types import Array
 
-_HIDDEN_SCORE = -1e30  # finite, so that a query that sees nothing has no NaN
-
 
 class View(NamedTuple):
   """How the new tokens see their keys, in layers of one kind."""
 
   rotation: tuple[Array, Array]  # cosines, sines f[B, L, C / 2] of positions
-  # bool[B, L, S]; without a cache it may also be Examples or Branches
+  # bool[B, L, S], of the keys of shared prompts and of the rows' own; without a
+  # cache it may also be Examples or Branches
   visible: Array | fused.Examples | Branches
 
 
@@ -144,9 +145,12 @@ class Attention(nnx.Module):
     keys_BKCS = k_BLKC.transpose(0, 2, 3, 1)
     values_BKSC = v_BLKC.transpose(0, 2, 1, 3)
     stored = None
-    if cache is not None:
-      keys_BKCS, values_BKSC, stored = write(cache, keys_BKCS, values_BKSC)
-    mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible)
+    if cache is None:
+      mixed_BKXC = self.attend(q_BKXC, keys_BKCS, values_BKSC, visible)
+    else:
+      cache = write(cache, keys_BKCS, values_BKSC)
+      mixed_BKXC = attend_to_cache(self.attend, q_BKXC, cache, visible)
+      stored = cache.keys, cache.values
     mixed_BKGLC = mixed_BKXC.reshape(batch, self.num_kv_heads, -1, length, head)
     mixed_BLKGC = mixed_BKGLC.transpose(0, 3, 1, 2, 4)
     return mixed_BLKGC.reshape(batch, length, -1), stored
@@ -225,17 +229,9 @@ def _attend(q_BKXC, keys_BKCS, values_BKSC, visible_BLS):
   """Average the values that each query attends to: f[B, K, X, C]."""
   scale = q_BKXC.shape[-1] ** -0.5
   scores = costly(jnp.einsum("bkxc,bkcs->bkxs", q_BKXC, keys_BKCS)) * scale
-  weights = _masked_softmax(scores, visible_BLS).astype(values_BKSC.dtype)
+  weights = jax.nn.softmax(hide(scores, visible_BLS), axis=-1)
+  weights = weights.reshape(scores.shape).astype(values_BKSC.dtype)
   return costly(jnp.einsum("bkxs,bksc->bkxc", weights, values_BKSC))
-
-
-def _masked_softmax(scores_BKXS: Array, visible_BLS: Array) -> Array:
-  """Compute attention weights [B, K, X, S] in float32 or wider."""
-  batch, kv, _, keys = scores_BKXS.shape
-  scores = scores_BKXS.astype(jnp.promote_types(scores_BKXS.dtype, jnp.float32))
-  scores = scores.reshape(batch, kv, -1, *visible_BLS.shape[1:])
-  scores = jnp.where(visible_BLS[:, None, None], scores, _HIDDEN_SCORE)
-  return jax.nn.softmax(scores, axis=-1).reshape(batch, kv, -1, keys)
 
 
 def _identity(x: Array) -> Array:

@@ -128,6 +128,9 @@ def decoder(
       cache_lib.empty_cache, config=config, dtype=dtype, stacked=stacked
     ),
     share_cache=functools.partial(cache_lib.share_cache, stacked=stacked),
+    continue_cache=functools.partial(
+      cache_lib.continue_cache, config=config, dtype=dtype, stacked=stacked
+    ),
     refill_cache=functools.partial(cache_lib.refill_cache, stacked=stacked),
     for_decoding=_unchanged if scan_layers else for_decoding,
   )
@@ -327,14 +330,20 @@ def _apply(
   key_positions = jax.lax.dynamic_update_slice(
     cache.positions, positions, (jnp.zeros((), index.dtype), index)
   )
-  visible = lambda window: visible_keys(positions, key_positions, index, window)
-  cache = dataclasses.replace(cache, positions=key_positions)
+  all_positions, first = key_positions, index
+  if cache.prompts is not None:
+    before = cache.prompts.positions
+    before = jnp.repeat(before, len(positions) // len(before), axis=0)
+    all_positions = jnp.concatenate([before, key_positions], axis=1)
+    first = index + before.shape[1]
+  visible = lambda window: visible_keys(positions, all_positions, first, window)
+  end = index + tokens.shape[1]
+  filled = jnp.maximum(cache.filled, end)
+  cache = dataclasses.replace(cache, positions=key_positions, filled=filled)
   hidden, layers = read(
     params, _Inputs(tokens, positions, visible, cache, in_place)
   )
-  return hidden, dataclasses.replace(
-    cache, layers=layers, index=index + tokens.shape[1]
-  )
+  return hidden, dataclasses.replace(cache, layers=layers, index=end)
 
 
 def _apply_branches(

@@ -46,7 +46,11 @@ def unrolled(
   split = layers if isinstance(layers, tuple) else unstack(layers, len(kinds))
   stored = []
   for i, (params, kind) in enumerate(zip(split, kinds, strict=True)):
-    own = None if cache is None else _layer_cache(cache.layers[i], cache.index)
+    own = None
+    if cache is not None:
+      before = _before(cache)
+      before = None if before is None else before[i]
+      own = _layer_cache(cache, cache.layers[i], before)
     with jax.named_scope(f"layer_{i}"):
       x, pair = run(params, kind, x, own)
     stored.append(pair)
@@ -63,13 +67,13 @@ def scanned(
   """Loop over one compiled layer; the cache that it returns is a copy."""
 
   def one_layer(x, inputs):
-    params, kind, pair = inputs
-    own = None if cache is None else _layer_cache(pair, cache.index)
+    params, kind, pair, before = inputs
+    own = None if cache is None else _layer_cache(cache, pair, before)
     return run(params, kind, x, own)
 
   pairs = None if cache is None else cache.layers
   with jax.named_scope("layers"):
-    return jax.lax.scan(one_layer, x, (layers, kinds, pairs))
+    return jax.lax.scan(one_layer, x, (layers, kinds, pairs, _before(cache)))
 
 
 def scanned_in_place(
@@ -83,14 +87,15 @@ def scanned_in_place(
 
   def one_layer(carry, inputs):
     x, (keys, values) = carry
-    params, kind, layer = inputs
-    x, pair = run(params, kind, x, LayerCache(keys, values, layer, cache.index))
+    params, kind, layer, before = inputs
+    own = _layer_cache(cache, (keys, values), before, layer)
+    x, pair = run(params, kind, x, own)
     return (x, pair), None
 
   depth = jnp.arange(cache.layers[0].shape[0], dtype=jnp.int32)
   with jax.named_scope("layers"):
     (x, pair), _ = jax.lax.scan(
-      one_layer, (x, cache.layers), (layers, kinds, depth)
+      one_layer, (x, cache.layers), (layers, kinds, depth, _before(cache))
     )
   return x, pair
 
@@ -102,7 +107,26 @@ def unstack(layers: Params, depth: int) -> tuple[Params, ...]:
   )
 
 
-def _layer_cache(pair: tuple[Array, Array], index: Array) -> LayerCache:
-  """Build the cache of a layer whose arrays are its own."""
+def _before(cache: Cache | None) -> Any:
+  """Return the keys and values of shared prompts, None if there are none."""
+  if cache is None or cache.prompts is None:
+    return None
+  return cache.prompts.layers
+
+
+def _layer_cache(
+  cache: Cache,
+  pair: tuple[Array, Array],
+  before: tuple[Array, Array] | None,
+  layer: Array | None = None,
+) -> LayerCache:
+  """Build the cache of a layer.
+
+  Args:
+    cache: the cache of all layers.
+    pair: the layer's own keys and values, or those of all layers.
+    before: the layer's keys and values of shared prompts, None without.
+    layer: the layer's number in `pair`; None: the arrays are its own.
+  """
   keys, values = pair
-  return LayerCache(keys, values, layer=None, slot=index)
+  return LayerCache(keys, values, layer, cache.index, cache.filled, before)

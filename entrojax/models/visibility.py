@@ -28,6 +28,8 @@ import jax.numpy as jnp
 from entrojax.models import fused
 from entrojax.types import Array
 
+_HIDDEN_SCORE = -1e30  # finite, so that a query that sees nothing has no NaN
+
 
 class Branches(NamedTuple):
   """What tokens see if prompts are read together with their responses.
@@ -64,6 +66,22 @@ def visible_keys(
   examples = jnp.cumsum(key_positions == 0, axis=1)
   own = jax.lax.dynamic_slice_in_dim(examples, index, positions.shape[1], 1)
   return before & (examples[:, None, :] == own[:, :, None])
+
+
+def hide(scores_BKXS: Array, visible_BLS: Array) -> Array:
+  """Give a very low score to every key that its query may not attend to.
+
+  Args:
+    scores_BKXS: f[B, K, X, S], in any type.
+    visible_BLS: bool[B, L, S]; X is a multiple of L.
+
+  Returns:
+    f[B, K, X / L, L, S], in float32 or wider.
+  """
+  batch, kv, _, _ = scores_BKXS.shape
+  scores = scores_BKXS.astype(jnp.promote_types(scores_BKXS.dtype, jnp.float32))
+  scores = scores.reshape(batch, kv, -1, *visible_BLS.shape[1:])
+  return jnp.where(visible_BLS[:, None, None], scores, _HIDDEN_SCORE)
 
 
 def visible_before(

@@ -1,10 +1,10 @@
 """The sampler: G responses to each of Q prompts, as one graph to be jitted.
 
-The graph has static shapes. It reads each prompt once (the prefill) and shares
-the cache among the prompt's G samples. A while_loop then decodes one token per
-row and step. A row ends with an EOS or after T tokens, and reads padding until
-the loop ends, when every row has ended. (slots.py fills ended rows with the
-next samples instead.)
+The graph has static shapes. It reads each prompt once (the prefill). The
+prompt's cache is shared by its G samples, or copied for each of them if the
+prompts are short. A while_loop then decodes one token per row and step. A row
+ends with an EOS or after T tokens, and reads padding until the loop ends, when
+every row has ended. (slots.py fills ended rows with the next samples instead.)
 
 The randomness of a row depends only on the key, on its prompt's id and on its
 number in the group. It does not depend on the rest of the batch.
@@ -27,6 +27,8 @@ from entrojax.types import Array, Cache, Model, Params, Prompts, Rollout
 Generate = Callable[[Params, Prompts, Array], Rollout]
 # (key, logits f32[V] at the sampling temperature) -> i32[], the sampled token
 Sampler = Callable[[Array, Array], Array]
+# prompts of fewer places are copied in front of each sample
+_MIN_KEPT_PROMPT = 64
 
 
 class Sampling(NamedTuple):
@@ -91,7 +93,24 @@ def greedy(key: Array, logits: Array) -> Array:
   return jnp.argmax(logits)
 
 
-class _State(NamedTuple):
+class ReadPrompts(NamedTuple):
+  """The prompts, read by the model."""
+
+  hidden: Array  # f[Q, D], of the last token
+  position: Array  # i32[Q], of the next token
+  cache: Cache  # with P places, and perhaps room for a response
+
+
+class Inputs(NamedTuple):
+  """What the decoding loop reads and never changes."""
+
+  model: Model
+  params: Params  # in the layout for decoding
+  keys: Array  # [B], of the rows
+  sampling: Sampling
+
+
+class State(NamedTuple):
   """The state of the decoding loop over B rows."""
 
   step: Array  # i32[], response tokens written so far
@@ -119,47 +138,16 @@ def generate(
     key: the key from which the key of each row is derived.
     sampling: the number and length of responses, and how tokens are drawn.
   """
-  group_size, eos_ids = sampling.group_size, sampling.eos_ids
+  group_size, length = sampling.group_size, sampling.response_length
+  is_kept = keeps_prompts(prompts.tokens.shape[1])
   with jax.named_scope("prefill"):
-    state = _prefill(
-      model, params, prompts, group_size, sampling.response_length
-    )
-  params = model.for_decoding(params)
-  keys_of_rows = row_keys(key, prompts.ids, group_size)
-  is_eos = lambda token: jnp.isin(token, jnp.asarray(eos_ids))
-
-  def step(state: _State) -> _State:
-    with jax.named_scope("draw"):
-      logits = state.logits / sampling.temperature
-      keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_rows, state.step)
-      tokens = jax.vmap(sampling.sampler)(keys, logits).astype(jnp.int32)
-      log_probs, entropy = log_prob_and_entropy(logits, tokens)
-    alive = ~state.done
-    read = jnp.where(alive, tokens, sampling.pad_id)
-    row = (read, alive.astype(jnp.float32), log_probs, entropy)
-    outputs = tuple(
-      jax.lax.dynamic_update_index_in_dim(o, r, state.step, 0)
-      for o, r in zip(state.outputs, row, strict=True)
-    )
-    position = jnp.where(alive, state.position, -1)
-    with jax.named_scope("decode_step"):
-      hidden, cache = model.apply(
-        params, read[:, None], position[:, None], state.cache, in_place=True
-      )
-    with jax.named_scope("unembed"):
-      logits = unembed(hidden[:, 0], model.unembedding(params))
-    return _State(
-      step=state.step + 1,
-      logits=logits,
-      cache=cache,
-      position=state.position + 1,
-      done=state.done | is_eos(tokens),
-      outputs=outputs,
-    )
-
+    read = read_prompts(model, params, prompts, 0 if is_kept else length)
+    state = first_state(model, params, read, sampling, is_kept)
+  keys = row_keys(key, prompts.ids, group_size)
+  inputs = Inputs(model, model.for_decoding(params), keys, sampling)
   state = jax.lax.while_loop(
-    lambda s: (s.step < sampling.response_length) & ~jnp.all(s.done),
-    step,
+    lambda s: (s.step < length) & ~jnp.all(s.done),
+    functools.partial(step, inputs),
     state,
   )
   response, mask, log_probs, entropy = (o.T for o in state.outputs)
@@ -176,31 +164,100 @@ def generate(
   )
 
 
-def _prefill(
-  model: Model,
-  params: Params,
-  prompts: Prompts,
-  group_size: int,
-  response_length: int,
-) -> _State:
-  """Read each prompt once and return the loop's state for its G samples."""
+def keeps_prompts(prompt_length: int) -> bool:
+  """Return whether prompts stay in the cache once for their whole group.
+
+  Keys and values of short prompts are copied in front of each sample. A step
+  then has one product over all keys of a row, which is faster than two.
+  """
+  return prompt_length >= _MIN_KEPT_PROMPT
+
+
+def read_prompts(
+  model: Model, params: Params, prompts: Prompts, room: int = 0
+) -> ReadPrompts:
+  """Read every prompt once.
+
+  Args:
+    model: the policy.
+    params: the policy's parameters.
+    prompts: Q prompts of P places.
+    room: places of the cache behind each prompt.
+  """
   num_prompts, prompt_length = prompts.tokens.shape
-  cache = model.init_cache(num_prompts, prompt_length + response_length)
+  cache = model.init_cache(num_prompts, prompt_length + room)
   positions = prompt_positions(prompts.mask)
   hidden, cache = model.apply(
     params, prompts.tokens, positions, cache, in_place=True
   )
-  logits = unembed(hidden[:, -1], model.unembedding(params))
+  return ReadPrompts(hidden[:, -1], positions[:, -1] + 1, cache)
+
+
+def first_state(
+  model: Model,
+  params: Params,
+  read: ReadPrompts,
+  sampling: Sampling,
+  is_kept: bool,
+) -> State:
+  """Return the state of the loop before the first step.
+
+  Args:
+    model: the policy.
+    params: the policy's parameters.
+    read: the prompts.
+    sampling: the number and length of responses, and how tokens are drawn.
+    is_kept: all samples of a group share their prompt's cache. Otherwise each
+      gets a copy of it, which must have room for the response.
+  """
+  group_size, length = sampling.group_size, sampling.response_length
+  if is_kept:
+    cache = model.continue_cache(read.cache, group_size, length)
+  else:
+    cache = model.share_cache(read.cache, group_size)
+  logits = unembed(read.hidden, model.unembedding(params))
   share = lambda x: jnp.repeat(x, group_size, axis=0)
-  num_rows = num_prompts * group_size
-  zeros = jnp.zeros((response_length, num_rows), jnp.float32)
-  return _State(
+  num_rows = len(read.position) * group_size
+  zeros = jnp.zeros((length, num_rows), jnp.float32)
+  return State(
     step=jnp.int32(0),
     logits=share(logits),
-    cache=model.share_cache(cache, group_size),
-    position=share(positions[:, -1] + 1),
+    cache=cache,
+    position=share(read.position),
     done=jnp.zeros(num_rows, bool),
     outputs=(zeros.astype(jnp.int32), zeros, zeros, zeros),
+  )
+
+
+def step(inputs: Inputs, state: State) -> State:
+  """Draw a token for every row, and let the model read it."""
+  model, params, sampling = inputs.model, inputs.params, inputs.sampling
+  with jax.named_scope("draw"):
+    logits = state.logits / sampling.temperature
+    keys = jax.vmap(jax.random.fold_in, (0, None))(inputs.keys, state.step)
+    tokens = jax.vmap(sampling.sampler)(keys, logits).astype(jnp.int32)
+    log_probs, entropy = log_prob_and_entropy(logits, tokens)
+  alive = ~state.done
+  read = jnp.where(alive, tokens, sampling.pad_id)
+  row = (read, alive.astype(jnp.float32), log_probs, entropy)
+  outputs = tuple(
+    jax.lax.dynamic_update_index_in_dim(o, r, state.step, 0)
+    for o, r in zip(state.outputs, row, strict=True)
+  )
+  position = jnp.where(alive, state.position, -1)
+  with jax.named_scope("decode_step"):
+    hidden, cache = model.apply(
+      params, read[:, None], position[:, None], state.cache, in_place=True
+    )
+  with jax.named_scope("unembed"):
+    logits = unembed(hidden[:, 0], model.unembedding(params))
+  return State(
+    step=state.step + 1,
+    logits=logits,
+    cache=cache,
+    position=state.position + 1,
+    done=state.done | jnp.isin(tokens, jnp.asarray(sampling.eos_ids)),
+    outputs=outputs,
   )
 
 

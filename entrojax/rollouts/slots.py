@@ -26,9 +26,11 @@ import jax.numpy as jnp
 
 from entrojax.entropy.token_stats import log_prob_and_entropy, unembed
 from entrojax.rollouts.sampler import (
+  ReadPrompts,
   Sampling,
   all_positions,
-  prompt_positions,
+  generate,
+  read_prompts,
   row_keys,
 )
 from entrojax.types import Array, Cache, Model, Params, Prompts, Rollout
@@ -55,14 +57,6 @@ class Slots(NamedTuple):
   def waiting(self) -> Array:
     """bool[N]: the device's queue holds samples that have had no slot."""
     return self.taken < self.outputs[0].shape[1]
-
-
-class ReadPrompts(NamedTuple):
-  """The prompts, read by the model."""
-
-  hidden: Array  # f[Q, D], of the last token
-  position: Array  # i32[Q], of the next token
-  cache: Cache  # with P places
 
 
 class Inputs(NamedTuple):
@@ -96,11 +90,13 @@ def generate_in_slots(
     key: the key from which the key of each sample is derived.
     sampling: the number and length of responses, and how tokens are drawn.
     num_slots: S, rows that are decoded at one time; a multiple of num_shards.
+      With a slot for every sample, this function is `sampler.generate`.
     refill_every: the number of decoding steps between two refills.
     num_shards: N, devices that split prompts and rows.
   """
   num_prompts, prompt_length = prompts.tokens.shape
-  num_slots = min(num_slots, num_prompts * sampling.group_size)
+  if num_slots >= num_prompts * sampling.group_size:  # nothing to refill
+    return generate(model, params, prompts, key, sampling=sampling)
   keys = row_keys(key, prompts.ids, sampling.group_size)
   with jax.named_scope("prefill"):
     read = read_prompts(model, params, prompts)
@@ -112,16 +108,6 @@ def generate_in_slots(
     free_slots(inputs, num_slots, num_shards, num_prompts // num_shards),
   )
   return _rollout(slots, prompts, sampling)
-
-
-def read_prompts(model: Model, params: Params, prompts: Prompts) -> ReadPrompts:
-  """Read every prompt once."""
-  cache = model.init_cache(*prompts.tokens.shape)
-  positions = prompt_positions(prompts.mask)
-  hidden, cache = model.apply(
-    params, prompts.tokens, positions, cache, in_place=True
-  )
-  return ReadPrompts(hidden[:, -1], positions[:, -1] + 1, cache)
 
 
 def free_slots(

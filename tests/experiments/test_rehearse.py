@@ -76,6 +76,24 @@ ENTRY %main (x: f32[4]) -> f32[4] {
   assert program.dearest == {"layer/add": 35, "made by the compiler": 9}
 
 
+def test_a_branch_counts_by_its_share_of_the_calls():
+  branch = """%{0} (x: f32[4]) -> f32[4] {{
+  ROOT %a = f32[4]{{0}} add(%x, %x), backend_config={{"estimated_cycles":"{1}"}}
+}}
+"""
+  text = f"""HloModule m
+{branch.format("short", 10)}{branch.format("long", 30)}
+ENTRY %main (x: f32[4]) -> f32[4] {{
+  ROOT %c = f32[4]{{0}} conditional(%i, %x, %x), branch_computations={{%short, %long}}
+}}
+"""  # noqa: E501
+  assert hlo.read(text).cycles == 10 + 30
+  assert hlo.read(text, (0.25, 0.75)).cycles == 25
+  assert (
+    hlo.read(text, (0.2, 0.3, 0.5)).cycles == 10 + 30
+  )  # of other conditions
+
+
 def test_products_count_as_often_as_they_run():
   def run(x, w):
     x, _ = jax.lax.scan(lambda x, w: (x @ w, None), x, w)
@@ -216,7 +234,7 @@ def test_all_parts_compile_from_shapes_alone(config, rank, capsys):
   mesh, recipe = make_mesh((2, 2, 2)), make_recipe(config)
   chip = chips.CHIPS["v5p"]
   results = rehearse.rehearse(
-    config, recipe, SIZES, mesh, chip, list(parts.PARTS)
+    config, recipe, SIZES, mesh, chip, list(parts.PARTS), 4.0
   )
   assert results.keys() == parts.PARTS.keys()
   assert results["refilling"].flops == 0  # it copies
@@ -226,6 +244,50 @@ def test_all_parts_compile_from_shapes_alone(config, rank, capsys):
   printed = capsys.readouterr().out
   assert printed.count("% of 102.01 GB") == 4
   assert "all-gather" in printed
+
+
+def test_a_step_of_all_rows_reads_a_prompt_once_and_what_is_filled(config):
+  config = config.copy_and_resolve_references()
+  config.rollout.update(
+    {"prompt_length": 64, "response_length": 512, "num_slots": 32}
+  )
+  assert parts.names(config) == {"update", "reading", "decoding"}
+  mesh, recipe = make_mesh((1, 1, 1), jax.devices()[:1]), make_recipe(config)
+  model = make_model(config, SIZES, mesh)
+  by_name = parts.parts_of_step(config, recipe, model, mesh, 200.0)
+  assert by_name.keys() == parts.names(config)
+  decoding = by_name["decoding"]
+  assert decoding.shares == (0.25, 0.25, 0.25, 0.25)  # 512 steps, 4 lengths
+  # keys and values of 32 rows; all but (1 + ... + 512) / 512 places are unread
+  width = SIZES.num_key_value_heads * SIZES.head_dim
+  cache = 2 * 4 * SIZES.num_hidden_layers * 32 * 512 * width
+  assert decoding.unread == pytest.approx(cache * (1 - 256.5 / 512))
+  result = measured.measure(decoding, "cpu", 1)
+  before = 2 * 4 * SIZES.num_hidden_layers * 16 * 64 * width
+  assert result.unread == decoding.unread
+  # and outputs and positions; parameters and the rest are small
+  least = cache + before + 5 * 4 * 32 * 512
+  assert least < result.arguments < least + before / 2
+
+
+def test_slots_are_a_ring_behind_their_prompt_that_is_filled_once():
+  config = qwen25_7b_dapo.get_config()
+  config.rollout.update(
+    {
+      "num_prompts": 2,
+      "group_size": 2,
+      "prompt_length": 100,
+      "response_length": 4,
+      "num_slots": 2,
+    }
+  )
+  # 4 responses of 3 tokens in 2 slots, and one more token of a longest one
+  filled = step_time.filling(config, 3)
+  np.testing.assert_array_equal(filled, [101, 102, 103, 104, 104, 104, 104])
+  config.rollout.num_slots = 4  # a slot for all, and prompts that are shared
+  np.testing.assert_array_equal(step_time.filling(config, 3), [1, 2, 3, 4])
+  config.rollout.prompt_length = 5  # copied in front of each response
+  np.testing.assert_array_equal(step_time.filling(config, 3), [6, 7, 8, 9])
 
 
 def test_the_seconds_of_a_step_are_those_of_its_parts():

@@ -46,9 +46,11 @@ def search(config, path, monkeypatch, needs, num_devices=1):
     return needs(name, config)
 
   monkeypatch.setattr(tune.Compiler, "_compile", compile_part)
-  compiler = tune.Compiler(path, "v5e:1x1", CHIP, make_recipe(config), SIZES)
+  compiler = tune.Compiler(
+    path, "v5e:1x1", CHIP, make_recipe(config), SIZES, 5.0
+  )
   devices = jax.devices()[:num_devices]
-  return tune.search(compiler, config, devices, 1, 5.0), compiled
+  return tune.search(compiler, config, devices, 1), compiled
 
 
 def of_slots(name, config):

@@ -200,16 +200,20 @@ def test_cached_decoding_with_ragged_padding_is_the_full_forward_pass(
   close(result[real], expected[real])
 
 
+@pytest.mark.parametrize("is_copied", [False, True])
 @pytest.mark.parametrize("scan_layers", [False, True])
 def test_a_shared_cache_decodes_as_each_row_alone(
-  sizes, tiny_model, scan_layers
+  sizes, tiny_model, scan_layers, is_copied
 ):
   _, params = tiny_model
   model = model_of(sizes, scan_layers=scan_layers)
   tokens, positions = random_rows(3)
-  cache = model.init_cache(*tokens.shape)
+  cache = model.init_cache(len(tokens), 7 if is_copied else 4)
   _, cache = apply(model, params, tokens[:, :4], positions[:, :4], cache)
-  cache = model.share_cache(cache, 2)
+  if is_copied:
+    cache = model.share_cache(cache, 2)
+  else:
+    cache = model.continue_cache(cache, 2, 3)
   last = jnp.arange(6, dtype=jnp.int32)[:, None]  # 2 continuations per row
   result, _ = apply(model, params, last, jnp.full_like(last, 4), cache)
   for continuation in (0, 1):

@@ -413,6 +413,31 @@ def test_the_trainer_sees_what_the_sampler_saw(
     assert np.isfinite(result).all()
 
 
+@pytest.mark.parametrize("shape", [None, (2, 2, 2)])
+def test_the_trainer_sees_long_prompts_and_responses_as_the_sampler(
+  tiny_model, shape
+):
+  """Prompts are read once for their group, and a response in three lengths."""
+  model, params = tiny_model
+  prompts = decoder_prompts(num_prompts=4, length=66)
+  if shape is not None:
+    mesh = make_mesh(shape)
+    params = jax.device_put(params, param_shardings(mesh, params))
+    prompts = jax.device_put(prompts, by_row(mesh))
+  rollout = sample(
+    model, params, prompts, group_size=2, response_length=270, eos_ids=()
+  )
+  scores = jax.jit(
+    functools.partial(score, model, response_length=270, group_size=2)
+  )(params, rollout.tokens, rollout.positions)
+  assert np.min(rollout.response_mask) == 1
+  # logits below 10 after 2 layers of float32 sums, taken in another order
+  for found, sampled in zip(
+    scores, (rollout.log_probs, rollout.entropy), strict=True
+  ):
+    np.testing.assert_allclose(found, sampled, rtol=0, atol=2e-5)
+
+
 def test_other_prompts_do_not_change_a_row_of_the_decoder(
   tiny_model, decoder_rollout
 ):

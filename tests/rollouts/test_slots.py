@@ -97,12 +97,30 @@ def test_the_comparison_has_short_and_cut_responses(whole):
 
 
 @pytest.mark.parametrize(
-  ("num_slots", "refill_every"), [(24, 1), (5, 7), (1, 3), (30, 64)]
+  ("num_slots", "refill_every"), [(23, 1), (5, 7), (1, 3), (24, 1), (30, 64)]
 )
 def test_slots_change_no_sample(whole, num_slots, refill_every):
   model, params = policy_of()
   run = in_slots(model, num_slots, refill_every)
   assert_same(run(params, prompts_of(8), jax.random.key(1)), whole)
+
+
+def test_a_ring_longer_than_what_is_filled_changes_no_sample():
+  """2 * 5 prompts of 5 places and responses of up to 260 tokens."""
+  model, params = policy_of()
+  sampling = SAMPLING._replace(response_length=260, group_size=5)
+  arguments = (params, prompts_of(2), jax.random.key(1))
+  whole, slots = (
+    jax.jit(functools.partial(function, model, sampling=sampling, **options))
+    for function, options in (
+      (generate, {}),
+      (generate_in_slots, {"num_slots": 3, "refill_every": 4}),
+    )
+  )
+  expected = whole(*arguments)
+  # the slots write more than 260 tokens, so that the ring is used again
+  assert np.sum(expected.response_mask) > 3 * 260
+  assert_same(slots(*arguments), expected)
 
 
 def test_scanned_layers_change_no_sample(whole):
@@ -124,7 +142,8 @@ def test_a_refill_writes_to_each_layer_its_own_prompt(scan_layers):
   def cache(keys, values, positions):
     pair = (jnp.asarray(keys), jnp.asarray(values))
     layers = pair if scan_layers else tuple(zip(*pair, strict=True))
-    return Cache(layers, jnp.asarray(positions, jnp.int32), jnp.int32(0))
+    positions = jnp.asarray(positions, jnp.int32)
+    return Cache(layers, positions, jnp.int32(0), jnp.int32(0))
 
   refilled = jax.jit(model.refill_cache)(
     cache(keys, values, np.full((4, 7), 3)),
@@ -160,12 +179,31 @@ def test_a_mesh_changes_no_sample_and_moves_no_cache(whole, shape):
   )
   compiled = run.lower(*arguments).compile()
   assert_same(compiled(*arguments), whole)
-  moved = re.findall(
-    r"= \w+\[([\d,]+)\]\S* (?:all-|collective-|reduce-)", compiled.as_text()
-  )
-  # keys and values have four axes, parameters at most three
   if shape[2] <= SIZES.num_key_value_heads:
-    assert all(sizes.count(",") < 3 for sizes in moved)
+    assert_no_cache_moves(compiled)
+
+
+def assert_no_cache_moves(compiled):
+  """Keys and values have four axes, parameters at most three."""
+  moved = re.findall(
+    r"= \w+\[([\d,]+)\]\S* (?:all-|collective-|reduce-scatter)",
+    compiled.as_text(),
+  )
+  assert all(sizes.count(",") < 3 for sizes in moved)
+
+
+def test_a_mesh_moves_no_cache_of_prompts_that_a_group_shares():
+  model, params = policy_of()
+  prompts, mesh = prompts_of(8, length=64), make_mesh((2, 2, 2))
+  run = jax.jit(functools.partial(generate, model, sampling=SAMPLING))
+  arguments = (
+    jax.device_put(params, param_shardings(mesh, params)),
+    jax.device_put(prompts, by_row(mesh)),
+    jax.random.key(1),
+  )
+  compiled = run.lower(*arguments).compile()
+  assert_no_cache_moves(compiled)
+  assert_same(compiled(*arguments), run(params, prompts, jax.random.key(1)))
 
 
 def test_idle_slots_cost_no_step(bigram):
