@@ -2,11 +2,11 @@
 
 statistics.py has the values and their gradients. A value needs only sums over
 chunks, in the pass that also gives log-prob and entropy: each sum is taken
-around the largest logit of its chunk, and rescaled when parts are merged. The
-top-p set needs further passes (nucleus.py).
+around the largest logit of its chunk, and rescaled when it is joined to the
+sums of other chunks. The top-p set needs further passes (nucleus.py).
 
-Shape letters: N tokens, C a chunk of the vocabulary, P parts: all chunks on all
-devices.
+Shape letters: N tokens, C a chunk of the vocabulary, P parts of the vocabulary,
+which are joined: two chunks, or the shards of all devices.
 """
 
 from collections.abc import Callable
@@ -30,30 +30,39 @@ class Sums(NamedTuple):
   weighted: Array  # f32[N], the sum of exponentials * centred
 
 
+class Parts(NamedTuple):
+  """The sums of parts that are to be joined, for every token."""
+
+  below: Array  # f32[P, N], the largest logit of the part - of all parts
+  total: Array  # f32[P, N], see Sums
+  weighted: Array  # f32[P, N], see Sums
+
+
 class Merged(NamedTuple):
-  """What the first pass gives for all chunks together."""
+  """What the first pass gives for the whole vocabulary."""
 
   top: Array  # f32[N], the largest logit
   log_normaliser: Array  # f32[N], logsumexp(z) - top
   entropy: Array  # f32[N], nats
   target: Array  # f32[N], the logit of the target
-  below: Array  # f32[P, N], the largest logit of the part - top
-  total: Array  # f32[P, N], see Sums
-  weighted: Array  # f32[P, N], see Sums
 
 
 class Formula(NamedTuple):
   """How a statistic is computed.
 
-  `sums` of all chunks, stacked to [P, N, ...], go to `merge`. It returns the
-  value and what `gradient` needs, both arrays [N, ...]. `gradient` returns
-  f32[N, C], the gradient with respect to the logits of a chunk, contracted with
-  the cotangent of the value. Its `p` is 0 where a row is not new.
+  `sums` computes arrays [N, ...] for a chunk. `join` turns those of several
+  parts, stacked to [P, N, ...], into the arrays that `sums` would compute for
+  all of them at once. `finish` takes the arrays of the whole vocabulary. It
+  returns the value and what `gradient` needs, both arrays [N, ...]. `gradient`
+  returns f32[N, C], the gradient with respect to the logits of a chunk,
+  contracted with the cotangent of the value. Its `p` is 0 where a row is not
+  new.
   """
 
   sums: Callable[[Chunk, Sums], Any]
-  merge: Callable[[Any, Merged, ReduceChunks], tuple[Array, Any]]
-  # (what merge saved, chunk, log p f32[N, C], p f32[N, C], cotangent)
+  join: Callable[[Any, Parts], Any]
+  finish: Callable[[Any, Merged, ReduceChunks], tuple[Array, Any]]
+  # (what finish saved, chunk, log p f32[N, C], p f32[N, C], cotangent)
   gradient: Callable[[Any, Chunk, Array, Array, Array], Array]
 
 
@@ -83,20 +92,23 @@ def formula(
 
 
 def _varentropy() -> Formula:
-  """Merge variances of parts: never negative, and exact if they are small."""
+  """Join variances of parts: never negative, and exact if they are small."""
 
   def sums(chunk, part):
     mean = part.weighted / part.total
     deviation = jnp.where(chunk.new, part.centred - mean[:, None], 0)
     return jnp.sum(part.exponentials * jnp.square(deviation), axis=1)
 
-  def merge(squares, merged, reduce_chunks):
+  def join(squares, parts):
+    scale = jnp.exp(parts.below)
+    total = scale * parts.total
+    mean = parts.weighted / parts.total + parts.below
+    mean -= (jnp.sum(total * mean, axis=0) / jnp.sum(total, axis=0))[None]
+    return jnp.sum(scale * squares + total * jnp.square(mean), axis=0)
+
+  def finish(squares, merged, reduce_chunks):
     del reduce_chunks
-    mean = merged.weighted / merged.total + merged.below
-    mean -= (merged.log_normaliser - merged.entropy)[None]  # of all parts
-    scale = jnp.exp(merged.below - merged.log_normaliser[None])
-    squares += merged.total * jnp.square(mean)
-    value = jnp.sum(scale * squares, axis=0)
+    value = squares * jnp.exp(-merged.log_normaliser)
     return value, (value, merged.entropy)
 
   def gradient(saved, chunk, log_p, p, cotangent):
@@ -106,7 +118,7 @@ def _varentropy() -> Formula:
     slope = jnp.square(surprise) + 2 * surprise - value
     return p * slope * cotangent[:, None]
 
-  return Formula(sums, merge, gradient)
+  return Formula(sums, join, finish, gradient)
 
 
 def _collision() -> Formula:
@@ -114,17 +126,19 @@ def _collision() -> Formula:
     del chunk
     return jnp.sum(jnp.square(part.exponentials), axis=1)
 
-  def merge(squares, merged, reduce_chunks):
+  def join(squares, parts):
+    return jnp.sum(jnp.exp(2 * parts.below) * squares, axis=0)
+
+  def finish(squares, merged, reduce_chunks):
     del reduce_chunks
-    scale = jnp.exp(2 * (merged.below - merged.log_normaliser[None]))
-    value = jnp.sum(scale * squares, axis=0)
+    value = squares * jnp.exp(-2 * merged.log_normaliser)
     return value, value
 
   def gradient(value, chunk, log_p, p, cotangent):
     del chunk, log_p
     return 2 * p * (p - value[:, None]) * cotangent[:, None]
 
-  return Formula(sums, merge, gradient)
+  return Formula(sums, join, finish, gradient)
 
 
 def _log_prob_at(ratio: float) -> Formula:
@@ -134,10 +148,12 @@ def _log_prob_at(ratio: float) -> Formula:
     del chunk
     return jnp.sum(jnp.exp(ratio * part.centred), axis=1)
 
-  def merge(totals, merged, reduce_chunks):
+  def join(totals, parts):
+    return jnp.sum(jnp.exp(ratio * parts.below) * totals, axis=0)
+
+  def finish(total, merged, reduce_chunks):
     del reduce_chunks
-    normaliser = jnp.sum(jnp.exp(ratio * merged.below) * totals, axis=0)
-    log_normaliser = jnp.log(normaliser)
+    log_normaliser = jnp.log(total)
     value = ratio * (merged.target - merged.top) - log_normaliser
     return value, (merged.top, log_normaliser)
 
@@ -148,7 +164,7 @@ def _log_prob_at(ratio: float) -> Formula:
     r = jnp.where(chunk.new, jnp.exp(log_r), 0)
     return ratio * (chunk.hit - r) * cotangent[:, None]
 
-  return Formula(sums, merge, gradient)
+  return Formula(sums, join, finish, gradient)
 
 
 def _top_log_probs(k: int) -> Formula:
@@ -156,12 +172,18 @@ def _top_log_probs(k: int) -> Formula:
     del part
     return _largest(chunk, k)
 
-  def merge(parts, merged, reduce_chunks):
-    del reduce_chunks
+  def join(largest, parts):
+    del parts
     # in the order of tokens: of equal logits, top_k takes the first
-    logits, ids = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1) for x in parts)
+    logits, ids = (
+      jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1) for x in largest
+    )
     logits, places = jax.lax.top_k(logits, k)
-    ids = jnp.take_along_axis(ids, places, axis=1)
+    return logits, jnp.take_along_axis(ids, places, axis=1)
+
+  def finish(largest, merged, reduce_chunks):
+    del reduce_chunks
+    logits, ids = largest
     return logits - (merged.top + merged.log_normaliser)[:, None], ids
 
   def gradient(ids, chunk, log_p, p, cotangent):
@@ -172,7 +194,7 @@ def _top_log_probs(k: int) -> Formula:
       grad += jnp.where(is_it, cotangent[:, j, None], 0)
     return grad
 
-  return Formula(sums, merge, gradient)
+  return Formula(sums, join, finish, gradient)
 
 
 def _largest(chunk: Chunk, k: int) -> tuple[Array, Array]:
@@ -205,8 +227,8 @@ def _largest(chunk: Chunk, k: int) -> tuple[Array, Array]:
 def _max_probability() -> Formula:
   largest = _top_log_probs(1)
 
-  def merge(parts, merged, reduce_chunks):
-    log_prob, ids = largest.merge(parts, merged, reduce_chunks)
+  def finish(part, merged, reduce_chunks):
+    log_prob, ids = largest.finish(part, merged, reduce_chunks)
     value = jnp.exp(log_prob[:, 0])
     return value, (ids, value)
 
@@ -214,7 +236,7 @@ def _max_probability() -> Formula:
     ids, value = saved
     return largest.gradient(ids, chunk, log_p, p, (value * cotangent)[:, None])
 
-  return Formula(largest.sums, merge, gradient)
+  return Formula(largest.sums, largest.join, finish, gradient)
 
 
 def _top_p_entropy(top_p: float, vocabulary: int) -> Formula:
@@ -222,8 +244,12 @@ def _top_p_entropy(top_p: float, vocabulary: int) -> Formula:
     del chunk, part
     return ()
 
-  def merge(parts, merged, reduce_chunks):
+  def join(nothing, parts):
     del parts
+    return nothing
+
+  def finish(nothing, merged, reduce_chunks):
+    del nothing
     top, log_normaliser = merged.top, merged.log_normaliser
     threshold = find_threshold(
       top_p, vocabulary, top, log_normaliser, reduce_chunks
@@ -239,4 +265,4 @@ def _top_p_entropy(top_p: float, vocabulary: int) -> Formula:
     q = jnp.where(inside, jnp.exp(log_q), 0)
     return -q * (log_q + value) * cotangent[:, None]
 
-  return Formula(sums, merge, gradient)
+  return Formula(sums, join, finish, gradient)

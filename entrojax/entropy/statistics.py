@@ -25,7 +25,8 @@ An objective declares what it reads (objectives/reading.py). By default this is
 the statistic under the current policy, through which gradients flow. `old`
 makes it the one under the policy that sampled the response, a constant.
 
-token_stats.py computes the statistics, with the formulas of formulas.py.
+token_stats.py computes the statistics, with the formulas of formulas.py, in no
+more memory than without them: its chunks of the vocabulary are then smaller.
 top_p_entropy alone needs further passes over the vocabulary, usually three or
 four, and each pass computes all logits again (nucleus.py).
 """

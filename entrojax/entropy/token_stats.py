@@ -21,6 +21,10 @@ and s_c = exp(m_c - m),
     logsumexp(z) - m = log sum_c s_c e_c
     sum_v p_v z_v - m = sum_c s_c (w_c + (m_c - m) e_c) / sum_c s_c e_c
 
+Without further statistics these numbers are kept for all chunks, f32[P, N], and
+joined at the end. Further statistics need more numbers, which the loop
+therefore joins to those of the preceding chunks at once.
+
 This package has no TPU kernel for this. With V = 151,936 in bfloat16, XLA
 compiles the forward and backward passes as follows:
 
@@ -35,7 +39,8 @@ around the largest logit of the preceding chunks, XLA computes them together
 with the product, which took 12 % off on the v5e. That is 3 % of an update, and
 was not worth a second code path.
 
-Shape letters: N tokens, D width, V vocabulary, C a chunk of it, S its shards.
+Shape letters: N tokens, D width, V vocabulary, C a chunk of it, S its shards,
+P parts: all chunks of all shards, or chunks that are joined.
 """
 
 from collections.abc import Callable
@@ -49,7 +54,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from entrojax.entropy.chunk import Chunk
-from entrojax.entropy.formulas import Formula, Merged, Sums, formula
+from entrojax.entropy.formulas import Formula, Merged, Parts, Sums, formula
 from entrojax.entropy.statistics import check_statistics
 from entrojax.system.sharding import ROWS, num_row_shards, spec_of
 from entrojax.types import Array, Statistic
@@ -130,9 +135,10 @@ def token_stats(
     targets: i32[B, T], the sampled tokens.
     temperature: the sampling temperature, > 0.
     statistics: further statistics to compute; see statistics.py.
-    chunk_elements: about how many logits exist at one time on a device; half
-      as many with further statistics. If all logits are far fewer, as with a
-      small vocabulary, they are all kept.
+    chunk_elements: about how many logits exist at one time on a device; a third
+      as many with further statistics, which so take no more memory than a pass
+      without them. If all logits are far fewer, as with a small vocabulary,
+      they are all kept.
     mesh: how rows and table are split, as in system/sharding.py; None: a single
       device.
 
@@ -152,8 +158,9 @@ def token_stats(
   if mesh is not None and hidden.shape[0] % num_row_shards(mesh):
     mesh = None  # rows cannot be split evenly, so the compiler decides
   if statistics:
-    # they need more arrays of the size of a chunk
-    chunk_elements = -(-chunk_elements // 2)
+    # They hold up to five arrays of the size of a chunk, and a pass without
+    # them at least two.
+    chunk_elements = -(-chunk_elements // 3)
   settings = _Settings(temperature, chunk_elements, mesh, statistics)
   stats = _stats(
     settings, hidden.reshape(-1, hidden.shape[-1]), table, targets.reshape(-1)
@@ -179,6 +186,16 @@ class _Inputs(NamedTuple):
   targets: Array  # i32[N]
 
 
+class _ChunkSums(NamedTuple):
+  """Sums over a chunk for every token, from which statistics are computed."""
+
+  largest: Array  # f32[N], the largest logit m
+  total: Array  # f32[N], sum exp(z - m)
+  weighted: Array  # f32[N], sum exp(z - m) (z - m)
+  chosen: Array  # f32[N], the logit of the target; 0 if the chunk lacks it
+  further: tuple[Any, ...]  # what each formula needs, arrays [N, ...]
+
+
 class _Softmax(NamedTuple):
   """Statistics from which the backward pass computes probabilities."""
 
@@ -199,23 +216,24 @@ def _stats(settings: _Settings, hidden: Array, table: Array, targets: Array):
 def _forward(settings: _Settings, hidden: Array, table: Array, targets: Array):
   inputs = _Inputs(hidden, table, jnp.arange(table.shape[0]), targets)
   formulas = _formulas(settings, table)
-  largest, total, weighted, chosen, *further = _map_chunks(
-    settings, inputs, functools.partial(_chunk_sums, formulas)
-  )
-  top = jnp.max(largest, axis=0)
-  below = largest - top[None]
-  scale = jnp.exp(below)
-  normaliser = jnp.sum(scale * total, axis=0)
-  mean_logit = jnp.sum(scale * (weighted + below * total), axis=0) / normaliser
+  sums = functools.partial(_chunk_sums, formulas)
+  if formulas:
+    # Stacks of the sums of all chunks would need more memory than the chunks.
+    join = functools.partial(_join_sums, formulas)
+    parts = _join_chunks(settings, inputs, sums, join)
+  else:
+    parts = _map_chunks(settings, inputs, sums)
+  top, normaliser, weighted, further = _join_parts(formulas, parts)
+  mean_logit = weighted / normaliser
   log_normaliser = jnp.log(normaliser)
   entropy = log_normaliser - mean_logit
-  target = jnp.sum(chosen, axis=0)
+  target = jnp.sum(parts.chosen, axis=0)
   log_probs = target - top - log_normaliser
-  merged = Merged(top, log_normaliser, entropy, target, below, total, weighted)
+  merged = Merged(top, log_normaliser, entropy, target)
   reduce_chunks = functools.partial(_reduce_chunks, settings, inputs)
   values, saved = [], []
-  for each, parts in zip(formulas, further, strict=True):
-    value, needed = each.merge(parts, merged, reduce_chunks)
+  for each, sums_of_all in zip(formulas, further, strict=True):
+    value, needed = each.finish(sums_of_all, merged, reduce_chunks)
     values.append(value)
     saved.append(needed)
   softmax = _Softmax(top, log_normaliser, entropy)
@@ -297,6 +315,52 @@ def _map_chunks(
   )(inputs)
 
 
+def _join_chunks(
+  settings: _Settings,
+  inputs: _Inputs,
+  function: Callable[..., Any],
+  join: Callable[[Any], Any],
+  *rows: Array,
+) -> Any:
+  """Join the results of a function over the chunks of each device.
+
+  Unlike `_map_chunks` it holds the results of one chunk at a time.
+
+  Args:
+    settings: static.
+    inputs: of all devices.
+    function: (chunk, *rows) -> arrays [N, ...].
+    join: turns the results of two parts, stacked to [2, N, ...], into that of
+      both.
+    *rows: arrays [N, ...].
+
+  Returns:
+    The results of all shards, stacked: arrays [S, N, ...].
+  """
+  inputs_spec, part_spec = _specs(settings.mesh, inputs.table)
+
+  def on_device(inputs, *rows):
+    size, count = _chunk_size(settings, inputs)
+    result = lambda i: function(_chunk(settings, inputs, size, i), *rows)
+
+    def join_next(i, before):
+      new = result(i)
+      both = join(jax.tree.map(lambda *x: jnp.stack(x), before, new))
+      return jax.tree.map(lambda *x: jnp.where(i == 0, *x), new, both)
+
+    shapes = jax.eval_shape(result, jnp.int32(0))
+    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    joined = jax.lax.fori_loop(0, count, join_next, start)
+    return jax.tree.map(lambda x: x[None], joined)
+
+  return _on_mesh(
+    on_device,
+    settings.mesh,
+    in_specs=(inputs_spec, *(inputs_spec.targets for _ in rows)),
+    out_specs=part_spec,
+  )(inputs, *rows)
+
+
 def _reduce_chunks(
   settings: _Settings,
   inputs: _Inputs,
@@ -304,42 +368,15 @@ def _reduce_chunks(
   reductions: tuple[Callable[..., Array], ...],
   *rows: Array,
 ) -> tuple[Array, ...]:
-  """Reduce the results of a function over all chunks; see ReduceChunks.
+  """Reduce the results of a function over all chunks; see ReduceChunks."""
 
-  Unlike `_map_chunks` it holds the results of one chunk at a time.
-  """
-  inputs_spec, part_spec = _specs(settings.mesh, inputs.table)
-  starts = {jnp.sum: 0.0, jnp.min: jnp.inf, jnp.max: -jnp.inf}
-
-  def on_device(inputs, *rows):
-    size, count = _chunk_size(settings, inputs)
-
-    def reduce_next(i, totals):
-      results = function(_chunk(settings, inputs, size, i), *rows)
-      return tuple(
-        reduction(jnp.stack(pair), axis=0)
-        for reduction, *pair in zip(reductions, totals, results, strict=True)
-      )
-
-    shapes = jax.eval_shape(
-      lambda: function(_chunk(settings, inputs, size, jnp.int32(0)), *rows)
+  def reduce(parts):
+    return tuple(
+      reduction(x, axis=0)
+      for reduction, x in zip(reductions, parts, strict=True)
     )
-    start = tuple(
-      jnp.full(x.shape, starts[reduction], x.dtype)
-      for reduction, x in zip(reductions, shapes, strict=True)
-    )
-    totals = jax.lax.fori_loop(0, count, reduce_next, start)
-    return tuple(x[None] for x in totals)
 
-  parts = _on_mesh(
-    on_device,
-    settings.mesh,
-    in_specs=(inputs_spec, *(inputs_spec.targets for _ in rows)),
-    out_specs=part_spec,
-  )(inputs, *rows)
-  return tuple(
-    reduction(x, axis=0) for reduction, x in zip(reductions, parts, strict=True)
-  )
+  return reduce(_join_chunks(settings, inputs, function, reduce, *rows))
 
 
 def _formulas(settings: _Settings, table: Array) -> list[Formula]:
@@ -353,13 +390,8 @@ def _formulas(settings: _Settings, table: Array) -> list[Formula]:
 # -- the loop over chunks, on one device --------------------------------------
 
 
-def _chunk_sums(formulas: list[Formula], chunk: Chunk):
-  """Compute four sums over a chunk for each token, f32[N] each.
-
-  They are the largest logit m, sum exp(z - m), sum exp(z - m) (z - m), and the
-  logit of the target, which is 0 in chunks that do not hold it. The sums that
-  each formula needs follow.
-  """
+def _chunk_sums(formulas: list[Formula], chunk: Chunk) -> _ChunkSums:
+  """Compute the sums over a chunk for each token."""
   logits, _, _, hit, new = chunk
   largest = jnp.max(jnp.where(new, logits, -jnp.inf), axis=1)
   centred = jnp.where(new, logits - largest[:, None], _LEAST)
@@ -368,8 +400,32 @@ def _chunk_sums(formulas: list[Formula], chunk: Chunk):
   weighted = jnp.sum(exponentials * centred, axis=1)
   chosen = jnp.sum(jnp.where(hit, logits, 0), axis=1)
   sums = Sums(largest, centred, exponentials, total, weighted)
-  further = (each.sums(chunk, sums) for each in formulas)
-  return (largest, total, weighted, chosen, *further)
+  further = tuple(each.sums(chunk, sums) for each in formulas)
+  return _ChunkSums(largest, total, weighted, chosen, further)
+
+
+def _join_sums(formulas: list[Formula], parts: _ChunkSums) -> _ChunkSums:
+  """Compute the sums over several parts, stacked to [P, N, ...], together."""
+  largest, total, weighted, further = _join_parts(formulas, parts)
+  chosen = jnp.sum(parts.chosen, axis=0)
+  return _ChunkSums(largest, total, weighted, chosen, further)
+
+
+def _join_parts(
+  formulas: list[Formula], parts: _ChunkSums
+) -> tuple[Array, Array, Array, tuple[Any, ...]]:
+  """Compute all of `_join_sums` but the logit of the target."""
+  largest = jnp.max(parts.largest, axis=0)
+  below = parts.largest - largest[None]
+  scale = jnp.exp(below)
+  total = jnp.sum(scale * parts.total, axis=0)
+  weighted = jnp.sum(scale * (parts.weighted + below * parts.total), axis=0)
+  joined = Parts(below, parts.total, parts.weighted)
+  further = tuple(
+    each.join(sums, joined)
+    for each, sums in zip(formulas, parts.further, strict=True)
+  )
+  return largest, total, weighted, further
 
 
 def _chunk_gradients(

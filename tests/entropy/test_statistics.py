@@ -192,6 +192,26 @@ def test_logits_exist_for_one_chunk_at_a_time():
   assert largest == LARGE * WIDTH  # the table; all logits would be 16,000
 
 
+@pytest.mark.parametrize("num_tokens", [64, 2048])
+def test_statistics_take_no_more_memory_than_none(num_tokens):
+  # stacked for each chunk, they would at 2048 tokens, where chunks are many
+  hidden = jax.ShapeDtypeStruct((1, num_tokens, 8), jnp.float32)
+  table = jax.ShapeDtypeStruct((20_000, 8), jnp.float32)
+  targets = jax.ShapeDtypeStruct((1, num_tokens), jnp.int32)
+
+  def temporaries(*statistics):
+    def total(hidden, table, targets):
+      stats = functools.partial(token_stats, statistics=statistics)
+      values = stats(hidden, table, targets, chunk_elements=2**19)
+      return sum(x.sum() for x in values)
+
+    graph = jax.jit(jax.grad(total, argnums=(0, 1)))
+    compiled = graph.lower(hidden, table, targets).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  assert temporaries(*STATISTICS) < temporaries()
+
+
 def test_a_rematerialised_pass_does_not_search_again():
   hidden, table, targets = problem(jnp.float32)
 
