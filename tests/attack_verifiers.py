@@ -221,6 +221,7 @@ class Count(NamedTuple):
   wrongly_judged: int = 0  # strings with a step that the oracle gets wrong
   raised: int = 0  # verdicts that raised an exception
   slowest: float = 0.0  # CPU time of the slowest verdict, milliseconds
+  fault: str = ""  # what the verifier does wrong, with the first example
 
   @property
   def failed(self) -> bool:
@@ -247,9 +248,11 @@ def attack(
     try:
       verdict = family.verify(problem, response)
       steps = judge(problem, response)
-    except Exception:
+    except Exception as error:
       result = result._replace(
-        strings=result.strings + 1, raised=result.raised + 1
+        strings=result.strings + 1,
+        raised=result.raised + 1,
+        fault=result.fault or _example(f"raises {error!r}", problem, response),
       )
       continue
     elapsed = 1e3 * (time.thread_time() - start)
@@ -260,6 +263,12 @@ def attack(
       and not too_long
       and steps != check_steps(problem.prompt, response)
     )
+    faults = {
+      "accepts a wrong response": accepted and not right,
+      "refuses a right response": right and not accepted,
+      "has a step oracle that is wrong": misjudged,
+    }
+    fault = next((what for what, is_so in faults.items() if is_so), "")
     result = Count(
       strings=result.strings + 1,
       accepted=result.accepted + accepted,
@@ -268,8 +277,13 @@ def attack(
       wrongly_judged=result.wrongly_judged + misjudged,
       raised=result.raised,
       slowest=max(result.slowest, elapsed),
+      fault=result.fault or (fault and _example(fault, problem, response)),
     )
   return result
+
+
+def _example(fault: str, problem: Problem, response: str) -> str:
+  return f"{fault}: {response[:80]!r} to the prompt {problem.prompt!r}"
 
 
 def sample_problems(family: Family, count: int) -> list[Problem]:
@@ -298,10 +312,11 @@ def main() -> None:
       raise ValueError(f"--tasks: {name!r} is none of {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     count = attack(family, sample_problems(family, 300), _NUM_STRINGS.value)
-    cells = "".join(f"{value:12d}" for value in count[:-1])
+    cells = "".join(f"{value:12d}" for value in count[:-2])
     print(f"{name:20}{cells}{count.slowest:12.3f}", flush=True)
     if count.failed:
       failed.append(name)
+      print(f"  {count.fault or 'a verdict takes too long'}", flush=True)
   if failed:
     sys.exit(f"verifiers that failed: {', '.join(failed)}")
 

@@ -42,11 +42,17 @@ def test_the_logic_base_can_read_and_write_every_family(name):
   unknown = [
     c for c in family.characters if words().decode(words().encode(c)) != c
   ]
-  assert not unknown, f"characters that bases/logic lacks: {unknown}"
+  assert not unknown, (
+    f"{name}: its CHARACTERS has {unknown}, which the vocabulary of "
+    "bases/logic lacks: choose others from CHARACTERS in "
+    "configs/warm_up_logic.py"
+  )
   for level in family.levels:
     for problem in itertools.islice(family.problems(**level), 3):
       for text in (problem.prompt, *family.solutions(problem)[:2]):
-        assert words().decode(words().encode(text)) == text
+        assert words().decode(words().encode(text)) == text, (
+          f"{name}: the tokenizer of bases/logic changes {text!r}"
+        )
 
 
 def test_the_logic_base_has_learnt_its_tasks():

@@ -27,10 +27,18 @@ def test_the_table_of_tasks_is_up_to_date():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_example_of_a_family_is_right(name):
-  family = FAMILIES[name]
+  family, where = FAMILIES[name], f"entrojax/tasks/families/{name}.py"
+  assert family.summary, f"{where}: give its FAMILY a summary=Summary(...)"
   prompt, response = family.summary.prompt, family.summary.response
-  assert CHECKERS[name].check(prompt, response)
-  assert set(prompt + response) <= set(family.characters)
+  assert CHECKERS[name].check(prompt, response), (
+    f"{where}: the summary's response {response!r} to {prompt!r} is wrong "
+    f"according to check in tests/tasks/checkers/{name}.py"
+  )
+  unknown = "".join(sorted({*prompt, *response} - set(family.characters)))
+  assert not unknown, (
+    f"{where}: the summary has the characters {unknown!r}, which CHARACTERS "
+    "lacks"
+  )
 
 
 def test_every_grader_has_a_row():

@@ -7,16 +7,17 @@ ignored, and anything else makes the response wrong.
 The steps of a response are the texts between its semicolons. `judge_steps`
 decides exactly which of them are right: those before the first wrong one.
 `judge_pieces` is the step oracle of this family. It takes a response that was
-cut anywhere, and calls a piece right if it has no part of a wrong step.
+cut anywhere, and calls a piece right if it has no part of a wrong step
+(../step_pieces.py).
 """
 
 from collections.abc import Sequence
-import itertools
 import re
 
 import numpy as np
 
 from entrojax.tasks.sampling import problem_source
+from entrojax.tasks.step_pieces import judge_by_steps
 from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = "0123456789+-*;: "
@@ -89,35 +90,8 @@ def judge_steps(problem: Problem, response: str) -> list[bool]:
 
 
 def judge_pieces(problem: Problem, pieces: Sequence[str]) -> list[bool]:
-  """Decide for each piece of a response whether it is free of wrong steps.
-
-  A piece is right if it contains no part of a wrong step. A semicolon belongs
-  to the step before it. An empty piece is wrong.
-
-  Args:
-    problem: a problem of this family.
-    pieces: the response, cut anywhere; joined they are the response.
-
-  Returns:
-    bool per piece, True = right.
-  """
-  response = "".join(pieces)
-  steps = response.split(";")
-  right = judge_steps(problem, response)
-  ends = list(itertools.accumulate(len(step) + 1 for step in steps))
-  wrong_from = next(
-    (
-      end - len(step) - 1
-      for end, step, ok in zip(ends, steps, right, strict=True)
-      if not ok
-    ),
-    len(response),
-  )
-  piece_ends = itertools.accumulate(map(len, pieces))
-  return [
-    bool(piece) and end <= wrong_from
-    for piece, end in zip(pieces, piece_ends, strict=True)
-  ]
+  """Decide for each piece of a response whether it is free of wrong steps."""
+  return judge_by_steps(pieces, judge_steps(problem, "".join(pieces)))
 
 
 def verify(problem: Problem, response: str) -> Verdict:

@@ -47,7 +47,6 @@ ways: two right responses have the same answer if they have the same solution
 """
 
 from collections.abc import Sequence
-import itertools
 
 import numpy as np
 
@@ -63,6 +62,7 @@ from entrojax.tasks.countdown_moves import (
 )
 from entrojax.tasks.families import countdown
 from entrojax.tasks.sampling import problem_source
+from entrojax.tasks.step_pieces import judge_by_steps
 from entrojax.types import Family, Problem, Summary, Verdict
 
 CHARACTERS = "0123456789+-*/=<>;: "  # the alphabet of prompts and responses
@@ -178,34 +178,8 @@ def judge_moves(problem: Problem, response: str) -> list[bool]:
 
 
 def judge_pieces(problem: Problem, pieces: Sequence[str]) -> list[bool]:
-  """Decide for each piece of a response whether it is free of wrong moves.
-
-  A piece is right if it contains no part of a wrong move. A semicolon belongs
-  to the move before it. An empty piece is wrong.
-
-  Args:
-    problem: a problem of this family.
-    pieces: the response, cut anywhere; joined they are the response.
-
-  Returns:
-    bool per piece, True = right.
-  """
-  response = "".join(pieces)
-  if len(response) > MAX_RESPONSE_LENGTH:
-    return [False] * len(pieces)
-  ends = list(itertools.accumulate(len(m) + 1 for m in response.split(";")))
-  wrong = [
-    range(start, end)
-    for start, end, right in zip(
-      [0, *ends], ends, judge_moves(problem, response), strict=False
-    )
-    if not right
-  ]
-  piece_ends = list(itertools.accumulate(map(len, pieces)))
-  return [
-    start < end and all(end <= w.start or w.stop <= start for w in wrong)
-    for start, end in zip([0, *piece_ends], piece_ends, strict=False)
-  ]
+  """Decide for each piece of a response whether it is free of wrong moves."""
+  return judge_by_steps(pieces, judge_moves(problem, "".join(pieces)))
 
 
 def _start(problem: Problem) -> Path:
