@@ -32,6 +32,7 @@ KEY_SCALARS = {  # label -> name of the metric
   "tokens/s": "perf/tokens_per_second",
 }
 _PASS = re.compile(r"val/(.+)/pass@(\d{1,9})", re.DOTALL)
+_SAME = 1e-6  # a difference that float32 rounding can make
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -190,6 +191,9 @@ class Progress:
 def evaluation_text(metrics: Mapping[str, Any]) -> str:
   """Format pass@1 and the largest pass@k of each data set; "" without any.
 
+  The mean reward stands before them if it is not pass@1, which counts rewards
+  of at least 1.
+
   Args:
     metrics: name -> number, as in metrics.jsonl.
   """
@@ -201,6 +205,9 @@ def evaluation_text(metrics: Mapping[str, Any]) -> str:
   for data, values in by_data.items():
     ks = sorted({min(values), max(values)})
     numbers = ", ".join(f"pass@{k} {_number(values[k])}" for k in ks)
+    reward = metrics.get(f"val/{data}/reward")
+    if reward is not None and abs(reward - values.get(1, reward)) > _SAME:
+      numbers = f"mean reward {_number(reward)}, {numbers}"
     parts.append(f"{harmless(data)} {numbers}")
   return "  ".join(parts)
 

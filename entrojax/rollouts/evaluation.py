@@ -4,7 +4,8 @@
     maj@k  = how often the most frequent of k answers is right
     avg@n  = c / n
 
-A prompt has n samples, and c of them are right: their reward is at least 1. k
+A prompt has n samples, and c of them are right: their reward is at least 1. The
+mean reward stands beside them, and equals avg@n if every reward is 0 or 1. k
 takes the powers of 2 up to n, and n. answers/pass_at_k.py computes pass@k.
 maj@k is estimated from 16 random subsets of k samples; it is exact for k = 1
 and k = n. Answers that do not parse have no vote. All three are averaged over
@@ -171,6 +172,7 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
       metrics[label] = float(values.mean())
       metrics[f"{label}_stderr"] = standard_error(values)
   metrics[f"avg@{num_samples}"] = float(correct.mean())
+  metrics["reward"] = float(correctness(evaluation.verdicts).mean())
   distinct = [
     len({a for a, c in zip(row, right, strict=True) if c})
     for row, right in zip(answers, correct, strict=True)

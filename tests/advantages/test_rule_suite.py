@@ -71,20 +71,34 @@ def test_a_rule_acts_on_the_responses_of_the_suite(row):
     distinct = responses.rewards - 0.01 * jnp.arange(8.0)[None]
     responses = dataclasses.replace(responses, rewards=distinct)
     done = apply_in_place(row, responses)
-    assert jnp.any(done.advantages != 0)
+    touched = jnp.any(done.advantages != 0)
   else:
     done = apply(row, responses)
-    assert done.metrics[f"{row}/gradient_touched"].total > 0
+    touched = done.metrics[f"{row}/gradient_touched"].total > 0
+  assert touched, (
+    f"{row} leaves the suite's responses as they are, so that no test would "
+    "notice what it does: give its row in tests/helpers/rule_cases.py settings "
+    "that act"
+  )
 
 
 @every_rule
 def test_advantages_are_finite_float32_and_keep_is_0_or_1(row):
   done = apply(row, random_responses(0))
-  for values in (done.advantages, done.keep):
-    assert values.dtype == jnp.float32
-    assert values.shape == (6, 8)
-    assert jnp.all(jnp.isfinite(values))
-  assert jnp.all((done.keep == 0) | (done.keep == 1))
+  for field in ("advantages", "keep"):
+    values = getattr(done, field)
+    assert values.dtype == jnp.float32 and values.shape == (6, 8), (
+      f"{row}: its {field} are {values.dtype}{list(values.shape)}, expected "
+      "float32[6, 8], a number for each response"
+    )
+    assert jnp.all(jnp.isfinite(values)), (
+      f"{row}: some of its {field} are not finite; look at groups whose "
+      "rewards are all equal, which the suite has"
+    )
+  assert jnp.all((done.keep == 0) | (done.keep == 1)), (
+    f"{row}: keep must be 1 for a response that counts and 0 for one that does "
+    "not"
+  )
 
 
 @every_rule
@@ -110,17 +124,24 @@ def test_a_group_depends_on_other_groups_only_where_declared(row):
   )
   expected, actual = apply(row, first), apply(row, mixed)
   if traits_of(FUNCTIONS[row.partition(",")[0]]).mixes_groups:
-    assert jnp.any(actual.advantages[:2] != expected.advantages[:2])
+    assert jnp.any(actual.advantages[:2] != expected.advantages[:2]), (
+      f"{row} declares mixes_groups, but a group depends on itself alone"
+    )
     return
-  np.testing.assert_array_equal(actual.advantages[:2], expected.advantages[:2])
-  np.testing.assert_array_equal(actual.keep[:2], expected.keep[:2])
+  says = f"{row} reads other groups: declare it with mixes_groups=True"
+  np.testing.assert_array_equal(
+    actual.advantages[:2], expected.advantages[:2], says
+  )
+  np.testing.assert_array_equal(actual.keep[:2], expected.keep[:2], says)
 
 
 @pytest.mark.parametrize("row", rows_of("baseline"))
 def test_a_baseline_alone_leaves_rewards_and_says_nothing_of_itself(row):
   done = apply(row, random_responses(0))
   np.testing.assert_array_equal(done.rewards, random_responses(0).rewards)
-  assert done.metrics == {}
+  assert done.metrics == {}, (
+    f"{row} adds the metrics {', '.join(done.metrics)}: a baseline adds none"
+  )
 
 
 @pytest.mark.parametrize("row", rows_of("baseline"))
@@ -151,4 +172,6 @@ def test_a_response_that_was_left_out_stays_out(row):
   responses = random_responses(4)
   kept = jnp.ones((6, 8)).at[0, 1].set(0).at[2, 0].set(0)
   done = apply(row, dataclasses.replace(responses, keep=kept))
-  assert jnp.all(done.keep <= kept)
+  assert jnp.all(done.keep <= kept), (
+    f"{row} keeps a response that an earlier rule left out: multiply keep"
+  )

@@ -146,7 +146,11 @@ def test_a_controller_drives_members_that_say_so(name):
     f"put @ControllerTraits(drives=...) of entrojax/traits.py above {name}"
   )
   members = lookup.functions(objectives, "Objective")
-  assert all(traits_of(members[member]).driven for member in traits.drives)
+  for member in traits.drives:
+    assert member in members and traits_of(members[member]).driven, (
+      f"{name} declares that it drives {member}, which is no objective with "
+      "driven=True in its ObjectiveTraits"
+    )
 
 
 @every_controller
@@ -214,7 +218,9 @@ def test_a_controller_reports_the_coefficient_that_it_feeds_back(name):
   controller = CONTROLLERS[name]
   state, entropy = controller.transform.init(PARAMS), jnp.float32(0.7)
   reported = controller.metrics(state, entropy).get("control/coefficient", 0)
-  assert reported == controller.coefficient(state, entropy)
+  assert reported == controller.coefficient(state, entropy), (
+    f"{name}: its metric control/coefficient must be what it feeds back"
+  )
 
 
 def test_the_optimizer_advances_the_integral_once_an_update():

@@ -108,10 +108,16 @@ def test_a_member_is_of_the_kind_that_it_declares(name, random_tokens):
   coefficient = COEFFICIENT if traits.driven else None
   key = jax.random.key(0)
   done = OBJECTIVES[name](tokens, before, coefficient, key)
-  alone = len(done.terms) - (traits.kind != "surrogate")
-  assert alone == (traits.kind in ("surrogate", "term"))
-  if traits.kind == "penalty":
-    assert len(done.penalties) == 1
+  added = (
+    len(done.terms) - (traits.kind != "surrogate"),
+    len(done.penalties),
+  )
+  expected = {"surrogate": (1, 0), "term": (1, 0), "penalty": (0, 1)}
+  assert added == expected.get(traits.kind, (0, 0)), (
+    f"{name} declares kind={traits.kind!r}, but adds {added[0]} terms of the "
+    f"loss and {added[1]} penalties: correct its ObjectiveTraits, or the call "
+    "of chain.py that it returns"
+  )
 
 
 @pytest.mark.parametrize("base", ["reinforce", "ppo_clip, dual"])
@@ -185,8 +191,18 @@ def test_without_a_token_loss_and_gradients_are_0(name, padded):
 
 @every_objective
 def test_loss_gradients_and_metrics_are_finite_beside_garbage(name, evaluated):
-  leaves = jax.device_get(jax.tree.leaves(evaluated(name)))
-  assert all(np.all(np.isfinite(x)) for x in leaves)
+  (loss, metrics), gradients = jax.device_get(evaluated(name))
+  numbers = {"its loss": loss, **metrics, "its gradients": gradients}
+  wrong = [
+    what
+    for what, values in numbers.items()
+    if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(values))
+  ]
+  assert not wrong, (
+    f"{name}: {', '.join(wrong)} not finite, although padding alone holds "
+    "numbers that are not: guard the unused branch of jnp.where, and reduce "
+    "with masking.py"
+  )
 
 
 @every_objective
@@ -264,7 +280,10 @@ def test_one_trace_serves_all_values(name, random_tokens):
   for seed in range(3):
     # raises where a trace would need a value; nothing is compiled
     loss.trace(random_tokens(seed, 5, 7), seed / 2 - 1, jax.random.key(seed))
-  assert traces == 1
+  assert traces == 1, (
+    f"{name} is traced {traces} times for tokens of one shape: let it return "
+    "the same structure every time"
+  )
 
 
 @pytest.mark.slow
@@ -296,8 +315,11 @@ def test_analytic_gradients_are_numerical_gradients(name, random_tokens):
 
 @every_objective
 def test_float32_tokens_give_float32_numbers(name, evaluated):
-  dtypes = {x.dtype for x in jax.tree.leaves(evaluated(name))}
-  assert dtypes == {jnp.dtype("float32")}
+  dtypes = {str(x.dtype) for x in jax.tree.leaves(evaluated(name))}
+  assert dtypes == {"float32"}, (
+    f"{name} returns {', '.join(sorted(dtypes))} from float32: cast whatever "
+    "it computes, masks of bool too, to the type of the mask"
+  )
 
 
 @pytest.mark.slow

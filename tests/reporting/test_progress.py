@@ -6,7 +6,12 @@ import math
 import pytest
 from rich.console import Console
 
-from entrojax.reporting.progress import Progress, duration, sparkline
+from entrojax.reporting.progress import (
+  Progress,
+  duration,
+  evaluation_text,
+  sparkline,
+)
 from entrojax.system.terminal import harmless
 
 
@@ -71,6 +76,18 @@ def test_an_evaluation_has_a_line_of_its_own_and_pass_at_k_stands_in_no_other():
   )
   assert evaluation.startswith(shown)
   assert "pass@" not in step + last
+
+
+@pytest.mark.parametrize(
+  ("reward", "shown"),
+  [
+    (0.65, "a mean reward 0.65, pass@1 0, pass@4 0"),
+    (0.0, "a pass@1 0, pass@4 0"),
+  ],
+)
+def test_the_mean_reward_is_shown_if_it_is_not_pass_at_1(reward, shown):
+  metrics = {"val/a/reward": reward, "val/a/pass@1": 0, "val/a/pass@4": 0}
+  assert evaluation_text(metrics) == shown
 
 
 def test_a_terminal_shows_the_last_evaluation_with_its_step():

@@ -121,11 +121,20 @@ def test_a_summary_has_every_power_of_two():
     "pass@4": 1.0,
     "maj@4": 1.0,
     "avg@4": 0.5,
+    "reward": 0.5,
     "distinct_correct": 1.0,
     "entropy": 0.5,
   }.items():
     assert summary[f"val/toy/{name}"] == pytest.approx(value)
   assert summary["val/toy/pass@1_stderr"] == 0  # one prompt
+
+
+def test_rewards_below_1_count_in_the_mean_reward_alone():
+  verdicts = [[Verdict(x, "", None) for x in (0.75, 0.25, 1.0, 0.0)]]
+  partly = evaluation([["a", "b", "c", "d"]], set())._replace(verdicts=verdicts)
+  summary = summarize(partly, "toy")
+  assert summary["val/toy/reward"] == 0.5
+  assert summary["val/toy/pass@1"] == summary["val/toy/avg@4"] == 0.25
 
 
 def test_distinct_2_is_the_mean_over_prompts_of_their_responses():

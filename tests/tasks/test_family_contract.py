@@ -49,6 +49,18 @@ def checker_of(name: str) -> str:
   return f"tests/tasks/checkers/{name}.py"
 
 
+def check_files(name: str) -> None:
+  """Say it if a family and its checker cannot be found under its name."""
+  own = FAMILIES[name].name
+  assert own == name, (
+    f"{file_of(name)}: its FAMILY has the name {own!r}, but must have the name "
+    "of the file"
+  )
+  assert name in CHECKERS, (
+    f"{name} has no independent checker: write {checker_of(name)}"
+  )
+
+
 def verdict_of(name: str, problem: Problem, response: str) -> Verdict:
   """Verify a response; say it if the verifier does not return a Verdict."""
   of = f"{response!r} with the answer {problem.answer}"
@@ -70,6 +82,7 @@ def verdict_of(name: str, problem: Problem, response: str) -> Verdict:
 def check_problem(name: str, problem: Problem) -> Problem:
   """Return a problem; say it if the problem cannot be one of a family."""
   family, prompt = FAMILIES[name], problem.prompt
+  check_files(name)
   where = f"{file_of(name)}: the problem {prompt!r}"
   assert prompt.isascii(), f"{where} is not ASCII; write it with other letters"
   assert prompt.endswith(":"), f"{where} must end with a colon"
@@ -115,16 +128,19 @@ def first_problems(name: str, level: int, count: int, seed: int = 0):
 # -- files --------------------------------------------------------------------
 
 
-def test_every_family_has_an_independent_checker():
-  for name in FAMILIES.keys() ^ CHECKERS.keys():
-    pytest.fail(
-      f"{name} must be both a family and its independent checker: there must "
-      f"be {file_of(name)} and {checker_of(name)}"
-    )
+@every_family
+def test_a_family_and_its_checker_have_their_files(name):
+  check_files(name)
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+def test_a_checker_has_a_family(name):
+  assert name in FAMILIES, f"{checker_of(name)} has no {file_of(name)}"
 
 
 @every_family
 def test_a_checker_has_its_parts(name):
+  check_files(name)
   assert callable(getattr(CHECKERS[name], "check", None)), (
     f"{checker_of(name)} must define check(prompt, text), which says whether a "
     "response is right"
@@ -133,15 +149,6 @@ def test_a_checker_has_its_parts(name):
   assert "correct" in reasons and len(reasons) > 1, (
     f"BY_HAND in {checker_of(name)} must have rows (answer, response, reason) "
     "of right and of wrong responses"
-  )
-
-
-@every_family
-def test_a_family_has_the_name_of_its_module(name):
-  own = FAMILIES[name].name
-  assert own == name, (
-    f"{file_of(name)}: its FAMILY has the name {own!r}, but must have the name "
-    "of the file"
   )
 
 
@@ -201,7 +208,7 @@ def test_solutions_are_right_and_distinct(name):
       verdict = verdict_of(name, problem, text)
       assert verdict.reward == 1.0, (
         f"{where}: solutions has {text!r} for {problem.prompt!r}, of which "
-        f"verify says {verdict.reason!r}"
+        f"verify says {verdict}, not reward 1.0"
       )
     own = problem.answer.get("solution", *texts[:1])
     assert not texts or own in texts, (

@@ -29,6 +29,7 @@ def test_the_table_of_tasks_is_up_to_date():
 def test_the_example_of_a_family_is_right(name):
   family, where = FAMILIES[name], f"entrojax/tasks/families/{name}.py"
   assert family.summary, f"{where}: give its FAMILY a summary=Summary(...)"
+  assert name in CHECKERS, f"write tests/tasks/checkers/{name}.py"
   prompt, response = family.summary.prompt, family.summary.response
   assert CHECKERS[name].check(prompt, response), (
     f"{where}: the summary's response {response!r} to {prompt!r} is wrong "
