@@ -16,9 +16,10 @@ The command line says the same with words after a colon, in any order, as in
 uses the method's own, which is Countdown for all methods but the offline ones.
 
 The numbers of a method are its paper's. Where a testbed needs others, the
-method has them under the testbed's name; a testbed lists in `numbers` whose it
-takes. Countdown's are for mini-batches of some 700 tokens and a base with an
-entropy of 0.51 nats.
+method has them under the testbed's name, and says in `origins` where they come
+from: a guess, scaled from the paper's, or measured. A testbed lists in
+`numbers` whose it takes. Countdown's are for mini-batches of some 700 tokens
+and a base with an entropy of 0.51 nats.
 
 Some settings follow others unless they are set: a learning rate decays until
 the run's end, also after `--config.num_rollout_steps=100`. Such a setting is a
@@ -70,6 +71,8 @@ class Method(NamedTuple):
     measured: what experiments.directions measured, in millinats per token.
     settings: what it sets on every testbed; the numbers are the paper's.
     on: its own numbers on a testbed, by the testbed's name.
+    origins: where these numbers come from, in sentences that begin with Guess,
+      Scaled, Measured or As, and what the kept runs of the tournament say.
     testbed: the testbed of its file.
     variants: functions of its paper that can take the place of one it names.
     direction: of the entropy by its claim, against GRPO: 1 = higher, -1 =
@@ -89,6 +92,7 @@ class Method(NamedTuple):
   measured: str
   settings: Settings = _NOTHING
   on: Mapping[str, Settings] = _NOTHING
+  origins: Mapping[str, str] = _NOTHING
   testbed: str = "countdown"
   variants: tuple[str, ...] = ()
   direction: int = 0

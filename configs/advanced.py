@@ -35,6 +35,12 @@ METHOD = Method(
       **sent_token.ON["countdown"],
     },
   },
+  origins={
+    **entropic.ORIGINS,
+    "countdown": (
+      "As configs/entropic.py, configs/kl_cov.py and configs/sent_token.py."
+    ),
+  },
   direction=1,
   overrides={"control.target": 0.8},
   why="a target above the base's 0.51 nats: entropy is too low",

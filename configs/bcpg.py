@@ -15,8 +15,7 @@ Measured (configs/sweeps/negative_samples.py, seeds 0 and 1, 8 passes over the
 Presets, as `--config=configs/bcpg.py:NAME`:
   demo  the same as without a preset
   test  two tiny steps, for tests
-  reasoning  on Countdown with working; model.path must be set, see
-             configs/reasoning.py
+  reasoning  on Countdown with working, see configs/reasoning.py
 """
 
 from typing import Any
@@ -40,17 +39,26 @@ def settings(config: Config) -> dict:
 
 
 ON: dict[str, Any] = {
-  # the paper's 1e-3 at 7,100 tokens per response, scaled to 14 tokens
   "countdown": {"bcpg": {"tau": 0.5}},
   "reasoning": {
     "num_rollout_steps": 160,
     "rollout": {"num_prompts": 32},
     "training": {"num_microbatches": 1},
-    "bcpg": {"tau": 0.15},  # for some 50 tokens per response
+    "bcpg": {"tau": 0.15},
     "optimizer": {"learning_rate": 1e-4, "end_fraction": 0.5},
     "checkpoint": {"every": 0},
     "evaluation": {"num_samples": 16, "prompts_per_batch": 32},
   },
+}
+ORIGINS = {
+  "countdown": (
+    "Scaled: the paper's tau of 1e-3 for 7,100 tokens per response, times "
+    "7,100 / 14."
+  ),
+  "reasoning": (
+    "Scaled: tau is the paper's 1e-3 times 7,100 / 50, because a response has "
+    "some 50 tokens. As configs/logic.py: the sizes and the learning rate."
+  ),
 }
 METHOD = Method(
   title="BCPG, offline",
@@ -63,6 +71,7 @@ METHOD = Method(
   measured="offline, not compared",
   settings=settings,
   on=ON,
+  origins=ORIGINS,
   testbed="logic",
 )
 get_config = METHOD.get_config

@@ -44,6 +44,7 @@ METHOD = Method(
   measured="offline, not compared",
   settings=settings,
   on=bcpg.ON,
+  origins=bcpg.ORIGINS,
   testbed="logic",
 )
 get_config = METHOD.get_config

@@ -9,10 +9,6 @@ Claim: the entropy falls less than under GRPO.
 Measured (`python -m experiments.directions --batches=12`): after the updates of
 one rollout batch, entropy minus GRPO's is +3.9 ± 1.0 millinats per token: as
 the paper claims.
-
-Deviation: the paper drops 0.02 % of the tokens of a mini-batch, which are
-hundreds of tokens there. A mini-batch has about 700 tokens here, so 2 % are
-dropped, which are 14 tokens.
 """
 
 from configs import Method
@@ -28,6 +24,14 @@ METHOD = Method(
   measured="+3.9 ± 1.0",
   settings={"objective": ("clip_cov",)},
   on={"countdown": {"clip_cov": {"fraction": 0.02}}},
+  origins={
+    "countdown": (
+      "Scaled: the paper drops 0.02 % of the tokens of a mini-batch, which "
+      "are hundreds there. A mini-batch has about 700 tokens here, so that 2 "
+      "% are 14 tokens. After 200 rollout steps the entropy is 0.453 nats, "
+      "under GRPO 0.348 (three seeds)."
+    ),
+  },
   direction=1,
 )
 get_config = METHOD.get_config

@@ -26,7 +26,17 @@ METHOD = Method(
   claim="held at a target",
   measured="-0.0 ± 0.3",
   settings={"objective": ("ppo_clip", "dcpo")},
-  on={"logic": {"dcpo": {"target": 0.15}}},
+  on={
+    "logic": {"dcpo": {"target": 0.15}},
+    "reasoning": {"dcpo": {"target": 0.23}},
+  },
+  origins={
+    "logic": "Guess: 94 % of the base's 0.16 nats.",
+    "reasoning": (
+      "Scaled: 98 % of the base's 0.23 nats; the default of 0.5 nats is 98 % "
+      "of 0.51 nats on Countdown."
+    ),
+  },
   direction=1,
   overrides={"dcpo.target": 0.8},
   why="a target above the base's 0.51 nats: entropy is too low",

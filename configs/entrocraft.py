@@ -39,6 +39,21 @@ METHOD = Method(
   on={
     "countdown": {"entrocraft": {"low": (0.5, 0.4), "high": (0.55, 0.45)}},
     "logic": {"entrocraft": {"low": (0.15, 0.12), "high": (0.18, 0.15)}},
+    "reasoning": {"entrocraft": {"low": (0.23, 0.18), "high": (0.25, 0.2)}},
+  },
+  origins={
+    "countdown": (
+      "Guess: a band around the base's 0.51 nats that moves down by 0.1 over "
+      "the run. After 200 rollout steps the entropy is 0.302 nats, below the "
+      "band (seed 0)."
+    ),
+    "logic": (
+      "Guess: a band around the base's 0.16 nats that moves down by a fifth "
+      "over the run."
+    ),
+    "reasoning": (
+      "Scaled: Countdown's shares of the base's entropy, which is 0.23 nats."
+    ),
   },
   direction=1,
   overrides={"entrocraft.low": (0.8, 0.8), "entrocraft.high": (0.9, 0.9)},

@@ -26,6 +26,12 @@ METHOD = Method(
   measured="+0.5 ± 0.0",
   settings={"objective": ("ppo_clip", "entropy_bonus")},
   on={"countdown": {"entropy_bonus": {"entropy_coef": 5e-3}}},
+  origins={
+    "countdown": (
+      "Guess: five times the default. After 200 rollout steps the entropy is "
+      "0.372 nats, under GRPO 0.343 (seed 0)."
+    ),
+  },
   direction=1,
 )
 get_config = METHOD.get_config

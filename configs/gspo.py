@@ -7,9 +7,6 @@ Claim: the entropy falls.
 Measured (`python -m experiments.directions --batches=12`): after the updates of
 one rollout batch, entropy minus GRPO's is -1.1 ± 0.4 millinats per token: there
 is no claim against GRPO.
-
-Deviation: the clip range is 100 times the paper's, because the learning rate
-here is far above a large model's and moves the ratios further.
 """
 
 from configs import Method
@@ -25,6 +22,13 @@ METHOD = Method(
   measured="-1.1 ± 0.4",
   settings={"objective": ("gspo",), "aggregation": "seq-mean-token-mean"},
   on={"countdown": {"gspo": {"clip_low": 0.03, "clip_high": 0.04}}},
+  origins={
+    "countdown": (
+      "Guess: 100 times the paper's clip range, because the learning rate is "
+      "far above a large model's and moves the ratios further. After 200 "
+      "rollout steps the entropy is 0.362 nats, under GRPO 0.343 (seed 0)."
+    ),
+  },
   why="no claim about entropy against GRPO",
 )
 get_config = METHOD.get_config

@@ -4,8 +4,8 @@ r"""GRPO on Countdown with working, from a base that writes its search.
 
 The base, bases/reasoning, comes from configs/warm_up_reasoning.py. Any method
 runs on this testbed, as in `configs/reasoning.py:entropic`, with the numbers
-for Countdown. A target of entropy should be set for this base, whose entropy
-is 0.23 nats, for instance with --config.control.target=0.2.
+for Countdown. Targets of entropy have the same share of this base's entropy,
+which is 0.23 nats, as Countdown's have of 0.51 nats.
 
 Time: about 6 s for a rollout step on two idle cores.
 Measured: GRPO for 100 rollout steps (--config.num_rollout_steps=100, seed 0),

@@ -26,6 +26,12 @@ METHOD = Method(
     "reference_kl": {"kl_coef": 0.04},
   },
   on={"countdown": {"reference_kl": {"kl_coef": 0.05}}},
+  origins={
+    "countdown": (
+      "Guess: slightly above the paper's 0.04. After 200 rollout steps the "
+      "entropy is 0.417 nats, under GRPO 0.343 (seed 0)."
+    ),
+  },
   direction=1,
 )
 get_config = METHOD.get_config

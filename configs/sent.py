@@ -53,6 +53,12 @@ METHOD = Method(
       "curriculum": {"table": "runs/countdown_prompts.jsonl"},
     },
   },
+  origins={
+    "countdown": (
+      "As configs/sent_token.py. The table is the file that "
+      "entrojax.prompt_entropy writes."
+    ),
+  },
   direction=1,
   overrides={"curriculum.table": None},
   why="without its curriculum: all methods get the same batches",

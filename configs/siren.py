@@ -31,6 +31,9 @@ METHOD = Method(
   measured="+0.2 ± 0.0",
   settings={"objective": ("ppo_clip", "siren")},
   on={"countdown": {"siren": {"anchor": 0.98}}},
+  origins={
+    "countdown": "Measured: siren/entropy at the first update from this base.",
+  },
   direction=1,
   overrides={"siren.anchor": 1.3},
   why="an anchor above the base's 0.98 nats: entropy is too low",

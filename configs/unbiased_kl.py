@@ -29,6 +29,12 @@ METHOD = Method(
     "reference_kl": {"kl_coef": 0.04, "ratio_weighted": True},
   },
   on={"countdown": {"reference_kl": {"kl_coef": 0.05}}},
+  origins={
+    "countdown": (
+      "As configs/reference_kl.py: a guess slightly above 0.04. After 200 "
+      "rollout steps the entropy is 0.408 nats, under GRPO 0.343 (seed 0)."
+    ),
+  },
   direction=1,
 )
 get_config = METHOD.get_config

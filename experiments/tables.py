@@ -54,6 +54,15 @@ def method_row(name: str, method: Method) -> str:
   )
 
 
+def origin_rows(methods: Mapping[str, Method]) -> list[str]:
+  """Return the rows that say where numbers on testbeds come from."""
+  return [
+    _row(name, testbed, origin)
+    for name, method in methods.items()
+    for testbed, origin in method.origins.items()
+  ]
+
+
 def task_row(family: Family) -> str:
   """Return a family's row of the table in entrojax/tasks/README.md."""
   own = family.summary
@@ -116,7 +125,11 @@ def pages() -> dict[Path, str]:
   by_task = [task_row(family) for family in FAMILIES.values()]
   return {
     front: with_rows(text[front], "family", by_family),
-    long: with_rows(text[long], "config \\| method", by_method),
+    long: with_rows(
+      with_rows(text[long], "config \\| method", by_method),
+      "own numbers of",
+      origin_rows(methods),
+    ),
     tasks: with_rows(text[tasks], "task \\| the problem", by_task),
   }
 

@@ -87,6 +87,21 @@ def test_every_method_belongs_to_a_family():
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_where_its_numbers_on_a_testbed_come_from(name):
+  method = METHODS[name]
+  for testbed in method.on.keys() ^ method.origins.keys():
+    pytest.fail(
+      f"configs/{name}.py: {testbed} must stand both in `on`, with numbers, "
+      "and in `origins`, with a sentence that says where they come from"
+    )
+  for testbed, origin in method.origins.items():
+    assert re.match("(Guess|Scaled|Measured): |As configs/", origin), (
+      f"configs/{name}.py: the origin of its numbers on {testbed} must begin "
+      "with Guess:, Scaled:, Measured: or As configs/..., the file"
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_header_has_what_the_tables_have(name):
   method = METHODS[name]
   header = importlib.import_module(f"configs.{name}").__doc__
