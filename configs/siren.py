@@ -30,9 +30,17 @@ METHOD = Method(
   claim="falls less",
   measured="+0.2 ± 0.0",
   settings={"objective": ("ppo_clip", "siren")},
-  on={"countdown": {"siren": {"anchor": 0.98}}},
+  on={
+    "countdown": {"siren": {"anchor": 0.98}},
+    "logic": {"siren": {"anchor": 0.18}},
+    "reasoning": {"siren": {"anchor": 0.74}},
+  },
   origins={
     "countdown": "Measured: siren/entropy at the first update from this base.",
+    "logic": "Measured: siren/entropy of the first four updates, 0.179 nats.",
+    "reasoning": (
+      "Measured: siren/entropy of the first four updates, 0.738 nats."
+    ),
   },
   direction=1,
   overrides={"siren.anchor": 1.3},
