@@ -22,8 +22,8 @@ and s_c = exp(m_c - m),
     sum_v p_v z_v - m = sum_c s_c (w_c + (m_c - m) e_c) / sum_c s_c e_c
 
 Without further statistics these numbers are kept for all chunks, f32[P, N], and
-joined at the end. Further statistics need more numbers, which the loop
-therefore joins to those of the preceding chunks at once.
+joined at the end. Further statistics need more numbers. The loop therefore
+joins each chunk's numbers to the sums so far, f32[N].
 
 This package has no TPU kernel for this. With V = 151,936 in bfloat16, XLA
 compiles the forward and backward passes as follows:
@@ -330,8 +330,8 @@ def _join_chunks(
     settings: static.
     inputs: of all devices.
     function: (chunk, *rows) -> arrays [N, ...].
-    join: turns the results of two parts, stacked to [2, N, ...], into that of
-      both.
+    join: takes the results of two parts, stacked to [2, N, ...], and returns
+      the result of both together.
     *rows: arrays [N, ...].
 
   Returns:
