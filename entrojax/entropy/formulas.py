@@ -52,11 +52,11 @@ class Formula(NamedTuple):
 
   `sums` computes arrays [N, ...] for a chunk. `join` takes such arrays of
   several parts, stacked to [P, N, ...], and returns what `sums` would compute
-  for all of the parts at once. `finish` takes the arrays of the whole vocabulary. It
-  returns the value and what `gradient` needs, both arrays [N, ...]. `gradient`
-  returns f32[N, C], the gradient with respect to the logits of a chunk,
-  contracted with the cotangent of the value. Its `p` is 0 where a row is not
-  new.
+  for all of the parts at once. `finish` takes the arrays of the whole
+  vocabulary. It returns the value and what `gradient` needs, both arrays [N,
+  ...]. `gradient` returns f32[N, C], the gradient with respect to the logits of
+  a chunk, contracted with the cotangent of the value. Its `p` is 0 where a row
+  is not new.
   """
 
   sums: Callable[[Chunk, Sums], Any]
