@@ -19,6 +19,7 @@ os.environ["XLA_FLAGS"] = " ".join(
   )
 )
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +53,13 @@ def pytest_configure(config):
   jax.config.update("jax_traceback_in_locations_limit", 0)
   gc.freeze()
   gc.set_threshold(100_000, 20, 20)
+  # a machine that is busy with other programs is no fault of a test
+  hypothesis.settings.register_profile(
+    "busy",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+  )
+  hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items):

@@ -287,7 +287,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(strategies.lists(strategies.sampled_from(PIECES), max_size=12))
 def test_no_response_raises(pieces):
   text = "".join(pieces)

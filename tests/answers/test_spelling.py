@@ -135,7 +135,7 @@ pieces = strategies.sampled_from(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(strategies.one_of(strategies.text(), strategies.lists(pieces)))
 def test_no_text_raises(text):
   text = "".join(text)

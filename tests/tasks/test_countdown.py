@@ -235,14 +235,14 @@ def test_the_target_of_the_problem_is_enforced():
 
 
 @given(st.text())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_arbitrary_text_is_never_accepted_and_never_raises(text):
   verdict = countdown.verify(SEED_PROBLEM, text)
   assert verdict.reward == reference_reward(SEED_PROBLEM, text)
 
 
 @given(st.binary(max_size=100))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_arbitrary_bytes_are_never_accepted_and_never_raise(data):
   text = data.decode("latin-1")
   verdict = countdown.verify(SEED_PROBLEM, text)
@@ -250,7 +250,7 @@ def test_arbitrary_bytes_are_never_accepted_and_never_raise(data):
 
 
 @given(st.text(alphabet="3579+-*/() ", max_size=70))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_random_expressions_are_verified_as_python_evaluates_them(text):
   verdict = countdown.verify(SEED_PROBLEM, text)
   assert verdict.reward == reference_reward(SEED_PROBLEM, text)

@@ -355,13 +355,13 @@ def test_an_oracle_that_is_wrong_is_caught(monkeypatch):
 
 
 @given(st.text())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_arbitrary_text_is_never_accepted_and_never_raises(text):
   assert agrees(PROBLEM, text).reward == 0.0
 
 
 @given(st.text(alphabet="0123579+-*/=<>; ", max_size=60))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_random_text_of_the_alphabet_is_verified_by_the_rules(text):
   agrees(PROBLEM, text)
 
@@ -376,7 +376,7 @@ MOVES = (
 @given(
   st.lists(st.sampled_from(MOVES), max_size=12), st.sampled_from(("", ">"))
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_random_moves_are_followed_by_the_rules(moves, end):
   agrees(PROBLEM, ";".join(moves) + end)
 
