@@ -184,10 +184,16 @@ def replay_methods(
       continue
     measuring = measuring or run
     steps.append(step)
-    print(f"{step.name} has taken its step", file=sys.stderr, flush=True)
+    print(_line_of(step), file=sys.stderr, flush=True)
   if not steps:
     raise ValueError("; ".join(left_out.values()))
   return steps, left_out
+
+
+def _line_of(step: "MethodStep") -> str:
+  """Format the line of progress about a step, with its numbers."""
+  pairs = zip(_HEAD, step_rows([step])[0], strict=True)
+  return "; ".join(f"{head}: {text}" for head, text in pairs)
 
 
 def step_rows(steps: Sequence["MethodStep"]) -> list[list[str]]:
