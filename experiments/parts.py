@@ -128,7 +128,7 @@ class _Rollout:
     """
     cache = self._first_slots(*self._read_shapes()).cache
     trace = functools.partial(self._trace_in_slots, slots_lib.step)
-    return _reading_a_part(trace, cache, filled)
+    return self._reading_a_part(trace, cache, filled)
 
   def decoding_all(self, filled: np.ndarray) -> Part:
     """Return one decoding step of all rows; see `decoding`."""
@@ -152,7 +152,27 @@ class _Rollout:
         self._base, self._for_decoding(), self._place(keys), self._place(state)
       )
 
-    return _reading_a_part(trace, state.cache, filled)
+    return self._reading_a_part(trace, state.cache, filled)
+
+  def _reading_a_part(
+    self, trace: Callable[[], Any], cache: Any, filled: np.ndarray
+  ) -> Part:
+    """Return a decoding step; in a scan, its layers read only what is filled.
+
+    Args:
+      trace: traces the step.
+      cache: the shapes of its cache.
+      filled: i64[steps], the filled places of a row at each step.
+    """
+    if not self._scans:
+      return Part(trace)
+    places = cache.positions.shape[1]
+    lengths = np.asarray(cached_attention.lengths(places))
+    number = np.searchsorted(lengths, filled)
+    shares = np.bincount(number, minlength=len(lengths)) / len(filled)
+    sizes = [x.size * jnp.dtype(x.dtype).itemsize for x in cache.layers]
+    read = float(np.mean(filled) / places)
+    return Part(trace, tuple(shares.tolist()), sum(sizes) * (1 - read))
 
   def _trace_in_slots(self, function: Callable) -> Any:
     """Trace a function (Inputs, Slots) -> Slots that owns its slots."""
@@ -224,27 +244,6 @@ class _Rollout:
     """Return shapes with the placement that they have in the loop."""
     place = functools.partial(_placement, self._mesh)
     return placed(shapes, jax.tree_util.tree_map_with_path(place, shapes))
-
-
-def _reading_a_part(
-  trace: Callable[[], Any], cache: Any, filled: np.ndarray
-) -> Part:
-  """Return a decoding step whose calls read only what is filled.
-
-  Args:
-    trace: traces the step.
-    cache: the shapes of its cache.
-    filled: i64[steps], the filled places of a row at each step.
-  """
-  places = cache.positions.shape[1]
-  lengths = np.asarray(cached_attention.lengths(places))
-  number = np.searchsorted(lengths, filled)
-  shares = np.bincount(number, minlength=len(lengths)) / len(filled)
-  num_bytes = sum(
-    x.size * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(cache.layers)
-  )
-  read = float(np.mean(filled) / places)
-  return Part(trace, tuple(shares.tolist()), num_bytes * (1 - read))
 
 
 def _placement(mesh: Mesh, path: Any, leaf: Any) -> NamedSharding:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from entrojax.models import decoder
 from entrojax.rollouts.sampler import (
   Sampling,
   generate,
@@ -415,10 +416,10 @@ def test_the_trainer_sees_what_the_sampler_saw(
 
 @pytest.mark.parametrize("shape", [None, (2, 2, 2)])
 def test_the_trainer_sees_long_prompts_and_responses_as_the_sampler(
-  tiny_model, shape
+  sizes, tiny_model, shape
 ):
   """Prompts are read once for their group, and a response in three lengths."""
-  model, params = tiny_model
+  model, params = decoder(sizes, scan_layers=True), tiny_model[1]
   prompts = decoder_prompts(num_prompts=4, length=66)
   if shape is not None:
     mesh = make_mesh(shape)

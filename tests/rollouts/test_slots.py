@@ -107,7 +107,7 @@ def test_slots_change_no_sample(whole, num_slots, refill_every):
 
 def test_a_ring_longer_than_what_is_filled_changes_no_sample():
   """2 * 5 prompts of 5 places and responses of up to 260 tokens."""
-  model, params = policy_of()
+  model, params = policy_of(scan_layers=True)
   sampling = SAMPLING._replace(response_length=260, group_size=5)
   arguments = (params, prompts_of(2), jax.random.key(1))
   whole, slots = (
