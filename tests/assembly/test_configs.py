@@ -195,6 +195,7 @@ def test_a_method_has_its_papers_numbers_but_where_a_testbed_has_its_own():
   assert target("gsm8k", "entropic") == 0.1
   assert target("countdown", "entropic") == 0.5
   assert target("logic", "entropic") == 0.15
+  assert target("reasoning", "entropic") == 0.23
   bcpg = config_of("reasoning", "bcpg")
   assert (bcpg.bcpg.tau, bcpg.rollout.num_prompts) == (0.15, 32)
 
