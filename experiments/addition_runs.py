@@ -2,15 +2,17 @@
 
     python -m experiments.addition_runs --runs=runs/addition
 
-configs/sweeps/addition.py makes the runs. Of each finished run the
-command keeps a line in experiments/addition_runs.jsonl: the entropy and the
-reward of every rollout step, all evaluations, and the answers that the run
-wrote last. It then draws all kept runs into experiments/figures/addition.svg,
-and prints their table. Without --runs it draws and prints what is kept.
+configs/sweeps/addition.py makes the runs. Of each finished run the command
+keeps a line in experiments/addition_runs.jsonl: the entropy, the reward and the
+share of responses that are cut off in every rollout step, all evaluations, and
+the answers that the run wrote last. It then draws all kept runs into
+experiments/figures/addition.svg, and prints their table. Without --runs it
+draws and prints what is kept.
 
-A row of the table is a run. Columns are the entropy of rollouts, as means over
-the first three rollout steps and over the last third, and pass@k on held-out
-problems before and after training. A ± is the standard error over problems.
+A row of the table is a run. The entropy of rollouts and the share of responses
+that are cut off are means over the first three rollout steps and over the last
+third. pass@k is of held-out problems before and after training, with the
+standard error over problems.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +46,7 @@ from entrojax.system.command_line import command
 FOLDER = Path(__file__).parent
 DATA = "math"  # the data set, as in val/math/pass@1
 ENTROPY, REWARD = "rollout/entropy", "critic/rewards/mean"
+CUT_OFF = "response_length/clip_ratio"  # share of responses without an end
 KS = (1, 4, 16)
 CURVES = {
   ENTROPY: "entropy (nats per token)",
@@ -81,7 +84,7 @@ def is_finished(run: RunLog) -> bool:
 
 def line_of(run: RunLog) -> Line:
   """Return what is kept of a finished run."""
-  names = (ENTROPY, REWARD, f"val/{DATA}/entropy")
+  names = (ENTROPY, REWARD, CUT_OFF, f"val/{DATA}/entropy")
   scores = (f"val/{DATA}/pass@", f"val/{DATA}/maj@")
   rows = [
     {
@@ -138,25 +141,25 @@ def draw(variants: Sequence[Variant]) -> Picture | None:
 
 def row_of(run: RunLog) -> list[str]:
   """Return the cells of a run's row."""
-  entropy = series(run, ENTROPY)[1]
-  third = entropy.size // 3
-  scores = [
-    f"{row[name]:.3f} ± {row[f'{name}_stderr']:.3f}"
-    for name in (f"val/{DATA}/pass@{k}" for k in KS)
-    for row in evaluations(run, DATA)
-    if row is not None
-  ]
-  ends = (np.mean(entropy[:3]), np.mean(entropy[-third:]))
-  label = f"{run.name}, seed {run.seed}"
-  return [label, *(f"{value:.3f}" for value in ends), *scores]
+  cells = [f"{run.name}, seed {run.seed}"]
+  for metric in (ENTROPY, CUT_OFF):
+    values = series(run, metric)[1]
+    third = values.size // 3
+    before, after = np.mean(values[:3]), np.mean(values[-third:])
+    cells.append(f"{before:.3f} -> {after:.3f}")
+  first, last = (row or {} for row in evaluations(run, DATA))
+  for k in KS:
+    name = f"val/{DATA}/pass@{k}"
+    error = last[f"{name}_stderr"]
+    cells.append(f"{first[name]:.3f} -> {last[name]:.3f} ± {error:.3f}")
+  return cells
 
 
 def table(variants: Sequence[Variant]) -> str:
   """Format the table of all kept runs."""
-  ends = ["entropy first", "entropy last"]
-  scores = [f"pass@{k} {when}" for k in KS for when in ("before", "after")]
+  names = ["entropy", "cut off", *(f"pass@{k}" for k in KS)]
   rows = [row_of(run) for variant in variants for run in variant.runs]
-  return align([*ends, *scores], rows, width=150)
+  return align(names, rows, width=140)
 
 
 @command(FLAGS)

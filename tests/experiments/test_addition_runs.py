@@ -16,8 +16,9 @@ def write_run(folder, *, pass_at_1=0.5, num_steps=NUM_STEPS, seed=0):
   (folder / "config.json").write_text(json.dumps(config))
   rows = [{"step": 0, "rollout_step": 0, **scores(0.25)}]
   for step in range(1, num_steps + 1):
-    entropy = {"rollout/entropy": 1 - 0.1 * (step - 1)}
-    rows.append({"step": step, "rollout_step": step, "other": 1.0, **entropy})
+    values = {"rollout/entropy": 1 - 0.1 * (step - 1)}
+    values["response_length/clip_ratio"] = 0.125 * (step > 3)
+    rows.append({"step": step, "rollout_step": step, "other": 1.0, **values})
   rows.append({"step": num_steps, "rollout_step": num_steps})
   rows[-1] |= scores(pass_at_1)
   samples = [
@@ -64,8 +65,8 @@ def test_finished_runs_are_kept_and_shown_without_their_folders(show, tmp_path):
   assert table[1].startswith("entropic, target 0.6, seed 1 ")
   assert table[2].startswith("grpo, seed 0 ")
   # 1, 0.9 and 0.8 first; 0.4, 0.3 and 0.2 last
-  assert table[2].split()[3:5] == ["0.900", "0.300"]
-  assert "0.250 ± 0.010" in table[2] and "0.500 ± 0.010" in table[2]
+  assert "0.900 -> 0.300  0.000 -> 0.125" in table[2]
+  assert table[2].count("0.250 -> 0.500 ± 0.010") == len(addition_runs.KS)
   assert show().splitlines() == table
   assert "pass@16, held out" in (tmp_path / "picture").read_text()
 
