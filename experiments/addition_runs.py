@@ -101,8 +101,10 @@ def line_of(run: RunLog) -> Line:
     if row["rollout_step"] == last
   ]
   method, _, rest = run.name.partition(",")
-  target = next((w for w in rest.split(",") if w.startswith("target=")), "")
-  name = f"{method}, {target.replace('=', ' ')}" if target else method
+  targets = [word for word in rest.split(",") if "target=" in word]
+  name = ", ".join(
+    [method, *(f"target {t.partition('=')[2]}" for t in targets)]
+  )
   return {"name": name, "seed": run.seed, "rows": rows, "samples": samples}
 
 
