@@ -8,7 +8,7 @@ The header of configs/addition.py has the commands that write the model and the
 problems. The target of both controlled methods is about half of the base's
 entropy.
 
-Time: six CPU minutes per run of GRPO or EntroPIC.
+Time: six CPU minutes per run of GRPO or EntroPIC, nine of the projection.
 Measured: experiments/RESULTS.md, "A real model learns sums".
 """
 
