@@ -93,9 +93,9 @@ prompt. *At equal entropy* is the height above GRPO's curve, which joins the
 base and GRPO's runs of all budgets ([curve.py](curve.py)). Its interval covers
 other seeds, and not other prompts. One seed alone has no interval. A dash means
 that the entropy lies beyond the curve. Among some fifty rows, two or three
-intervals exclude zero by chance. `time` is the duration of a rollout step,
-compared with GRPO's. Other machines round differently, and a run of the same
-seed then ends elsewhere, as a run of another seed would.
+intervals exclude zero by chance. `time` is the duration of a rollout step
+of the fastest seed, compared with GRPO's. Other machines round differently, and
+a run of the same seed then ends elsewhere, as a run of another seed would.
 """
 
 

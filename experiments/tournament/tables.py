@@ -235,18 +235,16 @@ def target_of(lines: Lines, name: str) -> float | None:
 
 
 def cost(lines: Lines, name: str, baseline: str) -> float | None:
-  """Return the seconds per rollout step relative to GRPO's of equal seed.
+  """Return the seconds per rollout step relative to GRPO's.
 
-  The median over seeds; None without a seed in common.
+  Both are of the fastest seed, because other programs on the machine slow runs
+  down, and none up. None without a line of both.
   """
-  own, other = of_entry(lines, name), of_entry(lines, baseline)
-  ratios = [
-    (own[seed].seconds["step"] or np.nan)
-    / (other[seed].seconds["step"] or np.nan)
-    for seed in own
-    if seed in other
-  ]
-  return float(np.median(ratios)) if ratios else None
+  own, other = (
+    [s for line in of_entry(lines, n).values() if (s := line.seconds["step"])]
+    for n in (name, baseline)
+  )
+  return min(own) / min(other) if own and other else None
 
 
 def mean_of(lines: Lines, name: str, measure: str) -> float:
