@@ -271,13 +271,13 @@ def test_a_warm_up_says_how_it_is_run(module):
 
 
 def test_the_logic_vocabulary_covers_every_family():
-  known = set(warm_up_logic.CHARACTERS)
+  alphabet = set(warm_up_logic.CHARACTERS)
   for name, family in FAMILIES.items():
-    unknown = "".join(sorted(set(family.characters) - known))
+    unknown = "".join(sorted(set(family.characters) - alphabet))
     assert not unknown, (
       f"{name}: its CHARACTERS has {unknown!r}, which CHARACTERS in "
       "configs/warm_up_logic.py lacks: choose others, or train the base again"
     )
   used = set("".join(family.characters for family in FAMILIES.values()))
-  assert used == known, f"no family uses the characters {known - used}"
+  assert used == alphabet, f"no family uses the characters {alphabet - used}"
   assert len(set(warm_up_logic.CHARACTERS)) == len(warm_up_logic.CHARACTERS)

@@ -433,10 +433,10 @@ def test_the_trainer_sees_long_prompts_and_responses_as_the_sampler(
   )(params, rollout.tokens, rollout.positions)
   assert np.min(rollout.response_mask) == 1
   # logits below 10 after 2 layers of float32 sums, taken in another order
-  for found, sampled in zip(
+  for result, sampled in zip(
     scores, (rollout.log_probs, rollout.entropy), strict=True
   ):
-    np.testing.assert_allclose(found, sampled, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(result, sampled, rtol=0, atol=2e-5)
 
 
 def test_other_prompts_do_not_change_a_row_of_the_decoder(

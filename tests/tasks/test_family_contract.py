@@ -225,17 +225,17 @@ def test_a_verdict_is_the_one_worked_out_by_hand(
   name, answer, response, reason
 ):
   verdict = verdict_of(name, Problem("", answer), response)
-  said = f"{file_of(name)}: of {response!r} with the answer {answer} verify"
+  head = f"{file_of(name)}: of {response!r} with the answer {answer} verify"
   assert verdict.reason == reason, (
-    f"{said} says {verdict.reason!r}; BY_HAND in {checker_of(name)} says "
+    f"{head} says {verdict.reason!r}; BY_HAND in {checker_of(name)} says "
     f"{reason!r}"
   )
   assert verdict.reward == float(reason == "correct"), (
-    f"{said} gives the reward {verdict.reward} with the reason {reason!r}; "
+    f"{head} gives the reward {verdict.reward} with the reason {reason!r}; "
     "only 'correct' has 1.0, every other reason 0.0"
   )
   assert (verdict.answer is None) == (reason in NO_ANSWER), (
-    f"{said} gives the answer {verdict.answer!r} with the reason {reason!r}; "
+    f"{head} gives the answer {verdict.answer!r} with the reason {reason!r}; "
     "it is None only if the reason is 'unparseable' or 'too long'; with any "
     "other reason the answer votes"
   )
