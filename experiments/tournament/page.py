@@ -158,6 +158,7 @@ def section(
     "### At equal budget\n",
     *equal_budget(lines, [baseline, *have], baseline),
     "### At equal entropy\n",
+    *curve_note(lines, budgets),
     *equal_entropy(lines, have),
     *(
       f"![{y} over {x}]({FIGURES}/{figures.file_name(name, (x, y))})"
@@ -174,6 +175,17 @@ def section(
     *missing_runs(lines, all_entries),
   ]
   return "\n".join(parts), pictures
+
+
+def curve_note(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
+  """Yield a warning if runs of GRPO's curve are missing."""
+  have = [name for name in budgets if of_entry(lines, name)]
+  if len(have) < len(budgets):
+    listed = ", ".join(f"`{name}`" for name in have) or "none"
+    yield (
+      f"**GRPO's curve is not complete.** Of its {len(budgets)} budgets it has "
+      f"{listed}. The heights will change with the others.\n"
+    )
 
 
 def held_section(name: str, lines: Lines) -> Sequence[str]:

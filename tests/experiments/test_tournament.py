@@ -373,6 +373,13 @@ def test_the_page_has_heights_spreads_and_missing_runs(section):
   assert "| `kl_cov` | 3 | 0.400 ± 0.000 | +0.051 [" in text
   assert "11 of 16 runs are kept" in text
   assert "`entropic` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
+  assert "curve is not complete" not in text
+
+
+def test_the_page_says_which_runs_of_the_curve_are_missing():
+  budgets = ["grpo,steps=200", "grpo,steps=600", "grpo,steps=900"]
+  (note,) = page.curve_note(by_name(curve(0)), budgets)
+  assert "Of its 3 budgets it has `grpo,steps=200`, `grpo,steps=600`." in note
 
 
 def test_the_three_planes_are_drawn(section):
