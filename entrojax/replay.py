@@ -41,7 +41,7 @@ from entrojax.reporting.formatting import align, number, percent
 from entrojax.reporting.html_tables import html_table, matrix_html
 from entrojax.reporting.page_parts import Card, Figures, chapter, frame
 from entrojax.system.command_line import command
-from entrojax.system.workdir import CONFIG_FILE
+from entrojax.system.workdir import CONFIG_FILE, hold_file
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict as Config
@@ -246,7 +246,9 @@ def main(workdir: str) -> None:
     cards += [Card(name, matrix_html(names, m)) for name, m in matrices.items()]
     chapters = [chapter(f"{len(names)} methods", cards)]
     page = frame((), title, chapters, Figures([]))
-    Path(_OUTPUT.value).write_text(page, encoding="utf-8")
+    path = Path(_OUTPUT.value)
+    with hold_file(path):
+      path.write_text(page, encoding="utf-8")
   if _PICTURE.value:
     # imported here, as the package does not depend on matplotlib
     from entrojax.reporting.static import matrix_to_svg

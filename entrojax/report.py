@@ -43,6 +43,7 @@ from entrojax.reporting.variants import (
 )
 from entrojax.system.command_line import command
 from entrojax.system.roll_backs import read_roll_backs
+from entrojax.system.workdir import hold_file
 
 _TITLE_DEFAULT = "Entropy report"
 _BASELINE_DEFAULT = "grpo"
@@ -96,6 +97,7 @@ def write_report(
 
   Raises:
     FileNotFoundError: no run can be read, and the first has no metrics.jsonl.
+    HeldError: another process writes the file.
     ValueError: no run can be read, there are no runs, or no variant has the
       chosen baseline's name.
   """
@@ -108,7 +110,8 @@ def write_report(
   )
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(page, encoding="utf-8", errors="replace")
+  with hold_file(path):
+    path.write_text(page, encoding="utf-8", errors="replace")
   return report
 
 

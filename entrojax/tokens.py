@@ -24,6 +24,7 @@ from entrojax.reporting.token_sections import fork_lines, share_lines
 from entrojax.reporting.token_terminal import QUANTITIES, print_responses
 from entrojax.reporting.variants import Variant, group_runs
 from entrojax.system.command_line import command
+from entrojax.system.workdir import hold_file
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
@@ -92,7 +93,8 @@ def main(*folders: str) -> None:
     page = tokens_page(variants, data, title="Tokens")
     path = Path(_OUTPUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8", errors="replace")
+    with hold_file(path):
+      path.write_text(page, encoding="utf-8", errors="replace")
     print(f"\npage: {path}")
 
 

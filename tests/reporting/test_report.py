@@ -15,6 +15,7 @@ from entrojax.reporting.progress import evaluation_text
 from entrojax.reporting.run_logs import METRICS_FILE, logged_at_k, read_run
 from entrojax.reporting.summary import format_table, summarize
 from entrojax.reporting.variants import group_runs
+from entrojax.system.workdir import HeldError, hold_file
 from tests.helpers.run_logs import (
   BINS,
   METHODS,
@@ -158,6 +159,15 @@ def test_the_same_runs_give_the_same_bytes(two_runs, tmp_path, monkeypatch):
 def table_below(words, heading):
   """Return the text of a page from a heading of a table's first column on."""
   return words[words.index(heading) :]
+
+
+def test_a_page_that_another_process_writes_is_refused(two_runs, tmp_path):
+  *_, runs = two_runs
+  path = tmp_path / "report.html"
+  with hold_file(path), pytest.raises(HeldError, match="another process"):
+    report.write_report(runs, path)
+  report.write_report(runs, path)
+  assert path.read_text().startswith("<!doctype html>")
 
 
 def test_the_fitted_law_is_in_the_page(two_runs):
