@@ -119,14 +119,14 @@ def _second_base(
   )
   if not have:
     return
-  yield "| claim | Countdown | there | reasoning base | here |"
+  yield "| claim | on Countdown | verdict | on the reasoning base | verdict |"
   yield "| --- | --- | --- | --- | --- |"
   for claim, own, effect in have:
-    there, other = verdict(claim, lines)
+    countdown, other = verdict(claim, lines)
     cells = (
       f"**{claim.name}**: {claim.text}",
       _interval(other),
-      there,
+      countdown,
       _interval(effect),
       own,
     )

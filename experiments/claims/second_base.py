@@ -24,8 +24,8 @@ COUNTERPARTS = {
 }
 
 
-def names() -> dict[str, str]:
-  """Return which entries here can replace which of Countdown's."""
+def names_on_countdown() -> dict[str, str]:
+  """Return the entry of Countdown that each entry here takes the place of."""
   same = {
     entry.name: entry.name
     for entry in entries(BASE)
@@ -36,7 +36,7 @@ def names() -> dict[str, str]:
 
 def comparable(claims: Sequence[Claim]) -> list[Claim]:
   """Return the claims that can be tested here as well."""
-  available = set(names().values())
+  available = set(names_on_countdown().values())
   return [
     claim
     for claim in claims
@@ -48,7 +48,7 @@ def comparable(claims: Sequence[Claim]) -> list[Claim]:
 
 def renamed(lines: Lines) -> Lines:
   """Return lines of this base under the names that the claims use."""
-  own = names()
+  own = names_on_countdown()
   return {
     name: line._replace(entry=own[line.entry])
     for name, line in lines.items()
