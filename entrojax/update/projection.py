@@ -33,10 +33,17 @@ measured entropy at every update:
 
     u = gain e + integral_gain I,  e = target - H
     delta = clip(u, -limit, limit)
-    I += e
+    I += e - p
+    p -= clip(gain p, -limit, limit),  p = e at the last uncorrected update
+
+p is the error that is planned: the one that would be left if every corrected
+step had changed the entropy as gain alone asks. So I corrects what the
+forecasts miss, and not the way to the target. If it summed e itself, the
+entropy would end that way beyond the target, by a quarter of the first error
+with the default gains.
 
 I keeps its value if the step could not follow u: if the forecast of the
-corrected step is below u and e is positive, or above u and e negative.
+corrected step is below u and e - p is positive, or above u and e - p negative.
 Otherwise the sum would grow for as long as a far target takes.
 
 **Forecast.** The metrics hold two sums since the first update: `total_forecast`
@@ -91,7 +98,8 @@ class ProjectionState(NamedTuple):
   inner: Any  # the state of the inner optimizer
   num_updates: Array  # i32[], updates taken
   start_entropy: Array  # f32[], nats, the first H above 0; 0 = not yet measured
-  integral: Array  # f32[], nats, I: the sum of past errors target - H
+  planned_error: Array  # f32[], nats, p
+  integral: Array  # f32[], nats, I: the sum of past e - p
   average: Average
   total_forecast: Array  # f32[], nats, of the updates before the last one
   total_change: Array  # f32[], nats, H of the last update - start_entropy
@@ -169,7 +177,7 @@ def entropy_projection(
       update, > 0; used instead of `target`.
     gain: the wanted change of an update per nat of error, >= 0. Without a
       target, neither gain is used.
-    integral_gain: the wanted change of an update per nat of summed error, >= 0.
+    integral_gain: the wanted change of an update per nat of I, >= 0.
     limit: the bound of |delta|, nats per update, > 0.
     decay: the weight of h in g from one h to the next, in [0, 1); 0 = the last
       h alone.
@@ -217,6 +225,7 @@ def entropy_projection(
       inner=inner.init(params),
       num_updates=jnp.zeros((), jnp.int32),
       start_entropy=zero,
+      planned_error=zero,
       integral=zero,
       average=Average(zeros, zero),
       total_forecast=zero,
@@ -253,9 +262,8 @@ def entropy_projection(
         largest,
         max_relative_correction=max_relative_correction,
       )
-      missing = request - last.predicted_change
-      could_not_follow = (jnp.abs(missing) > _ROUNDING * limit) & (
-        missing * error > 0
+      planned_error, integral = _compare_with_plan(
+        state, error, request - last.predicted_change, gain, limit
       )
       change = jnp.where(
         is_finite, entropy - state.start_entropy, state.total_change
@@ -264,9 +272,8 @@ def entropy_projection(
         inner=inner_state,
         num_updates=optax.safe_increment(state.num_updates),
         start_entropy=state.start_entropy,
-        integral=_float32(
-          state.integral + jnp.where(could_not_follow, 0.0, error)
-        ),
+        planned_error=_float32(planned_error),
+        integral=_float32(jnp.where(is_finite, integral, state.integral)),
         average=_extend(
           state.average,
           entropy_grad,
@@ -281,6 +288,35 @@ def entropy_projection(
       )
 
   return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _compare_with_plan(
+  state: ProjectionState,
+  error: Array,
+  missing: Array,
+  gain: float,
+  limit: float,
+) -> tuple[Array, Array]:
+  """Return p and I after this update.
+
+  Args:
+    state: the state before it.
+    error: f32[], nats, e.
+    missing: f32[], nats, u minus the forecast of the corrected step.
+    gain: see `entropy_projection`. With 0, nothing is planned: p is 0.
+    limit: see `entropy_projection`.
+  """
+  has_plan = state.average.weight > 0  # there is a gradient to correct with
+  planned = jnp.where(
+    has_plan, state.planned_error, jnp.where(gain > 0, error, 0.0)
+  )
+  share = jnp.where(has_plan, jnp.clip(gain * planned, -limit, limit), 0.0)
+  surprise = error - planned
+  could_not_follow = (jnp.abs(missing) > _ROUNDING * limit) & (
+    missing * surprise > 0
+  )
+  integral = state.integral + jnp.where(could_not_follow, 0.0, surprise)
+  return planned - share, integral
 
 
 def _read(average: Average) -> Any:

@@ -273,6 +273,19 @@ def test_the_wanted_change_is_the_gains_times_error_and_integral():
   ) == [0.0, 0.0625, 0.125 + 0.03125, -0.25, 0.0, 0.09375]
 
 
+def test_the_integral_leaves_out_the_error_that_the_gain_is_to_remove():
+  # After the first update, which is not corrected, the plan is -1/2, -1/4, -1/8
+  # and -1/16. So the errors -1/2, 0, -1/8 and 0 are surprises of 0, 1/4, 0 and
+  # 1/16.
+  assert wanted_changes(
+    [1.5, 1.5, 1.0, 1.125, 1.0, 1.0],
+    target=1.0,
+    gain=0.5,
+    integral_gain=0.25,
+    limit=1.0,
+  ) == [-0.25, -0.25, 0.0, -0.0625 + 0.0625, 0.0625, 0.0625 + 0.015625]
+
+
 def test_the_integral_waits_while_steps_are_left_alone():
   # Each step raises the entropy by 0.065 to first order. That is more than is
   # wanted, so only the errors 1/2 of steps that are corrected are summed.
@@ -420,6 +433,52 @@ def test_a_bandit_without_the_projection_loses_its_entropy():
   for start in STARTS.values():
     logits = play(jnp.array(start), optimizer=sgd(2.0))
     assert softmax_entropy(logits) < SET_POINT / 2
+
+
+def follow(target: float, *, leak: float = 0.0, **settings) -> np.ndarray:
+  """Return H of each update of a policy that obeys every forecast.
+
+  Its only weight is H, 0.7 nats at first. Each of 600 updates also changes H by
+  `leak`, of which no forecast knows. All else has its default.
+  """
+  optimizer = entropy_projection(
+    optax.sgd(1e-4),
+    precondition=identity_preconditioner,
+    target=target,
+    **settings,
+  )
+
+  def step(carry, _):
+    weight, state = carry
+    updates, state = optimizer.update(
+      jnp.float32(1.0),
+      state,
+      weight,
+      entropy=weight,
+      entropy_grad=lambda: jnp.float32(1.0),
+    )
+    return (weight + updates + leak, state), weight
+
+  start = jnp.float32(0.7)
+  carry = (start, optimizer.init(start))
+  return np.asarray(jax.lax.scan(step, carry, length=600)[1])
+
+
+@pytest.mark.parametrize("target", [0.65, 0.3, 0.75, 1.2])
+def test_the_entropy_comes_to_its_target_without_going_beyond(target):
+  entropies = follow(target)
+  side = np.sign(target - entropies[1])
+  # the first step, which is not corrected, lowers the entropy by 1e-4
+  assert np.min(side * (target - entropies)) > -1e-4
+  # the first gap is 0.5 nats at most; the last 0.1 shrink by 2 % per update
+  assert entropies[-1] == pytest.approx(target, abs=1e-3)
+
+
+@pytest.mark.parametrize("leak", [-5e-4, 5e-4])
+def test_what_the_forecasts_miss_is_made_up_for(leak):
+  assert follow(0.65, leak=leak)[-1] == pytest.approx(0.65, abs=1e-3)
+  gain_alone = follow(0.65, leak=leak, gain=0.02, integral_gain=0.0)
+  assert gain_alone[-1] == pytest.approx(0.65 + leak / 0.02, abs=1e-3)
 
 
 # -- its state ----------------------------------------------------------------
