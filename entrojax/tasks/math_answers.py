@@ -224,6 +224,10 @@ class MathVerify:
         stacklevel=2,
       )
 
+  def close(self) -> None:
+    """End the processes; a later comparison starts new ones."""
+    self._pool.close()
+
   def _remember(self, pair: Pair, outcome: bool | Exception) -> None:
     if len(self._outcomes) >= MAX_REMEMBERED:
       oldest = list(self._outcomes)[: MAX_REMEMBERED // 2]
