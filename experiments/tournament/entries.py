@@ -54,6 +54,7 @@ FEW = (
   *("grpo", "entropic", "clip_cov", "kl_cov", "clip_higher", "top_entropy"),
   *("w_reinforce", "nsr", "projection", "steer", "entropy_bonus", "advanced"),
 )
+_BY_COVARIANCE = ("clip_cov", "kl_cov")
 CURRICULUM = "curriculum.table"  # the file of prompts that SENT needs
 
 
@@ -69,6 +70,7 @@ class Base(NamedTuple):
     methods: the names of the methods; None: all.
     strengths: whether other values of main strengths run as well.
     long: rollout steps of the long runs.
+    drawn: the entries whose course over a run is drawn, besides GRPO.
   """
 
   words: str
@@ -79,10 +81,18 @@ class Base(NamedTuple):
   methods: Sequence[str] | None = None
   strengths: bool = True
   long: Sequence[int] = ()
+  drawn: Sequence[str] = ()
 
 
 BASES = {
-  "countdown": Base("demo", 200, BUDGETS, 0.51, long=(600, 1500)),
+  "countdown": Base(
+    "demo",
+    200,
+    BUDGETS,
+    0.51,
+    long=(600, 1500),
+    drawn=("entropic,target=0.36", "projection,target=0.36", *_BY_COVARIANCE),
+  ),
   # a step takes many times as long as on Countdown, so the budget is smaller
   "reasoning": Base(
     "reasoning",
@@ -92,6 +102,7 @@ BASES = {
     methods=FEW,
     strengths=False,
     long=(80,),
+    drawn=("entropic,target=0.16", "projection,target=0.16", *_BY_COVARIANCE),
   ),
 }
 

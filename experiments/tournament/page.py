@@ -6,14 +6,14 @@ It trains nothing, takes seconds, and writes README.md and figures/ beside this
 file. A base without kept lines has no section.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
 
 from entrojax.reporting.differences import Interval
 from entrojax.system.command_line import command
-from experiments.tournament import figures
+from experiments.tournament import courses, figures
 from experiments.tournament.curve import (
   Lines,
   compare,
@@ -36,6 +36,7 @@ from experiments.tournament.entries import (
 from experiments.tournament.lines import read_lines
 from experiments.tournament.plan import RESULTS, lines_file
 from experiments.tournament.tables import (
+  behaviour,
   budget_table,
   cost,
   equal_budget,
@@ -149,6 +150,12 @@ def section(
     )
     for plane in figures.PLANES
   }
+  if course := courses.draw(lines, [baseline, *base.drawn]):
+    pictures[courses.file_name(name)] = course
+  order = ranked(
+    [baseline, *have],
+    {e: mean_of(lines, e, "pass@1") for e in (baseline, *have)},
+  )
   total = sum(len(e.seeds) for e in all_entries)
   parts = [
     f"## {TITLES[name]}\n",
@@ -157,6 +164,8 @@ def section(
     *answers(lines, have, compared, baseline, heights),
     "### At equal budget\n",
     *equal_budget(lines, [baseline, *have], baseline),
+    *behaviour(lines, order),
+    *course_section(name, pictures),
     "### At equal entropy\n",
     *curve_note(lines, budgets),
     *equal_entropy(lines, have),
@@ -175,6 +184,17 @@ def section(
     *missing_runs(lines, all_entries),
   ]
   return "\n".join(parts), pictures
+
+
+def course_section(base: str, pictures: Mapping[str, str]) -> Iterator[str]:
+  """Yield the section of the courses over a run, if they are drawn."""
+  if (file := courses.file_name(base)) in pictures:
+    yield "### Over the runs\n"
+    yield (
+      "Means over equal parts of the runs at equal budget, from rollouts. "
+      "Bands reach from the lowest to the highest seed.\n"
+    )
+    yield f"![how a few entries change over their runs]({FIGURES}/{file})\n"
 
 
 def curve_note(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:

@@ -48,6 +48,48 @@ def equal_budget(
   yield ""
 
 
+def behaviour(lines: Lines, names: Sequence[str]) -> Iterator[str]:
+  """Yield what the responses of the last evaluation are like, with the base's.
+
+  A column is a measure that the task's evaluations have. Nothing is yielded for
+  a task that reports no parts of its responses.
+
+  Args:
+    lines: the kept lines.
+    names: the entries, in the order of the rows.
+  """
+  measures = {
+    "response_length": "length",
+    "truncated": "cut off",
+    "parts/take_back": "with a take-back",
+    "maj@64": "maj@64",
+  }
+  if not any("parts/take_back" in line.end for line in lines.values()):
+    return
+  yield "### What the responses are like\n"
+  yield (
+    "At the last evaluation: the mean length in tokens, the shares of "
+    "responses that are cut off at the limit and that take a move back, and "
+    "the accuracy of a majority vote of 64.\n"
+  )
+  yield from _head("entry", "n", *measures.values())
+  starts = [line.start for line in lines.values() if line.method == BASELINE]
+  rows = [("base", starts)]
+  rows += [
+    (f"`{name}`", [line.end for line in runs.values()])
+    for name in names
+    if (runs := of_entry(lines, name))
+  ]
+  for name, evaluations in rows:
+    cells = [
+      _spread(own, 1 if measure == "response_length" else 3)
+      for measure in measures
+      if (own := np.array([e[measure] for e in evaluations], np.float64)).size
+    ]
+    yield f"| {name} | {len(evaluations)} | {' | '.join(cells)} |"
+  yield ""
+
+
 def equal_entropy(lines: Lines, names: Sequence[str]) -> Iterator[str]:
   """Yield the table of heights above GRPO's curve, sorted by pass@1's."""
   yield from _head(
@@ -264,11 +306,11 @@ def _height(own: np.ndarray) -> str:
   return f"{finite[0]:+.3f}" if finite.size == 1 else _interval(over_seeds(own))
 
 
-def _spread(own: np.ndarray) -> str:
+def _spread(own: np.ndarray, digits: int = 3) -> str:
   """Format mean ± standard deviation over seeds."""
   if own.size < 2:
-    return f"{own.mean():.3f}"
-  return f"{own.mean():.3f} ± {own.std(ddof=1):.3f}"
+    return f"{own.mean():.{digits}f}"
+  return f"{own.mean():.{digits}f} ± {own.std(ddof=1):.{digits}f}"
 
 
 def _interval(interval: Interval | None) -> str:

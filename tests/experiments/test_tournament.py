@@ -14,12 +14,10 @@ from entrojax.reporting.run_logs import read_run
 from entrojax.sweeps.estimate import Timing
 from entrojax.sweeps.plan import Checked
 from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
-from entrojax.system.workdir import flatten
-from experiments.tournament import entries, page, plan, runner, tables
+from experiments.tournament import entries, plan, runner, tables
 from experiments.tournament.curve import (
   difference,
   distance,
-  of_entry,
   over_seeds,
 )
 from experiments.tournament.entries import BASES, Entry, Run
@@ -321,111 +319,6 @@ def test_entries_are_paired_by_seed_and_refused_on_other_prompts():
   other[1].right["prompts"] = "others"
   with pytest.raises(ValueError, match="different prompts"):
     difference(own, other, 1)
-
-
-# -- the page -----------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def section():
-  """Return the section of a page of three entries, and its figures."""
-  seeds = (0, 1, 2)
-  all_entries = [
-    Entry("grpo,steps=200", "grpo", 200, role="budget"),
-    Entry("grpo,steps=600", "grpo", 600, role="budget"),
-    Entry("kl_cov", "kl_cov", 200),
-    Entry("entropic", "entropic", 200),
-    Entry("nsr", "nsr", 200),
-    Entry("kl_cov,fraction=0.08", "kl_cov", 200, seeds=(0,), role="strength"),
-  ]
-  held = {"control.target": 0.42}
-  lines = [line for seed in seeds for line in curve(seed)]
-  # 0.05 above the curve, with a little spread
-  lines += [invented("kl_cov", s, 0.4, 0.3 + 0.001 * s) for s in seeds]
-  lines += [
-    invented(
-      "entropic",
-      s,
-      0.41,
-      0.2,
-      settings=held,
-      seconds={"step": 1.0, "steps": 200.0},
-    )
-    for s in seeds[:2]
-  ]
-  return page.section(
-    "countdown", BASES["countdown"], all_entries, by_name(lines)
-  )
-
-
-def test_the_page_answers_a_readers_questions(section):
-  text = section[0]
-  assert "pass@1 at equal budget:** `kl_cov` (0.301)" in text
-  assert "Above GRPO's curve in pass@1**, with an interval that" in text
-  assert "excludes zero: `kl_cov`" in text
-  assert "`entropic` (0.410 for 0.42)" in text
-  assert "`entropic` (x 2.00)" in text
-  assert "### Holding 0.3, 0.5, 0.7 nats" in text
-
-
-def test_the_page_has_heights_spreads_and_missing_runs(section):
-  text = section[0]
-  assert "| `kl_cov` | 3 | 0.400 ± 0.000 | +0.051 [" in text
-  assert "11 of 16 runs are kept" in text
-  assert "`entropic` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
-  assert "curve is not complete" not in text
-
-
-def test_the_page_says_which_runs_of_the_curve_are_missing():
-  budgets = ["grpo,steps=200", "grpo,steps=600", "grpo,steps=900"]
-  (note,) = page.curve_note(by_name(curve(0)), budgets)
-  assert "Of its 3 budgets it has `grpo,steps=200`, `grpo,steps=600`." in note
-
-
-def test_the_three_planes_are_drawn(section):
-  assert list(section[1]) == [
-    "countdown_entropy_pass_1.svg",
-    "countdown_entropy_pass_64.svg",
-    "countdown_pass_1_pass_64.svg",
-  ]
-  assert all(svg.rstrip().endswith("</svg>") for svg in section[1].values())
-
-
-def test_entries_that_hold_a_target_have_it_in_their_config():
-  for name, target in entries.holding("countdown").items():
-    (entry,) = (e for e in entries.entries("countdown") if e.name == name)
-    config = configs.load_method(entry.method).get_config("demo")
-    flat = {**flatten(config.to_dict()), **entry.settings}
-    key = {"dcpo": "dcpo.target", "projection": "projection.target"}
-    assert flat[key.get(entry.method, "control.target")] == target
-    assert len(entry.seeds) == 3
-  assert entries.holding("reasoning") == {}
-
-
-def test_the_table_of_targets_has_what_was_held_and_what_it_cost():
-  course = {"actor/entropy": [0.9, 0.8, 0.7, 0.6, 0.28, 0.26]}
-  lines = by_name(
-    [invented("entropic,target=0.3", 0, 0.31, 0.25, course=course)]
-  )
-  targets = {"entropic,target=0.3": 0.3, "projection": 0.5}
-  # the mean of 0.28 and 0.26 is 10 % below 0.3
-  assert list(tables.held_targets(lines, targets))[-2] == (
-    "| 0.3 | `entropic,target=0.3` | 1 | 0.270 | -10.0% | 0.310 | 0.250 | "
-    "0.800 |"
-  )
-
-
-def test_a_page_without_lines_names_the_command(tmp_path):
-  text, figures = page.page(tmp_path)
-  assert "No run is kept yet. `--base=countdown` makes them." in text
-  assert figures == {}
-
-
-def test_a_target_is_what_a_controller_or_the_projection_holds():
-  lines = by_name([invented("a", settings={"projection.target": 0.5})])
-  assert tables.target_of(lines, "a") == 0.5
-  assert tables.target_of(by_name([invented("a")]), "a") is None
-  assert list(of_entry(lines, "b")) == []
 
 
 # -- the runner ---------------------------------------------------------------

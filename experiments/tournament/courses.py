@@ -1,0 +1,64 @@
+"""Draw how a few entries of the tournament change over their runs.
+
+Each curve is the mean over seeds of means over equal parts of a run, with a
+band from the lowest to the highest seed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from entrojax.reporting.pictures import Panel, metric_curves, picture
+from entrojax.reporting.run_logs import RunLog
+from entrojax.reporting.static import to_svg
+from entrojax.reporting.variants import Variant
+from experiments.tournament.curve import Lines, of_entry
+from experiments.tournament.lines import Line
+
+# metric of a line's course -> label of its panel
+PANELS = {
+  "actor/entropy": "entropy (nats per token)",
+  "critic/rewards/mean": "reward of rollouts",
+  "response_length/mean": "response length (tokens)",
+  "response_length/clip_ratio": "share cut off at the limit",
+  "critic/parts/take_back": "share with a take-back",
+}
+
+
+def file_name(base: str) -> str:
+  """Return the name of a base's figure."""
+  return f"{base}_courses.svg"
+
+
+def draw(lines: Lines, names: Sequence[str]) -> str:
+  """Draw the courses of entries as an SVG document; "" without any.
+
+  Args:
+    lines: the kept lines.
+    names: the entries; those without a line are left out.
+  """
+  variants = [
+    Variant(name, tuple(as_log(line) for line in runs.values()))
+    for name in names
+    if (runs := of_entry(lines, name))
+  ]
+  panels = [
+    Panel(label, metric_curves(variants, metric))
+    for metric, label in PANELS.items()
+  ]
+  drawing = picture(panels, "rollout step")
+  if drawing is None:
+    return ""
+  return to_svg(drawing, [variant.name for variant in variants])
+
+
+def as_log(line: Line) -> RunLog:
+  """Return a line's course as the log of a run, a row in each part's middle."""
+  rows: dict[float, dict[str, float]] = {}
+  for metric in PANELS:
+    values = line.course.get(metric, ())
+    for i, value in enumerate(values):
+      if value is not None:
+        step = (i + 0.5) * line.steps / len(values)
+        rows.setdefault(step, {"step": step})[metric] = value
+  ordered = [rows[step] for step in sorted(rows)]
+  return RunLog(line.entry, Path(), ordered, {"seed": line.seed})

@@ -1,0 +1,155 @@
+"""The tournament's page: its sentences, tables and figures, without runs."""
+
+import numpy as np
+import pytest
+
+import configs
+from entrojax.reporting.run_logs import series
+from entrojax.system.workdir import flatten
+from experiments.tournament import courses, entries, page, tables
+from experiments.tournament.curve import of_entry
+from experiments.tournament.entries import BASES, Entry
+from tests.helpers.kept_lines import by_name, curve, invented
+
+
+@pytest.fixture(scope="module")
+def section():
+  """Return the section of a page of three entries, and its figures."""
+  seeds = (0, 1, 2)
+  all_entries = [
+    Entry("grpo,steps=200", "grpo", 200, role="budget"),
+    Entry("grpo,steps=600", "grpo", 600, role="budget"),
+    Entry("kl_cov", "kl_cov", 200),
+    Entry("entropic", "entropic", 200),
+    Entry("nsr", "nsr", 200),
+    Entry("kl_cov,fraction=0.08", "kl_cov", 200, seeds=(0,), role="strength"),
+  ]
+  held = {"control.target": 0.42}
+  lines = [line for seed in seeds for line in curve(seed)]
+  # 0.05 above the curve, with a little spread
+  lines += [invented("kl_cov", s, 0.4, 0.3 + 0.001 * s) for s in seeds]
+  lines += [
+    invented(
+      "entropic",
+      s,
+      0.41,
+      0.2,
+      settings=held,
+      seconds={"step": 1.0, "steps": 200.0},
+    )
+    for s in seeds[:2]
+  ]
+  return page.section(
+    "countdown", BASES["countdown"], all_entries, by_name(lines)
+  )
+
+
+def test_the_page_answers_a_readers_questions(section):
+  text = section[0]
+  assert "pass@1 at equal budget:** `kl_cov` (0.301)" in text
+  assert "Above GRPO's curve in pass@1**, with an interval that" in text
+  assert "excludes zero: `kl_cov`" in text
+  assert "`entropic` (0.410 for 0.42)" in text
+  assert "`entropic` (x 2.00)" in text
+  assert "### Holding 0.3, 0.5, 0.7 nats" in text
+
+
+def test_the_page_has_heights_spreads_and_missing_runs(section):
+  text = section[0]
+  assert "| `kl_cov` | 3 | 0.400 ± 0.000 | +0.051 [" in text
+  assert "11 of 16 runs are kept" in text
+  assert "`entropic` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
+  assert "curve is not complete" not in text
+
+
+def test_the_page_says_which_runs_of_the_curve_are_missing():
+  budgets = ["grpo,steps=200", "grpo,steps=600", "grpo,steps=900"]
+  (note,) = page.curve_note(by_name(curve(0)), budgets)
+  assert "Of its 3 budgets it has `grpo,steps=200`, `grpo,steps=600`." in note
+
+
+def test_the_three_planes_and_the_courses_are_drawn(section):
+  assert list(section[1]) == [
+    "countdown_entropy_pass_1.svg",
+    "countdown_entropy_pass_64.svg",
+    "countdown_pass_1_pass_64.svg",
+    "countdown_courses.svg",
+  ]
+  assert "](figures/countdown_courses.svg)" in section[0]
+  assert all(svg.rstrip().endswith("</svg>") for svg in section[1].values())
+
+
+def test_entries_that_hold_a_target_have_it_in_their_config():
+  for name, target in entries.holding("countdown").items():
+    (entry,) = (e for e in entries.entries("countdown") if e.name == name)
+    config = configs.load_method(entry.method).get_config("demo")
+    flat = {**flatten(config.to_dict()), **entry.settings}
+    key = {"dcpo": "dcpo.target", "projection": "projection.target"}
+    assert flat[key.get(entry.method, "control.target")] == target
+    assert len(entry.seeds) == 3
+  assert entries.holding("reasoning") == {}
+
+
+def test_the_table_of_targets_has_what_was_held_and_what_it_cost():
+  course = {"actor/entropy": [0.9, 0.8, 0.7, 0.6, 0.28, 0.26]}
+  lines = by_name(
+    [invented("entropic,target=0.3", 0, 0.31, 0.25, course=course)]
+  )
+  targets = {"entropic,target=0.3": 0.3, "projection": 0.5}
+  # the mean of 0.28 and 0.26 is 10 % below 0.3
+  assert list(tables.held_targets(lines, targets))[-2] == (
+    "| 0.3 | `entropic,target=0.3` | 1 | 0.270 | -10.0% | 0.310 | 0.250 | "
+    "0.800 |"
+  )
+
+
+def test_a_page_without_lines_names_the_command(tmp_path):
+  text, figures = page.page(tmp_path)
+  assert "No run is kept yet. `--base=countdown` makes them." in text
+  assert figures == {}
+
+
+def test_a_target_is_what_a_controller_or_the_projection_holds():
+  lines = by_name([invented("a", settings={"projection.target": 0.5})])
+  assert tables.target_of(lines, "a") == 0.5
+  assert tables.target_of(by_name([invented("a")]), "a") is None
+  assert list(of_entry(lines, "b")) == []
+
+
+# -- responses and courses ----------------------------------------------------
+
+
+def test_the_responses_of_a_task_with_parts_are_described_beside_the_base_s():
+  assert not list(tables.behaviour(by_name(curve()), ["grpo,steps=200"]))
+  like = {"response_length": 80.0, "truncated": 0.3, "parts/take_back": 0.8}
+  base = {"response_length": 45.0, "truncated": 0.02, "parts/take_back": 0.6}
+  lines = by_name(
+    line._replace(
+      start=base | {"maj@64": 0.5},
+      end=like | {"maj@64": 0.7, "response_length": 80.0 + line.seed},
+    )
+    for seed in (0, 1)
+    for line in [*curve(seed), invented("kl_cov", seed)]
+  )
+  assert list(tables.behaviour(lines, ["kl_cov", "nsr"]))[-3:] == [
+    "| base | 4 | 45.0 ± 0.0 | 0.020 ± 0.000 | 0.600 ± 0.000 | 0.500 ± 0.000 |",
+    "| `kl_cov` | 2 | 80.5 ± 0.7 | 0.300 ± 0.000 | 0.800 ± 0.000 | "
+    "0.700 ± 0.000 |",
+    "",
+  ]
+
+
+def test_a_part_of_a_course_stands_in_the_middle_of_its_steps():
+  course = {
+    "actor/entropy": [0.5, 0.4, 0.3, 0.2],
+    "response_length/mean": [45.0, None],
+  }
+  log = courses.as_log(invented("kl_cov", course=course))
+  steps, entropies = series(log, "actor/entropy")
+  np.testing.assert_array_equal(steps, [25, 75, 125, 175])  # of 200
+  np.testing.assert_array_equal(entropies, [0.5, 0.4, 0.3, 0.2])
+  np.testing.assert_array_equal(series(log, "response_length/mean")[0], [50])
+
+
+def test_entries_without_lines_have_no_course():
+  assert courses.draw(by_name(curve()), ["nsr"]) == ""
