@@ -118,15 +118,15 @@ def test_a_single_file_is_cut_by_the_hash_of_the_question(tmp_path):
 def test_synlogic_is_prepared_too(tmp_path):
   source, lines = tmp_path / "source", []
   source.mkdir()
-  sources = ["sudoku", "numbrix", "arc_agi", "futoshiki"]
+  sources = ["sudoku", "numbrix", "linguini", "futoshiki"]
   write(source / "train.parquet", [synlogic_row(name) for name in sources])
   write(source / "val.jsonl", [synlogic_row("numbrix")])
   prepare("synlogic", source, tmp_path / "tfds" / "logic", say=lines.append)
   stored = make_task("synlogic", tmp_path / "tfds" / "logic").load("train")
-  with pytest.warns(UserWarning, match="1 arc_agi"):
+  with pytest.warns(UserWarning, match="1 linguini"):
     direct = make_task("synlogic", source).load("train")
   assert list(stored) == [direct[0], direct[2]]
-  assert any("no verifier here: 1 arc_agi" in line for line in lines)
+  assert any("no verifier here: 1 linguini" in line for line in lines)
   assert "train: left out 1 problems of val" in lines
 
 

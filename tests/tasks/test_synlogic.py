@@ -109,12 +109,12 @@ def test_a_prompt_is_its_messages_contents(problems):
 
 
 def test_rows_without_a_verifier_are_counted_and_told(tmp_path):
-  sources = ["sudoku", "arc_agi", "zebra_puzzle", "arc_agi", "numbrix"]
+  sources = ["sudoku", "linguini", "bbh_snarks", "linguini", "numbrix"]
   path = write(tmp_path / "train.parquet", [row(s) for s in sources])
   read, left_out, _ = synlogic.read(path)
   assert [p.answer["task"] for p in read] == ["sudoku", "numbrix"]
-  assert left_out == {"arc_agi": 2, "zebra_puzzle": 1}
-  with pytest.warns(UserWarning, match="2 arc_agi, 1 zebra_puzzle"):
+  assert left_out == {"linguini": 2, "bbh_snarks": 1}
+  with pytest.warns(UserWarning, match="2 linguini, 1 bbh_snarks"):
     assert len(make_task("synlogic", tmp_path).load("train")) == 2
 
 
