@@ -12,6 +12,12 @@ folder of the model or of the problems is named by model.path and task.data_dir.
 With one optimizer step per rollout batch the clip of PPO changes nothing, which
 is the reason for a warning.
 
+The grader takes the last number of a response, so words after it cost nothing,
+and a control that raises the entropy can put it there. Preset, as
+`--config=configs/addition.py:bare`:
+  bare    a response must be the number and nothing else. No run with it has
+          been kept.
+
 Time: six CPU minutes, five CPU seconds per rollout step. A run takes up to
 7.3 GB of memory.
 Measured (GRPO, seeds 0 and 1, 64 held-out sums, before -> after 60 rollout
@@ -45,6 +51,7 @@ TESTBED = Testbed(
     },
     "log": {"every": 1},
   },
+  presets={"bare": {"task": {"name": "math/number"}}},
   numbers=("countdown",),
 )
 get_config = TESTBED.get_config

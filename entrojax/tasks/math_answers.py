@@ -112,6 +112,16 @@ def gsm8k_answer(response: str) -> str | None:
   return _digits(marked) if marked else last_number(response)
 
 
+def number_alone(response: str) -> str | None:
+  """Extract the number of a response that holds nothing else.
+
+  White space at both ends is ignored, and so are separators of thousands. One
+  word more, before the number or after it, and there is no answer.
+  """
+  number = response.strip()
+  return _digits(number) if _NUMBER_IN_TEXT.fullmatch(number) else None
+
+
 def last_number(response: str) -> str | None:
   r"""Extract the last number in a text, without separators of thousands.
 
@@ -289,6 +299,7 @@ GRADERS: dict[str, Callable[[], Grader]] = {
   "boxed": lambda: Grader(boxed, (parts.same_answer,)),
   "integer": lambda: Grader(boxed, (integer,)),
   "math_verify": lambda: Grader(boxed, (respelt, math_verify())),
+  "number": lambda: Grader(number_alone, (parts.same_answer,)),
   "gsm8k": lambda: Grader(gsm8k_answer, (parts.same_answer,)),
   "dapo": lambda: Grader(
     dapo_answer, (same_spelling(normalise_dapo),), normalise_dapo

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from configs import addition as config
 from entrojax.tasks import make_task
 from experiments import addition
 
@@ -42,8 +43,25 @@ def test_answers_are_the_sums(folder):
 @pytest.mark.parametrize(
   "form, reward", [("{}", 1), (" {} ", 1), ("{}1", 0), ("0", 0), ("", 0)]
 )
-def test_the_number_alone_is_right(folder, form, reward):
-  task = make_task("math/gsm8k", str(folder))
+@pytest.mark.parametrize("preset", ["", "bare"])
+def test_the_number_alone_is_right(folder, form, reward, preset):
+  task = make_task(config.get_config(preset).task.name, str(folder))
   for problem in task.load("validation")[:20]:
     gold = problem.answer["gold"][0]
     assert task.verify(problem, form.format(gold)).reward == reward
+
+
+@pytest.mark.parametrize(
+  "form", ["{} Now multiply", "{}\nNow", "7+7=14, {}", "={}", "{} {}", "{}."]
+)
+def test_words_around_the_number_cost_the_reward_with_the_preset_bare(
+  folder, form
+):
+  strict, kept = (
+    make_task(config.get_config(preset).task.name, str(folder))
+    for preset in ("bare", "")
+  )
+  for problem in strict.load("validation")[:20]:
+    response = form.format(*problem.answer["gold"] * 2)
+    assert strict.verify(problem, response).reason == "no answer"
+    assert kept.verify(problem, response).reward == 1
