@@ -109,8 +109,15 @@ def _draw(picture: Picture, names: Sequence[str], **options: Any) -> bytes:
       rows[-1].xaxis.get_major_locator().set_params(integer=True)
     rows[-1].set_xlabel(picture.x_label)
     labels, lines = zip(*entries, strict=True)
-    figure.legend(lines, labels, loc="outside upper left", ncols=len(labels))
+    columns = _legend_columns(labels)
+    figure.legend(lines, labels, loc="outside upper left", ncols=columns)
     return _save(figure, **options)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+  """Return how many columns of a legend fit into a picture's width."""
+  column = 0.6 + 0.009 * _FONT_SIZE * max(map(len, labels))  # inches, about
+  return max(1, min(len(labels), int(_WIDTH / column)))
 
 
 def as_svg(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""The survey's claims, with verdicts from kept results.
+"""Claims of the literature, with verdicts from kept results.
 
 verdicts.py    a claim, its effect, and the rule that turns it into a verdict
 effects.py     the statistics, such as differences of entropy and of pass@k

@@ -1,4 +1,4 @@
-r"""Print the verdict on each claim of the survey, and write the page.
+r"""Print the verdict on each claim of the literature, and write the page.
 
     python -m experiments.claims
 

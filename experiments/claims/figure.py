@@ -13,7 +13,7 @@ from entrojax.reporting.static import STYLE, as_svg
 from experiments.claims.verdicts import HELD, NOT_HELD, OPEN, Claim
 
 _COLORS = {HELD: PALETTE[2], NOT_HELD: PALETTE[1], OPEN: GREY}
-_FARTHEST = 8.0  # margins; longer intervals are cut
+FARTHEST = 8.0  # margins; longer intervals are cut
 
 
 def draw(results: Sequence[tuple[Claim, str, Interval]]) -> str:
@@ -29,7 +29,7 @@ def draw(results: Sequence[tuple[Claim, str, Interval]]) -> str:
     axes: Any = figure.subplots()
     for y, (claim, own, effect) in enumerate(rows):
       mean, low, high = np.clip(
-        np.array(effect) / claim.margin, -_FARTHEST, _FARTHEST
+        np.array(effect) / claim.margin, -FARTHEST, FARTHEST
       )
       axes.plot([low, high], [y, y], color=_COLORS[own], lw=1.4)
       axes.plot([mean], [y], "o", color=_COLORS[own], ms=4)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import math
+import re
 
 from entrojax.reporting.differences import Interval
 from experiments.claims import figure, second_base
@@ -15,20 +16,27 @@ from experiments.claims.verdicts import (
 )
 from experiments.tournament.curve import Lines
 
-_HEAD = """# The survey's claims
+_HEAD = """# Claims of the literature, with verdicts
 
-Each claim of the literature has an effect that tests it, a margin, which is the
-smallest effect that counts, and a verdict. Effects and margins were written
-down before the runs. The rule that makes a verdict is in
-[verdicts.py](verdicts.py). Brackets are 95 % intervals over three seeds, and
-for pass@k over prompts as well. All runs are entries of
-[the tournament](../tournament/README.md) on Countdown, unless another command
-is named at the end. This command computes the page from the kept lines:
+Each claim has an effect that tests it, a margin, which is the smallest effect
+that counts, and a verdict. Effects and margins were written down before the
+runs. An effect is positive if the claim is right. The claim is *held* if the
+interval of its effect lies above zero and the mean is at least the margin, and
+*not held here* if the whole interval lies below the margin. A claim that
+something is as it was is held if the interval lies within ± the margin, and not
+held if it lies outside. All else is inconclusive ([verdicts.py](verdicts.py)).
+
+Brackets are 95 % intervals over three seeds, and for pass@k over prompts as
+well. All runs are entries of [the tournament](../tournament/README.md) on
+Countdown, unless another command is named at the end. This command computes the
+page from the kept lines:
 
     python -m experiments.claims
 
 A verdict is about this base and these budgets, and not about a paper. The last
-column has what differs from the paper's setting.
+column has what differs from the paper's setting. A number in the column
+"source" is a paper on arXiv. "The survey" is the review of the papers of 2025
+with which this project began.
 """
 
 
@@ -60,6 +68,10 @@ def page(
   ]
   if measured:
     parts.append(f"![the effect of each claim]({FIGURE})\n")
+    parts.append(
+      "The picture has the claims with a margin above zero, and bars are cut "
+      f"at {figure.FARTHEST:g} margins.\n"
+    )
   for end, count in counts.items():
     if count:
       parts.append(f"## {end.capitalize()}\n")
@@ -91,7 +103,7 @@ def _table(rows: Sequence[tuple[Claim, Interval | None]]) -> Iterator[str]:
   for claim, effect in rows:
     cells = (
       f"**{claim.name}**: {claim.text}",
-      claim.source,
+      _linked(claim.source),
       claim.effect.text,
       f"{'±' if claim.test.__name__ == 'within' else ''}{claim.margin:g}",
       _interval(effect),
@@ -153,6 +165,13 @@ def _commands(claims: Sequence[Claim]) -> Iterator[str]:
       "known when the margin was set:\n"
     )
     yield f"    {command}\n"
+
+
+def _linked(source: str) -> str:
+  """Return a source as Markdown, a number of arXiv as a link."""
+  if re.fullmatch(r"\d{4}\.\d{5}", source):
+    return f"[{source}](https://arxiv.org/abs/{source})"
+  return source
 
 
 def _interval(effect: Interval | None) -> str:

@@ -19,7 +19,7 @@ from entrojax.reporting.differences import Interval
 from experiments.tournament.curve import Lines
 
 HELD, NOT_HELD = "held", "not held here"
-OPEN, NOT_RUN = "inconclusive", "not run yet"
+OPEN, NOT_RUN = "inconclusive", "seeds missing"
 
 Test = Callable[[Interval, float], str]
 

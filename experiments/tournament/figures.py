@@ -3,7 +3,8 @@
 A dot is the mean of an entry over its seeds, with bars of one standard
 deviation. A hollow dot is of one seed alone. GRPO's runs of all budgets, from
 the base to the longest, are joined by a line. Dots of entries above or below
-the curve have a colour and a number, which the legend names.
+the curve have a colour and a number, which the legend names. Dots far from the
+curve are left out, and a line below the axes says how many.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 import numpy as np
 
 from entrojax.reporting.pictures import GREY, PALETTE
@@ -21,6 +23,7 @@ from experiments.tournament.entries import BASELINE
 PLANES = (("entropy", "pass@1"), ("entropy", "pass@64"), ("pass@1", "pass@64"))
 _LABELS = {"entropy": "held-out entropy, nats per token"}
 _NUMBERED = 12  # entries that the legend can name
+_MARGIN = 0.6  # of the curve's extent, on each of its sides
 
 
 class Dot(NamedTuple):
@@ -76,15 +79,19 @@ def draw(
     )
     for dot in path:
       _draw_dot(axes, dot, PALETTE[0])
-      text = dot.name.rpartition("=")[2]
       axes.annotate(
-        text,
+        dot.name.rpartition("=")[2],
         (dot.x, dot.y),
-        xytext=(4, -11),
+        xytext=(-4, -11),
         textcoords="offset points",
+        ha="right",
         fontsize=8,
         color=PALETTE[0],
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+        zorder=4,
       )
+    near = _limit(axes, path, dots)
+    outside, dots = len(dots) - len(near), near
     numbers = {name: i for i, name in enumerate([*marked][:_NUMBERED], 1)}
     for dot in dots:
       side = marked.get(dot.name, 0)
@@ -107,7 +114,11 @@ def draw(
       axes.plot(
         [], [], "o", color=GREY, markerfacecolor="none", label="one seed alone"
       )
-    axes.set_xlabel(_LABELS.get(plane[0], plane[0]))
+    label = _LABELS.get(plane[0], plane[0])
+    if outside:
+      label += f"\n({outside} {'entry lies' if outside == 1 else 'entries lie'}"
+      label += " outside of the picture)"
+    axes.set_xlabel(label)
     axes.set_ylabel(plane[1])
     figure.legend(loc="outside right upper", fontsize=8)
     return as_svg(figure)
@@ -122,6 +133,26 @@ def _dot(lines: Lines, name: str, plane: tuple[str, str]) -> Dot | None:
   spread = lambda v: float(v.std(ddof=1)) if v.size > 1 else 0.0
   means = float(x.mean()), float(y.mean())
   return Dot(name, *means, spread(x), spread(y), len(runs))
+
+
+def _limit(axes: Any, path: Sequence[Dot], dots: list[Dot]) -> list[Dot]:
+  """Limit the axes to the neighbourhood of the curve; return the dots in it."""
+  if len(path) < 2:
+    return dots
+  inside = np.full(len(dots), True)
+  for of, limit in (
+    (lambda dot: dot.x, axes.set_xlim),
+    (lambda dot: dot.y, axes.set_ylim),
+  ):
+    curve = np.array([of(dot) for dot in path])
+    own = np.array([of(dot) for dot in dots])
+    margin = _MARGIN * np.ptp(curve)
+    low, high = curve.min() - margin, curve.max() + margin
+    inside &= (low <= own) & (own <= high)
+    near = np.concatenate([curve, own[(low <= own) & (own <= high)]])
+    margin = 0.05 * np.ptp(near)
+    limit(near.min() - margin, near.max() + margin)
+  return [dot for dot, near in zip(dots, inside, strict=True) if near]
 
 
 def _start(lines: Lines, plane: tuple[str, str]) -> Dot | None:

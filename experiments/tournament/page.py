@@ -6,27 +6,21 @@ It trains nothing, takes seconds, and writes README.md and figures/ beside this
 file. A base without kept lines has no section.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
 
-from entrojax.reporting.differences import Interval
+import configs
 from entrojax.system.command_line import command
 from experiments.tournament import courses, figures
-from experiments.tournament.curve import (
-  Lines,
-  compare,
-  difference,
-  distances,
-  of_entry,
-  over_seeds,
-  ranked,
-)
+from experiments.tournament.answers import Field, answers
+from experiments.tournament.curve import Lines, of_entry, ranked
 from experiments.tournament.entries import (
   BASELINE,
   BASES,
   HELD_TARGETS,
+  SEEDS,
   Base,
   Entry,
   entries,
@@ -38,17 +32,14 @@ from experiments.tournament.plan import RESULTS, lines_file
 from experiments.tournament.tables import (
   behaviour,
   budget_table,
-  cost,
   equal_budget,
   equal_entropy,
   held_targets,
   long_table,
   mean_of,
   missing_runs,
-  overtakes,
+  names_table,
   strength_table,
-  target_of,
-  twins,
 )
 
 FLAGS = flags.FlagValues()
@@ -65,10 +56,9 @@ _OUTPUT = flags.DEFINE_string(
 PAGE = "README.md"
 FIGURES = "figures"
 TITLES = {
-  "countdown": "Countdown",
-  "reasoning": "Countdown with working",
+  "countdown": "The Countdown base",
+  "reasoning": "The reasoning base: Countdown with working",
 }
-_NEAR = 0.03  # nats from a target that count as held
 
 _HEAD = """# The tournament
 
@@ -87,16 +77,21 @@ what is missing, and `--quick` makes eight methods with two seeds.
     python -m experiments.tournament --workdir=runs/tournament --jobs=2
 """
 
-_READING = """**How to read it.** A mean is over seeds, ± the standard
-deviation over seeds; n is the number of seeds. Brackets are 95 % intervals. *At
-equal budget* compares with GRPO at as many rollout steps, paired by seed and
-prompt. *At equal entropy* is the height above GRPO's curve, which joins the
-base and GRPO's runs of all budgets ([curve.py](curve.py)). Its interval covers
-other seeds, and not other prompts. One seed alone has no interval. A dash means
-that the entropy lies beyond the curve. Among some fifty rows, two or three
-intervals exclude zero by chance. `time` is the duration of a rollout step
-of the fastest seed, compared with GRPO's. Other machines round differently, and
-a run of the same seed then ends elsewhere, as a run of another seed would.
+_READING = """**How to read it.** An entry has the name of its method's file in
+[configs](../../configs/README.md#methods) and of what it changes; "What the
+names mean" below lists the settings. n is the number of seeds. A mean is over
+seeds, ± the standard deviation over seeds. Brackets are 95 % intervals over
+seeds and, for differences from GRPO, over prompts as well; with one seed such
+an interval covers prompts alone. Values are from the evaluation at the end, on
+held-out prompts.
+
+*At equal budget* compares with GRPO at as many rollout steps, paired by seed
+and prompt. More updates on a rollout batch count as the same budget. *At equal
+entropy* is the height above GRPO's curve, which joins the base and GRPO's runs
+of all budgets ([curve.py](curve.py)); a dash means that the entropy lies beyond
+the curve. `time` is the duration of a rollout step relative to GRPO's, each of
+the fastest seed. Other machines round differently, and a run of the same seed
+then ends elsewhere, as a run of another seed would.
 """
 
 
@@ -131,59 +126,102 @@ def section(
     all_entries: the entries on this base.
     lines: the kept lines, not empty.
   """
-  budgets = [e.name for e in all_entries if e.role == "budget"]
-  compared = [e for e in all_entries if e.role in ("method", "extra")]
-  strengths = [e for e in all_entries if e.role == "strength"]
-  baseline = f"{BASELINE},steps={base.steps}"
-  have = [e.name for e in compared if of_entry(lines, e.name)]
-  heights = {
-    e: over_seeds(distances(lines, of_entry(lines, e), "pass@1")) for e in have
-  }
-  marked = {
-    e: side
-    for e in ranked(have, {k: v and v.mean for k, v in heights.items()})
-    if (side := compare(heights[e]))
-  }
-  pictures = {
-    figures.file_name(name, plane): figures.draw(
-      lines, have, budgets, plane, marked
-    )
-    for plane in figures.PLANES
-  }
-  if course := courses.draw(lines, [baseline, *base.drawn]):
-    pictures[courses.file_name(name)] = course
-  order = ranked(
-    [baseline, *have],
-    {e: mean_of(lines, e, "pass@1") for e in (baseline, *have)},
+  field = Field(
+    lines,
+    f"{BASELINE},steps={base.steps}",
+    [e.name for e in all_entries if e.role == "budget"],
+    [e for e in all_entries if e.role in ("method", "extra")],
+    long_rows(name),
   )
-  total = sum(len(e.seeds) for e in all_entries)
+  pictures = draw(name, base, field)
+  strengths = [e for e in all_entries if e.role == "strength"]
   parts = [
     f"## {TITLES[name]}\n",
-    f"{len(lines)} of {total} runs are kept. The budget of an entry is "
-    f"{base.steps} rollout steps.\n",
-    *answers(lines, have, compared, baseline, heights),
-    "### At equal budget\n",
-    *equal_budget(lines, [baseline, *have], baseline),
-    *behaviour(lines, order),
-    *course_section(name, pictures),
-    "### At equal entropy\n",
-    *curve_note(lines, budgets),
-    *equal_entropy(lines, have),
+    *facts(base, all_entries, lines),
+    *answers(field),
     *(
       f"![{y} over {x}]({FIGURES}/{figures.file_name(name, (x, y))})"
       for x, y in figures.PLANES
     ),
-    "\n### GRPO's budgets\n",
-    *budget_table(lines, budgets),
+    "",
+    *tables_at_equal_budget(field),
+    *tables_at_equal_entropy(field),
+    "### GRPO's budgets\n",
+    *budget_table(lines, field.budgets),
+    *course_section(name, pictures),
     *held_section(name, lines),
-    "### Longer budgets\n",
-    *long_runs(name, lines),
-    "### Strengths\n",
-    *strength_table(lines, all_entries, strengths),
-    "### Missing runs\n",
-    *missing_runs(lines, all_entries),
+    *long_section(field),
+    *strength_section(lines, all_entries, strengths),
+    *folded("What the names mean", names_table(lines, all_entries)),
+    *folded("Missing runs", missing_runs(lines, all_entries)),
   ]
   return "\n".join(parts), pictures
+
+
+def facts(
+  base: Base, all_entries: Sequence[Entry], lines: Lines
+) -> Iterator[str]:
+  """Yield the budget, and how many runs are kept."""
+  config = configs.load_method(BASELINE).get_config(base.words)
+  total = sum(len(e.seeds) for e in all_entries)
+  whole = sum(len(of_entry(lines, e.name)) >= len(SEEDS) for e in all_entries)
+  rollout, evaluation = config.rollout, config.evaluation
+  yield (
+    f"{len(lines)} of {total} runs are kept. {whole} entries have "
+    f"{len(SEEDS)} seeds, GRPO's budgets included. An entry makes {base.steps} "
+    f"rollout steps of {rollout.num_prompts} prompts x {rollout.group_size} "
+    f"responses, and {config.training.updates_per_rollout} updates on each "
+    "batch if its method asks for no other number, at a learning rate of "
+    f"{config.optimizer.learning_rate:g}. It is evaluated with "
+    f"{evaluation.num_samples} samples for each held-out prompt.\n"
+  )
+
+
+def draw(name: str, base: Base, field: Field) -> dict[str, str]:
+  """Return the figures of a base by the names of their files."""
+  have = [*field.complete(), *field.partial()]
+  pictures = {
+    figures.file_name(name, plane): figures.draw(
+      field.lines, have, field.budgets, plane, field.sides()
+    )
+    for plane in figures.PLANES
+  }
+  if course := courses.draw(field.lines, [field.baseline, *base.drawn]):
+    pictures[courses.file_name(name)] = course
+  return pictures
+
+
+def folded(summary: str, text: Iterable[str]) -> Iterator[str]:
+  """Yield a part of the page that opens on a click."""
+  yield f"<details><summary>{summary}</summary>\n"
+  yield from text
+  yield "</details>\n"
+
+
+def tables_at_equal_budget(field: Field) -> Iterator[str]:
+  """Yield the tables at equal budget, and of what the responses are like."""
+  complete = [field.baseline, *field.complete()]
+  means = {n: mean_of(field.lines, n, "pass@1") for n in complete}
+  yield "### At equal budget\n"
+  yield from equal_budget(field.lines, complete, field.baseline)
+  if partial := field.partial():
+    yield from folded(
+      f"Entries with fewer seeds: {len(partial)}",
+      equal_budget(field.lines, partial, field.baseline),
+    )
+  yield from behaviour(field.lines, ranked(complete, means))
+
+
+def tables_at_equal_entropy(field: Field) -> Iterator[str]:
+  """Yield the tables at equal entropy."""
+  yield "### At equal entropy\n"
+  yield from curve_note(field.lines, field.budgets)
+  yield from equal_entropy(field.lines, field.complete(), field.sides())
+  if partial := field.partial():
+    yield from folded(
+      f"Entries with fewer seeds: {len(partial)}",
+      equal_entropy(field.lines, partial, {}),
+    )
 
 
 def course_section(base: str, pictures: Mapping[str, str]) -> Iterator[str]:
@@ -199,9 +237,9 @@ def course_section(base: str, pictures: Mapping[str, str]) -> Iterator[str]:
 
 def curve_note(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
   """Yield a warning if runs of GRPO's curve are missing."""
-  have = [name for name in budgets if of_entry(lines, name)]
-  if len(have) < len(budgets):
-    listed = ", ".join(f"`{name}`" for name in have) or "none"
+  have = {n: k for n in budgets if (k := len(of_entry(lines, n)))}
+  if len(have) < len(budgets) or set(have.values()) != {len(SEEDS)}:
+    listed = ", ".join(f"`{n}` (n = {k})" for n, k in have.items()) or "none"
     yield (
       f"**GRPO's curve is not complete.** Of its {len(budgets)} budgets it has "
       f"{listed}. The heights will change with the others.\n"
@@ -217,93 +255,31 @@ def held_section(name: str, lines: Lines) -> Sequence[str]:
   return [f"### Holding {listed} nats\n", *held_targets(lines, targets)]
 
 
-def answers(
-  lines: Lines,
-  have: Sequence[str],
-  compared: Sequence[Entry],
-  baseline: str,
-  heights: dict[str, Interval | None],
-) -> Iterator[str]:
-  """Yield what the tables say, as a list of sentences.
-
-  Args:
-    lines: the kept lines.
-    have: the entries with a line, without GRPO's budgets.
-    compared: the entries that are compared.
-    baseline: GRPO at the budget of an entry.
-    heights: entry -> its height above the curve in pass@1.
-  """
-  base = of_entry(lines, baseline)
-  complete = [n for n in have if len(of_entry(lines, n)) > 1]
-  if not complete or len(base) < 2:
-    yield "Too few seeds are kept for conclusions.\n"
-    return
-  for measure in ("pass@1", "pass@64"):
-    means = {n: mean_of(lines, n, measure) for n in [baseline, *complete]}
-    best = ranked([*means], means)[:3]
-    listed = ", ".join(f"`{n}` ({means[n]:.3f})" for n in best)
-    yield (
-      f"- **{measure} at equal budget:** {listed} are the highest; "
-      f"GRPO has {means[baseline]:.3f}."
-    )
-  gaps = {n: difference(of_entry(lines, n), base, 1) for n in complete}
-  better = [n for n in complete if compare(gaps[n]) > 0]
-  listed = ", ".join(f"`{n}`" for n in better) or "none"
-  yield (
-    "- **More pass@1 than GRPO at equal budget**, with an interval above "
-    f"zero: {listed}."
-  )
-  for side, word in ((1, "above"), (-1, "below")):
-    names = [n for n in complete if compare(heights[n]) == side]
-    listed = ", ".join(f"`{n}`" for n in names) or "none"
-    yield (
-      f"- **{word.capitalize()} GRPO's curve in pass@1**, with an interval "
-      f"that excludes zero: {listed}."
-    )
-  held = [
-    f"`{e.name}` ({mean:.3f} for {target:g})"
-    for e in compared
-    if e.name in complete
-    and (target := target_of(lines, e.name)) is not None
-    and abs((mean := mean_of(lines, e.name, "entropy")) - target) <= _NEAR
+def long_section(field: Field) -> Iterator[str]:
+  """Yield the section of longer budgets, if a controlled run has one."""
+  rows = field.long_rows
+  longer = [
+    name
+    for row, budgets in rows.items()
+    for steps, name in budgets.items()
+    if row != BASELINE and steps > min(budgets)
   ]
-  yield (
-    f"- **A target of entropy is held** within {_NEAR:g} nats at the end: "
-    f"{', '.join(held) or 'by none'}."
-  )
-  for group in twins(lines, [baseline, *have]):
-    listed = " and ".join(f"`{name}`" for name in group)
-    yield (
-      f"- **The same to the last digit**, for each seed: {listed}. What "
-      "distinguishes them never acts on this base."
-    )
-  costs = {n: cost(lines, n, baseline) for n in complete}
-  slow = [n for n in ranked(complete, costs) if (costs[n] or 0) > 1.2]
-  listed = ", ".join(f"`{n}` (x {costs[n]:.2f})" for n in slow) or "none"
-  yield f"- **A step takes over 20 % longer than GRPO's** with: {listed}.\n"
-
-
-def long_runs(base: str, lines: Lines) -> Iterator[str]:
-  """Yield which entries overtake GRPO at longer budgets, and the table."""
-  rows = long_rows(base)
-  ends = {row: max(budgets) for row, budgets in rows.items()}
-  ready = [
-    row
-    for row, steps in ends.items()
-    if row != BASELINE and len(of_entry(lines, rows[row][steps])) > 1
-  ]
-  if not ready:
-    yield "No long run has two seeds yet.\n"
+  yield "### Longer budgets\n"
+  if any(map(field.seeds, longer)):
+    yield from long_table(field.lines, rows)
   else:
-    first = overtakes(lines, rows)
-    listed = ", ".join(f"`{row}` at {n}" for row, n in first.items())
-    never = ", ".join(f"`{row}`" for row in ready if row not in first)
-    yield (
-      "Overtaking GRPO in pass@1, with an interval above zero, and the first "
-      f"number of rollout steps at which this holds: {listed or 'none'}. "
-      f"Never up to {max(ends.values())}: {never or 'none'}.\n"
-    )
-  yield from long_table(lines, rows)
+    yield "No controlled run of a longer budget is kept yet.\n"
+
+
+def strength_section(
+  lines: Lines, all_entries: Sequence[Entry], strengths: Sequence[Entry]
+) -> Iterator[str]:
+  """Yield the section of main strengths, if another value has run."""
+  methods = {e.method for e in strengths if of_entry(lines, e.name)}
+  if methods:
+    yield "### Three values of a method's main strength\n"
+    own = [e for e in strengths if e.method in methods]
+    yield from strength_table(lines, all_entries, own)
 
 
 @command(FLAGS)

@@ -1,9 +1,11 @@
 """Format the tables of the tournament's page in Markdown, row by row."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+import configs
 from entrojax.reporting.differences import Interval
 from experiments.tournament.curve import (
   Lines,
@@ -15,7 +17,7 @@ from experiments.tournament.curve import (
   ranked,
   values,
 )
-from experiments.tournament.entries import BASELINE, Entry
+from experiments.tournament.entries import BASELINE, SEEDS, Entry
 from experiments.tournament.lines import Line
 
 MEASURES = ("entropy", "pass@1", "pass@8", "pass@64")
@@ -44,7 +46,7 @@ def equal_budget(
       *gaps,
       "–" if ratio is None else f"x {ratio:.2f}",
     ]
-    yield f"| {' | '.join(cells)} |"
+    yield row(*cells)
   yield ""
 
 
@@ -73,25 +75,26 @@ def behaviour(lines: Lines, names: Sequence[str]) -> Iterator[str]:
     "the accuracy of a majority vote of 64.\n"
   )
   yield from _head("entry", "n", *measures.values())
-  starts = [line.start for line in lines.values() if line.method == BASELINE]
-  rows = [("base", starts)]
-  rows += [
-    (f"`{name}`", [line.end for line in runs.values()])
-    for name in names
-    if (runs := of_entry(lines, name))
-  ]
-  for name, evaluations in rows:
-    cells = [
-      _spread(own, 1 if measure == "response_length" else 3)
-      for measure in measures
-      if (own := np.array([e[measure] for e in evaluations], np.float64)).size
-    ]
-    yield f"| {name} | {len(evaluations)} | {' | '.join(cells)} |"
+  digits = [1 if m == "response_length" else 3 for m in measures]
+  starts = [start_of(lines, m) for m in measures]
+  yield row("base", str(starts[0].size), *map(_spread, starts, digits))
+  for name in names:
+    if runs := of_entry(lines, name):
+      cells = map(_spread, (values(runs, m) for m in measures), digits)
+      yield row(f"`{name}`", str(len(runs)), *cells)
   yield ""
 
 
-def equal_entropy(lines: Lines, names: Sequence[str]) -> Iterator[str]:
-  """Yield the table of heights above GRPO's curve, sorted by pass@1's."""
+def equal_entropy(
+  lines: Lines, names: Sequence[str], sides: Mapping[str, int]
+) -> Iterator[str]:
+  """Yield the table of heights above GRPO's curve, sorted by pass@1's.
+
+  Args:
+    lines: the kept lines.
+    names: the entries.
+    sides: entry -> 1 above the curve, -1 below; the others are undecided.
+  """
   yield from _head(
     *("entry", "n", "entropy", "height in pass@1", "height in pass@64", "lies")
   )
@@ -106,10 +109,11 @@ def equal_entropy(lines: Lines, names: Sequence[str]) -> Iterator[str]:
   for name in order:
     runs = of_entry(lines, name)
     one, many = heights[name].values()
-    side = {1: "above", -1: "below", 0: ""}[compare(over_seeds(one))]
-    yield (
-      f"| `{name}` | {len(runs)} | {_spread(values(runs, 'entropy'))} | "
-      f"{_height(one)} | {_height(many)} | {side} |"
+    side = {1: "above", -1: "below", 0: ""}[sides.get(name, 0)]
+    entropy = _spread(values(runs, "entropy"))
+    yield row(
+      *(f"`{name}`", str(len(runs)), entropy),
+      *(_height(one), _height(many), side),
     )
   yield ""
 
@@ -117,17 +121,13 @@ def equal_entropy(lines: Lines, names: Sequence[str]) -> Iterator[str]:
 def budget_table(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
   """Yield the table of GRPO's runs of all budgets, with the base."""
   yield from _head("entry", "n", *MEASURES)
-  starts = [line.start for line in lines.values() if line.method == BASELINE]
-  if starts:
-    cells = [
-      _spread(np.array([start[m] for start in starts], np.float64))
-      for m in MEASURES
-    ]
-    yield f"| base | {len(starts)} | {' | '.join(cells)} |"
+  starts = [start_of(lines, m) for m in MEASURES]
+  if starts[0].size:
+    yield row("base", str(starts[0].size), *map(_spread, starts))
   for name in budgets:
     if runs := of_entry(lines, name):
       cells = [_spread(values(runs, m)) for m in MEASURES]
-      yield f"| `{name}` | {len(runs)} | {' | '.join(cells)} |"
+      yield row(f"`{name}`", str(len(runs)), *cells)
   yield ""
 
 
@@ -144,17 +144,17 @@ def long_table(
     *("row", "rollout steps", "n", "entropy", "pass@1", "pass@64"),
     *("pass@1 - GRPO", "pass@64 - GRPO"),
   )
-  for row, budgets in rows.items():
+  for label, budgets in rows.items():
     for steps, name in budgets.items():
       if not (runs := of_entry(lines, name)):
         continue
       other = of_entry(lines, rows[BASELINE][steps])
       gaps = ["", ""]
-      if row != BASELINE:
+      if label != BASELINE:
         gaps = [_interval(difference(runs, other, k)) for k in (1, 64)]
       cells = [_spread(values(runs, m)) for m in ("entropy", "pass@1")]
       cells += [_spread(values(runs, "pass@64")), *gaps]
-      yield f"| `{row}` | {steps} | {len(runs)} | {' | '.join(cells)} |"
+      yield row(f"`{label}`", str(steps), str(len(runs)), *cells)
   yield ""
 
 
@@ -167,15 +167,16 @@ def overtakes(
   and prompt over at least two seeds, lies above zero.
   """
   first: dict[str, int] = {}
-  for row, budgets in rows.items():
+  for label, budgets in rows.items():
     for steps, name in budgets.items():
       own, other = (
         of_entry(lines, entry) for entry in (name, rows[BASELINE][steps])
       )
-      if row == BASELINE or row in first or len(own.keys() & other.keys()) < 2:
+      common = own.keys() & other.keys()
+      if label == BASELINE or label in first or len(common) < 2:
         continue
       if compare(difference(own, other, 1)) > 0:
-        first[row] = steps
+        first[label] = steps
   return first
 
 
@@ -193,10 +194,8 @@ def strength_table(
         height = distances(lines, {0: line}, "pass@1")[0]
         end = line.end
         text = f"{height:+.3f}" if np.isfinite(height) else "–"
-        yield (
-          f"| `{name}` | {end['entropy']:.3f} | {end['pass@1']:.3f} | "
-          f"{end['pass@64']:.3f} | {text} |"
-        )
+        numbers = (f"{end[m]:.3f}" for m in ("entropy", "pass@1", "pass@64"))
+        yield row(f"`{name}`", *numbers, text)
   yield ""
 
 
@@ -228,7 +227,7 @@ def held_targets(lines: Lines, targets: Mapping[str, float]) -> Iterator[str]:
         f"{off:+.1%}",
         *(_spread(values(runs, m)) for m in ("entropy", "pass@1", "pass@64")),
       ]
-      yield f"| {' | '.join(cells)} |"
+      yield row(*cells)
   yield ""
 
 
@@ -252,6 +251,31 @@ def twins(lines: Lines, names: Sequence[str]) -> Iterator[Sequence[str]]:
   yield from (group for group in groups.values() if len(group) > 1)
 
 
+def names_table(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
+  """Yield the method and the settings of each entry with a line."""
+  methods = configs.methods()
+  yield from _head("entry", "method", "settings")
+  for entry in entries:
+    if runs := of_entry(lines, entry.name):
+      own = next(iter(runs.values())).settings
+      shown = (
+        f"`{key}={_plain(value)}`"
+        for key, value in own.items()
+        if key not in ("seed", "optimizer.decay_steps", "num_rollout_steps")
+      )
+      title = methods[entry.method].title
+      link = f"[{title}](../../configs/{entry.method}.py)"
+      yield row(f"`{entry.name}`", link, ", ".join(shown))
+  yield ""
+
+
+def _plain(value: Any) -> str:
+  """Return a setting's value without quotes."""
+  if isinstance(value, list | tuple):
+    return ",".join(map(_plain, value))
+  return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def missing_runs(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
   """Yield a sentence about the runs without a line."""
   gaps = []
@@ -267,10 +291,10 @@ def missing_runs(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
 def target_of(lines: Lines, name: str) -> float | None:
   """Return the constant target of entropy of an entry's runs; None without.
 
-  Only targets that a controller or the projection is to hold count.
+  Only targets that a controller, DCPO or the projection is to hold count.
   """
   for line in of_entry(lines, name).values():
-    for key in ("control.target", "projection.target"):
+    for key in ("control.target", "projection.target", "dcpo.target"):
       if isinstance(value := line.settings.get(key), int | float):
         return float(value)
   return None
@@ -280,13 +304,25 @@ def cost(lines: Lines, name: str, baseline: str) -> float | None:
   """Return the seconds per rollout step relative to GRPO's.
 
   Both are of the fastest seed, because other programs on the machine slow runs
-  down, and none up. None without a line of both.
+  down, and none up. None unless both have all seeds.
   """
   own, other = (
     [s for line in of_entry(lines, n).values() if (s := line.seconds["step"])]
     for n in (name, baseline)
   )
-  return min(own) / min(other) if own and other else None
+  if min(len(own), len(other)) < len(SEEDS):
+    return None
+  return min(own) / min(other)
+
+
+def start_of(lines: Lines, measure: str) -> np.ndarray:
+  """Return a measure of the base for each seed, from GRPO's runs, f64[S]."""
+  own = {
+    line.seed: line.start[measure]
+    for line in lines.values()
+    if line.method == BASELINE
+  }
+  return np.array([*own.values()], np.float64)
 
 
 def mean_of(lines: Lines, name: str, measure: str) -> float:
@@ -322,5 +358,10 @@ def _interval(interval: Interval | None) -> str:
 
 def _head(*titles: str) -> Iterator[str]:
   """Yield the head of a table."""
-  yield f"| {' | '.join(titles)} |"
+  yield row(*titles)
   yield f"|{' --- |' * len(titles)}"
+
+
+def row(*cells: str) -> str:
+  """Return a row of a table."""
+  return f"| {' | '.join(cells)} |"

@@ -6,7 +6,7 @@ import pytest
 import configs
 from entrojax.reporting.run_logs import series
 from entrojax.system.workdir import flatten
-from experiments.tournament import courses, entries, page, tables
+from experiments.tournament import answers, courses, entries, page, tables
 from experiments.tournament.curve import of_entry
 from experiments.tournament.entries import BASES, Entry
 from tests.helpers.kept_lines import by_name, curve, invented
@@ -21,6 +21,7 @@ def section():
     Entry("grpo,steps=600", "grpo", 600, role="budget"),
     Entry("kl_cov", "kl_cov", 200),
     Entry("entropic", "entropic", 200),
+    Entry("dapo", "dapo", 200),
     Entry("nsr", "nsr", 200),
     Entry("kl_cov,fraction=0.08", "kl_cov", 200, seeds=(0,), role="strength"),
   ]
@@ -35,10 +36,12 @@ def section():
       0.41,
       0.2,
       settings=held,
+      course={"actor/entropy": [0.5, 0.5, 0.412]},
       seconds={"step": 1.0, "steps": 200.0},
     )
-    for s in seeds[:2]
+    for s in seeds
   ]
+  lines += [invented("dapo", s, 0.35, 0.4) for s in seeds[:2]]
   return page.section(
     "countdown", BASES["countdown"], all_entries, by_name(lines)
   )
@@ -46,26 +49,55 @@ def section():
 
 def test_the_page_answers_a_readers_questions(section):
   text = section[0]
-  assert "pass@1 at equal budget:** `kl_cov` (0.301)" in text
-  assert "Above GRPO's curve in pass@1**, with an interval that" in text
-  assert "excludes zero: `kl_cov`" in text
-  assert "`entropic` (0.410 for 0.42)" in text
-  assert "`entropic` (x 2.00)" in text
+  assert "GRPO has 0.250, and the base 0.200. Highest are `kl_cov` (0.301)" in (
+    text
+  )
+  assert "at equal entropy, by the interval: `kl_cov`." in text
+  assert "by `entropic` (0.412 for 0.42). It is missed by none. GRPO" in text
+  assert "Over x 1.2: `entropic` (x 2.00)" in text
   assert "### Holding 0.3, 0.5, 0.7 nats" in text
 
 
 def test_the_page_has_heights_spreads_and_missing_runs(section):
   text = section[0]
   assert "| `kl_cov` | 3 | 0.400 ± 0.000 | +0.051 [" in text
-  assert "11 of 16 runs are kept" in text
-  assert "`entropic` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
+  assert "14 of 19 runs are kept. 4 entries have 3 seeds" in text
+  assert "`dapo` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
   assert "curve is not complete" not in text
+
+
+def test_entries_with_fewer_seeds_stand_apart_and_are_in_no_sentence(section):
+  shown, _, rest = section[0].partition("<details><summary>Entries with fewer")
+  assert "dapo" not in shown
+  assert "| `dapo` | 2 | 0.350" in rest
+
+
+def test_the_page_names_methods_and_settings(section):
+  assert (
+    "| `entropic` | [EntroPIC](../../configs/entropic.py) | "
+    "`control.target=0.42` |"
+  ) in section[0]
+
+
+def test_without_a_run_of_the_curve_no_entry_is_above_or_below_it():
+  lines = [line for seed in (0, 1, 2) for line in curve(seed)][:-1]
+  lines += [invented("kl_cov", s, 0.4, 0.3 + 0.001 * s) for s in (0, 1, 2)]
+  field = answers.Field(
+    by_name(lines),
+    "grpo,steps=200",
+    ["grpo,steps=200", "grpo,steps=600"],
+    [Entry("kl_cov", "kl_cov", 200)],
+    {},
+  )
+  assert field.sides() == {}
+  whole = by_name([*lines, curve(2)[-1]])
+  assert field._replace(lines=whole).sides() == {"kl_cov": 1}
 
 
 def test_the_page_says_which_runs_of_the_curve_are_missing():
   budgets = ["grpo,steps=200", "grpo,steps=600", "grpo,steps=900"]
   (note,) = page.curve_note(by_name(curve(0)), budgets)
-  assert "Of its 3 budgets it has `grpo,steps=200`, `grpo,steps=600`." in note
+  assert "has `grpo,steps=200` (n = 1), `grpo,steps=600` (n = 1)." in note
 
 
 def test_the_three_planes_and_the_courses_are_drawn(section):
@@ -132,7 +164,7 @@ def test_the_responses_of_a_task_with_parts_are_described_beside_the_base_s():
     for line in [*curve(seed), invented("kl_cov", seed)]
   )
   assert list(tables.behaviour(lines, ["kl_cov", "nsr"]))[-3:] == [
-    "| base | 4 | 45.0 ± 0.0 | 0.020 ± 0.000 | 0.600 ± 0.000 | 0.500 ± 0.000 |",
+    "| base | 2 | 45.0 ± 0.0 | 0.020 ± 0.000 | 0.600 ± 0.000 | 0.500 ± 0.000 |",
     "| `kl_cov` | 2 | 80.5 ± 0.7 | 0.300 ± 0.000 | 0.800 ± 0.000 | "
     "0.700 ± 0.000 |",
     "",

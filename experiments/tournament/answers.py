@@ -1,0 +1,208 @@
+"""Say in sentences what the tournament's tables show.
+
+Only entries with all seeds take part, because one or two say too little.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.tournament.curve import (
+  Lines,
+  compare,
+  difference,
+  distances,
+  of_entry,
+  over_seeds,
+  ranked,
+)
+from experiments.tournament.entries import BASELINE, SEEDS, Entry
+from experiments.tournament.tables import (
+  cost,
+  last_third,
+  mean_of,
+  overtakes,
+  start_of,
+  target_of,
+  twins,
+)
+
+NEAR = 0.05  # share of a target within which it counts as held
+_SLOW = 1.2  # times GRPO's step
+
+
+class Field(NamedTuple):
+  """What is compared on a base.
+
+  Attributes:
+    lines: the kept lines.
+    baseline: GRPO at the budget of an entry.
+    budgets: GRPO's entries by ascending budget.
+    compared: the entries that are compared with GRPO.
+    long_rows: row -> rollout steps -> the entry of a longer budget.
+  """
+
+  lines: Lines
+  baseline: str
+  budgets: Sequence[str]
+  compared: Sequence[Entry]
+  long_rows: Mapping[str, Mapping[int, str]]
+
+  def seeds(self, name: str) -> int:
+    """Return the number of seeds with a kept line."""
+    return len(of_entry(self.lines, name))
+
+  def complete(self) -> list[str]:
+    """List the compared entries with all seeds."""
+    return [e.name for e in self.compared if self.seeds(e.name) >= len(SEEDS)]
+
+  def partial(self) -> list[str]:
+    """List the compared entries with some of the seeds."""
+    return [
+      e.name for e in self.compared if 0 < self.seeds(e.name) < len(SEEDS)
+    ]
+
+  def sides(self) -> Mapping[str, int]:
+    """Return the entries above (1) or below (-1) GRPO's curve, by height.
+
+    There are none if a seed lacks a run of the curve that another seed has,
+    because heights are means over seeds.
+    """
+    lines = self.lines
+    counts = {self.seeds(name) for name in self.budgets} - {0}
+    if counts != {len(SEEDS)}:
+      return {}
+    heights = {
+      name: over_seeds(distances(lines, of_entry(lines, name), "pass@1"))
+      for name in self.complete()
+    }
+    order = ranked([*heights], {k: v and v.mean for k, v in heights.items()})
+    return {name: s for name in order if (s := compare(heights[name]))}
+
+
+def answers(field: Field) -> Iterator[str]:
+  """Yield what the tables say, as a list of sentences."""
+  complete = field.complete()
+  if not complete or field.seeds(field.baseline) < len(SEEDS):
+    yield f"No entry has {len(SEEDS)} seeds yet, so nothing can be said.\n"
+    return
+  yield (
+    f"Only the {len(complete)} entries with {len(SEEDS)} seeds take part in "
+    "these sentences. That many 95 % intervals exclude zero by chance "
+    f"{0.05 * len(complete):.1f} times.\n"
+  )
+  yield from _at_equal_budget(field, complete)
+  yield from _at_equal_entropy(field)
+  yield from _targets(field, complete)
+  yield from _longer(field)
+  yield from _oddities(field, complete)
+
+
+def _at_equal_budget(field: Field, complete: Sequence[str]) -> Iterator[str]:
+  lines, baseline = field.lines, field.baseline
+  base = of_entry(lines, baseline)
+  for measure, k in (("pass@1", 1), ("pass@64", 64)):
+    means = {n: mean_of(lines, n, measure) for n in complete}
+    best = _list(f"`{n}` ({means[n]:.3f})" for n in ranked(complete, means)[:3])
+    yield (
+      f"- **{measure} at equal budget:** GRPO has "
+      f"{mean_of(lines, baseline, measure):.3f}, and the base "
+      f"{start_of(lines, measure).mean():.3f}. Highest are {best}."
+    )
+    gaps = {n: difference(of_entry(lines, n), base, k) for n in complete}
+    for side, word in ((1, "More"), (-1, "Less")):
+      names = [n for n in ranked(complete, means) if compare(gaps[n]) == side]
+      yield (
+        f"- **{word} {measure} than GRPO** at equal budget, by the interval: "
+        f"{_names(names)}."
+      )
+
+
+def _at_equal_entropy(field: Field) -> Iterator[str]:
+  sides = field.sides()
+  if not sides:
+    yield (
+      "- **At equal entropy** nothing can be said yet, because GRPO's curve "
+      "is not complete for each seed, or because no interval excludes zero."
+    )
+    return
+  for side, word in ((1, "Above"), (-1, "Below")):
+    names = [name for name, own in sides.items() if own == side]
+    yield (
+      f"- **{word} GRPO's curve** in pass@1 at equal entropy, by the "
+      f"interval: {_names(names)}."
+    )
+
+
+def _targets(field: Field, complete: Sequence[str]) -> Iterator[str]:
+  lines = field.lines
+  held: list[str] = []
+  missed: list[str] = []
+  for name in complete:
+    target = target_of(lines, name)
+    if target is not None:
+      last = last_third(of_entry(lines, name)).mean()
+      near = abs(last - target) <= NEAR * target
+      (held if near else missed).append(f"`{name}` ({last:.3f} for {target:g})")
+  if held or missed:
+    free = last_third(of_entry(lines, field.baseline)).mean()
+    yield (
+      f"- **A target of entropy is held** within {NEAR:.0%} on average over "
+      f"the last third of training by {_list(held) or 'none'}. It is missed "
+      f"by {_list(missed) or 'none'}. GRPO, which has no target, has "
+      f"{free:.3f} nats there."
+    )
+
+
+def _longer(field: Field) -> Iterator[str]:
+  lines, rows = field.lines, field.long_rows
+  first = overtakes(lines, rows)
+  ready = {
+    row: steps
+    for row, budgets in rows.items()
+    for steps, name in budgets.items()
+    if row != BASELINE and field.seeds(name) >= len(SEEDS)
+  }
+  for row, steps in ready.items():
+    if row not in first and steps > min(rows[row]):
+      yield (
+        f"- **A longer budget:** `{row}` is not above GRPO in pass@1 up to "
+        f"{steps} rollout steps."
+      )
+  for row, steps in first.items():
+    yield (
+      f"- **A longer budget:** `{row}` is above GRPO in pass@1 for the first "
+      f"time at {steps} rollout steps."
+    )
+
+
+def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
+  lines, baseline = field.lines, field.baseline
+  start = start_of(lines, "pass@1").mean()
+  worse = [n for n in complete if mean_of(lines, n, "pass@1") < start]
+  if worse:
+    listed = _list(f"`{n}` ({mean_of(lines, n, 'pass@1'):.3f})" for n in worse)
+    yield f"- **Training did harm**: pass@1 is below the base's for {listed}."
+  for group in twins(lines, [baseline, *complete]):
+    yield (
+      f"- **The same to the last digit**, for each seed: "
+      f"{_list(f'`{n}`' for n in group)}. What distinguishes them never acts "
+      "on this base."
+    )
+  costs = {n: c for n in complete if (c := cost(lines, n, baseline))}
+  slow = [n for n in ranked([*costs], costs) if costs[n] > _SLOW]
+  listed = _list(f"`{n}` (x {costs[n]:.2f})" for n in slow) or "none"
+  median = float(np.median([*costs.values()])) if costs else float("nan")
+  yield (
+    f"- **Time:** the median entry takes x {median:.2f} of GRPO's time for a "
+    f"rollout step. Over x {_SLOW:g}: {listed}.\n"
+  )
+
+
+def _names(names: Sequence[str]) -> str:
+  return _list(f"`{name}`" for name in names) or "none"
+
+
+def _list(words: Iterable[str]) -> str:
+  return ", ".join(words)
