@@ -156,24 +156,34 @@ def _targets(field: Field, complete: Sequence[str]) -> Iterator[str]:
 
 
 def _longer(field: Field) -> Iterator[str]:
+  """Yield a sentence for each row with a long run that has all seeds."""
   lines, rows = field.lines, field.long_rows
   first = overtakes(lines, rows)
-  ready = {
-    row: steps
-    for row, budgets in rows.items()
-    for steps, name in budgets.items()
-    if row != BASELINE and field.seeds(name) >= len(SEEDS)
-  }
-  for row, steps in ready.items():
-    if row not in first and steps > min(rows[row]):
-      yield (
-        f"- **A longer budget:** `{row}` is not above GRPO in pass@1 up to "
-        f"{steps} rollout steps."
+  for row, budgets in rows.items():
+    whole = [n for n in budgets if field.seeds(budgets[n]) >= len(SEEDS)]
+    steps = max(whole, default=0)
+    if row == BASELINE or steps <= min(budgets):
+      continue
+    name, other = budgets[steps], rows[BASELINE][steps]
+    own, grpo = (
+      " and ".join(f"{mean_of(lines, n, m):.3f}" for m in ("pass@1", "pass@64"))
+      for n in (name, other)
+    )
+    over = (
+      f"overtakes GRPO in pass@1 at {first[row]} rollout steps"
+      if row in first
+      else f"is not above GRPO in pass@1 up to {steps} rollout steps"
+    )
+    height = over_seeds(distances(lines, of_entry(lines, name), "pass@1"))
+    curve = ""
+    if height is not None:
+      curve = (
+        f" At equal entropy it is {height.mean:+.3f} [{height.low:+.3f}, "
+        f"{height.high:+.3f}] from GRPO's curve in pass@1."
       )
-  for row, steps in first.items():
     yield (
-      f"- **A longer budget:** `{row}` is above GRPO in pass@1 for the first "
-      f"time at {steps} rollout steps."
+      f"- **A longer budget:** `{row}` {over}. There it has pass@1 and pass@64 "
+      f"of {own}, and GRPO {grpo}.{curve}"
     )
 
 

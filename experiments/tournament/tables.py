@@ -134,7 +134,10 @@ def budget_table(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
 def long_table(
   lines: Lines, rows: Mapping[str, Mapping[int, str]]
 ) -> Iterator[str]:
-  """Yield the table of longer budgets, compared with GRPO at equal budget.
+  """Yield the table of longer budgets.
+
+  Entries are compared with GRPO at equal budget, and by their height above
+  GRPO's curve at equal entropy, whatever the budget.
 
   Args:
     lines: the kept lines.
@@ -142,16 +145,21 @@ def long_table(
   """
   yield from _head(
     *("row", "rollout steps", "n", "entropy", "pass@1", "pass@64"),
-    *("pass@1 - GRPO", "pass@64 - GRPO"),
+    *("pass@1 - GRPO", "pass@64 - GRPO", "height in pass@1"),
+    "height in pass@64",
   )
   for label, budgets in rows.items():
     for steps, name in budgets.items():
       if not (runs := of_entry(lines, name)):
         continue
       other = of_entry(lines, rows[BASELINE][steps])
-      gaps = ["", ""]
+      gaps = [""] * 4
       if label != BASELINE:
         gaps = [_interval(difference(runs, other, k)) for k in (1, 64)]
+        gaps += [
+          _height(np.array(distances(lines, runs, m)))
+          for m in ("pass@1", "pass@64")
+        ]
       cells = [_spread(values(runs, m)) for m in ("entropy", "pass@1")]
       cells += [_spread(values(runs, "pass@64")), *gaps]
       yield row(f"`{label}`", str(steps), str(len(runs)), *cells)
@@ -252,25 +260,28 @@ def twins(lines: Lines, names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def names_table(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
-  """Yield the method and the settings of each entry with a line."""
+  """Yield what each entry with a line changes in its method's config."""
   methods = configs.methods()
-  yield from _head("entry", "method", "settings")
+  yield from _head("entry", "method", "changed beyond the budget", "target")
   for entry in entries:
-    if runs := of_entry(lines, entry.name):
-      own = next(iter(runs.values())).settings
-      shown = (
+    if of_entry(lines, entry.name):
+      changed = (
         f"`{key}={_plain(value)}`"
-        for key, value in own.items()
-        if key not in ("seed", "optimizer.decay_steps", "num_rollout_steps")
+        for key, value in entry.settings.items()
+        if key not in ("optimizer.decay_steps", "num_rollout_steps")
       )
       title = methods[entry.method].title
       link = f"[{title}](../../configs/{entry.method}.py)"
-      yield row(f"`{entry.name}`", link, ", ".join(shown))
+      target = target_of(lines, entry.name)
+      yield row(
+        *(f"`{entry.name}`", link, ", ".join(changed)),
+        "" if target is None else f"{target:g} nats",
+      )
   yield ""
 
 
 def _plain(value: Any) -> str:
-  """Return a setting's value without quotes."""
+  """Return a setting's value without quotes and brackets."""
   if isinstance(value, list | tuple):
     return ",".join(map(_plain, value))
   return f"{value:g}" if isinstance(value, float) else str(value)

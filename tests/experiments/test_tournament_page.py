@@ -20,7 +20,7 @@ def section():
     Entry("grpo,steps=200", "grpo", 200, role="budget"),
     Entry("grpo,steps=600", "grpo", 600, role="budget"),
     Entry("kl_cov", "kl_cov", 200),
-    Entry("entropic", "entropic", 200),
+    Entry("entropic", "entropic", 200, {"entropic_pi.ki": 0.0}),
     Entry("dapo", "dapo", 200),
     Entry("nsr", "nsr", 200),
     Entry("kl_cov,fraction=0.08", "kl_cov", 200, seeds=(0,), role="strength"),
@@ -75,7 +75,7 @@ def test_entries_with_fewer_seeds_stand_apart_and_are_in_no_sentence(section):
 def test_the_page_names_methods_and_settings(section):
   assert (
     "| `entropic` | [EntroPIC](../../configs/entropic.py) | "
-    "`control.target=0.42` |"
+    "`entropic_pi.ki=0` | 0.42 nats |"
   ) in section[0]
 
 
@@ -185,3 +185,25 @@ def test_a_part_of_a_course_stands_in_the_middle_of_its_steps():
 
 def test_entries_without_lines_have_no_course():
   assert courses.draw(by_name(curve()), ["nsr"]) == ""
+
+
+def test_a_long_run_is_compared_at_equal_budget_and_at_equal_entropy():
+  lines = [line for seed in (0, 1, 2) for line in curve(seed)]
+  lines += [
+    invented("kl_cov,steps=600", s, 0.4, 0.28 + 0.001 * s) for s in (0, 1, 2)
+  ]
+  lines += [invented("kl_cov", s, 0.4, 0.24) for s in (0, 1, 2)]
+  field = answers.Field(
+    by_name(lines),
+    "grpo,steps=200",
+    ["grpo,steps=200", "grpo,steps=600"],
+    [Entry("kl_cov", "kl_cov", 200)],
+    {
+      "grpo": {200: "grpo,steps=200", 600: "grpo,steps=600"},
+      "kl_cov": {200: "kl_cov", 600: "kl_cov,steps=600"},
+    },
+  )
+  (sentence,) = (s for s in answers.answers(field) if "longer budget" in s)
+  assert "`kl_cov` is not above GRPO in pass@1 up to 600 rollout" in sentence
+  assert "pass@1 and pass@64 of 0.281 and 0.800, and GRPO 0.300" in sentence
+  assert "At equal entropy it is +0.031 [" in sentence  # 0.281 - 0.25
