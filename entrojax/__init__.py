@@ -83,11 +83,11 @@ from entrojax.types import (
   ScoredTokens,
   TokenLoss,
 )
-from entrojax.update.projection import (
+from entrojax.update.corrected_step import (
   adam_preconditioner,
-  entropy_projection,
   identity_preconditioner,
 )
+from entrojax.update.projection import entropy_projection
 
 if TYPE_CHECKING:
   from entrojax.advantages import *  # noqa: F403

@@ -479,14 +479,22 @@ MUTANTS = (
   Mutant(
     "projection: the integral grows while steps are left alone",
     "entrojax/update/projection.py",
-    "jnp.where(could_not_follow, 0.0, error)",
-    "error",
+    "jnp.where(could_not_follow, 0.0, surprise)",
+    "surprise",
     "tests/update/test_projection.py"
     "::test_the_integral_waits_while_steps_are_left_alone",
   ),
   Mutant(
-    "projection: Adam's second moment keeps its bias",
+    "projection: the integral sums the way to the target",
     "entrojax/update/projection.py",
+    "surprise = error - planned",
+    "surprise = error",
+    "tests/update/test_projection.py"
+    "::test_the_entropy_comes_to_its_target_without_going_beyond",
+  ),
+  Mutant(
+    "projection: Adam's second moment keeps its bias",
+    "entrojax/update/corrected_step.py",
     "optax.tree_utils.tree_bias_correction(adam.nu, b2, adam.count)",
     "adam.nu",
     "tests/update/test_projection.py"

@@ -52,12 +52,13 @@ from entrojax.types import (
   StepJudge,
   Task,
 )
+from entrojax.update.corrected_step import adam_preconditioner
 from entrojax.update.optimizer import (
   Optimizer,
   Projection,
   make_optimizer,
 )
-from entrojax.update.projection import adam_preconditioner, entropy_projection
+from entrojax.update.projection import entropy_projection
 
 
 class Recipe(NamedTuple):

@@ -67,22 +67,15 @@ from entrojax.arguments import (
   require_one_of,
 )
 from entrojax.types import Array
+from entrojax.update.corrected_step import (
+  Correction,
+  Precondition,
+  correct_step,
+  float32,
+  inner_product,
+)
 
 _ROUNDING = 1e-3  # of a forecast, in units of the limit
-
-# (state of the inner optimizer after its step, g) -> D g
-Precondition = Callable[[Any, Any], Any]
-
-
-class Correction(NamedTuple):
-  """What the last update did to its step; all f32[], changes in nats."""
-
-  wanted_change: Array  # delta
-  uncorrected_change: Array  # <g, step>
-  predicted_change: Array  # <g, corrected step>
-  multiplier: Array  # of D g; 0 = the step was left alone
-  relative_correction: Array  # |multiplier D g| / |step|
-  touched: Array  # 1 = the step was corrected, 0 = it was left alone
 
 
 class Average(NamedTuple):
@@ -104,43 +97,6 @@ class ProjectionState(NamedTuple):
   total_forecast: Array  # f32[], nats, of the updates before the last one
   total_change: Array  # f32[], nats, H of the last update - start_entropy
   last: Correction
-
-
-def identity_preconditioner(inner_state: Any, gradient: Any) -> Any:
-  """Return D g for D = 1, the metric of plain gradient descent."""
-  del inner_state
-  return gradient
-
-
-def adam_preconditioner(*, b2: float, eps: float) -> Precondition:
-  """Build the function that multiplies by Adam's D = 1 / (sqrt(v_hat) + eps).
-
-  v_hat is the second moment after this update's gradient, with the bias
-  corrected.
-
-  Deviation: D = 0 where v_hat is 0. A parameter that the loss has not moved yet
-  has no scale; 1 / eps would send all of the correction there.
-
-  Args:
-    b2: Adam's decay of the second moment.
-    eps: Adam's eps, which is added to the root of the second moment.
-  """
-
-  def precondition(inner_state: Any, gradient: Any) -> Any:
-    adam = optax.tree_utils.tree_get(inner_state, "ScaleByAdamState")
-    if adam is None:
-      raise ValueError(
-        "adam_preconditioner needs an inner optimizer with Adam's moments, got "
-        f"{jax.tree.structure(inner_state)}"
-      )
-    v_hat = optax.tree_utils.tree_bias_correction(adam.nu, b2, adam.count)
-    return jax.tree.map(
-      lambda h, v: jnp.where(v > 0, h / (jnp.sqrt(v) + eps), 0.0),
-      gradient,
-      v_hat,
-    )
-
-  return precondition
 
 
 def entropy_projection(
@@ -243,7 +199,7 @@ def entropy_projection(
       is_finite = jnp.isfinite(entropy)
       starts = (state.start_entropy == 0) & is_finite
       state = state._replace(
-        start_entropy=_float32(jnp.where(starts, entropy, state.start_entropy))
+        start_entropy=float32(jnp.where(starts, entropy, state.start_entropy))
       )
       error = jnp.where(is_finite, error_of(state, entropy), 0.0)
       request = gain * error + integral_gain * state.integral
@@ -251,7 +207,7 @@ def entropy_projection(
       largest = (
         delta
         if sided == "both"
-        else _float32(math.inf if upper is None else upper)
+        else float32(math.inf if upper is None else upper)
       )
       gradient = _read(state.average)
       step, last = correct_step(
@@ -272,18 +228,18 @@ def entropy_projection(
         inner=inner_state,
         num_updates=optax.safe_increment(state.num_updates),
         start_entropy=state.start_entropy,
-        planned_error=_float32(planned_error),
-        integral=_float32(jnp.where(is_finite, integral, state.integral)),
+        planned_error=float32(planned_error),
+        integral=float32(jnp.where(is_finite, integral, state.integral)),
         average=_extend(
           state.average,
           entropy_grad,
           decay,
           True if every == 1 else state.num_updates % every == 0,
         ),
-        total_forecast=_float32(
+        total_forecast=float32(
           state.total_forecast + state.last.predicted_change
         ),
-        total_change=_float32(change),
+        total_change=float32(change),
         last=last,
       )
 
@@ -342,7 +298,7 @@ def _extend(
 
   def add(average: Average) -> Average:
     h = gradient()
-    is_finite = jnp.isfinite(_inner_product(h, h))
+    is_finite = jnp.isfinite(inner_product(h, h))
     keep = lambda new, old: jnp.where(is_finite, new, old).astype(old.dtype)
     return Average(
       jax.tree.map(
@@ -356,66 +312,6 @@ def _extend(
   if is_due is True:
     return add(average)
   return jax.lax.cond(is_due, add, lambda average: average, average)
-
-
-def correct_step(
-  step: Any,
-  gradient: Any,
-  direction: Any,
-  delta: Array,
-  largest: Array,
-  *,
-  max_relative_correction: float | None,
-) -> tuple[Any, Correction]:
-  """Correct a step so that it changes the entropy by delta, to first order.
-
-  Inner products are sums over all leaves, in float32 or wider. A step that is
-  left alone stays the same bit by bit.
-
-  Args:
-    step: a tree of arrays, the optimizer's finished step.
-    gradient: g, a tree of the same shapes.
-    direction: D g, a tree of the same shapes.
-    delta: f32[], nats, the smallest change that is left alone; NaN = leave any
-      step alone.
-    largest: f32[], nats, at least delta, the largest change that is left alone.
-    max_relative_correction: see `entropy_projection`.
-
-  Returns:
-    The step, corrected or not, and what was done to it.
-  """
-  change = _inner_product(gradient, step)
-  curvature = _inner_product(gradient, direction)
-  # Written so that no comparison with NaN leads to a correction.
-  is_outside = (change < delta) | ((change > largest) & (delta <= largest))
-  goal = jnp.where(change < delta, delta, largest)
-  multiplier = (goal - change) / jnp.where(curvature > 0, curvature, 1.0)
-  step_norm = jnp.sqrt(_inner_product(step, step))
-  norm = jnp.abs(multiplier) * jnp.sqrt(_inner_product(direction, direction))
-  if max_relative_correction is not None:
-    bound = max_relative_correction * step_norm
-    shrink = jnp.where(norm > bound, bound / norm, 1.0)
-    multiplier, norm = shrink * multiplier, shrink * norm
-  touched = (
-    is_outside & (curvature > 0) & jnp.isfinite(multiplier) & (multiplier != 0)
-  )
-  multiplier = jnp.where(touched, multiplier, 0.0)
-
-  def add(leaf: Array, towards: Array) -> Array:
-    moved = (leaf + multiplier * towards).astype(leaf.dtype)
-    return jnp.where(touched, moved, leaf)
-
-  last = Correction(
-    wanted_change=jnp.nan_to_num(delta),
-    uncorrected_change=change,
-    predicted_change=jnp.where(
-      touched, change + multiplier * curvature, change
-    ),
-    multiplier=multiplier,
-    relative_correction=jnp.where(touched, norm / step_norm, 0.0),
-    touched=touched,
-  )
-  return jax.tree.map(add, step, direction), Correction(*map(_float32, last))
 
 
 def projection_metrics(opt_state: Any) -> Mapping[str, Array]:
@@ -435,20 +331,6 @@ def projection_metrics(opt_state: Any) -> Mapping[str, Array]:
     f"projection/{name}": value
     for name, value in {**state.last._asdict(), **totals}.items()
   }
-
-
-def _inner_product(a: Any, b: Any) -> Array:
-  """Compute <a, b>, the sum over all leaves, in float32 or wider."""
-
-  def of_leaves(x: Array, y: Array) -> Array:
-    dtype = jnp.promote_types(jnp.result_type(x, y), jnp.float32)
-    return jnp.sum(x.astype(dtype) * y.astype(dtype))
-
-  return jnp.asarray(sum(jax.tree.leaves(jax.tree.map(of_leaves, a, b))))
-
-
-def _float32(value: Array) -> Array:
-  return jnp.asarray(value, jnp.float32)
 
 
 def _check(

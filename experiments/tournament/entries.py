@@ -70,7 +70,7 @@ class Base(NamedTuple):
     methods: the names of the methods; None: all.
     strengths: whether other values of main strengths run as well.
     long: rollout steps of the long runs.
-    drawn: the entries whose course over a run is drawn, besides GRPO.
+    pictured: the entries whose course over a run is drawn beside GRPO's.
   """
 
   words: str
@@ -81,7 +81,7 @@ class Base(NamedTuple):
   methods: Sequence[str] | None = None
   strengths: bool = True
   long: Sequence[int] = ()
-  drawn: Sequence[str] = ()
+  pictured: Sequence[str] = ()
 
 
 BASES = {
@@ -91,7 +91,11 @@ BASES = {
     BUDGETS,
     0.51,
     long=(600, 1500),
-    drawn=("entropic,target=0.36", "projection,target=0.36", *_BY_COVARIANCE),
+    pictured=(
+      "entropic,target=0.36",
+      "projection,target=0.36",
+      *_BY_COVARIANCE,
+    ),
   ),
   # a step takes many times as long as on Countdown, so the budget is smaller
   "reasoning": Base(
@@ -102,7 +106,11 @@ BASES = {
     methods=FEW,
     strengths=False,
     long=(80,),
-    drawn=("entropic,target=0.16", "projection,target=0.16", *_BY_COVARIANCE),
+    pictured=(
+      "entropic,target=0.16",
+      "projection,target=0.16",
+      *_BY_COVARIANCE,
+    ),
   ),
 }
 

@@ -186,7 +186,7 @@ def draw(name: str, base: Base, field: Field) -> dict[str, str]:
     )
     for plane in figures.PLANES
   }
-  if course := courses.draw(field.lines, [field.baseline, *base.drawn]):
+  if course := courses.draw(field.lines, [field.baseline, *base.pictured]):
     pictures[courses.file_name(name)] = course
   return pictures
 

@@ -8,13 +8,12 @@ import numpy as np
 import optax
 
 from entrojax.control import no_control
-from entrojax.update.optimizer import make_optimizer
-from entrojax.update.projection import (
+from entrojax.update.corrected_step import (
   adam_preconditioner,
-  entropy_projection,
   identity_preconditioner,
-  projection_metrics,
 )
+from entrojax.update.optimizer import make_optimizer
+from entrojax.update.projection import entropy_projection, projection_metrics
 
 ADAM = {"b1": 0.5, "b2": 0.9, "eps": 1e-2}
 CLIP = 0.5  # of the gradient's global norm

@@ -18,12 +18,10 @@ from entrojax.system.sharding import (
   replicated,
 )
 from entrojax.types import Batch
+from entrojax.update.corrected_step import identity_preconditioner
 from entrojax.update.ledger_columns import column_metrics
 from entrojax.update.measured_step import Rows, make_measured_step
-from entrojax.update.projection import (
-  entropy_projection,
-  identity_preconditioner,
-)
+from entrojax.update.projection import entropy_projection
 from entrojax.update.scoring import score
 from entrojax.update.setup import BatchSplit
 from entrojax.update.token_changes import TokenChanges, make_token_changes

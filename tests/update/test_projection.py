@@ -12,12 +12,11 @@ from entrojax.assembly.run import build
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.sharding import make_mesh, param_shardings, replicated
 from entrojax.types import TrainState
-from entrojax.update.projection import (
+from entrojax.update.corrected_step import (
   adam_preconditioner,
-  entropy_projection,
   identity_preconditioner,
-  projection_metrics,
 )
+from entrojax.update.projection import entropy_projection, projection_metrics
 from entrojax.update.train_step import init_state
 from tests.helpers.projected import (
   ADAM,
