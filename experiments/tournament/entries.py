@@ -231,6 +231,10 @@ _EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     **{f"grpo,{k}": ("grpo", v) for k, v in _GRPO_EXTRAS.items()},
     "entropic,target=0.36": ("entropic", {"control.target": 0.36}),
     "projection,target=0.36": ("projection", {"projection.target": 0.36}),
+    "projection,target=0.36,every=4": (
+      "projection",
+      {"projection.target": 0.36, "projection.every": 4},
+    ),
     "entropic,updates=1": ("entropic", {"training.updates_per_rollout": 1}),
     "entropic,updates=16": ("entropic", {"training.updates_per_rollout": 16}),
     "entropic,ki=0": ("entropic", {"entropic_pi.ki": 0.0}),
