@@ -6,7 +6,10 @@ r"""GRPO on word problems in GSM8K's format, from a chat model of your own.
 An adapter (LoRA) is trained with GRPO (arXiv 2402.03300). model.path is a
 folder in Hugging Face's format. task.data_dir is a folder with GSM8K's
 train.jsonl and test.jsonl, or a folder of files with the same columns, question
-and answer, where the number follows ####.
+and answer, where the number follows ####; without #### the answer is the whole
+column. A single file is divided into train, validation and test. A base model,
+which has no chat template, needs prompt.chat=False. For short problems lower
+rollout.prompt_length and rollout.response_length.
 
 Any method runs on this testbed, as in `configs/gsm8k.py:clip_cov`, with its
 paper's numbers. They were chosen for larger models and batches.
