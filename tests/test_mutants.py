@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers.paths import ROOT
 from tests.helpers.syntax import parse
-from tests.mutants import MUTANTS, mutated_source, select
+from tests.mutants.__main__ import MUTANTS, mutated_source, select
 
 every_mutant = pytest.mark.parametrize(
   "mutant", MUTANTS, ids=lambda mutant: mutant.name

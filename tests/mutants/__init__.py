@@ -1,0 +1,1 @@
+"""Small wrong changes to the science that the tests must notice."""
