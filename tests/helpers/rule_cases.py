@@ -1,4 +1,4 @@
-"""List the advantage rules that the shared suite tests, and draw responses.
+"""List the advantage rules of the shared suite, draw responses, apply rules.
 
 A new rule adds a row to RULES, with settings that make it act on the responses
 of `random_responses`.
@@ -7,7 +7,9 @@ of `random_responses`.
 import jax.numpy as jnp
 import numpy as np
 
+from entrojax import advantages
 from entrojax.advantages import (
+  apply_rules,
   best_of_group,
   dr_grpo,
   entrocraft,
@@ -83,3 +85,19 @@ def random_responses(seed, num_groups=6, group_size=8) -> Responses:
     entropies=jnp.asarray(rng.exponential(0.5, shape), jnp.float32),
     rollout_step=jnp.int32(10),
   )
+
+
+def apply(responses, *names, **settings) -> Responses:
+  """Apply rules by name; `settings` are keyed by the rule's name."""
+  rules = {
+    name: getattr(advantages, name)(**settings.get(name, {})) for name in names
+  }
+  return apply_rules(rules, responses)
+
+
+def same(actual, expected):
+  np.testing.assert_array_equal(actual, expected)
+
+
+def close(actual, expected, atol=1e-6):
+  np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)

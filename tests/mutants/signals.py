@@ -41,7 +41,7 @@ MUTANTS = (
     "entrojax/advantages/unlikeliness.py",
     "below = (other < own)",
     "below = (other > own)",
-    "tests/advantages/test_advantage_rules.py"
+    "tests/advantages/test_unlikeliness.py"
     "::test_unlikeliness_has_its_golden_rewards_and_advantages",
   ),
   Mutant(
@@ -49,7 +49,7 @@ MUTANTS = (
     "entrojax/advantages/entrocraft.py",
     "rejected = direction * advantages < 0",
     "rejected = direction * advantages > 0",
-    "tests/advantages/test_advantage_rules.py"
+    "tests/advantages/test_rejecting_rules.py"
     "::test_entrocraft_rejects_a_sign_outside_its_band",
   ),
   Mutant(
@@ -57,7 +57,7 @@ MUTANTS = (
     "entrojax/advantages/grpo_dropout.py",
     "counted * jnp.exp(log_probs - highest)",
     "counted * jnp.exp(highest - log_probs)",
-    "tests/advantages/test_advantage_rules.py"
+    "tests/advantages/test_rejecting_rules.py"
     "::test_kept_advantages_are_centred_by_likelihood",
   ),
   Mutant(
@@ -65,7 +65,7 @@ MUTANTS = (
     "entrojax/entropy/semantic.py",
     '"inverse": lambda s, alpha: 1 / (1 + alpha * s)',
     '"inverse": lambda s, alpha: 1 + alpha * s',
-    "tests/advantages/test_advantage_rules.py"
+    "tests/advantages/test_rejecting_rules.py"
     "::test_seed_grpo_halves_the_advantages_of_answers_that_all_differ",
   ),
   Mutant(
