@@ -109,15 +109,19 @@ def _draw(picture: Picture, names: Sequence[str], **options: Any) -> bytes:
       rows[-1].xaxis.get_major_locator().set_params(integer=True)
     rows[-1].set_xlabel(picture.x_label)
     labels, lines = zip(*entries, strict=True)
-    columns = _legend_columns(labels)
+    columns = legend_columns(labels)
     figure.legend(lines, labels, loc="outside upper left", ncols=columns)
     return _save(figure, **options)
 
 
-def _legend_columns(labels: Sequence[str]) -> int:
+def legend_columns(labels: Sequence[str]) -> int:
   """Return how many columns of a legend fit into a picture's width."""
-  column = 0.6 + 0.009 * _FONT_SIZE * max(map(len, labels))  # inches, about
-  return max(1, min(len(labels), int(_WIDTH / column)))
+  widths = [0.72 + 0.007 * _FONT_SIZE * len(label) for label in labels]
+  for rows in range(1, len(labels)):
+    columns = [widths[i : i + rows] for i in range(0, len(labels), rows)]
+    if sum(map(max, columns)) <= _WIDTH:
+      return len(columns)
+  return 1
 
 
 def as_svg(figure: Figure) -> str:
