@@ -4,6 +4,7 @@ Their cells run in this process (tests/helpers/notebooks.py), so that runs share
 compiled graphs.
 """
 
+import json
 import os
 from pathlib import Path
 import re
@@ -192,8 +193,22 @@ def test_a_notebook_has_badges_and_minutes_and_no_shell_commands(name):
   for cell in code:
     assert not re.search(r"^\s*[!%]", notebooks.code_of(cell), re.M)
   outputs = [output for cell in [first, *code] for output in cell["outputs"]]
+  assert "".join(first["outputs"][0]["text"]).startswith("Python 3.")
+  assert code[-1]["outputs"], "run python -m tests.helpers.store_outputs"
   assert not any(output["output_type"] == "error" for output in outputs)
   assert "/work" not in str(outputs) and "/root" not in str(outputs)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_outputs_that_were_stored_with_other_parameters_say_so(name):
+  path = COLAB / f"{name}.ipynb"
+  document = json.loads(path.read_text(encoding="utf-8"))
+  title, *rest = document["cells"]
+  (parameters,) = filter(notebooks.is_parameters, rest)
+  names = dict.fromkeys(notebooks.stored_with(document))
+  assert bool(names) == ("`stored_with`" in notebooks.code_of(title))
+  for parameter in names:
+    assert f"\n{parameter} = " in f"\n{notebooks.code_of(parameters)}"
 
 
 def test_an_address_is_written_into_badges_and_the_first_cell():

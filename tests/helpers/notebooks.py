@@ -27,6 +27,11 @@ def is_parameters(cell: dict[str, Any]) -> bool:
   return PARAMETERS in cell["metadata"].get("tags", ())
 
 
+def stored_with(document: dict[str, Any]) -> dict[str, Any]:
+  """Return the parameters in whose place a notebook's outputs were stored."""
+  return document["metadata"].get("stored_with", {})
+
+
 def run_notebook(path: Path, **parameters: Any) -> list[Any]:
   """Run all code cells in the current folder.
 

@@ -6,6 +6,10 @@ The cells run in this process, in a folder of their own, so that a run starts
 from nothing. The file is written when the last cell has ended; a cell that
 raises leaves it as it was. The command prints the minutes that the notebook
 took, and the minutes of a processor.
+
+A notebook that needs an accelerator keeps other parameters in its metadata,
+under `stored_with`, with which it runs here. They take the place of its own
+ones. Its first cell must name `stored_with`, so that readers know.
 """
 
 import base64
@@ -43,6 +47,8 @@ def store(path: Path) -> None:
     count += 1
     cell["execution_count"] = count
     cell["outputs"] = _outputs(notebooks.code_of(cell), count, names)
+    if notebooks.is_parameters(cell):
+      names |= notebooks.stored_with(document)
   text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
   _check(document, text)
   path.write_text(text, encoding="utf-8")
