@@ -117,6 +117,7 @@ def account(variant: Variant) -> dict[str, list[str]]:
     ],
     "Which quadrant?": _groups(variant, "by_sign"),
     "What did the method and its control do?": [
+      *_reach(variant),
       *_method(variant),
       *_controller(variant),
     ],
@@ -125,13 +126,16 @@ def account(variant: Variant) -> dict[str, list[str]]:
 
 def _whole_run(variant: Variant) -> list[str]:
   """Say how the entropy of the training batches changed over the run."""
-  ends = [_ends(run, ENTROPY) for run in variant.runs if run.has(ENTROPY)]
-  if not ends:
+  runs = [run for run in variant.runs if run.has(ENTROPY)]
+  if not runs:
     return []
+  ends = [_ends(run, ENTROPY) for run in runs]
   first, last = np.mean(ends, axis=0)
+  start = np.mean([series(run, ENTROPY)[1][0] for run in runs])
   return [
-    f"From the first to the last tenth of training, the entropy went from "
-    f"{first:.3f} to {last:.3f} nats per token."
+    f"The entropy of the training batches was {start:.3f} nats per token at "
+    f"first, {first:.3f} on average over the first tenth of training, and "
+    f"{last:.3f} over the last."
   ]
 
 
@@ -156,8 +160,8 @@ def _one_step(variant: Variant, own: Estimate) -> list[str]:
     ]
   )
   sentences = [
-    f"The ledger took {own.number} optimizer steps apart. One step changed the "
-    f"entropy {listed}."
+    f"The ledger measured {own.number} single optimizer steps. One step "
+    f"changed the entropy {listed}."
   ]
   if own.number < MIN_ENTRIES:
     few = f"To say more, {MIN_ENTRIES} steps are needed."
@@ -204,7 +208,10 @@ def _groups(variant: Variant, split: str) -> list[str]:
     sentences.append(_capital(f"{text}."))
   if not sentences:
     kind = split.removeprefix("by_").replace("sign", "quadrant")
-    sentences.append(f"No change by {kind} is clear.")
+    sizes = np.nan_to_num(np.abs(np.nanmean(changes, axis=0)))
+    place = int(np.argmax(sizes))
+    largest = f"{_GROUPS[split][place]} ({estimate(changes[:, place])})"
+    sentences.append(f"No change by {kind} is clear; the largest is {largest}.")
   return sentences
 
 
@@ -217,7 +224,7 @@ def _method(variant: Variant) -> list[str]:
   sentences = []
   for name, values in parts.items():
     change = estimate(values)
-    title = _PARTS.get(name, f"the member {name}")
+    title = _PARTS.get(name, f"the loss term {name}")
     if change.number < MIN_ENTRIES:
       continue
     if change.is_clear:
@@ -229,13 +236,38 @@ def _method(variant: Variant) -> list[str]:
     elif change.mean == change.error == 0:
       sentences.append(f"{title} did not act in these steps.")
     else:
-      sentences.append(f"{title} had no clear effect ({change}).")
+      far = abs(change.mean) / change.error
+      sentences.append(
+        f"{title} had no clear effect ({change}, {far:.1f} standard errors)."
+      )
   if sentences:
     sentences = [_capital(sentence) for sentence in sentences]
     sentences.append(
       "These are first-order changes by the gradient of the step itself. What "
       "a part did through earlier gradients is in the momentum."
     )
+  return sentences
+
+
+def _reach(variant: Variant) -> list[str]:
+  """Say how many tokens each loss term touched, and how strongly."""
+  sentences = []
+  for name in variant.runs[0].config.get("objective") or ():
+    touched, change = (
+      [
+        float(np.nanmean(values))
+        for run in variant.runs
+        if (values := series(run, f"{name}/gradient_{what}")[1]).size
+      ]
+      for what in ("touched", "change")
+    )
+    if touched and change:
+      sentences.append(
+        f"The loss term {name} changed the gradient of "
+        f"{percent(float(np.mean(touched)))} of the tokens, by "
+        f"{percent(float(np.mean(change)))} of its norm, on average over the "
+        "run."
+      )
   return sentences
 
 
@@ -252,7 +284,7 @@ def _offset(values: np.ndarray, others: Sequence[np.ndarray]) -> str:
   taken = share(values, -rest)
   if not 0 < taken.mean < 1:  # it acts the same way, or is itself the most
     return ""
-  return f", which takes back {_percents(taken)} of what the rest does"
+  return f", which offsets {_percents(taken)} of what the other parts do"
 
 
 def _controller(variant: Variant) -> list[str]:
@@ -273,13 +305,21 @@ def _controller(variant: Variant) -> list[str]:
     first, last = np.mean(ends, axis=0)
     moved = [
       "From the first to the last tenth of training, the controller's "
-      f"coefficient went from {first:.3g} to {last:.3g}."
+      f"coefficient went from {first:.3g} to {last:.3g}.{_sign(variant)}"
     ]
   return [
     *moved,
     f"In the last third of training, the entropy was on average {abs(off):.3f} "
     f"nats {side} the controller's target.",
   ]
+
+
+def _sign(variant: Variant) -> str:
+  """Say what the sign of a coefficient means, of the one that can change it."""
+  control = variant.runs[0].config.get("control") or {}
+  if control.get("name") != "entropic_pi":
+    return ""
+  return " Above 0 it lowers the entropy, below 0 it raises it."
 
 
 def _percents(ratio: Estimate) -> str:

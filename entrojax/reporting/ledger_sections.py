@@ -31,6 +31,19 @@ _UNIT = 1e4  # one part in 10,000 of a nat is 1 in the tables
 _CONTRIBUTION = "ledger/own/contribution/"
 _FIRST = ("history", "policy_gradient")  # contributions that every run has
 
+_SPLITS = {
+  "by_sign": "sign of advantage x probability",
+  "by_verdict": "verdict on the response",
+  "by_entropy": "entropy of the token",
+  "by_position": "place in the response",
+}
+# split -> group -> which end it is
+_ENDS: dict[str, dict[str, str]] = {
+  "by_sign": {},
+  "by_verdict": {},
+  "by_entropy": {"fifth_1": "lowest", "fifth_5": "highest"},
+  "by_position": {"fifth_1": "start", "fifth_5": "end"},
+}
 # column -> what its tokens are called
 TITLES = {
   "own": "own tokens",
@@ -135,7 +148,7 @@ def agreement_table(variants: Variants) -> str:
       )
   head = [
     *("variant", "tokens", "entries"),
-    *("measured, 1e-4 nats", "first order", "left", "slope"),
+    *("measured, 1e-4 nats", "first order", "residual", "slope"),
     *(f"correlation: {name.replace('_', ' ')}" for name in PREDICTIONS),
   ]
   return html_table(head, lines)
@@ -157,8 +170,14 @@ def draw_split(variants: Variants, *, split: str) -> Picture | None:
         if values.size:
           total = np.cumsum(values[:, place])
           curves.append(Curve(index, _steps(run), total))
-    panels.append(Panel(f"{group.replace('_', ' ')} (nats)", curves))
+    panels.append(Panel(f"{group_name(split, group)} (nats)", curves))
   return picture(same_scale(panels), OPTIMIZER_STEP)
+
+
+def group_name(split: str, group: str) -> str:
+  """Return what a group of a split is called, such as `fifth 1 (lowest)`."""
+  name = group.replace("_", " ")
+  return f"{name} ({_ENDS[split][group]})" if group in _ENDS[split] else name
 
 
 def split_table(variants: Variants) -> str:
@@ -175,8 +194,8 @@ def split_table(variants: Variants) -> str:
       lines += [
         [
           variant.name,
-          split.replace("_", " "),
-          group.replace("_", " "),
+          _SPLITS[split],
+          group_name(split, group),
           percent(float(np.nanmean(tokens[:, place]))),
           _mean_and_error(measured[:, place]),
           _mean_and_error(first_order[:, place]),

@@ -13,6 +13,7 @@ import gzip
 from html import escape
 import json
 from pathlib import Path
+import re
 from typing import Any, NamedTuple
 
 from entrojax.reporting.formatting import listing
@@ -153,17 +154,40 @@ def frame(
     chapters: their HTML, in order; empty ones are left out.
     figures: the figures of the chapters.
   """
+  body, contents = _with_contents("\n".join(filter(None, chapters)))
   return _TEMPLATE.format(
     title=escape(title),
     style="".join(
       (_PAGE / name).read_text(encoding="utf-8") for name in _STYLES
     ),
     legend=_legend(variants),
-    chapters="\n".join(filter(None, chapters)),
+    contents=contents,
+    chapters=body,
     library=_library(),
     figures=_pack(json.dumps(figures.figures, allow_nan=False)),
     script=(_PAGE / "page.js").read_text(encoding="utf-8"),
   )
+
+
+def _with_contents(body: str) -> tuple[str, str]:
+  """Give the headings of chapters anchors.
+
+  Returns:
+    The body with them, and a line of links; "" for a page of one chapter.
+  """
+  headings: list[str] = []
+
+  def anchored(match: re.Match) -> str:
+    headings.append(match[1])
+    return f'<h2 id="chapter-{len(headings)}">{match[1]}</h2>'
+
+  body = re.sub(r"<h2>([^<]*)</h2>", anchored, body)
+  links = " · ".join(
+    f'<a href="#chapter-{place}">{heading}</a>'
+    for place, heading in enumerate(headings, 1)
+  )
+  several = len(headings) > 1
+  return body, f'<p class="contents">{links}</p>' if several else ""
 
 
 def _legend(variants: Variants) -> str:
@@ -211,6 +235,7 @@ _TEMPLATE = """<!doctype html>
 <body>
 <h1>{title}</h1>
 {legend}
+{contents}
 <p class="note" id="failed" hidden>The pictures need a browser of 2023 or
 later.</p>
 <noscript><p class="note">The pictures need JavaScript.</p></noscript>

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from entrojax.reporting.differences import Differences, all_differences
+from entrojax.reporting.entropy_account import CLEAR, account_html
 from entrojax.reporting.figures import draw_differences
 from entrojax.reporting.interactive import most_points
 from entrojax.reporting.page_parts import (
@@ -55,6 +56,7 @@ def report_page(
     _runs_chapter(variants, notes),
     _summary_chapter(variants, rows),
     _differences_chapter(variants, differences, figures),
+    _account_chapter(variants),
   ]
   for heading, sections in report_sections(data, len(variants)).items():
     chapters.append(sections_chapter(heading, sections, variants, figures))
@@ -120,7 +122,7 @@ def _differences_chapter(
       "the last step at which both were evaluated. Bands and brackets are 95 % "
       "intervals over seeds and prompts, of a single seed over prompts only. "
       f"{count} comparisons were made on this page: if there were no "
-      f"differences, {count / 20:.0f} of their intervals would be expected to "
+      f"differences, {count / 20:.2g} of their intervals would be expected to "
       "exclude 0 by chance."
     )
     picture = draw_differences(result.comparisons)
@@ -132,6 +134,27 @@ def _differences_chapter(
     notes = [f"Not compared on {result.data}: {n}." for n in result.notes]
     cards.append(Card(title, body, notes))
   return chapter("Differences", cards) if cards else ""
+
+
+def _account_chapter(variants: Variants) -> str:
+  """Return what the ledgers of the runs say in words; "" without one."""
+  account = account_html(variants)
+  if not account:
+    return ""
+  caption = (
+    "The ledger measures single optimizer steps of a run. Changes are in 1e-4 "
+    "nats per token and step, ± their standard error over the measured steps. "
+    f"A change is called clear if it is at least {CLEAR:g} standard errors "
+    "from 0. A response is better or worse than the mean of its group. A token "
+    "is probable if its probability is at or above the median, and rare "
+    "otherwise. Own tokens are those that the step was trained on; held-back "
+    "tokens are others of the same rollout, and fresh tokens are of the next "
+    "one. A step changes its own tokens more than others, so that a run is not "
+    "the sum of such changes. The chapters on entropy and on tokens have all "
+    "numbers."
+  )
+  card = Card("In words", f"<p>{escape(caption)}</p>{account}")
+  return chapter("Where the entropy went", [card])
 
 
 def tokens_page(variants: Variants, data: Sequence[str], *, title: str) -> str:

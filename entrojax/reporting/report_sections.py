@@ -23,7 +23,6 @@ from entrojax.entropy.law import (
 from entrojax.reporting import figures, ledger_sections
 from entrojax.reporting.coverage_sections import coverage_sections
 from entrojax.reporting.distance_sections import distance_sections
-from entrojax.reporting.entropy_account import CLEAR, account_html
 from entrojax.reporting.fit_points import (
   MIN_BLOCK,
   MIN_EVALUATIONS,
@@ -246,12 +245,15 @@ def _covariance_sections() -> list[Section]:
       "probability 0.5 or more are called probable and the others rare, and "
       "each kind is split by the sign of A, with A = 0 among the negative. A "
       "mean above 0 says that an update lowers the entropy, to first order; "
-      "below 0, that it raises it (arXiv 2505.22617, eq. 10). A is the plain "
-      f"advantage, without what an objective does to it. {_SMOOTHED}",
+      "below 0, that it raises it (arXiv 2505.22617, eq. 10). This holds for "
+      "a policy whose logits move each for itself; the ledger below measures "
+      "what the optimizer's steps did, and a part may differ from it in sign. "
+      "A is the plain advantage, without what an objective does to it. "
+      f"{_SMOOTHED}",
       figures.draw_covariance,
     ),
     Section(
-      "Predicted against measured entropy change",
+      "Covariance and entropy change, between rollouts",
       ("covariance/predicted_change", ENTROPY),
       "Each dot is a rollout step. Across: the predicted change, which is "
       "minus the mean covariance of the step. Up: the measured change, which "
@@ -272,30 +274,16 @@ def _covariance_sections() -> list[Section]:
 def _ledger_sections() -> list[Section]:
   return [
     Section(
-      "Where the entropy went, in words",
-      ("ledger/own/measured",),
-      "Changes are in 1e-4 nats per token and optimizer step, ± their standard "
-      "error over the entries of the ledger. A change is called clear if it is "
-      f"at least {CLEAR:g} standard errors from 0. A response is better or "
-      "worse than the mean of its group. A token is probable if its "
-      "probability is at or above the median, and rare otherwise. Own tokens "
-      "are those that the step was trained on; held-back tokens are others of "
-      "the same rollout, and fresh tokens are of the next one. The pictures "
-      "and tables below have all numbers, and the chapter on tokens shows the "
-      "symbols that the tokens stand for.",
-      None,
-      account_html,
-    ),
-    Section(
-      "Predicted and measured change of an update",
+      "Exact prediction of the entropy change, within one step",
       ("ledger/own/measured",),
       "Each dot is an optimizer step of the ledger. Up: the mean entropy of "
       "the same tokens after the step minus before it. Across: the exact "
       "first-order change, the inner product of the entropy's gradient with "
       "the change of the parameters. Own tokens are those that the step was "
       "trained on; held-back tokens are of the same rollout and not yet "
-      "trained on; fresh tokens are of the next rollout. In the table, left is "
-      "measured minus first order, the trapezoid has gradients at both ends of "
+      "trained on; fresh tokens are of the next rollout. In the table, the "
+      "residual is measured minus first order, the trapezoid has gradients at "
+      "both ends of "
       "the step, and Simpson's rule also in its middle. The covariances are "
       "those of log-probability with the advantage and with the weight of a "
       "token in the loss. ± is the standard error over entries.",
@@ -307,7 +295,8 @@ def _ledger_sections() -> list[Section]:
       ("ledger/own/measured/by_sign",),
       "The measured change of own tokens, summed over the entries of the "
       "ledger, by sign of the advantage and by probability at or above the "
-      "median (probable) or below it (rare). The panels have one scale, and "
+      "median of the tokens (probable) or below it (rare), and not 0.5 as in "
+      "the covariance. The panels have one scale, and "
       "add up to the whole change. The table has all splits: fifths of the "
       "tokens' entropy, the lowest first, and fifths of the response, the "
       "first one first. The changes of a split add up, too.",
@@ -321,7 +310,7 @@ def _ledger_sections() -> list[Section]:
       "method minus the step without it, summed over the entries of the "
       "ledger. history is the optimizer's step for a gradient of 0: its "
       "momentum. policy_gradient is the plain gradient of the advantages, and "
-      "each member is compared with the chain that ends before it. The panels "
+      "the other terms of the loss are added one after the other. The panels "
       "have one scale, and add up to the whole first-order change.",
       ledger_sections.draw_contributions,
       ledger_sections.contribution_table,

@@ -43,7 +43,7 @@ def settings_table(variants: Sequence[Variant]) -> str:
         ),
       ]
     )
-  return html_table(["variant", "seeds", *settings], lines)
+  return html_table(["variant", "numbers of the seeds", *settings], lines)
 
 
 def _value(value: Any) -> str:
@@ -53,13 +53,21 @@ def _value(value: Any) -> str:
 def summary_table(rows: SummaryRows) -> str:
   """Format the summary of variants, a line for each."""
   columns = summary_lines(rows.values())
-  # what the variants are ranked by comes first
-  columns = dict(sorted(columns.items(), key=lambda item: "@" not in item[0]))
+  columns = dict(sorted(columns.items(), key=lambda item: _rank(item[0])))
   lines = [
     [name, *(cell(row, keys) for keys in columns.values())]
     for name, row in rows.items()
   ]
   return html_table(["variant", *columns], lines)
+
+
+def _rank(label: str) -> int:
+  """Return the place of a column: pass@1, then the entropy, then the others."""
+  if label.endswith("pass@1"):
+    return 0
+  if "entropy" in label and "val" not in label:
+    return 1
+  return 2 if "pass@" in label else 3
 
 
 def differences_table(

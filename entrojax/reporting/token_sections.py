@@ -50,7 +50,8 @@ def _sections(data: str, suffix: str) -> list[Section]:
       "How much of all entropy the tokens of highest entropy hold. The table "
       "lists the tokens of the vocabulary whose positions hold the most: the "
       "forks, where the policy decides. The entropy is of the distribution "
-      "that the token was sampled from. ␣ is a space, and ⏎ ends a line.",
+      "that the token was sampled from. The change is of count x mean "
+      "entropy. ␣ is a space, and ⏎ ends a line.",
       functools.partial(token_figures.draw_entropy_curve, data=data),
       functools.partial(forks_table, data=data),
     ),
@@ -59,7 +60,7 @@ def _sections(data: str, suffix: str) -> list[Section]:
       (),
       "Across: tokens of the last evaluation, in twenty equal parts by the "
       "entropy that the base has at the same place of the same text. Up: the "
-      "mean of what the policy's entropy is above it. The table has the share "
+      "mean of the policy's entropy minus the base's. The table has the share "
       f"of the {_PERCENT} of positions with the highest entropy that are also "
       f"among the base's {_PERCENT} (chance alone gives {_PERCENT}), and the "
       "shares of tokens whose entropy is above thresholds, in the first and in "
@@ -97,18 +98,35 @@ def fork_lines(
   head = ["token", "variant"]
   for when in ("start", "end"):
     head += [f"count, {when}", f"mean entropy, {when}", f"share, {when}"]
-  lines = []
+  head.append("change (nats)")
+  own: dict[str, tuple[dict[int, Fork], dict[int, Fork]]] = {}
+  names: dict[int, str] = {}
   for variant in variants:
     pair = token_figures.pooled(variant, data)
-    if pair is None:
-      continue
-    names = _names(variant, data)
-    first, last = ({f.token: f for f in forks(tokens)} for tokens in pair)
-    shown = dict.fromkeys([*[*last][:_FORKS], *[*first][:_FORKS]])
+    if pair is not None:
+      first, last = ({f.token: f for f in forks(tokens)} for tokens in pair)
+      own[variant.name] = first, last
+      names |= _names(variant, data)
+  shown = dict.fromkeys(
+    token
+    for first, last in own.values()
+    for tokens in (last, first)
+    for token in [*tokens][:_FORKS]
+  )
+  lines = []
+  for name, (first, last) in own.items():
     for token in shown:
-      cells = [*_cells(first.get(token)), *_cells(last.get(token))]
-      lines.append([visible(names[token], _LONGEST), variant.name, *cells])
+      before, after = first.get(token), last.get(token)
+      if before or after:
+        change = _sum(after) - _sum(before)
+        cells = [*_cells(before), *_cells(after), f"{change:+.2f}"]
+        lines.append([visible(names[token], _LONGEST), name, *cells])
   return head, lines
+
+
+def _sum(fork: Fork | None) -> float:
+  """Return the sum of the entropy over a token's positions, nats."""
+  return 0.0 if fork is None else fork.times * fork.mean_entropy
 
 
 def _cells(fork: Fork | None) -> list[str]:

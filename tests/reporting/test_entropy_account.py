@@ -114,14 +114,32 @@ def test_the_account_says_what_the_control_did(variant):
   lowered = "lowered the entropy by"
   assert says(lines[0], f"The momentum of earlier steps {lowered}", 3)
   assert says(lines[1], f"The plain policy gradient {lowered}", 8)
-  assert lines[2] == "The member ppo_clip did not act in these steps."
-  assert says(lines[3], "The member entropic raised the entropy by", 6)
+  assert lines[2] == "The loss term ppo_clip did not act in these steps."
+  assert says(lines[3], "The loss term entropic raised the entropy by", 6)
   # 6 of the 11 that the momentum and the plain gradient lowered it by
-  taken = re.search(r"takes back (\d+) ± (\d+) % of what", lines[3])
+  taken = re.search(r"offsets (\d+) ± (\d+) % of what", lines[3])
   percent, error = map(int, taken.groups())
   assert abs(percent - 100 * 6 / 11) <= 4 * error <= 20
-  assert not any("takes back" in text for text in lines[:3])
+  assert not any("offsets" in text for text in lines[:3])
   assert lines[-1] == "No controller held the entropy at a target."
+
+
+def test_the_account_says_how_many_tokens_a_loss_term_touched(tmp_path):
+  run = invent(tmp_path / "run", np.random.default_rng(0))
+  run.runs[0].config["objective"] = ["ppo_clip", "entropic"]
+  for row in run.runs[0].rows:
+    row |= {"entropic/gradient_touched": 0.25, "entropic/gradient_change": 0.5}
+  lines = account(run)["What did the method and its control do?"]
+  assert lines[0] == (
+    "The loss term entropic changed the gradient of 25 % of the tokens, by 50 "
+    "% of its norm, on average over the run."
+  )
+
+
+def test_where_nothing_is_clear_the_largest_group_is_named(tmp_path):
+  run = invent(tmp_path / "run", np.random.default_rng(0), parts={})
+  (line,) = account(run)["Which quadrant?"]
+  assert re.match("No change by quadrant is clear; the largest is .* ±", line)
 
 
 def test_the_account_says_how_far_a_controller_went(tmp_path):
@@ -136,7 +154,7 @@ def test_the_account_says_how_far_a_controller_went(tmp_path):
 
 def test_the_account_compares_own_with_other_tokens(variant):
   happened = " ".join(account(variant)["What happened?"])
-  assert "took 60 optimizer steps apart" in happened
+  assert "measured 60 single optimizer steps" in happened
   assert "Held-back tokens have 25 ± 0 % of the change" in happened
   assert "The first order explains 50 ± 0 %" in happened
 
@@ -149,7 +167,7 @@ def test_noise_alone_is_seldom_called_a_change(tmp_path):
   ]
   texts = [words(run) for run in runs]
   named = sum(" lost " in text or " gained " in text for text in texts)
-  raised = sum("member entropic had no clear" not in text for text in texts)
+  raised = sum("term entropic had no clear" not in text for text in texts)
   # 17 groups with a chance of 0.5 % each (3 standard errors, 30 entries) are 8
   # % of the runs, 5 of 60; more than 12 have a chance below 1 in 1,000
   assert named <= 12

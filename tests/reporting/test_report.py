@@ -136,7 +136,12 @@ def test_every_picture_has_its_place_and_the_command_stands_once(two_runs):
 def test_the_page_needs_nothing_from_outside(two_runs):
   page = Page(two_runs[1])
   assert not {"link", "iframe", "object", "img"} & set(page.tags)
-  assert not {"src", "href"} & {name for name, _ in page.attributes}
+  links = [value for name, value in page.attributes if name == "href"]
+  assert "src" not in {name for name, _ in page.attributes}
+  # to the chapters of the page itself
+  assert len(links) > 5
+  assert all(value.startswith("#chapter-") for value in links)
+  assert all(f'id="{value[1:]}"' in two_runs[1] for value in links)
   assert not re.search(r"url\(|@import", two_runs[1])
   assert unpack(two_runs[1], "library").startswith("/**\n* plotly.js")
 
@@ -405,7 +410,7 @@ def test_the_caption_counts_the_comparisons(sweep):
 
 def test_the_settings_and_the_provenance_of_the_runs_are_shown(sweep):
   words = Page(sweep[1]).words
-  assert "variant seeds control.target objective" in words
+  assert "variant numbers of the seeds control.target objective" in words
   assert 'grpo 0, 1, 2 null ["grpo"]' in words
   assert "grpo,seed=1 python -m entrojax.main --config=grpo.py" in words
 
