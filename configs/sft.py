@@ -7,9 +7,8 @@ r"""Every setting of supervised fine-tuning, with its meaning and unit.
 Supervised fine-tuning learns from given responses. The settings that it shares
 with reinforcement learning are explained in configs/default.py.
 
-Time and result: not recorded for this file by itself. The headers of
-configs/warm_up_countdown.py and configs/warm_up_logic.py have those of the two
-bases.
+Time and result: not recorded for this file by itself. Both are recorded for the
+two bases, in the headers of configs/warm_up_countdown.py and warm_up_logic.py.
 """
 
 from ml_collections import ConfigDict as Config

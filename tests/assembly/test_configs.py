@@ -205,7 +205,7 @@ def test_a_method_has_its_papers_numbers_but_where_a_testbed_has_its_own():
   [
     ("gsm8k", "clip_cv", "no preset or method 'clip_cv'; did you mean 'clip_c"),
     ("gsm8k", "smple", "no preset or method 'smple'; did you mean 'sample'?"),
-    ("gsm8k", "test", "no preset or method 'test'; the presets are sample"),
+    ("gsm8k", "test", "no preset or method 'test'; the presets are small, s"),
     ("clip_cov", "gsm8", "no preset or testbed 'gsm8'; did you mean 'gsm8k'?"),
     ("clip_cov", "sample", "no preset or testbed 'sample'; the presets are de"),
     ("gsm8k", "erc,gspo", "erc and gspo exclude each other: choose one"),
