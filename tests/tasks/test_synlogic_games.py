@@ -6,6 +6,7 @@ such as `campsite/touch` is a second record of a game.
 
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -345,7 +346,7 @@ def test_no_string_raises_or_is_accepted(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_a_long_response_takes_little_time(name, tmp_path):
+def test_a_long_response_takes_less_than_a_second_of_a_core(name, tmp_path):
   read = problem(name, tmp_path)
   for text in (
     "[",
@@ -358,8 +359,10 @@ def test_a_long_response_takes_little_time(name, tmp_path):
     "\\boxed{",
     " ",
   ):
+    start = time.process_time()
     verdict = synlogic.verify(read, text * (180_000 // len(text)))
     assert verdict.reward == 0
+    assert time.process_time() - start < 1, text
 
 
 # -- reading -------------------------------------------------------------------
