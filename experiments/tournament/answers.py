@@ -201,13 +201,15 @@ def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
       "on this base."
     )
   costs = {n: c for n in complete if (c := cost(lines, n, baseline))}
-  slow = [n for n in ranked([*costs], costs) if costs[n] > _SLOW]
-  listed = _list(f"`{n}` (x {costs[n]:.2f})" for n in slow) or "none"
-  median = float(np.median([*costs.values()])) if costs else float("nan")
-  yield (
-    f"- **Time:** the median entry takes x {median:.2f} of GRPO's time for a "
-    f"rollout step. Over x {_SLOW:g}: {listed}.\n"
-  )
+  if costs:
+    slow = [n for n in ranked([*costs], costs) if costs[n] > _SLOW]
+    listed = _list(f"`{n}` (x {costs[n]:.2f})" for n in slow) or "none"
+    yield (
+      f"- **Time:** the median of {len(costs)} entries takes x "
+      f"{np.median([*costs.values()]):.2f} of GRPO's time for a rollout step. "
+      f"Over x {_SLOW:g}: {listed}."
+    )
+  yield ""
 
 
 def _names(names: Sequence[str]) -> str:

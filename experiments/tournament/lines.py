@@ -18,7 +18,9 @@ first and after the last rollout step, without their standard errors. `counts`
 are the numbers of right answers to each prompt in the last evaluation, a byte
 each, in base64. `course` has means over equal parts of the run: FINE of them
 for entropy and reward, to which a law is fitted, and COARSE for the rest.
-`seconds` are the median of a rollout step and the sum of all of them.
+`seconds` are the median of a rollout step and the sum of all of them. The
+median is null for runs whose time cannot be compared with GRPO's, because they
+ran on another machine or beside other work.
 """
 
 import base64

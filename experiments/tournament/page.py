@@ -90,8 +90,12 @@ and prompt. More updates on a rollout batch count as the same budget. *At equal
 entropy* is the height above GRPO's curve, which joins the base and GRPO's runs
 of all budgets ([curve.py](curve.py)); a dash means that the entropy lies beyond
 the curve. `time` is the duration of a rollout step relative to GRPO's, each of
-the fastest seed. Other machines round differently, and a run of the same seed
-then ends elsewhere, as a run of another seed would.
+the fastest seed; a dash stands for runs on another machine or beside other
+work. [The lab book](../RESULTS.md#cost-of-a-methods-update) has what an update
+of each method costs, in FLOPs and memory too: the projection x 1.69 of GRPO's
+FLOPs, methods with another forward pass x 1.33, the others the same. Other
+machines round differently, and a run of the same seed then ends elsewhere, as a
+run of another seed would.
 """
 
 
