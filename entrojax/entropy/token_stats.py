@@ -86,11 +86,30 @@ def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
   logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
   # An impossible token has probability 0, and 0 times -inf would be NaN.
   logits = jnp.maximum(logits, _LEAST)
-  log_normaliser = jax.nn.logsumexp(logits, axis=-1)
+  log_normaliser = jnp.log(jnp.sum(jnp.exp(logits), axis=-1))
   chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-  probabilities = jnp.exp(logits - log_normaliser[..., None])
-  mean_logit = jnp.sum(probabilities * logits, axis=-1)
+  mean_logit = jax.lax.platform_dependent(
+    logits, log_normaliser, cpu=_mean, default=_mean_in_one_pass
+  )
   return chosen - log_normaliser, log_normaliser - mean_logit
+
+
+def _mean(logits: Array, log_normaliser: Array) -> Array:
+  """Compute the mean of logits under their softmax."""
+  probabilities = jnp.exp(logits - log_normaliser[..., None])
+  return jnp.sum(probabilities * logits, axis=-1)
+
+
+def _mean_in_one_pass(logits: Array, log_normaliser: Array) -> Array:
+  """Compute the same from sums that need no normaliser.
+
+  An accelerator computes them in the pass over the logits that computes the
+  normaliser.
+  """
+  del log_normaliser
+  exponentials = jnp.exp(logits)
+  weighted = jnp.sum(exponentials * logits, axis=-1)
+  return weighted / jnp.sum(exponentials, axis=-1)
 
 
 @jax.named_scope("unembed")

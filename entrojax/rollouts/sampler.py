@@ -114,7 +114,7 @@ class State(NamedTuple):
   """The state of the decoding loop over B rows."""
 
   step: Array  # i32[], response tokens written so far
-  logits: Array  # f32[B, V], of the next token
+  hidden: Array  # f[B, D], of the last token read
   cache: Cache
   position: Array  # i32[B], of the next token
   done: Array  # bool[B]
@@ -215,13 +215,12 @@ def first_state(
     cache = model.continue_cache(read.cache, group_size, length)
   else:
     cache = model.share_cache(read.cache, group_size)
-  logits = unembed(read.hidden, model.unembedding(params))
   share = lambda x: jnp.repeat(x, group_size, axis=0)
   num_rows = len(read.position) * group_size
   zeros = jnp.zeros((length, num_rows), jnp.float32)
   return State(
     step=jnp.int32(0),
-    logits=share(logits),
+    hidden=share(read.hidden),
     cache=cache,
     position=share(read.position),
     done=jnp.zeros(num_rows, bool),
@@ -232,8 +231,10 @@ def first_state(
 def step(inputs: Inputs, state: State) -> State:
   """Draw a token for every row, and let the model read it."""
   model, params, sampling = inputs.model, inputs.params, inputs.sampling
+  with jax.named_scope("unembed"):
+    logits = unembed(state.hidden, model.unembedding(params))
   with jax.named_scope("draw"):
-    logits = state.logits / sampling.temperature
+    logits = logits / sampling.temperature
     keys = jax.vmap(jax.random.fold_in, (0, None))(inputs.keys, state.step)
     tokens = jax.vmap(sampling.sampler)(keys, logits).astype(jnp.int32)
     log_probs, entropy = log_prob_and_entropy(logits, tokens)
@@ -249,11 +250,9 @@ def step(inputs: Inputs, state: State) -> State:
     hidden, cache = model.apply(
       params, read[:, None], position[:, None], state.cache, in_place=True
     )
-  with jax.named_scope("unembed"):
-    logits = unembed(hidden[:, 0], model.unembedding(params))
   return State(
     step=state.step + 1,
-    logits=logits,
+    hidden=hidden[:, 0],
     cache=cache,
     position=state.position + 1,
     done=state.done | jnp.isin(tokens, jnp.asarray(sampling.eos_ids)),

@@ -1,6 +1,7 @@
 """Log-probs and entropies agree with closed forms and a float64 twin."""
 
 import functools
+import importlib
 import math
 import re
 
@@ -53,6 +54,15 @@ def stats_of(hidden, table, targets, **settings):
   return token_stats(hidden, table, targets, **settings)
 
 
+@pytest.fixture(params=["cpu", "accelerator"])
+def each_mean(request, monkeypatch):
+  """Compute the mean logit as on a CPU, and as on other devices."""
+  module = importlib.import_module("entrojax.entropy.token_stats")
+  if request.param == "accelerator":
+    monkeypatch.setattr(module, "_mean", module._mean_in_one_pass)
+
+
+@pytest.mark.usefixtures("each_mean")
 @pytest.mark.parametrize("level", [0.0, -7.0, 3e4, -1e30])
 def test_uniform_logits_have_the_entropy_log_v(level):
   log_prob, entropy = log_prob_and_entropy(
@@ -63,6 +73,7 @@ def test_uniform_logits_have_the_entropy_log_v(level):
   np.testing.assert_allclose(log_prob, -np.log(VOCABULARY), rtol=0, atol=2e-6)
 
 
+@pytest.mark.usefixtures("each_mean")
 def test_two_equal_tokens_have_the_entropy_log_2():
   logits = jnp.full(VOCABULARY, -1e4).at[jnp.array([3, 5])].set(2.0)
   log_prob, entropy = log_prob_and_entropy(logits, jnp.int32(5))
@@ -70,6 +81,7 @@ def test_two_equal_tokens_have_the_entropy_log_2():
   np.testing.assert_allclose(log_prob, -np.log(2), rtol=0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("each_mean")
 @pytest.mark.parametrize("level", [0.0, 100.0, -1000.0])
 def test_float32_is_exact_to_rounding_at_any_level_of_the_logits(level):
   logits, targets = random_logits(0)
@@ -80,6 +92,7 @@ def test_float32_is_exact_to_rounding_at_any_level_of_the_logits(level):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=4e-6)
 
 
+@pytest.mark.usefixtures("each_mean")
 def test_the_entropy_of_a_nearly_certain_token_is_positive_and_exact():
   logits = np.zeros(VOCABULARY, np.float32)
   logits[3] = 25
@@ -90,6 +103,7 @@ def test_the_entropy_of_a_nearly_certain_token_is_positive_and_exact():
   assert entropy > 0
 
 
+@pytest.mark.usefixtures("each_mean")
 def test_float64_is_exact_to_rounding(float64):
   logits, targets = random_logits(0)
   result = log_prob_and_entropy(jnp.asarray(logits), jnp.asarray(targets))
@@ -98,6 +112,7 @@ def test_float64_is_exact_to_rounding(float64):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.usefixtures("each_mean")
 def test_gradients_are_those_of_the_softmax(float64):
   logits, targets = random_logits(1, shape=())
   for index, expected in enumerate(gradient_twin(logits, targets)):
@@ -114,6 +129,7 @@ def gradient_twin(logits, target):
   return np.eye(VOCABULARY)[target] - p, -p * (log_p + entropy)
 
 
+@pytest.mark.usefixtures("each_mean")
 @pytest.mark.parametrize(
   "logits",
   [
