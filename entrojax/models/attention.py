@@ -14,8 +14,9 @@ head needs one matrix product, [X, C] @ [C, S], without singleton axes:
 
 By default the weights of all queries exist at once. With `query_chunk`, only
 the weights of one chunk of queries exist at a time. With fused attention, which
-is used only without a cache, no weights leave the kernels of fused.py. Which
-keys a query sees is computed by visibility.py.
+is used only without a cache, no weights leave the kernels of fused.py, and
+queries, keys and values have heads before tokens. Which keys a query sees is
+computed by visibility.py.
 
 Shape suffixes: B rows, L new tokens, S tokens attended to, N = B * L, D width,
 H heads, K key-value heads, G = H / K heads that share a key, X = G * L, C head
@@ -107,6 +108,8 @@ class Attention(nnx.Module):
     Returns:
       (f[N, D], the stored arrays of the cache or None).
     """
+    if _is_fused(view.visible):
+      return self._fused(x_ND, view), None
     batch, length, _ = view.rotation[0].shape
     kv, head = self.num_kv_heads, self.head_dim
     q_BLHC = self.q_norm(self.q_proj(x_ND).reshape(batch, length, -1, head))
@@ -133,9 +136,6 @@ class Attention(nnx.Module):
       (f[B, L, H * C], the stored arrays of the cache or None).
     """
     batch, length, _, head = q_BLHC.shape
-    if isinstance(visible, fused.Examples):
-      mixed_BLHC = self.attend_fused(q_BLHC, k_BLKC, v_BLKC, visible)
-      return mixed_BLHC.reshape(batch, length, -1), None
     q_BLKGC = q_BLHC.reshape(batch, length, self.num_kv_heads, -1, head)
     q_BKXC = costly(
       q_BLKGC.transpose(0, 2, 3, 1, 4).reshape(
@@ -182,6 +182,75 @@ class Attention(nnx.Module):
       visible.responses,
     )
     return join_branches(prompt_mixed, mixed)
+
+  def _fused(self, x_ND, view):
+    """Run the attention half in the fused kernels; see `__call__`.
+
+    Prompts and responses are taken apart before the projections. The kernels
+    read heads before tokens, and a projection can write them so: afterwards,
+    both would be copied several times.
+
+    Returns:
+      f[N, D].
+    """
+    rotation, visible = view
+    batch, length, _ = rotation[0].shape
+    if isinstance(visible, fused.Examples):
+      q, k, v = self._heads_first(x_ND, rotation)
+      return self._output(self.attend_fused(q, k, v, visible))
+    (_, places), (rows, _) = (num_queries(part) for part in visible)
+    x_BLD = x_ND.reshape(batch, length, -1)
+    prompt_x, x = split_branches(x_BLD, places, rows)
+    prompt_at, at = zip(
+      *(split_branches(r, places, rows) for r in rotation), strict=True
+    )
+    prompt_q, prompt_k, prompt_v = self._heads_first(prompt_x, prompt_at)
+    prompt_mixed = self._output(
+      self.attend_fused(prompt_q, prompt_k, prompt_v, visible.prompts)
+    )
+    if not x.size:
+      return prompt_mixed
+    q, k, v = self._heads_first(x, at)
+    behind_prompt = lambda prompt, x: jnp.concatenate(
+      [jnp.repeat(prompt, len(x) // len(prompt), axis=0), x], axis=2
+    )
+    keys, values = behind_prompt(prompt_k, k), behind_prompt(prompt_v, v)
+    mixed = self._output(self.attend_fused(q, keys, values, visible.responses))
+    joined = join_branches(
+      prompt_mixed.reshape(prompt_x.shape), mixed.reshape(x.shape)
+    )
+    return joined.reshape(x_ND.shape)
+
+  def _heads_first(self, x, rotation):
+    """Return queries f[B, H, L, C], and keys and values f[B, K, L, C].
+
+    Args:
+      x: f[B, L, D] or f[N, D], activations.
+      rotation: cosines, sines f[B, L, C / 2] of the tokens' positions.
+    """
+    batch, length, _ = rotation[0].shape
+    x_ND = x.reshape(batch * length, -1)
+
+    def heads(projection):
+      x_BLHC = projection(x_ND).reshape(batch, length, -1, self.head_dim)
+      return x_BLHC.transpose(0, 2, 1, 3)
+
+    q, k = self.q_norm(heads(self.q_proj)), self.k_norm(heads(self.k_proj))
+    q, k = (rope_lib.rotate_by_product(x, rotation) for x in (q, k))
+    return q, k, heads(self.v_proj)
+
+  def _output(self, mixed_BHLC):
+    """Project the mixed values of all heads: f[N, D]."""
+    mixed_BLHC = mixed_BHLC.transpose(0, 2, 1, 3)
+    batch, length, _, _ = mixed_BLHC.shape
+    return self.o_proj(mixed_BLHC.reshape(batch * length, -1))
+
+
+def _is_fused(visible: Array | fused.Examples | Branches) -> bool:
+  """Return whether the kernels of fused.py compute attention."""
+  if isinstance(visible, Branches):
+    visible = visible.prompts
+  return isinstance(visible, fused.Examples)
 
 
 def _attend_in_chunks(size, q_BKXC, keys_BKCS, values_BKSC, visible_BLS):

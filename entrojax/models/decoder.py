@@ -116,13 +116,14 @@ def decoder(
     ),
   )
   see = fused.examples_of if fused_attention else visible_before
+  places = fused.whole_tiles if fused_attention else _unchanged
   apply: Any = functools.partial(_apply, read, see)
   stacked = scan_layers
   for_decoding = functools.partial(_unstack_layers, config.num_hidden_layers)
   return Model(
     init=functools.partial(_init, config, dtype, build_layer),
     apply=apply,
-    apply_branches=functools.partial(_apply_branches, read, see),
+    apply_branches=functools.partial(_apply_branches, read, see, places),
     unembedding=_unembedding,
     init_cache=functools.partial(
       cache_lib.empty_cache, config=config, dtype=dtype, stacked=stacked
@@ -172,8 +173,8 @@ def _unstack_layers(depth: int, params: Params) -> Params:
   return {**params, "layers": layer_loops.unstack(params["layers"], depth)}
 
 
-def _unchanged(params: Params) -> Params:
-  return params
+def _unchanged(x: Any) -> Any:
+  return x
 
 
 def _plain(module: nnx.Module) -> Mapping[str, Any]:
@@ -349,6 +350,7 @@ def _apply(
 def _apply_branches(
   read: Callable,
   see: Callable,
+  places: Callable[[int], int],
   params: Params,
   prompts: Array,
   prompt_positions: Array,
@@ -360,6 +362,7 @@ def _apply_branches(
   Args:
     read: `_read` of the model.
     see: `visible_before`, or `fused.examples_of` for the fused kernels.
+    places: length of a response -> the places that it takes in a row.
     params: the parameters.
     prompts: i32[B, P].
     prompt_positions: i32[B, P].
@@ -369,6 +372,10 @@ def _apply_branches(
   Returns:
     Hidden states (f[B, P, D], f[B * G, T, D]).
   """
+  length = responses.shape[1]
+  padding = ((0, 0), (0, places(length) - length))
+  responses = jnp.pad(responses, padding)
+  positions = jnp.pad(positions, padding, constant_values=-1)
   hidden, _ = read(
     params,
     _Inputs(
@@ -379,4 +386,5 @@ def _apply_branches(
       ),
     ),
   )
-  return split_branches(hidden, prompts.shape[1], len(responses))
+  before, behind = split_branches(hidden, prompts.shape[1], len(responses))
+  return before, behind[:, :length]

@@ -11,6 +11,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -174,3 +175,26 @@ def rotate(x_BLHC: Array, rotation: tuple[Array, Array]) -> Array:
   return jnp.concatenate(
     [first * cos - second * sin, second * cos + first * sin], axis=-1
   )
+
+
+def rotate_by_product(x_BHLC: Array, rotation: tuple[Array, Array]) -> Array:
+  """Rotate as `rotate` does, with heads before tokens.
+
+  The other channel of each pair comes from a product with a matrix that has one
+  1 or -1 in each column, which is exact. On a TPU this is faster than moving
+  half a head to other lanes.
+
+  Args:
+    x_BHLC: f[B, H, L, C].
+    rotation: from `rotations`.
+  """
+  half, dtype = x_BHLC.shape[-1] // 2, x_BHLC.dtype
+  one = np.eye(half)
+  other = np.block([[0 * one, one], [-one, 0 * one]])
+  other_BHLC = jnp.matmul(
+    x_BHLC, jnp.asarray(other, dtype), precision=jax.lax.Precision.HIGHEST
+  )
+  cos, sin = (
+    jnp.concatenate([r, r], axis=-1)[:, None].astype(dtype) for r in rotation
+  )
+  return x_BHLC * cos + other_BHLC * sin

@@ -5,7 +5,7 @@ This is the forward pass of the trainer, and gradients flow back through it.
 share the keys and values of the prompt. The prompt and its responses pass
 through each layer together, as P + G T tokens instead of G (P + T). On a mesh,
 each layer therefore gathers its parameters only once, and computes the gradient
-of a kernel in one matrix product.
+of a kernel in one matrix product, or in two around fused attention.
 
 `score_in_microbatches` does this for one micro-batch of rows after the other,
 and the results are the same. If a device holds only a part of a group at a

@@ -14,7 +14,7 @@ import pytest
 
 from configs import default
 from entrojax.assembly.model import make_model
-from entrojax.models import DecoderConfig, decoder, fused
+from entrojax.models import DecoderConfig, decoder, fused, rope
 from entrojax.models.visibility import visible_before
 from entrojax.system.sharding import make_mesh, param_shardings
 from tests.helpers.tiny_models import GEMMA3, random_params
@@ -56,6 +56,12 @@ def close(actual, expected):
     actual,
     expected,
   )
+
+
+def attend_by_kernels(mesh, examples, *qkv):
+  """Call the kernels, which have heads before tokens, as plain attention."""
+  heads_first = (x.transpose(0, 2, 1, 3) for x in qkv)
+  return fused.attend(mesh, *heads_first, examples).transpose(0, 2, 1, 3)
 
 
 def plain_attention(q, k, v, visible):
@@ -125,7 +131,7 @@ def problem(kind, queries, keys, heads, kv_heads, width):
   return (
     (q, k, v),
     weights,
-    lambda *qkv: fused.attend(None, *qkv, fused.examples_of(own, at)),
+    functools.partial(attend_by_kernels, None, fused.examples_of(own, at)),
     lambda *qkv: plain_attention(*qkv, visible),
   )
 
@@ -175,7 +181,7 @@ def test_tokens_that_are_all_padding_stay_finite():
   shape = (2, 150, 2, 64)
   *qkv, weights = arrays(2, shape, shape, shape, shape)
   result = gradients(
-    lambda *qkv: fused.attend(None, *qkv, examples), weights, *qkv
+    functools.partial(attend_by_kernels, None, examples), weights, *qkv
   )
   jax.tree.map(lambda x: np.testing.assert_(np.all(np.isfinite(x))), result)
 
@@ -226,7 +232,7 @@ def test_a_mesh_changes_nothing_whether_or_not_it_divides_the_rows(num_rows):
   *qkv, weights = arrays(4, *shapes)
   visible = visible_before(at, at, window=None)
   attend = functools.partial(
-    fused.attend, make_mesh((2, 2, 2)), examples=fused.examples_of(at, at)
+    attend_by_kernels, make_mesh((2, 2, 2)), fused.examples_of(at, at)
   )
   close(
     gradients(attend, weights, *qkv),
@@ -282,6 +288,31 @@ def test_no_mask_of_queries_and_keys_is_made_and_a_mesh_lowers_for_a_tpu():
   assert not square.search(by_kernels)
   assert "tpu_custom_call" in by_kernels
   assert "tpu_custom_call" not in by_hand
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_rotating_by_a_product_is_exact(dtype):
+  (x_BLHC,) = (x.astype(dtype) for x in arrays(7, (2, 5, 3, 8)))
+  positions = jnp.asarray([[-1, 0, 1, 2, 3], [7, 8, 9, 0, 1]])
+  rotation = rope.rotations(positions, rope.frequencies(8, 10_000.0))
+  heads_first = rope.rotate_by_product(x_BLHC.transpose(0, 2, 1, 3), rotation)
+  np.testing.assert_array_equal(
+    heads_first.transpose(0, 2, 1, 3), rope.rotate(x_BLHC, rotation)
+  )
+
+
+def test_responses_take_whole_tiles():
+  assert [fused.whole_tiles(n) for n in (0, 1, 511, 512, 513)] == [
+    *(0, 16, 512, 512, 528)
+  ]
+  model = decoder(SIZES, fused_attention=True)
+  ids = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+  traced = jax.make_jaxpr(model.apply_branches)(
+    random_params(SIZES), ids(2, 16), ids(2, 16), ids(4, 19), ids(4, 19)
+  )
+  # queries of 4 responses of 19 tokens, which take 32 places
+  assert "f32[4,4,32,8]" in str(traced)
+  assert traced.out_avals[1].shape == (4, 19, 16)
 
 
 def test_a_window_is_refused():
