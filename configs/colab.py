@@ -14,10 +14,10 @@ A rollout batch is 16 prompts x 8 responses of up to 512 tokens. The settings
 without a device are for one TPU v5e chip with 16 GB, as free Colab has.
 
 Time: not measured on these devices. For qwen3_0_6b on a v5e chip the compiler
-estimates 15 seconds for a rollout step: 9.7 for 512 decoding steps, 5.4 for the
+estimates 13 seconds for a rollout step: 9.1 for 512 decoding steps, 4.1 for the
 update.
 Measured (by the rehearsal, for v5e:1x1): qwen3_0_6b takes 8.1 GB for the update
-and 9.3 GB for decoding, of 17.2 GB. The other models decode in 2.0 to 2.1 GB;
+and 9.4 GB for decoding, of 17.2 GB. The other models decode in 2.0 to 2.2 GB;
 their updates were not compiled.
 
 Presets, as `--config=configs/colab.py:MODEL` or `...:MODEL,DEVICE`:

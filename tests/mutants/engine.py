@@ -68,7 +68,8 @@ MUTANTS = (
     "entrojax/rollouts/sampler.py",
     "log_probs, entropy = log_prob_and_entropy(logits, tokens)",
     "log_probs, _ = log_prob_and_entropy(logits, tokens)\n"
-    "      _, entropy = log_prob_and_entropy(state.logits, tokens)",
+    "    logits = logits * sampling.temperature\n"
+    "    _, entropy = log_prob_and_entropy(logits, tokens)",
     "tests/rollouts/test_sampler.py"
     "::test_log_probs_and_entropies_are_those_of_the_table",
   ),
