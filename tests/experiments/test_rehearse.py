@@ -137,8 +137,8 @@ def test_kernels_count_on_the_blocks_that_they_do_not_skip(monkeypatch):
     return jnp.sum(turns)
 
   jaxpr = jax.make_jaxpr(jax.grad(run, (0, 1, 2)))(
-    of(5, batch, queries, heads, width),
-    *[of(batch, keys, 2, width)] * 2,
+    of(5, batch, heads, queries, width),
+    *[of(batch, 2, keys, width)] * 2,
     fused.Examples(ids(batch, queries), ids(batch, keys)),
   )
   block = 2 * 128 * 128 * width  # one product

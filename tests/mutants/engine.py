@@ -78,14 +78,14 @@ MUTANTS = (
     "entrojax/rollouts/slots.py",
     "logits = logits / sampling.temperature",
     "logits = logits / 1.0",
-    "tests/rollouts/test_slots.py::test_slots_change_no_sample[24-1]",
+    "tests/rollouts/test_slots.py::test_slots_change_no_sample[23-1]",
   ),
   Mutant(
     "slots: the last token of a long response is dropped",
     "entrojax/rollouts/slots.py",
     "slots.step + 1 == sampling.response_length",
     "slots.step + 2 == sampling.response_length",
-    "tests/rollouts/test_slots.py::test_slots_change_no_sample[24-1]",
+    "tests/rollouts/test_slots.py::test_slots_change_no_sample[23-1]",
   ),
   Mutant(
     "dynamic sampling: groups are kept by shaped rewards",
