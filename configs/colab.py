@@ -18,7 +18,7 @@ estimates 13 seconds for a rollout step: 9.1 for 512 decoding steps, 4.1 for the
 update.
 Measured (by the rehearsal, for v5e:1x1): qwen3_0_6b takes 8.1 GB for the update
 and 9.4 GB for decoding, of 17.2 GB. The other models decode in 2.0 to 2.2 GB;
-their updates were not compiled.
+the update of smollm2_135m takes 4.0 GB, and the others were not compiled.
 
 Presets, as `--config=configs/colab.py:MODEL` or `...:MODEL,DEVICE`:
   qwen3_0_6b     Qwen3-0.6B
