@@ -65,7 +65,7 @@ def _rank(label: str) -> int:
   """Return the place of a column: pass@1, then the entropy, then the others."""
   if label.endswith("pass@1"):
     return 0
-  if "entropy" in label and "val" not in label:
+  if "entropy" in label:
     return 1
   return 2 if "pass@" in label else 3
 

@@ -228,7 +228,9 @@ def entropy_projection(
         inner=inner_state,
         num_updates=optax.safe_increment(state.num_updates),
         start_entropy=state.start_entropy,
-        planned_error=float32(planned_error),
+        planned_error=float32(
+          jnp.where(is_finite, planned_error, state.planned_error)
+        ),
         integral=float32(jnp.where(is_finite, integral, state.integral)),
         average=_extend(
           state.average,

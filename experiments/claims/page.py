@@ -9,8 +9,8 @@ from experiments.claims import figure, second_base
 from experiments.claims.verdicts import (
   HELD,
   NOT_HELD,
-  NOT_RUN,
   OPEN,
+  SEEDS_MISSING,
   Claim,
   verdict,
 )
@@ -57,7 +57,7 @@ def page(
   parts = [_HEAD]
   counts = {
     end: sum(own == end for _, own, _ in results)
-    for end in (HELD, NOT_HELD, OPEN, NOT_RUN)
+    for end in (HELD, NOT_HELD, OPEN, SEEDS_MISSING)
   }
   numbers = ", ".join(f"{count} {end}" for end, count in counts.items())
   parts.append(f"{len(claims)} claims: {numbers}.\n")

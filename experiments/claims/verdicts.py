@@ -19,7 +19,7 @@ from entrojax.reporting.differences import Interval
 from experiments.tournament.curve import Lines
 
 HELD, NOT_HELD = "held", "not held here"
-OPEN, NOT_RUN = "inconclusive", "seeds missing"
+OPEN, SEEDS_MISSING = "inconclusive", "seeds missing"
 
 Test = Callable[[Interval, float], str]
 
@@ -82,5 +82,5 @@ def verdict(claim: Claim, lines: Lines) -> tuple[str, Interval | None]:
   """Return the verdict on a claim from kept lines, and its effect."""
   effect = claim.effect.measure(lines)
   if effect is None:
-    return NOT_RUN, None
+    return SEEDS_MISSING, None
   return claim.test(effect, claim.margin), effect

@@ -183,10 +183,10 @@ def facts(
 
 def draw(name: str, base: Base, field: Field) -> dict[str, str]:
   """Return the figures of a base by the names of their files."""
-  have = [*field.complete(), *field.partial()]
+  have, sides = [*field.complete(), *field.partial()], field.sides()
   pictures = {
     figures.file_name(name, plane): figures.draw(
-      field.lines, have, field.budgets, plane, field.sides()
+      field.lines, have, field.budgets, plane, sides
     )
     for plane in figures.PLANES
   }

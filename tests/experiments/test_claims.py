@@ -10,8 +10,8 @@ from experiments.claims.page import page, print_table
 from experiments.claims.verdicts import (
   HELD,
   NOT_HELD,
-  NOT_RUN,
   OPEN,
+  SEEDS_MISSING,
   Claim,
   Effect,
   at_least,
@@ -59,7 +59,7 @@ def test_a_claim_of_no_difference(mean, half, expected):
 def test_without_an_effect_a_claim_is_not_run():
   effect = Effect("", (), lambda lines: None)
   claim = Claim("a", "", "", effect, 0.1, "", at_least)
-  assert verdict(claim, {}) == (NOT_RUN, None)
+  assert verdict(claim, {}) == (SEEDS_MISSING, None)
 
 
 # -- effects ------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_a_claim_is_repeated_with_the_entries_of_the_reasoning_base():
     for entry, entropy in (("grpo,steps=40", 0.17), ("clip_cov", 0.3))
   )
   claim = find("slower_clip_cov")
-  assert verdict(claim, lines)[0] == NOT_RUN
+  assert verdict(claim, lines)[0] == SEEDS_MISSING
   own, effect = verdict(claim, second_base.renamed(lines))
   assert own == HELD
   assert effect.mean == pytest.approx(0.13)

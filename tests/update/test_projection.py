@@ -285,6 +285,18 @@ def test_the_integral_leaves_out_the_error_that_the_gain_is_to_remove():
   ) == [-0.25, -0.25, 0.0, -0.0625 + 0.0625, 0.0625, 0.0625 + 0.015625]
 
 
+def test_the_plan_waits_while_the_entropy_is_not_finite():
+  # The plan is -1/2 at the third update too, so that its error is no surprise.
+  # It is -1/4 at the fourth, whose error of 0 is one of 1/4.
+  assert wanted_changes(
+    [1.5, np.nan, 1.5, 1.0, 1.0],
+    target=1.0,
+    gain=0.5,
+    integral_gain=0.25,
+    limit=1.0,
+  ) == [-0.25, 0.0, -0.25, 0.0, 0.0625]
+
+
 def test_the_integral_waits_while_steps_are_left_alone():
   # Each step raises the entropy by 0.065 to first order. That is more than is
   # wanted, so only the errors 1/2 of steps that are corrected are summed.
