@@ -11,6 +11,9 @@ in beta, the factor on the advantage of right steps in wrong responses: 1 is
 BCPG, values below 1 are BCPG-NSA (arXiv 2505.14403). The task's exact oracle
 judges the steps. The report compares them prompt by prompt and seed by seed.
 
+The units are on arithmetic chains. With `negative_samples.py:reasoning` they
+are on Countdown with working, from the base that writes its search.
+
 Time: not recorded.
 Measured: experiments/RESULTS.md, "Right steps of wrong responses".
 """
@@ -25,9 +28,15 @@ NUM_SEEDS = 3
 NUM_ROLLOUT_STEPS = 334
 
 
-def get_config() -> Config:
-  """Return the settings that all units share."""
-  config = bcpg_nsa.get_config()
+def get_config(preset: str = "") -> Config:
+  """Return the settings that all units share.
+
+  Args:
+    preset: "reasoning", or empty for arithmetic chains.
+  """
+  config = bcpg_nsa.get_config(preset)
+  if preset:
+    return config
   config.num_rollout_steps = NUM_ROLLOUT_STEPS
   config.offline.num_prompts = 2048
   return config
