@@ -44,6 +44,7 @@ from experiments.costs import (
 from experiments.machine import forward_flops, matmul_peak, median_seconds
 from experiments.methods import select_methods
 from experiments.peers.table import print_peers
+from experiments.peers.workload import WORKLOADS
 from experiments.roofline import print_roofline
 from experiments.scale import print_slots, print_statistics
 
@@ -96,6 +97,18 @@ _TUNIX = flags.DEFINE_string(
   "the Python interpreter of an environment with google-tunix",
   flag_values=FLAGS,
 )
+_WORKLOADS = flags.DEFINE_list(
+  "workloads",
+  list(WORKLOADS),
+  f"with --peers: {', '.join(WORKLOADS)}",
+  flag_values=FLAGS,
+)
+_MIXED_PRECISION = flags.DEFINE_bool(
+  "mixed_precision",
+  False,
+  "with --peers: TRL and we also take part in mixed precision",
+  flag_values=FLAGS,
+)
 _METHODS = flags.DEFINE_list(
   "methods",
   [],
@@ -118,7 +131,12 @@ def main() -> None:
   if _ROOFLINE.value:
     print_roofline(repeats)
   if _PEERS.value:
-    print_peers({"TRL": _TRL.value, "Tunix": _TUNIX.value}, repeats)
+    print_peers(
+      {"TRL": _TRL.value, "Tunix": _TUNIX.value},
+      repeats,
+      _WORKLOADS.value,
+      mixed_precision=_MIXED_PRECISION.value,
+    )
   if not (_STATISTICS.value or _SLOTS.value or _ROOFLINE.value or _PEERS.value):
     print_parts(_CONFIG.value, repeats)
 

@@ -1,12 +1,12 @@
 """Run entrojax's own step on the shared workload.
 
-    python -m experiments.peers.our_step W1
+    python -m experiments.peers.our_step W1 float32
 
-The parts are those that entrojax.assembly.run builds, in the order of
-entrojax.loop.rollout_step: prompts, rollout, text, verdicts, advantages,
-update, and the metrics of the step on the host. Only the problems and their
-verifier are the workload's own. The command is started by
-experiments.peers.table.
+The second argument is the type of the activations. The parts are those that
+entrojax.assembly.run builds, in the order of entrojax.loop.rollout_step:
+prompts, rollout, text, verdicts, advantages, update, and the metrics of the
+step on the host. Only the problems and their verifier are the workload's own.
+The command is started by experiments.peers.table.
 """
 
 from collections.abc import Callable
@@ -33,12 +33,15 @@ from experiments.peers import workload as shared
 _TOKENS_AT_ONCE = 2048  # tokens of a micro-batch on a device, about
 
 
-def make_config(workload: shared.Workload, folder: str) -> Config:
+def make_config(
+  workload: shared.Workload, folder: str, dtype: str = "float32"
+) -> Config:
   """Return the settings of a run on the workload.
 
   Args:
-    workload: the sizes of a rollout batch.
+    workload: the model and the sizes of a rollout batch.
     folder: the model folder.
+    dtype: the type of the activations.
   """
   config = default.get_config()
   rows = workload.num_prompts * workload.group_size
@@ -48,42 +51,52 @@ def make_config(workload: shared.Workload, folder: str) -> Config:
   config.update_from_flattened_dict(
     {
       "model.path": folder,
+      "model.dtype": dtype,
       # only to build the run: with_problems puts the workload's problems there
       "task.name": "countdown",
       "rollout.num_prompts": workload.num_prompts,
       "rollout.group_size": workload.group_size,
-      "rollout.prompt_length": shared.PROMPT_LENGTH,
-      # no prompt is longer than this; TRL pads to the longest one of a batch
-      "rollout.prompt_buckets": (shared.PROMPT_LENGTH // 2,),
+      "rollout.prompt_length": workload.prompt_length,
       "rollout.response_length": workload.response_length,
       "training.num_microbatches": parts,
-      "training.rematerialise": False,
       "optimizer.learning_rate": shared.LEARNING_RATE,
       "optimizer.max_grad_norm": shared.MAX_GRAD_NORM,
       "ppo_clip.clip_low": shared.CLIP,
       "ppo_clip.clip_high": shared.CLIP,
       "evaluation.split": "validation[:1]",
+      **_OF_MODEL[workload.sizes],
     }
   )
   return config
 
 
-def write_model(folder: Path) -> None:
+# Settings that suit the size of the model.
+_OF_MODEL: dict[shared.Sizes, dict[str, object]] = {
+  # no prompt is longer than 8; TRL pads to the longest one of a batch
+  shared.TINY: {
+    "rollout.prompt_buckets": (8,),
+    "training.rematerialise": False,
+  },
+  shared.SMOLLM2: {"model.scan_layers": True},
+}
+
+
+def write_model(folder: Path, sizes: shared.Sizes) -> None:
   """Write a model folder with random weights."""
-  characters = tokenizer.character_tokenizer(shared.CHARACTERS)
+  characters = tokenizer.character_tokenizer(sizes.characters)
   characters.save(str(folder / "tokenizer.json"))
-  sizes = DecoderConfig(
-    vocab_size=shared.VOCABULARY,
-    hidden_size=shared.WIDTH,
-    intermediate_size=shared.INNER,
-    num_hidden_layers=shared.LAYERS,
-    num_attention_heads=shared.HEADS,
-    num_key_value_heads=shared.KV_HEADS,
-    head_dim=shared.HEAD,
+  model = DecoderConfig(
+    vocab_size=sizes.vocabulary,
+    hidden_size=sizes.width,
+    intermediate_size=sizes.inner,
+    num_hidden_layers=sizes.layers,
+    num_attention_heads=sizes.heads,
+    num_key_value_heads=sizes.kv_heads,
+    head_dim=sizes.head,
   )
-  params = jax.jit(decoder(sizes).init)(jax.random.key(0))
+  params = jax.jit(decoder(model).init)(jax.random.key(0))
   hugging_face.write_folder(
-    folder, sizes, params, {"eos_token_id": 2, "pad_token_id": 0}
+    folder, model, params, {"eos_token_id": 2, "pad_token_id": 0}
   )
 
 
@@ -92,18 +105,18 @@ def with_problems(run: Run, workload: shared.Workload, config: Config) -> Run:
 
   def verify(problem: Problem, response: str) -> Verdict:
     del problem
-    return Verdict(workload.reward(response), "letters", None)
+    return Verdict(workload.reward(response), "characters", None)
 
   prompts = [p for seed in range(64) for p in workload.prompts(seed)]
   stream = PromptStream(
     [Problem(prompt, {}) for prompt in prompts],
     tokenizer=run.data.tokenizer,
     num_prompts=workload.num_prompts,
-    prompt_length=shared.PROMPT_LENGTH,
+    prompt_length=workload.prompt_length,
     prompt_buckets=config.rollout.prompt_buckets,
     seed=config.seed,
   )
-  task = Task("letters", lambda split: (), verify)
+  task = Task("characters", lambda split: (), verify)
   data = run.data._replace(task=task, stages=Stages((stream,), length=1))
   return run._replace(data=data)
 
@@ -139,12 +152,21 @@ def make_step(run: Run, turns: shared.Turns) -> Callable[[int], None]:
   return step
 
 
-def main(name: str) -> None:
+def peak_of_device() -> float:
+  """Return the most memory that the first device has held, in bytes.
+
+  A CPU's device does not count it, so it is the process's there.
+  """
+  stats = jax.devices()[0].memory_stats() or {}
+  return stats.get("peak_bytes_in_use") or shared.peak_of_process()
+
+
+def main(name: str, dtype: str) -> None:
   """Make steps on the workload of this name whenever it is our turn."""
-  workload, turns = shared.WORKLOADS[name], shared.Turns()
+  workload, turns = shared.WORKLOADS[name], shared.Turns(peak_of_device)
   with tempfile.TemporaryDirectory() as folder:
-    write_model(Path(folder))
-    config = make_config(workload, folder)
+    write_model(Path(folder), workload.sizes)
+    config = make_config(workload, folder, dtype)
     run = with_problems(build(config), workload, config)
   step = make_step(run, turns)
   i = 0
@@ -155,4 +177,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-  main(sys.argv[1])
+  main(*sys.argv[1:])

@@ -3,9 +3,10 @@
 Each contestant is a process that stays up and computes one step in its turn:
 entrojax, a peer, the other peer, entrojax again, and so on. A ratio is the
 median over turns of a contestant's time divided by entrojax's. Entrojax takes
-part twice: with one fake device per core, each with its share of the rows, and
-with one device that all cores share. Torch and Tunix run as they do by default,
-on all cores.
+part twice on a CPU: with one fake device per core, each with its share of the
+rows, and with one device that all cores share. Torch and Tunix run as they do
+by default, on all cores. In mixed precision, weights and optimizer stay in
+float32.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,16 +20,22 @@ import subprocess
 import sys
 import tempfile
 
+import jax
+
 from experiments.peers.workload import WORKLOADS, Step, read_steps
 
 _WARM_UP = 2  # first turns that are not timed: they compile
-OURS, OURS_ALONE = "ours", "1 device"
+OURS, OURS_ALONE, OURS_BF16 = "ours", "1 device", "ours bf16"
+TRL_BF16 = "TRL bf16"
 MODULES = {
   OURS: "our_step",
   OURS_ALONE: "our_step",
+  OURS_BF16: "our_step",
   "TRL": "trl_step",
+  TRL_BF16: "trl_step",
   "Tunix": "tunix_step",
 }
+_MIXED_PRECISION = (OURS_BF16, TRL_BF16)
 _IMPORTS = {"TRL": "import trl, torch", "Tunix": "import tunix"}
 
 
@@ -48,9 +55,11 @@ class Contestant:
       ValueError: the process ended; the message has its last lines.
     """
     self._name, self._errors = name, folder / f"{name}.txt"
+    module = f"experiments.peers.{MODULES[name]}"
+    dtype = "bfloat16" if name in _MIXED_PRECISION else "float32"
     with self._errors.open("w") as errors:
       self._process = subprocess.Popen(
-        [python, "-m", f"experiments.peers.{MODULES[name]}", workload],
+        [python, "-m", module, workload, dtype],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
@@ -90,7 +99,7 @@ class Contestant:
 
 def _environment(name: str) -> dict[str, str]:
   """Return the environment variables to add for a contestant's process."""
-  if name != OURS:
+  if name not in (OURS, OURS_BF16):
     return {}
   # the number of prompts is a multiple of 8 in every workload
   devices = math.gcd(8, os.cpu_count() or 1)
@@ -115,16 +124,30 @@ def installed(pythons: Mapping[str, str]) -> dict[str, str]:
   return usable
 
 
-def print_peers(pythons: Mapping[str, str], repeats: int) -> None:
+def print_peers(
+  pythons: Mapping[str, str],
+  repeats: int,
+  workloads: Sequence[str],
+  *,
+  mixed_precision: bool,
+) -> None:
   """Print the times of a step and their ratios to ours, for each workload.
 
   Args:
     pythons: peer -> the Python interpreter of its environment.
     repeats: timed turns.
+    workloads: keys of WORKLOADS.
+    mixed_precision: TRL and we also take part in mixed precision.
   """
-  ours = dict.fromkeys((OURS, OURS_ALONE), sys.executable)
-  everyone = ours | installed(pythons)
-  for workload in WORKLOADS:
+  everyone = dict.fromkeys((OURS, OURS_ALONE), sys.executable)
+  if jax.default_backend() != "cpu":  # fake devices are for CPUs
+    del everyone[OURS_ALONE]
+  everyone |= installed(pythons)
+  if mixed_precision:
+    everyone[OURS_BF16] = sys.executable
+    if "TRL" in everyone:
+      everyone[TRL_BF16] = everyone["TRL"]
+  for workload in workloads:
     with _running(everyone, workload) as contestants:
       turns = [
         {name: one.step() for name, one in contestants.items()}
@@ -152,18 +175,19 @@ def print_turns(workload: str, turns: Sequence[Mapping[str, Step]]) -> None:
   print(
     f"{workload}: {sizes.num_prompts} prompts x {sizes.group_size}, "
     f"{sizes.response_length} tokens, medians of {len(turns)} turns, "
-    "ms (times ours)"
+    "ms (times ours), memory in MB"
   )
   parts = [field.name for field in dataclasses.fields(Step)]
   parts.remove("reward")
-  print(f"  {'':<8}" + "".join(f"{part:>18}" for part in parts))
+  print(f"  {'':<9}" + "".join(f"{part:>18}" for part in parts))
   for name in turns[0]:
     cells = []
     for part in parts:
       pairs = [(getattr(t[name], part), getattr(t[OURS], part)) for t in turns]
-      taken = 1e3 * statistics.median(a for a, _ in pairs)
+      unit = 1e-6 if part == "memory" else 1e3
+      taken = unit * statistics.median(a for a, _ in pairs)
       ratio = statistics.median(a / b for a, b in pairs)
       cells.append(f"{taken:10.1f} ({ratio:4.2f})")
     reward = turns[-1][name].reward
-    print(f"  {name:<8}" + "".join(f"{c:>18}" for c in cells), end="")
+    print(f"  {name:<9}" + "".join(f"{c:>18}" for c in cells), end="")
     print(f"   reward at the end {reward:.3f}", flush=True)

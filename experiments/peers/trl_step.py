@@ -1,9 +1,10 @@
 """Run TRL's GRPOTrainer on the shared workload.
 
-    python -m experiments.peers.trl_step W1
+    python -m experiments.peers.trl_step W1 float32
 
-This runs in an environment with torch, transformers and trl. The command is
-started by experiments.peers.table.
+With bfloat16 as its second argument, TRL trains in mixed precision. It uses a
+GPU if there is one. This runs in an environment with torch, transformers and
+trl. The command is started by experiments.peers.table.
 """
 
 import os
@@ -31,12 +32,11 @@ from experiments.peers import workload as shared
 _STEPS = 10_000  # more than there are turns
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(sizes: shared.Sizes) -> PreTrainedTokenizerFast:
   """Build a tokenizer of single characters."""
   pad, bos, eos = shared.SPECIAL
-  words = (*shared.SPECIAL, *shared.CHARACTERS)
+  words = (*shared.SPECIAL, *sizes.characters)
   table = {word: i for i, word in enumerate(words)}
-  table |= {f"<x{i}>": i for i in range(len(words), shared.VOCABULARY)}
   backend = Tokenizer(models.WordLevel(table, unk_token=pad))
   backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
   backend.decoder = decoders.Fuse()
@@ -49,18 +49,18 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
   )
 
 
-def make_model() -> Qwen3ForCausalLM:
+def make_model(sizes: shared.Sizes) -> Qwen3ForCausalLM:
   """Build the model, with random weights."""
   torch.manual_seed(0)
   return Qwen3ForCausalLM(
     Qwen3Config(
-      vocab_size=shared.VOCABULARY,
-      hidden_size=shared.WIDTH,
-      intermediate_size=shared.INNER,
-      num_hidden_layers=shared.LAYERS,
-      num_attention_heads=shared.HEADS,
-      num_key_value_heads=shared.KV_HEADS,
-      head_dim=shared.HEAD,
+      vocab_size=sizes.vocabulary,
+      hidden_size=sizes.width,
+      intermediate_size=sizes.inner,
+      num_hidden_layers=sizes.layers,
+      num_attention_heads=sizes.heads,
+      num_key_value_heads=sizes.kv_heads,
+      head_dim=sizes.head,
       max_position_embeddings=512,
       rms_norm_eps=1e-6,
       tie_word_embeddings=True,
@@ -85,10 +85,17 @@ class InTurn(TrainerCallback):
       sys.exit(0)
 
 
-def main(name: str) -> None:
+def peak_of_device() -> float:
+  """Return the most memory of the GPU, or else of the process, in bytes."""
+  if torch.cuda.is_available():
+    return float(torch.cuda.max_memory_allocated())
+  return shared.peak_of_process()
+
+
+def main(name: str, dtype: str) -> None:
   """Make steps on the workload of this name whenever it is TRL's turn."""
   workload = shared.WORKLOADS[name]
-  turns = shared.Turns()
+  turns = shared.Turns(peak_of_device)
 
   def reward(prompts, completions, **others):
     del prompts, others
@@ -100,8 +107,8 @@ def main(name: str) -> None:
   prompts = [p for seed in range(64) for p in workload.prompts(seed)]
   with tempfile.TemporaryDirectory() as folder:
     trainer = GRPOTrainer(
-      model=make_model(),
-      processing_class=make_tokenizer(),
+      model=make_model(workload.sizes),
+      processing_class=make_tokenizer(workload.sizes),
       reward_funcs=reward,
       train_dataset=Dataset.from_dict({"prompt": prompts}),
       args=GRPOConfig(
@@ -122,8 +129,8 @@ def main(name: str) -> None:
         logging_steps=1,
         save_strategy="no",
         report_to=[],
-        use_cpu=True,
-        bf16=False,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=dtype == "bfloat16",
         fp16=False,
         gradient_checkpointing=False,
         disable_tqdm=True,
@@ -140,4 +147,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-  main(sys.argv[1])
+  main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """Run Tunix's GRPO learner on the shared workload.
 
-    python -m experiments.peers.tunix_step W1
+    python -m experiments.peers.tunix_step W1 float32
 
 This runs in an environment with google-tunix. The command is started by
 experiments.peers.table.
@@ -32,15 +32,17 @@ _STEPS = 10_000  # more than there are turns
 class Characters:
   """A tokenizer of single characters, with the methods that Tunix needs."""
 
+  def __init__(self, sizes: shared.Sizes):
+    self._words = (*("" for _ in shared.SPECIAL), *sizes.characters)
+    self._ids = {word: i for i, word in enumerate(self._words) if word}
+
   def encode(self, text: str, **others) -> list[int]:
     del others
-    first = len(shared.SPECIAL)
-    return [first + shared.CHARACTERS.index(c) for c in text]
+    return [self._ids[c] for c in text]
 
   def decode(self, ids, **others) -> str:
     del others
-    words = (*("" for _ in shared.SPECIAL), *shared.CHARACTERS)
-    return "".join(words[i] if i < len(words) else "#" for i in ids)
+    return "".join(self._words[i] for i in ids)
 
   def bos_id(self) -> int:
     return 1
@@ -66,22 +68,22 @@ class Memory:
     pass
 
 
-def make_model(mesh: jax.sharding.Mesh) -> qwen3.Qwen3:
+def make_model(sizes: shared.Sizes, mesh: jax.sharding.Mesh) -> qwen3.Qwen3:
   """Build the model, with random weights."""
-  sizes = qwen3.ModelConfig(
-    num_layers=shared.LAYERS,
-    vocab_size=shared.VOCABULARY,
-    embed_dim=shared.WIDTH,
-    hidden_dim=shared.INNER,
-    num_heads=shared.HEADS,
-    head_dim=shared.HEAD,
-    num_kv_heads=shared.KV_HEADS,
+  config = qwen3.ModelConfig(
+    num_layers=sizes.layers,
+    vocab_size=sizes.vocabulary,
+    embed_dim=sizes.width,
+    hidden_dim=sizes.inner,
+    num_heads=sizes.heads,
+    head_dim=sizes.head,
+    num_kv_heads=sizes.kv_heads,
     rope_theta=10_000,
     norm_eps=1e-6,
     use_tied_embedding=True,
   )
   with jax.set_mesh(mesh):
-    return qwen3.Qwen3(sizes, rngs=nnx.Rngs(params=0))
+    return qwen3.Qwen3(config, rngs=nnx.Rngs(params=0))
 
 
 def make_cluster(
@@ -108,17 +110,17 @@ def make_cluster(
   )
   rollout = base_rollout.RolloutConfig(
     max_tokens_to_generate=workload.response_length,
-    max_prompt_length=shared.PROMPT_LENGTH,
-    kv_cache_size=shared.PROMPT_LENGTH + workload.response_length + 8,
+    max_prompt_length=workload.prompt_length,
+    kv_cache_size=workload.prompt_length + workload.response_length + 8,
     temperature=1.0,
     top_p=1.0,
-    top_k=shared.VOCABULARY,
+    top_k=workload.sizes.vocabulary,
   )
   roles = rl_cluster.Role
   return rl_cluster.RLCluster(
-    actor=make_model(mesh),
+    actor=make_model(workload.sizes, mesh),
     reference=None,
-    tokenizer=Characters(),
+    tokenizer=Characters(workload.sizes),
     cluster_config=rl_cluster.ClusterConfig(
       role_to_mesh=dict.fromkeys(
         (roles.ACTOR, roles.REFERENCE, roles.ROLLOUT), mesh
@@ -131,8 +133,10 @@ def make_cluster(
   )
 
 
-def main(name: str) -> None:
+def main(name: str, dtype: str) -> None:
   """Make steps on the workload of this name whenever it is Tunix's turn."""
+  if dtype != "float32":
+    raise ValueError("Tunix is compared in float32 only")
   workload = shared.WORKLOADS[name]
   turns = shared.Turns()
   mesh = jax.sharding.Mesh(
@@ -181,4 +185,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-  main(sys.argv[1])
+  main(*sys.argv[1:])

@@ -1,5 +1,6 @@
 """The comparison of trainers: turns, messages, and our own step."""
 
+import dataclasses
 import io
 import sys
 
@@ -34,6 +35,7 @@ def test_a_contestant_steps_when_it_is_asked(tmp_path, monkeypatch):
   steps = [fake.step() for _ in range(2)]
   for step in steps:
     assert step.reward == 0.5
+    assert step.memory > 1e6  # bytes
     assert 0.01 <= step.rollout < step.whole
     # neither sampling nor scoring is the update
     assert 0 <= step.update <= step.whole - 0.02
@@ -76,9 +78,11 @@ def test_a_peer_that_is_not_installed_is_said_to_be_so(capsys):
 
 
 def test_a_ratio_is_the_median_over_turns(capsys):
-  ours = Step(whole=1.0, rollout=0.25, update=0.5, cpu=1.0, reward=0.1)
+  ours = Step(
+    whole=1.0, rollout=0.25, update=0.5, cpu=1.0, memory=5e6, reward=0.1
+  )
   slow, slower = (
-    Step(whole=w, rollout=0.5, update=1.0, cpu=3.0, reward=0.2)
+    Step(whole=w, rollout=0.5, update=1.0, cpu=3.0, memory=6e6, reward=0.2)
     for w in (2.0, 9.0)
   )
   turns = [{"ours": ours, "TRL": peer} for peer in (slow, slower, slow)]
@@ -87,6 +91,7 @@ def test_a_ratio_is_the_median_over_turns(capsys):
   assert lines[0].startswith("W1: 8 prompts x 8, 32 tokens, medians of 3 turns")
   assert " ".join(lines[3].split()) == (
     "TRL 2000.0 (2.00) 500.0 (2.00) 1000.0 (2.00) 3000.0 (3.00) "
+    "6.0 (1.20) "
     "reward at the end 0.200"
   )
 
@@ -95,9 +100,8 @@ def test_our_step_is_a_whole_step(tmp_path, monkeypatch, capsys):
   from experiments.peers import our_step
 
   tiny = workload.Workload(8, 2, 4)
-  for name, value in (("WIDTH", 16), ("INNER", 16), ("LAYERS", 1)):
-    monkeypatch.setattr(workload, name, value)
-  our_step.write_model(tmp_path)
+  sizes = dataclasses.replace(tiny.sizes, width=16, inner=16, layers=1)
+  our_step.write_model(tmp_path, sizes)
   config = our_step.make_config(tiny, str(tmp_path))
   run = our_step.with_problems(our_step.build(config), tiny, config)
   monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n"))
