@@ -182,6 +182,10 @@ def get_config() -> Config:
       # parts that a mini-batch is split into to save memory; the gradient
       # still covers the whole mini-batch
       "num_microbatches": 1,
+      # shorter response lengths, ascending, in tokens: each micro-batch gets
+      # rows of similar length and is computed up to the shortest of these that
+      # holds them all; every length is compiled
+      "response_buckets": (),
       # what the backward pass keeps of all micro-batches: True = nothing, so
       # that only one micro-batch's activations are in memory at a time;
       # "layers" = the inputs of layers; "attention" = also what fused attention

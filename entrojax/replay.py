@@ -133,6 +133,7 @@ def method_config(name: str, run: Mapping[str, Any]) -> "Config":
   config.model.fused_attention = False
   config.training.update({"updates_per_rollout": 1, "num_epochs": 1})
   config.training.num_microbatches = run["training"]["num_microbatches"]
+  config.training.response_buckets = ()  # may not fit the run's lengths
   for section in (config.model, config.training):
     if isinstance(section.rematerialise, str):  # may be for fused attention
       section.rematerialise = True

@@ -113,7 +113,11 @@ class Flops(NamedTuple):
   kernels: int  # the part of the total that is in hand-written kernels
 
 
-def flops(jaxpr: Any, constants: Mapping[Any, Any] | None = None) -> Flops:
+def flops(
+  jaxpr: Any,
+  constants: Mapping[Any, Any] | None = None,
+  shares: Sequence[float] = (),
+) -> Flops:
   """Count the FLOPs of all matrix products of a traced function.
 
   The body of a loop counts as often as it runs, or once if that is not known.
@@ -124,6 +128,9 @@ def flops(jaxpr: Any, constants: Mapping[Any, Any] | None = None) -> Flops:
     jaxpr: the traced function.
     constants: variable of the function -> value, as far as it is known. They
       decide which blocks kernels skip.
+    shares: for every condition with this many branches, the share of the calls
+      in which each branch runs. The dearest branch of any other condition
+      counts.
   """
   values = dict(constants or {})
   values |= zip(jaxpr.constvars, getattr(jaxpr, "consts", ()), strict=False)
@@ -131,9 +138,9 @@ def flops(jaxpr: Any, constants: Mapping[Any, Any] | None = None) -> Flops:
   for equation in jaxpr.eqns:
     if equation.primitive.name == "dot_general":
       total += _product_flops(equation)
-    inner = [flops(*of) for of in _inner(equation, values)]
+    inner = [flops(*of, shares) for of in _inner(equation, values)]
     if equation.primitive.name == "cond":
-      inner = [max(inner)]
+      inner = [_of_branches(inner, shares)]
     times = _times(equation, values)
     total += round(times * sum(f.total for f in inner))
     is_kernel = equation.primitive.name == "pallas_call"
@@ -141,16 +148,30 @@ def flops(jaxpr: Any, constants: Mapping[Any, Any] | None = None) -> Flops:
   return Flops(total, kernels)
 
 
-def needed_flops(jaxpr: Any) -> Flops:
+def _of_branches(branches: list[Flops], shares: Sequence[float]) -> Flops:
+  """Return the FLOPs of a condition: the mean by shares, or the most."""
+  if len(branches) != len(shares):
+    return max(branches)
+  of_all = zip(*branches, strict=True)
+  return Flops(
+    *(
+      round(sum(n * share for n, share in zip(numbers, shares, strict=True)))
+      for numbers in of_all
+    )
+  )
+
+
+def needed_flops(jaxpr: Any, shares: Sequence[float] = ()) -> Flops:
   """Count the FLOPs whose results are read, as a compiler leaves them.
 
   Args:
     jaxpr: a traced function with its constants, such as traced.jaxpr.
+    shares: of the branches of conditions; see `flops`.
   """
   constants = dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
   outputs = [True] * len(jaxpr.jaxpr.outvars)
   needed, _ = partial_eval.dce_jaxpr(jaxpr.jaxpr, outputs, instantiate=True)
-  return flops(needed, constants)
+  return flops(needed, constants, shares)
 
 
 def _times(equation: Any, values: Mapping[Any, Any]) -> float:

@@ -62,7 +62,7 @@ def measure(part: Part, platform: str, num_devices: int) -> Measured:
     DoesNotFitError: the compiler found no program that fits.
   """
   traced = part.trace()
-  flops = hlo.needed_flops(traced.jaxpr)
+  flops = hlo.needed_flops(traced.jaxpr, part.shares)
   lowered = traced.lower(lowering_platforms=(platform,))
   start = time.perf_counter()
   try:

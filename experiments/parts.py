@@ -82,7 +82,10 @@ def parts_of_step(
   rollout = _Rollout(config, model, mesh)
   filled = step_time.filling(config, mean_length)
   parts = {
-    "update": Part(lambda: trace_update(config, recipe, model, mesh)),
+    "update": Part(
+      lambda: trace_update(config, recipe, model, mesh),
+      step_time.bucket_shares(config, mesh, mean_length),
+    ),
     "reading": Part(rollout.reading),
   }
   if step_time.has_slot_for_all(config):

@@ -147,14 +147,19 @@ def rehearse(
 
 
 def useful_flops(
-  config: Config, recipe: Recipe, sizes: DecoderConfig, mesh: Mesh
+  config: Config,
+  recipe: Recipe,
+  sizes: DecoderConfig,
+  mesh: Mesh,
+  mean_length: float,
 ) -> float:
   """Return a device's FLOPs in an update that computes nothing twice."""
   kept = rematerialisation.Choice(layers=False, microbatches=False)
   config = rematerialisation.with_choice(config, kept)
   model = make_model(config, sizes, mesh)
   jaxpr = trace_update(config, recipe, model, mesh).jaxpr
-  return hlo.needed_flops(jaxpr).total / mesh.devices.size
+  shares = step_time.bucket_shares(config, mesh, mean_length)
+  return hlo.needed_flops(jaxpr, shares).total / mesh.devices.size
 
 
 def _advice(config: Config) -> Mapping[str, str]:
@@ -228,7 +233,9 @@ def main() -> None:
   by_part = rehearse(config, recipe, sizes, mesh, chip, _PARTS.value, length)
   if "update" in by_part and by_part["update"].program.cycles:
     share = step_time.utilisation(
-      by_part["update"], useful_flops(config, recipe, sizes, mesh), chip
+      by_part["update"],
+      useful_flops(config, recipe, sizes, mesh, length),
+      chip,
     )
     print(f"model FLOPs utilisation of the update by cycles: {share:.1%}")
   is_whole = by_part.keys() == parts.names(config)

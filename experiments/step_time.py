@@ -11,6 +11,10 @@ steps. Otherwise slots are refilled once, and then at most as often as
 `refill_every` allows. The cost of a step grows with the filled part of the
 cache, which `filling` returns.
 
+An update with training.response_buckets scores each micro-batch up to one of
+its lengths. `bucket_shares` returns how often each of them is taken, if the
+lengths of samples are exponential up to the limit.
+
 Seconds by the compiler are its cycles at the chip's clock; it knows nothing of
 waiting for other devices, and has no cycles for hand-written kernels, whose
 products are counted at the chip's peak. Seconds by the roofline are the least
@@ -19,12 +23,17 @@ that products, links and the reading of arguments allow.
 
 from collections.abc import Callable, Mapping
 import functools
+import math
 from typing import NamedTuple
 
+import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.rollouts.sampler import keeps_prompts
+from entrojax.system.sharding import num_row_shards
+from entrojax.update import length_buckets
 from experiments.chips import Chip
 from experiments.measured import Measured
 
@@ -90,6 +99,66 @@ def filling(config: Config, mean_length: float) -> np.ndarray:
   if has_slot_for_all(config) and keeps_prompts(rollout.prompt_length):
     return written
   return rollout.prompt_length + written
+
+
+def bucket_shares(
+  config: Config, mesh: Mesh, mean_length: float
+) -> tuple[float, ...]:
+  """Return the share of the micro-batches that are scored up to each length.
+
+  Args:
+    config: config.rollout and config.training describe the update.
+    mesh: the devices.
+    mean_length: the mean length of a response, tokens.
+
+  Returns:
+    The share of each of training.response_buckets and of the full length; ()
+    without buckets.
+  """
+  rollout, training = config.rollout, config.training
+  if not training.response_buckets:
+    return ()
+  buckets = (*training.response_buckets, rollout.response_length)
+  num_updates = training.updates_per_rollout // training.num_epochs
+  num_parts = num_updates * training.num_microbatches
+  rows = rollout.num_prompts * rollout.group_size
+  group = rollout.group_size
+  at_once = rows // num_parts // num_row_shards(mesh)
+  unit = length_buckets.unit_size(
+    math.gcd(group, at_once),
+    group,
+    rollout.prompt_length + rollout.response_length,
+    rollout.response_length,
+  )
+  lengths = response_lengths(rows, mean_length, rollout.response_length)
+  taken = [
+    length_buckets.deal(
+      jnp.asarray(part), buckets, group, unit, training.num_microbatches
+    ).bucket
+    for part in lengths.reshape(num_updates, -1)
+  ]
+  counts = np.bincount(np.concatenate(taken), minlength=len(buckets))
+  return tuple((counts / num_parts).tolist())
+
+
+def response_lengths(number: int, mean: float, longest: int) -> np.ndarray:
+  """Draw lengths of responses, i32[number], with a fixed seed.
+
+  They are exponential, and those above `longest` are cut off; the scale is such
+  that the mean is right.
+
+  Args:
+    number: of responses.
+    mean: tokens, below `longest`.
+    longest: tokens.
+  """
+  low, high = 0.0, 1e6 * longest
+  for _ in range(100):  # the mean, scale (1 - exp(-longest / scale)), rises
+    scale = (low + high) / 2
+    is_low = -scale * math.expm1(-longest / scale) < mean
+    low, high = (scale, high) if is_low else (low, scale)
+  lengths = np.random.default_rng(0).exponential(scale, number)
+  return np.minimum(np.ceil(lengths), longest).astype(np.int32)
 
 
 def step_time(

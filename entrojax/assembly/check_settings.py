@@ -70,6 +70,7 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
       "faults.max_in_a_row": 1,
     },
   )
+  _check_response_buckets(config)
   kept = tuple(config.log.keep_batches)
   if any(not isinstance(step, int) or step < 1 for step in kept):
     raise ValueError(
@@ -262,14 +263,7 @@ def check_evaluation(config: Config) -> None:
       "evaluation.prompts_per_batch": 1,
     },
   )
-  buckets = tuple(config.rollout.prompt_buckets)
-  lengths = (0, *buckets, config.rollout.prompt_length)
-  integers = all(isinstance(length, int) for length in lengths)
-  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
-    raise ValueError(
-      f"rollout.prompt_buckets = {buckets} must ascend from 1 to below "
-      f"rollout.prompt_length = {config.rollout.prompt_length}"
-    )
+  _check_buckets(config, "rollout.prompt_buckets", "rollout.prompt_length")
   check_prompt(config)
   temperature = config.evaluation.temperature
   if temperature is not None and temperature < 0:
@@ -283,6 +277,30 @@ def check_evaluation(config: Config) -> None:
         f"{request.num_samples} samples for each prompt: greedy samples are "
         "all the same. Set evaluation.num_samples to 1"
       )
+
+
+def _check_buckets(config: Config, key: str, key_of_longest: str) -> None:
+  """Raise ValueError if lengths do not ascend to below the longest one."""
+  buckets, longest = tuple(_get(config, key)), _get(config, key_of_longest)
+  lengths = (0, *buckets, longest)
+  integers = all(isinstance(length, int) for length in lengths)
+  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
+    raise ValueError(
+      f"{key} = {buckets} must ascend from 1 to below {key_of_longest} = "
+      f"{longest}"
+    )
+
+
+def _check_response_buckets(config: Config) -> None:
+  """Raise ValueError if training.response_buckets cannot work."""
+  key = "training.response_buckets"
+  _check_buckets(config, key, "rollout.response_length")
+  buckets = tuple(config.training.response_buckets)
+  if buckets and config.training.num_microbatches == 1:
+    raise ValueError(
+      f"{key} = {buckets} sorts rows into micro-batches by length, and "
+      "training.num_microbatches is 1: raise it, or leave the buckets out"
+    )
 
 
 def check_prompt(config: Config) -> None:

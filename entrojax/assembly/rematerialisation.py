@@ -239,6 +239,7 @@ def kept_bytes(config: Config, model: Model, mesh: Mesh) -> float:
       temperature=rollout.temperature,
       num_microbatches=training.num_microbatches,
       rematerialise=training.rematerialise,
+      response_buckets=tuple(training.response_buckets),
       mesh=mesh,
     )
     return jax.vjp(score, params)[1]

@@ -286,6 +286,7 @@ def _score_recorded(
       temperature=config.rollout.temperature,
       num_microbatches=config.training.num_microbatches,
       rematerialise=False,
+      response_buckets=tuple(config.training.response_buckets),
       mesh=mesh,
     ),
     policy,

@@ -10,6 +10,11 @@ of a kernel in one matrix product, or in two around fused attention.
 `score_in_microbatches` does this for one micro-batch of rows after the other,
 and the results are the same. If a device holds only a part of a group at a
 time, the prompt is read once for each part.
+
+With `response_buckets`, micro-batches have rows of similar length
+(length_buckets.py), and each is computed up to the shortest bucket that holds
+its longest response. The results are back in the order of the rows, and zeros
+stand behind the bucket, so that nothing else depends on how rows were sorted.
 """
 
 import math
@@ -22,6 +27,7 @@ from entrojax.entropy.token_stats import SAVED, token_stats
 from entrojax.models.kept import kept_of_microbatches
 from entrojax.system.sharding import num_row_shards, split_rows
 from entrojax.types import Array, Model, Params, Statistic
+from entrojax.update.length_buckets import score_by_length, unit_size
 
 
 def score(
@@ -87,6 +93,7 @@ def score_in_microbatches(
   temperature: float,
   num_microbatches: int,
   rematerialise: bool | str,
+  response_buckets: tuple[int, ...] = (),
   statistics: tuple[Statistic, ...] = (),
   mesh: Mesh | None = None,
 ) -> tuple[Array, ...]:
@@ -110,6 +117,9 @@ def score_in_microbatches(
       models/kept.py's OF_MICROBATCHES. True: nothing; it runs the forward pass
       of each micro-batch again, and the activations of only one exist at a
       time.
+    response_buckets: ascending lengths below T. Rows are sorted by length, and
+      a micro-batch whose responses all fit is computed up to the shortest of
+      these lengths. (): rows keep their order and have T tokens.
     statistics: further statistics to compute (entropy/statistics.py).
     mesh: the mesh that the rows of each micro-batch are split over; None for a
       single device.
@@ -121,28 +131,43 @@ def score_in_microbatches(
   num_shards = num_row_shards(mesh) if mesh is not None else 1
   rows_at_once = tokens.shape[0] // num_microbatches // num_shards
   rows_per_prompt = math.gcd(group_size, rows_at_once)
+  if response_buckets:
+    rows_per_prompt = unit_size(
+      rows_per_prompt, group_size, tokens.shape[1], response_length
+    )
 
-  def score_rows(rows):
+  def score_rows(params, rows, length):
     return score(
       model,
       params,
       *rows,
-      response_length=response_length,
+      response_length=length,
       group_size=rows_per_prompt,
       temperature=temperature,
       statistics=statistics,
       mesh=mesh,
     )
 
-  if num_microbatches == 1:
-    return score_rows((tokens, positions))
   saved = (SAVED, *kept_of_microbatches(rematerialise))
-  score_rows = jax.checkpoint(
-    score_rows, policy=jax.checkpoint_policies.save_only_these_names(*saved)
-  )
+  policy = jax.checkpoint_policies.save_only_these_names(*saved)
+  if response_buckets:
+    return score_by_length(
+      jax.checkpoint(score_rows, policy=policy, static_argnums=2),
+      params,
+      tokens,
+      positions,
+      buckets=(*response_buckets, response_length),
+      group_size=group_size,
+      rows_per_prompt=rows_per_prompt,
+      num_microbatches=num_microbatches,
+      mesh=mesh,
+    )
+  score_whole = lambda rows: score_rows(params, rows, response_length)
+  if num_microbatches == 1:
+    return score_whole((tokens, positions))
   rows = jax.tree.map(
     lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), (tokens, positions)
   )
   rows = split_rows(rows, mesh, axis=1)
-  stats = jax.lax.map(score_rows, rows)
+  stats = jax.lax.map(jax.checkpoint(score_whole, policy=policy), rows)
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)

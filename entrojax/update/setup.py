@@ -39,6 +39,10 @@ class BatchSplit(NamedTuple):
   # rows of an optimizer step; 'micro': each micro-batch by itself, as in
   # released torch code
   scope: str = "minibatch"
+  # shorter lengths of responses, ascending, in tokens: micro-batches have rows
+  # of similar length and are scored up to the shortest of these that holds
+  # them; (): all rows have their full length
+  response_buckets: tuple[int, ...] = ()
 
 
 ONE_STEP = BatchSplit()  # on all rows of the rollout batch at once
@@ -92,6 +96,7 @@ def score_batch(
     temperature=setup.temperature,
     num_microbatches=num_microbatches,
     rematerialise=setup.split.rematerialise,
+    response_buckets=tuple(setup.split.response_buckets),
     statistics=statistics,
     mesh=setup.mesh,
   )

@@ -43,6 +43,10 @@ WRONG = {
     3,
     r"responses of a mini-batch .* 3 training.num_microbatches",
   ),
+  "training.response_buckets": (
+    (8, 4),
+    r"response_buckets = \(8, 4\) must ascend .* to below rollout\.response_l",
+  ),
   "training.updates_per_rollout": (3, r"num_prompts = 8 do not divide"),
   "training.num_epochs": (3, r"not a multiple of training\.num_epochs = 3"),
   "mesh": ((3, 1, 1), r"needs 3 devices"),
@@ -107,6 +111,13 @@ def test_a_wrong_value_is_named(key, base, one_device):
   value, message = WRONG[key]
   with pytest.raises(ValueError, match=message):
     build(tiny_config(base, **{key: value}))
+
+
+def test_response_buckets_without_micro_batches_are_refused(base):
+  buckets = {"training.response_buckets": (4,)}
+  message = r"response_buckets = \(4,\) .* training\.num_microbatches is 1"
+  with pytest.raises(ValueError, match=message):
+    check(tiny_config(base, **buckets))
 
 
 def test_a_ledger_with_fused_attention_is_refused(base):

@@ -103,6 +103,38 @@ def test_products_count_as_often_as_they_run():
   assert hlo.flops(jaxpr).total == 7 * 2 * (2 * 3 * 3) + 2 * (2 * 3 * 2)
 
 
+def test_products_of_branches_count_by_their_shares():
+  def run(which, x):
+    once, twice = lambda x: x @ x, lambda x: x @ x @ x
+    return jax.lax.switch(which, [once, twice, twice], x)
+
+  jaxpr = jax.make_jaxpr(run)(0, jnp.ones((5, 5))).jaxpr
+  product = 2 * 5**3
+  assert hlo.flops(jaxpr).total == 2 * product
+  shares = (0.5, 0.25, 0.25)
+  assert hlo.flops(jaxpr, shares=shares).total == 1.5 * product
+
+
+def test_lengths_have_the_mean_that_is_asked_for():
+  lengths = step_time.response_lengths(20_000, 150.0, 512)
+  assert lengths.min() >= 1
+  assert lengths.max() == 512
+  # rounding up adds half a token; the standard error is about 1
+  assert lengths.mean() == pytest.approx(150.5, abs=4)
+
+
+def test_long_responses_fill_few_micro_batches():
+  config = qwen25_7b_dapo.get_config()
+  mesh = make_mesh((1, 1, 8))
+  assert step_time.bucket_shares(config, mesh, 1000.0) == ()
+  config.training.response_buckets = (5120,)
+  short, long = step_time.bucket_shares(config, mesh, 1000.0)
+  # one row of 170 is longer, so 3 of the 512 of a mini-batch on average: nearly
+  # always one of its 8 micro-batches
+  assert long == pytest.approx(1 / 8, abs=0.02)
+  assert short == 1 - long
+
+
 def test_products_that_nothing_reads_are_not_needed():
   def run(x, ws):
     x, _ = jax.lax.scan(lambda x, w: (x @ w, x.T @ x), x, ws)
