@@ -145,7 +145,8 @@ CLAIMS = (
     "2503.14476",
     pass_gap("dapo", 1),
     0.01,
-    "without long answers the overlong penalty hardly acts",
+    "dynamic sampling samples twice as many responses as GRPO here; without "
+    "long answers the overlong penalty hardly acts",
     at_least,
   ),
   Claim(
@@ -163,7 +164,7 @@ CLAIMS = (
     "2505.22617",
     pass_gap("clip_cov", 1),
     0.01,
-    "200 rollout steps, long before GRPO stops to learn; the paper's gain "
+    "200 rollout steps, long before GRPO stops learning; the paper's gain "
     "comes after GRPO has stopped",
     at_least,
   ),
@@ -173,7 +174,7 @@ CLAIMS = (
     "2505.22617",
     pass_gap("kl_cov", 1),
     0.01,
-    "200 rollout steps, long before GRPO stops to learn; the paper's gain "
+    "200 rollout steps, long before GRPO stops learning; the paper's gain "
     "comes after GRPO has stopped",
     at_least,
   ),

@@ -16,14 +16,18 @@ from experiments.tournament.curve import (
   of_entry,
   over_seeds,
   ranked,
+  values,
 )
 from experiments.tournament.entries import BASELINE, SEEDS, Entry
 from experiments.tournament.tables import (
   cost,
+  format_interval,
   last_third,
   mean_of,
   overtakes,
+  samples,
   start_of,
+  starts_of,
   target_of,
   twins,
 )
@@ -63,7 +67,18 @@ class Field(NamedTuple):
       e.name for e in self.compared if 0 < self.seeds(e.name) < len(SEEDS)
     ]
 
-  def sides(self) -> Mapping[str, int]:
+  def long_runs(self) -> list[str]:
+    """List the controlled entries with all seeds at a longer budget."""
+    return [
+      name
+      for row, budgets in self.long_rows.items()
+      for steps, name in budgets.items()
+      if row != BASELINE
+      and steps > min(budgets)
+      and self.seeds(name) >= len(SEEDS)
+    ]
+
+  def sides(self, measure: str = "pass@1") -> Mapping[str, int]:
     """Return the entries above (1) or below (-1) GRPO's curve, by height.
 
     There are none if a seed lacks a run of the curve that another seed has,
@@ -74,8 +89,8 @@ class Field(NamedTuple):
     if counts != {len(SEEDS)}:
       return {}
     heights = {
-      name: over_seeds(distances(lines, of_entry(lines, name), "pass@1"))
-      for name in self.complete()
+      name: over_seeds(distances(lines, of_entry(lines, name), measure))
+      for name in [*self.complete(), *self.long_runs()]
     }
     order = ranked([*heights], {k: v and v.mean for k, v in heights.items()})
     return {name: s for name in order if (s := compare(heights[name]))}
@@ -89,8 +104,9 @@ def answers(field: Field) -> Iterator[str]:
     return
   yield (
     f"Only the {len(complete)} entries with {len(SEEDS)} seeds take part in "
-    "these sentences. That many 95 % intervals exclude zero by chance "
-    f"{0.05 * len(complete):.1f} times.\n"
+    "these sentences. Of so many 95 % intervals, "
+    f"{0.025 * len(complete):.1f} lie above zero and as many below it by "
+    "chance, for each measure.\n"
   )
   yield from _at_equal_budget(field, complete)
   yield from _at_equal_entropy(field)
@@ -108,15 +124,25 @@ def _at_equal_budget(field: Field, complete: Sequence[str]) -> Iterator[str]:
     yield (
       f"- **{measure} at equal budget:** GRPO has "
       f"{mean_of(lines, baseline, measure):.3f}, and the base "
-      f"{start_of(lines, measure).mean():.3f}. Highest are {best}."
+      f"{start_of(lines, measure).mean():.3f}. Highest of the others are "
+      f"{best}."
     )
     gaps = {n: difference(of_entry(lines, n), base, k) for n in complete}
     for side, word in ((1, "More"), (-1, "Less")):
       names = [n for n in ranked(complete, means) if compare(gaps[n]) == side]
+      own = _list(f"`{n}`{_sampled(lines, n, baseline)}" for n in names)
       yield (
         f"- **{word} {measure} than GRPO** at equal budget, by the interval: "
-        f"{_names(names)}."
+        f"{own or 'none'}."
       )
+
+
+def _sampled(lines: Lines, name: str, baseline: str) -> str:
+  """Say how many responses an entry samples, if not as many as GRPO."""
+  share = samples(lines, name, baseline)
+  if abs(share - 1) < 0.01:
+    return ""
+  return f" (with {share:.1f} times as many responses sampled)"
 
 
 def _at_equal_entropy(field: Field) -> Iterator[str]:
@@ -127,11 +153,26 @@ def _at_equal_entropy(field: Field) -> Iterator[str]:
       "is not complete for each seed, or because no interval excludes zero."
     )
     return
-  for side, word in ((1, "Above"), (-1, "Below")):
-    names = [name for name, own in sides.items() if own == side]
+  for measure in ("pass@1", "pass@64"):
+    own_sides = field.sides(measure)
+    for side, word in ((1, "Above"), (-1, "Below")):
+      names = [name for name, own in own_sides.items() if own == side]
+      yield (
+        f"- **{word} GRPO's curve** in {measure} at equal entropy, by the "
+        f"interval: {_names(names)}."
+      )
+  lines, base = field.lines, of_entry(field.lines, field.baseline)
+  farther = [
+    name
+    for name in field.complete()
+    if sides.get(name) == -1
+    and compare(difference(of_entry(lines, name), base, 1)) > 0
+  ]
+  if farther:
     yield (
-      f"- **{word} GRPO's curve** in pass@1 at equal entropy, by the "
-      f"interval: {_names(names)}."
+      f"- **Farther along the curve, and not above it**: {_names(farther)} has "
+      "more pass@1 than GRPO at equal budget. GRPO, trained for longer to the "
+      "same entropy, has still more."
     )
 
 
@@ -139,20 +180,35 @@ def _targets(field: Field, complete: Sequence[str]) -> Iterator[str]:
   lines = field.lines
   held: list[str] = []
   missed: list[str] = []
+  targets: set[float] = set()
   for name in complete:
     target = target_of(lines, name)
     if target is not None:
       last = last_third(of_entry(lines, name)).mean()
-      near = abs(last - target) <= NEAR * target
+      near = _is_near(last, target)
       (held if near else missed).append(f"`{name}` ({last:.3f} for {target:g})")
+      targets.add(target)
   if held or missed:
     free = last_third(of_entry(lines, field.baseline)).mean()
+    idle = [
+      f"{target:g}" for target in sorted(targets) if _is_near(free, target)
+    ]
+    says_nothing = (
+      f", which is as near to {_list(idle)}: this target alone shows no control"
+      if idle
+      else ""
+    )
     yield (
       f"- **A target of entropy is held** within {NEAR:.0%} on average over "
       f"the last third of training by {_list(held) or 'none'}. It is missed "
       f"by {_list(missed) or 'none'}. GRPO, which has no target, has "
-      f"{free:.3f} nats there."
+      f"{free:.3f} nats there{says_nothing}."
     )
+
+
+def _is_near(entropy: float, target: float) -> bool:
+  """Return whether an entropy counts as a target's, both in nats."""
+  return abs(entropy - target) <= NEAR * target
 
 
 def _longer(field: Field) -> Iterator[str]:
@@ -172,28 +228,46 @@ def _longer(field: Field) -> Iterator[str]:
     over = (
       f"overtakes GRPO in pass@1 at {first[row]} rollout steps"
       if row in first
-      else f"is not above GRPO in pass@1 up to {steps} rollout steps"
+      else "overtakes GRPO in pass@1 at none of the budgets that have run"
     )
-    height = over_seeds(distances(lines, of_entry(lines, name), "pass@1"))
-    curve = ""
-    if height is not None:
-      curve = (
-        f" At equal entropy it is {height.mean:+.3f} [{height.low:+.3f}, "
-        f"{height.high:+.3f}] from GRPO's curve in pass@1."
+    gaps = _list(
+      f"{format_interval(gap)} at {n} rollout steps"
+      for n in whole
+      if (
+        gap := difference(
+          of_entry(lines, budgets[n]), of_entry(lines, rows[BASELINE][n]), 1
+        )
       )
+    )
+    heights = " and ".join(
+      f"{format_interval(height)} in {measure}"
+      for measure in ("pass@1", "pass@64")
+      if (
+        height := over_seeds(distances(lines, of_entry(lines, name), measure))
+      )
+    )
     yield (
-      f"- **A longer budget:** `{row}` {over}. There it has pass@1 and pass@64 "
-      f"of {own}, and GRPO {grpo}.{curve}"
+      f"- **A longer budget:** `{row}` {over}. It differs from GRPO by {gaps}. "
+      f"At {steps} it has pass@1 and pass@64 of {own}, and GRPO {grpo}."
+      + (f" Its height above GRPO's curve is {heights}." if heights else "")
     )
 
 
 def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
   lines, baseline = field.lines, field.baseline
-  start = start_of(lines, "pass@1").mean()
-  worse = [n for n in complete if mean_of(lines, n, "pass@1") < start]
+  gains = {
+    n: over_seeds(
+      values(of_entry(lines, n), "pass@1") - starts_of(lines, n, "pass@1")
+    )
+    for n in complete
+  }
+  worse = [n for n in complete if compare(gains[n]) < 0]
   if worse:
     listed = _list(f"`{n}` ({mean_of(lines, n, 'pass@1'):.3f})" for n in worse)
-    yield f"- **Training did harm**: pass@1 is below the base's for {listed}."
+    yield (
+      "- **Training did harm**: pass@1 is below the base's, by the interval, "
+      f"for {listed}."
+    )
   for group in twins(lines, [baseline, *complete]):
     yield (
       f"- **The same to the last digit**, for each seed: "

@@ -59,14 +59,26 @@ TITLES = {
   "countdown": "The Countdown base",
   "reasoning": "The reasoning base: Countdown with working",
 }
+_DESCRIPTIONS = {
+  "countdown": (
+    "A model of 0.8 M weights that writes an equation of some 11 tokens which "
+    "is to give a number. A response is right or wrong."
+  ),
+  "reasoning": (
+    "A model of 1.2 M weights that first writes its search for such an "
+    "equation, step by step, with dead ends that it takes back. A response has "
+    "some 45 tokens."
+  ),
+}
 
 _HEAD = """# The tournament
 
 All methods with one engine, one data order, one learning rate and equal budgets
-of rollouts, from the same base. The rule for budgets and numbers is in
-[entries.py](entries.py), with what was written before the first run. This
-command computes every number below from the kept lines in [results](results),
-one JSON line per run, in seconds:
+of rollout steps, from the same base. What the literature claims of them is
+compared with these runs in [claims](../claims/README.md). The rule for budgets
+and numbers is in [entries.py](entries.py), with what was written before the
+first run. This command computes every number below from the kept lines in
+[results](results), one JSON line per run, in seconds:
 
     python -m experiments.tournament.page
 
@@ -86,16 +98,30 @@ an interval covers prompts alone. Values are from the evaluation at the end, on
 held-out prompts.
 
 *At equal budget* compares with GRPO at as many rollout steps, paired by seed
-and prompt. More updates on a rollout batch count as the same budget. *At equal
-entropy* is the height above GRPO's curve, which joins the base and GRPO's runs
-of all budgets ([curve.py](curve.py)); a dash means that the entropy lies beyond
-the curve. `time` is the duration of a rollout step relative to GRPO's, each of
-the fastest seed; a dash stands for runs on another machine or beside other
-work. [The lab book](../RESULTS.md#cost-of-a-methods-update) has what an update
-of each method costs, in FLOPs and memory too: the projection x 1.69 of GRPO's
-FLOPs, methods with another forward pass x 1.33, the others the same. Other
-machines round differently, and a run of the same seed then ends elsewhere, as a
-run of another seed would.
+and prompt. `updates=16` splits a rollout batch into 16 mini-batches instead of
+4, and only `epochs=2` trains on it twice. Dynamic sampling discards groups
+whose responses are all right or all wrong, and samples more: `samples` is the
+number of responses sampled, relative to GRPO's.
+
+*At equal entropy* is the height above GRPO's curve. The curve joins, by
+straight lines, the base and GRPO's runs of all budgets, each of which is
+trained to the end of its own learning-rate schedule, all with the same number
+of updates on a batch ([curve.py](curve.py)). A height is measured from the
+curve of the same seed; a dash means that the entropy lies beyond the curve.
+
+`time` is the duration of a rollout step relative to GRPO's, each of the fastest
+seed; a dash stands for runs on another machine or beside other work. What an
+update costs is in [the lab book](../RESULTS.md#cost-of-a-methods-update), in
+FLOPs and memory too: the projection x 1.69 of GRPO's FLOPs (x 1.17 if it
+corrects every fourth step), `dcpo`, `lp_reg` and `unbiased_kl` x 1.33, the
+others the same. Other machines round differently, and a run of the same seed
+then ends elsewhere, as a run of another seed would.
+"""
+
+_CAPTION = """Dots are green above GRPO's curve in pass@1, by the interval, and
+orange below it; the colours are the same in all three pictures. Grey dots
+cannot be told from the curve, and hollow ones have one seed. Bars are standard
+deviations over seeds.
 """
 
 
@@ -105,24 +131,25 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
   Args:
     results: the folder of the kept lines.
   """
-  parts = [_HEAD, _READING]
+  summaries, sections = ["## In short\n"], []
   pictures: dict[str, str] = {}
   for name, base in BASES.items():
     lines = read_lines(lines_file(name, results))
     if not lines:
-      parts.append(f"## {TITLES[name]}\n")
-      parts.append(f"No run is kept yet. `--base={name}` makes them.\n")
+      sections.append(f"## {TITLES[name]}\n")
+      sections.append(f"No run is kept yet. `--base={name}` makes them.\n")
       continue
-    text, own = section(name, base, entries(name), lines)
-    parts.append(text)
+    summary, text, own = section(name, base, entries(name), lines)
+    summaries.append(summary)
+    sections.append(text)
     pictures |= own
-  return "\n".join(parts), pictures
+  return "\n".join([_HEAD, *summaries, _READING, *sections]), pictures
 
 
 def section(
   name: str, base: Base, all_entries: Sequence[Entry], lines: Lines
-) -> tuple[str, dict[str, str]]:
-  """Return the section of a base, and its figures.
+) -> tuple[str, str, dict[str, str]]:
+  """Return the summary of a base, its section, and its figures.
 
   Args:
     name: the base's name.
@@ -139,15 +166,20 @@ def section(
   )
   pictures = draw(name, base, field)
   strengths = [e for e in all_entries if e.role == "strength"]
+  summary = [
+    f"### {TITLES[name]}\n",
+    f"{_DESCRIPTIONS[name]}\n",
+    *answers(field),
+  ]
   parts = [
     f"## {TITLES[name]}\n",
-    *facts(base, all_entries, lines),
-    *answers(field),
+    *facts(base, all_entries, field),
     *(
       f"![{y} over {x}]({FIGURES}/{figures.file_name(name, (x, y))})"
       for x, y in figures.PLANES
     ),
     "",
+    _CAPTION,
     *tables_at_equal_budget(field),
     *tables_at_equal_entropy(field),
     "### GRPO's budgets\n",
@@ -159,31 +191,39 @@ def section(
     *folded("What the names mean", names_table(lines, all_entries)),
     *folded("Missing runs", missing_runs(lines, all_entries)),
   ]
-  return "\n".join(parts), pictures
+  return "\n".join(summary), "\n".join(parts), pictures
 
 
 def facts(
-  base: Base, all_entries: Sequence[Entry], lines: Lines
+  base: Base, all_entries: Sequence[Entry], field: Field
 ) -> Iterator[str]:
   """Yield the budget, and how many runs are kept."""
+  lines = field.lines
   config = configs.load_method(BASELINE).get_config(base.words)
   total = sum(len(e.seeds) for e in all_entries)
   whole = sum(len(of_entry(lines, e.name)) >= len(SEEDS) for e in all_entries)
+  compared = len(field.complete())
+  budgets = sum(field.seeds(name) >= len(SEEDS) for name in field.budgets)
   rollout, evaluation = config.rollout, config.evaluation
+  num_prompts = max(line.counts().size for line in lines.values())
   yield (
     f"{len(lines)} of {total} runs are kept. {whole} entries have "
-    f"{len(SEEDS)} seeds, GRPO's budgets included. An entry makes {base.steps} "
-    f"rollout steps of {rollout.num_prompts} prompts x {rollout.group_size} "
-    f"responses, and {config.training.updates_per_rollout} updates on each "
-    "batch if its method asks for no other number, at a learning rate of "
+    f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
+    f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} "
+    f"others. An entry makes {base.steps} rollout steps of "
+    f"{rollout.num_prompts} prompts x {rollout.group_size} responses, and "
+    f"{config.training.updates_per_rollout} updates on each batch if its "
+    "method asks for no other number, at a learning rate of "
     f"{config.optimizer.learning_rate:g}. It is evaluated with "
-    f"{evaluation.num_samples} samples for each held-out prompt.\n"
+    f"{evaluation.num_samples} samples for each of {num_prompts} held-out "
+    "prompts.\n"
   )
 
 
 def draw(name: str, base: Base, field: Field) -> dict[str, str]:
   """Return the figures of a base by the names of their files."""
-  have, sides = [*field.complete(), *field.partial()], field.sides()
+  have = [*field.complete(), *field.partial(), *field.long_runs()]
+  sides = field.sides()
   pictures = {
     figures.file_name(name, plane): figures.draw(
       field.lines, have, field.budgets, plane, sides

@@ -14,7 +14,7 @@ from tests.helpers.kept_lines import by_name, curve, invented
 
 @pytest.fixture(scope="module")
 def section():
-  """Return the section of a page of three entries, and its figures."""
+  """Return the summary, the section of three entries, and its figures."""
   seeds = (0, 1, 2)
   all_entries = [
     Entry("grpo,steps=200", "grpo", 200, role="budget"),
@@ -48,27 +48,28 @@ def section():
 
 
 def test_the_page_answers_a_readers_questions(section):
-  text = section[0]
-  assert "GRPO has 0.250, and the base 0.200. Highest are `kl_cov` (0.301)" in (
-    text
-  )
+  text, tables_text, _ = section
+  assert (
+    "GRPO has 0.250, and the base 0.200. Highest of the others are `kl_cov` "
+    "(0.301)"
+  ) in text
   assert "at equal entropy, by the interval: `kl_cov`." in text
   assert "by `entropic` (0.412 for 0.42). It is missed by none. GRPO" in text
   assert "Over x 1.2: `entropic` (x 2.00)" in text
-  assert "### Holding 0.3, 0.5, 0.7 nats" in text
+  assert "### Holding 0.3, 0.5, 0.7 nats" in tables_text
 
 
 def test_the_page_has_heights_spreads_and_missing_runs(section):
-  text = section[0]
+  text = section[1]
   assert "| `kl_cov` | 3 | 0.400 ± 0.000 | +0.051 [" in text
-  assert "14 of 19 runs are kept. 4 entries have 3 seeds" in text
+  assert "14 of 19 runs are kept. 4 entries have 3 seeds: 2 that" in text
   assert "`dapo` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
   assert "curve is not complete" not in text
 
 
 def test_entries_with_fewer_seeds_stand_apart_and_are_in_no_sentence(section):
-  shown, _, rest = section[0].partition("<details><summary>Entries with fewer")
-  assert "dapo" not in shown
+  shown, _, rest = section[1].partition("<details><summary>Entries with fewer")
+  assert "dapo" not in section[0] + shown
   assert "| `dapo` | 2 | 0.350" in rest
 
 
@@ -76,7 +77,7 @@ def test_the_page_names_methods_and_settings(section):
   assert (
     "| `entropic` | [EntroPIC](../../configs/entropic.py) | "
     "`entropic_pi.ki=0` | 0.42 nats |"
-  ) in section[0]
+  ) in section[1]
 
 
 def test_without_a_run_of_the_curve_no_entry_is_above_or_below_it():
@@ -101,14 +102,14 @@ def test_the_page_says_which_runs_of_the_curve_are_missing():
 
 
 def test_the_three_planes_and_the_courses_are_drawn(section):
-  assert list(section[1]) == [
+  assert list(section[2]) == [
     "countdown_entropy_pass_1.svg",
     "countdown_entropy_pass_64.svg",
     "countdown_pass_1_pass_64.svg",
     "countdown_courses.svg",
   ]
-  assert "](figures/countdown_courses.svg)" in section[0]
-  assert all(svg.rstrip().endswith("</svg>") for svg in section[1].values())
+  assert "](figures/countdown_courses.svg)" in section[1]
+  assert all(svg.rstrip().endswith("</svg>") for svg in section[2].values())
 
 
 def test_entries_that_hold_a_target_have_it_in_their_config():
@@ -204,6 +205,53 @@ def test_a_long_run_is_compared_at_equal_budget_and_at_equal_entropy():
     },
   )
   (sentence,) = (s for s in answers.answers(field) if "longer budget" in s)
-  assert "`kl_cov` is not above GRPO in pass@1 up to 600 rollout" in sentence
+  assert field.long_runs() == ["kl_cov,steps=600"]
+  assert field.sides()["kl_cov,steps=600"] == 1
+  assert "at none of the budgets that have run. It differs from" in sentence
   assert "pass@1 and pass@64 of 0.281 and 0.800, and GRPO 0.300" in sentence
-  assert "At equal entropy it is +0.031 [" in sentence  # 0.281 - 0.25
+  # 0.281 - 0.25
+  assert "Its height above GRPO's curve is +0.031 [" in sentence
+
+
+def test_an_entry_that_samples_more_responses_is_named_so():
+  """Dynamic sampling makes two batches of each; GRPO has no such metric."""
+  course = {"actor/entropy": [0.3], "dynamic_sampling/batches": [2.0, 3.0]}
+  lines = [line for seed in (0, 1, 2) for line in curve(seed)]
+  lines += [
+    invented("dapo", s, 0.4, 0.4 + 0.001 * s, course=course) for s in (0, 1, 2)
+  ]
+  field = answers.Field(
+    by_name(lines),
+    "grpo,steps=200",
+    ["grpo,steps=200", "grpo,steps=600"],
+    [Entry("dapo", "dapo", 200)],
+    {},
+  )
+  text = "\n".join(answers.answers(field))
+  assert "`dapo` (with 2.5 times as many responses sampled)" in text
+  (row,) = (
+    row
+    for row in tables.equal_budget(field.lines, ["dapo"], field.baseline)
+    if row.startswith("| `dapo`")
+  )
+  assert "| x 2.50 |" in row
+
+
+def test_a_target_that_grpo_reaches_as_well_shows_no_control():
+  course = {"actor/entropy": [0.5, 0.3, 0.3]}
+  settings = {"control.target": 0.3}
+  lines = [line for seed in (0, 1, 2) for line in curve(seed)]
+  lines = [line._replace(course=course) for line in lines]
+  lines += [
+    invented("entropic", s, 0.3, 0.25, settings=settings, course=course)
+    for s in (0, 1, 2)
+  ]
+  field = answers.Field(
+    by_name(lines),
+    "grpo,steps=200",
+    ["grpo,steps=200", "grpo,steps=600"],
+    [Entry("entropic", "entropic", 200)],
+    {},
+  )
+  text = "\n".join(answers.answers(field))
+  assert "0.300 nats there, which is as near to 0.3: this target alone" in text
