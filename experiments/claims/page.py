@@ -20,11 +20,18 @@ _HEAD = """# Claims of the literature, with verdicts
 
 Each claim has an effect that tests it, a margin, which is the smallest effect
 that counts, and a verdict. Effects and margins were written down before the
-runs. An effect is positive if the claim is right. The claim is *held* if the
-interval of its effect lies above zero and the mean is at least the margin, and
-*not held here* if the whole interval lies below the margin. A claim that
-something is as it was is held if the interval lies within ± the margin, and not
-held if it lies outside. All else is inconclusive ([verdicts.py](verdicts.py)).
+runs, except for three claims that are named at the end. An effect is positive
+if the claim is right ([verdicts.py](verdicts.py)):
+
+- A claim that something changes is *held* if the interval of its effect lies
+  above zero and the mean is at least the margin. It is *not held here* if the
+  whole interval lies below the margin.
+- A claim that something is as it was has a margin with ±. It is held if the
+  interval lies within the margin, and not held if it lies outside of it.
+
+All else is inconclusive, also an effect that is real and below the margin.
+Among so many intervals a few exclude zero by chance, so a verdict whose
+interval barely does is weak.
 
 Brackets are 95 % intervals over three seeds, and for pass@k over prompts as
 well. All runs are entries of [the tournament](../tournament/README.md) on

@@ -22,7 +22,7 @@ from experiments.tournament.entries import BASELINE
 
 PLANES = (("entropy", "pass@1"), ("entropy", "pass@64"), ("pass@1", "pass@64"))
 _LABELS = {"entropy": "held-out entropy, nats per token"}
-_NUMBERED = 12  # entries that the legend can name
+_NUMBERED = 14  # entries that the legend can name
 _MARGIN = 0.6  # of the curve's extent, on each of its sides
 
 
