@@ -52,7 +52,7 @@ def score_by_length(
     params: the policy's parameters.
     tokens: i32[B, P + T], prompt and response of each row.
     positions: i32[B, P + T], -1 = padding.
-    buckets: ascending lengths, the last of which is T.
+    buckets: ascending lengths; the last one is T.
     group_size: G; G neighbouring rows have the same prompt.
     rows_per_prompt: r; score_rows takes r neighbouring rows with one prompt.
     num_microbatches: M.

@@ -44,7 +44,7 @@ class Sizes:
 
   @property
   def characters(self) -> str:
-    """One character for each id after those of SPECIAL."""
+    """One character for each id that is not of SPECIAL."""
     letters = "0123456789+-*/=() abcdefghijklmnopqrstuvwxyz.,?!:"
     others = self.vocabulary - len(SPECIAL) - len(letters)
     return letters + "".join(chr(_FIRST_OF_MANY + i) for i in range(others))

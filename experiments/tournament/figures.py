@@ -4,7 +4,7 @@ A dot is the mean of an entry over its seeds, with bars of one standard
 deviation. A hollow dot is of one seed alone. GRPO's runs of all budgets, from
 the base to the longest, are joined by a line. Dots of entries above or below
 the curve have a colour and a number, which the legend names. Dots far from the
-curve are left out, and a line below the axes says how many.
+curve are left out, and a line below the axes has their number.
 """
 
 from collections.abc import Mapping, Sequence

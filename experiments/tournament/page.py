@@ -103,11 +103,11 @@ and prompt. `updates=16` splits a rollout batch into 16 mini-batches instead of
 whose responses are all right or all wrong, and samples more: `samples` is the
 number of responses sampled, relative to GRPO's.
 
-*At equal entropy* is the height above GRPO's curve. The curve joins, by
-straight lines, the base and GRPO's runs of all budgets, each of which is
-trained to the end of its own learning-rate schedule, all with the same number
-of updates on a batch ([curve.py](curve.py)). A height is measured from the
-curve of the same seed; a dash means that the entropy lies beyond the curve.
+*At equal entropy* is the height above GRPO's curve ([curve.py](curve.py)).
+Straight lines join the base and GRPO's runs of all budgets. Each of these runs
+goes to the end of its own learning-rate schedule, and all make the same number
+of updates on a batch. A height is measured from the curve of the same seed; a
+dash means that the entropy lies beyond the curve.
 
 `time` is the duration of a rollout step relative to GRPO's, each of the fastest
 seed; a dash stands for runs on another machine or beside other work. What an
