@@ -103,10 +103,11 @@ def answers(field: Field) -> Iterator[str]:
     yield f"No entry has {len(SEEDS)} seeds yet, so nothing can be said.\n"
     return
   yield (
-    f"Only the {len(complete)} entries with {len(SEEDS)} seeds take part in "
-    "these sentences. Of so many 95 % intervals, "
-    f"{0.025 * len(complete):.1f} lie above zero and as many below it by "
-    "chance, for each measure.\n"
+    f"Only entries with {len(SEEDS)} seeds take part in these sentences: "
+    f"{len(complete)} at equal budget, and {len(field.long_runs())} at longer "
+    "ones. If no entry differed from GRPO, some "
+    f"{0.025 * len(complete):.1f} of so many 95 % intervals would still lie "
+    "above zero, and as many below it, for each measure.\n"
   )
   yield from _at_equal_budget(field, complete)
   yield from _at_equal_entropy(field)
@@ -120,12 +121,13 @@ def _at_equal_budget(field: Field, complete: Sequence[str]) -> Iterator[str]:
   base = of_entry(lines, baseline)
   for measure, k in (("pass@1", 1), ("pass@64", 64)):
     means = {n: mean_of(lines, n, measure) for n in complete}
-    best = _list(f"`{n}` ({means[n]:.3f})" for n in ranked(complete, means)[:3])
+    order, start = ranked(complete, means), start_of(lines, measure).mean()
+    best = _list(f"`{n}` ({means[n]:.3f})" for n in order[:3])
     yield (
       f"- **{measure} at equal budget:** GRPO has "
-      f"{mean_of(lines, baseline, measure):.3f}, and the base "
-      f"{start_of(lines, measure).mean():.3f}. Highest of the others are "
-      f"{best}."
+      f"{mean_of(lines, baseline, measure):.3f}, and the base {start:.3f}"
+      f"{', more than any entry' if means[order[0]] < start else ''}. Highest "
+      f"of the methods are {best}."
     )
     gaps = {n: difference(of_entry(lines, n), base, k) for n in complete}
     for side, word in ((1, "More"), (-1, "Less")):
@@ -157,10 +159,23 @@ def _at_equal_entropy(field: Field) -> Iterator[str]:
     own_sides = field.sides(measure)
     for side, word in ((1, "Above"), (-1, "Below")):
       names = [name for name, own in own_sides.items() if own == side]
+      listed = _list(
+        f"`{n}` ({_height(field, n, measure):+.3f})" for n in names
+      )
       yield (
         f"- **{word} GRPO's curve** in {measure} at equal entropy, by the "
-        f"interval: {_names(names)}."
+        f"interval: {listed or 'none'}.{_other_updates(names) if side > 0 else ''}"
       )
+  beyond = [
+    n for n in field.complete() if np.isnan(_height(field, n, "pass@1"))
+  ]
+  absent = [n for n in field.budgets if not field.seeds(n)]
+  if beyond or absent:
+    lacks = f"GRPO's curve still lacks {_names(absent)}. " if absent else ""
+    yield (
+      f"- **Beyond GRPO's curve**, so that they have no height: "
+      f"{_names(beyond)}. {lacks}".rstrip()
+    )
   lines, base = field.lines, of_entry(field.lines, field.baseline)
   farther = [
     name
@@ -170,10 +185,29 @@ def _at_equal_entropy(field: Field) -> Iterator[str]:
   ]
   if farther:
     yield (
-      f"- **Farther along the curve, and not above it**: {_names(farther)} has "
-      "more pass@1 than GRPO at equal budget. GRPO, trained for longer to the "
-      "same entropy, has still more."
+      f"- **More pass@1 than GRPO at equal budget, and below its curve**: "
+      f"{_names(farther)}. GRPO, trained for longer to the same entropy, has "
+      "still more."
     )
+
+
+def _height(field: Field, name: str, measure: str) -> float:
+  """Return the mean height over the seeds on the curve; NaN without any."""
+  own = np.array(distances(field.lines, of_entry(field.lines, name), measure))
+  return (
+    float(own[np.isfinite(own)].mean()) if np.isfinite(own).any() else np.nan
+  )
+
+
+def _other_updates(names: Sequence[str]) -> str:
+  """Say which entries differ from GRPO's curve in their updates as well."""
+  own = [name for name in names if "updates=" in name or "epochs=" in name]
+  if not own:
+    return ""
+  return (
+    " The curve is of GRPO's own number of updates on a batch, so that the "
+    f"height of {_names(own)} includes what another number brings."
+  )
 
 
 def _targets(field: Field, complete: Sequence[str]) -> Iterator[str]:
@@ -186,7 +220,9 @@ def _targets(field: Field, complete: Sequence[str]) -> Iterator[str]:
     if target is not None:
       last = last_third(of_entry(lines, name)).mean()
       near = _is_near(last, target)
-      (held if near else missed).append(f"`{name}` ({last:.3f} for {target:g})")
+      (held if near else missed).append(
+        f"`{name}` ({last:.3f} for {target:g}, {last / target - 1:+.1%})"
+      )
       targets.add(target)
   if held or missed:
     free = last_third(of_entry(lines, field.baseline)).mean()
@@ -202,7 +238,9 @@ def _targets(field: Field, complete: Sequence[str]) -> Iterator[str]:
       f"- **A target of entropy is held** within {NEAR:.0%} on average over "
       f"the last third of training by {_list(held) or 'none'}. It is missed "
       f"by {_list(missed) or 'none'}. GRPO, which has no target, has "
-      f"{free:.3f} nats there{says_nothing}."
+      f"{free:.3f} nats there{says_nothing}. [The claims]"
+      "(../claims/README.md) judge targets by the last evaluation, within ± "
+      "0.03 nats."
     )
 
 
@@ -279,9 +317,10 @@ def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
     slow = [n for n in ranked([*costs], costs) if costs[n] > _SLOW]
     listed = _list(f"`{n}` (x {costs[n]:.2f})" for n in slow) or "none"
     yield (
-      f"- **Time:** the median of {len(costs)} entries takes x "
-      f"{np.median([*costs.values()]):.2f} of GRPO's time for a rollout step. "
-      f"Over x {_SLOW:g}: {listed}."
+      f"- **Time:** of the {len(costs)} entries whose time was measured, the "
+      f"median takes x {np.median([*costs.values()]):.2f} of GRPO's for a "
+      f"rollout step. Over x {_SLOW:g}: {listed}. Not measured: "
+      f"{_names([n for n in complete if n not in costs])}."
     )
   yield ""
 

@@ -91,7 +91,8 @@ what is missing, and `--quick` makes eight methods with two seeds.
 
 _READING = """**How to read it.** An entry has the name of its method's file in
 [configs](../../configs/README.md#methods) and of what it changes; "What the
-names mean" below lists the settings. n is the number of seeds. A mean is over
+names mean" below lists the settings; `linear(a, b, n)` goes from a to b over n
+optimizer steps. n is the number of seeds. A mean is over
 seeds, ± the standard deviation over seeds. Brackets are 95 % intervals over
 seeds and, for differences from GRPO, over prompts as well; with one seed such
 an interval covers prompts alone. Values are from the evaluation at the end, on
@@ -99,18 +100,18 @@ held-out prompts.
 
 *At equal budget* compares with GRPO at as many rollout steps, paired by seed
 and prompt. `updates=16` splits a rollout batch into 16 mini-batches instead of
-4, and only `epochs=2` trains on it twice. Dynamic sampling discards groups
-whose responses are all right or all wrong, and samples more: `samples` is the
-number of responses sampled, relative to GRPO's.
+4. Only `grpo,epochs=2` and the unlikeliness reward train on it twice. Dynamic
+sampling discards groups whose responses are all right or all wrong, and samples
+more: `samples` is the number of responses sampled, relative to GRPO's.
 
 *At equal entropy* is the height above GRPO's curve ([curve.py](curve.py)).
 Straight lines join the base and GRPO's runs of all budgets. Each of these runs
 goes to the end of its own learning-rate schedule, and all make the same number
-of updates on a batch. A height is measured from the curve of the same seed; a
-dash means that the entropy lies beyond the curve.
+of updates on a batch. A height is measured from the A height is measured from the curve of the same seed; seeds
+beyond the curve are left out, and a dash means that all are.
 
-`time` is the duration of a rollout step relative to GRPO's, each of the fastest
-seed; a dash stands for runs on another machine or beside other work. What an
+`time` is the duration of a rollout step relative to GRPO's, each that of its
+fastest seed; a dash stands for runs on another machine or beside other work. What an
 update costs is in [the lab book](../RESULTS.md#cost-of-a-methods-update), in
 FLOPs and memory too: the projection x 1.69 of GRPO's FLOPs (x 1.17 if it
 corrects every fourth step), `dcpo`, `lp_reg` and `unbiased_kl` x 1.33, the
@@ -118,10 +119,10 @@ others the same. Other machines round differently, and a run of the same seed
 then ends elsewhere, as a run of another seed would.
 """
 
-_CAPTION = """Dots are green above GRPO's curve in pass@1, by the interval, and
-orange below it; the colours are the same in all three pictures. Grey dots
-cannot be told from the curve, and hollow ones have one seed. Bars are standard
-deviations over seeds.
+_CAPTION = """Dots of entries with three seeds are green above GRPO's curve in
+pass@1, by the interval, and orange below it; the colours are the same in all
+three pictures. All others are grey, and hollow with a single seed. Bars are
+standard deviations over seeds.
 """
 
 
@@ -210,7 +211,7 @@ def facts(
     f"{len(lines)} of {total} runs are kept. {whole} entries have "
     f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
     f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} "
-    f"others. An entry makes {base.steps} rollout steps of "
+    f"of longer runs or strengths. An entry makes {base.steps} rollout steps of "
     f"{rollout.num_prompts} prompts x {rollout.group_size} responses, and "
     f"{config.training.updates_per_rollout} updates on each batch if its "
     "method asks for no other number, at a learning rate of "

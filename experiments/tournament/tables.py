@@ -381,11 +381,13 @@ def _mean(own: np.ndarray) -> float:
 def _height(own: np.ndarray) -> str:
   """Format heights over seeds; a single one has no interval."""
   finite = own[np.isfinite(own)]
-  return (
-    f"{finite[0]:+.3f}"
-    if finite.size == 1
-    else format_interval(over_seeds(own))
-  )
+  if finite.size == 1:
+    text = f"{finite[0]:+.3f}"
+  else:
+    text = format_interval(over_seeds(own))
+  if 0 < finite.size < own.size:
+    text += f" ({finite.size} of {own.size} seeds)"
+  return text
 
 
 def _spread(own: np.ndarray, digits: int = 3) -> str:

@@ -50,7 +50,7 @@ def section():
 def test_the_page_answers_a_readers_questions(section):
   text, tables_text, _ = section
   assert (
-    "GRPO has 0.250, and the base 0.200. Highest of the others are `kl_cov` "
+    "GRPO has 0.250, and the base 0.200. Highest of the methods are `kl_cov` "
     "(0.301)"
   ) in text
   assert "at equal entropy, by the interval: `kl_cov`." in text
