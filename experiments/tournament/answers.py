@@ -162,9 +162,10 @@ def _at_equal_entropy(field: Field) -> Iterator[str]:
       listed = _list(
         f"`{n}` ({_height(field, n, measure):+.3f})" for n in names
       )
+      note = _other_updates(names) if side > 0 else ""
       yield (
         f"- **{word} GRPO's curve** in {measure} at equal entropy, by the "
-        f"interval: {listed or 'none'}.{_other_updates(names) if side > 0 else ''}"
+        f"interval: {listed or 'none'}.{note}"
       )
   beyond = [
     n for n in field.complete() if np.isnan(_height(field, n, "pass@1"))

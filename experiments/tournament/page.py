@@ -107,8 +107,8 @@ more: `samples` is the number of responses sampled, relative to GRPO's.
 *At equal entropy* is the height above GRPO's curve ([curve.py](curve.py)).
 Straight lines join the base and GRPO's runs of all budgets. Each of these runs
 goes to the end of its own learning-rate schedule, and all make the same number
-of updates on a batch. A height is measured from the A height is measured from the curve of the same seed; seeds
-beyond the curve are left out, and a dash means that all are.
+of updates on a batch. A height is measured from the curve of the same seed.
+Seeds beyond the curve are left out, and a dash means that all are.
 
 `time` is the duration of a rollout step relative to GRPO's, each that of its
 fastest seed; a dash stands for runs on another machine or beside other work. What an

@@ -53,8 +53,10 @@ def test_the_page_answers_a_readers_questions(section):
     "GRPO has 0.250, and the base 0.200. Highest of the methods are `kl_cov` "
     "(0.301)"
   ) in text
-  assert "at equal entropy, by the interval: `kl_cov`." in text
-  assert "by `entropic` (0.412 for 0.42). It is missed by none. GRPO" in text
+  assert "at equal entropy, by the interval: `kl_cov` (+0.051)." in text
+  assert (
+    "by `entropic` (0.412 for 0.42, -1.9%). It is missed by none. GRPO" in text
+  )
   assert "Over x 1.2: `entropic` (x 2.00)" in text
   assert "### Holding 0.3, 0.5, 0.7 nats" in tables_text
 
