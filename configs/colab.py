@@ -17,14 +17,17 @@ Time: not measured on these devices. For qwen3_0_6b on a v5e chip the compiler
 estimates 13 seconds for a rollout step: 9.1 for 512 decoding steps, 4.1 for the
 update.
 Measured (by the rehearsal, for v5e:1x1): qwen3_0_6b takes 8.1 GB for the update
-and 9.4 GB for decoding, of 17.2 GB. The other models decode in 2.0 to 2.2 GB;
-the update of smollm2_135m takes 4.0 GB, and the others were not compiled.
+and 9.4 GB for decoding, of 17.2 GB. The other models take 3.9 to 6.6 GB for the
+update and 2.0 to 2.2 GB for decoding. A rollout step of qwen2_5_0_5b takes 6.2
+seconds by the compiler, of gemma3_270m 5.5 and of smollm2_135m 4.7. RESULTS.md,
+"One chip, part by part", has the table.
 
 Presets, as `--config=configs/colab.py:MODEL` or `...:MODEL,DEVICE`:
   qwen3_0_6b     Qwen3-0.6B
   qwen2_5_0_5b   Qwen2.5-0.5B-Instruct
   gemma3_270m    Gemma 3 270M, instruction-tuned
   smollm2_135m   SmolLM2-135M-Instruct
+A device stands after the model, because it changes what the model's preset set:
   v6e            one TPU v6e chip, 32 GB: twice the prompts
   t4             one T4, 16 GB: float32, because it has no bfloat16
   l4             one L4, 24 GB
@@ -64,9 +67,14 @@ TESTBED = Testbed(
   },
   presets={
     "qwen3_0_6b": {"model": {"path": "Qwen3-0.6B", "fused_attention": True}},
-    "qwen2_5_0_5b": {"model": {"path": "Qwen2.5-0.5B-Instruct"}},
+    "qwen2_5_0_5b": {
+      "model": {"path": "Qwen2.5-0.5B-Instruct", "fused_attention": True}
+    },
+    # its sliding windows cannot be fused
     "gemma3_270m": {"model": {"path": "gemma-3-270m-it"}},
-    "smollm2_135m": {"model": {"path": "SmolLM2-135M-Instruct"}},
+    "smollm2_135m": {
+      "model": {"path": "SmolLM2-135M-Instruct", "fused_attention": True}
+    },
     "v6e": {
       "rollout": {"num_prompts": 32, "num_slots": 256},
       "training": {"num_microbatches": 16},

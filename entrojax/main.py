@@ -69,13 +69,16 @@ def main() -> int:
   """Train; return the exit status."""
   join_processes(FLAGS)
   from entrojax.assembly.check_methods import check_overrides
+  from entrojax.assembly.check_run import completing
   from entrojax.assembly.check_settings import check_kind
   from entrojax.system.hosts import is_first
   from entrojax.train import train
 
   config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+  keys = config_flags.get_override_values(FLAGS["config"])
   check_kind(config)
-  check_overrides(config, config_flags.get_override_values(FLAGS["config"]))
+  with completing(config, keys):
+    check_overrides(config, keys)
   if _SELFTEST.value:
     return _self_test(config, workdir)
   profile = None if _PROFILE.value is None else parse_profile(_PROFILE.value)

@@ -23,6 +23,7 @@ from typing import Any
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.assembly.check_run import completing
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.offline import find_rollouts
 from entrojax.assembly.own_methods import (
@@ -191,7 +192,8 @@ def _build(
     stack: releases the run directory.
   """
   with hosts.together():
-    check(config, own)
+    with completing(config, own=own, task=task):
+      check(config, own)
     check_profile(profile, config.num_rollout_steps)
     if hosts.is_first():
       stack.enter_context(hold_workdir(workdir))

@@ -21,9 +21,11 @@ import warnings
 from ml_collections import ConfigDict as Config
 
 from entrojax import advantages, control, objectives
+from entrojax.arguments import require
 from entrojax.assembly import lookup, sections
 from entrojax.assembly.check_length import warn_of_lengths
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
+from entrojax.refusals import gathered
 from entrojax.system.outside import is_outside, last_name
 from entrojax.traits import (
   ControllerTraits,
@@ -53,23 +55,28 @@ def check_methods(config: Config, own: OwnMethods = NO_METHODS) -> None:
 
   Raises:
     ValueError: a name is unknown, or a setting contradicts another; the message
-      names the first key.
+      names the keys.
   """
-  for key in ("objective", "advantage"):
-    _check_names(config, key)
+  with gathered() as each:
+    for key in ("objective", "advantage"):
+      each(_check_names, config, key)
+    each(_functions, config, "objective", bool(own.members))
+    each(_functions, config, "advantage", bool(own.rules))
+    if own.controller is None:
+      each(_controller, config)
+    each(_check_projection, config)
+    each(_check_curriculum, config)
   members = _functions(config, "objective", bool(own.members))
   rules = _functions(config, "advantage", bool(own.rules))
-  control_lengths: dict[str, int] = {}
-  if own.controller is None:
-    _check_control(config, members)
-    control_lengths = _control_lengths(config)
-  _check_surrogate(members)
-  _check_rules(rules)
-  _check_settings(config, (*members, *rules))
-  _check_projection(config)
-  _check_curriculum(config)
-  _check_steps(config, members)
-  _check_aggregation(config, members)
+  with gathered() as each:
+    if own.controller is None:
+      each(_check_control, config, members)
+    each(_check_surrogate, members)
+    each(_check_rules, rules)
+    each(_check_settings, config, (*members, *rules))
+    each(_check_steps, config, members)
+    each(_check_aggregation, config, members)
+  control_lengths = {} if own.controller else _control_lengths(config)
   _warn_of_settings(config)
   _warn_of_two_weights(members, rules)
   _warn_of_dropped_groups(config, rules)
@@ -144,7 +151,7 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
 
   Raises:
     ValueError: a setting of a method that is not chosen, or a target without a
-      controller that holds it, would do nothing. The message names the first.
+      controller that holds it, would do nothing. The message names them all.
   """
   chosen = (*config.objective, *config.advantage, config.control.name)
   enabled = set(map(last_name, chosen))
@@ -160,19 +167,22 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
   }
   switched = {key: key.partition(".")[0] for key in switches}
   enabled |= {switched[key] for key, on in switches.items() if on}
-  if "control.target" in keys and not _holds_entropy(config):
-    raise ValueError(
-      f"control.target is set and would do nothing: control.name = "
-      f"{config.control.name!r} holds no entropy"
-    )
   methods = {"clusters", *switched.values(), *sections.method_names()}
-  for key in keys:
-    section, _, leaf = key.partition(".")
-    if leaf and section in methods - enabled and key not in switches:
-      raise ValueError(
+  with gathered() as each:
+    each(
+      require,
+      "control.target" not in keys or not _drives_blindly(config),
+      f"control.target is set and would do nothing: control.name = "
+      f"{config.control.name!r} holds no entropy",
+    )
+    for key in keys:
+      section, _, leaf = key.partition(".")
+      each(
+        require,
+        not leaf or section not in methods - enabled or key in switches,
         f"{key} is set and would do nothing: {section!r} is not part of "
         f"advantage = {tuple(config.advantage)}, objective = "
-        f"{tuple(config.objective)} or control.name = {config.control.name!r}"
+        f"{tuple(config.objective)} or control.name = {config.control.name!r}",
       )
 
 
@@ -200,6 +210,16 @@ def _controller(config: Config) -> Any:
 def _holds_entropy(config: Config) -> bool:
   """Return whether the controller has a target."""
   return "target" in inspect.signature(_controller(config)).parameters
+
+
+def _drives_blindly(config: Config) -> bool:
+  """Return whether the controller drives a member, and has no target.
+
+  If it drives nothing, `check_methods` refuses a target.
+  """
+  traits = controller_traits(config)
+  drives = traits is None or bool(traits.drives)
+  return drives and not _holds_entropy(config)
 
 
 def _check_control(config: Config, members: Sequence[_Function]) -> None:

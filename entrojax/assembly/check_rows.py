@@ -6,6 +6,8 @@ supervised learning, rollouts and evaluations. Each raises ValueError.
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.refusals import gathered
+
 
 def check_divisibility(config: Config, num_row_shards: int) -> None:
   """Raise ValueError if a batch of a training run does not divide evenly.
@@ -14,6 +16,14 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
     config: the run's config.
     num_row_shards: devices on the mesh's axes data and fsdp together.
   """
+  with gathered() as each:
+    each(_check_update_rows, config, num_row_shards)
+    each(check_rollout_rows, config, num_row_shards)
+    each(check_evaluation_rows, config, num_row_shards)
+
+
+def _check_update_rows(config: Config, num_row_shards: int) -> None:
+  """Raise ValueError if the rows of an update do not divide evenly."""
   training = config.training
   if training.updates_per_rollout % training.num_epochs:
     raise ValueError(
@@ -36,8 +46,6 @@ def check_divisibility(config: Config, num_row_shards: int) -> None:
       f"{training.num_microbatches} training.num_microbatches x "
       f"{num_row_shards} devices of mesh = {tuple(config.mesh)}"
     )
-  check_rollout_rows(config, num_row_shards)
-  check_evaluation_rows(config, num_row_shards)
 
 
 def check_sft_rows(config: Config, num_row_shards: int) -> None:
@@ -53,14 +61,16 @@ def check_sft_rows(config: Config, num_row_shards: int) -> None:
 
 def check_rollout_rows(config: Config, num_row_shards: int) -> None:
   """Raise ValueError if the rows of a rollout do not divide over the mesh."""
-  for key in ("rollout.num_prompts", "rollout.num_slots"):
-    _check_rows(config, key, num_row_shards)
+  with gathered() as each:
+    for key in ("rollout.num_prompts", "rollout.num_slots"):
+      each(_check_rows, config, key, num_row_shards)
 
 
 def check_evaluation_rows(config: Config, num_row_shards: int) -> None:
   """Raise ValueError if an evaluation's rows do not divide over the mesh."""
-  for key in ("evaluation.prompts_per_batch", "rollout.num_slots"):
-    _check_rows(config, key, num_row_shards)
+  with gathered() as each:
+    for key in ("evaluation.prompts_per_batch", "rollout.num_slots"):
+      each(_check_rows, config, key, num_row_shards)
 
 
 def _check_rows(config: Config, key: str, num_row_shards: int) -> None:

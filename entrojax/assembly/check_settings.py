@@ -3,18 +3,20 @@
 There is a check for each use of a config: training (`check`), collecting
 rollouts (`check_offline`), evaluation (`check_evaluation`) and supervised
 learning (`check_sft`). `check` calls `check_methods`, too. `check_kind` refuses
-a config of another command. Most names and arguments of methods are checked
-later, when methods.py builds the methods.
+a config of another command. Checks that do not depend on each other all run,
+and one error has all that they refuse (refusals.py). Most names and arguments
+of methods are checked later, when methods.py builds the methods.
 """
 
 from collections.abc import Mapping
 import itertools
 import math
+from typing import Any
 import warnings
 
 from ml_collections import ConfigDict as Config
 
-from entrojax.arguments import require_one_of
+from entrojax.arguments import require, require_at_least, require_one_of
 from entrojax.assembly.check_methods import check_methods
 from entrojax.assembly.check_sizes import (
   check_batch_sizes,
@@ -30,8 +32,11 @@ from entrojax.models.kept import (
   OF_A_LAYER,
   OF_MICROBATCHES,
 )
+from entrojax.refusals import gathered
 from entrojax.reporting.alarms import ACTIONS, WATCHED
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
+
+DTYPES = ("float32", "bfloat16")
 
 
 def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
@@ -42,88 +47,135 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
     own: functions that take the place of those that the config names.
 
   Raises:
-    ValueError: a value cannot work, or two contradict each other; the message
-      names the first such key.
+    ValueError: values cannot work, or contradict each other; the message names
+      the keys.
   """
-  check_evaluation(config)
-  _check_task(config)
-  _check_at_least(
-    config,
-    {
-      "lora.rank": 0,
-      "num_rollout_steps": 1,
-      "rollout.num_prompts": 1,
-      "dynamic_sampling.max_batches": 1,
-      "training.updates_per_rollout": 1,
-      "training.num_epochs": 1,
-      "training.num_microbatches": 1,
-      "evaluation.every": 0,
-      "evaluation.token_samples": 0,
-      "checkpoint.every": 0,
-      "checkpoint.minutes": 0,
-      "checkpoint.keep": 1,
-      "log.every": 1,
-      "log.samples": 0,
-      "log.token_groups": 0,
-      "ledger.every": 0,
-      "alarms.window": 1,
-      "faults.max_in_a_row": 1,
-    },
-  )
-  _check_response_buckets(config)
-  kept = tuple(config.log.keep_batches)
-  if any(not isinstance(step, int) or step < 1 for step in kept):
-    raise ValueError(
-      f"log.keep_batches = {kept!r}; expected rollout steps, from 1"
+  check_numbers(config)
+  with gathered() as each:
+    fits = each(check_evaluation, config)
+    each(_check_task, config)
+    fits &= each(_check_at_least, config, _LEAST)
+    fits &= each(_check_rollout, config)
+    each(_check_log, config)
+    each(_check_alarms, config)
+    each(_check_roll_back, config, own)
+    each(
+      require_one_of, "faults.reward", config.faults.reward, ("zero", "raise")
     )
-  if config.ledger.every and config.model.fused_attention:
-    raise ValueError(
+    if config.offline.enabled:
+      each(_check_recording, config)
+    each(_check_signals, config)
+    each(_check_best, config)
+    if fits:
+      each(_check_response_buckets, config)
+      each(check_batch_sizes, config)
+      each(warn_of_shared_problems, config)
+    each(check_methods, config, own)
+
+
+_LEAST = {  # the least values of a training run's settings
+  "lora.rank": 0,
+  "num_rollout_steps": 1,
+  "rollout.num_prompts": 1,
+  "dynamic_sampling.max_batches": 1,
+  "training.updates_per_rollout": 1,
+  "training.num_epochs": 1,
+  "training.num_microbatches": 1,
+  "evaluation.every": 0,
+  "evaluation.token_samples": 0,
+  "checkpoint.every": 0,
+  "checkpoint.minutes": 0,
+  "checkpoint.keep": 1,
+  "log.every": 1,
+  "log.samples": 0,
+  "log.token_groups": 0,
+  "ledger.every": 0,
+  "alarms.window": 1,
+  "faults.max_in_a_row": 1,
+}
+
+
+def _check_rollout(config: Config) -> None:
+  """Raise ValueError if training cannot learn from such rollouts."""
+  rollout = config.rollout
+  with gathered() as each:
+    each(
+      require,
+      rollout.group_size >= 2,
+      f"rollout.group_size must be at least 2, got {rollout.group_size}: one "
+      "response has no baseline",
+    )
+    each(
+      require,
+      rollout.temperature > 0,
+      f"rollout.temperature must be above 0, got {rollout.temperature}: "
+      "training samples cannot be greedy",
+    )
+
+
+def _check_log(config: Config) -> None:
+  """Raise ValueError if what a run is to keep of its steps cannot be kept."""
+  kept = tuple(config.log.keep_batches)
+  with gathered() as each:
+    each(
+      require,
+      all(isinstance(step, int) and step >= 1 for step in kept),
+      f"log.keep_batches = {kept!r}; expected rollout steps, from 1",
+    )
+    each(
+      require,
+      not (config.ledger.every and config.model.fused_attention),
       f"ledger.every = {config.ledger.every} and model.fused_attention is "
       "True: the ledger transposes gradients, and fused kernels cannot be "
-      "transposed; turn one of them off"
+      "transposed; turn one of them off",
     )
-  for name in WATCHED:
-    require_one_of(f"alarms.{name}", config.alarms[name], ACTIONS)
+
+
+def _check_alarms(config: Config) -> None:
+  """Raise ValueError if an alarm has an unknown action."""
+  with gathered() as each:
+    for name in WATCHED:
+      each(require_one_of, f"alarms.{name}", config.alarms[name], ACTIONS)
+
+
+def _check_roll_back(config: Config, own: OwnMethods) -> None:
+  """Check what a roll-back would leave."""
   if (changed := changed_by_roll_back(config)) is not None:
-    check(changed, own)  # what a roll-back would leave
-  require_one_of("faults.reward", config.faults.reward, ("zero", "raise"))
-  if config.rollout.group_size < 2:
-    raise ValueError(
-      "rollout.group_size must be at least 2, got "
-      f"{config.rollout.group_size}: one response has no baseline"
-    )
-  if config.dynamic_sampling.on_exhausted not in ON_EXHAUSTED:
-    raise ValueError(
-      f"dynamic_sampling.on_exhausted must be one of {ON_EXHAUSTED}, got "
-      f"{config.dynamic_sampling.on_exhausted!r}"
-    )
-  if not config.rollout.temperature > 0:
-    raise ValueError(
-      "rollout.temperature must be above 0, got "
-      f"{config.rollout.temperature}: training samples cannot be greedy"
-    )
-  if config.offline.enabled:
-    _check_recording(config)
-  _check_signals(config)
+    check(changed, own)
+
+
+def _check_best(config: Config) -> None:
+  """Raise ValueError if a best checkpoint is wanted and nothing finds one."""
   best = config.checkpoint.keep_best
   if best and not config.evaluation.every:
     raise ValueError(
       f"checkpoint.keep_best = {best!r} and evaluation.every is 0: a run that "
       "is evaluated at its ends only has no best checkpoint to keep"
     )
-  check_batch_sizes(config)
-  warn_of_shared_problems(config)
-  check_methods(config, own)
 
 
 def _check_signals(config: Config) -> None:
   """Check what measures the policy; warn where two measures differ."""
-  require_one_of("control.signal", config.control.signal, ("policy", "batch"))
-  low, high = config.dynamic_sampling.low, config.dynamic_sampling.high
-  if not 0 <= low < high <= 1:
-    raise ValueError(
+  sampling = config.dynamic_sampling
+  low, high = sampling.low, sampling.high
+  with gathered() as each:
+    each(
+      require_one_of,
+      "control.signal",
+      config.control.signal,
+      ("policy", "batch"),
+    )
+    each(
+      require,
+      sampling.on_exhausted in ON_EXHAUSTED,
+      f"dynamic_sampling.on_exhausted must be one of {ON_EXHAUSTED}, got "
+      f"{sampling.on_exhausted!r}",
+    )
+    each(
+      require,
+      0 <= low < high <= 1,
       f"dynamic_sampling.low = {low} and high = {high} must be mean rewards "
-      "with 0 <= low < high <= 1"
+      "with 0 <= low < high <= 1",
     )
   for leaf in ("temperature", "top_k", "top_p"):
     trained, evaluated = config.rollout[leaf], config.evaluation[leaf]
@@ -140,11 +192,12 @@ def check_offline(config: Config) -> None:
   """Check a config from which rollouts are collected, without training.
 
   Raises:
-    ValueError: a value cannot work; the message names the first such key.
+    ValueError: values cannot work; the message names the keys.
   """
-  check_evaluation(config)
-  _check_task(config)
-  _check_recording(config)
+  with gathered() as each:
+    each(check_evaluation, config)
+    each(_check_task, config)
+    each(_check_recording, config)
 
 
 def _check_task(config: Config) -> None:
@@ -154,13 +207,20 @@ def _check_task(config: Config) -> None:
 
 
 def _check_recording(config: Config) -> None:
-  """Raise ValueError naming the first key that rules out recorded rollouts."""
-  _check_at_least(config, {"rollout.num_prompts": 1, "offline.num_prompts": 1})
-  for key in ("dynamic_sampling.enabled", "curriculum.table"):
-    if _get(config, key):
-      raise ValueError(
-        f"{key} is {_get(config, key)} and offline.enabled is True: recorded "
-        "rollouts are sampled only once, and from all prompts alike"
+  """Raise ValueError if settings rule out recorded rollouts."""
+  with gathered() as each:
+    each(
+      _check_at_least,
+      config,
+      {"rollout.num_prompts": 1, "offline.num_prompts": 1},
+    )
+    for key in ("dynamic_sampling.enabled", "curriculum.table"):
+      value = _get(config, key)
+      each(
+        require,
+        not value,
+        f"{key} is {value} and offline.enabled is True: recorded rollouts are "
+        "sampled only once, and from all prompts alike",
       )
 
 
@@ -168,37 +228,57 @@ def check_sft(config: Config) -> None:
   """Check the config of supervised learning.
 
   Raises:
-    ValueError: a value cannot work; the message names the first such key.
+    ValueError: values cannot work; the message names the keys.
   """
-  _check_numbers(config)
-  _check_at_least(
-    config,
-    {
-      "seed": 0,
-      "num_steps": 1,
-      "lora.rank": 0,
-      "sft.max_responses": 1,
-      "sft.row_length": 2,
-      "sft.num_rows": 1,
-      "training.num_microbatches": 1,
-      "checkpoint.every": 0,
-      "checkpoint.minutes": 0,
-      "checkpoint.keep": 1,
-      "faults.max_in_a_row": 1,
-      "log.every": 1,
-    },
-  )
-  if config.checkpoint.keep_best:
-    raise ValueError(
-      "checkpoint.keep_best is set, and entrojax.sft evaluates nothing: leave "
-      "it out"
+  check_numbers(config)
+  with gathered() as each:
+    each(_check_precision, config)
+    each(
+      _check_at_least,
+      config,
+      {
+        "seed": 0,
+        "num_steps": 1,
+        "lora.rank": 0,
+        "sft.max_responses": 1,
+        "sft.row_length": 2,
+        "sft.num_rows": 1,
+        "training.num_microbatches": 1,
+        "checkpoint.every": 0,
+        "checkpoint.minutes": 0,
+        "checkpoint.keep": 1,
+        "faults.max_in_a_row": 1,
+        "log.every": 1,
+      },
     )
-  for section in ("model", "training"):
-    if config[section].rematerialise == AUTO:
-      raise ValueError(
+    each(
+      require,
+      not config.checkpoint.keep_best,
+      "checkpoint.keep_best is set, and entrojax.sft evaluates nothing: leave "
+      "it out",
+    )
+    for section in ("model", "training"):
+      each(
+        require,
+        config[section].rematerialise != AUTO,
         f"{section}.rematerialise = {AUTO!r} is a setting of entrojax.main: "
-        "entrojax.sft needs True or False"
+        "entrojax.sft needs True or False",
       )
+    each(_check_sft_model, config)
+    each(
+      require,
+      config.sft.tasks or config.sft.files,
+      "sft.tasks and sft.files are empty: no example to learn",
+    )
+    each(
+      require,
+      config.sft.dtype in DTYPES,
+      f"sft.dtype must be 'float32' or 'bfloat16', got {config.sft.dtype!r}",
+    )
+
+
+def _check_sft_model(config: Config) -> None:
+  """Raise ValueError unless supervised learning has one model to train."""
   path, characters = config.model.path, config.new_model.characters
   if not path and not characters:
     raise ValueError(
@@ -214,12 +294,6 @@ def check_sft(config: Config) -> None:
     raise ValueError(
       "lora.rank is set, and the model is a new one, whose own weights would "
       "stay random: set lora.rank to 0"
-    )
-  if not config.sft.tasks and not config.sft.files:
-    raise ValueError("sft.tasks and sft.files are empty: no example to learn")
-  if config.sft.dtype not in ("float32", "bfloat16"):
-    raise ValueError(
-      f"sft.dtype must be 'float32' or 'bfloat16', got {config.sft.dtype!r}"
     )
 
 
@@ -240,31 +314,37 @@ def check_kind(config: Config, *, sft: bool = False) -> None:
   )
 
 
+_LEAST_OF_EVALUATION = {
+  "seed": 0,
+  "rollout.prompt_length": 1,
+  "rollout.response_length": 1,
+  "model.query_chunk": 0,
+  "rollout.num_slots": 0,
+  "rollout.refill_every": 1,
+  "evaluation.num_samples": 1,
+  "evaluation.prompts_per_batch": 1,
+}
+
+
 def check_evaluation(config: Config) -> None:
   """Check the settings that sampling and evaluating a model depend on.
 
   Raises:
-    ValueError: a value makes evaluation impossible; the message names the
-      first such key.
+    ValueError: values make evaluation impossible; the message names the keys.
   """
-  if not config.model.path:
-    raise ValueError("model.path is not set")
-  _check_numbers(config)
-  _check_at_least(
-    config,
-    {
-      "seed": 0,
-      "rollout.prompt_length": 1,
-      "rollout.response_length": 1,
-      "model.query_chunk": 0,
-      "rollout.num_slots": 0,
-      "rollout.refill_every": 1,
-      "evaluation.num_samples": 1,
-      "evaluation.prompts_per_batch": 1,
-    },
-  )
-  _check_buckets(config, "rollout.prompt_buckets", "rollout.prompt_length")
-  check_prompt(config)
+  check_numbers(config)
+  with gathered() as each:
+    each(require, config.model.path, "model.path is not set")
+    each(_check_precision, config)
+    if each(_check_at_least, config, _LEAST_OF_EVALUATION):
+      buckets = ("rollout.prompt_buckets", "rollout.prompt_length")
+      each(_check_buckets, config, *buckets)
+    each(check_prompt, config)
+    each(_check_temperature, config)
+
+
+def _check_temperature(config: Config) -> None:
+  """Raise ValueError if samples of evaluations would all be the same."""
   temperature = config.evaluation.temperature
   if temperature is not None and temperature < 0:
     raise ValueError(
@@ -306,53 +386,66 @@ def _check_response_buckets(config: Config) -> None:
 def check_prompt(config: Config) -> None:
   """Raise ValueError if a setting of prompts is unknown or does nothing."""
   prompt = config.prompt
-  require_one_of("prompt.too_long", prompt.too_long, ("raise", "drop"))
-  for key in ("system", "template_arguments"):
-    if prompt[key] and not prompt.chat:
-      raise ValueError(
+  with gathered() as each:
+    each(require_one_of, "prompt.too_long", prompt.too_long, ("raise", "drop"))
+    for key in ("system", "template_arguments"):
+      each(
+        require,
+        prompt.chat or not prompt[key],
         f"prompt.{key} is set and would do nothing: prompt.chat is False, so "
-        "that no chat template is applied"
+        "that no chat template is applied",
       )
 
 
 def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:
-  """Raise ValueError if a setting 'section.leaf' is below its least value."""
-  for key, least in at_least.items():
-    value = _get(config, key)
-    if value < least:
-      raise ValueError(f"{key} must be at least {least}, got {value}")
+  """Raise ValueError if settings 'section.leaf' are below their least value."""
+  with gathered() as each:
+    for key, least in at_least.items():
+      each(require_at_least, key, _get(config, key), least)
 
 
-def _check_numbers(config: Config) -> None:
-  """Raise ValueError if a number is not finite or a mesh axis is 0."""
-  for section, leaves in config.items():
-    for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
-      if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{section}.{leaf} must be finite, got {value}")
-  mesh = tuple(config.mesh)
+def check_numbers(config: Config) -> None:
+  """Raise ValueError if a number is not finite or too large, or a mesh is none.
+
+  The other checks compute with these numbers.
+  """
+  with gathered() as each:
+    for section, leaves in config.items():
+      for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
+        each(
+          require,
+          not isinstance(value, float) or math.isfinite(value),
+          f"{section}.{leaf} must be finite, got {value}",
+        )
+    each(_check_mesh, tuple(config.mesh))
+    each(check_integers, config)
+
+
+def _check_mesh(mesh: tuple[Any, ...]) -> None:
+  """Raise ValueError unless a mesh is three sizes, -1 or positive."""
   if len(mesh) != 3 or not all(type(size) is int for size in mesh):
     raise ValueError(
       f"mesh must be three whole numbers such as (-1, 1, 1), got {mesh}"
     )
   if any(size == 0 or size < -1 for size in mesh):
     raise ValueError(f"mesh sizes are -1 or positive, got {mesh}")
-  check_integers(config)
-  _check_rematerialisation(config)
-  require_one_of("model.dtype", config.model.dtype, ("float32", "bfloat16"))
 
 
-def _check_rematerialisation(config: Config) -> None:
-  """Check what the backward pass is to keep; see models/kept.py."""
+def _check_precision(config: Config) -> None:
+  """Check the type of numbers, and what is kept of them; see models/kept.py."""
   settings = {"model": OF_A_LAYER, "training": OF_MICROBATCHES}
-  for section, values in settings.items():
-    if section not in config:
-      continue
-    key, value = f"{section}.rematerialise", config[section].rematerialise
-    require_one_of(key, value, (*values, AUTO))
-    if value == ATTENTION and not config.model.fused_attention:
-      raise ValueError(
+  with gathered() as each:
+    each(require_one_of, "model.dtype", config.model.dtype, DTYPES)
+    for section, values in settings.items():
+      if section not in config:
+        continue
+      key, value = f"{section}.rematerialise", config[section].rematerialise
+      each(require_one_of, key, value, (*values, AUTO))
+      each(
+        require,
+        value != ATTENTION or config.model.fused_attention,
         f"{key} = {ATTENTION!r} keeps what fused attention returns, and "
-        "model.fused_attention is False"
+        "model.fused_attention is False",
       )
 
 

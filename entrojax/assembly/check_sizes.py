@@ -14,10 +14,12 @@ import jax
 from ml_collections import ConfigDict as Config
 import numpy as np
 
+from entrojax.arguments import require
 from entrojax.assembly.check_methods import entropies
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.models.sizes import DecoderConfig
+from entrojax.refusals import gathered
 from entrojax.schedules import is_schedule, parse_schedule
 from entrojax.tasks.files import parse_split
 
@@ -50,11 +52,13 @@ def _largest(value: Any, key: str, config: Config) -> tuple[float, str]:
 
 
 def check_integers(config: Config) -> None:
-  """Raise ValueError for a whole number that does not fit 32 bits."""
-  for key, value in _leaves(config):
-    if isinstance(value, int) and abs(value) > _LARGEST:
-      raise ValueError(
-        f"{key} must be below 2^31 = {_LARGEST + 1}, got {value}"
+  """Raise ValueError for whole numbers that do not fit 32 bits."""
+  with gathered() as each:
+    for key, value in _leaves(config):
+      each(
+        require,
+        not isinstance(value, int) or abs(value) <= _LARGEST,
+        f"{key} must be below 2^31 = {_LARGEST + 1}, got {value}",
       )
 
 
@@ -83,12 +87,14 @@ def check_batch_sizes(config: Config) -> None:
       * max(request.num_samples for request in requested(config))
     ),
   }
-  for name, rows in batches.items():
-    if rows * length > _LARGEST:
-      raise ValueError(
+  with gathered() as each:
+    for name, rows in batches.items():
+      each(
+        require,
+        rows * length <= _LARGEST,
         f"{name} = {rows} rows of rollout.prompt_length + "
         f"rollout.response_length = {length} tokens are {rows * length} "
-        f"tokens, and a batch may have {_LARGEST}"
+        f"tokens, and a batch may have {_LARGEST}",
       )
 
 
@@ -140,13 +146,15 @@ def check_against_model(
       highest entropy of a token.
   """
   highest = math.log(sizes.vocab_size)
-  for key, value in entropies(config, own):
-    largest, place = _largest(value, key, config)
-    if largest >= highest:
-      raise ValueError(
+  with gathered() as each:
+    for key, value in entropies(config, own):
+      largest, place = _largest(value, key, config)
+      each(
+        require,
+        largest < highest,
         f"{key} is {largest:g} nats{place}, and the entropy of a token is at "
         f"most ln {sizes.vocab_size} = {highest:.3g}, with a vocabulary of "
-        f"{sizes.vocab_size} tokens"
+        f"{sizes.vocab_size} tokens",
       )
   narrowest = min(sizes.hidden_size, sizes.num_key_value_heads * sizes.head_dim)
   if config.lora.rank > narrowest:

@@ -22,6 +22,7 @@ import numpy as np
 import optax
 
 from entrojax.assembly.check_rows import check_divisibility
+from entrojax.assembly.check_run import completing
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.check_sizes import check_against_model
 from entrojax.assembly.data import (
@@ -108,7 +109,7 @@ def build(
     ValueError: a setting cannot work, a file is missing or malformed; the
       message names the key or the file.
   """
-  with hosts.together():
+  with hosts.together(), completing(config, own=own, task=task):
     check(config, own)
   return build_checked(config, rollouts, own, task)
 
@@ -121,7 +122,7 @@ def build_checked(
 ) -> Run:
   """Build the run of a config that has been checked; see `build`."""
   compilation_cache.enable()
-  with hosts.together():
+  with hosts.together(), completing(config, own=own, task=task):
     mesh = make_mesh(config.mesh)
     check_divisibility(config, num_row_shards(mesh))
     recipe = make_recipe(config, own)

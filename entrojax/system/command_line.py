@@ -22,21 +22,24 @@ import os
 from pathlib import Path
 import re
 import sys
+import warnings
 
 from absl import app, flags, logging
 
 from entrojax.system import config_files
 from entrojax.system.flag_errors import (
   EXIT_WRONG,
+  WRONG,
   fail,
   unknown_flag,
-  wrong_flag,
-  wrong_setting,
+  wrong_settings,
 )
 from entrojax.system.help_page import Page, join
 from entrojax.system.terminal import harmless
 
 EXIT_INTERRUPTED = 130
+
+_FORMAT_WARNING = warnings.formatwarning  # Python's own
 
 _HELP = {"--help", "-help", "-h", "--helpshort", "-helpshort", "-?"}
 _FULL_HELP = {"--helpfull", "-helpfull"}
@@ -108,6 +111,7 @@ def command(
     def main(arguments: Sequence[str] | None = None) -> None:
       if arguments is None:
         logging.set_verbosity(logging.ERROR)
+        warnings.formatwarning = format_warning
         app.run(run, flags_parser=lambda argv: _parse_program(page, argv[1:]))
         return
       _forget(flag_values)
@@ -119,6 +123,19 @@ def command(
     return main
 
   return decorate
+
+
+def format_warning(
+  message: Warning | str,
+  category: type[Warning],
+  filename: str,
+  lineno: int,
+  line: str | None = None,
+) -> str:
+  """Format a warning as `warnings` does; a UserWarning without its place."""
+  if category is UserWarning:
+    return f"warning: {harmless(str(message), keep_lines=True)}\n"
+  return _FORMAT_WARNING(message, category, filename, lineno, line)
 
 
 def _define_config_flags(flag_values: flags.FlagValues) -> None:
@@ -209,10 +226,8 @@ def _parse(page: Page, arguments: Sequence[str]) -> list[str]:
     positional = flag_values([page.module, *arguments])[1:]
   except flags.UnrecognizedFlagError as error:
     fail(unknown_flag(page, error.flagname))
-  except flags.Error as error:
-    fail(wrong_flag(str(error)))
-  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    fail(wrong_setting(error, arguments))
+  except (flags.Error, *WRONG) as error:
+    fail(wrong_settings(error, arguments))
   if page.settings:
     _print_configs(page, page.settings)
   if missing := _missing(page):

@@ -1,4 +1,4 @@
-"""Report a mistake on a command line as one line, with the nearest right name.
+"""Report mistakes on a command line, a line for each, with the nearest name.
 
 absl and ml-collections raise the errors; the functions here turn them into
 messages that name the flag or setting as the user wrote it.
@@ -9,11 +9,17 @@ import difflib
 import sys
 from typing import NoReturn
 
+from absl import flags
+from ml_collections import config_flags
+
+from entrojax.refusals import numbered
 from entrojax.system import config_files
 from entrojax.system.help_page import Page
 from entrojax.system.terminal import harmless
 
 EXIT_WRONG = 2
+# what ml-collections raises for a setting, besides the errors of absl
+WRONG = (AttributeError, KeyError, TypeError, ValueError, OSError)
 
 
 def fail(message: str) -> NoReturn:
@@ -31,7 +37,7 @@ def unknown_flag(page: Page, name: str) -> str:
   return f"unknown flag --{name}; {hint}"
 
 
-def wrong_flag(text: str) -> str:
+def _wrong_flag(text: str) -> str:
   """Return the message about a flag's value as one line.
 
   An exception in the config file reaches absl as the text of a traceback. Its
@@ -48,7 +54,66 @@ def wrong_flag(text: str) -> str:
   return first.removeprefix("flag ")
 
 
-def wrong_setting(error: Exception, arguments: Sequence[str]) -> str:
+def wrong_settings(error: Exception, arguments: Sequence[str]) -> str:
+  """Return the message about settings that cannot be set.
+
+  ml-collections stops at the first one. So each setting of the command line is
+  set alone here, in a config of its own.
+
+  Args:
+    error: what was raised for the whole command line.
+    arguments: the command line after the program's name.
+  """
+  config, settings = _split(arguments)
+  messages = dict.fromkeys(
+    message
+    for setting in settings
+    if (message := _refusal(config, setting)) is not None
+  )
+  if len(messages) > 1:
+    return numbered(list(messages))
+  return message_of(error, arguments)
+
+
+def message_of(error: Exception, arguments: Sequence[str]) -> str:
+  """Return the message about an error of a command line as one line."""
+  if isinstance(error, flags.Error):
+    return _wrong_flag(str(error))
+  return _wrong_setting(error, arguments)
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+  """Return the arguments that name the config, and those of each setting."""
+  config: list[str] = []
+  settings: list[list[str]] = []
+  place: list[str] = []
+  for argument in arguments:
+    name = argument.lstrip("-").partition("=")[0]
+    if not argument.startswith("-"):
+      place.append(argument)  # the value of the flag before it
+    elif name == "config":
+      place = config
+      place.append(argument)
+    else:
+      place = [argument]
+      if name.removeprefix("no").startswith("config."):
+        settings.append(place)
+  return config, settings
+
+
+def _refusal(config: Sequence[str], setting: Sequence[str]) -> str | None:
+  """Return the message about a setting; None if it can be set."""
+  line = ["", *config, *setting]
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
+  try:
+    values(line)
+  except (flags.Error, *WRONG) as error:
+    return message_of(error, line)
+  return None
+
+
+def _wrong_setting(error: Exception, arguments: Sequence[str]) -> str:
   """Return the message about a --config.SECTION.NAME as one line.
 
   If the key is unknown or the type is wrong, ml-collections raises from deep

@@ -10,6 +10,8 @@ from pathlib import Path
 import random
 from typing import Any, NamedTuple
 
+from entrojax.refusals import messages_of
+
 _MOST_FAILURES = 5  # lines of one score that the table shows
 
 
@@ -41,13 +43,13 @@ def one_line(error: BaseException) -> str:
   """Return what is wrong with an error as a message to a user; "" if nothing.
 
   Only a ValueError or OSError with a single line of fewer than 2,000 characters
-  reaches a user as a message.
+  for each refusal reaches a user as a message.
   """
-  text = str(error)
   if not isinstance(error, ValueError | OSError):
-    return f"a traceback: {type(error).__name__}: {text[:200]}"
-  if "\n" in text or len(text) >= 2000:
-    return f"no single line: {text[:200]!r}"
+    return f"a traceback: {type(error).__name__}: {str(error)[:200]}"
+  for text in messages_of(error):
+    if "\n" in text or len(text) >= 2000:
+      return f"no single line: {text[:200]!r}"
   return ""
 
 

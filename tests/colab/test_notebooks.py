@@ -106,6 +106,7 @@ def test_a_real_model_s_notebook_trains_and_exports_a_folder(run, tmp_path):
     OVERRIDES={
       "prompt.chat": False,
       "model.dtype": "float32",
+      "model.fused_attention": False,  # kernels for TPUs
       "lora.rank": 2,
       "rollout.num_prompts": 2,
       "rollout.group_size": 2,
@@ -238,9 +239,18 @@ def test_the_page_names_every_notebook():
 # -- the memory that a run needs -----------------------------------------------
 
 
-@pytest.mark.parametrize(
-  "preset", ["qwen3_0_6b", "qwen2_5_0_5b", "gemma3_270m", "smollm2_135m"]
-)
+MODELS = ("qwen3_0_6b", "qwen2_5_0_5b", "gemma3_270m", "smollm2_135m")
+
+
+@pytest.mark.parametrize("preset", MODELS)
+@pytest.mark.parametrize("device", ["", ",v6e", ",t4", ",l4"])
+def test_attention_is_fused_on_tpus_where_the_model_allows(preset, device):
+  model = colab.get_config(f"{preset}{device}").model
+  fits = SIZES_OF_MODELS[model.path].gemma3 is None
+  assert model.fused_attention == (fits and device in ("", ",v6e"))
+
+
+@pytest.mark.parametrize("preset", MODELS)
 def test_a_preset_leaves_a_fifth_of_its_chip_free_by_the_estimate(preset):
   config = colab.get_config(preset)
   sizes = memory.parts(config, SIZES_OF_MODELS[config.model.path])

@@ -8,7 +8,7 @@ from absl import flags
 import pytest
 
 from entrojax.main import parse_profile
-from entrojax.system.command_line import command
+from entrojax.system.command_line import command, format_warning
 from entrojax.system.terminal import harmless
 from tests.helpers.commands import run_command
 from tests.helpers.paths import ROOT
@@ -223,6 +223,59 @@ def test_a_mistake_is_named_in_one_line(
   monkeypatch.chdir(ROOT)
   (line,) = fail(capsys, name, *arguments).splitlines()
   assert line.startswith(f"error: {message}")
+
+
+def test_several_wrong_settings_are_named_at_once(capsys, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  head, *lines = fail(
+    capsys,
+    "main",
+    "--config",
+    "configs/grpo.py:test",
+    "--workdir=x",
+    "--config.learning_rate=1",
+    "--config.seed",
+    "x",
+    "--noconfig.model.scan_layer",
+    "--config.rollout.temperature=0.5",
+  ).splitlines()
+  assert head == "error: 3 settings are wrong:"
+  texts = (
+    "unknown setting --config.learning_rate; did you mean optimizer.learning_r",
+    "--config.seed=x: invalid literal",
+    "unknown setting --noconfig.model.scan_layer; did you mean model.scan_la",
+  )
+  for number, (line, text) in enumerate(zip(lines, texts, strict=True), 1):
+    assert line.startswith(f"  {number}. {text}")
+
+
+def test_wrong_values_and_a_setting_without_effect_are_named_at_once(
+  capsys, monkeypatch, tmp_path
+):
+  monkeypatch.chdir(ROOT)
+  head, *lines = fail(
+    capsys,
+    "main",
+    "--config=configs/grpo.py:test",
+    f"--workdir={tmp_path / 'run'}",
+    "--config.steer.min_weight=0.5",
+    "--config.rollout.group_size=1",
+    "--config.model.path=nowhere",
+  ).splitlines()
+  assert head == "error: 3 settings are wrong:"
+  assert [line.split()[1] for line in lines] == [
+    "steer.min_weight",
+    "rollout.group_size",
+    "model.path:",
+  ]
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_warning_for_users_has_no_place_in_the_program():
+  place = ("entrojax/x.py", 3)
+  assert format_warning("a\x1bb", UserWarning, *place) == "warning: a\\x1bb\n"
+  text = format_warning("old", DeprecationWarning, *place)
+  assert text.startswith("entrojax/x.py:3: DeprecationWarning: old")
 
 
 # -- configs ------------------------------------------------------------------
