@@ -83,7 +83,7 @@ def message_of(error: Exception, arguments: Sequence[str]) -> str:
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-  """Return the arguments that name the config, and the arguments per setting."""
+  """Split arguments into those that name the config and those per setting."""
   config: list[str] = []
   settings: list[list[str]] = []
   place: list[str] = []
