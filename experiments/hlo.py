@@ -130,7 +130,7 @@ def flops(
       decide which blocks kernels skip.
     shares: for every condition with this many branches, the share of the calls
       in which each branch runs. The dearest branch of any other condition
-      counts.
+      counts, and in kernels of every condition.
   """
   values = dict(constants or {})
   values |= zip(jaxpr.constvars, getattr(jaxpr, "consts", ()), strict=False)
@@ -138,12 +138,14 @@ def flops(
   for equation in jaxpr.eqns:
     if equation.primitive.name == "dot_general":
       total += _product_flops(equation)
-    inner = [flops(*of, shares) for of in _inner(equation, values)]
+    is_kernel = equation.primitive.name == "pallas_call"
+    own = () if is_kernel else shares  # its conditions are about blocks
+    inner = [flops(*of, own) for of in _inner(equation, values)]
     if equation.primitive.name == "cond":
-      inner = [_of_branches(inner, shares)]
+      by_platform = equation.params.get("branches_platforms") is not None
+      inner = [_of_branches(inner, () if by_platform else own)]
     times = _times(equation, values)
     total += round(times * sum(f.total for f in inner))
-    is_kernel = equation.primitive.name == "pallas_call"
     kernels += round(times * sum(f[0 if is_kernel else 1] for f in inner))
   return Flops(total, kernels)
 
