@@ -111,12 +111,13 @@ of updates on a batch. A height is measured from the curve of the same seed.
 Seeds beyond the curve are left out, and a dash means that all are.
 
 `time` is the duration of a rollout step relative to GRPO's, each that of its
-fastest seed; a dash stands for runs on another machine or beside other work. What an
-update costs is in [the lab book](../RESULTS.md#cost-of-a-methods-update), in
-FLOPs and memory too: the projection x 1.69 of GRPO's FLOPs (x 1.17 if it
-corrects every fourth step), `dcpo`, `lp_reg` and `unbiased_kl` x 1.33, the
-others the same. Other machines round differently, and a run of the same seed
-then ends elsewhere, as a run of another seed would.
+fastest seed; a dash stands for runs on another machine or beside other work.
+What an update costs is in
+[the lab book](../RESULTS.md#cost-of-a-methods-update), in FLOPs and memory too:
+the projection x 1.69 of GRPO's FLOPs (x 1.17 if it corrects every fourth step),
+`dcpo`, `lp_reg` and `unbiased_kl` x 1.33, the others the same. Other machines
+round differently, and a run of the same seed then ends elsewhere, as a run of
+another seed would.
 """
 
 _CAPTION = """Dots of entries with three seeds are green above GRPO's curve in
