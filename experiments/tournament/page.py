@@ -211,8 +211,8 @@ def facts(
   yield (
     f"{len(lines)} of {total} runs are kept. {whole} entries have "
     f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
-    f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} "
-    f"of longer runs or strengths. An entry makes {base.steps} rollout steps of "
+    f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} of "
+    f"longer runs or strengths. An entry makes {base.steps} rollout steps of "
     f"{rollout.num_prompts} prompts x {rollout.group_size} responses, and "
     f"{config.training.updates_per_rollout} updates on each batch if its "
     "method asks for no other number, at a learning rate of "
