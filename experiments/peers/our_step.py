@@ -64,28 +64,23 @@ def make_config(
       "ppo_clip.clip_low": shared.CLIP,
       "ppo_clip.clip_high": shared.CLIP,
       "evaluation.split": "validation[:1]",
-      **_OF_MODEL[workload.sizes],
+      **_of_model(workload.sizes),
     }
   )
   return config
 
 
-# Settings that suit the size of the model.
-_OF_MODEL: dict[shared.Sizes, dict[str, object]] = {
+def _of_model(sizes: shared.Sizes) -> dict[str, object]:
+  """Return the settings that suit the size of the model."""
+  if sizes == shared.SMOLLM2:
+    return {"model.scan_layers": True}
   # no prompt is longer than 8; TRL pads to the longest one of a batch
-  shared.TINY: {
-    "rollout.prompt_buckets": (8,),
-    "training.rematerialise": False,
-  },
-  shared.SMOLLM2: {"model.scan_layers": True},
-}
+  return {"rollout.prompt_buckets": (8,), "training.rematerialise": False}
 
 
-def write_model(folder: Path, sizes: shared.Sizes) -> None:
-  """Write a model folder with random weights."""
-  characters = tokenizer.character_tokenizer(sizes.characters)
-  characters.save(str(folder / "tokenizer.json"))
-  model = DecoderConfig(
+def decoder_config(sizes: shared.Sizes) -> DecoderConfig:
+  """Return the sizes of the model, as our decoder takes them."""
+  return DecoderConfig(
     vocab_size=sizes.vocabulary,
     hidden_size=sizes.width,
     intermediate_size=sizes.inner,
@@ -94,6 +89,13 @@ def write_model(folder: Path, sizes: shared.Sizes) -> None:
     num_key_value_heads=sizes.kv_heads,
     head_dim=sizes.head,
   )
+
+
+def write_model(folder: Path, sizes: shared.Sizes) -> None:
+  """Write a model folder with random weights."""
+  characters = tokenizer.character_tokenizer(sizes.characters)
+  characters.save(str(folder / "tokenizer.json"))
+  model = decoder_config(sizes)
   params = jax.jit(decoder(model).init)(jax.random.key(0))
   hugging_face.write_folder(
     folder, model, params, {"eos_token_id": 2, "pad_token_id": 0}
