@@ -7,7 +7,7 @@ r"""Measure how the cost of a rollout step grows, and write the page.
     python -m experiments.scaling
 
 Without --measure, only README.md is written, from the lines that are kept. An
-interrupted command goes on with the points that are missing.
+interrupted command resumes with the points that are missing.
 """
 
 from pathlib import Path

@@ -2,8 +2,8 @@
 
 10^5 prompts with 16 responses of up to 32k tokens each, Qwen2.5-7B, on 4,096
 v5p chips: 16 slices of 256 chips, which all hold the same policy. Nothing here
-was run. Rates are the chip's own, and the shares of them that are reached are
-those of the rehearsal of 64 chips.
+was run. Rates are the chip's own. The rehearsal of 64 chips says which share of
+them an update reaches.
 """
 
 from typing import NamedTuple
@@ -82,9 +82,9 @@ def _work(sizes: DecoderConfig) -> list[Figure]:
     Figure(
       "sampling of a rollout step, at least",
       f"{decoding:,.0f} s",
-      f"{_LIMIT:,} decoding steps, each of which reads the weights and the "
-      f"cache, {read / 1e9:.0f} GB per chip. The longest response is waited "
-      "for",
+      f"{_LIMIT:,} decoding steps, because the longest response is waited "
+      f"for. A step reads the weights and the cache, {read / 1e9:.0f} GB per "
+      "chip, if every chip has all weights",
     ),
     Figure(
       "the whole run, at least",
@@ -131,8 +131,8 @@ def _of_a_host() -> list[Figure]:
     Figure(
       "verification on a host, per rollout step",
       f"{rows * _SECONDS_OF_A_VERDICT:.2f} CPU s",
-      f"{rows} responses at {1e3 * _SECONDS_OF_A_VERDICT:.1f} ms, 5 % of which "
-      "hang until their time limit",
+      f"{rows} responses at {1e3 * _SECONDS_OF_A_VERDICT:.1f} ms on average. "
+      "5 % of them hang until their time limit",
     ),
   ]
 

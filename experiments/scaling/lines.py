@@ -35,12 +35,12 @@ def column(
   lines: Iterable[Mapping[str, Any]], kind: str, axis: str, name: str
 ) -> dict[int, float]:
   """Return a cost along an axis, value -> cost, in the order of the values."""
-  found = {
+  costs = {
     line["value"]: line[name]
     for line in lines
     if (line["kind"], line["axis"]) == (kind, axis)
   }
-  return dict(sorted(found.items()))
+  return dict(sorted(costs.items()))
 
 
 def _key(line: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -36,9 +36,9 @@ KINDS = (
     "Counted in the compiled graphs",
     "Exact, for one device, on a CPU. Memory is the peak while the part runs, "
     "parameters included. A rollout is the reading of the prompts and as many "
-    "decoding steps as a response may have tokens, each of which reads the "
-    "whole cache: a model whose layers are in a scan (`model.scan_layers`) "
-    "reads only what is filled. The FLOPs grow faster than the length because "
+    "decoding steps as a response may have tokens. A step reads the whole "
+    "cache. If the layers are in a scan (`model.scan_layers`), it reads only "
+    "the filled part. The FLOPs grow faster than the length because "
     "a token attends to all tokens before it. The memory of an update grows "
     "faster still, because attention that is not fused holds the scores of all "
     "pairs of tokens of a micro-batch; fused attention on TPUs holds none. "

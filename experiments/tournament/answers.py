@@ -103,9 +103,9 @@ def answers(field: Field) -> Iterator[str]:
     yield f"No entry has {len(SEEDS)} seeds yet, so nothing can be said.\n"
     return
   yield (
-    f"Only entries with {len(SEEDS)} seeds take part in these sentences: "
-    f"{len(complete)} at equal budget, and {len(field.long_runs())} at longer "
-    "ones. If no entry differed from GRPO, some "
+    f"These sentences are about the {len(complete)} entries with {len(SEEDS)} "
+    f"seeds at equal budget, and {len(field.long_runs())} with more rollout "
+    "steps. If no entry differed from GRPO, some "
     f"{0.025 * len(complete):.1f} of so many 95 % intervals would still lie "
     "above zero, and as many below it, for each measure.\n"
   )

@@ -110,8 +110,8 @@ goes to the end of its own learning-rate schedule, and all make the same number
 of updates on a batch. A height is measured from the curve of the same seed.
 Seeds beyond the curve are left out, and a dash means that all are.
 
-`time` is the duration of a rollout step relative to GRPO's, each that of its
-fastest seed; a dash stands for runs on another machine or beside other work.
+`time` is the duration of a rollout step relative to GRPO's. The fastest seed of
+an entry counts. A dash stands for runs on another machine or beside other work.
 What an update costs is in
 [the lab book](../RESULTS.md#cost-of-a-methods-update), in FLOPs and memory too:
 the projection x 1.69 of GRPO's FLOPs (x 1.17 if it corrects every fourth step),
