@@ -116,7 +116,7 @@ Solutions = Callable[[Problem], Sequence[str]]
 class Summary(NamedTuple):
   """A family's row of the table in entrojax/tasks/README.md."""
 
-  problem: str  # what is asked, in a few words
+  problem: str  # the question, in a few words
   prompt: str  # an example
   response: str  # a right response to it
   levels: str  # what grows with the level

@@ -1,7 +1,7 @@
 """Open orbax's managers of checkpoints, and report their errors in one line.
 
-When orbax fails, it logs tracebacks, and its threads go on to fail in other
-places. `silence_orbax` drops these reports, because `one_line` says the cause.
+When orbax fails, it logs tracebacks, and then its threads fail in other places.
+`silence_orbax` drops these reports, because `one_line` has the cause.
 """
 
 from collections.abc import Callable
