@@ -35,7 +35,8 @@ FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 # packages that are imported in these rooms alone
 FOREIGN = {
   "flax": "models",
-  "ml_collections": "assembly train main sft evaluate_model collect "
+  # in system, only to try each setting of a command line by itself
+  "ml_collections": "system assembly train main sft evaluate_model collect "
   "prompt_entropy choose_prompts replay sweeps sweep",
   "tensorflow_datasets": "tasks",
   "pyarrow": "tasks",

@@ -25,8 +25,8 @@ from entrojax.arguments import require
 from entrojax.assembly import lookup, sections
 from entrojax.assembly.check_length import warn_of_lengths
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
-from entrojax.refusals import gathered
 from entrojax.system.outside import is_outside, last_name
+from entrojax.system.refusals import gathered
 from entrojax.traits import (
   ControllerTraits,
   ObjectiveTraits,

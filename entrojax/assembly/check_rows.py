@@ -6,7 +6,7 @@ supervised learning, rollouts and evaluations. Each raises ValueError.
 
 from ml_collections import ConfigDict as Config
 
-from entrojax.refusals import gathered
+from entrojax.system.refusals import gathered
 
 
 def check_divisibility(config: Config, num_row_shards: int) -> None:

@@ -41,7 +41,7 @@ from entrojax.assembly.methods import (
 from entrojax.assembly.model import model_folder
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.models import DecoderConfig, hugging_face
-from entrojax.refusals import REFUSALS, gathered
+from entrojax.system.refusals import REFUSALS, gathered
 from entrojax.system.sharding import make_mesh, num_row_shards
 from entrojax.types import Task
 

@@ -32,9 +32,9 @@ from entrojax.models.kept import (
   OF_A_LAYER,
   OF_MICROBATCHES,
 )
-from entrojax.refusals import gathered
 from entrojax.reporting.alarms import ACTIONS, WATCHED
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
+from entrojax.system.refusals import gathered
 
 DTYPES = ("float32", "bfloat16")
 

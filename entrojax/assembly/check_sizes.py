@@ -19,8 +19,8 @@ from entrojax.assembly.check_methods import entropies
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.models.sizes import DecoderConfig
-from entrojax.refusals import gathered
 from entrojax.schedules import is_schedule, parse_schedule
+from entrojax.system.refusals import gathered
 from entrojax.tasks.files import parse_split
 
 _LARGEST = 2**31 - 1  # of a 32-bit integer

@@ -12,9 +12,9 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import config_flags
 
-from entrojax.refusals import numbered
 from entrojax.system import config_files
 from entrojax.system.help_page import Page
+from entrojax.system.refusals import numbered
 from entrojax.system.terminal import harmless
 
 EXIT_WRONG = 2

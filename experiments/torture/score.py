@@ -10,7 +10,7 @@ from pathlib import Path
 import random
 from typing import Any, NamedTuple
 
-from entrojax.refusals import messages_of
+from entrojax.system.refusals import messages_of
 
 _MOST_FAILURES = 5  # lines of one score that the table shows
 

@@ -243,7 +243,7 @@ def test_a_folder_with_something_else_in_it_is_refused(lines, base, tmp_path):
     sft(new_model(lines), tmp_path / "file")
 
 
-def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
+def test_the_command_says_what_is_wrong_a_line_for_each(tmp_path):
   def run(*arguments):
     output = f"--output={tmp_path / 'out'}"
     return run_command(
@@ -254,7 +254,8 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
   assert done.returncode == 2 and "unknown setting" in done.stderr
   done = run()
   assert done.returncode == 2
-  assert done.stderr.startswith("error: model.path is not set")
+  assert done.stderr.startswith("error: 2 settings are wrong:\n  1. model.path")
+  assert "\n  2. sft.tasks and sft.files are empty" in done.stderr
 
 
 # -- the warm-ups -------------------------------------------------------------

@@ -361,7 +361,7 @@ def test_the_seconds_of_a_step_are_those_of_its_parts():
 
 def test_useful_flops_count_no_product_twice(config):
   mesh, recipe = make_mesh((1, 1, 1), jax.devices()[:1]), make_recipe(config)
-  useful = rehearse.useful_flops(config, recipe, SIZES, mesh)
+  useful = rehearse.useful_flops(config, recipe, SIZES, mesh, 1.0)
   kept = rematerialisation.Choice(True, True)
   config = rematerialisation.with_choice(config, kept)
   model = make_model(config, SIZES, mesh)  # a layer is made three times
