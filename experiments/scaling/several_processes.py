@@ -14,7 +14,7 @@ import tempfile
 from experiments.torture import processes
 
 NUMBERS = (1, 2, 4)
-_STEPS = (2, 12)  # rollout steps of the short and of the long run
+_STEPS = (10, 110)  # rollout steps of the short and of the long run
 
 
 def cost_of_processes(number: int) -> dict[str, float]:
