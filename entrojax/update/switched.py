@@ -69,7 +69,7 @@ def switch(
         outputs, _, kept = _take_apart(branch, params, inputs)
         arrays = dict(zip(own, kept, strict=True))
         return outputs, [
-          _fill(arrays[i], shape.shape, num_shards)
+          _fit(arrays[i], shape.shape, num_shards)
           if i in arrays
           else jnp.zeros(shape.shape, shape.dtype)
           for i, shape in enumerate(shapes)
@@ -88,7 +88,7 @@ def switch(
     def of(part, own):
       def pull_back(params, inputs, kept, cotangents):
         arrays = [
-          _cut(kept[i], x.shape, num_shards)
+          _fit(kept[i], x.shape, num_shards)
           for i, x in zip(own, part.kept, strict=True)
         ]
         return _put_together(part, params, inputs, arrays)(cotangents)[0]
@@ -200,34 +200,24 @@ def _slots(
   return slots, shapes
 
 
-def _fill(x: Array, shape: tuple[int, ...], num_shards: int) -> Array:
-  """Append zeros along the axes that are shorter than in `shape`."""
+def _fit(x: Array, shape: tuple[int, ...], num_shards: int) -> Array:
+  """Append zeros along the axes shorter than in `shape`; cut longer ones."""
   for axis, size in enumerate(shape):
     old = x.shape[axis]
     if old == size:
       continue
     parts = _num_parts(old, size, num_shards)
     x = x.reshape(*x.shape[:axis], parts, -1, *x.shape[axis + 1 :])
-    padding = [(0, 0)] * x.ndim
-    padding[axis + 1] = (0, (size - old) // parts)
-    x = jnp.pad(x, padding)
-    x = x.reshape(*x.shape[:axis], size, *x.shape[axis + 2 :])
-  return x
-
-
-def _cut(x: Array, shape: tuple[int, ...], num_shards: int) -> Array:
-  """Undo `_fill`."""
-  for axis, size in enumerate(shape):
-    old = x.shape[axis]
-    if old == size:
-      continue
-    parts = _num_parts(old, size, num_shards)
-    x = x.reshape(*x.shape[:axis], parts, -1, *x.shape[axis + 1 :])
-    x = jax.lax.slice_in_dim(x, 0, size // parts, axis=axis + 1)
+    if size < old:
+      x = jax.lax.slice_in_dim(x, 0, size // parts, axis=axis + 1)
+    else:
+      padding = [(0, 0)] * x.ndim
+      padding[axis + 1] = (0, (size - old) // parts)
+      x = jnp.pad(x, padding)
     x = x.reshape(*x.shape[:axis], size, *x.shape[axis + 2 :])
   return x
 
 
 def _num_parts(old: int, new: int, num_shards: int) -> int:
-  """Return the number of parts of an axis that are filled up separately."""
+  """Return the number of parts of an axis that are fitted separately."""
   return 1 if old % num_shards or new % num_shards else num_shards

@@ -21,6 +21,7 @@ from experiments.tournament.curve import (
 from experiments.tournament.entries import BASELINE, SEEDS, Entry
 from experiments.tournament.tables import (
   cost,
+  finite_mean,
   format_interval,
   last_third,
   mean_of,
@@ -194,10 +195,8 @@ def _at_equal_entropy(field: Field) -> Iterator[str]:
 
 def _height(field: Field, name: str, measure: str) -> float:
   """Return the mean height over the seeds on the curve; NaN without any."""
-  own = np.array(distances(field.lines, of_entry(field.lines, name), measure))
-  return (
-    float(own[np.isfinite(own)].mean()) if np.isfinite(own).any() else np.nan
-  )
+  own = distances(field.lines, of_entry(field.lines, name), measure)
+  return finite_mean(np.array(own))
 
 
 def _other_updates(names: Sequence[str]) -> str:

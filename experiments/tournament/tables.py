@@ -108,7 +108,9 @@ def equal_entropy(
     }
     for name in names
   }
-  order = ranked(names, {n: _mean(own["pass@1"]) for n, own in heights.items()})
+  order = ranked(
+    names, {n: finite_mean(own["pass@1"]) for n, own in heights.items()}
+  )
   for name in order:
     runs = of_entry(lines, name)
     one, many = heights[name].values()
@@ -372,7 +374,7 @@ def mean_of(lines: Lines, name: str, measure: str) -> float:
   return float(measured.mean()) if measured.size else float("nan")
 
 
-def _mean(own: np.ndarray) -> float:
+def finite_mean(own: np.ndarray) -> float:
   """Average the finite values; NaN without any."""
   finite = own[np.isfinite(own)]
   return float(finite.mean()) if finite.size else float("nan")
