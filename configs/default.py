@@ -49,6 +49,9 @@ def get_config() -> Config:
       # and bases/logic are part of this package
       "path": config_dict.placeholder(str),
       "dtype": "float32",  # type of the activations: float32 or bfloat16
+      # type to which the operands of the layers' products are rounded: float32
+      # or bfloat16, which is faster on a CPU with matrix units
+      "product_dtype": "float32",
       # compile one layer and loop over it: shorter compilation of deep models
       "scan_layers": False,
       # what a layer keeps for the backward pass: False = everything, True = its

@@ -47,6 +47,7 @@ FOLDER = Path(__file__).parent
 DATA = "math"  # the data set, as in val/math/pass@1
 ENTROPY, REWARD = "rollout/entropy", "critic/rewards/mean"
 CUT_OFF = "response_length/clip_ratio"  # share of responses without an end
+BARE = "name=math_number"  # in the names of runs that are judged by it
 KS = (1, 4, 16)
 CURVES = {
   ENTROPY: "entropy (nats per token)",
@@ -101,10 +102,10 @@ def line_of(run: RunLog) -> Line:
     if row["rollout_step"] == last
   ]
   method, _, rest = run.name.partition(",")
-  targets = [word for word in rest.split(",") if "target=" in word]
-  name = ", ".join(
-    [method, *(f"target {t.partition('=')[2]}" for t in targets)]
-  )
+  words = rest.split(",")
+  targets = [word.partition("=")[2] for word in words if "target=" in word]
+  bare = ["bare"] if BARE in words else []
+  name = ", ".join([method, *(f"target {t}" for t in targets), *bare])
   return {"name": name, "seed": run.seed, "rows": rows, "samples": samples}
 
 

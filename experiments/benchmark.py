@@ -43,7 +43,7 @@ from experiments.costs import (
 )
 from experiments.machine import forward_flops, matmul_peak, median_seconds
 from experiments.methods import select_methods
-from experiments.peers.table import print_peers
+from experiments.peers.table import IN_FLOAT32, MODULES, print_peers
 from experiments.peers.workload import WORKLOADS
 from experiments.roofline import print_roofline
 from experiments.scale import print_slots, print_statistics
@@ -103,10 +103,11 @@ _WORKLOADS = flags.DEFINE_list(
   f"with --peers: {', '.join(WORKLOADS)}",
   flag_values=FLAGS,
 )
-_MIXED_PRECISION = flags.DEFINE_bool(
-  "mixed_precision",
-  False,
-  "with --peers: TRL and we also take part in mixed precision",
+_CONTESTANTS = flags.DEFINE_multi_enum(
+  "contestant",
+  list(IN_FLOAT32),
+  list(MODULES),
+  "with --peers: takes part beside ours; may be repeated",
   flag_values=FLAGS,
 )
 _METHODS = flags.DEFINE_list(
@@ -135,7 +136,7 @@ def main() -> None:
       {"TRL": _TRL.value, "Tunix": _TUNIX.value},
       repeats,
       _WORKLOADS.value,
-      mixed_precision=_MIXED_PRECISION.value,
+      _CONTESTANTS.value,
     )
   if not (_STATISTICS.value or _SLOTS.value or _ROOFLINE.value or _PEERS.value):
     print_parts(_CONFIG.value, repeats)

@@ -1,4 +1,4 @@
-r"""GRPO, EntroPIC and the projection on sums, SmolLM2-135M, two seeds each.
+r"""GRPO, EntroPIC and the projection on sums, SmolLM2-135M, with two graders.
 
     python -m entrojax.sweep --config=configs/sweeps/addition.py \
         --workdir=runs/addition
@@ -6,7 +6,8 @@ r"""GRPO, EntroPIC and the projection on sums, SmolLM2-135M, two seeds each.
 
 The header of configs/addition.py has the commands that write the model and the
 problems. The target of both controlled methods is about half of the base's
-entropy.
+entropy. The first half of the units is judged by the last number of a response,
+the second by the whole response, which must be a bare number.
 
 Time: six CPU minutes per run of GRPO or EntroPIC, nine of the projection.
 Measured: experiments/RESULTS.md, "A real model learns sums".
@@ -18,6 +19,7 @@ from configs import addition
 
 TARGET = 0.6  # nats per token; the base has 1.2
 NUM_SEEDS = 2
+GRADERS = ("math/gsm8k", "math/number")
 TARGETS = {  # the setting of each method's target
   "entropic": "config.control.target",
   "projection": "config.projection.target",
@@ -30,7 +32,7 @@ def get_config() -> Config:
 
 
 def get_hyper(hyper):
-  """List the units: all methods with the first seed, then with the second."""
+  """List the units: for each grader and seed, all methods."""
   grpo = hyper.fixed("config", "configs/grpo.py:addition")
   controlled = [
     hyper.product(
@@ -43,6 +45,7 @@ def get_hyper(hyper):
   ]
   return hyper.product(
     [
+      hyper.sweep("config.task.name", GRADERS),
       hyper.sweep("config.seed", range(NUM_SEEDS)),
       hyper.chainit([grpo, *controlled]),
     ]

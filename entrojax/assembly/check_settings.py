@@ -435,7 +435,8 @@ def _check_precision(config: Config) -> None:
   """Check the type of numbers, and what is kept of them; see models/kept.py."""
   settings = {"model": OF_A_LAYER, "training": OF_MICROBATCHES}
   with gathered() as each:
-    each(require_one_of, "model.dtype", config.model.dtype, DTYPES)
+    for key in ("dtype", "product_dtype"):
+      each(require_one_of, f"model.{key}", config.model[key], DTYPES)
     for section, values in settings.items():
       if section not in config:
         continue

@@ -155,6 +155,7 @@ def make_model(config: Config, sizes: DecoderConfig, mesh: Mesh) -> Model:
   return _share_decoder(
     sizes,
     dtype=jnp.dtype(config.model.dtype),
+    product_dtype=jnp.dtype(config.model.product_dtype),
     scan_layers=config.model.scan_layers,
     rematerialise=True if kept == AUTO else kept,
     query_chunk=config.model.query_chunk,

@@ -61,6 +61,7 @@ def decoder(
   config: DecoderConfig,
   *,
   dtype: Any = jnp.float32,
+  product_dtype: Any = jnp.float32,
   scan_layers: bool = False,
   rematerialise: bool | str = False,
   query_chunk: int = 0,
@@ -73,6 +74,8 @@ def decoder(
   Args:
     config: the sizes.
     dtype: type of activations and of the cache. Parameters keep their own type.
+    product_dtype: operands of the layers' dense products are rounded to it if
+      it is bfloat16; sums and results are as without it.
     scan_layers: loop over one compiled layer, so that the time to compile does
       not grow with depth. Unrolled layers are 1.5 to 2 times as fast for a
       small model on a CPU.
@@ -95,7 +98,7 @@ def decoder(
   require_one_of("model.rematerialise", rematerialise, kept.OF_A_LAYER)
   if fused_attention:
     fused.check(config, mesh)
-  options = LayerOptions(dtype, query_chunk, lora, mesh)
+  options = LayerOptions(dtype, query_chunk, lora, mesh, product_dtype)
   layer_class = Gemma3Layer if config.gemma3 else Layer
   build_layer = functools.partial(layer_class, config, options)
   layer_def = _graph(lambda: build_layer(nnx.Rngs(0)))

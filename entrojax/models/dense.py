@@ -8,20 +8,50 @@ rows: with 2,016 tokens and W of 512 x 128 in float32, one core reaches 57 and
 105 GFLOP/s. On a CPU the faster one is taken; elsewhere it is x^T g, and the
 compiler chooses how.
 
+With `narrow`, the operands of all three products are rounded to bfloat16, and
+the sums stay in float32, as a TPU does by default. A CPU with matrix units
+(Intel's AMX) is then three to six times as fast: 12,288 tokens and W of 576 x
+1,536 are multiplied with 826 instead of 188 GFLOP/s. Activations stay in
+float32, because XLA's loops copy whole arrays in bfloat16 on a CPU, where they
+are slower than float32. The library for the matrix units sums over the last
+axis of x alone, so x^T is written to memory first. This needs x as a whole, and
+on several devices dW is computed in float32.
+
 Shape letters: N tokens, I inputs, O outputs.
 """
 
+import functools
 from typing import Any
 
 import jax
+from jax.experimental.layout import Layout, with_layout_constraint
 import jax.numpy as jnp
 
 from entrojax.models.kept import costly
 from entrojax.types import Array
 
 
-def dot_general(x_NI: Array, kernel_IO: Array, dimensions: Any, **options):
+def dot_general(
+  x_NI: Array,
+  kernel_IO: Array,
+  dimensions: Any,
+  *,
+  narrow: bool = False,
+  one_device: bool = True,
+  **options,
+):
   """Compute x W; replaces jax.lax.dot_general in an nnx.Linear.
+
+  Args:
+    x_NI: f[N, I], the inputs.
+    kernel_IO: f[I, O], the weights.
+    dimensions: the contraction, which must be that of x W.
+    narrow: round the operands of float32 products to bfloat16.
+    one_device: no array is split over devices.
+    **options: must be None.
+
+  Returns:
+    f[N, O].
 
   Raises:
     ValueError: the layer needs another contraction, or sets an option.
@@ -34,6 +64,8 @@ def dot_general(x_NI: Array, kernel_IO: Array, dimensions: Any, **options):
       "only a plain product x W is supported, got dimensions "
       f"{dimensions} and options {options}"
     )
+  if narrow and x_NI.dtype == jnp.float32:
+    return costly(_narrow_product(one_device, x_NI, kernel_IO))
   return costly(_product(x_NI, kernel_IO))
 
 
@@ -49,20 +81,22 @@ def _forward(x_NI, kernel_IO):
 def _backward(saved, g_NO):
   x_NI, kernel_IO = saved
   x_grad_NI = jnp.einsum("no,io->ni", g_NO, kernel_IO)
-  inputs, outputs = kernel_IO.shape
-  if inputs > outputs:
-    kernel_grad_IO = jax.lax.platform_dependent(
-      x_NI, g_NO, cpu=_kernel_grad_transposed, default=_kernel_grad
-    )
-  else:
-    kernel_grad_IO = _kernel_grad(x_NI, g_NO)
-  return x_grad_NI, kernel_grad_IO
+  return x_grad_NI, _kernel_grad(x_NI, g_NO)
 
 
 _product.defvjp(_forward, _backward)
 
 
 def _kernel_grad(x_NI, g_NO):
+  """Compute x^T g in the faster one of the two ways."""
+  if x_NI.shape[1] <= g_NO.shape[1]:
+    return _kernel_grad_plain(x_NI, g_NO)
+  return jax.lax.platform_dependent(
+    x_NI, g_NO, cpu=_kernel_grad_transposed, default=_kernel_grad_plain
+  )
+
+
+def _kernel_grad_plain(x_NI, g_NO):
   return jnp.einsum("ni,no->io", x_NI, g_NO)
 
 
@@ -70,3 +104,53 @@ def _kernel_grad_transposed(x_NI, g_NO):
   grad_OI = jnp.einsum("ni,no->oi", x_NI, g_NO)
   # without the barrier the compiler swaps the operands back
   return jax.lax.optimization_barrier(grad_OI).T
+
+
+# -- operands in bfloat16 ------------------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _narrow_product(one_device, x_NI, kernel_IO):
+  del one_device
+  return _multiply(*_rounded(x_NI, kernel_IO), axes=(1, 0))
+
+
+def _forward_narrow(one_device, x_NI, kernel_IO):
+  return _narrow_product(one_device, x_NI, kernel_IO), (x_NI, kernel_IO)
+
+
+def _backward_narrow(one_device, saved, g_NO):
+  x_NI, kernel_IO = saved
+  x_grad_NI = _multiply(*_rounded(g_NO, kernel_IO), axes=(1, 1))
+  kernel_grad_IO = jax.lax.platform_dependent(
+    x_NI,
+    g_NO,
+    cpu=_narrow_kernel_grad_by_rows if one_device else _kernel_grad,
+    default=lambda x, g: _multiply(*_rounded(x, g), axes=(0, 0)),
+  )
+  return x_grad_NI, kernel_grad_IO
+
+
+_narrow_product.defvjp(_forward_narrow, _backward_narrow)
+
+
+def _narrow_kernel_grad_by_rows(x_NI, g_NO):
+  """Compute x^T g with x^T in memory, row after row."""
+  x_NI, g_NO = _rounded(x_NI, g_NO)
+  x_IN = with_layout_constraint(x_NI.T, Layout(major_to_minor=(0, 1)))
+  return _multiply(x_IN, g_NO, axes=(1, 0))
+
+
+def _rounded(*arrays):
+  return [x.astype(jnp.bfloat16) for x in arrays]
+
+
+def _multiply(a, b, *, axes):
+  """Sum over one axis of either matrix, in float32."""
+  first, second = axes
+  return jax.lax.dot_general(
+    a,
+    b,
+    (((first,), (second,)), ((), ())),
+    preferred_element_type=jnp.float32,
+  )

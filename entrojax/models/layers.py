@@ -38,6 +38,7 @@ class LayerOptions(NamedTuple):
   query_chunk: int = 0
   lora: Lora | None = None
   mesh: Mesh | None = None
+  product_dtype: Any = jnp.float32
 
 
 class Layer(nnx.Module):
@@ -123,6 +124,10 @@ def _projection(
     outputs,
     use_bias=use_bias,
     dtype=options.dtype,
-    dot_general=dense.dot_general,
+    dot_general=functools.partial(
+      dense.dot_general,
+      narrow=options.product_dtype == jnp.bfloat16,
+      one_device=options.mesh is None or options.mesh.size == 1,
+    ),
     rngs=rngs,
   )

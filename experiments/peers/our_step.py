@@ -2,11 +2,13 @@
 
     python -m experiments.peers.our_step W1 float32
 
-The second argument is the type of the activations. The parts are those that
-entrojax.assembly.run builds, in the order of entrojax.loop.rollout_step:
-prompts, rollout, text, verdicts, advantages, update, and the metrics of the
-step on the host. Only the problems and their verifier are the workload's own.
-The command is started by experiments.peers.table.
+The second argument is float32 or bfloat16, the type of the operands of dense
+products; on an accelerator it is the type of all activations. The parts are
+those that entrojax.assembly.run builds, in the order of
+entrojax.loop.rollout_step: prompts, rollout, text, verdicts, advantages,
+update, and the metrics of the step on the host. Only the problems and their
+verifier are the workload's own. The command is started by
+experiments.peers.table.
 """
 
 from collections.abc import Callable
@@ -41,41 +43,57 @@ def make_config(
   Args:
     workload: the model and the sizes of a rollout batch.
     folder: the model folder.
-    dtype: the type of the activations.
+    dtype: the type of the operands of dense products.
   """
   config = default.get_config()
-  rows = workload.num_prompts * workload.group_size
-  parts = max(
-    rows * workload.response_length // (_TOKENS_AT_ONCE * jax.device_count()), 1
-  )
   config.update_from_flattened_dict(
     {
       "model.path": folder,
-      "model.dtype": dtype,
+      _key_of_type(): dtype,
       # only to build the run: with_problems puts the workload's problems there
       "task.name": "countdown",
       "rollout.num_prompts": workload.num_prompts,
       "rollout.group_size": workload.group_size,
       "rollout.prompt_length": workload.prompt_length,
       "rollout.response_length": workload.response_length,
-      "training.num_microbatches": parts,
       "optimizer.learning_rate": shared.LEARNING_RATE,
       "optimizer.max_grad_norm": shared.MAX_GRAD_NORM,
       "ppo_clip.clip_low": shared.CLIP,
       "ppo_clip.clip_high": shared.CLIP,
       "evaluation.split": "validation[:1]",
-      **_of_model(workload.sizes),
+      **(_of_large_model() if workload.is_large else _of_small_model(workload)),
     }
   )
   return config
 
 
-def _of_model(sizes: shared.Sizes) -> dict[str, object]:
-  """Return the settings that suit the size of the model."""
-  if sizes == shared.SMOLLM2:
-    return {"model.scan_layers": True}
-  # no prompt is longer than 8; TRL pads to the longest one of a batch
-  return {"rollout.prompt_buckets": (8,), "training.rematerialise": False}
+def _key_of_type() -> str:
+  """Return the setting that makes a model fast in bfloat16 here."""
+  is_cpu = jax.default_backend() == "cpu"
+  return "model.product_dtype" if is_cpu else "model.dtype"
+
+
+def _of_large_model() -> dict[str, object]:
+  """Return the settings of a model that needs much memory."""
+  return {
+    "model.scan_layers": True,
+    "model.rematerialise": True,
+    "training.num_microbatches": 8,
+  }
+
+
+def _of_small_model(workload: shared.Workload) -> dict[str, object]:
+  """Return the settings of a model whose activations fit into memory."""
+  rows = workload.num_prompts * workload.group_size
+  at_once = _TOKENS_AT_ONCE * jax.device_count()
+  return {
+    "training.num_microbatches": max(
+      rows * workload.response_length // at_once, 1
+    ),
+    "training.rematerialise": False,
+    # no prompt is longer than 8; TRL pads to the longest one of a batch
+    "rollout.prompt_buckets": (8,),
+  }
 
 
 def decoder_config(sizes: shared.Sizes) -> DecoderConfig:

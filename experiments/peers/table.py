@@ -2,11 +2,12 @@
 
 Each contestant is a process that stays up and computes one step in its turn:
 entrojax, a peer, the other peer, entrojax again, and so on. A ratio is the
-median over turns of a contestant's time divided by entrojax's. Entrojax takes
-part twice on a CPU: with one fake device per core, each with its share of the
-rows, and with one device that all cores share. Torch and Tunix run as they do
-by default, on all cores. In mixed precision, weights and optimizer stay in
-float32.
+median over turns of a contestant's time divided by entrojax's. On a CPU,
+entrojax takes part with one fake device per core, each with its share of the
+rows, and once more with one device that all cores share. A large model has one
+device alone, because each device would hold a copy of its weights. Torch and
+Tunix run as they do by default, on all cores. In mixed precision, weights and
+optimizer stay in float32.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +27,18 @@ from experiments.peers.workload import WORKLOADS, Step, read_steps
 
 _WARM_UP = 2  # first turns that are not timed: they compile
 OURS, OURS_ALONE, OURS_BF16 = "ours", "1 device", "ours bf16"
-TRL_BF16 = "TRL bf16"
+TRL, TRL_BF16, TUNIX = "TRL", "TRL bf16", "Tunix"
 MODULES = {
   OURS: "our_step",
   OURS_ALONE: "our_step",
   OURS_BF16: "our_step",
-  "TRL": "trl_step",
+  TRL: "trl_step",
   TRL_BF16: "trl_step",
-  "Tunix": "tunix_step",
+  TUNIX: "tunix_step",
 }
 _MIXED_PRECISION = (OURS_BF16, TRL_BF16)
-_IMPORTS = {"TRL": "import trl, torch", "Tunix": "import tunix"}
+IN_FLOAT32 = tuple(name for name in MODULES if name not in _MIXED_PRECISION)
+_IMPORTS = {TRL: "import trl, torch", TUNIX: "import tunix"}
 
 
 class Contestant:
@@ -64,7 +66,7 @@ class Contestant:
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
-        env={**os.environ, **_environment(name)},
+        env={**os.environ, **_environment(name, workload)},
       )
     assert self._process.stdout is not None
     self._steps = read_steps(self._process.stdout)
@@ -97,9 +99,9 @@ class Contestant:
       raise ValueError(f"{self._name} has ended:\n{last}") from None
 
 
-def _environment(name: str) -> dict[str, str]:
+def _environment(name: str, workload: str) -> dict[str, str]:
   """Return the environment variables to add for a contestant's process."""
-  if name not in (OURS, OURS_BF16):
+  if name != OURS or WORKLOADS[workload].is_large:
     return {}
   # the number of prompts is a multiple of 8 in every workload
   devices = math.gcd(8, os.cpu_count() or 1)
@@ -128,8 +130,7 @@ def print_peers(
   pythons: Mapping[str, str],
   repeats: int,
   workloads: Sequence[str],
-  *,
-  mixed_precision: bool,
+  names: Sequence[str],
 ) -> None:
   """Print the times of a step and their ratios to ours, for each workload.
 
@@ -137,18 +138,23 @@ def print_peers(
     pythons: peer -> the Python interpreter of its environment.
     repeats: timed turns.
     workloads: keys of WORKLOADS.
-    mixed_precision: TRL and we also take part in mixed precision.
+    names: keys of MODULES, those who take part. OURS does in any case, a peer
+      if it is installed, and OURS_ALONE if OURS has several devices.
   """
-  everyone = dict.fromkeys((OURS, OURS_ALONE), sys.executable)
-  if jax.default_backend() != "cpu":  # fake devices are for CPUs
-    del everyone[OURS_ALONE]
-  everyone |= installed(pythons)
-  if mixed_precision:
-    everyone[OURS_BF16] = sys.executable
-    if "TRL" in everyone:
-      everyone[TRL_BF16] = everyone["TRL"]
+  usable = installed(pythons)
+  if TRL in usable:
+    usable[TRL_BF16] = usable[TRL]
+  usable |= dict.fromkeys((OURS, OURS_ALONE, OURS_BF16), sys.executable)
   for workload in workloads:
-    with _running(everyone, workload) as contestants:
+    names_here = {OURS, *names}
+    if jax.default_backend() != "cpu" or WORKLOADS[workload].is_large:
+      names_here.discard(OURS_ALONE)
+    taking_part = {
+      name: usable[name]
+      for name in MODULES
+      if name in usable and name in names_here
+    }
+    with _running(taking_part, workload) as contestants:
       turns = [
         {name: one.step() for name, one in contestants.items()}
         for _ in range(_WARM_UP + repeats)

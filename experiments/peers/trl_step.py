@@ -132,7 +132,7 @@ def main(name: str, dtype: str) -> None:
         use_cpu=not torch.cuda.is_available(),
         bf16=dtype == "bfloat16",
         fp16=False,
-        gradient_checkpointing=False,
+        gradient_checkpointing=workload.is_large,
         disable_tqdm=True,
         dataloader_pin_memory=False,
       ),

@@ -4,8 +4,9 @@ This file needs the standard library only, because every contestant runs in an
 environment of its own. The model is a Qwen3 with random float32 weights: of
 992,640 parameters in W1 and W2, and of SmolLM2-135M's sizes in W3. A prompt is
 a sum such as "a+b=". The reward is the share of a response's characters that
-have an even code point. Each rollout gets one step of AdamW at 1e-3, without KL
-penalty, with clip 0.2, at temperature 1.
+have an even code point. In W3 the backward pass computes layers again, as TRL
+does by default; without this it holds more than 20 GB. Each rollout gets one
+step of AdamW at 1e-3, without KL penalty, with clip 0.2, at temperature 1.
 
 Turns: a contestant prints a line that begins with _MARK when it is ready. It
 then waits for a line on its standard input, makes one step, and prints _MARK
@@ -64,6 +65,11 @@ class Workload:
   prompt_length: int = 16  # tokens of a prompt at most
   num_terms: int = 2  # of a prompt, which is a sum
   sizes: Sizes = TINY
+
+  @property
+  def is_large(self) -> bool:
+    """Whether memory decides how the trainers run: they recompute layers."""
+    return self.sizes == SMOLLM2
 
   def prompts(self, seed: int) -> list[str]:
     """Draw the prompts of a batch."""

@@ -49,9 +49,10 @@ def test_a_mesh_that_is_not_three_whole_numbers_is_refused(mesh, tmp_path):
     check(tiny_config(tmp_path, mesh=mesh))
 
 
-def test_an_unknown_type_of_activations_is_refused(tmp_path):
-  with pytest.raises(ValueError, match=r"model\.dtype must be one of 'float32"):
-    check(tiny_config(tmp_path, **{"model.dtype": "flaot32"}))
+@pytest.mark.parametrize("key", ["model.dtype", "model.product_dtype"])
+def test_an_unknown_type_of_activations_or_operands_is_refused(key, tmp_path):
+  with pytest.raises(ValueError, match=f"{key} must be one of 'float32"):
+    check(tiny_config(tmp_path, **{key: "flaot32"}))
 
 
 def test_a_learning_rate_that_would_rise_at_its_end_is_refused():

@@ -55,7 +55,8 @@ def test_finished_runs_are_kept_and_shown_without_their_folders(show, tmp_path):
   runs = tmp_path / "runs"
   write_run(runs / "grpo,seed=0")
   write_run(runs / "entropic,seed=1,target=0.6", seed=1, pass_at_1=0.375)
-  write_run(runs / "projection,seed=1,projection.target=0.7", seed=1)
+  name = "projection,name=math_number,seed=1,projection.target=0.7"
+  write_run(runs / name, seed=1)
   write_run(runs / "grpo,seed=2", num_steps=4, seed=2)
   (runs / "grpo,seed=3").mkdir()
   (runs / "grpo,seed=3" / "config.json").write_text("{}")  # it compiles
@@ -65,7 +66,7 @@ def test_finished_runs_are_kept_and_shown_without_their_folders(show, tmp_path):
   table = printed.splitlines()[-4:]
   assert table[1].startswith("entropic, target 0.6, seed 1 ")
   assert table[2].startswith("grpo, seed 0 ")
-  assert table[3].startswith("projection, target 0.7, seed 1 ")
+  assert table[3].startswith("projection, target 0.7, bare, seed 1 ")
   # 1, 0.9 and 0.8 first; 0.4, 0.3 and 0.2 last
   assert "0.900 -> 0.300  0.000 -> 0.125" in table[2]
   assert table[2].count("0.250 -> 0.500 ± 0.010") == len(addition_runs.KS)

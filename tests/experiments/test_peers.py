@@ -1,5 +1,6 @@
 """The comparison of trainers: turns, messages, and our own step."""
 
+import contextlib
 import dataclasses
 import io
 import sys
@@ -75,6 +76,28 @@ def test_a_peer_that_is_not_installed_is_said_to_be_so(capsys):
     "TRL is not installed for any python: left out",
     "Tunix is not installed for no/python: left out",
   ]
+
+
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [("W1", ["ours", "1 device", "ours bf16"]), ("W3", ["ours", "ours bf16"])],
+)
+def test_a_large_model_has_one_device_and_no_second_turn(
+  name, expected, monkeypatch
+):
+  started = {}
+
+  @contextlib.contextmanager
+  def running(pythons, workload):
+    del workload
+    started.update(pythons)
+    yield {}
+
+  monkeypatch.setattr(table, "_running", running)
+  monkeypatch.setattr(table, "print_turns", lambda workload, turns: None)
+  everyone = list(table.MODULES)
+  table.print_peers({"TRL": "", "Tunix": ""}, 1, [name], everyone)
+  assert list(started) == expected
 
 
 def test_a_ratio_is_the_median_over_turns(capsys):

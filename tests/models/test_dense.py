@@ -1,5 +1,6 @@
 """Dense layers compute the plain product and gradient, in a CPU's order."""
 
+import functools
 import re
 
 import jax
@@ -45,6 +46,49 @@ def test_the_kernel_s_gradient_has_the_smaller_side_first():
   graph = transposed.lower(x, kernel, g).compile().as_text()
   assert re.search(r"f32\[128,512\]\S* dot\(", graph)
   assert not re.search(r"f32\[512,128\]\S* dot\(", graph)
+
+
+@pytest.mark.parametrize("one_device", [True, False])
+@pytest.mark.parametrize(("inputs", "outputs"), [(48, 32), (32, 48)])
+def test_narrow_operands_are_rounded_and_sums_are_not(
+  inputs, outputs, one_device
+):
+  x, kernel, g = arrays(inputs, outputs, tokens=40)
+  narrow = functools.partial(
+    dot_general, dimensions=PLAIN, narrow=True, one_device=one_device
+  )
+
+  @jax.jit
+  def run(x, kernel, g):
+    result, transpose = jax.vjp(narrow, x, kernel)
+    return result, *transpose(g)
+
+  rounded = lambda x: np.asarray(x.astype(jnp.bfloat16), np.float64)
+  a, w, b = map(rounded, (x, kernel, g))
+  kernel_grad = a.T @ b if one_device else np.asarray(x.T @ g)
+  results = run(x, kernel, g)
+  expected = [a @ w, b @ w.T, kernel_grad]
+  for one, other in zip(results, expected, strict=True):
+    assert one.dtype == jnp.float32
+    # sums of at most 48 products of numbers below 5, in float32; bfloat16
+    # would be off by 0.02
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+  assert np.abs(results[0] - x @ kernel).max() > 1e-3  # operands were rounded
+
+
+def test_all_three_narrow_products_multiply_bfloat16():
+  x, kernel, g = arrays(64, 32, tokens=128)
+  narrow = functools.partial(dot_general, dimensions=PLAIN, narrow=True)
+
+  @jax.jit
+  def run(x, kernel, g):
+    result, transpose = jax.vjp(narrow, x, kernel)
+    return result, *transpose(g)
+
+  text = run.lower(x, kernel, g).as_text()
+  operands = re.findall(r"dot_general .*: \((.*)\) -> tensor<.*f32>", text)
+  assert len(operands) == 3
+  assert all(pair.count("bf16") == 2 for pair in operands)
 
 
 def test_another_product_is_refused():
