@@ -51,7 +51,7 @@ from experiments.scale import print_slots, print_statistics
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
-  "configs/grpo.py:demo",
+  None,
   "the run whose shapes are measured, without any of the flags below",
   flag_values=FLAGS,
 )
@@ -118,7 +118,9 @@ _METHODS = flags.DEFINE_list(
 )
 
 
-@command(FLAGS, settings="configs/default.py")
+@command(
+  FLAGS, settings="configs/default.py", default_config="configs/grpo.py:demo"
+)
 def main() -> None:
   """Make the measurements that the flags select."""
   repeats = _REPEATS.value

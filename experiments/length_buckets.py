@@ -58,7 +58,7 @@ from experiments.model_sizes import sizes_of
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/reasoning.py", "the run", flag_values=FLAGS
+  "config", None, "the run", flag_values=FLAGS
 )
 _SPLITS = flags.DEFINE_string(
   "splits",
@@ -147,7 +147,9 @@ def print_counts(config: Config, mesh: Mesh, means: list[float]) -> None:
     )
 
 
-@command(FLAGS, settings="configs/default.py")
+@command(
+  FLAGS, settings="configs/default.py", default_config="configs/reasoning.py"
+)
 def main() -> None:
   """Time or count each split beside the config's own."""
   config = _CONFIG.value

@@ -53,7 +53,7 @@ from experiments.scale import statistics_memory
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
-  "configs/qwen25_7b_dapo.py",
+  None,
   "the run to rehearse",
   flag_values=FLAGS,
 )
@@ -186,7 +186,11 @@ def _advice(config: Config) -> Mapping[str, str]:
   }
 
 
-@command(FLAGS, settings="configs/default.py")
+@command(
+  FLAGS,
+  settings="configs/default.py",
+  default_config="configs/qwen25_7b_dapo.py",
+)
 def main() -> None:
   """Compile the parts and print what they need."""
   config = _CONFIG.value

@@ -53,7 +53,7 @@ from entrojax.types import Problem
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
-  "configs/reasoning.py",
+  None,
   "the task, the lengths and the sampling",
   flag_values=FLAGS,
 )
@@ -235,7 +235,12 @@ def read_models(labels: Sequence[str]) -> dict[str, str]:
   return models
 
 
-@command(FLAGS, required=("model",), settings="configs/default.py")
+@command(
+  FLAGS,
+  required=("model",),
+  settings="configs/default.py",
+  default_config="configs/reasoning.py",
+)
 def main() -> None:
   """Describe the models, and print responses side by side."""
   models = {

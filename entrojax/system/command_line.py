@@ -41,6 +41,7 @@ EXIT_INTERRUPTED = 130
 
 _FORMAT_WARNING = warnings.formatwarning  # Python's own
 
+_CONFIG = re.compile(r"--?config(?:=(.*))?", re.DOTALL)
 _HELP = {"--help", "-help", "-h", "--helpshort", "-helpshort", "-?"}
 _FULL_HELP = {"--helpfull", "-helpfull"}
 
@@ -54,6 +55,7 @@ def command(
   required: Sequence[str] = (),
   arguments: Mapping[str, str] | None = None,
   settings: str | None = None,
+  default_config: str = "",
   interrupted: str = "Interrupted.",
 ) -> Callable[[Callable[..., int | None]], Main]:
   """Decorate a function to be the `main` of a command.
@@ -73,6 +75,9 @@ def command(
       required; a last name that ends with "..." stands for one or more.
     settings: the file that describes the settings of --config; None if the
       command has no --config.
+    default_config: the --config of a command line without one. It is not the
+      flag's own default, which ml-collections would read, with its overrides,
+      when the flag is defined, where no mistake can be reported.
     interrupted: the line to print if the user interrupts the command.
   """
 
@@ -90,6 +95,7 @@ def command(
       own=_own_flags(flag_values),
       required=required,
       settings=settings,
+      default_config=default_config,
     )
 
     def run(positional: Sequence[str]) -> int:
@@ -200,6 +206,14 @@ def _parse_program(page: Page, arguments: Sequence[str]) -> list[str]:
   return _parse(page, arguments)
 
 
+def _with_config(page: Page, arguments: Sequence[str]) -> list[str]:
+  """Add the command's own --config to a command line without one."""
+  has_config = any(_CONFIG.fullmatch(argument) for argument in arguments)
+  default = page.default_config
+  added = [f"--config={default}"] if default and not has_config else []
+  return [*added, *arguments]
+
+
 def _parse(page: Page, arguments: Sequence[str]) -> list[str]:
   """Parse a command line into the command's flags.
 
@@ -219,6 +233,8 @@ def _parse(page: Page, arguments: Sequence[str]) -> list[str]:
   if not arguments and (page.arguments or page.required):
     print(page.needs(), file=sys.stderr)
     sys.exit(EXIT_WRONG)
+  arguments = _with_config(page, arguments)
+  sys.argv[1:] = arguments  # ml-collections reads overrides there
   _check_config_file(page, arguments)
   flag_values = page.flag_values
   flag_values.set_gnu_getopt(True)  # flags may stand after arguments
@@ -256,7 +272,7 @@ def _print_configs(page: Page, settings: str) -> None:
 def _check_config_file(page: Page, arguments: Sequence[str]) -> None:
   """Fail if --config names no Python file."""
   for place, argument in enumerate(arguments):
-    match = re.fullmatch(r"--?config(?:=(.*))?", argument, re.DOTALL)
+    match = _CONFIG.fullmatch(argument)
     if not match:
       continue
     value = match[1]

@@ -19,6 +19,7 @@ class Page(NamedTuple):
   own: Sequence[str]  # names of the command's flags, without a library's
   required: Collection[str]  # names of flags
   settings: str | None  # the file that describes the settings of --config
+  default_config: str  # the --config of a command line without one, or ""
 
   @property
   def call(self) -> str:
@@ -61,6 +62,8 @@ class Page(NamedTuple):
     flag = self.flag_values[name]
     text = " ".join(flag.help.split())
     default = (flag.default_as_str or "").strip("'")
+    if name == "config":
+      default = self.default_config
     if name in self.required:
       text += " (required)"
     elif default not in ("", "None", "[]"):

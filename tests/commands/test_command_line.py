@@ -1,10 +1,12 @@
 """All commands: one form of help, and one line about a mistake."""
 
 import importlib
+import re
 import subprocess
 import sys
 
 from absl import flags
+from ml_collections import config_flags
 import pytest
 
 from entrojax.main import parse_profile
@@ -383,6 +385,48 @@ def test_an_error_is_one_line_without_a_traceback(error, capsys):
     make_command(act)(["--name=x"])
   assert ended.value.code == 2
   assert capsys.readouterr().err == "error: x is wrong\n"
+
+
+def test_a_wrong_setting_of_the_default_config_is_one_line():
+  wrong = "--config.optimizer.learning_rat=1"
+  done = subprocess.run(
+    [sys.executable, "-m", "experiments.rehearse", wrong],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 2
+  assert done.stderr.splitlines() == [
+    "error: unknown setting --config.optimizer.learning_rat; did you mean "
+    "optimizer.learning_rate?"
+  ]
+
+
+def test_no_config_is_read_when_its_flag_is_defined():
+  define = re.compile(r"DEFINE_config_file\(\s*\"config\",\s*(\w+)")
+  for folder in ("entrojax", "experiments"):
+    for path in (ROOT / folder).rglob("*.py"):
+      defaults = define.findall(path.read_text())
+      assert set(defaults) <= {"None", "flag_values"}, path
+
+
+def test_a_default_config_gives_way_to_another_and_is_shown_by_help(capsys):
+  values = flags.FlagValues()
+  config = config_flags.DEFINE_config_file("config", flag_values=values)
+  numbers = []
+  main = command(
+    values,
+    settings="configs/default.py",
+    default_config="configs/grpo.py:test",
+  )(lambda: numbers.append(config.value.num_rollout_steps))
+  main([])
+  main(["--config.num_rollout_steps=7"])
+  main(["--config=configs/default.py"])
+  assert numbers == [2, 7, 100]
+  with pytest.raises(SystemExit):
+    main(["--help"])
+  assert "(default: configs/grpo.py:test)" in capsys.readouterr().out
 
 
 def test_an_interruption_is_reported_by_line_and_status(capsys):
