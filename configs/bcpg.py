@@ -43,7 +43,6 @@ ON: dict[str, Any] = {
   "reasoning": {
     "num_rollout_steps": 160,
     "rollout": {"num_prompts": 32},
-    "training": {"num_microbatches": 1},
     "bcpg": {"tau": 0.15},
     "optimizer": {"learning_rate": 1e-4, "end_fraction": 0.5},
     "checkpoint": {"every": 0},

@@ -16,6 +16,8 @@ configs/reasoning.py evaluates. The table has a column for each model:
   right first half       share of the wrong responses whose first half of the
                          moves is right: from where they lead, the target is
                          still in reach
+  right step             share of the wrong responses that have a right step
+                         anywhere; take-backs do not count
   take-back, right       share of the right responses that take a move back
   take-back, wrong       the same of the wrong ones
   wrong because          reasons, as shares of the wrong responses
@@ -80,6 +82,7 @@ class Behaviour(NamedTuple):
   """Shares of responses in which something happens."""
 
   right_first_half: float  # of the wrong responses
+  right_step: float  # of the wrong responses
   take_back_right: float  # of the right responses
   take_back_wrong: float  # of the wrong responses
   reasons: dict[str, float]  # of the wrong responses, the most frequent first
@@ -150,9 +153,16 @@ def first_half_is_right(problem: Problem, response: str) -> bool:
   return all(moves[: max(len(moves) // 2, 1)])
 
 
+def has_right_step(problem: Problem, response: str) -> bool:
+  """Return whether a response has a right step, take-backs left out."""
+  moves = zip(response.split(";"), judge_moves(problem, response), strict=True)
+  return any(right and "<" not in move for move, right in moves)
+
+
 def describe(problems: Sequence[Problem], evaluation: Evaluation) -> Behaviour:
   """Count what happens in the responses to the problems."""
   half: list[bool] = []
+  step: list[bool] = []
   back: dict[bool, list[bool]] = {True: [], False: []}
   reasons: Counter[str] = Counter()
   for problem, texts, verdicts in zip(
@@ -163,9 +173,11 @@ def describe(problems: Sequence[Problem], evaluation: Evaluation) -> Behaviour:
       back[right].append(verdict.parts["take_back"] > 0)
       if not right:
         half.append(first_half_is_right(problem, text))
+        step.append(has_right_step(problem, text))
         reasons[verdict.reason] += 1
   return Behaviour(
     _mean(half),
+    _mean(step),
     _mean(back[True]),
     _mean(back[False]),
     {name: n / len(half) for name, n in reasons.most_common()},
@@ -195,6 +207,7 @@ def column(samples: Samples) -> dict[str, str]:
     "response length": f"{samples.lengths.mean():.1f}, {p90:.0f}, {p99:.0f}",
     "cut off": percent(metrics["truncated"]),
     "right first half, of the wrong": percent(behaviour.right_first_half),
+    "right step, of the wrong": percent(behaviour.right_step),
     "take-back, of the right": percent(behaviour.take_back_right),
     "take-back, of the wrong": percent(behaviour.take_back_wrong),
     **{

@@ -12,6 +12,7 @@ from experiments.search_behaviour import (
   describe,
   entropy_by_fifth,
   first_half_is_right,
+  has_right_step,
   read_models,
   side_by_side,
 )
@@ -20,6 +21,8 @@ PROBLEM = countdown.make_problem([3, 5, 7, 9], 24)
 STRAIGHT = "9+3=12 5 7;7-5=2 12;12*2=24>"
 BACK = "9*7=63 3 5;<3 5 7 9;9+3=12 5 7;7-5=2 12;12*2=24>"
 LATE = "9+3=12 5 7;7-5=2 12;12-2=10>"  # wrong in its last move
+# a right step after a take-back, and then a wrong one
+BACK_LATE = "9*7=63 3 5;<3 5 7 9;9+3=12 5 7;12-5=7 7;7+7=14>"
 EARLY = "9*7=63 3 5;63-5=58 3;58-3=55>"  # wrong from its first move
 
 
@@ -42,11 +45,27 @@ def test_the_first_half_of_the_moves_is_judged(response, right):
   assert first_half_is_right(PROBLEM, response) == right
 
 
+@pytest.mark.parametrize(
+  ("response", "right"),
+  [
+    (LATE, True),
+    (BACK_LATE, True),
+    (EARLY, False),
+    (EARLY.replace(";", ";<3 5 7 9;", 1), False),  # only the take-back is right
+    ("x", False),
+    ("", False),
+  ],
+)
+def test_a_right_step_may_stand_anywhere(response, right):
+  assert has_right_step(PROBLEM, response) == right
+
+
 def test_shares_are_taken_of_the_right_and_of_the_wrong_responses():
   behaviour = describe([PROBLEM], evaluation(STRAIGHT, BACK, LATE, EARLY, "x"))
   assert behaviour.take_back_right == 0.5
   assert behaviour.take_back_wrong == 0
   assert behaviour.right_first_half == pytest.approx(1 / 3)
+  assert behaviour.right_step == pytest.approx(1 / 3)
   assert list(behaviour.reasons) == ["wrong value", "unparseable"]
   assert behaviour.reasons["wrong value"] == pytest.approx(2 / 3)
 
