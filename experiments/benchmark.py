@@ -5,6 +5,7 @@ r"""Measure how fast the parts of a rollout step are on this machine.
     python -m experiments.benchmark --statistics=8192 --repeats=3
     python -m experiments.benchmark --slots --repeats=5
     python -m experiments.benchmark --roofline
+    python -m experiments.benchmark --products
     python -m experiments.benchmark --peers --trl_python=trl/bin/python \
         --tunix_python=tunix/bin/python
 
@@ -20,6 +21,7 @@ Each flag replaces this by another measurement:
   --statistics  token statistics with and without logits in memory
   --slots       decoding in refilled slots and in static batches
   --roofline    update and decoding at two widths, compared with the machine
+  --products    a dense layer's products, with operands in float32 and bfloat16
   --peers       a whole step of ours, TRL's and Tunix's; each of the others
                 needs an environment with its packages (see RESULTS.md)
 """
@@ -43,6 +45,7 @@ from experiments.costs import (
 )
 from experiments.machine import forward_flops, matmul_peak, median_seconds
 from experiments.methods import select_methods
+from experiments.narrow_products import print_products
 from experiments.peers.table import IN_FLOAT32, MODULES, print_peers
 from experiments.peers.workload import WORKLOADS
 from experiments.roofline import print_roofline
@@ -80,6 +83,12 @@ _ROOFLINE = flags.DEFINE_bool(
   "roofline",
   False,
   "compare update and decoding with the machine's peak rates",
+  flag_values=FLAGS,
+)
+_PRODUCTS = flags.DEFINE_bool(
+  "products",
+  False,
+  "compare types of the operands of dense products",
   flag_values=FLAGS,
 )
 _PEERS = flags.DEFINE_bool(
@@ -133,6 +142,8 @@ def main() -> None:
     print_slots(repeats)
   if _ROOFLINE.value:
     print_roofline(repeats)
+  if _PRODUCTS.value:
+    print_products(repeats)
   if _PEERS.value:
     print_peers(
       {"TRL": _TRL.value, "Tunix": _TUNIX.value},
@@ -140,7 +151,8 @@ def main() -> None:
       _WORKLOADS.value,
       _CONTESTANTS.value,
     )
-  if not (_STATISTICS.value or _SLOTS.value or _ROOFLINE.value or _PEERS.value):
+  others = (_STATISTICS, _SLOTS, _ROOFLINE, _PRODUCTS, _PEERS)
+  if not any(flag.value for flag in others):
     print_parts(_CONFIG.value, repeats)
 
 

@@ -8,7 +8,7 @@ number, not found by comparing texts.
 
     python -m tests.helpers.math_golds boxed qwen
 
-prints how many of some 10,000 wrong answers these graders accept, and how many
+prints how many of some 10,700 wrong answers these graders accept, and how many
 right ones they refuse, by kind; without names, for all graders.
 """
 
@@ -416,7 +416,7 @@ def measure(verify, constructed: Sequence[Case], mark: str) -> Measurement:
 def main() -> None:
   from entrojax.tasks.math_answers import GRADERS, make_grader, make_verifier
 
-  constructed = cases(1_000)
+  constructed = cases(1_100)
   totals = [sum(len(c[i]) for c in constructed) for i in (2, 3, 4)]
   print("{} right answers, {} wrong, {} in another form".format(*totals))
   for name in sys.argv[1:] or GRADERS:
