@@ -25,7 +25,6 @@ import jax
 
 from experiments.peers.workload import WORKLOADS, Step, read_steps
 
-_WARM_UP = 2  # first turns that are not timed: they compile
 OURS, OURS_ALONE, OURS_BF16 = "ours", "1 device", "ours bf16"
 TRL, TRL_BF16, TUNIX = "TRL", "TRL bf16", "Tunix"
 MODULES = {
@@ -157,9 +156,14 @@ def print_peers(
     with _running(taking_part, workload) as contestants:
       turns = [
         {name: one.step() for name, one in contestants.items()}
-        for _ in range(_WARM_UP + repeats)
+        for _ in range(_warm_up(workload) + repeats)
       ]
-    print_turns(workload, turns[_WARM_UP:])
+    print_turns(workload, turns[_warm_up(workload) :])
+
+
+def _warm_up(workload: str) -> int:
+  """Return how many first turns are not timed, because they compile."""
+  return 1 if WORKLOADS[workload].is_large else 2
 
 
 @contextlib.contextmanager
