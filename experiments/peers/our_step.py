@@ -74,10 +74,14 @@ def _key_of_type() -> str:
 
 
 def _of_large_model() -> dict[str, object]:
-  """Return the settings of a model that needs much memory."""
+  """Return the settings of a model that needs much memory.
+
+  The backward pass computes each layer again from its input, which is kept.
+  """
   return {
     "model.scan_layers": True,
     "model.rematerialise": True,
+    "training.rematerialise": "layers",
     "training.num_microbatches": 8,
   }
 
