@@ -5,6 +5,7 @@ import math
 import re
 
 from entrojax.reporting.differences import Interval
+from entrojax.system.help_page import join
 from experiments.claims import figure, second_base
 from experiments.claims.verdicts import (
   HELD,
@@ -19,9 +20,9 @@ from experiments.tournament.curve import Lines
 _HEAD = """# Claims of the literature, with verdicts
 
 Each claim has an effect that tests it, a margin, which is the smallest effect
-that counts, and a verdict. Effects and margins were written down before the
-runs, except for three claims that are named at the end. An effect is positive
-if the claim is right ([verdicts.py](verdicts.py)):
+that counts, and a verdict. Effects and margins were written down before their
+results were known, with these exceptions: {known}.
+An effect is positive if the claim is right ([verdicts.py](verdicts.py)):
 
 - A claim that something changes is *held* if the interval of its effect lies
   above zero and the mean is at least the margin. It is *not held here* if the
@@ -61,7 +62,8 @@ def page(
     reasoning: those on the reasoning base.
   """
   results = [(claim, *verdict(claim, lines)) for claim in claims]
-  parts = [_HEAD]
+  known = [claim.name for claim in claims if not claim.blind]
+  parts = [_HEAD.format(known=join(known) if known else "none")]
   counts = {
     end: sum(own == end for _, own, _ in results)
     for end in (HELD, NOT_HELD, OPEN, SEEDS_MISSING)
@@ -167,10 +169,7 @@ def _commands(claims: Sequence[Claim]) -> Iterator[str]:
   for command, names in others.items():
     own = ", ".join(names)
     verb = "has its" if len(names) == 1 else "have their"
-    yield (
-      f"{own} {verb} numbers from the [lab book](../RESULTS.md), which were "
-      "known when the margin was set:\n"
-    )
+    yield f"{own} {verb} numbers from the [lab book](../RESULTS.md):\n"
     yield f"    {command}\n"
 
 

@@ -52,6 +52,7 @@ class Claim(NamedTuple):
     differs: how the test here differs from the paper's setting.
     test: at_least or within.
     command: what repeats it; "": --run=NAME.
+    blind: whether the margin was set before the result was known.
   """
 
   name: str
@@ -62,6 +63,7 @@ class Claim(NamedTuple):
   differs: str
   test: Test
   command: str = ""
+  blind: bool = True
 
 
 def at_least(effect: Interval, margin: float) -> str:
