@@ -148,7 +148,9 @@ def print_counts(config: Config, mesh: Mesh, means: list[float]) -> None:
 
 
 @command(
-  FLAGS, settings="configs/default.py", default_config="configs/reasoning.py"
+  FLAGS,
+  settings="configs/default.py",
+  default_config="configs/reasoning.py:padded",
 )
 def main() -> None:
   """Time or count each split beside the config's own."""

@@ -12,9 +12,9 @@ BCPG, values below 1 are BCPG-NSA (arXiv 2505.14403). The task's exact oracle
 judges the steps. The report compares them prompt by prompt and seed by seed.
 
 The units are on arithmetic chains. With `negative_samples.py:reasoning` they
-are on Countdown with working, from the base that writes its search; add ",fast"
-for updates without padding. There, beta 0.5 counts as a gain from 0.01 of
-pass@1 on, as for other claims of a gain; this was set before a result was read.
+are on Countdown with working, from the base that writes its search. There, beta
+0.5 counts as a gain from 0.01 of pass@1 on, as for other claims of a gain; this
+was set before a result was read.
 
 Time: not recorded.
 Measured: experiments/RESULTS.md, "Right steps of wrong responses".

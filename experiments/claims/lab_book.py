@@ -109,7 +109,7 @@ CLAIMS = (
     "responses are in right ones",
     at_least,
     "python -m entrojax.sweep "
-    "--config=configs/sweeps/negative_samples.py:reasoning,fast "
+    "--config=configs/sweeps/negative_samples.py:reasoning "
     "--workdir=runs/negative_samples",
   ),
 )

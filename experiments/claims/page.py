@@ -21,7 +21,7 @@ _HEAD = """# Claims of the literature, with verdicts
 
 Each claim has an effect that tests it, a margin, which is the smallest effect
 that counts, and a verdict. Effects and margins were written down before their
-results were known, with these exceptions: {known}.
+results were known, with these exceptions: {exceptions}.
 An effect is positive if the claim is right ([verdicts.py](verdicts.py)):
 
 - A claim that something changes is *held* if the interval of its effect lies
@@ -62,8 +62,8 @@ def page(
     reasoning: those on the reasoning base.
   """
   results = [(claim, *verdict(claim, lines)) for claim in claims]
-  known = [claim.name for claim in claims if not claim.blind]
-  parts = [_HEAD.format(known=join(known) if known else "none")]
+  exceptions = [claim.name for claim in claims if not claim.blind]
+  parts = [_HEAD.format(exceptions=join(exceptions) if exceptions else "none")]
   counts = {
     end: sum(own == end for _, own, _ in results)
     for end in (HELD, NOT_HELD, OPEN, SEEDS_MISSING)

@@ -99,7 +99,7 @@ BASES = {
   ),
   # a step takes many times as long as on Countdown, so the budget is smaller
   "reasoning": Base(
-    "reasoning",
+    "reasoning,padded",
     40,
     (10, 20, 40, 80),
     0.231,

@@ -21,7 +21,7 @@ BASE = "reasoning"
 
 def get_config() -> Config:
   """Return the settings of the testbed."""
-  return reasoning.get_config()
+  return reasoning.get_config("padded")
 
 
 def get_hyper(hyper):
