@@ -45,7 +45,7 @@ def dot_general(
   Args:
     x_NI: f[N, I], the inputs.
     kernel_IO: f[I, O], the weights.
-    dimensions: the contraction, which must be that of x W.
+    dimensions: the contraction of x W; no other is supported.
     narrow: round the operands of float32 products to bfloat16.
     one_device: no array is split over devices.
     **options: must be None.
