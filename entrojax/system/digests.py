@@ -42,11 +42,23 @@ def digests(tree: Any) -> dict[str, Leaf]:
   """
   arrays = _arrays(tree)
   with jax.transfer_guard("allow"):  # a few scalars, and arrays of the host
-    numbers = jax.device_get({k: _digest(x) for k, x in arrays.items()})
+    numbers = jax.device_get({k: _in_turn(x) for k, x in arrays.items()})
   return {
     name: Leaf(*_form(array), int(numbers[name]))
     for name, array in arrays.items()
   }
+
+
+def _in_turn(array: Any) -> Any:
+  """Start to compute a digest; on a CPU, also wait for it.
+
+  Sums over fake devices wait for each other's threads. Many of them at once can
+  hold all threads of a CPU, and XLA ends a process that waits for 40 seconds.
+  """
+  number = _digest(array)
+  if jax.default_backend() == "cpu":
+    jax.block_until_ready(number)
+  return number
 
 
 def forms(tree: Any) -> dict[str, tuple[str, list[int]]]:
