@@ -50,7 +50,7 @@ def get_config() -> Config:
       "path": config_dict.placeholder(str),
       "dtype": "float32",  # type of the activations: float32 or bfloat16
       # type to which the operands of the layers' products are rounded: float32
-      # or bfloat16, which is faster on a CPU with matrix units
+      # or bfloat16, which is faster for many tokens on a CPU with AMX
       "product_dtype": "float32",
       # compile one layer and loop over it: shorter compilation of deep models
       "scan_layers": False,
