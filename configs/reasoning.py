@@ -39,7 +39,7 @@ def settings(config: Config) -> dict:
       "prompt_length": 16,
       "response_length": 128,
       # half of the responses are shorter than 40 tokens
-      "num_slots": 128,
+      "num_slots": 64,
     },
     "training": {
       "updates_per_rollout": 4,
@@ -69,6 +69,7 @@ TESTBED = Testbed(
   presets={
     # what the kept runs of the tournament have
     "padded": {
+      "rollout": {"num_slots": 128},
       "training": {
         "num_microbatches": 2,
         "rematerialise": False,

@@ -61,7 +61,11 @@ def make_config(
       "ppo_clip.clip_low": shared.CLIP,
       "ppo_clip.clip_high": shared.CLIP,
       "evaluation.split": "validation[:1]",
-      **(_of_large_model() if workload.is_large else _of_small_model(workload)),
+      **(
+        _of_large_model(workload)
+        if workload.is_large
+        else _of_small_model(workload)
+      ),
     }
   )
   return config
@@ -73,7 +77,7 @@ def _key_of_type() -> str:
   return "model.product_dtype" if is_cpu else "model.dtype"
 
 
-def _of_large_model() -> dict[str, object]:
+def _of_large_model(workload: shared.Workload) -> dict[str, object]:
   """Return the settings of a model that needs much memory.
 
   The backward pass computes each layer again from its input, which is kept.
@@ -82,7 +86,7 @@ def _of_large_model() -> dict[str, object]:
     "model.scan_layers": True,
     "model.rematerialise": True,
     "training.rematerialise": "layers",
-    "training.num_microbatches": 8,
+    "training.num_microbatches": workload.num_microbatches,
   }
 
 

@@ -68,8 +68,13 @@ class Workload:
 
   @property
   def is_large(self) -> bool:
-    """Whether memory decides how the trainers run: they recompute layers."""
+    """Whether memory decides how the trainers run."""
     return self.sizes == SMOLLM2
+
+  @property
+  def num_microbatches(self) -> int:
+    """The parts in which a large model's batch is updated, by every trainer."""
+    return 8 if self.is_large else 1
 
   def prompts(self, seed: int) -> list[str]:
     """Draw the prompts of a batch."""
