@@ -3,7 +3,8 @@
 Matmul, update and decoding are timed in turn (A B C A B C), and a share is the
 median over turns. Two times bound a decoding step from below: its arithmetic at
 the matmul's rate, and reading its weights and the filled part of its cache at
-the rate of a sum. The longer of the two is the roofline.
+the rate of a sum. The longer of the two is the roofline, in float32. A second
+line decodes with operands of dense products in bfloat16.
 """
 
 from collections.abc import Callable
@@ -89,26 +90,55 @@ def _print_shape(
   """
   model = decoder(shape.sizes)
   params = jax.jit(model.init)(jax.random.key(0))
-  decode = _make_decode(model, params, shape.rows)
-  update = _make_update(model, params, decode())
-  learning, decoding, least, shares = [], [], [], []
+  decoders = {
+    name: _make_decode(decoder(shape.sizes, product_dtype=name), params, shape)
+    for name in ("float32", "bfloat16")
+  }
+  update = _make_update(model, params, decoders["float32"]())
+  learning, least, shares = [], [], []
+  decoding: dict[str, list[float]] = {name: [] for name in decoders}
   for _ in range(repeats):
     rate = multiply_flops / machine.seconds(multiply)
     learning.append(machine.seconds(update))
-    decoding.append(machine.seconds(decode))
+    for name, decode in decoders.items():
+      decoding[name].append(machine.seconds(decode))
     least.append(_least_seconds(shape, rate, bandwidth))
     shares.append(_update_flops(shape) / learning[-1] / rate)
-  median = statistics.median
-  took, step = median(learning), median(decoding) / _RESPONSE
-  bound = median(sum(pair) / d for pair, d in zip(least, decoding, strict=True))
-  arithmetic = median(pair[0] for pair in least)
+  took = statistics.median(learning)
   print(
     f"{shape.name}\n  update {1e3 * took:8.1f} ms"
     f"   {_update_flops(shape) / took / 1e9:6.1f} GFLOP/s of the model"
-    f"   {median(shares):6.1%} of the matmul's\n"
+    f"   {statistics.median(shares):6.1%} of the matmul's"
+  )
+  for name, times in decoding.items():
+    _print_decoding(shape, name, times, least)
+
+
+def _print_decoding(
+  shape: Shape,
+  name: str,
+  times: list[float],
+  least: list[tuple[float, float]],
+) -> None:
+  """Print the line of one type of the products' operands.
+
+  Args:
+    shape: the model and its rows.
+    name: the type.
+    times: of whole rollouts, in seconds, one for each turn.
+    least: what `_least_seconds` returns in the same turns.
+  """
+  median = statistics.median
+  step = median(times) / _RESPONSE
+  bound = median(
+    sum(pair) / took for pair, took in zip(least, times, strict=True)
+  )
+  arithmetic = median(pair[0] for pair in least)
+  print(
     f"  decode {1e3 * step:8.2f} ms a step"
     f"   {shape.rows / step:8.0f} tokens/s   {bound:6.1%} of the roofline, "
-    f"{arithmetic / median(map(sum, least)):.0%} of which is arithmetic",
+    f"{arithmetic / median(map(sum, least)):.0%} of it arithmetic; "
+    f"operands in {name}",
     flush=True,
   )
 
@@ -152,10 +182,10 @@ def _least_seconds(
 
 
 def _make_decode(
-  model: Model, params: Params, rows: int
+  model: Model, params: Params, shape: Shape
 ) -> Callable[[], Rollout]:
   """Build a function that samples responses of full length."""
-  count = rows // _GROUP
+  count = shape.rows // _GROUP
   prompts = Prompts(
     tokens=jnp.full((count, _PROMPT), 3, jnp.int32),
     mask=jnp.ones((count, _PROMPT), jnp.float32),

@@ -122,7 +122,11 @@ def decoder(
   places = fused.whole_tiles if fused_attention else _unchanged
   apply: Any = functools.partial(_apply, read, see)
   stacked = scan_layers
-  for_decoding = functools.partial(_unstack_layers, config.num_hidden_layers)
+  for_decoding = functools.partial(
+    _for_decoding,
+    config.num_hidden_layers,
+    rounds=jnp.dtype(product_dtype) == jnp.bfloat16,
+  )
   return Model(
     init=functools.partial(_init, config, dtype, build_layer),
     apply=apply,
@@ -167,13 +171,28 @@ def _unembedding(params: Params) -> Array:
   return params.get("lm_head", params["embed_tokens"])
 
 
-def _unstack_layers(depth: int, params: Params) -> Params:
+def _for_decoding(depth: int, params: Params, *, rounds: bool) -> Params:
   """Split stacked layers once, not in every step of a decoding loop.
 
   Decoding steps of 64 rows and 1 M parameters then take 8 % less CPU time. The
   weights of the layers are in memory twice while the model decodes.
+
+  Args:
+    depth: the number of layers.
+    params: the parameters.
+    rounds: round kernels to bfloat16 here, and not in every product. A loop
+      over stacked layers gains nothing, because XLA keeps its arrays in float32
+      on a CPU.
   """
-  return {**params, "layers": layer_loops.unstack(params["layers"], depth)}
+  layers = params["layers"]
+  if rounds:
+    layers = jax.tree_util.tree_map_with_path(_rounded_kernel, layers)
+  return {**params, "layers": layer_loops.unstack(layers, depth)}
+
+
+def _rounded_kernel(path: tuple, leaf: Array) -> Array:
+  """Round a leaf if its name says that it is an operand of a dense product."""
+  return leaf.astype(jnp.bfloat16) if path[-1].key == "kernel" else leaf
 
 
 def _unchanged(x: Any) -> Any:

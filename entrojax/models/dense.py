@@ -10,12 +10,13 @@ compiler chooses how.
 
 With `narrow`, the operands of all three products are rounded to bfloat16, and
 the sums stay in float32, as a TPU does by default. A CPU with matrix units
-(Intel's AMX) is then two to three times as fast with many tokens, and no faster
-with the 64 of a decoding step (RESULTS.md). Activations stay in float32,
-because XLA's loops copy whole arrays in bfloat16 on a CPU, where they are
-slower than float32. The library for the matrix units sums over the last axis of
-x alone, so x^T is written to memory first. This needs x as a whole, and on
-several devices dW is computed in float32.
+(Intel's AMX) is then two to three times as fast with many tokens. With the 64
+of a decoding step it is no faster, unless kernels are rounded once before the
+loop over steps, as decoder.py does for layers outside of a scan (RESULTS.md).
+Activations stay in float32, because XLA's loops copy whole arrays in bfloat16
+on a CPU, where they are slower than float32. The library for the matrix units
+sums over the last axis of x alone, so x^T is written to memory first. This
+needs x as a whole, and on several devices dW is computed in float32.
 
 Shape letters: N tokens, I inputs, O outputs.
 """

@@ -126,7 +126,7 @@ def _projection(
     dtype=options.dtype,
     dot_general=functools.partial(
       dense.dot_general,
-      narrow=options.product_dtype == jnp.bfloat16,
+      narrow=jnp.dtype(options.product_dtype) == jnp.bfloat16,
       one_device=options.mesh is None or options.mesh.size == 1,
     ),
     rngs=rngs,

@@ -100,7 +100,7 @@ class Contestant:
 
 def _environment(name: str, workload: str) -> dict[str, str]:
   """Return the environment variables to add for a contestant's process."""
-  if name != OURS or WORKLOADS[workload].is_large:
+  if name not in (OURS, OURS_BF16) or WORKLOADS[workload].is_large:
     return {}
   # the number of prompts is a multiple of 8 in every workload
   devices = math.gcd(8, os.cpu_count() or 1)

@@ -174,17 +174,27 @@ def test_cached_decoding_is_the_full_forward_pass(
   )
 
 
+@pytest.mark.parametrize("product_dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("scan_layers", [False, True])
 def test_parameters_for_decoding_are_the_same_model(
-  sizes, tiny_model, scan_layers
+  sizes, tiny_model, scan_layers, product_dtype
 ):
   _, params = tiny_model
-  model = model_of(sizes, scan_layers=scan_layers)
+  model = model_of(sizes, scan_layers=scan_layers, product_dtype=product_dtype)
   tokens, positions = random_rows(9)
   np.testing.assert_array_equal(
     decoded(model, model.for_decoding(params), tokens, positions, 4),
     decoded(model, params, tokens, positions, 4),
   )
+
+
+def test_kernels_are_rounded_once_for_decoding(sizes, tiny_model):
+  _, params = tiny_model
+  model = model_of(sizes, product_dtype="bfloat16")
+  layers = model.for_decoding(params)["layers"]
+  for path, leaf in jax.tree_util.tree_leaves_with_path(layers):
+    is_kernel = path[-1].key == "kernel"
+    assert leaf.dtype == (jnp.bfloat16 if is_kernel else jnp.float32), path
 
 
 def test_cached_decoding_with_ragged_padding_is_the_full_forward_pass(
