@@ -15,8 +15,9 @@ of a decoding step it is no faster, unless kernels are rounded once before the
 loop over steps, as decoder.py does for layers outside of a scan (RESULTS.md).
 Activations stay in float32, because XLA's loops copy whole arrays in bfloat16
 on a CPU, where they are slower than float32. The library for the matrix units
-sums over the last axis of x alone, so x^T is written to memory first. This
-needs x as a whole, and on several devices dW is computed in float32.
+sums over the last axis of its first operand alone, so that x^T or g^T,
+whichever is smaller, is written to memory first. This needs the rows of all
+devices, and on several devices dW is computed in float32.
 
 Shape letters: N tokens, I inputs, O outputs.
 """
@@ -126,7 +127,7 @@ def _backward_narrow(one_device, saved, g_NO):
   kernel_grad_IO = jax.lax.platform_dependent(
     x_NI,
     g_NO,
-    cpu=_narrow_kernel_grad_by_rows if one_device else _kernel_grad,
+    cpu=_narrow_kernel_grad if one_device else _kernel_grad,
     default=lambda x, g: _multiply(*_rounded(x, g), axes=(0, 0)),
   )
   return x_grad_NI, kernel_grad_IO
@@ -135,11 +136,19 @@ def _backward_narrow(one_device, saved, g_NO):
 _narrow_product.defvjp(_forward_narrow, _backward_narrow)
 
 
-def _narrow_kernel_grad_by_rows(x_NI, g_NO):
-  """Compute x^T g with x^T in memory, row after row."""
+def _narrow_kernel_grad(x_NI, g_NO):
+  """Compute x^T g, with the transpose of the narrower one in memory."""
   x_NI, g_NO = _rounded(x_NI, g_NO)
-  x_IN = with_layout_constraint(x_NI.T, Layout(major_to_minor=(0, 1)))
-  return _multiply(x_IN, g_NO, axes=(1, 0))
+  if x_NI.shape[1] <= g_NO.shape[1]:
+    return _multiply(_transposed_in_memory(x_NI), g_NO, axes=(1, 0))
+  grad_OI = _multiply(_transposed_in_memory(g_NO), x_NI, axes=(1, 0))
+  # without the barrier the compiler swaps the operands back
+  return jax.lax.optimization_barrier(grad_OI).T
+
+
+def _transposed_in_memory(x_NI):
+  """Transpose a matrix and write it to memory, row after row."""
+  return with_layout_constraint(x_NI.T, Layout(major_to_minor=(0, 1)))
 
 
 def _rounded(*arrays):
