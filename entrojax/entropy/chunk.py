@@ -1,6 +1,6 @@
 """A chunk of the logits, and the type of a pass over all chunks.
 
-token_stats.py makes the chunks; formulas.py and nucleus.py read them. Shape
+chunk_loop.py makes the chunks; formulas.py and nucleus.py read them. Shape
 letters: N tokens, D width, C a chunk of the vocabulary.
 """
 
