@@ -16,20 +16,23 @@ loop over steps, as decoder.py does for layers outside of a scan (RESULTS.md).
 Activations stay in float32, because XLA's loops copy whole arrays in bfloat16
 on a CPU, where they are slower than float32. The library for the matrix units
 sums over the last axis of its first operand alone, so that x^T or g^T,
-whichever is smaller, is written to memory first. This needs the rows of all
-devices, and on several devices dW is computed in float32.
+whichever is smaller, is written to memory first. Devices do this for their own
+rows; if the width is split as well, dW is computed in float32.
 
 Shape letters: N tokens, I inputs, O outputs.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any
 
 import jax
 from jax.experimental.layout import Layout, with_layout_constraint
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
 from entrojax.models.kept import costly
+from entrojax.system.sharding import ROWS, num_row_shards
 from entrojax.types import Array
 
 
@@ -39,7 +42,7 @@ def dot_general(
   dimensions: Any,
   *,
   narrow: bool = False,
-  one_device: bool = True,
+  mesh: Mesh | None = None,
   **options,
 ):
   """Compute x W; replaces jax.lax.dot_general in an nnx.Linear.
@@ -49,7 +52,7 @@ def dot_general(
     kernel_IO: f[I, O], the weights.
     dimensions: the contraction of x W; no other is supported.
     narrow: round the operands of float32 products to bfloat16.
-    one_device: no array is split over devices.
+    mesh: how arrays are split over devices; None: a single device.
     **options: must be None.
 
   Returns:
@@ -67,7 +70,7 @@ def dot_general(
       f"{dimensions} and options {options}"
     )
   if narrow and x_NI.dtype == jnp.float32:
-    return costly(_narrow_product(one_device, x_NI, kernel_IO))
+    return costly(_narrow_product(mesh, x_NI, kernel_IO))
   return costly(_product(x_NI, kernel_IO))
 
 
@@ -112,28 +115,47 @@ def _kernel_grad_transposed(x_NI, g_NO):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _narrow_product(one_device, x_NI, kernel_IO):
-  del one_device
+def _narrow_product(mesh, x_NI, kernel_IO):
+  del mesh
   return _multiply(*_rounded(x_NI, kernel_IO), axes=(1, 0))
 
 
-def _forward_narrow(one_device, x_NI, kernel_IO):
-  return _narrow_product(one_device, x_NI, kernel_IO), (x_NI, kernel_IO)
+def _forward_narrow(mesh, x_NI, kernel_IO):
+  return _narrow_product(mesh, x_NI, kernel_IO), (x_NI, kernel_IO)
 
 
-def _backward_narrow(one_device, saved, g_NO):
+def _backward_narrow(mesh, saved, g_NO):
   x_NI, kernel_IO = saved
   x_grad_NI = _multiply(*_rounded(g_NO, kernel_IO), axes=(1, 1))
   kernel_grad_IO = jax.lax.platform_dependent(
     x_NI,
     g_NO,
-    cpu=_narrow_kernel_grad if one_device else _kernel_grad,
+    cpu=_kernel_grad_on(mesh, x_NI.shape[0]),
     default=lambda x, g: _multiply(*_rounded(x, g), axes=(0, 0)),
   )
   return x_grad_NI, kernel_grad_IO
 
 
 _narrow_product.defvjp(_forward_narrow, _backward_narrow)
+
+
+def _kernel_grad_on(mesh: Mesh | None, num_rows: int) -> Callable:
+  """Return a function that computes x^T g on a CPU's devices.
+
+  Rows that are split evenly are summed by each device, and then over devices.
+  Otherwise the compiler splits a product in float32.
+  """
+  if mesh is None or mesh.size == 1:
+    return _narrow_kernel_grad
+  if mesh.shape["tensor"] > 1 or num_rows % num_row_shards(mesh):
+    return _kernel_grad
+  return jax.shard_map(
+    lambda x, g: jax.lax.psum(_narrow_kernel_grad(x, g), ROWS[0]),
+    mesh=mesh,
+    in_specs=(ROWS, ROWS),
+    out_specs=PartitionSpec(),
+    check_vma=False,
+  )
 
 
 def _narrow_kernel_grad(x_NI, g_NO):

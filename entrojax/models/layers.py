@@ -127,7 +127,7 @@ def _projection(
     dot_general=functools.partial(
       dense.dot_general,
       narrow=jnp.dtype(options.product_dtype) == jnp.bfloat16,
-      one_device=options.mesh is None or options.mesh.size == 1,
+      mesh=options.mesh,
     ),
     rngs=rngs,
   )

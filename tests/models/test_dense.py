@@ -1,6 +1,7 @@
 """Dense layers compute the plain product and gradient, in a CPU's order."""
 
 import functools
+import math
 import re
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 
 from entrojax.models.dense import dot_general
 from entrojax.models.fusion_barrier import compute_once
+from entrojax.system.sharding import make_mesh
 
 PLAIN = (((1,), (0,)), ((), ()))
 
@@ -48,14 +50,25 @@ def test_the_kernel_s_gradient_has_the_smaller_side_first():
   assert not re.search(r"f32\[512,128\]\S* dot\(", graph)
 
 
-@pytest.mark.parametrize("one_device", [True, False])
+# a mesh, and whether the gradient of W has rounded operands on a CPU
+MESHES = [
+  (None, True),
+  ((1, 1, 1), True),
+  ((2, 4, 1), True),
+  ((4, 1, 2), False),
+]
+
+
+@pytest.mark.parametrize(("mesh", "rounds_gradient"), MESHES)
 @pytest.mark.parametrize(("inputs", "outputs"), [(48, 32), (32, 48)])
 def test_narrow_operands_are_rounded_and_sums_are_not(
-  inputs, outputs, one_device
+  inputs, outputs, mesh, rounds_gradient
 ):
   x, kernel, g = arrays(inputs, outputs, tokens=40)
+  if mesh is not None:
+    mesh = make_mesh(mesh, jax.devices()[: math.prod(mesh)])
   narrow = functools.partial(
-    dot_general, dimensions=PLAIN, narrow=True, one_device=one_device
+    dot_general, dimensions=PLAIN, narrow=True, mesh=mesh
   )
 
   @jax.jit
@@ -65,7 +78,7 @@ def test_narrow_operands_are_rounded_and_sums_are_not(
 
   rounded = lambda x: np.asarray(x.astype(jnp.bfloat16), np.float64)
   a, w, b = map(rounded, (x, kernel, g))
-  kernel_grad = a.T @ b if one_device else np.asarray(x.T @ g)
+  kernel_grad = a.T @ b if rounds_gradient else np.asarray(x.T @ g)
   results = run(x, kernel, g)
   expected = [a @ w, b @ w.T, kernel_grad]
   for one, other in zip(results, expected, strict=True):
