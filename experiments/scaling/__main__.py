@@ -61,7 +61,7 @@ def _measure(kind: str, path: Path) -> None:
 
   kept = lines.read(path)
   if kind == lines.PROCESSES:
-    for number in several_processes.NUMBERS:
+    for number in several_processes.numbers_here():
       if not lines.has(kept, kind, "processes", number):
         costs = several_processes.cost_of_processes(number)
         lines.append(path, kind, "processes", number, costs)

@@ -144,8 +144,12 @@ def _processes(kept: lines.Lines) -> Iterator[str]:
   yield "## Several processes\n"
   yield (
     "The same run of the Countdown base (`configs/grpo.py:demo`) in processes "
-    "of one device each, on the same machine. Each process decodes and "
-    "verifies the responses to its own prompts.\n"
+    "of one device each, on the two hyperthreads of one core. Each process "
+    "decodes and verifies the responses to its own prompts. Work beyond its "
+    "share is waiting: a process that waits for another one in a collective "
+    "keeps its thread busy, and here it takes time from the one it waits for. "
+    "Four processes on these two threads made no second rollout step in "
+    "minutes.\n"
   )
   yield "| processes | CPU s of a rollout step, each | in all | memory, each |"
   yield "| --- | --- | --- | --- |"

@@ -1,8 +1,10 @@
 """Measure what a run costs each of its processes.
 
 The same run of the tiny Countdown base is made by one, two and four processes
-with one device each. A run of few and one of more rollout steps are made, so
-that starting and compiling cancel in the difference.
+with one device each, as far as there are so many cores: processes that wait for
+each other on fewer cores take minutes for a rollout step. A run of few and one
+of more rollout steps are made, so that starting and compiling cancel in the
+difference.
 """
 
 import os
@@ -13,8 +15,14 @@ import tempfile
 
 from experiments.torture import processes
 
-NUMBERS = (1, 2, 4)
+_NUMBERS = (1, 2, 4)
 _STEPS = (10, 110)  # rollout steps of the short and of the long run
+
+
+def numbers_here() -> tuple[int, ...]:
+  """Return the numbers of processes for which this machine has cores."""
+  cores = os.cpu_count() or 1
+  return tuple(number for number in _NUMBERS if number <= cores)
 
 
 def cost_of_processes(number: int) -> dict[str, float]:
