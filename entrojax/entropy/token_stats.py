@@ -140,12 +140,7 @@ def unembed(hidden: Array, table: Array) -> Array:
   Returns:
     f32[..., V].
   """
-  return jnp.einsum(
-    "...d,vd->...v",
-    hidden,
-    table.astype(hidden.dtype),
-    preferred_element_type=wide(hidden.dtype),
-  )
+  return product("...d,vd->...v", hidden, table.astype(hidden.dtype))
 
 
 @jax.named_scope("token_stats")

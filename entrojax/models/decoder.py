@@ -191,7 +191,7 @@ def _for_decoding(depth: int, params: Params, *, rounds: bool) -> Params:
 
 
 def _rounded_kernel(path: tuple, leaf: Array) -> Array:
-  """Round a leaf if its name says that it is an operand of a dense product."""
+  """Round a leaf if it is the kernel of a dense product."""
   return leaf.astype(jnp.bfloat16) if path[-1].key == "kernel" else leaf
 
 

@@ -4,10 +4,11 @@ Each contestant is a process that stays up and computes one step in its turn:
 entrojax, a peer, the other peer, entrojax again, and so on. A ratio is the
 median over turns of a contestant's time divided by entrojax's. On a CPU,
 entrojax takes part with one fake device per core, each with its share of the
-rows, and once more with one device that all cores share. A large model has one
-device alone, because each device would hold a copy of its weights. Torch and
-Tunix run as they do by default, on all cores. In mixed precision, weights and
-optimizer stay in float32.
+rows, in float32 and in mixed precision, and once more in float32 with one
+device that all cores share. A large model has one device alone, because each
+device would hold a copy of its weights. Torch and Tunix run as they do by
+default, on all cores. In mixed precision, weights and optimizer stay in
+float32.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

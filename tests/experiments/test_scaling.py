@@ -1,12 +1,13 @@
 """How cost grows: points, kept lines, exponents and the page."""
 
 import math
+import os
 
 import pytest
 
 from entrojax.assembly.check_settings import check
 from experiments.model_sizes import SIZES
-from experiments.scaling import large_run, lines, page
+from experiments.scaling import large_run, lines, page, several_processes
 from experiments.scaling.points import AXES, BASE, Point, points
 
 
@@ -33,6 +34,14 @@ def test_points_that_differ_only_on_devices_are_not_timed():
   timed = {point.axis for point in points(timed=True)}
   assert timed == AXES.keys() - {"devices"}
   assert {point.axis for point in points(timed=False)} == AXES.keys()
+
+
+@pytest.mark.parametrize(
+  ("cores", "numbers"), [(1, (1,)), (2, (1, 2)), (3, (1, 2)), (8, (1, 2, 4))]
+)
+def test_no_more_processes_than_cores_are_measured(cores, numbers, monkeypatch):
+  monkeypatch.setattr(os, "cpu_count", lambda: cores)
+  assert several_processes.numbers_here() == numbers
 
 
 def test_kept_lines_are_found_again(tmp_path):
