@@ -97,7 +97,7 @@ def set_setting(config: Config, key: str, value: Any) -> None:
     )
   expected = section.get_type(leaf)
   try:
-    if isinstance(value, bool) and expected is not bool:
+    if isinstance(value, bool) and expected not in (bool, object):
       raise TypeError
     if value is None:
       with section.ignore_type():

@@ -151,7 +151,7 @@ def law_over_budgets(least: float) -> Effect:
       return None
     squares = []
     for seed in SEEDS:
-      entropy, reward = grpo_curve(lines, seed, "pass@1")
+      entropy, reward = grpo_curve(lines, seed, "pass@1", CURVE)
       squares.append(np.corrcoef(np.exp(entropy), reward)[0, 1] ** 2 - least)
     return over_seeds(squares)
 

@@ -82,12 +82,10 @@ class Field(NamedTuple):
   def sides(self, measure: str = "pass@1") -> Mapping[str, int]:
     """Return the entries above (1) or below (-1) GRPO's curve, by height.
 
-    There are none if a seed lacks a run of the curve that another seed has,
-    because heights are means over seeds.
+    There are none before GRPO has all seeds.
     """
     lines = self.lines
-    counts = {self.seeds(name) for name in self.budgets} - {0}
-    if counts != {len(SEEDS)}:
+    if self.seeds(self.baseline) < len(SEEDS):
       return {}
     heights = {
       name: over_seeds(distances(lines, of_entry(lines, name), measure))
@@ -152,8 +150,8 @@ def _at_equal_entropy(field: Field) -> Iterator[str]:
   sides = field.sides()
   if not sides:
     yield (
-      "- **At equal entropy** nothing can be said yet, because GRPO's curve "
-      "is not complete for each seed, or because no interval excludes zero."
+      "- **At equal entropy** nothing can be said yet, because no interval "
+      "excludes zero."
     )
     return
   for measure in ("pass@1", "pass@64"):
@@ -171,7 +169,7 @@ def _at_equal_entropy(field: Field) -> Iterator[str]:
   beyond = [
     n for n in field.complete() if np.isnan(_height(field, n, "pass@1"))
   ]
-  absent = [n for n in field.budgets if not field.seeds(n)]
+  absent = [n for n in field.budgets if field.seeds(n) < len(SEEDS)]
   if beyond or absent:
     lacks = f"GRPO's curve still lacks {_names(absent)}. " if absent else ""
     yield (

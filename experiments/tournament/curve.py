@@ -7,8 +7,9 @@ Stopping GRPO early also keeps entropy. So a method is compared in two ways:
 - **At equal entropy**, with GRPO's curve: GRPO's runs of all budgets, with the
   same seed, are points (held-out entropy, pass@k). The base is one more point,
   the budget of 0. Between neighbours in entropy the curve is a straight line,
-  and it ends at its first and last point. A run's distance is its pass@k minus
-  the curve's at the run's entropy. The interval over the seeds is Student's.
+  and it ends at its first and last point. A budget that one of the seeds lacks
+  is left out for all of them. A run's distance is its pass@k minus the curve's
+  at the run's entropy. The interval over the seeds is Student's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,8 +49,18 @@ def over_seeds(numbers: Iterable[float]) -> Interval | None:
   return Interval(mean, mean - float(half), mean + float(half))
 
 
+def budgets_of_all_seeds(lines: Lines) -> list[str]:
+  """List the entries of GRPO's curve that have run with every seed of it."""
+  seeds: dict[str, set[int]] = {}
+  for line in lines.values():
+    if line.entry.startswith(f"{BASELINE},steps="):
+      seeds.setdefault(line.entry, set()).add(line.seed)
+  every = set().union(*seeds.values())
+  return [entry for entry, own in seeds.items() if own == every]
+
+
 def grpo_curve(
-  lines: Lines, seed: int, measure: str
+  lines: Lines, seed: int, measure: str, budgets: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
   """Return GRPO's entropies [K], ascending, and a measure [K] at them.
 
@@ -57,14 +68,15 @@ def grpo_curve(
     lines: all kept lines.
     seed: the seed of the runs.
     measure: such as "pass@1".
+    budgets: GRPO's entries. The base is a point in addition.
 
   Returns:
-    Empty arrays if GRPO has no run with this seed.
+    Empty arrays if none of them has run with this seed.
   """
   own = [
     line
     for line in lines.values()
-    if line.entry.startswith(f"{BASELINE},steps=") and line.seed == seed
+    if line.entry in budgets and line.seed == seed
   ]
   points = [(line.end[ENTROPY], line.end[measure]) for line in own]
   points += [(line.start[ENTROPY], line.start[measure]) for line in own[:1]]
@@ -74,7 +86,7 @@ def grpo_curve(
 
 def distance(lines: Lines, line: Line, measure: str) -> float:
   """Return a run's height above GRPO's curve; NaN outside of the curve."""
-  x, y = grpo_curve(lines, line.seed, measure)
+  x, y = grpo_curve(lines, line.seed, measure, budgets_of_all_seeds(lines))
   own, height = line.end.get(ENTROPY), line.end.get(measure)
   if own is None or height is None or x.size < 2:
     return float("nan")

@@ -70,6 +70,7 @@ class Base(NamedTuple):
     methods: the names of the methods; None: all.
     strengths: whether other values of main strengths run as well.
     long: rollout steps of the long runs.
+    long_words: testbed and preset of long runs; None: `words`.
     pictured: the entries whose course over a run is drawn beside GRPO's.
   """
 
@@ -81,7 +82,12 @@ class Base(NamedTuple):
   methods: Sequence[str] | None = None
   strengths: bool = True
   long: Sequence[int] = ()
+  long_words: str | None = None
   pictured: Sequence[str] = ()
+
+  def words_of(self, steps: int) -> str:
+    """Return testbed and preset of an entry of so many rollout steps."""
+    return self.long_words or self.words if steps in self.long else self.words
 
 
 BASES = {
@@ -90,7 +96,7 @@ BASES = {
     200,
     BUDGETS,
     0.51,
-    long=(600, 1500),
+    long=(600, 3000),
     pictured=(
       "entropic,target=0.36",
       "projection,target=0.36",
@@ -106,6 +112,8 @@ BASES = {
     methods=FEW,
     strengths=False,
     long=(80,),
+    # in less than half the time, and the same up to rounding
+    long_words="reasoning",
     pictured=(
       "entropic,target=0.16",
       "projection,target=0.16",
@@ -383,7 +391,7 @@ def is_quick(run: Run, base: str) -> bool:
 def unit(run: Run, base: str) -> dict[str, Any]:
   """Return a run as a unit of a sweep."""
   entry = run.entry
-  config = f"configs/{entry.method}.py:{BASES[base].words}"
+  config = f"configs/{entry.method}.py:{BASES[base].words_of(entry.steps)}"
   settings = {f"config.{key}": value for key, value in entry.settings.items()}
   return {"config": config, **settings, "config.seed": run.seed}
 
@@ -407,7 +415,8 @@ def _long_runs(all_entries: Sequence[Entry], base: str) -> Iterator[Entry]:
 
 def _complete(entry: Entry, place: Base) -> Entry:
   """Add the settings that follow from the budget."""
-  config = configs.load_method(entry.method).get_config(place.words)
+  words = place.words_of(entry.steps)
+  config = configs.load_method(entry.method).get_config(words)
   updates = entry.settings.get(
     "training.updates_per_rollout", config.training.updates_per_rollout
   )

@@ -288,7 +288,8 @@ def curve_note(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
     listed = ", ".join(f"`{n}` (n = {k})" for n, k in have.items()) or "none"
     yield (
       f"**GRPO's curve is not complete.** Of its {len(budgets)} budgets it has "
-      f"{listed}. The heights will change with the others.\n"
+      f"{listed}. A budget without all seeds is left out of the curve, which "
+      "will change with it.\n"
     )
 
 

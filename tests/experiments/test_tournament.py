@@ -102,7 +102,7 @@ def test_a_falling_target_falls_until_the_end_of_every_budget():
   assert targets == {
     200: "linear(0.5, 0.2, 800)",
     600: "linear(0.5, 0.2, 2400)",
-    1500: "linear(0.5, 0.2, 6000)",
+    3000: "linear(0.5, 0.2, 12000)",
   }
 
 

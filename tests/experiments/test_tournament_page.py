@@ -82,19 +82,23 @@ def test_the_page_names_methods_and_settings(section):
   ) in section[1]
 
 
-def test_without_a_run_of_the_curve_no_entry_is_above_or_below_it():
+def test_a_budget_that_a_seed_lacks_is_left_out_of_the_curve():
   lines = [line for seed in (0, 1, 2) for line in curve(seed)][:-1]
+  # between the base and 200 rollout steps, and between 200 and 600
   lines += [invented("kl_cov", s, 0.4, 0.3 + 0.001 * s) for s in (0, 1, 2)]
+  lines += [invented("dapo", s, 0.35, 0.4 + 0.001 * s) for s in (0, 1, 2)]
   field = answers.Field(
     by_name(lines),
     "grpo,steps=200",
     ["grpo,steps=200", "grpo,steps=600"],
-    [Entry("kl_cov", "kl_cov", 200)],
+    [Entry("kl_cov", "kl_cov", 200), Entry("dapo", "dapo", 200)],
     {},
   )
-  assert field.sides() == {}
+  assert field.sides() == {"kl_cov": 1}
   whole = by_name([*lines, curve(2)[-1]])
-  assert field._replace(lines=whole).sides() == {"kl_cov": 1}
+  assert field._replace(lines=whole).sides() == {"dapo": 1, "kl_cov": 1}
+  no_grpo = by_name([line for line in lines if line.seed < 2])
+  assert field._replace(lines=no_grpo).sides() == {}
 
 
 def test_the_page_says_which_runs_of_the_curve_are_missing():

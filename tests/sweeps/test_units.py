@@ -149,6 +149,12 @@ def test_a_unit_has_its_config_the_command_line_s_settings_and_its_own():
   assert SOURCE.base.seed == 0
 
 
+@pytest.mark.parametrize("value", [True, "auto", "layers"])
+def test_a_setting_of_a_truth_value_or_a_word_can_be_swept(value):
+  unit = resolve_unit(SOURCE, {"config.training.rematerialise": value})
+  assert unit.config.training.rematerialise is value
+
+
 @pytest.mark.parametrize(
   ("values", "message"),
   [
