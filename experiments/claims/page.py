@@ -22,29 +22,31 @@ _HEAD = """# Claims of the literature, with verdicts
 Each claim has an effect that tests it, a margin, which is the smallest effect
 that counts, and a verdict. Effects and margins were written down before their
 results were known, with these exceptions: {exceptions}.
-An effect is positive if the claim is right ([verdicts.py](verdicts.py)):
+The verdict depends on the 95 % interval of the effect
+([verdicts.py](verdicts.py)):
 
-- A claim that something changes is *held* if the interval of its effect lies
-  above zero and the mean is at least the margin. It is *not held here* if the
-  whole interval lies below the margin.
-- A claim that something is as it was has a margin with ±. It is held if the
-  interval lies within the margin, and not held if it lies outside of it.
+| claim | held | not held here |
+| --- | --- | --- |
+| a change, margin m | interval above 0, mean at least m | interval below m |
+| no change, margin ±m | interval within ±m | interval outside of ±m |
 
-All else is inconclusive, also an effect that is real and below the margin.
-Among so many intervals a few exclude zero by chance, so a verdict whose
-interval barely does is weak.
+Everything else is inconclusive. A real effect that is wholly smaller than the
+margin therefore counts as not held. In the first row, a positive effect speaks
+for the claim. Among so many intervals a few exclude zero by chance, so a
+verdict whose interval barely does is weak.
 
-Brackets are 95 % intervals over three seeds, and for pass@k over prompts as
-well. All runs are entries of [the tournament](../tournament/README.md) on
-Countdown, unless another command is named at the end. This command computes the
-page from the kept lines:
+Intervals are over three seeds, and for differences in pass@k between two
+entries over prompts as well. All runs are entries of
+[the tournament](../tournament/README.md) on Countdown, unless another command
+is named at the end. This command computes the page from the kept results:
 
     python -m experiments.claims
 
 A verdict is about this base and these budgets, and not about a paper. The last
-column has what differs from the paper's setting. A number in the column
-"source" is a paper on arXiv. "The survey" is the review of the papers of 2025
-with which this project began.
+column has what differs from the paper's setting, which may explain a verdict
+but was not tested as its cause. A number in the column "source" is a paper on
+arXiv. "The survey" is the review of the papers of 2025 with which this project
+began.
 """
 
 

@@ -3,13 +3,12 @@
 Only entries with all seeds take part, because one or two say too little.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from experiments.tournament.curve import (
-  Lines,
+  ENTROPY,
   compare,
   difference,
   distances,
@@ -18,275 +17,256 @@ from experiments.tournament.curve import (
   ranked,
   values,
 )
-from experiments.tournament.entries import BASELINE, SEEDS, Entry
+from experiments.tournament.entries import BASELINE, SEEDS
+from experiments.tournament.field import Field
+from experiments.tournament.formats import listed, mean_of, quoted
 from experiments.tournament.tables import (
   cost,
   finite_mean,
-  format_interval,
-  last_third,
-  mean_of,
   overtakes,
   samples,
   start_of,
   starts_of,
-  target_of,
   twins,
 )
+from experiments.tournament.targets import (
+  says_nothing,
+  verdict,
+  with_targets,
+)
 
-NEAR = 0.05  # share of a target within which it counts as held
-_SLOW = 1.2  # times GRPO's step
-
-
-class Field(NamedTuple):
-  """What is compared on a base.
-
-  Attributes:
-    lines: the kept lines.
-    baseline: GRPO at the budget of an entry.
-    budgets: GRPO's entries by ascending budget.
-    compared: the entries that are compared with GRPO.
-    long_rows: row -> rollout steps -> the entry of a longer budget.
-  """
-
-  lines: Lines
-  baseline: str
-  budgets: Sequence[str]
-  compared: Sequence[Entry]
-  long_rows: Mapping[str, Mapping[int, str]]
-
-  def seeds(self, name: str) -> int:
-    """Return the number of seeds with a kept line."""
-    return len(of_entry(self.lines, name))
-
-  def complete(self) -> list[str]:
-    """List the compared entries with all seeds."""
-    return [e.name for e in self.compared if self.seeds(e.name) >= len(SEEDS)]
-
-  def partial(self) -> list[str]:
-    """List the compared entries with some of the seeds."""
-    return [
-      e.name for e in self.compared if 0 < self.seeds(e.name) < len(SEEDS)
-    ]
-
-  def long_runs(self) -> list[str]:
-    """List the controlled entries with all seeds at a longer budget."""
-    return [
-      name
-      for row, budgets in self.long_rows.items()
-      for steps, name in budgets.items()
-      if row != BASELINE
-      and steps > min(budgets)
-      and self.seeds(name) >= len(SEEDS)
-    ]
-
-  def sides(self, measure: str = "pass@1") -> Mapping[str, int]:
-    """Return the entries above (1) or below (-1) GRPO's curve, by height.
-
-    There are none before GRPO has all seeds.
-    """
-    lines = self.lines
-    if self.seeds(self.baseline) < len(SEEDS):
-      return {}
-    heights = {
-      name: over_seeds(distances(lines, of_entry(lines, name), measure))
-      for name in [*self.complete(), *self.long_runs()]
-    }
-    order = ranked([*heights], {k: v and v.mean for k, v in heights.items()})
-    return {name: s for name in order if (s := compare(heights[name]))}
+_NAMED = 6  # entries that a sentence names at most
+_SLOW, _DEAR = 1.2, 1.05  # times GRPO's, of a step's time and of FLOPs
 
 
 def answers(field: Field) -> Iterator[str]:
   """Yield what the tables say, as a list of sentences."""
   complete = field.complete()
-  if not complete or field.seeds(field.baseline) < len(SEEDS):
+  if not complete or not field.is_whole(field.baseline):
     yield f"No entry has {len(SEEDS)} seeds yet, so nothing can be said.\n"
     return
-  yield (
-    f"These sentences are about the {len(complete)} entries with {len(SEEDS)} "
-    f"seeds at equal budget, and {len(field.long_runs())} with more rollout "
-    "steps. If no entry differed from GRPO, some "
-    f"{0.025 * len(complete):.1f} of so many 95 % intervals would still lie "
-    "above zero, and as many below it, for each measure.\n"
-  )
-  yield from _at_equal_budget(field, complete)
-  yield from _at_equal_entropy(field)
-  yield from _targets(field, complete)
+  yield from _pass_1(field, complete)
+  yield from _pass_64(field, complete)
+  yield from _one_curve(field, complete)
+  yield from _trade(field)
+  yield from _targets(field)
   yield from _longer(field)
   yield from _oddities(field, complete)
+  yield from _costs(field, complete)
+  yield ""
 
 
-def _at_equal_budget(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  lines, baseline = field.lines, field.baseline
-  base = of_entry(lines, baseline)
-  for measure, k in (("pass@1", 1), ("pass@64", 64)):
-    means = {n: mean_of(lines, n, measure) for n in complete}
-    order, start = ranked(complete, means), start_of(lines, measure).mean()
-    best = _list(f"`{n}` ({means[n]:.3f})" for n in order[:3])
-    yield (
-      f"- **{measure} at equal budget:** GRPO has "
-      f"{mean_of(lines, baseline, measure):.3f}, and the base {start:.3f}"
-      f"{', more than any entry' if means[order[0]] < start else ''}. Highest "
-      f"of the methods are {best}."
-    )
-    gaps = {n: difference(of_entry(lines, n), base, k) for n in complete}
-    for side, word in ((1, "More"), (-1, "Less")):
-      names = [n for n in ranked(complete, means) if compare(gaps[n]) == side]
-      own = _list(f"`{n}`{_sampled(lines, n, baseline)}" for n in names)
-      yield (
-        f"- **{word} {measure} than GRPO** at equal budget, by the interval: "
-        f"{own or 'none'}."
-      )
+def _pass_1(field: Field, complete: Sequence[str]) -> Iterator[str]:
+  lines = field.lines
+  more, less = _decided(field, complete, 1)
+  start = start_of(lines, "pass@1").mean()
+  named = listed(
+    f"`{n}` ({_mean(field, n, 'pass@1')}{_sampled(field, n)})" for n in more
+  )
+  yield (
+    f"- **pass@1 at equal budget.** GRPO has {_mean(field, field.baseline)}, "
+    f"and the base {start:.3f}. Of {len(complete)} entries, {_have(more)} "
+    f"more, {_have(less)} less, and {len(complete) - len(more) - len(less)} "
+    "cannot be told from GRPO."
+    f"{f' More: {named}.' if more else ''}"
+  )
 
 
-def _sampled(lines: Lines, name: str, baseline: str) -> str:
-  """Say how many responses an entry samples, if not as many as GRPO."""
-  share = samples(lines, name, baseline)
+def _pass_64(field: Field, complete: Sequence[str]) -> Iterator[str]:
+  lines = field.lines
+  more, less = _decided(field, complete, 64)
+  start = start_of(lines, "pass@64").mean()
+  best = max(mean_of(lines, n, "pass@64") for n in complete)
+  named = listed(
+    f"`{n}` ({_mean(field, n, 'pass@64')}, with pass@1 of {_mean(field, n)})"
+    for n in more[:_NAMED]
+  )
+  yield (
+    "- **pass@64 at equal budget.** GRPO has "
+    f"{_mean(field, field.baseline, 'pass@64')}, and the base {start:.3f}"
+    f"{', more than any entry' if best < start else ''}. Of the entries, "
+    f"{_have(more)} more than GRPO, and {_have(less)} less."
+    f"{f' Most: {named}.' if more else ''}"
+  )
+
+
+def _decided(
+  field: Field, names: Sequence[str], k: int
+) -> tuple[list[str], list[str]]:
+  """Return the entries with more and with less pass@k than GRPO, by height."""
+  means = {n: mean_of(field.lines, n, f"pass@{k}") for n in names}
+  gaps = {n: compare(field.gap(n, k)) for n in names}
+  order = ranked(names, means)
+  return [n for n in order if gaps[n] > 0], [n for n in order if gaps[n] < 0]
+
+
+def _sampled(field: Field, name: str) -> str:
+  """Say how many responses an entry samples, and what GRPO has with as many."""
+  share = samples(field.lines, name, field.baseline)
   if abs(share - 1) < 0.01:
     return ""
-  return f" (with {share:.1f} times as many responses sampled)"
+  steps = _steps(field, field.baseline) * share
+  near = min(field.budgets, key=lambda n: abs(_steps(field, n) - steps))
+  return (
+    f", with {share:.1f} times as many responses sampled; GRPO has "
+    f"{_mean(field, near)} after {_steps(field, near)} rollout steps"
+  )
 
 
-def _at_equal_entropy(field: Field) -> Iterator[str]:
-  sides = field.sides()
-  if not sides:
-    yield (
-      "- **At equal entropy** nothing can be said yet, because no interval "
-      "excludes zero."
-    )
-    return
+def _steps(field: Field, name: str) -> int:
+  """Return the rollout steps of an entry's runs."""
+  runs = of_entry(field.lines, name).values()
+  return next((line.steps for line in runs), 0)
+
+
+def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
+  long_runs = set(field.long_runs())
   for measure in ("pass@1", "pass@64"):
-    own_sides = field.sides(measure)
-    for side, word in ((1, "Above"), (-1, "Below")):
-      names = [name for name, own in own_sides.items() if own == side]
-      listed = _list(
-        f"`{n}` ({_height(field, n, measure):+.3f})" for n in names
-      )
-      note = _other_updates(names) if side > 0 else ""
+    sides = field.sides(measure)
+    short = {n: side for n, side in sides.items() if n not in long_runs}
+    beyond = [n for n in complete if np.isnan(_height(field, n, measure))]
+    above, below = ([n for n, s in short.items() if s == x] for x in (1, -1))
+    rest = len(complete) - len(short) - len(beyond)
+    yield (
+      f"- **{measure} at equal entropy.** Of {len(complete)} entries, "
+      f"{_lie(above)} above GRPO's curve, {_lie(below)} below, and {rest} "
+      "cannot be told from it."
+      f"{_outside(beyond) if measure == 'pass@1' else ''}"
+      f"{_with_heights(field, above, measure)}"
+      f"{_other_updates([*above, *below]) if measure == 'pass@1' else ''}"
+    )
+    longer = [n for n, side in sides.items() if n in long_runs and side > 0]
+    if longer:
       yield (
-        f"- **{word} GRPO's curve** in {measure} at equal entropy, by the "
-        f"interval: {listed or 'none'}.{note}"
+        f"- **With more rollout steps**, of {len(long_runs)} controlled "
+        f"entries {_lie(longer)} above the curve in {measure}: "
+        f"{_heights(field, longer, measure)}."
       )
-  beyond = [
-    n for n in field.complete() if np.isnan(_height(field, n, "pass@1"))
-  ]
-  absent = [n for n in field.budgets if field.seeds(n) < len(SEEDS)]
-  if beyond or absent:
-    lacks = f"GRPO's curve still lacks {_names(absent)}. " if absent else ""
-    yield (
-      f"- **Beyond GRPO's curve**, so that they have no height: "
-      f"{_names(beyond)}. {lacks}".rstrip()
-    )
-  lines, base = field.lines, of_entry(field.lines, field.baseline)
-  farther = [
-    name
-    for name in field.complete()
-    if sides.get(name) == -1
-    and compare(difference(of_entry(lines, name), base, 1)) > 0
-  ]
-  if farther:
-    yield (
-      f"- **More pass@1 than GRPO at equal budget, and below its curve**: "
-      f"{_names(farther)}. GRPO, trained for longer to the same entropy, has "
-      "still more."
-    )
 
 
-def _height(field: Field, name: str, measure: str) -> float:
+def _outside(names: Sequence[str]) -> str:
+  """Say which entries have no height."""
+  if not names:
+    return ""
+  return (
+    f" {len(names)} ended at an entropy that no run of GRPO has, so that they "
+    f"cannot be compared: {quoted(names)}."
+  )
+
+
+def _with_heights(field: Field, names: Sequence[str], measure: str) -> str:
+  shown = _heights(field, names[:_NAMED], measure)
+  return f" Above: {shown}." if names else ""
+
+
+def _heights(
+  field: Field, names: Sequence[str], measure: str, along: str = ENTROPY
+) -> str:
+  return listed(
+    f"`{n}` ({_height(field, n, measure, along):+.3f})" for n in names
+  )
+
+
+def _height(
+  field: Field, name: str, measure: str, along: str = ENTROPY
+) -> float:
   """Return the mean height over the seeds on the curve; NaN without any."""
-  own = distances(field.lines, of_entry(field.lines, name), measure)
-  return finite_mean(np.array(own))
+  runs = of_entry(field.lines, name)
+  return finite_mean(np.array(distances(field.lines, runs, measure, along)))
 
 
 def _other_updates(names: Sequence[str]) -> str:
   """Say which entries differ from GRPO's curve in their updates as well."""
-  own = [name for name in names if "updates=" in name or "epochs=" in name]
+  own = [n for n in names if "updates=" in n or "epochs=" in n]
   if not own:
     return ""
   return (
-    " The curve is of GRPO's own number of updates on a batch, so that the "
-    f"height of {_names(own)} includes what another number brings."
+    " GRPO's curve is of its own number of updates on a batch, so the heights "
+    f"of {quoted(own)} include what another number does."
   )
 
 
-def _targets(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  lines = field.lines
-  held: list[str] = []
-  missed: list[str] = []
-  targets: set[float] = set()
-  for name in complete:
-    target = target_of(lines, name)
-    if target is not None:
-      last = last_third(of_entry(lines, name)).mean()
-      near = _is_near(last, target)
-      (held if near else missed).append(
-        f"`{name}` ({last:.3f} for {target:g}, {last / target - 1:+.1%})"
-      )
-      targets.add(target)
-  if held or missed:
-    free = last_third(of_entry(lines, field.baseline)).mean()
-    idle = [
-      f"{target:g}" for target in sorted(targets) if _is_near(free, target)
-    ]
-    says_nothing = (
-      f", which is as near to {_list(idle)}: this target alone shows no control"
-      if idle
-      else ""
-    )
-    yield (
-      f"- **A target of entropy is held** within {NEAR:.0%} on average over "
-      f"the last third of training by {_list(held) or 'none'}. It is missed "
-      f"by {_list(missed) or 'none'}. GRPO, which has no target, has "
-      f"{free:.3f} nats there{says_nothing}. [The claims]"
-      "(../claims/README.md) judge targets by the last evaluation, within ± "
-      "0.03 nats."
-    )
+def _trade(field: Field) -> Iterator[str]:
+  """Yield what each pass@1 costs in pass@64."""
+  sides = field.sides("pass@64", "pass@1")
+  above, below = ([n for n, s in sides.items() if s == x] for x in (1, -1))
+  shown = _heights(field, above[:_NAMED], "pass@64", "pass@1")
+  yield (
+    "- **pass@64 at equal pass@1.** Of all entries, longer runs included, "
+    f"{_have(above)} more pass@64 than GRPO at the same pass@1, and "
+    f"{_have(below)} less."
+    f"{f' Most: {shown}.' if above else ''}"
+  )
 
 
-def _is_near(entropy: float, target: float) -> bool:
-  """Return whether an entropy counts as a target's, both in nats."""
-  return abs(entropy - target) <= NEAR * target
+def _targets(field: Field) -> Iterator[str]:
+  names = with_targets(field)
+  if not names:
+    return
+  by_verdict: Mapping[str, list[str]] = {
+    "held": [],
+    "missed": [],
+    "undecided": [],
+  }
+  for name in names:
+    by_verdict[verdict(field.lines, name)].append(name)
+  held = by_verdict["held"]
+  alike = [n for n in held if says_nothing(field, n)]
+  note = (
+    f" But GRPO without a target ends as near to those of {quoted(alike)}, "
+    "which shows no control."
+    if alike
+    else ""
+  )
+  undecided = (
+    f" Undecided: {quoted(by_verdict['undecided'])}."
+    if by_verdict["undecided"]
+    else ""
+  )
+  yield (
+    f"- **A target of entropy** is held at the end by {quoted(held)}.{note} It "
+    f"is missed by {quoted(by_verdict['missed'])}.{undecided}"
+  )
 
 
 def _longer(field: Field) -> Iterator[str]:
-  """Yield a sentence for each row with a long run that has all seeds."""
-  lines, rows = field.lines, field.long_rows
-  first = overtakes(lines, rows)
-  for row, budgets in rows.items():
-    whole = [n for n in budgets if field.seeds(budgets[n]) >= len(SEEDS)]
-    steps = max(whole, default=0)
-    if row == BASELINE or steps <= min(budgets):
+  """Yield whether a controlled run overtakes GRPO, and what it has then."""
+  rows = field.long_rows
+  first = overtakes(field.lines, rows)
+  for steps in sorted({n for budgets in rows.values() for n in budgets}):
+    grpo = rows[BASELINE][steps]
+    names = [
+      own[steps]
+      for row, own in rows.items()
+      if row != BASELINE and field.is_whole(own[steps])
+    ]
+    if not names or not field.is_whole(grpo) or steps == min(rows[BASELINE]):
       continue
-    name, other = budgets[steps], rows[BASELINE][steps]
-    own, grpo = (
-      " and ".join(f"{mean_of(lines, n, m):.3f}" for m in ("pass@1", "pass@64"))
-      for n in (name, other)
-    )
-    over = (
-      f"overtakes GRPO in pass@1 at {first[row]} rollout steps"
-      if row in first
-      else "overtakes GRPO in pass@1 at none of the budgets that have run"
-    )
-    gaps = _list(
-      f"{format_interval(gap)} at {n} rollout steps"
-      for n in whole
-      if (
-        gap := difference(
-          of_entry(lines, budgets[n]), of_entry(lines, rows[BASELINE][n]), 1
-        )
-      )
-    )
-    heights = " and ".join(
-      f"{format_interval(height)} in {measure}"
-      for measure in ("pass@1", "pass@64")
-      if (
-        height := over_seeds(distances(lines, of_entry(lines, name), measure))
-      )
+    base = of_entry(field.lines, grpo)
+    gaps = {n: difference(of_entry(field.lines, n), base, 1) for n in names}
+    shown = listed(
+      f"`{n}` ({gap.mean:+.3f}{_word(compare(gap))})"
+      for n, gap in gaps.items()
+      if gap
     )
     yield (
-      f"- **A longer budget:** `{row}` {over}. It differs from GRPO by {gaps}. "
-      f"At {steps} it has pass@1 and pass@64 of {own}, and GRPO {grpo}."
-      + (f" Its height above GRPO's curve is {heights}." if heights else "")
+      f"- **pass@1 after {steps} rollout steps.** GRPO has {_mean(field, grpo)}"
+      f". The controlled runs differ from it by: {shown}."
     )
+  if any(map(field.seeds, field.long_runs())):
+    over = listed(f"`{row}` at {steps}" for row, steps in first.items())
+    yield (
+      "- **Overtaking GRPO in pass@1:** "
+      + (
+        f"{over} rollout steps."
+        if over
+        else "no controlled entry does so, at any budget that has run."
+      )
+    )
+
+
+def _word(side: int) -> str:
+  return {1: ", more", -1: ", less"}.get(side, ", undecided")
 
 
 def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
@@ -298,34 +278,59 @@ def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
     for n in complete
   }
   worse = [n for n in complete if compare(gains[n]) < 0]
-  if worse:
-    listed = _list(f"`{n}` ({mean_of(lines, n, 'pass@1'):.3f})" for n in worse)
-    yield (
-      "- **Training did harm**: pass@1 is below the base's, by the interval, "
-      f"for {listed}."
+  lower = [n for n in complete if (g := gains[n]) and g.mean < 0]
+  if lower:
+    shown = listed(
+      f"`{n}` ({_mean(field, n)}{'' if n in worse else ', undecided'})"
+      for n in lower
     )
+    yield f"- **Less pass@1 than the base** after training: {shown}."
   for group in twins(lines, [baseline, *complete]):
     yield (
-      f"- **The same to the last digit**, for each seed: "
-      f"{_list(f'`{n}`' for n in group)}. What distinguishes them never acts "
-      "on this base."
+      f"- **The same to the last digit**, for each seed: {quoted(group)}. What "
+      "distinguishes them never acts on this base."
     )
-  costs = {n: c for n in complete if (c := cost(lines, n, baseline))}
-  if costs:
-    slow = [n for n in ranked([*costs], costs) if costs[n] > _SLOW]
-    listed = _list(f"`{n}` (x {costs[n]:.2f})" for n in slow) or "none"
-    yield (
-      f"- **Time:** of the {len(costs)} entries whose time was measured, the "
-      f"median takes x {np.median([*costs.values()]):.2f} of GRPO's for a "
-      f"rollout step. Over x {_SLOW:g}: {listed}. Not measured: "
-      f"{_names([n for n in complete if n not in costs])}."
+
+
+def _costs(field: Field, complete: Sequence[str]) -> Iterator[str]:
+  """Yield what deviates from the cost of GRPO's step."""
+  lines = field.lines
+  dear = [n for n in complete if field.flops.get(n, 1.0) > _DEAR]
+  many = [n for n in complete if samples(lines, n, field.baseline) > _DEAR]
+  times = {n: c for n in complete if (c := cost(lines, n, field.baseline))}
+  flops = listed(f"`{n}` (x {field.flops[n]:.2f})" for n in dear)
+  sampled = listed(
+    f"`{n}` (x {samples(lines, n, field.baseline):.1f})" for n in many
+  )
+  slow = listed(f"`{n}` (x {t:.2f})" for n, t in times.items() if t > _SLOW)
+  usual = [t for t in times.values() if t <= _SLOW]
+  yield (
+    f"- **Cost of a rollout step.** More FLOPs in the update than GRPO: "
+    f"{flops or 'none'}. More responses sampled: {sampled or 'none'}."
+    + (
+      f" The time of a step was measured for {len(times)} of {len(complete)} "
+      f"entries: x {min(usual):.2f} to {max(usual):.2f} of GRPO's"
+      f"{f', but for {slow}' if slow else ''}."
+      if usual
+      else ""
     )
-  yield ""
+  )
 
 
-def _names(names: Sequence[str]) -> str:
-  return _list(f"`{name}`" for name in names) or "none"
+def _mean(field: Field, name: str, measure: str = "pass@1") -> str:
+  return f"{mean_of(field.lines, name, measure):.3f}"
 
 
-def _list(words: Iterable[str]) -> str:
-  return ", ".join(words)
+def _have(names: Sequence[str]) -> str:
+  return _count(names, "has", "have")
+
+
+def _lie(names: Sequence[str]) -> str:
+  return _count(names, "lies", "lie")
+
+
+def _count(names: Sequence[str], one: str, many: str) -> str:
+  """Say how many there are, with a verb."""
+  if not names:
+    return f"none {one}"
+  return f"{len(names)} {one if len(names) == 1 else many}"

@@ -1,6 +1,6 @@
 """GRPO's curve over its budgets, and a method's distance from it.
 
-Stopping GRPO early also keeps entropy. So a method is compared in two ways:
+Stopping GRPO early also keeps entropy. So a method is compared in three ways:
 
 - **At equal budget**, with GRPO's run of as many rollout steps: the difference
   of pass@k, paired by seed and prompt (entrojax/reporting/differences.py).
@@ -10,6 +10,7 @@ Stopping GRPO early also keeps entropy. So a method is compared in two ways:
   and it ends at its first and last point. A budget that one of the seeds lacks
   is left out for all of them. A run's distance is its pass@k minus the curve's
   at the run's entropy. The interval over the seeds is Student's.
+- **At equal pass@1**, in the same way, with the points (pass@1, pass@64).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,7 +61,11 @@ def budgets_of_all_seeds(lines: Lines) -> list[str]:
 
 
 def grpo_curve(
-  lines: Lines, seed: int, measure: str, budgets: Sequence[str]
+  lines: Lines,
+  seed: int,
+  measure: str,
+  budgets: Sequence[str],
+  along: str = ENTROPY,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Return GRPO's entropies [K], ascending, and a measure [K] at them.
 
@@ -69,6 +74,7 @@ def grpo_curve(
     seed: the seed of the runs.
     measure: such as "pass@1".
     budgets: GRPO's entries. The base is a point in addition.
+    along: the measure in place of the entropy.
 
   Returns:
     Empty arrays if none of them has run with this seed.
@@ -78,16 +84,19 @@ def grpo_curve(
     for line in lines.values()
     if line.entry in budgets and line.seed == seed
   ]
-  points = [(line.end[ENTROPY], line.end[measure]) for line in own]
-  points += [(line.start[ENTROPY], line.start[measure]) for line in own[:1]]
+  points = [(line.end[along], line.end[measure]) for line in own]
+  points += [(line.start[along], line.start[measure]) for line in own[:1]]
   array = np.array(sorted(points), np.float64).reshape(-1, 2)
   return array[:, 0], array[:, 1]
 
 
-def distance(lines: Lines, line: Line, measure: str) -> float:
+def distance(
+  lines: Lines, line: Line, measure: str, along: str = ENTROPY
+) -> float:
   """Return a run's height above GRPO's curve; NaN outside of the curve."""
-  x, y = grpo_curve(lines, line.seed, measure, budgets_of_all_seeds(lines))
-  own, height = line.end.get(ENTROPY), line.end.get(measure)
+  budgets = budgets_of_all_seeds(lines)
+  x, y = grpo_curve(lines, line.seed, measure, budgets, along)
+  own, height = line.end.get(along), line.end.get(measure)
   if own is None or height is None or x.size < 2:
     return float("nan")
   if not x[0] <= own <= x[-1]:
@@ -96,10 +105,10 @@ def distance(lines: Lines, line: Line, measure: str) -> float:
 
 
 def distances(
-  lines: Lines, runs: Mapping[int, Line], measure: str
+  lines: Lines, runs: Mapping[int, Line], measure: str, along: str = ENTROPY
 ) -> list[float]:
   """Return the distance of an entry's run for each seed."""
-  return [distance(lines, line, measure) for line in runs.values()]
+  return [distance(lines, line, measure, along) for line in runs.values()]
 
 
 def difference(

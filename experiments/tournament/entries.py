@@ -328,22 +328,6 @@ def long_rows(base: str) -> Mapping[str, Mapping[int, str]]:
   return {BASELINE: {n: long_name(BASELINE, n) for n in budgets}, **rows}
 
 
-def holding(base: str) -> Mapping[str, float]:
-  """Return the names of the entries with one of HELD_TARGETS, with it.
-
-  They run on Countdown alone. A method's own entry has its config's target.
-  """
-  if base != "countdown":
-    return {}
-  return {
-    method if target == _CONFIGS_TARGET else f"{method},target={target:g}": (
-      target
-    )
-    for target in HELD_TARGETS
-    for method in _HOLDERS
-  }
-
-
 def method_names(base: str) -> Sequence[str]:
   """List the methods that run on a base as their config has them.
 

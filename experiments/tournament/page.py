@@ -14,33 +14,34 @@ from absl import flags
 import configs
 from entrojax.system.command_line import command
 from experiments.tournament import courses, figures
-from experiments.tournament.answers import Field, answers
+from experiments.tournament.answers import answers
+from experiments.tournament.costs import read_costs
 from experiments.tournament.curve import Lines, of_entry, ranked
 from experiments.tournament.entries import (
   BASELINE,
   BASES,
-  HELD_TARGETS,
   SEEDS,
   Base,
   Entry,
   entries,
-  holding,
   long_rows,
 )
+from experiments.tournament.field import Field
+from experiments.tournament.formats import mean_of
 from experiments.tournament.lines import read_lines
 from experiments.tournament.plan import RESULTS, lines_file
 from experiments.tournament.tables import (
+  HEIGHTS,
   behaviour,
   budget_table,
   equal_budget,
-  equal_entropy,
-  held_targets,
+  heights_table,
   long_table,
-  mean_of,
   missing_runs,
   names_table,
   strength_table,
 )
+from experiments.tournament.targets import target_table
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string(
@@ -66,8 +67,8 @@ _DESCRIPTIONS = {
   ),
   "reasoning": (
     "A model of 1.2 M weights that first writes its search for such an "
-    "equation, step by step, with dead ends that it takes back. A response has "
-    "some 45 tokens."
+    "equation, step by step, with dead ends that it takes back. A response of "
+    "the base has some 45 tokens, and training makes them longer."
   ),
 }
 
@@ -77,53 +78,68 @@ All methods with one engine, one data order, one learning rate and equal budgets
 of rollout steps, from the same base. What the literature claims of them is
 compared with these runs in [claims](../claims/README.md). The rule for budgets
 and numbers is in [entries.py](entries.py), with what was written before the
-first run. This command computes every number below from the kept lines in
-[results](results), one JSON line per run, in seconds:
+first run. This command computes every number below from the kept results of
+finished runs in [results](results), in seconds:
 
     python -m experiments.tournament.page
 
-The runs are made by the next command. It skips every run whose line is kept, so
+The runs are made by the next command. It skips every run that is finished, so
 it can be stopped at any time and continues on any machine. `--dry_run` lists
 what is missing, and `--quick` makes eight methods with two seeds.
 
     python -m experiments.tournament --workdir=runs/tournament --jobs=2
 """
 
-_READING = """**How to read it.** An entry has the name of its method's file in
+_READING = """## How to read it
+
+**Entries.** An entry has the name of its method's file in
 [configs](../../configs/README.md#methods) and of what it changes; "What the
-names mean" below lists the settings; `linear(a, b, n)` goes from a to b over n
-optimizer steps. n is the number of seeds. A mean is over
-seeds, ± the standard deviation over seeds. Brackets are 95 % intervals over
-seeds and, for differences from GRPO, over prompts as well; with one seed such
-an interval covers prompts alone. Values are from the evaluation at the end, on
-held-out prompts.
+names mean" below lists the settings, and "Targets of entropy" what controlled
+entries are told to hold. `updates=16` splits a rollout batch into 16
+mini-batches instead of 4. `prompts=64` and `curriculum` change the data, and
+not the method.
 
-*At equal budget* compares with GRPO at as many rollout steps, paired by seed
-and prompt. `updates=16` splits a rollout batch into 16 mini-batches instead of
-4. Only `grpo,epochs=2` and the unlikeliness reward train on it twice. Dynamic
-sampling discards groups whose responses are all right or all wrong, and samples
-more: `samples` is the number of responses sampled, relative to GRPO's.
+**Three comparisons.**
 
-*At equal entropy* is the height above GRPO's curve ([curve.py](curve.py)).
-Straight lines join the base and GRPO's runs of all budgets. Each of these runs
-goes to the end of its own learning-rate schedule, and all make the same number
-of updates on a batch. A height is measured from the curve of the same seed.
-Seeds beyond the curve are left out, and a dash means that all are.
+1. *At equal budget:* with GRPO after as many rollout steps, paired by seed and
+   prompt. Rollout steps are equal, but not all else: dynamic sampling discards
+   groups whose responses are all right or all wrong, and samples more; only
+   `grpo,epochs=2` and the unlikeliness reward train on a batch twice.
+2. *At equal entropy:* with GRPO's curve. Straight lines join the base and
+   separate runs of GRPO with more and more rollout steps. Each of these runs
+   goes to the end of its own learning-rate schedule; none was stopped in the
+   middle. An entry's height is its pass@k minus the curve's at the entry's
+   entropy, for the same seed. A method that only chooses a point between
+   coverage and accuracy, as a smaller budget does, has a height of zero.
+3. *At equal pass@1:* the same with pass@64 over pass@1, which says what
+   accuracy costs in coverage.
 
-`time` is the duration of a rollout step relative to GRPO's. The fastest seed of
-an entry counts. A dash stands for runs on another machine or beside other work.
-What an update costs is in
-[the lab book](../RESULTS.md#cost-of-a-methods-update), in FLOPs and memory too:
-the projection x 1.69 of GRPO's FLOPs (x 1.17 if it corrects every fourth step),
-`dcpo`, `lp_reg` and `unbiased_kl` x 1.33, the others the same. Other machines
+**Words.** *More*, *less*, *above* and *below* mean that the 95 % interval
+excludes zero. An entry in neither group is undecided, and not equal to GRPO.
+By chance alone about one entry in forty would be called better and one worse;
+as all share GRPO's seeds and prompts, several can be wrong together.
+
+**Numbers** are from the evaluation at the end, on held-out prompts; entropy is
+in nats per token. n is the number of seeds. ± is the standard deviation over
+seeds. Brackets are 95 % intervals: over seeds (Student's t) for heights and
+targets, over seeds and prompts for differences from GRPO. A single seed has no
+bracket, and its difference is from GRPO's run of the same seed. Seeds outside
+of the curve have no height, and a dash means that none has.
+
+**Costs.** `FLOPs` are those of the update's matrix products relative to GRPO's,
+counted in the traced program (`python -m experiments.tournament.costs`).
+`samples` is the number of responses sampled. `time` is that of a rollout step;
+the fastest seed counts, differences of a few per cent are noise, and a dash
+stands for runs on another machine or beside other work. The update alone is
+timed in [the lab book](../RESULTS.md#cost-of-a-methods-update). Other machines
 round differently, and a run of the same seed then ends elsewhere, as a run of
 another seed would.
 """
 
 _CAPTION = """Dots of entries with three seeds are green above GRPO's curve in
-pass@1, by the interval, and orange below it; the colours are the same in all
-three pictures. All others are grey, and hollow with a single seed. Bars are
-standard deviations over seeds.
+pass@1, and orange below it; the colours are the same in all three pictures. All
+others are grey, and hollow with a single seed. Bars are standard deviations
+over seeds.
 """
 
 
@@ -135,21 +151,28 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
   """
   summaries, sections = ["## In short\n"], []
   pictures: dict[str, str] = {}
+  flops = read_costs(results)
   for name, base in BASES.items():
     lines = read_lines(lines_file(name, results))
     if not lines:
       sections.append(f"## {TITLES[name]}\n")
       sections.append(f"No run is kept yet. `--base={name}` makes them.\n")
       continue
-    summary, text, own = section(name, base, entries(name), lines)
+    summary, text, own = section(
+      name, base, entries(name), lines, flops.get(name, {})
+    )
     summaries.append(summary)
     sections.append(text)
     pictures |= own
-  return "\n".join([_HEAD, *summaries, _READING, *sections]), pictures
+  return "\n".join([_HEAD, _READING, *summaries, *sections]), pictures
 
 
 def section(
-  name: str, base: Base, all_entries: Sequence[Entry], lines: Lines
+  name: str,
+  base: Base,
+  all_entries: Sequence[Entry],
+  lines: Lines,
+  flops: Mapping[str, float],
 ) -> tuple[str, str, dict[str, str]]:
   """Return the summary of a base, its section, and its figures.
 
@@ -158,6 +181,7 @@ def section(
     base: the base.
     all_entries: the entries on this base.
     lines: the kept lines, not empty.
+    flops: entry -> the FLOPs of its update relative to GRPO's.
   """
   field = Field(
     lines,
@@ -165,17 +189,18 @@ def section(
     [e.name for e in all_entries if e.role == "budget"],
     [e for e in all_entries if e.role in ("method", "extra")],
     long_rows(name),
+    flops,
   )
   pictures = draw(name, base, field)
   strengths = [e for e in all_entries if e.role == "strength"]
   summary = [
     f"### {TITLES[name]}\n",
-    f"{_DESCRIPTIONS[name]}\n",
+    f"{_DESCRIPTIONS[name]} {facts(base, field)}\n",
     *answers(field),
   ]
   parts = [
     f"## {TITLES[name]}\n",
-    *facts(base, all_entries, field),
+    *finished(all_entries, field),
     *(
       f"![{y} over {x}]({FIGURES}/{figures.file_name(name, (x, y))})"
       for x, y in figures.PLANES
@@ -183,43 +208,61 @@ def section(
     "",
     _CAPTION,
     *tables_at_equal_budget(field),
-    *tables_at_equal_entropy(field),
+    *tables_of_heights(field),
     "### GRPO's budgets\n",
     *budget_table(lines, field.budgets),
     *course_section(name, pictures),
-    *held_section(name, lines),
+    *target_table(field),
     *long_section(field),
     *strength_section(lines, all_entries, strengths),
     *folded("What the names mean", names_table(lines, all_entries)),
-    *folded("Missing runs", missing_runs(lines, all_entries)),
+    *folded(
+      "Planned runs, and those that are not finished",
+      missing_runs(lines, all_entries),
+    ),
   ]
   return "\n".join(summary), "\n".join(parts), pictures
 
 
-def facts(
-  base: Base, all_entries: Sequence[Entry], field: Field
-) -> Iterator[str]:
-  """Yield the budget, and how many runs are kept."""
-  lines = field.lines
+def facts(base: Base, field: Field) -> str:
+  """Say what the budget of an entry is, and how it is evaluated."""
   config = configs.load_method(BASELINE).get_config(base.words)
-  total = sum(len(e.seeds) for e in all_entries)
-  whole = sum(len(of_entry(lines, e.name)) >= len(SEEDS) for e in all_entries)
-  compared = len(field.complete())
-  budgets = sum(field.seeds(name) >= len(SEEDS) for name in field.budgets)
   rollout, evaluation = config.rollout, config.evaluation
-  num_prompts = max(line.counts().size for line in lines.values())
-  yield (
-    f"{len(lines)} of {total} runs are kept. {whole} entries have "
-    f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
-    f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} of "
-    f"longer runs or strengths. An entry makes {base.steps} rollout steps of "
-    f"{rollout.num_prompts} prompts x {rollout.group_size} responses, and "
+  num_prompts = max(line.counts().size for line in field.lines.values())
+  return (
+    f"An entry makes {base.steps} rollout steps of {rollout.num_prompts} "
+    f"prompts x {rollout.group_size} responses, and "
     f"{config.training.updates_per_rollout} updates on each batch if its "
     "method asks for no other number, at a learning rate of "
     f"{config.optimizer.learning_rate:g}. It is evaluated with "
     f"{evaluation.num_samples} samples for each of {num_prompts} held-out "
-    "prompts.\n"
+    "prompts."
   )
+
+
+def finished(all_entries: Sequence[Entry], field: Field) -> Iterator[str]:
+  """Yield how many of the planned runs are finished."""
+  lines = field.lines
+  total = sum(len(e.seeds) for e in all_entries)
+  whole = sum(field.is_whole(e.name) for e in all_entries)
+  compared = len(field.complete())
+  budgets = sum(map(field.is_whole, field.budgets))
+  strengths = [e for e in all_entries if e.role == "strength"]
+  yield (
+    f"{len(lines)} of {total} planned runs are finished. {whole} entries have "
+    f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
+    f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} "
+    "longer runs. Every method has the same learning rate, and"
+    f"{_strengths_run(field, strengths)}\n"
+  )
+
+
+def _strengths_run(field: Field, strengths: Sequence[Entry]) -> str:
+  """Say how many other strengths of methods have run."""
+  count = sum(field.seeds(e.name) > 0 for e in strengths)
+  if not count:
+    return " no other value of a method's main strength has run."
+  return f" {count} other values of main strengths have run, with one seed."
 
 
 def draw(name: str, base: Base, field: Field) -> dict[str, str]:
@@ -249,24 +292,26 @@ def tables_at_equal_budget(field: Field) -> Iterator[str]:
   complete = [field.baseline, *field.complete()]
   means = {n: mean_of(field.lines, n, "pass@1") for n in complete}
   yield "### At equal budget\n"
-  yield from equal_budget(field.lines, complete, field.baseline)
+  yield from equal_budget(field, complete)
   if partial := field.partial():
     yield from folded(
       f"Entries with fewer seeds: {len(partial)}",
-      equal_budget(field.lines, partial, field.baseline),
+      equal_budget(field, partial),
     )
   yield from behaviour(field.lines, ranked(complete, means))
 
 
-def tables_at_equal_entropy(field: Field) -> Iterator[str]:
-  """Yield the tables at equal entropy."""
-  yield "### At equal entropy\n"
+def tables_of_heights(field: Field) -> Iterator[str]:
+  """Yield the tables at equal entropy and at equal pass@1."""
+  yield "### At equal entropy and at equal pass@1\n"
+  yield "Heights above GRPO's curves.\n"
   yield from curve_note(field.lines, field.budgets)
-  yield from equal_entropy(field.lines, field.complete(), field.sides())
+  sides = [field.sides(*which) for which in HEIGHTS]
+  yield from heights_table(field.lines, field.complete(), sides)
   if partial := field.partial():
     yield from folded(
       f"Entries with fewer seeds: {len(partial)}",
-      equal_entropy(field.lines, partial, {}),
+      heights_table(field.lines, partial, [{} for _ in HEIGHTS]),
     )
 
 
@@ -293,15 +338,6 @@ def curve_note(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
     )
 
 
-def held_section(name: str, lines: Lines) -> Sequence[str]:
-  """Return the section of the entries with a target in common."""
-  targets = holding(name)
-  if not any(of_entry(lines, entry) for entry in targets):
-    return []
-  listed = ", ".join(f"{target:g}" for target in HELD_TARGETS)
-  return [f"### Holding {listed} nats\n", *held_targets(lines, targets)]
-
-
 def long_section(field: Field) -> Iterator[str]:
   """Yield the section of longer budgets, if a controlled run has one."""
   rows = field.long_rows
@@ -315,7 +351,7 @@ def long_section(field: Field) -> Iterator[str]:
   if any(map(field.seeds, longer)):
     yield from long_table(field.lines, rows)
   else:
-    yield "No controlled run of a longer budget is kept yet.\n"
+    yield "No controlled run of a longer budget is finished yet.\n"
 
 
 def strength_section(

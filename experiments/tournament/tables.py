@@ -6,51 +6,75 @@ from typing import Any
 import numpy as np
 
 import configs
-from configs import default
-from entrojax.reporting.differences import Interval
 from experiments.tournament.curve import (
+  ENTROPY,
   Lines,
   compare,
   difference,
   distances,
   of_entry,
-  over_seeds,
   ranked,
   values,
 )
 from experiments.tournament.entries import BASELINE, SEEDS, Entry
+from experiments.tournament.field import Field
+from experiments.tournament.formats import (
+  format_heights,
+  format_interval,
+  head,
+  mean_of,
+  row,
+  spread,
+)
 from experiments.tournament.lines import Line
+from experiments.tournament.targets import target_of
 
-MEASURES = ("entropy", "pass@1", "pass@8", "pass@64")
+MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64")
+# heights above GRPO's curve: (measure, what is equal)
+HEIGHTS = (("pass@1", ENTROPY), ("pass@64", ENTROPY), ("pass@64", "pass@1"))
+_SIDES = {1: " above", -1: " below", 0: ""}
 
 
-def equal_budget(
-  lines: Lines, names: Sequence[str], baseline: str
-) -> Iterator[str]:
-  """Yield the table of all entries, sorted by pass@1."""
-  yield from _head(
+def equal_budget(field: Field, names: Sequence[str]) -> Iterator[str]:
+  """Yield the table of entries at equal budget, sorted by pass@1."""
+  lines = field.lines
+  yield from head(
     *("entry", "n", *MEASURES, "pass@1 - GRPO", "pass@64 - GRPO"),
-    *("samples", "time"),
+    *("FLOPs", "samples", "time"),
   )
-  other = of_entry(lines, baseline)
   means = {name: mean_of(lines, name, "pass@1") for name in names}
   for name in ranked(names, means):
     if not (runs := of_entry(lines, name)):
       continue
     gaps = ["", ""]
-    if name != baseline:
-      gaps = [format_interval(difference(runs, other, k)) for k in (1, 64)]
-    ratio = cost(lines, name, baseline)
+    if name != field.baseline:
+      gaps = [_gap(field, name, k) for k in (1, 64)]
+    flops = field.flops.get(name, 1.0 if name == field.baseline else None)
     cells = [
       f"`{name}`",
       str(len(runs)),
-      *(_spread(values(runs, m)) for m in MEASURES),
+      *(spread(values(runs, m)) for m in MEASURES),
       *gaps,
-      f"x {samples(lines, name, baseline):.2f}",
-      "–" if ratio is None else f"x {ratio:.2f}",
+      _times(flops),
+      _times(samples(lines, name, field.baseline)),
+      _times(cost(lines, name, field.baseline)),
     ]
     yield row(*cells)
   yield ""
+
+
+def _gap(field: Field, name: str, k: int) -> str:
+  """Format the difference from GRPO; a single seed has no interval."""
+  gap = field.gap(name, k)
+  if gap is not None and field.seeds(name) == 1:
+    return f"{gap.mean:+.3f}"
+  word = {1: " more", -1: " less"}.get(compare(gap), "")
+  return format_interval(gap) + word
+
+
+def _times(ratio: float | None) -> str:
+  """Format a ratio to GRPO's; a dash stands for none."""
+  return "–" if ratio is None else f"x {ratio:.2f}"
 
 
 def behaviour(lines: Lines, names: Sequence[str]) -> Iterator[str]:
@@ -77,61 +101,61 @@ def behaviour(lines: Lines, names: Sequence[str]) -> Iterator[str]:
     "responses that are cut off at the limit and that take a move back, and "
     "the accuracy of a majority vote of 64.\n"
   )
-  yield from _head("entry", "n", *measures.values())
+  yield from head("entry", "n", *measures.values())
   digits = [1 if m == "response_length" else 3 for m in measures]
   starts = [start_of(lines, m) for m in measures]
-  yield row("base", str(starts[0].size), *map(_spread, starts, digits))
+  yield row("base", str(starts[0].size), *map(spread, starts, digits))
   for name in names:
     if runs := of_entry(lines, name):
-      cells = map(_spread, (values(runs, m) for m in measures), digits)
+      cells = map(spread, (values(runs, m) for m in measures), digits)
       yield row(f"`{name}`", str(len(runs)), *cells)
   yield ""
 
 
-def equal_entropy(
-  lines: Lines, names: Sequence[str], sides: Mapping[str, int]
+def heights_table(
+  lines: Lines, names: Sequence[str], sides: Sequence[Mapping[str, int]]
 ) -> Iterator[str]:
-  """Yield the table of heights above GRPO's curve, sorted by pass@1's.
+  """Yield the table of heights above GRPO's curves, sorted by the first.
 
   Args:
     lines: the kept lines.
     names: the entries.
-    sides: entry -> 1 above the curve, -1 below; the others are undecided.
+    sides: for each of HEIGHTS, entry -> 1 above the curve, -1 below; the others
+      are undecided.
   """
-  yield from _head(
-    *("entry", "n", "entropy", "height in pass@1", "height in pass@64", "lies")
+  yield from head(
+    *("entry", "n", "entropy", "pass@1"),
+    *(f"{measure} at equal {along}" for measure, along in HEIGHTS),
   )
   heights = {
-    name: {
-      m: np.array(distances(lines, of_entry(lines, name), m))
-      for m in ("pass@1", "pass@64")
-    }
+    name: [
+      np.array(distances(lines, of_entry(lines, name), *which))
+      for which in HEIGHTS
+    ]
     for name in names
   }
-  order = ranked(
-    names, {n: finite_mean(own["pass@1"]) for n, own in heights.items()}
-  )
+  order = ranked(names, {n: finite_mean(own[0]) for n, own in heights.items()})
   for name in order:
     runs = of_entry(lines, name)
-    one, many = heights[name].values()
-    side = {1: "above", -1: "below", 0: ""}[sides.get(name, 0)]
-    entropy = _spread(values(runs, "entropy"))
+    words = [_SIDES[own.get(name, 0)] for own in sides]
+    cells = map(format_heights, heights[name])
     yield row(
-      *(f"`{name}`", str(len(runs)), entropy),
-      *(_height(one), _height(many), side),
+      *(f"`{name}`", str(len(runs))),
+      *(spread(values(runs, m)) for m in (ENTROPY, "pass@1")),
+      *(cell + word for cell, word in zip(cells, words, strict=True)),
     )
   yield ""
 
 
 def budget_table(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
   """Yield the table of GRPO's runs of all budgets, with the base."""
-  yield from _head("entry", "n", *MEASURES)
+  yield from head("entry", "n", *MEASURES)
   starts = [start_of(lines, m) for m in MEASURES]
   if starts[0].size:
-    yield row("base", str(starts[0].size), *map(_spread, starts))
+    yield row("base", str(starts[0].size), *map(spread, starts))
   for name in budgets:
     if runs := of_entry(lines, name):
-      cells = [_spread(values(runs, m)) for m in MEASURES]
+      cells = [spread(values(runs, m)) for m in MEASURES]
       yield row(f"`{name}`", str(len(runs)), *cells)
   yield ""
 
@@ -141,32 +165,32 @@ def long_table(
 ) -> Iterator[str]:
   """Yield the table of longer budgets.
 
-  Entries are compared with GRPO at equal budget, and by their height above
-  GRPO's curve at equal entropy, whatever the budget.
+  Entries are compared with GRPO at equal budget, and by their heights above
+  GRPO's curves, whatever the budget.
 
   Args:
     lines: the kept lines.
     rows: row -> rollout steps -> the entry; GRPO is the first row.
   """
-  yield from _head(
+  yield from head(
     *("row", "rollout steps", "n", "entropy", "pass@1", "pass@64"),
-    *("pass@1 - GRPO", "pass@64 - GRPO", "height in pass@1"),
-    "height in pass@64",
+    *("pass@1 - GRPO", "pass@64 - GRPO"),
+    *(f"{measure} at equal {along}" for measure, along in HEIGHTS),
   )
   for label, budgets in rows.items():
     for steps, name in budgets.items():
       if not (runs := of_entry(lines, name)):
         continue
       other = of_entry(lines, rows[BASELINE][steps])
-      gaps = [""] * 4
+      gaps = [""] * (2 + len(HEIGHTS))
       if label != BASELINE:
         gaps = [format_interval(difference(runs, other, k)) for k in (1, 64)]
         gaps += [
-          _height(np.array(distances(lines, runs, m)))
-          for m in ("pass@1", "pass@64")
+          format_heights(np.array(distances(lines, runs, *which)))
+          for which in HEIGHTS
         ]
-      cells = [_spread(values(runs, m)) for m in ("entropy", "pass@1")]
-      cells += [_spread(values(runs, "pass@64")), *gaps]
+      cells = [spread(values(runs, m)) for m in ("entropy", "pass@1")]
+      cells += [spread(values(runs, "pass@64")), *gaps]
       yield row(f"`{label}`", str(steps), str(len(runs)), *cells)
   yield ""
 
@@ -198,7 +222,7 @@ def strength_table(
 ) -> Iterator[str]:
   """Yield the three values of each method's main strength, with seed 0."""
   yield "Seed 0 alone, so a height has no interval.\n"
-  yield from _head("entry", "entropy", "pass@1", "pass@64", "height in pass@1")
+  yield from head("entry", "entropy", "pass@1", "pass@64", "height in pass@1")
   for method in dict.fromkeys(entry.method for entry in strengths):
     own = [e.name for e in entries if e.method == method and e.role != "extra"]
     for name in own:
@@ -210,45 +234,6 @@ def strength_table(
         numbers = (f"{end[m]:.3f}" for m in ("entropy", "pass@1", "pass@64"))
         yield row(f"`{name}`", *numbers, text)
   yield ""
-
-
-def held_targets(lines: Lines, targets: Mapping[str, float]) -> Iterator[str]:
-  """Yield the table of the entropies that entries with a target have held.
-
-  Args:
-    lines: the kept lines.
-    targets: the names of the entries -> their targets, nats.
-  """
-  yield (
-    "The last third is the mean over the rollout steps of the last third of "
-    "training. The evaluation at the end is on held-out prompts; the claims "
-    "judge a target by it, with another margin.\n"
-  )
-  yield from _head(
-    *("target", "entry", "n", "last third", "distance from the target"),
-    "at the evaluation",
-    *("pass@1", "pass@64"),
-  )
-  for name, target in targets.items():
-    if runs := of_entry(lines, name):
-      last = last_third(runs)
-      off = (last.mean() - target) / target
-      cells = [
-        f"{target:g}",
-        f"`{name}`",
-        str(len(runs)),
-        _spread(last),
-        f"{off:+.1%}",
-        *(_spread(values(runs, m)) for m in ("entropy", "pass@1", "pass@64")),
-      ]
-      yield row(*cells)
-  yield ""
-
-
-def last_third(runs: Mapping[int, Line]) -> np.ndarray:
-  """Return the entropy over the last third of each run, nats, f64[seeds]."""
-  courses = [np.array(x.course["actor/entropy"], float) for x in runs.values()]
-  return np.array([course[-(len(course) // 3) :].mean() for course in courses])
 
 
 def twins(lines: Lines, names: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -268,7 +253,7 @@ def twins(lines: Lines, names: Sequence[str]) -> Iterator[Sequence[str]]:
 def names_table(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
   """Yield what each entry with a line changes in its method's config."""
   methods = configs.methods()
-  yield from _head("entry", "method", "changed beyond the budget", "target")
+  yield from head("entry", "method", "changed beyond the budget", "target")
   for entry in entries:
     if of_entry(lines, entry.name):
       changed = (
@@ -294,29 +279,32 @@ def _plain(value: Any) -> str:
 
 
 def missing_runs(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
-  """Yield a sentence about the runs without a line."""
-  gaps = []
-  for entry in entries:
-    own = of_entry(lines, entry.name)
-    seeds = [str(seed) for seed in entry.seeds if seed not in own]
-    if seeds:
-      gaps.append(f"`{entry.name}` ({', '.join(seeds)})")
-  text = f"Entry, with its seeds: {'; '.join(gaps)}." if gaps else "None."
-  yield f"{text}\n"
-
-
-def target_of(lines: Lines, name: str) -> float | None:
-  """Return the constant target of entropy of an entry's runs; None without.
-
-  Only targets that a controller, DCPO or the projection is to hold count.
-  """
-  for line in of_entry(lines, name).values():
-    for key in ("control.target", "projection.target", "dcpo.target"):
-      if isinstance(value := line.settings.get(key), int | float):
-        return float(value)
-    if line.method == "dcpo":  # a line has only what differs from the default
-      return float(default.get_config().dcpo.target)
-  return None
+  """Yield the table of planned runs that are not finished, by their role."""
+  roles = {
+    "budget": "GRPO's budgets",
+    "method": "methods",
+    "extra": "methods with a changed setting",
+    "long": "longer budgets",
+    "strength": "other strengths, seed 0",
+  }
+  yield from head("kind", "finished", "planned", "entries that lack seeds")
+  for role, words in roles.items():
+    own = [entry for entry in entries if entry.role == role]
+    if not own:
+      continue
+    planned = sum(len(entry.seeds) for entry in own)
+    lacking = {
+      entry.name: seeds
+      for entry in own
+      if (seeds := sorted({*entry.seeds} - {*of_entry(lines, entry.name)}))
+    }
+    finished = planned - sum(map(len, lacking.values()))
+    names = [
+      f"`{name}` ({', '.join(map(str, seeds))})"
+      for name, seeds in lacking.items()
+    ]
+    yield row(words, str(finished), str(planned), "; ".join(names) or "none")
+  yield ""
 
 
 def cost(lines: Lines, name: str, baseline: str) -> float | None:
@@ -369,50 +357,7 @@ def starts_of(lines: Lines, name: str, measure: str) -> np.ndarray:
   return np.array([line.start[measure] for line in runs], np.float64)
 
 
-def mean_of(lines: Lines, name: str, measure: str) -> float:
-  measured = values(of_entry(lines, name), measure)
-  return float(measured.mean()) if measured.size else float("nan")
-
-
 def finite_mean(own: np.ndarray) -> float:
   """Average the finite values; NaN without any."""
   finite = own[np.isfinite(own)]
   return float(finite.mean()) if finite.size else float("nan")
-
-
-def _height(own: np.ndarray) -> str:
-  """Format heights over seeds; a single one has no interval."""
-  finite = own[np.isfinite(own)]
-  if finite.size == 1:
-    text = f"{finite[0]:+.3f}"
-  else:
-    text = format_interval(over_seeds(own))
-  if 0 < finite.size < own.size:
-    text += f" ({finite.size} of {own.size} seeds)"
-  return text
-
-
-def _spread(own: np.ndarray, digits: int = 3) -> str:
-  """Format mean ± standard deviation over seeds."""
-  if own.size < 2:
-    return f"{own.mean():.{digits}f}"
-  return f"{own.mean():.{digits}f} ± {own.std(ddof=1):.{digits}f}"
-
-
-def format_interval(interval: Interval | None) -> str:
-  """Format a mean with its interval; a dash stands for none."""
-  if interval is None:
-    return "–"
-  mean, low, high = interval
-  return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def _head(*titles: str) -> Iterator[str]:
-  """Yield the head of a table."""
-  yield row(*titles)
-  yield f"|{' --- |' * len(titles)}"
-
-
-def row(*cells: str) -> str:
-  """Return a row of a table."""
-  return f"| {' | '.join(cells)} |"

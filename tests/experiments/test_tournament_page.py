@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-import configs
 from entrojax.reporting.run_logs import series
-from entrojax.system.workdir import flatten
-from experiments.tournament import answers, courses, entries, page, tables
-from experiments.tournament.curve import of_entry
+from experiments.tournament import answers, courses, page, tables, targets
+from experiments.tournament.curve import distances, of_entry
 from experiments.tournament.entries import BASES, Entry
+from experiments.tournament.field import Field
 from tests.helpers.kept_lines import by_name, curve, invented
 
 
@@ -43,29 +42,37 @@ def section():
   ]
   lines += [invented("dapo", s, 0.35, 0.4) for s in seeds[:2]]
   return page.section(
-    "countdown", BASES["countdown"], all_entries, by_name(lines)
+    "countdown",
+    BASES["countdown"],
+    all_entries,
+    by_name(lines),
+    {"kl_cov": 2.0},
   )
 
 
 def test_the_page_answers_a_readers_questions(section):
   text, tables_text, _ = section
   assert (
-    "GRPO has 0.250, and the base 0.200. Highest of the methods are `kl_cov` "
-    "(0.301)"
+    "GRPO has 0.250, and the base 0.200. Of 2 entries, 1 has more, 1 has less, "
+    "and 0 cannot be told from GRPO. More: `kl_cov` (0.301)."
   ) in text
-  assert "at equal entropy, by the interval: `kl_cov` (+0.051)." in text
-  assert (
-    "by `entropic` (0.412 for 0.42, -1.9%). It is missed by none. GRPO" in text
-  )
-  assert "Over x 1.2: `entropic` (x 2.00)" in text
-  assert "### Holding 0.3, 0.5, 0.7 nats" in tables_text
+  assert "Above: `kl_cov` (+0.051)." in text
+  assert "1 lies above GRPO's curve, 1 lies below, and 0 cannot" in text
+  assert "is held at the end by `entropic`." in text
+  assert "GRPO's, but for `entropic` (x 2.00)" in text
+  assert "More FLOPs in the update than GRPO: `kl_cov` (x 2.00)" in text
+  assert "### Targets of entropy" in tables_text
+  assert "An entry makes 200 rollout steps of 32 prompts x 8" in text
 
 
 def test_the_page_has_heights_spreads_and_missing_runs(section):
   text = section[1]
-  assert "| `kl_cov` | 3 | 0.400 ± 0.000 | +0.051 [" in text
-  assert "14 of 19 runs are kept. 4 entries have 3 seeds: 2 that" in text
-  assert "`dapo` (2); `nsr` (0, 1, 2); `kl_cov,fraction=0.08` (0)." in text
+  assert "| `kl_cov` | 3 | 0.400 ± 0.000 | 0.301 ± 0.001 | +0.051 [" in text
+  assert "14 of 19 planned runs are finished. 4 entries have 3 seeds: 2" in text
+  assert (
+    "| methods | 8 | 12 | `dapo` (2); `nsr` (0, 1, 2) |\n"
+    "| other strengths, seed 0 | 0 | 1 | `kl_cov,fraction=0.08` (0) |"
+  ) in text
   assert "curve is not complete" not in text
 
 
@@ -87,11 +94,12 @@ def test_a_budget_that_a_seed_lacks_is_left_out_of_the_curve():
   # between the base and 200 rollout steps, and between 200 and 600
   lines += [invented("kl_cov", s, 0.4, 0.3 + 0.001 * s) for s in (0, 1, 2)]
   lines += [invented("dapo", s, 0.35, 0.4 + 0.001 * s) for s in (0, 1, 2)]
-  field = answers.Field(
+  field = Field(
     by_name(lines),
     "grpo,steps=200",
     ["grpo,steps=200", "grpo,steps=600"],
     [Entry("kl_cov", "kl_cov", 200), Entry("dapo", "dapo", 200)],
+    {},
     {},
   )
   assert field.sides() == {"kl_cov": 1}
@@ -118,28 +126,42 @@ def test_the_three_planes_and_the_courses_are_drawn(section):
   assert all(svg.rstrip().endswith("</svg>") for svg in section[2].values())
 
 
-def test_entries_that_hold_a_target_have_it_in_their_config():
-  for name, target in entries.holding("countdown").items():
-    (entry,) = (e for e in entries.entries("countdown") if e.name == name)
-    config = configs.load_method(entry.method).get_config("demo")
-    flat = {**flatten(config.to_dict()), **entry.settings}
-    key = {"dcpo": "dcpo.target", "projection": "projection.target"}
-    assert flat[key.get(entry.method, "control.target")] == target
-    assert len(entry.seeds) == 3
-  assert entries.holding("reasoning") == {}
-
-
 def test_the_table_of_targets_has_what_was_held_and_what_it_cost():
+  """The interval of 0.31, 0.33 and 0.35 nats is wider than 0.03."""
   course = {"actor/entropy": [0.9, 0.8, 0.7, 0.6, 0.28, 0.26]}
-  lines = by_name(
-    [invented("entropic,target=0.3", 0, 0.31, 0.25, course=course)]
+  lines = [line for seed in (0, 1, 2) for line in curve(seed)]
+  for name, target, width in (
+    *(("held", 0.33, 0.001), ("wide", 0.33, 0.02), ("missed", 0.5, 0.001)),
+    ("falling", "linear(0.5, 0.33, 800)", 0.001),
+  ):
+    lines += [
+      invented(
+        name,
+        s,
+        0.33 + width * (s - 1),
+        settings={"control.target": target},
+        course=course,
+      )
+      for s in (0, 1, 2)
+    ]
+  names = ("held", "wide", "missed", "falling", "kl_cov")
+  field = Field(
+    by_name(lines),
+    "grpo,steps=200",
+    ["grpo,steps=200"],
+    [Entry(name, "entropic", 200) for name in names],
+    {},
+    {},
   )
-  targets = {"entropic,target=0.3": 0.3, "projection": 0.5}
-  # the mean of 0.28 and 0.26 is 10 % below 0.3
-  assert list(tables.held_targets(lines, targets))[-2] == (
-    "| 0.3 | `entropic,target=0.3` | 1 | 0.270 | -10.0% | 0.310 | 0.250 | "
-    "0.800 |"
-  )
+  verdicts = [targets.verdict(field.lines, name) for name in names]
+  assert verdicts == ["held", "undecided", "missed", "held", ""]
+  rows = list(targets.target_table(field))
+  # the mean of 0.28 and 0.26; GRPO ends at 0.4
+  assert (
+    "| 0.33 | `held` | 0.270 ± 0.000 | 0.330 ± 0.001 | held | 0.400 | "
+    "0.300 ± 0.000 | 0.800 ± 0.000 |"
+  ) in rows
+  assert sum("| `falling` |" in row for row in rows) == 1
 
 
 def test_a_page_without_lines_names_the_command(tmp_path):
@@ -150,8 +172,8 @@ def test_a_page_without_lines_names_the_command(tmp_path):
 
 def test_a_target_is_what_a_controller_or_the_projection_holds():
   lines = by_name([invented("a", settings={"projection.target": 0.5})])
-  assert tables.target_of(lines, "a") == 0.5
-  assert tables.target_of(by_name([invented("a")]), "a") is None
+  assert targets.target_of(lines, "a") == 0.5
+  assert targets.target_of(by_name([invented("a")]), "a") is None
   assert list(of_entry(lines, "b")) == []
 
 
@@ -200,7 +222,7 @@ def test_a_long_run_is_compared_at_equal_budget_and_at_equal_entropy():
     invented("kl_cov,steps=600", s, 0.4, 0.28 + 0.001 * s) for s in (0, 1, 2)
   ]
   lines += [invented("kl_cov", s, 0.4, 0.24) for s in (0, 1, 2)]
-  field = answers.Field(
+  field = Field(
     by_name(lines),
     "grpo,steps=200",
     ["grpo,steps=200", "grpo,steps=600"],
@@ -209,14 +231,17 @@ def test_a_long_run_is_compared_at_equal_budget_and_at_equal_entropy():
       "grpo": {200: "grpo,steps=200", 600: "grpo,steps=600"},
       "kl_cov": {200: "kl_cov", 600: "kl_cov,steps=600"},
     },
+    {},
   )
-  (sentence,) = (s for s in answers.answers(field) if "longer budget" in s)
+  text = "\n".join(answers.answers(field))
   assert field.long_runs() == ["kl_cov,steps=600"]
   assert field.sides()["kl_cov,steps=600"] == 1
-  assert "at none of the budgets that have run. It differs from" in sentence
-  assert "pass@1 and pass@64 of 0.281 and 0.800, and GRPO 0.300" in sentence
+  assert "no controlled entry does so, at any budget that has run." in text
+  assert (
+    "GRPO has 0.300. The controlled runs differ from it by: `kl_cov" in text
+  )
   # 0.281 - 0.25
-  assert "Its height above GRPO's curve is +0.031 [" in sentence
+  assert "above the curve in pass@1: `kl_cov,steps=600` (+0.031)." in text
 
 
 def test_an_entry_that_samples_more_responses_is_named_so():
@@ -226,38 +251,48 @@ def test_an_entry_that_samples_more_responses_is_named_so():
   lines += [
     invented("dapo", s, 0.4, 0.4 + 0.001 * s, course=course) for s in (0, 1, 2)
   ]
-  field = answers.Field(
+  field = Field(
     by_name(lines),
     "grpo,steps=200",
     ["grpo,steps=200", "grpo,steps=600"],
     [Entry("dapo", "dapo", 200)],
     {},
+    {},
   )
   text = "\n".join(answers.answers(field))
-  assert "`dapo` (with 2.5 times as many responses sampled)" in text
+  assert "`dapo` (0.401, with 2.5 times as many responses sampled; GRPO" in text
   (row,) = (
     row
-    for row in tables.equal_budget(field.lines, ["dapo"], field.baseline)
+    for row in tables.equal_budget(field, ["dapo"])
     if row.startswith("| `dapo`")
   )
-  assert "| x 2.50 |" in row
+  assert "| – | x 2.50 |" in row
 
 
 def test_a_target_that_grpo_reaches_as_well_shows_no_control():
-  course = {"actor/entropy": [0.5, 0.3, 0.3]}
-  settings = {"control.target": 0.3}
+  settings = {"control.target": 0.41}
   lines = [line for seed in (0, 1, 2) for line in curve(seed)]
-  lines = [line._replace(course=course) for line in lines]
   lines += [
-    invented("entropic", s, 0.3, 0.25, settings=settings, course=course)
-    for s in (0, 1, 2)
+    invented("entropic", s, 0.41, 0.25, settings=settings) for s in (0, 1, 2)
   ]
-  field = answers.Field(
+  field = Field(
     by_name(lines),
     "grpo,steps=200",
     ["grpo,steps=200", "grpo,steps=600"],
     [Entry("entropic", "entropic", 200)],
     {},
+    {},
   )
   text = "\n".join(answers.answers(field))
-  assert "0.300 nats there, which is as near to 0.3: this target alone" in text
+  assert "GRPO without a target ends as near to those of `entropic`" in text
+
+
+def test_a_height_at_equal_pass_1_is_measured_over_pass_1():
+  """GRPO has pass@1 of 0.25 and 0.3, and pass@64 of 0.8; the base has 0.9."""
+  lines = by_name([*curve(0), invented("kl_cov", 0, 0.9, 0.225)])
+  own = of_entry(lines, "kl_cov")
+  (height,) = distances(lines, own, "pass@64", "pass@1")
+  # half-way between the base at 0.2 and the first run
+  assert height == pytest.approx(0.8 - 0.85)
+  (beyond,) = distances(lines, own, "pass@64")
+  assert np.isnan(beyond)

@@ -1,0 +1,62 @@
+"""Format numbers, intervals and rows of the page in Markdown."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from entrojax.reporting.differences import Interval
+from experiments.tournament.curve import Lines, of_entry, over_seeds, values
+
+
+def mean_of(lines: Lines, name: str, measure: str) -> float:
+  """Return the mean of a measure over an entry's seeds; NaN without any."""
+  measured = values(of_entry(lines, name), measure)
+  return float(measured.mean()) if measured.size else float("nan")
+
+
+def spread(own: np.ndarray, digits: int = 3) -> str:
+  """Format mean ± standard deviation over seeds."""
+  if own.size < 2:
+    return f"{own.mean():.{digits}f}"
+  return f"{own.mean():.{digits}f} ± {own.std(ddof=1):.{digits}f}"
+
+
+def format_interval(interval: Interval | None) -> str:
+  """Format a mean with its interval; a dash stands for none."""
+  if interval is None:
+    return "–"
+  mean, low, high = interval
+  return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def format_heights(own: np.ndarray) -> str:
+  """Format heights over seeds; a single one has no interval."""
+  finite = own[np.isfinite(own)]
+  if finite.size == 1:
+    text = f"{finite[0]:+.3f}"
+  else:
+    text = format_interval(over_seeds(own))
+  if 0 < finite.size < own.size:
+    text += f" ({finite.size} of {own.size} seeds)"
+  return text
+
+
+def head(*titles: str) -> Iterator[str]:
+  """Yield the head of a table."""
+  yield row(*titles)
+  yield f"|{' --- |' * len(titles)}"
+
+
+def row(*cells: str) -> str:
+  """Return a row of a table."""
+  return f"| {' | '.join(cells)} |"
+
+
+def quoted(names: Sequence[str]) -> str:
+  """List the names of entries, "none" without any."""
+  return listed(f"`{name}`" for name in names) or "none"
+
+
+def listed(words: Iterable[str]) -> str:
+  """Join words by commas."""
+  return ", ".join(words)
