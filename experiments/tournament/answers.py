@@ -213,8 +213,8 @@ def _targets(field: Field) -> Iterator[str]:
   held = by_verdict["held"]
   alike = [n for n in held if says_nothing(field, n)]
   note = (
-    f" But GRPO without a target ends as near to those of {quoted(alike)}, "
-    "which shows no control."
+    f" But GRPO, without a target, ends as near to the targets of "
+    f"{quoted(alike)}, so that holding them shows no control."
     if alike
     else ""
   )

@@ -86,7 +86,7 @@ class Base(NamedTuple):
   pictured: Sequence[str] = ()
 
   def words_of(self, steps: int) -> str:
-    """Return testbed and preset of an entry of so many rollout steps."""
+    """Return the testbed and preset of an entry with this budget."""
     return self.long_words or self.words if steps in self.long else self.words
 
 

@@ -94,9 +94,9 @@ _READING = """## How to read it
 
 **Entries.** An entry has the name of its method's file in
 [configs](../../configs/README.md#methods) and of what it changes; "What the
-names mean" below lists the settings, and "Targets of entropy" what controlled
-entries are told to hold. `updates=16` splits a rollout batch into 16
-mini-batches instead of 4. `prompts=64` and `curriculum` change the data, and
+names mean" below lists the settings, and "Targets of entropy" the targets of
+controlled entries. `updates=16` splits a rollout batch into 16 mini-batches
+instead of 4. `prompts=64` and `curriculum` change the data, and
 not the method.
 
 **Three comparisons.**
@@ -111,8 +111,8 @@ not the method.
    middle. An entry's height is its pass@k minus the curve's at the entry's
    entropy, for the same seed. A method that only chooses a point between
    coverage and accuracy, as a smaller budget does, has a height of zero.
-3. *At equal pass@1:* the same with pass@64 over pass@1, which says what
-   accuracy costs in coverage.
+3. *At equal pass@1:* the same with pass@64 over pass@1. This height is the
+   coverage that an entry has beyond GRPO's at the same accuracy.
 
 **Words.** *More*, *less*, *above* and *below* mean that the 95 % interval
 excludes zero. An entry in neither group is undecided, and not equal to GRPO.
@@ -126,14 +126,14 @@ targets, over seeds and prompts for differences from GRPO. A single seed has no
 bracket, and its difference is from GRPO's run of the same seed. Seeds outside
 of the curve have no height, and a dash means that none has.
 
-**Costs.** `FLOPs` are those of the update's matrix products relative to GRPO's,
-counted in the traced program (`python -m experiments.tournament.costs`).
-`samples` is the number of responses sampled. `time` is that of a rollout step;
-the fastest seed counts, differences of a few per cent are noise, and a dash
-stands for runs on another machine or beside other work. The update alone is
-timed in [the lab book](../RESULTS.md#cost-of-a-methods-update). Other machines
-round differently, and a run of the same seed then ends elsewhere, as a run of
-another seed would.
+**Costs**, relative to GRPO's: `FLOPs` has the matrix products of the update,
+counted in the traced program (`python -m experiments.tournament.costs`);
+`samples` has the responses sampled; and `time` has the duration of a rollout
+step, by the fastest seed. Differences of a few per cent in it are noise, and a
+dash stands for runs on another machine or beside other work. The update alone
+is timed in [the lab book](../RESULTS.md#cost-of-a-methods-update). Other
+machines round differently, and a run of the same seed then ends elsewhere, as a
+run of another seed would.
 """
 
 _CAPTION = """Dots of entries with three seeds are green above GRPO's curve in

@@ -1,4 +1,4 @@
-"""Which entries end at the entropy that they are told to hold.
+"""Which entries end at their target of entropy.
 
 An entry has a target if a controller, DCPO or the projection is to hold one. A
 target that changes over the run is judged by its last value. An entry holds it

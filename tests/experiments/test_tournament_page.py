@@ -284,7 +284,9 @@ def test_a_target_that_grpo_reaches_as_well_shows_no_control():
     {},
   )
   text = "\n".join(answers.answers(field))
-  assert "GRPO without a target ends as near to those of `entropic`" in text
+  assert (
+    "GRPO, without a target, ends as near to the targets of `entropic`" in text
+  )
 
 
 def test_a_height_at_equal_pass_1_is_measured_over_pass_1():
