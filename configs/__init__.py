@@ -50,7 +50,7 @@ FAMILIES = (
   "rewards and advantages",
   "surrogates",
   "choice and weight of tokens",
-  "an entropy that is held",
+  "entropy bonuses and targets",
   "distance to the base",
   "recipes and offline",
 )

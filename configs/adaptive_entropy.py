@@ -30,7 +30,7 @@ def settings(config: Config) -> dict:
 
 METHOD = Method(
   title="adaptive entropy coefficient",
-  family="an entropy that is held",
+  family="entropy bonuses and targets",
   equation="-coef(H) H below a target",
   files=("objectives/adaptive_entropy.py", "control/fixed_step.py"),
   paper="2505.22312",

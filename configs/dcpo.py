@@ -18,7 +18,7 @@ from configs import Method
 
 METHOD = Method(
   title="DCPO",
-  family="an entropy that is held",
+  family="entropy bonuses and targets",
   equation="(1 - a) A + a 1[right] pi_T / pi, T = 1.2 below a target, else 0.8",
   files=("objectives/dcpo.py",),
   paper="2601.12730",

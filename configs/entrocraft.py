@@ -28,7 +28,7 @@ def settings(config: Config) -> dict:
 
 METHOD = Method(
   title="Entrocraft",
-  family="an entropy that is held",
+  family="entropy bonuses and targets",
   equation="one sign of A is left out while H is outside a band",
   files=("advantages/entrocraft.py",),
   paper="2604.26326",

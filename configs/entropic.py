@@ -48,7 +48,7 @@ ORIGINS = {
 }
 METHOD = Method(
   title="EntroPIC",
-  family="an entropy that is held",
+  family="entropy bonuses and targets",
   equation="(1 + a) on positives, (1 - a) on negatives, PI control of a",
   files=("objectives/entropic.py", "control/pi.py"),
   paper="2511.15248",

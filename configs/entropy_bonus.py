@@ -17,7 +17,7 @@ from configs import Method
 
 METHOD = Method(
   title="entropy bonus",
-  family="an entropy that is held",
+  family="entropy bonuses and targets",
   equation="-coef H",
   files=("objectives/entropy_bonus.py",),
   paper="1602.01783",

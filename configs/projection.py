@@ -22,7 +22,7 @@ from configs import Method
 
 METHOD = Method(
   title="entropy-projected update",
-  family="an entropy that is held",
+  family="entropy bonuses and targets",
   equation="step + lambda D g, so that H changes as prescribed",
   files=("update/projection.py",),
   paper="ours",

@@ -22,7 +22,7 @@ from configs import Method
 
 METHOD = Method(
   title="SIREN",
-  family="an entropy that is held",
+  family="entropy bonuses and targets",
   equation="coef (h - anchor)^2, h = top-p entropy of peak tokens",
   files=("objectives/siren.py", "entropy/nucleus.py"),
   paper="2509.25133",
