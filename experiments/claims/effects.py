@@ -12,18 +12,17 @@ from entrojax.entropy.law import fit_entropy_law, forecast
 from entrojax.reporting.differences import Interval
 from experiments.claims.verdicts import Effect
 from experiments.tournament.curve import (
+  Curve,
   Lines,
   difference,
-  distance,
-  grpo_curve,
   of_entry,
   over_seeds,
 )
 from experiments.tournament.entries import BUDGETS, SEEDS
-from experiments.tournament.lines import COARSE, FINE, Line
+from experiments.tournament.lines import COARSE, FINE, Line, part_lengths
 
 GRPO = "grpo,steps=200"
-LONG = "grpo,steps=600"  # the longest run of GRPO
+LONG = "grpo,steps=600"  # the longest run of GRPO on the curve of the claims
 CURVE = tuple(f"grpo,steps={budget}" for budget in BUDGETS)
 
 
@@ -41,9 +40,16 @@ def _for_each_seed(
     runs = [of_entry(lines, entry) for entry in entries]
     if any(set(SEEDS) - own.keys() for own in runs):
       return None
-    return over_seeds(measure(*(own[s] for own in runs)) for s in SEEDS)
+    return _over_all([measure(*(own[s] for own in runs)) for s in SEEDS])
 
   return over
+
+
+def _over_all(numbers: Sequence[float]) -> Interval | None:
+  """Return a mean with its interval; NaN if a seed has no number."""
+  if not np.isfinite(numbers).all():
+    return Interval(*3 * (float("nan"),))
+  return over_seeds(numbers)
 
 
 def entropy_gap(own: str, other: str = GRPO) -> Effect:
@@ -105,8 +111,8 @@ def height(entry: str, measure: str = "pass@1") -> Effect:
     if any(set(SEEDS) - of_entry(lines, name).keys() for name in names):
       return None
     runs = of_entry(lines, entry)
-    own = over_seeds(distance(lines, runs[s], measure) for s in SEEDS)
-    return own or Interval(*3 * (float("nan"),))  # beyond the curve
+    curve = Curve(lines, CURVE, measure)
+    return _over_all([curve.height(runs[seed]) for seed in SEEDS])
 
   return Effect(f"{measure}, `{entry}` above GRPO's curve", names, over)
 
@@ -151,7 +157,7 @@ def law_over_budgets(least: float) -> Effect:
       return None
     squares = []
     for seed in SEEDS:
-      entropy, reward = grpo_curve(lines, seed, "pass@1", CURVE)
+      entropy, reward = Curve(lines, CURVE, "pass@1").points(seed)
       squares.append(np.corrcoef(np.exp(entropy), reward)[0, 1] ** 2 - least)
     return over_seeds(squares)
 
@@ -195,10 +201,19 @@ def prediction(entry: str) -> Effect:
   """The correlation of predicted and measured entropy changes over a run."""
 
   def own(line: Line) -> float:
-    fine = _course(line, "actor/entropy")
-    parts = np.array_split(fine, COARSE)
-    measured = [part[-1] - part[0] for part in parts]
+    entropy = _course(line, "actor/entropy")
     predicted = _course(line, "covariance/predicted_change")
+    lengths = part_lengths(line, "actor/entropy")
+    middles = np.cumsum(lengths) - lengths / 2
+    ends = np.cumsum(part_lengths(line, "covariance/predicted_change"))
+    cuts = np.searchsorted(middles, ends[:-1])
+    # from the first to the last value in a part, per rollout step
+    measured = [
+      (own[-1] - own[0]) / (at[-1] - at[0])
+      for own, at in zip(
+        np.split(entropy, cuts), np.split(middles, cuts), strict=True
+      )
+    ]
     return float(np.corrcoef(predicted, measured)[0, 1])
 
   text = (

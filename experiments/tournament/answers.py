@@ -4,37 +4,38 @@ Only entries with all seeds take part, because one or two say too little.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from entrojax.reporting.differences import Interval
 from experiments.tournament.curve import (
-  ENTROPY,
   compare,
-  difference,
-  distances,
   of_entry,
   over_seeds,
   ranked,
   values,
 )
 from experiments.tournament.entries import BASELINE, SEEDS
-from experiments.tournament.field import Field
+from experiments.tournament.field import HEIGHTS, Field, Height
 from experiments.tournament.formats import listed, mean_of, quoted
 from experiments.tournament.tables import (
   cost,
   finite_mean,
-  overtakes,
   samples,
   start_of,
   starts_of,
   twins,
 )
 from experiments.tournament.targets import (
+  MARGIN,
+  UNDECIDED,
   says_nothing,
   verdict,
   with_targets,
 )
 
+_SIDES = {1: "more", -1: "less", 0: "undecided"}
 _NAMED = 6  # entries that a sentence names at most
 _SLOW, _DEAR = 1.2, 1.05  # times GRPO's, of a step's time and of FLOPs
 
@@ -43,7 +44,10 @@ def answers(field: Field) -> Iterator[str]:
   """Yield what the tables say, as a list of sentences."""
   complete = field.complete()
   if not complete or not field.is_whole(field.baseline):
-    yield f"No entry has {len(SEEDS)} seeds yet, so nothing can be said.\n"
+    yield (
+      f"GRPO or all entries lack one of the {len(SEEDS)} seeds at this budget, "
+      "so nothing can be said yet.\n"
+    )
     return
   yield from _pass_1(field, complete)
   yield from _pass_64(field, complete)
@@ -73,27 +77,33 @@ def _pass_1(field: Field, complete: Sequence[str]) -> Iterator[str]:
 
 
 def _pass_64(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  lines = field.lines
   more, less = _decided(field, complete, 64)
-  start = start_of(lines, "pass@64").mean()
-  best = max(mean_of(lines, n, "pass@64") for n in complete)
+  start = start_of(field.lines, "pass@64").mean()
+  signs = [compare(_gain(field, n, "pass@64")) for n in complete]
   named = listed(
     f"`{n}` ({_mean(field, n, 'pass@64')}, with pass@1 of {_mean(field, n)})"
     for n in more[:_NAMED]
   )
   yield (
     "- **pass@64 at equal budget.** GRPO has "
-    f"{_mean(field, field.baseline, 'pass@64')}, and the base {start:.3f}"
-    f"{', more than any entry' if best < start else ''}. Of the entries, "
-    f"{_have(more)} more than GRPO, and {_have(less)} less."
+    f"{_mean(field, field.baseline, 'pass@64')}, and the base {start:.3f}. Of "
+    f"{len(complete)} entries, {_have(more)} more than GRPO, and {_have(less)} "
+    f"less; {signs.count(1)} have more than the base, {signs.count(-1)} less, "
+    f"and {signs.count(0)} cannot be told from it."
     f"{f' Most: {named}.' if more else ''}"
   )
+
+
+def _gain(field: Field, name: str, measure: str) -> Interval | None:
+  """Return how a measure changes over an entry's runs."""
+  own = values(of_entry(field.lines, name), measure)
+  return over_seeds(own - starts_of(field.lines, name, measure))
 
 
 def _decided(
   field: Field, names: Sequence[str], k: int
 ) -> tuple[list[str], list[str]]:
-  """Return the entries with more and with less pass@k than GRPO, by height."""
+  """Return the entries with more and with less pass@k than GRPO, ranked."""
   means = {n: mean_of(field.lines, n, f"pass@{k}") for n in names}
   gaps = {n: compare(field.gap(n, k)) for n in names}
   order = ranked(names, means)
@@ -103,7 +113,7 @@ def _decided(
 def _sampled(field: Field, name: str) -> str:
   """Say how many responses an entry samples, and what GRPO has with as many."""
   share = samples(field.lines, name, field.baseline)
-  if abs(share - 1) < 0.01:
+  if share is None or abs(share - 1) < 0.01:
     return ""
   steps = _steps(field, field.baseline) * share
   near = min(field.budgets, key=lambda n: abs(_steps(field, n) - steps))
@@ -120,28 +130,40 @@ def _steps(field: Field, name: str) -> int:
 
 
 def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  long_runs = set(field.long_runs())
-  for measure in ("pass@1", "pass@64"):
-    sides = field.sides(measure)
-    short = {n: side for n, side in sides.items() if n not in long_runs}
-    beyond = [n for n in complete if np.isnan(_height(field, n, measure))]
-    above, below = ([n for n, s in short.items() if s == x] for x in (1, -1))
-    rest = len(complete) - len(short) - len(beyond)
+  """Yield how entries lie to GRPO's curves at equal entropy."""
+  for which in HEIGHTS[:2]:
+    above, below, beyond, rest = _split(field, complete, which)
     yield (
-      f"- **{measure} at equal entropy.** Of {len(complete)} entries, "
-      f"{_lie(above)} above GRPO's curve, {_lie(below)} below, and {rest} "
-      "cannot be told from it."
-      f"{_outside(beyond) if measure == 'pass@1' else ''}"
-      f"{_with_heights(field, above, measure)}"
-      f"{_other_updates([*above, *below]) if measure == 'pass@1' else ''}"
+      f"- **{which[0]} at equal entropy.** Of {len(complete)} entries, "
+      f"{_lie(above)} above GRPO's curve, {_lie(below)} below, and {len(rest)} "
+      f"cannot be told from it.{_outside(beyond)}"
+      f"{_with_heights(field, above, which)}"
+      f"{_other_updates(field, [*above, *below])}"
     )
-    longer = [n for n, side in sides.items() if n in long_runs and side > 0]
-    if longer:
+    if long_runs := field.long_runs():
+      above, below, beyond, rest = _split(field, long_runs, which)
       yield (
-        f"- **With more rollout steps**, of {len(long_runs)} controlled "
-        f"entries {_lie(longer)} above the curve in {measure}: "
-        f"{_heights(field, longer, measure)}."
+        f"- **{which[0]} at equal entropy, after more rollout steps.** Of "
+        f"{len(long_runs)} entries, {_lie(above)} above the curve, "
+        f"{_lie(below)} below, and {len(rest)} cannot be told from it."
+        f"{_outside(beyond)}{_with_heights(field, above, which)}"
+        f"{_with_heights(field, below, which, 'Below')}"
       )
+
+
+def _split(
+  field: Field, names: Sequence[str], which: Height
+) -> tuple[list[str], list[str], list[str], list[str]]:
+  """Return the entries above, below and beyond the curve, and the others."""
+  means = {n: finite_mean(field.heights(n, which)) for n in names}
+  sides = {n: field.side(n, which) for n in names}
+  order = ranked(names, means)
+  beyond = [n for n in order if not np.isfinite(means[n])]
+  above, below, rest = (
+    [n for n in order if sides[n] == side and n not in beyond]
+    for side in (1, -1, 0)
+  )
+  return above, below, beyond, rest
 
 
 def _outside(names: Sequence[str]) -> str:
@@ -149,35 +171,26 @@ def _outside(names: Sequence[str]) -> str:
   if not names:
     return ""
   return (
-    f" {len(names)} ended at an entropy that no run of GRPO has, so that they "
-    f"cannot be compared: {quoted(names)}."
+    f" {len(names)} cannot be compared, because no run of GRPO has such an "
+    f"entropy: {quoted(names)}."
   )
 
 
-def _with_heights(field: Field, names: Sequence[str], measure: str) -> str:
-  shown = _heights(field, names[:_NAMED], measure)
-  return f" Above: {shown}." if names else ""
-
-
-def _heights(
-  field: Field, names: Sequence[str], measure: str, along: str = ENTROPY
+def _with_heights(
+  field: Field, names: Sequence[str], which: Height, word: str = "Above"
 ) -> str:
-  return listed(
-    f"`{n}` ({_height(field, n, measure, along):+.3f})" for n in names
+  """List the first entries with their mean heights."""
+  shown = listed(
+    f"`{n}` ({finite_mean(field.heights(n, which)):+.3f})"
+    for n in names[:_NAMED]
   )
+  return f" {word}: {shown}." if names else ""
 
 
-def _height(
-  field: Field, name: str, measure: str, along: str = ENTROPY
-) -> float:
-  """Return the mean height over the seeds on the curve; NaN without any."""
-  runs = of_entry(field.lines, name)
-  return finite_mean(np.array(distances(field.lines, runs, measure, along)))
-
-
-def _other_updates(names: Sequence[str]) -> str:
+def _other_updates(field: Field, names: Sequence[str]) -> str:
   """Say which entries differ from GRPO's curve in their updates as well."""
-  own = [n for n in names if "updates=" in n or "epochs=" in n]
+  usual = _updates(field, field.baseline)
+  own = [n for n in names if _updates(field, n) != usual]
   if not own:
     return ""
   return (
@@ -186,97 +199,91 @@ def _other_updates(names: Sequence[str]) -> str:
   )
 
 
+def _updates(field: Field, name: str) -> set[tuple[Any, Any]]:
+  """Return the updates and epochs on a batch of an entry's runs."""
+  keys = ("training.updates_per_rollout", "training.num_epochs")
+  runs = of_entry(field.lines, name).values()
+  return {(r.settings.get(keys[0]), r.settings.get(keys[1])) for r in runs}
+
+
 def _trade(field: Field) -> Iterator[str]:
   """Yield what each pass@1 costs in pass@64."""
-  sides = field.sides("pass@64", "pass@1")
-  above, below = ([n for n, s in sides.items() if s == x] for x in (1, -1))
-  shown = _heights(field, above[:_NAMED], "pass@64", "pass@1")
+  names = [*field.complete(), *field.long_runs()]
+  above, below, _, _ = _split(field, names, HEIGHTS[2])
   yield (
-    "- **pass@64 at equal pass@1.** Of all entries, longer runs included, "
-    f"{_have(above)} more pass@64 than GRPO at the same pass@1, and "
-    f"{_have(below)} less."
-    f"{f' Most: {shown}.' if above else ''}"
+    f"- **pass@64 at equal pass@1.** Of {len(names)} entries, longer runs "
+    f"included, {_have(above)} more pass@64 than GRPO at the same pass@1, and "
+    f"{_have(below)} less.{_with_heights(field, above, HEIGHTS[2], 'Most')}"
   )
 
 
 def _targets(field: Field) -> Iterator[str]:
+  """Yield which targets of entropy were held."""
   names = with_targets(field)
   if not names:
     return
-  by_verdict: Mapping[str, list[str]] = {
-    "held": [],
-    "missed": [],
-    "undecided": [],
-  }
-  for name in names:
-    by_verdict[verdict(field.lines, name)].append(name)
-  held = by_verdict["held"]
+  verdicts = {name: verdict(field.lines, name) for name in names}
+  held, missed, undecided = (
+    [n for n in names if verdicts[n] == word]
+    for word in ("held", "missed", UNDECIDED)
+  )
   alike = [n for n in held if says_nothing(field, n)]
   note = (
-    f" But GRPO, without a target, ends as near to the targets of "
-    f"{quoted(alike)}, so that holding them shows no control."
+    f" But GRPO, without a target, also ends within {MARGIN:g} nats of those "
+    f"of {quoted(alike)}, so that holding them shows no control."
     if alike
-    else ""
-  )
-  undecided = (
-    f" Undecided: {quoted(by_verdict['undecided'])}."
-    if by_verdict["undecided"]
     else ""
   )
   yield (
     f"- **A target of entropy** is held at the end by {quoted(held)}.{note} It "
-    f"is missed by {quoted(by_verdict['missed'])}.{undecided}"
+    f"is missed by {quoted(missed)}."
+    + (f" Undecided: {quoted(undecided)}." if undecided else "")
   )
 
 
 def _longer(field: Field) -> Iterator[str]:
-  """Yield whether a controlled run overtakes GRPO, and what it has then."""
-  rows = field.long_rows
-  first = overtakes(field.lines, rows)
-  for steps in sorted({n for budgets in rows.values() for n in budgets}):
-    grpo = rows[BASELINE][steps]
+  """Yield whether an entry overtakes GRPO, and what it has then."""
+  rows = {row: own for row, own in field.long_rows.items() if row != BASELINE}
+  grpo = field.long_rows.get(BASELINE, {})
+  compared = [
+    steps
+    for steps in list(grpo)[1:]
+    if any(field.pairs(own[steps]) >= len(SEEDS) for own in rows.values())
+  ]
+  for steps in compared:
     names = [
       own[steps]
-      for row, own in rows.items()
-      if row != BASELINE and field.is_whole(own[steps])
+      for own in rows.values()
+      if field.pairs(own[steps]) >= len(SEEDS)
     ]
-    if not names or not field.is_whole(grpo) or steps == min(rows[BASELINE]):
-      continue
-    base = of_entry(field.lines, grpo)
-    gaps = {n: difference(of_entry(field.lines, n), base, 1) for n in names}
+    gaps = {name: field.gap(name, 1) for name in names}
     shown = listed(
-      f"`{n}` ({gap.mean:+.3f}{_word(compare(gap))})"
-      for n, gap in gaps.items()
+      f"`{name}` ({gap.mean:+.3f}, {_SIDES[compare(gap)]})"
+      for name, gap in gaps.items()
       if gap
     )
     yield (
-      f"- **pass@1 after {steps} rollout steps.** GRPO has {_mean(field, grpo)}"
-      f". The controlled runs differ from it by: {shown}."
+      f"- **pass@1 after {steps} rollout steps.** GRPO has "
+      f"{_mean(field, grpo[steps])}. Other entries differ from it by: {shown}."
     )
-  if any(map(field.seeds, field.long_runs())):
-    over = listed(f"`{row}` at {steps}" for row, steps in first.items())
+  if compared:
+    over = {
+      row: steps
+      for row, own in rows.items()
+      for steps in reversed(compared)
+      if field.overtakes(own[steps])
+    }
+    first = listed(f"`{row}` at {n} rollout steps" for row, n in over.items())
+    budgets = listed(map(str, compared))
     yield (
       "- **Overtaking GRPO in pass@1:** "
-      + (
-        f"{over} rollout steps."
-        if over
-        else "no controlled entry does so, at any budget that has run."
-      )
+      + (f"{first}." if over else f"no entry is seen to, at {budgets} steps.")
     )
-
-
-def _word(side: int) -> str:
-  return {1: ", more", -1: ", less"}.get(side, ", undecided")
 
 
 def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
   lines, baseline = field.lines, field.baseline
-  gains = {
-    n: over_seeds(
-      values(of_entry(lines, n), "pass@1") - starts_of(lines, n, "pass@1")
-    )
-    for n in complete
-  }
+  gains = {n: _gain(field, n, "pass@1") for n in complete}
   worse = [n for n in complete if compare(gains[n]) < 0]
   lower = [n for n in complete if (g := gains[n]) and g.mean < 0]
   if lower:
@@ -294,27 +301,29 @@ def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
 
 def _costs(field: Field, complete: Sequence[str]) -> Iterator[str]:
   """Yield what deviates from the cost of GRPO's step."""
-  lines = field.lines
-  dear = [n for n in complete if field.flops.get(n, 1.0) > _DEAR]
-  many = [n for n in complete if samples(lines, n, field.baseline) > _DEAR]
-  times = {n: c for n in complete if (c := cost(lines, n, field.baseline))}
-  flops = listed(f"`{n}` (x {field.flops[n]:.2f})" for n in dear)
-  sampled = listed(
-    f"`{n}` (x {samples(lines, n, field.baseline):.1f})" for n in many
-  )
-  slow = listed(f"`{n}` (x {t:.2f})" for n, t in times.items() if t > _SLOW)
+  lines, baseline = field.lines, field.baseline
+  shares = {n: samples(lines, n, baseline) or 1.0 for n in complete}
+  times = {n: c for n in complete if (c := cost(lines, n, baseline))}
   usual = [t for t in times.values() if t <= _SLOW]
-  yield (
-    f"- **Cost of a rollout step.** More FLOPs in the update than GRPO: "
-    f"{flops or 'none'}. More responses sampled: {sampled or 'none'}."
-    + (
-      f" The time of a step was measured for {len(times)} of {len(complete)} "
-      f"entries: x {min(usual):.2f} to {max(usual):.2f} of GRPO's"
-      f"{f', but for {slow}' if slow else ''}."
-      if usual
-      else ""
-    )
+  flops = {n: field.flops[n] for n in complete if n in field.flops}
+  dear = {n: x for n, x in flops.items() if x > _DEAR}
+  many = {n: x for n, x in shares.items() if x > _DEAR}
+  slow = {n: x for n, x in times.items() if x > _SLOW}
+  timed = (
+    f" The time of a step was measured for {len(times)} of {len(complete)} "
+    f"entries: x {min(usual):.2f} to {max(usual):.2f} of GRPO's"
+    f"{f', but for {_ratios(slow)}' if slow else ''}."
+    if usual
+    else ""
   )
+  yield (
+    "- **Cost of a rollout step.** More FLOPs in the update than GRPO: "
+    f"{_ratios(dear)}. More responses sampled: {_ratios(many)}.{timed}"
+  )
+
+
+def _ratios(own: Mapping[str, float]) -> str:
+  return listed(f"`{n}` (x {x:.2f})" for n, x in own.items()) or "none"
 
 
 def _mean(field: Field, name: str, measure: str = "pass@1") -> str:

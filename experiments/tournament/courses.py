@@ -7,12 +7,14 @@ band from the lowest to the highest seed.
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from entrojax.reporting.pictures import Panel, metric_curves, picture
 from entrojax.reporting.run_logs import RunLog
 from entrojax.reporting.static import to_svg
 from entrojax.reporting.variants import Variant
 from experiments.tournament.curve import Lines, of_entry
-from experiments.tournament.lines import Line
+from experiments.tournament.lines import Line, part_lengths
 
 # metric of a line's course -> label of its panel
 PANELS = {
@@ -55,10 +57,12 @@ def as_log(line: Line) -> RunLog:
   """Return a line's course as the log of a run, a row in each part's middle."""
   rows: dict[float, dict[str, float]] = {}
   for metric in PANELS:
-    values = line.course.get(metric, ())
-    for i, value in enumerate(values):
+    if metric not in line.course:
+      continue
+    lengths = part_lengths(line, metric)
+    middles = np.cumsum(lengths) - lengths / 2
+    for step, value in zip(middles, line.course[metric], strict=True):
       if value is not None:
-        step = (i + 0.5) * line.steps / len(values)
         rows.setdefault(step, {"step": step})[metric] = value
   ordered = [rows[step] for step in sorted(rows)]
   return RunLog(line.entry, Path(), ordered, {"seed": line.seed})

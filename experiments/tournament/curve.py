@@ -4,26 +4,28 @@ Stopping GRPO early also keeps entropy. So a method is compared in three ways:
 
 - **At equal budget**, with GRPO's run of as many rollout steps: the difference
   of pass@k, paired by seed and prompt (entrojax/reporting/differences.py).
-- **At equal entropy**, with GRPO's curve: GRPO's runs of all budgets, with the
-  same seed, are points (held-out entropy, pass@k). The base is one more point,
-  the budget of 0. Between neighbours in entropy the curve is a straight line,
-  and it ends at its first and last point. A budget that one of the seeds lacks
-  is left out for all of them. A run's distance is its pass@k minus the curve's
-  at the run's entropy. The interval over the seeds is Student's.
+- **At equal entropy**, with GRPO's curve: GRPO's runs of several budgets, with
+  the same seed, are points (held-out entropy, pass@k). The base is one more
+  point, the budget of 0. Between neighbours in entropy the curve is a straight
+  line, and it ends at its first and last point. Points that are nearer than
+  NEAR to each other are one point, their mean, because the line between them
+  would be steep by chance. A run's height is its pass@k minus the curve's at
+  the run's entropy. The interval over the seeds is Student's.
 - **At equal pass@1**, in the same way, with the points (pass@1, pass@64).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from entrojax.answers.pass_at_k import pass_at_k
 from entrojax.entropy.law import t_quantile
 from entrojax.reporting.differences import Interval, paired_interval
-from experiments.tournament.entries import BASELINE
 from experiments.tournament.lines import Line
 
 ENTROPY = "entropy"
+NEAR = 0.005  # nats or pass@1
 
 Lines = Mapping[str, Line]  # by the names of their runs
 
@@ -50,65 +52,57 @@ def over_seeds(numbers: Iterable[float]) -> Interval | None:
   return Interval(mean, mean - float(half), mean + float(half))
 
 
-def budgets_of_all_seeds(lines: Lines) -> list[str]:
-  """List the entries of GRPO's curve that have run with every seed of it."""
-  seeds: dict[str, set[int]] = {}
-  for line in lines.values():
-    if line.entry.startswith(f"{BASELINE},steps="):
-      seeds.setdefault(line.entry, set()).add(line.seed)
-  every = set().union(*seeds.values())
-  return [entry for entry, own in seeds.items() if own == every]
+class Curve(NamedTuple):
+  """GRPO's curve over its budgets.
 
-
-def grpo_curve(
-  lines: Lines,
-  seed: int,
-  measure: str,
-  budgets: Sequence[str],
-  along: str = ENTROPY,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Return GRPO's entropies [K], ascending, and a measure [K] at them.
-
-  Args:
+  Attributes:
     lines: all kept lines.
-    seed: the seed of the runs.
-    measure: such as "pass@1".
     budgets: GRPO's entries. The base is a point in addition.
-    along: the measure in place of the entropy.
-
-  Returns:
-    Empty arrays if none of them has run with this seed.
+    measure: such as "pass@1".
+    along: the measure over which it is a curve.
   """
-  own = [
-    line
-    for line in lines.values()
-    if line.entry in budgets and line.seed == seed
-  ]
-  points = [(line.end[along], line.end[measure]) for line in own]
-  points += [(line.start[along], line.start[measure]) for line in own[:1]]
-  array = np.array(sorted(points), np.float64).reshape(-1, 2)
-  return array[:, 0], array[:, 1]
 
+  lines: Lines
+  budgets: Sequence[str]
+  measure: str
+  along: str = ENTROPY
 
-def distance(
-  lines: Lines, line: Line, measure: str, along: str = ENTROPY
-) -> float:
-  """Return a run's height above GRPO's curve; NaN outside of the curve."""
-  budgets = budgets_of_all_seeds(lines)
-  x, y = grpo_curve(lines, line.seed, measure, budgets, along)
-  own, height = line.end.get(along), line.end.get(measure)
-  if own is None or height is None or x.size < 2:
-    return float("nan")
-  if not x[0] <= own <= x[-1]:
-    return float("nan")
-  return float(height - np.interp(own, x, y))
+  def points(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `along` [K], ascending, and the measure [K], for a seed.
 
+    They are empty if none of the budgets has run with this seed.
+    """
+    own = [
+      line
+      for line in self.lines.values()
+      if line.entry in self.budgets and line.seed == seed
+    ]
+    ends = [line.end for line in own] + [line.start for line in own[:1]]
+    pairs = [(end.get(self.along), end.get(self.measure)) for end in ends]
+    points = sorted((x, y) for x, y in pairs if x is not None and y is not None)
+    groups: list[list[tuple[float, float]]] = []
+    for point in points:
+      if groups and point[0] - groups[-1][-1][0] < NEAR:
+        groups[-1].append(point)
+      else:
+        groups.append([point])
+    means = [np.mean(group, axis=0) for group in groups]
+    array = np.array(means, np.float64).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
 
-def distances(
-  lines: Lines, runs: Mapping[int, Line], measure: str, along: str = ENTROPY
-) -> list[float]:
-  """Return the distance of an entry's run for each seed."""
-  return [distance(lines, line, measure, along) for line in runs.values()]
+  def height(self, line: Line) -> float:
+    """Return a run's height above the curve; NaN outside of the curve."""
+    x, y = self.points(line.seed)
+    own, measured = line.end.get(self.along), line.end.get(self.measure)
+    if own is None or measured is None or x.size < 2:
+      return float("nan")
+    if not x[0] <= own <= x[-1]:
+      return float("nan")
+    return float(measured - np.interp(own, x, y))
+
+  def heights(self, runs: Mapping[int, Line]) -> np.ndarray:
+    """Return the heights of an entry's runs, f64[seeds]."""
+    return np.array([self.height(line) for line in runs.values()], np.float64)
 
 
 def difference(

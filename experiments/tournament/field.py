@@ -3,18 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from entrojax.reporting.differences import Interval
 from experiments.tournament.curve import (
   ENTROPY,
+  Curve,
   Lines,
   compare,
   difference,
-  distances,
   of_entry,
   over_seeds,
   ranked,
 )
 from experiments.tournament.entries import BASELINE, SEEDS, Entry
+
+Height = tuple[str, str]  # (measure, what is equal)
+HEIGHTS: Sequence[Height] = (
+  ("pass@1", ENTROPY),
+  ("pass@64", ENTROPY),
+  ("pass@64", "pass@1"),
+)
 
 
 class Field(NamedTuple):
@@ -23,9 +32,10 @@ class Field(NamedTuple):
   Attributes:
     lines: the kept lines.
     baseline: GRPO at the budget of an entry.
-    budgets: GRPO's entries by ascending budget.
+    budgets: GRPO's entries by ascending budget, without longer ones.
     compared: the entries that are compared with GRPO.
-    long_rows: row -> rollout steps -> the entry of a longer budget.
+    long_rows: row -> rollout steps -> its entry, from the common budget to the
+      longest; GRPO is a row.
     flops: entry -> the FLOPs of its update relative to GRPO's.
   """
 
@@ -55,7 +65,7 @@ class Field(NamedTuple):
     ]
 
   def long_runs(self) -> list[str]:
-    """List the controlled entries with all seeds at a longer budget."""
+    """List the runs of longer budgets with all seeds, without GRPO's."""
     return [
       name
       for row, budgets in self.long_rows.items()
@@ -63,30 +73,69 @@ class Field(NamedTuple):
       if row != BASELINE and steps > min(budgets) and self.is_whole(name)
     ]
 
+  def curve_budgets(self) -> list[str]:
+    """List the entries of GRPO's curve, by ascending budget.
+
+    A budget that lacks one of the seeds that GRPO has at equal budget is left
+    out, so that all seeds have curves of the same budgets.
+    """
+    names = dict.fromkeys(
+      [*self.budgets, *self.long_rows.get(BASELINE, {}).values()]
+    )
+    seeds = of_entry(self.lines, self.baseline).keys()
+    return [
+      name
+      for name in names
+      if seeds and seeds <= of_entry(self.lines, name).keys()
+    ]
+
   def gap(self, name: str, k: int) -> Interval | None:
-    """Return an entry's pass@k minus GRPO's at equal budget."""
-    own, other = (of_entry(self.lines, n) for n in (name, self.baseline))
+    """Return an entry's pass@k minus that of GRPO at the same budget."""
+    own, other = (
+      of_entry(self.lines, n) for n in (name, self.grpo_beside(name))
+    )
     return difference(own, other, k)
 
-  def height(
-    self, name: str, measure: str, along: str = ENTROPY
-  ) -> Interval | None:
-    """Return an entry's height above GRPO's curve, over its seeds."""
-    runs = of_entry(self.lines, name)
-    return over_seeds(distances(self.lines, runs, measure, along))
+  def pairs(self, name: str) -> int:
+    """Return the number of seeds that an entry and its GRPO both have."""
+    own, other = (
+      of_entry(self.lines, n) for n in (name, self.grpo_beside(name))
+    )
+    return len(own.keys() & other.keys())
 
-  def sides(
-    self, measure: str = "pass@1", along: str = ENTROPY
-  ) -> Mapping[str, int]:
-    """Return the entries above (1) or below (-1) GRPO's curve, by height.
+  def overtakes(self, name: str) -> bool:
+    """Return whether an entry has more pass@1 than GRPO of its budget."""
+    return self.pairs(name) >= len(SEEDS) and compare(self.gap(name, 1)) > 0
 
-    There are none before GRPO has all seeds.
+  def grpo_beside(self, name: str) -> str:
+    """Return GRPO's entry of the same budget."""
+    for budgets in self.long_rows.values():
+      for steps, entry in budgets.items():
+        if entry == name:
+          return self.long_rows[BASELINE][steps]
+    return self.baseline
+
+  def heights(self, name: str, which: Height) -> np.ndarray:
+    """Return an entry's heights above GRPO's curve, NaN outside, f64[seeds]."""
+    curve = Curve(self.lines, self.curve_budgets(), *which)
+    return curve.heights(of_entry(self.lines, name))
+
+  def side(self, name: str, which: Height) -> int:
+    """Return 1 for an entry above GRPO's curve, -1 below, 0 if undecided.
+
+    An entry is undecided as well without a height for each of the seeds.
     """
-    if not self.is_whole(self.baseline):
-      return {}
-    heights = {
-      name: self.height(name, measure, along)
-      for name in [*self.complete(), *self.long_runs()]
+    own = self.heights(name, which)
+    if np.isfinite(own).sum() < len(SEEDS):
+      return 0
+    return compare(over_seeds(own))
+
+  def sides(self, which: Height = HEIGHTS[0]) -> Mapping[str, int]:
+    """Return the entries above (1) or below (-1) GRPO's curve, by height."""
+    names = [*self.complete(), *self.long_runs()]
+    means = {name: float(self.heights(name, which).mean()) for name in names}
+    return {
+      name: own
+      for name in ranked(names, means)
+      if (own := self.side(name, which))
     }
-    order = ranked([*heights], {k: v and v.mean for k, v in heights.items()})
-    return {name: s for name in order if (s := compare(heights[name]))}

@@ -16,8 +16,10 @@
 which lies beside the lines. `start` and `end` are the evaluations before the
 first and after the last rollout step, without their standard errors. `counts`
 are the numbers of right answers to each prompt in the last evaluation, a byte
-each, in base64. `course` has means over equal parts of the run: FINE of them
-for entropy and reward, to which a law is fitted, and COARSE for the rest.
+each, in base64. `course` has means over equal parts of the run: as many as
+divide it, at most FINE for entropy and reward, to which a law is fitted, and
+COARSE for the rest. Lines that were kept before 2026-11-30 always have so many;
+if they do not divide the rollout steps, the first parts have one more.
 `seconds` are the median of a rollout step and the sum of all of them. The
 median is null for runs whose time cannot be compared with GRPO's, because they
 ran on another machine or beside other work.
@@ -128,6 +130,12 @@ def line_of(run: Run, log: RunLog, settings: Mapping[str, Any]) -> Line:
   )
 
 
+def part_lengths(line: Line, metric: str) -> np.ndarray:
+  """Return the rollout steps in each part of a metric's course, i64[K]."""
+  parts = np.array_split(range(line.steps), len(line.course[metric]))
+  return np.array([len(part) for part in parts])
+
+
 def course(
   rows: Sequence[Mapping[str, float]],
 ) -> dict[str, list[float | None]]:
@@ -140,10 +148,15 @@ def course(
   kept: dict[str, list[float | None]] = {}
   for metric in (m for p in COURSE for m in fnmatch.filter(names, p)):
     values = np.array([row.get(metric, np.nan) for row in rows])
-    number = min(FINE if metric in _FINE else COARSE, len(rows))
-    parts = np.array_split(values, number)
+    number = _num_parts(len(rows), FINE if metric in _FINE else COARSE)
+    parts = np.split(values, number)
     kept[metric] = [_short(_mean(part)) for part in parts]
   return kept
+
+
+def _num_parts(steps: int, most: int) -> int:
+  """Return the largest divisor of the steps that is not above `most`."""
+  return max(n for n in range(1, most + 1) if steps % n == 0)
 
 
 def read_lines(path: Path) -> dict[str, Line]:

@@ -16,7 +16,7 @@ from entrojax.system.command_line import command
 from experiments.tournament import courses, figures
 from experiments.tournament.answers import answers
 from experiments.tournament.costs import read_costs
-from experiments.tournament.curve import Lines, of_entry, ranked
+from experiments.tournament.curve import Lines, ranked
 from experiments.tournament.entries import (
   BASELINE,
   BASES,
@@ -27,11 +27,10 @@ from experiments.tournament.entries import (
   long_rows,
 )
 from experiments.tournament.field import Field
-from experiments.tournament.formats import mean_of
+from experiments.tournament.formats import mean_of, quoted
 from experiments.tournament.lines import read_lines
 from experiments.tournament.plan import RESULTS, lines_file
 from experiments.tournament.tables import (
-  HEIGHTS,
   behaviour,
   budget_table,
   equal_budget,
@@ -209,12 +208,11 @@ def section(
     _CAPTION,
     *tables_at_equal_budget(field),
     *tables_of_heights(field),
-    "### GRPO's budgets\n",
-    *budget_table(lines, field.budgets),
+    *budgets_section(field),
     *course_section(name, pictures),
     *target_table(field),
     *long_section(field),
-    *strength_section(lines, all_entries, strengths),
+    *strength_section(field, all_entries, strengths),
     *folded("What the names mean", names_table(lines, all_entries)),
     *folded(
       "Planned runs, and those that are not finished",
@@ -242,14 +240,14 @@ def facts(base: Base, field: Field) -> str:
 
 def finished(all_entries: Sequence[Entry], field: Field) -> Iterator[str]:
   """Yield how many of the planned runs are finished."""
-  lines = field.lines
   total = sum(len(e.seeds) for e in all_entries)
+  done = sum(min(field.seeds(e.name), len(e.seeds)) for e in all_entries)
   whole = sum(field.is_whole(e.name) for e in all_entries)
   compared = len(field.complete())
   budgets = sum(map(field.is_whole, field.budgets))
   strengths = [e for e in all_entries if e.role == "strength"]
   yield (
-    f"{len(lines)} of {total} planned runs are finished. {whole} entries have "
+    f"{done} of {total} planned runs are finished. {whole} entries have "
     f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
     f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} "
     "longer runs. Every method has the same learning rate, and"
@@ -262,7 +260,7 @@ def _strengths_run(field: Field, strengths: Sequence[Entry]) -> str:
   count = sum(field.seeds(e.name) > 0 for e in strengths)
   if not count:
     return " no other value of a method's main strength has run."
-  return f" {count} other values of main strengths have run, with one seed."
+  return f" {count} entries have another main strength, with one seed."
 
 
 def draw(name: str, base: Base, field: Field) -> dict[str, str]:
@@ -271,7 +269,7 @@ def draw(name: str, base: Base, field: Field) -> dict[str, str]:
   sides = field.sides()
   pictures = {
     figures.file_name(name, plane): figures.draw(
-      field.lines, have, field.budgets, plane, sides
+      field.lines, have, field.curve_budgets(), plane, sides
     )
     for plane in figures.PLANES
   }
@@ -305,14 +303,22 @@ def tables_of_heights(field: Field) -> Iterator[str]:
   """Yield the tables at equal entropy and at equal pass@1."""
   yield "### At equal entropy and at equal pass@1\n"
   yield "Heights above GRPO's curves.\n"
-  yield from curve_note(field.lines, field.budgets)
-  sides = [field.sides(*which) for which in HEIGHTS]
-  yield from heights_table(field.lines, field.complete(), sides)
+  yield from curve_note(field)
+  yield from heights_table(field, field.complete())
   if partial := field.partial():
     yield from folded(
-      f"Entries with fewer seeds: {len(partial)}",
-      heights_table(field.lines, partial, [{} for _ in HEIGHTS]),
+      f"Entries with fewer seeds: {len(partial)}", heights_table(field, partial)
     )
+
+
+def budgets_section(field: Field) -> Iterator[str]:
+  """Yield the section of GRPO's budgets."""
+  yield "### GRPO's budgets\n"
+  yield (
+    "Each budget also has its heights above the curve of the other budgets. "
+    "They show how far from zero a height is by the straight lines alone.\n"
+  )
+  yield from budget_table(field)
 
 
 def course_section(base: str, pictures: Mapping[str, str]) -> Iterator[str]:
@@ -326,43 +332,40 @@ def course_section(base: str, pictures: Mapping[str, str]) -> Iterator[str]:
     yield f"![how a few entries change over their runs]({FIGURES}/{file})\n"
 
 
-def curve_note(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
+def curve_note(field: Field) -> Iterator[str]:
   """Yield a warning if runs of GRPO's curve are missing."""
-  have = {n: k for n in budgets if (k := len(of_entry(lines, n)))}
-  if len(have) < len(budgets) or set(have.values()) != {len(SEEDS)}:
-    listed = ", ".join(f"`{n}` (n = {k})" for n, k in have.items()) or "none"
+  absent = [n for n in field.budgets if n not in field.curve_budgets()]
+  if absent:
     yield (
-      f"**GRPO's curve is not complete.** Of its {len(budgets)} budgets it has "
-      f"{listed}. A budget without all seeds is left out of the curve, which "
-      "will change with it.\n"
+      f"**GRPO's curve is not complete.** It lacks seeds of {quoted(absent)}, "
+      "and will change with them.\n"
     )
 
 
 def long_section(field: Field) -> Iterator[str]:
-  """Yield the section of longer budgets, if a controlled run has one."""
-  rows = field.long_rows
+  """Yield the section of longer budgets, if an entry has one."""
+  yield "### Longer budgets\n"
   longer = [
     name
-    for row, budgets in rows.items()
-    for steps, name in budgets.items()
-    if row != BASELINE and steps > min(budgets)
+    for row, budgets in field.long_rows.items()
+    for name in list(budgets.values())[1:]
+    if row != BASELINE
   ]
-  yield "### Longer budgets\n"
   if any(map(field.seeds, longer)):
-    yield from long_table(field.lines, rows)
+    yield from long_table(field)
   else:
-    yield "No controlled run of a longer budget is finished yet.\n"
+    yield "Besides GRPO no entry has run longer yet.\n"
 
 
 def strength_section(
-  lines: Lines, all_entries: Sequence[Entry], strengths: Sequence[Entry]
+  field: Field, all_entries: Sequence[Entry], strengths: Sequence[Entry]
 ) -> Iterator[str]:
   """Yield the section of main strengths, if another value has run."""
-  methods = {e.method for e in strengths if of_entry(lines, e.name)}
+  methods = {e.method for e in strengths if field.seeds(e.name)}
   if methods:
-    yield "### Three values of a method's main strength\n"
+    yield "### Values of a method's main strength\n"
     own = [e for e in strengths if e.method in methods]
-    yield from strength_table(lines, all_entries, own)
+    yield from strength_table(field, all_entries, own)
 
 
 @command(FLAGS)

@@ -1,6 +1,6 @@
 """Format the tables of the tournament's page in Markdown, row by row."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,16 +8,15 @@ import numpy as np
 import configs
 from experiments.tournament.curve import (
   ENTROPY,
+  Curve,
   Lines,
   compare,
-  difference,
-  distances,
   of_entry,
   ranked,
   values,
 )
 from experiments.tournament.entries import BASELINE, SEEDS, Entry
-from experiments.tournament.field import Field
+from experiments.tournament.field import HEIGHTS, Field
 from experiments.tournament.formats import (
   format_heights,
   format_interval,
@@ -30,9 +29,6 @@ from experiments.tournament.lines import Line
 from experiments.tournament.targets import target_of
 
 MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64")
-# heights above GRPO's curve: (measure, what is equal)
-HEIGHTS = (("pass@1", ENTROPY), ("pass@64", ENTROPY), ("pass@64", "pass@1"))
-_SIDES = {1: " above", -1: " below", 0: ""}
 
 
 def equal_budget(field: Field, names: Sequence[str]) -> Iterator[str]:
@@ -64,12 +60,16 @@ def equal_budget(field: Field, names: Sequence[str]) -> Iterator[str]:
 
 
 def _gap(field: Field, name: str, k: int) -> str:
-  """Format the difference from GRPO; a single seed has no interval."""
+  """Format the difference from GRPO, with a word if all seeds decide it.
+
+  A single pair of runs has no interval.
+  """
   gap = field.gap(name, k)
-  if gap is not None and field.seeds(name) == 1:
+  both = field.pairs(name)
+  if gap is not None and both == 1:
     return f"{gap.mean:+.3f}"
   word = {1: " more", -1: " less"}.get(compare(gap), "")
-  return format_interval(gap) + word
+  return format_interval(gap) + (word if both >= len(SEEDS) else "")
 
 
 def _times(ratio: float | None) -> str:
@@ -104,7 +104,8 @@ def behaviour(lines: Lines, names: Sequence[str]) -> Iterator[str]:
   yield from head("entry", "n", *measures.values())
   digits = [1 if m == "response_length" else 3 for m in measures]
   starts = [start_of(lines, m) for m in measures]
-  yield row("base", str(starts[0].size), *map(spread, starts, digits))
+  if starts[0].size:
+    yield row("base", str(starts[0].size), *map(spread, starts, digits))
   for name in names:
     if runs := of_entry(lines, name):
       cells = map(spread, (values(runs, m) for m in measures), digits)
@@ -112,127 +113,102 @@ def behaviour(lines: Lines, names: Sequence[str]) -> Iterator[str]:
   yield ""
 
 
-def heights_table(
-  lines: Lines, names: Sequence[str], sides: Sequence[Mapping[str, int]]
-) -> Iterator[str]:
-  """Yield the table of heights above GRPO's curves, sorted by the first.
-
-  Args:
-    lines: the kept lines.
-    names: the entries.
-    sides: for each of HEIGHTS, entry -> 1 above the curve, -1 below; the others
-      are undecided.
-  """
+def heights_table(field: Field, names: Sequence[str]) -> Iterator[str]:
+  """Yield the table of heights above GRPO's curves, sorted by the first."""
   yield from head(
     *("entry", "n", "entropy", "pass@1"),
     *(f"{measure} at equal {along}" for measure, along in HEIGHTS),
   )
-  heights = {
-    name: [
-      np.array(distances(lines, of_entry(lines, name), *which))
-      for which in HEIGHTS
-    ]
-    for name in names
-  }
-  order = ranked(names, {n: finite_mean(own[0]) for n, own in heights.items()})
-  for name in order:
-    runs = of_entry(lines, name)
-    words = [_SIDES[own.get(name, 0)] for own in sides]
-    cells = map(format_heights, heights[name])
+  first = {n: finite_mean(field.heights(n, HEIGHTS[0])) for n in names}
+  for name in ranked(names, first):
+    runs = of_entry(field.lines, name)
     yield row(
       *(f"`{name}`", str(len(runs))),
       *(spread(values(runs, m)) for m in (ENTROPY, "pass@1")),
-      *(cell + word for cell, word in zip(cells, words, strict=True)),
+      *_heights(field, name),
     )
   yield ""
 
 
-def budget_table(lines: Lines, budgets: Sequence[str]) -> Iterator[str]:
-  """Yield the table of GRPO's runs of all budgets, with the base."""
-  yield from head("entry", "n", *MEASURES)
+def _heights(field: Field, name: str) -> Iterator[str]:
+  """Format an entry's heights, with a word if all seeds decide one."""
+  for which in HEIGHTS:
+    word = {1: " above", -1: " below"}.get(field.side(name, which), "")
+    yield format_heights(field.heights(name, which)) + word
+
+
+def budget_table(field: Field) -> Iterator[str]:
+  """Yield the table of GRPO's runs of all budgets, with the base.
+
+  Each budget has its heights above the curve of the others, as far as it is
+  within their range.
+  """
+  lines = field.lines
+  budgets = field.curve_budgets()
+  others = [f"{m} at equal {along}, of the others" for m, along in HEIGHTS]
+  yield from head("entry", "n", *MEASURES, *others)
   starts = [start_of(lines, m) for m in MEASURES]
   if starts[0].size:
-    yield row("base", str(starts[0].size), *map(spread, starts))
-  for name in budgets:
+    yield row("base", str(starts[0].size), *map(spread, starts), *[""] * 3)
+  for name in [*dict.fromkeys([*field.budgets, *budgets])]:
     if runs := of_entry(lines, name):
+      rest = [budget for budget in budgets if budget != name]
       cells = [spread(values(runs, m)) for m in MEASURES]
+      own = [Curve(lines, rest, *which).heights(runs) for which in HEIGHTS]
+      cells += map(format_heights, own)
       yield row(f"`{name}`", str(len(runs)), *cells)
   yield ""
 
 
-def long_table(
-  lines: Lines, rows: Mapping[str, Mapping[int, str]]
-) -> Iterator[str]:
+def long_table(field: Field) -> Iterator[str]:
   """Yield the table of longer budgets.
 
   Entries are compared with GRPO at equal budget, and by their heights above
   GRPO's curves, whatever the budget.
-
-  Args:
-    lines: the kept lines.
-    rows: row -> rollout steps -> the entry; GRPO is the first row.
   """
   yield from head(
     *("row", "rollout steps", "n", "entropy", "pass@1", "pass@64"),
     *("pass@1 - GRPO", "pass@64 - GRPO"),
     *(f"{measure} at equal {along}" for measure, along in HEIGHTS),
   )
-  for label, budgets in rows.items():
+  for label, budgets in field.long_rows.items():
     for steps, name in budgets.items():
-      if not (runs := of_entry(lines, name)):
+      if not (runs := of_entry(field.lines, name)):
         continue
-      other = of_entry(lines, rows[BASELINE][steps])
       gaps = [""] * (2 + len(HEIGHTS))
       if label != BASELINE:
-        gaps = [format_interval(difference(runs, other, k)) for k in (1, 64)]
-        gaps += [
-          format_heights(np.array(distances(lines, runs, *which)))
-          for which in HEIGHTS
-        ]
-      cells = [spread(values(runs, m)) for m in ("entropy", "pass@1")]
-      cells += [spread(values(runs, "pass@64")), *gaps]
-      yield row(f"`{label}`", str(steps), str(len(runs)), *cells)
+        gaps = [_gap(field, name, k) for k in (1, 64)]
+        gaps += _heights(field, name)
+      cells = [spread(values(runs, m)) for m in (ENTROPY, "pass@1", "pass@64")]
+      yield row(f"`{label}`", str(steps), str(len(runs)), *cells, *gaps)
   yield ""
 
 
-def overtakes(
-  lines: Lines, rows: Mapping[str, Mapping[int, str]]
-) -> Mapping[str, int]:
-  """Return the rows that overtake GRPO in pass@1, with the first budget.
-
-  A row overtakes GRPO if the 95 % interval of the difference, paired by seed
-  and prompt over at least two seeds, lies above zero.
-  """
-  first: dict[str, int] = {}
-  for label, budgets in rows.items():
-    for steps, name in budgets.items():
-      own, other = (
-        of_entry(lines, entry) for entry in (name, rows[BASELINE][steps])
-      )
-      common = own.keys() & other.keys()
-      if label == BASELINE or label in first or len(common) < 2:
-        continue
-      if compare(difference(own, other, 1)) > 0:
-        first[label] = steps
-  return first
-
-
 def strength_table(
-  lines: Lines, entries: Sequence[Entry], strengths: Sequence[Entry]
+  field: Field, entries: Sequence[Entry], strengths: Sequence[Entry]
 ) -> Iterator[str]:
-  """Yield the three values of each method's main strength, with seed 0."""
+  """Yield the values of each method's main strength, with seed 0."""
   yield "Seed 0 alone, so a height has no interval.\n"
   yield from head("entry", "entropy", "pass@1", "pass@64", "height in pass@1")
+  curve = Curve(field.lines, field.curve_budgets(), *HEIGHTS[0])
   for method in dict.fromkeys(entry.method for entry in strengths):
-    own = [e.name for e in entries if e.method == method and e.role != "extra"]
+    keys = [e.settings.keys() for e in strengths if e.method == method]
+    own = [
+      entry.name
+      for entry in entries
+      if entry.method == method
+      and (entry.role == "method" or entry.settings.keys() in keys)
+      and entry.role != "long"
+    ]
     for name in own:
-      line = of_entry(lines, name).get(0)
+      line = of_entry(field.lines, name).get(0)
       if line is not None:
-        height = distances(lines, {0: line}, "pass@1")[0]
-        end = line.end
-        text = f"{height:+.3f}" if np.isfinite(height) else "–"
-        numbers = (f"{end[m]:.3f}" for m in ("entropy", "pass@1", "pass@64"))
-        yield row(f"`{name}`", *numbers, text)
+        runs = {0: line}
+        numbers = (
+          spread(values(runs, m)) for m in (ENTROPY, "pass@1", "pass@64")
+        )
+        height = format_heights(curve.heights(runs))
+        yield row(f"`{name}`", *numbers, height)
   yield ""
 
 
@@ -244,7 +220,7 @@ def twins(lines: Lines, names: Sequence[str]) -> Iterator[Sequence[str]]:
   groups: dict[str, list[str]] = {}
   for name in names:
     runs = of_entry(lines, name)
-    ends = {s: (l.end["entropy"], l.right["counts"]) for s, l in runs.items()}
+    ends = {s: (l.end.get(ENTROPY), l.right["counts"]) for s, l in runs.items()}
     if ends:
       groups.setdefault(repr(ends), []).append(name)
   yield from (group for group in groups.values() if len(group) > 1)
@@ -322,18 +298,19 @@ def cost(lines: Lines, name: str, baseline: str) -> float | None:
   return min(own) / min(other)
 
 
-def samples(lines: Lines, name: str, baseline: str) -> float:
+def samples(lines: Lines, name: str, baseline: str) -> float | None:
   """Return the responses sampled per rollout step, relative to GRPO's."""
   own, other = (
-    np.mean(
-      [
-        np.mean(_course(line, "dynamic_sampling/batches", absent=1.0))
-        for line in of_entry(lines, n).values()
-      ]
-    )
+    [_batches(line) for line in of_entry(lines, n).values()]
     for n in (name, baseline)
   )
-  return float(own / other)
+  return float(np.mean(own) / np.mean(other)) if own and other else None
+
+
+def _batches(line: Line) -> float:
+  """Return the mean number of batches that a rollout step samples."""
+  own = line.course.get("dynamic_sampling/batches", [1.0])
+  return float(np.nanmean(np.array(own, np.float64)))
 
 
 def start_of(lines: Lines, measure: str) -> np.ndarray:
@@ -344,11 +321,6 @@ def start_of(lines: Lines, measure: str) -> np.ndarray:
     if line.method == BASELINE
   }
   return np.array([*own.values()], np.float64)
-
-
-def _course(line: Line, metric: str, absent: float) -> np.ndarray:
-  """Return a metric over a run, f64[K]; one value if the run lacks it."""
-  return np.array(line.course.get(metric, [absent]), np.float64)
 
 
 def starts_of(lines: Lines, name: str, measure: str) -> np.ndarray:

@@ -23,10 +23,10 @@ from experiments.tournament.curve import (
   over_seeds,
   values,
 )
-from experiments.tournament.entries import BASELINE
+from experiments.tournament.entries import SEEDS
 from experiments.tournament.field import Field
-from experiments.tournament.formats import head, mean_of, row, spread
-from experiments.tournament.lines import Line
+from experiments.tournament.formats import head, row, spread
+from experiments.tournament.lines import Line, part_lengths
 
 MARGIN = 0.03  # nats
 _KEYS = ("control.target", "projection.target", "dcpo.target")
@@ -65,20 +65,13 @@ def verdict(lines: Lines, name: str) -> str:
   return _WORDS.get(within(off, MARGIN), UNDECIDED)
 
 
-def grpo_beside(field: Field, name: str) -> str:
-  """Return GRPO's entry of the same budget."""
-  for budgets in field.long_rows.values():
-    for steps, entry in budgets.items():
-      if entry == name:
-        return field.long_rows[BASELINE][steps]
-  return field.baseline
-
-
 def says_nothing(field: Field, name: str) -> bool:
-  """Return whether GRPO, which has no target, ends as near to an entry's."""
+  """Return whether GRPO, which has no target, ends within MARGIN of it too."""
   target = target_of(field.lines, name)
-  free = mean_of(field.lines, grpo_beside(field, name), ENTROPY)
-  return target is not None and abs(free - target) <= MARGIN
+  free = values(of_entry(field.lines, field.grpo_beside(name)), ENTROPY)
+  if target is None or free.size < len(SEEDS):
+    return False
+  return bool(abs(free.mean() - target) <= MARGIN)
 
 
 def with_targets(field: Field) -> list[str]:
@@ -111,7 +104,7 @@ def target_table(field: Field) -> Iterator[str]:
   )
   for name in names:
     runs = of_entry(lines, name)
-    free = mean_of(lines, grpo_beside(field, name), ENTROPY)
+    free = values(of_entry(lines, field.grpo_beside(name)), ENTROPY)
     own = verdict(lines, name)
     idle = own == _WORDS[HELD] and says_nothing(field, name)
     yield row(
@@ -120,7 +113,8 @@ def target_table(field: Field) -> Iterator[str]:
       spread(last_third(runs)),
       spread(values(runs, ENTROPY)),
       own,
-      f"{free:.3f}{' (shows no control)' if idle else ''}",
+      (spread(free) if free.size else "–")
+      + (" (shows no control)" if idle else ""),
       *(spread(values(runs, m)) for m in ("pass@1", "pass@64")),
     )
   yield ""
@@ -128,5 +122,12 @@ def target_table(field: Field) -> Iterator[str]:
 
 def last_third(runs: Mapping[int, Line]) -> np.ndarray:
   """Return the entropy over the last third of each run, nats, f64[seeds]."""
-  courses = [np.array(x.course["actor/entropy"], float) for x in runs.values()]
-  return np.array([course[-(len(course) // 3) :].mean() for course in courses])
+  return np.array([_last_third(line) for line in runs.values()])
+
+
+def _last_third(line: Line) -> float:
+  """Average the parts whose middle is in the last third, by their lengths."""
+  entropy = np.array(line.course["actor/entropy"], float)
+  lengths = part_lengths(line, "actor/entropy")
+  late = np.cumsum(lengths) - lengths / 2 > 2 / 3 * line.steps
+  return float(np.average(entropy[late], weights=lengths[late]))

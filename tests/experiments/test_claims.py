@@ -156,6 +156,7 @@ def test_a_prediction_is_correlated_with_the_fall_in_each_part():
       "covariance/predicted_change": predicted.tolist(),
     }
   )
+  lines = {name: line._replace(steps=600) for name, line in lines.items()}
   interval = effects.prediction("grpo").measure(lines)
   assert interval.mean == pytest.approx(1.0, abs=1e-3)
 

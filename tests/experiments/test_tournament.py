@@ -16,14 +16,17 @@ from entrojax.sweeps.plan import Checked
 from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
 from experiments.tournament import entries, plan, runner, tables
 from experiments.tournament.curve import (
+  Curve,
   difference,
-  distance,
   over_seeds,
 )
 from experiments.tournament.entries import BASES, Entry, Run
+from experiments.tournament.field import Field
 from experiments.tournament.lines import (
   append_line,
+  course,
   line_of,
+  part_lengths,
   read_lines,
 )
 from tests.helpers.kept_lines import PROMPTS, by_name, curve, invented
@@ -119,12 +122,37 @@ def test_the_first_budget_at_which_grpo_is_overtaken_is_found():
   lines = by_name(
     invented(name, seed, height=height)
     for name, height in heights.items()
-    for seed in (0, 1)
+    for seed in (0, 1, 2)
   )
-  assert tables.overtakes(lines, rows) == {"slow": 2}
-  text = [*tables.long_table(lines, rows)]
-  assert "| `slow` | 2 | 2 |" in text[5]
+  field = Field(lines, "grpo,steps=1", ["grpo,steps=1"], [], rows, {})
+  names = ("slow", "low", "slow,steps=2", "low,steps=2")
+  assert [field.overtakes(name) for name in names] == [
+    False,
+    False,
+    True,
+    False,
+  ]
+  text = [*tables.long_table(field)]
+  assert "| `slow` | 2 | 3 |" in text[5]
   assert "+0.094" in text[5]  # 32 and 26 of 64 samples are right
+  assert text[5].count(" more") == 1
+
+
+def test_one_pair_of_runs_has_no_interval_and_no_word():
+  rows = {
+    "grpo": {1: "grpo,steps=1", 2: "grpo,steps=2"},
+    "slow": {1: "slow", 2: "slow,steps=2"},
+  }
+  lines = by_name(
+    [
+      *(invented("slow,steps=2", seed, height=0.5) for seed in (0, 1, 2)),
+      invented("grpo,steps=2", height=0.4),
+    ]
+  )
+  field = Field(lines, "grpo,steps=1", ["grpo,steps=1"], [], rows, {})
+  assert not field.overtakes("slow,steps=2")
+  text = "\n".join(tables.long_table(field))
+  assert "| +0.094 | +0.000 |" in text
 
 
 def test_quick_is_eight_methods_with_two_seeds_at_the_common_budget():
@@ -275,11 +303,16 @@ def test_a_run_directory_becomes_a_line(tmp_path):
   )
   assert line.counts().tolist() == log.right_answers[-1].right.tolist()
   assert len(line.course["actor/entropy"]) == 12
-  assert len(line.course["actor/ppo_kl"]) == 10  # two of twelve are averaged
+  assert len(line.course["actor/ppo_kl"]) == 6  # two of twelve are averaged
   json.dumps(line._asdict(), allow_nan=False)
 
 
 # -- the curve ----------------------------------------------------------------
+
+
+def grpo_curve(lines, measure="pass@1", along="entropy"):
+  budgets = ["grpo,steps=200", "grpo,steps=600"]
+  return Curve(by_name(lines), budgets, measure, along)
 
 
 @pytest.mark.parametrize(
@@ -288,19 +321,45 @@ def test_a_run_directory_becomes_a_line(tmp_path):
 )
 def test_the_distance_is_the_height_above_grpos_curve(entropy, expected):
   line = invented(entropy=entropy, height=0.3)
-  lines = by_name([*curve(), line])
-  assert distance(lines, line, "pass@1") == pytest.approx(expected)
+  assert grpo_curve([*curve(), line]).height(line) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("entropy", [0.29, 0.51])
 def test_beyond_the_ends_of_the_curve_there_is_no_distance(entropy):
   line = invented(entropy=entropy)
-  assert np.isnan(distance(by_name([*curve(), line]), line, "pass@1"))
+  assert np.isnan(grpo_curve([*curve(), line]).height(line))
+
+
+def test_a_height_at_equal_pass_1_is_measured_over_pass_1():
+  """GRPO has pass@64 of 0.8 at 0.25 and 0.3; the base has 0.9 at 0.2."""
+  line = invented("kl_cov", 0, 0.9, 0.225)  # its pass@64 is 0.8
+  own = grpo_curve([*curve(), line], "pass@64", "pass@1")
+  assert own.height(line) == pytest.approx(0.8 - 0.85)
+  assert np.isnan(grpo_curve([*curve(), line], "pass@64").height(line))
+
+
+def test_points_that_are_near_each_other_are_one():
+  """Of two runs at 0.3 and 0.302 nats, neither is the curve's end."""
+  twin = invented("grpo,steps=400", entropy=0.302, height=0.2)
+  lines = [*curve(), twin, invented("grpo,steps=25", entropy=None)]
+  own = Curve(by_name(lines), [l.entry for l in lines], "pass@1")
+  x, y = own.points(0)
+  np.testing.assert_allclose(x, [0.301, 0.4, 0.5])
+  np.testing.assert_allclose(y, [0.25, 0.25, 0.2])
+
+
+def test_a_course_has_equal_parts_and_older_ones_say_how_long_theirs_are():
+  rows = [{"actor/entropy": float(i), "actor/ppo_kl": 1.0} for i in range(80)]
+  own = course(rows)
+  assert own["actor/entropy"] == [2 * i + 0.5 for i in range(40)]
+  assert own["actor/ppo_kl"] == [1.0] * 10
+  line = invented(steps=10, course={"m": [3.0, 6.0, None, 1.0]})
+  np.testing.assert_array_equal(part_lengths(line, "m"), [3, 3, 2, 2])
 
 
 def test_the_curve_is_of_the_runs_own_seed():
   line = invented(seed=1)
-  assert np.isnan(distance(by_name([*curve(0), line]), line, "pass@1"))
+  assert np.isnan(grpo_curve([*curve(0), line]).height(line))
 
 
 def test_the_interval_over_three_seeds_is_students():
