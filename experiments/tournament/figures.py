@@ -3,8 +3,9 @@
 A dot is the mean of an entry over its seeds, with bars of one standard
 deviation. A hollow dot is of one seed alone. GRPO's runs of all budgets, from
 the base to the longest, are joined by a line. Dots of entries above or below
-the curve have a colour and a number, which the legend names. Dots far from the
-curve are left out, and a line below the axes has their number.
+the curve have a colour, and a number that the legend names, up to _NUMBERED of
+them. Dots far from the curve are left out, and a line below the axes says how
+many there are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from experiments.tournament.entries import BASELINE
 
 PLANES = (("entropy", "pass@1"), ("entropy", "pass@64"), ("pass@1", "pass@64"))
 _LABELS = {"entropy": "held-out entropy, nats per token"}
-_NUMBERED = 14  # entries that the legend can name
+_NUMBERED = 20  # entries that the legend can name
 _MARGIN = 0.6  # of the curve's extent, on each of its sides
 
 
@@ -92,7 +93,9 @@ def draw(
       )
     near = _limit(axes, path, dots)
     outside, dots = len(dots) - len(near), near
-    numbers = {name: i for i, name in enumerate([*marked][:_NUMBERED], 1)}
+    inside = {dot.name for dot in dots}
+    named = [name for name in marked if name in inside][:_NUMBERED]
+    numbers = {name: i for i, name in enumerate(named, 1)}
     for dot in dots:
       side = marked.get(dot.name, 0)
       own = {1: PALETTE[2], -1: PALETTE[1], 0: GREY}[side]
