@@ -1,6 +1,6 @@
 """What runs in the tournament, and the rule that set the numbers.
 
-The rule was written down before the first run, except "told to hold" and "long
+The rule was written down before the first run, except "holding" and "long
 runs", which were added when all methods had run with seed 0:
 
 - **Budget.** An entry makes 200 rollout steps of its base's testbed on
@@ -16,16 +16,19 @@ runs", which were added when all methods had run with seed 0:
   Countdown's, a config's target keeps its share.
 - **Holding.** Three methods that can both raise and lower the entropy run with
   each of three targets, in nats.
-- **Long runs.** GRPO and five entries that control the entropy run at longer
-  budgets, to see which of them overtakes GRPO, and at what budget: a target
-  below the base's entropy, a target that falls with the run, the projection,
-  and the two methods that a first look had above GRPO's curve.
+- **Long runs.** GRPO and five other entries, four on the reasoning base, run at
+  longer budgets, to see which of them overtakes GRPO, and at what budget: a
+  target below the base's entropy, a target that falls with the run, the
+  projection, and the methods that a first look had above GRPO's curve. The
+  budgets on Countdown are the demo's and five times the demo's. Long runs on
+  the reasoning base sort rows by length, which changes results by rounding.
 - **Strengths.** A method with a main strength also runs at two other values of
   it, with seed 0. A coefficient or a share is divided and multiplied by four,
   within its range. If the config's value can hardly be told from GRPO, both
   others are stronger. A target is set to 70 % and 90 % of the base's entropy.
-- **GRPO** runs at six budgets, each to the end of its own schedule. These runs
-  are the curve that all other entries are compared with.
+- **GRPO** runs at six budgets and at the longer ones, each to the end of its own
+  schedule. The budgets with all seeds are the curve that all other entries are
+  compared with; the claims use the six.
 - **Evaluation.** 64 samples for each of 256 held-out prompts, at the end.
 
 An entry is named after what it changes, as in `clip_cov,fraction=0.08`.
