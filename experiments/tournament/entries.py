@@ -26,9 +26,9 @@ runs", which were added when all methods had run with seed 0:
   it, with seed 0. A coefficient or a share is divided and multiplied by four,
   within its range. If the config's value can hardly be told from GRPO, both
   others are stronger. A target is set to 70 % and 90 % of the base's entropy.
-- **GRPO** runs at six budgets and at the longer ones, each to the end of its own
-  schedule. The budgets with all seeds are the curve that all other entries are
-  compared with; the claims use the six.
+- **GRPO** runs at six budgets and at the longer ones, each to the end of its
+  own schedule. The budgets with all seeds are the curve that all other entries
+  are compared with; the claims use the six.
 - **Evaluation.** 64 samples for each of 256 held-out prompts, at the end.
 
 An entry is named after what it changes, as in `clip_cov,fraction=0.08`.
