@@ -245,17 +245,16 @@ def _longer(field: Field) -> Iterator[str]:
   """Yield whether an entry overtakes GRPO, and what it has then."""
   rows = {row: own for row, own in field.long_rows.items() if row != BASELINE}
   grpo = field.long_rows.get(BASELINE, {})
+  is_compared = lambda own, steps: (
+    steps in own and field.pairs(own[steps]) >= len(SEEDS)
+  )
   compared = [
     steps
     for steps in list(grpo)[1:]
-    if any(field.pairs(own[steps]) >= len(SEEDS) for own in rows.values())
+    if any(is_compared(own, steps) for own in rows.values())
   ]
   for steps in compared:
-    names = [
-      own[steps]
-      for own in rows.values()
-      if field.pairs(own[steps]) >= len(SEEDS)
-    ]
+    names = [own[steps] for own in rows.values() if is_compared(own, steps)]
     gaps = {name: field.gap(name, 1) for name in names}
     shown = listed(
       f"`{name}` ({gap.mean:+.3f}, {_SIDES[compare(gap)]})"
@@ -271,7 +270,7 @@ def _longer(field: Field) -> Iterator[str]:
       row: steps
       for row, own in rows.items()
       for steps in reversed(compared)
-      if field.overtakes(own[steps])
+      if is_compared(own, steps) and field.overtakes(own[steps])
     }
     first = listed(f"`{row}` at {n} rollout steps" for row, n in over.items())
     budgets = listed(map(str, compared))

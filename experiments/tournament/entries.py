@@ -16,12 +16,12 @@ runs", which were added when all methods had run with seed 0:
   Countdown's, a config's target keeps its share.
 - **Holding.** Three methods that can both raise and lower the entropy run with
   each of three targets, in nats.
-- **Long runs.** GRPO and five other entries, four on the reasoning base, run at
-  longer budgets, to see which of them overtakes GRPO, and at what budget: a
-  target below the base's entropy, a target that falls with the run, the
-  projection, and the methods that a first look had above GRPO's curve. The
-  budgets on Countdown are the demo's and five times the demo's. Long runs on
-  the reasoning base sort rows by length, which changes results by rounding.
+- **Long runs.** GRPO and four other entries run at longer budgets, to see which
+  of them overtakes GRPO, and at what budget: a target below the base's entropy,
+  a target that falls with the run, the projection, and Clip-Cov, which a first
+  look had above GRPO's curve. The budgets on Countdown are the demo's and, but
+  for Clip-Cov, five times the demo's. Long runs on the reasoning base sort rows
+  by length, which changes results by rounding.
 - **Strengths.** A method with a main strength also runs at two other values of
   it, with seed 0. A coefficient or a share is divided and multiplied by four,
   within its range. If the config's value can hardly be told from GRPO, both
@@ -72,7 +72,7 @@ class Base(NamedTuple):
     settings: 'section.key' -> value for all entries.
     methods: the names of the methods; None: all.
     strengths: whether other values of main strengths run as well.
-    long: rollout steps of the long runs.
+    long: rollout steps of GRPO's long runs; other entries have some of them.
     long_words: testbed and preset of long runs; None: `words`.
     pictured: the entries whose course over a run is drawn beside GRPO's.
   """
@@ -271,16 +271,20 @@ _EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "top_entropy,low,fraction=0.8": _LOW_TOKENS,
   },
 }
-# base -> entries that also run at longer budgets
-_LONG: Mapping[str, Sequence[str]] = {
-  "countdown": (
-    *("entropic,target=0.36", "entropic,falling", "projection,target=0.36"),
-    *("clip_cov", "gmpo"),
-  ),
-  "reasoning": (
-    *("entropic,target=0.16", "entropic,falling", "projection,target=0.16"),
-    "clip_cov",
-  ),
+# base -> entries that also run at longer budgets -> their rollout steps
+_LONG: Mapping[str, Mapping[str, Sequence[int]]] = {
+  "countdown": {
+    "entropic,target=0.36": (600, 3000),
+    "entropic,falling": (600, 3000),
+    "projection,target=0.36": (600, 3000),
+    "clip_cov": (600,),
+  },
+  "reasoning": {
+    "entropic,target=0.16": (80,),
+    "entropic,falling": (80,),
+    "projection,target=0.16": (80,),
+    "clip_cov": (80,),
+  },
 }
 
 
@@ -323,12 +327,17 @@ def long_name(name: str, steps: int) -> str:
 def long_rows(base: str) -> Mapping[str, Mapping[int, str]]:
   """Return GRPO and the entries with long runs: budget -> the run's entry."""
   place = BASES[base]
-  rows = {
-    name: {place.steps: name, **{n: long_name(name, n) for n in place.long}}
-    for name in _LONG[base]
+  rows = {BASELINE: place.long, **_LONG[base]}
+  common = {name: name for name in rows} | {
+    BASELINE: long_name(BASELINE, place.steps)
   }
-  budgets = (place.steps, *place.long)
-  return {BASELINE: {n: long_name(BASELINE, n) for n in budgets}, **rows}
+  return {
+    name: {
+      place.steps: common[name],
+      **{n: long_name(name, n) for n in budgets},
+    }
+    for name, budgets in rows.items()
+  }
 
 
 def method_names(base: str) -> Sequence[str]:
@@ -393,8 +402,9 @@ def _long_runs(all_entries: Sequence[Entry], base: str) -> Iterator[Entry]:
   place = BASES[base]
   by_name = {entry.name: entry for entry in all_entries}
   short = Entry(BASELINE, BASELINE, place.steps)
-  for own in (short, *(by_name[name] for name in _LONG[base])):
-    for steps in place.long:
+  rows = [(by_name[name], steps) for name, steps in _LONG[base].items()]
+  for own, budgets in [(short, place.long), *rows]:
+    for steps in budgets:
       name = long_name(own.name, steps)
       if name not in by_name:
         yield own._replace(name=name, steps=steps, role="long")

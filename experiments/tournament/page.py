@@ -84,9 +84,11 @@ finished runs in [results](results), in seconds:
 
 The runs are made by the next command. It skips every run that is finished, so
 it can be stopped at any time and continues on any machine. `--dry_run` lists
-what is missing, and `--quick` makes eight methods with two seeds.
+what is missing, and `--quick` makes eight methods with two seeds. Huge pages
+make it faster.
 
-    python -m experiments.tournament --workdir=runs/tournament --jobs=2
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \\
+        python -m experiments.tournament --workdir=runs/tournament --jobs=2
 """
 
 _READING = """## How to read it
