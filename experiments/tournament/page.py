@@ -96,9 +96,11 @@ _READING = """## How to read it
 **Entries.** An entry has the name of its method's file in
 [configs](../../configs/README.md#methods) and of what it changes; "What the
 names mean" below lists the settings, and "Targets of entropy" the targets of
-controlled entries. `updates=16` splits a rollout batch into 16 mini-batches
-instead of 4. `prompts=64` and `curriculum` change the data, and
-not the method.
+controlled entries. `linear(a, b, n)` goes from a to b over n optimizer steps.
+`updates=16` splits a rollout batch into 16 mini-batches instead of 4, and
+`epochs=2` trains on it twice. `prompts=64` and `curriculum` change the data,
+and not the method. `ki=0` leaves out the controller's integral, and `every=4`
+corrects every fourth update.
 
 **Three comparisons.**
 
@@ -124,10 +126,11 @@ as all share GRPO's seeds and prompts, several can be wrong together.
 in nats per token. n is the number of seeds. ± is the standard deviation over
 seeds. Brackets are 95 % intervals: over seeds (Student's t) for heights and
 targets, over seeds and prompts for differences from GRPO. A single seed has no
-bracket, and its difference is from GRPO's run of the same seed. Seeds outside
-of the curve have no height, and a dash means that none has.
+bracket, and its difference is from GRPO's run of the same seed. A seed whose
+entropy or pass@1 no run of GRPO has gets no height; a dash means that no seed
+has one.
 
-**Costs**, relative to GRPO's: `FLOPs` has the matrix products of the update,
+**Costs**, relative to GRPO's: `update` has the FLOPs of the update's products,
 counted in the traced program (`python -m experiments.tournament.costs`);
 `samples` has the responses sampled; and `time` has the duration of a rollout
 step, by the fastest seed. Differences of a few per cent in it are noise, and a
@@ -261,7 +264,7 @@ def _strengths_run(field: Field, strengths: Sequence[Entry]) -> str:
   """Say how many other strengths of methods have run."""
   count = sum(field.seeds(e.name) > 0 for e in strengths)
   if not count:
-    return " no other value of a method's main strength has run."
+    return " but for targets no other strength of a method has run."
   return f" {count} entries have another main strength, with one seed."
 
 
@@ -318,7 +321,9 @@ def budgets_section(field: Field) -> Iterator[str]:
   yield "### GRPO's budgets\n"
   yield (
     "Each budget also has its heights above the curve of the other budgets. "
-    "They show how far from zero a height is by the straight lines alone.\n"
+    "Nothing but its budget distinguishes it from them, so these heights show "
+    "how large the error of a height is: that of the straight lines, here over "
+    "wider gaps, and that of the budget's own runs.\n"
   )
   yield from budget_table(field)
 

@@ -36,7 +36,7 @@ def equal_budget(field: Field, names: Sequence[str]) -> Iterator[str]:
   lines = field.lines
   yield from head(
     *("entry", "n", *MEASURES, "pass@1 - GRPO", "pass@64 - GRPO"),
-    *("FLOPs", "samples", "time"),
+    *("update", "samples", "time"),
   )
   means = {name: mean_of(lines, name, "pass@1") for name in names}
   for name in ranked(names, means):
