@@ -148,6 +148,7 @@ def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
         f"{_lie(below)} below, and {len(rest)} cannot be told from it."
         f"{_outside(beyond)}{_with_heights(field, above, which)}"
         f"{_with_heights(field, below, which, 'Below')}"
+        f"{_other_updates(field, [*above, *below])}"
       )
 
 
