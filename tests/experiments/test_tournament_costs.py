@@ -17,7 +17,6 @@ def grpo():
 @pytest.mark.parametrize(
   ("name", "ratio"),
   [
-    ("kl_cov", 1.0),
     ("grpo,epochs=2", 2.0),
     # a forward pass is a third of a forward and a backward pass
     ("reference_kl", 4 / 3),
