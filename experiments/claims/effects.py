@@ -19,7 +19,13 @@ from experiments.tournament.curve import (
   over_seeds,
 )
 from experiments.tournament.entries import BUDGETS, SEEDS
-from experiments.tournament.lines import COARSE, FINE, Line, part_lengths
+from experiments.tournament.lines import (
+  COARSE,
+  FINE,
+  Line,
+  part_lengths,
+  part_middles,
+)
 
 GRPO = "grpo,steps=200"
 LONG = "grpo,steps=600"  # the longest run of GRPO on the curve of the claims
@@ -203,8 +209,7 @@ def prediction(entry: str) -> Effect:
   def own(line: Line) -> float:
     entropy = _course(line, "actor/entropy")
     predicted = _course(line, "covariance/predicted_change")
-    lengths = part_lengths(line, "actor/entropy")
-    middles = np.cumsum(lengths) - lengths / 2
+    middles = part_middles(line, "actor/entropy")
     ends = np.cumsum(part_lengths(line, "covariance/predicted_change"))
     cuts = np.searchsorted(middles, ends[:-1])
     # from the first to the last value in a part, per rollout step

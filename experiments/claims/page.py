@@ -16,6 +16,7 @@ from experiments.claims.verdicts import (
   verdict,
 )
 from experiments.tournament.curve import Lines
+from experiments.tournament.formats import format_interval
 
 _HEAD = """# Claims of the literature, with verdicts
 
@@ -100,12 +101,12 @@ def print_table(
   width = max(len(claim.name) for claim in claims)
   for claim in claims:
     own, effect = verdict(claim, lines)
-    yield f"{claim.name:<{width}}  {own:<13}  {_interval(effect)}"
+    yield f"{claim.name:<{width}}  {own:<13}  {format_interval(effect)}"
   yield "\non the reasoning base:"
   here = second_base.renamed(reasoning)
   for claim in second_base.comparable(claims):
     own, effect = verdict(claim, here)
-    yield f"{claim.name:<{width}}  {own:<13}  {_interval(effect)}"
+    yield f"{claim.name:<{width}}  {own:<13}  {format_interval(effect)}"
 
 
 def _table(rows: Sequence[tuple[Claim, Interval | None]]) -> Iterator[str]:
@@ -117,7 +118,7 @@ def _table(rows: Sequence[tuple[Claim, Interval | None]]) -> Iterator[str]:
       _linked(claim.source),
       claim.effect.text,
       f"{'±' if claim.test.__name__ == 'within' else ''}{claim.margin:g}",
-      _interval(effect),
+      format_interval(effect),
       claim.differs,
     )
     yield f"| {' | '.join(cells)} |"
@@ -148,9 +149,9 @@ def _second_base(
     countdown, other = verdict(claim, lines)
     cells = (
       f"**{claim.name}**: {claim.text}",
-      _interval(other),
+      format_interval(other),
       countdown,
-      _interval(effect),
+      format_interval(effect),
       own,
     )
     yield f"| {' | '.join(cells)} |"
@@ -180,10 +181,3 @@ def _linked(source: str) -> str:
   if re.fullmatch(r"\d{4}\.\d{5}", source):
     return f"[{source}](https://arxiv.org/abs/{source})"
   return source
-
-
-def _interval(effect: Interval | None) -> str:
-  if effect is None or not math.isfinite(effect.mean):
-    return "–"
-  mean, low, high = effect
-  return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"

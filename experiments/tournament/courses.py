@@ -7,14 +7,12 @@ band from the lowest to the highest seed.
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from entrojax.reporting.pictures import Panel, metric_curves, picture
 from entrojax.reporting.run_logs import RunLog
 from entrojax.reporting.static import to_svg
 from entrojax.reporting.variants import Variant
 from experiments.tournament.curve import Lines, of_entry
-from experiments.tournament.lines import Line, part_lengths
+from experiments.tournament.lines import Line, part_middles
 
 # metric of a line's course -> label of its panel
 PANELS = {
@@ -59,8 +57,7 @@ def as_log(line: Line) -> RunLog:
   for metric in PANELS:
     if metric not in line.course:
       continue
-    lengths = part_lengths(line, metric)
-    middles = np.cumsum(lengths) - lengths / 2
+    middles = part_middles(line, metric)
     for step, value in zip(middles, line.course[metric], strict=True):
       if value is not None:
         rows.setdefault(step, {"step": step})[metric] = value

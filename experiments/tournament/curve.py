@@ -1,6 +1,7 @@
 """GRPO's curve over its budgets, and a method's distance from it.
 
-Stopping GRPO early also keeps entropy. So a method is compared in three ways:
+A smaller budget of GRPO also keeps entropy. So a method is compared in three
+ways:
 
 - **At equal budget**, with GRPO's run of as many rollout steps: the difference
   of pass@k, paired by seed and prompt (entrojax/reporting/differences.py).

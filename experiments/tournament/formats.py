@@ -22,8 +22,8 @@ def spread(own: np.ndarray, digits: int = 3) -> str:
 
 
 def format_interval(interval: Interval | None) -> str:
-  """Format a mean with its interval; a dash stands for none."""
-  if interval is None:
+  """Format a mean with its interval; a dash stands for none or NaN."""
+  if interval is None or not np.isfinite(interval.mean):
     return "–"
   mean, low, high = interval
   return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"

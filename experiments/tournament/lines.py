@@ -136,6 +136,12 @@ def part_lengths(line: Line, metric: str) -> np.ndarray:
   return np.array([len(part) for part in parts])
 
 
+def part_middles(line: Line, metric: str) -> np.ndarray:
+  """Return the middle of each part, in rollout steps, f64[K]."""
+  lengths = part_lengths(line, metric)
+  return np.cumsum(lengths) - lengths / 2
+
+
 def course(
   rows: Sequence[Mapping[str, float]],
 ) -> dict[str, list[float | None]]:

@@ -255,7 +255,7 @@ def finished(all_entries: Sequence[Entry], field: Field) -> Iterator[str]:
     f"{done} of {total} planned runs are finished. {whole} entries have "
     f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
     f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} "
-    "longer runs. Every method has the same learning rate, and"
+    "longer runs. Every method has the same learning rate."
     f"{_strengths_run(field, strengths)}\n"
   )
 
@@ -264,7 +264,7 @@ def _strengths_run(field: Field, strengths: Sequence[Entry]) -> str:
   """Say how many other strengths of methods have run."""
   count = sum(field.seeds(e.name) > 0 for e in strengths)
   if not count:
-    return " but for targets no other strength of a method has run."
+    return " Except for targets, no other strength of a method has run."
   return f" {count} entries have another main strength, with one seed."
 
 

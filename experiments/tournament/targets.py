@@ -26,7 +26,7 @@ from experiments.tournament.curve import (
 from experiments.tournament.entries import SEEDS
 from experiments.tournament.field import Field
 from experiments.tournament.formats import head, row, spread
-from experiments.tournament.lines import Line, part_lengths
+from experiments.tournament.lines import Line, part_lengths, part_middles
 
 MARGIN = 0.03  # nats
 _KEYS = ("control.target", "projection.target", "dcpo.target")
@@ -128,6 +128,6 @@ def last_third(runs: Mapping[int, Line]) -> np.ndarray:
 def _last_third(line: Line) -> float:
   """Average the parts whose middle is in the last third, by their lengths."""
   entropy = np.array(line.course["actor/entropy"], float)
+  late = part_middles(line, "actor/entropy") > 2 / 3 * line.steps
   lengths = part_lengths(line, "actor/entropy")
-  late = np.cumsum(lengths) - lengths / 2 > 2 / 3 * line.steps
   return float(np.average(entropy[late], weights=lengths[late]))

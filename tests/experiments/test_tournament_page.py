@@ -287,3 +287,24 @@ def test_a_target_that_grpo_reaches_as_well_shows_no_control():
   )
   text = "\n".join(answers.answers(field))
   assert "also ends within 0.03 nats of those of `entropic`" in text
+
+
+def test_the_table_of_strengths_has_no_other_entries_of_the_method():
+  settings = {"kl_cov.fraction": 0.08}
+  own = [
+    Entry("kl_cov", "kl_cov", 200),
+    Entry("kl_cov,updates=1", "kl_cov", 200, {"a": 1}, role="extra"),
+    Entry("kl_cov,fraction=0.02", "kl_cov", 200, settings, role="extra"),
+    Entry("kl_cov,steps=600", "kl_cov", 600, settings, role="long"),
+    Entry("kl_cov,fraction=0.08", "kl_cov", 200, settings, (0,), "strength"),
+  ]
+  lines = [*curve(0), *(invented(entry.name, 0) for entry in own)]
+  field = Field(
+    by_name(lines), "grpo,steps=200", ["grpo,steps=200"], own, {}, {}
+  )
+  text = "\n".join(tables.strength_table(field, own, own[-1:]))
+  names = ("kl_cov", "kl_cov,fraction=0.02", "kl_cov,fraction=0.08")
+  assert all(
+    f"| `{name}` | 0.400 | 0.300 | 0.800 | +0.050 |" in text for name in names
+  )
+  assert text.count("| `kl_cov") == len(names)
