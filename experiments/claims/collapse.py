@@ -14,7 +14,8 @@ from experiments.claims.effects import (
   prediction,
   smallest_of,
 )
-from experiments.claims.verdicts import Claim, at_least
+from experiments.claims.verdicts import Claim
+from experiments.tournament.judging import at_least
 
 _SHORT = "answers have 11 tokens and the base 0.8 M weights, not 1,000 and 7 B"
 _BATCH = (

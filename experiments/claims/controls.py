@@ -7,7 +7,8 @@ from experiments.claims.effects import (
   pass_gap,
   worse_miss,
 )
-from experiments.claims.verdicts import Claim, Test, at_least, within
+from experiments.claims.verdicts import Claim
+from experiments.tournament.judging import Test, at_least, within
 
 _NEAR = 0.03  # nats per token
 _LOW = 0.36  # nats, 70 % of the base's entropy

@@ -11,14 +11,9 @@ import numpy as np
 from entrojax.entropy.law import fit_entropy_law, forecast
 from entrojax.reporting.differences import Interval
 from experiments.claims.verdicts import Effect
-from experiments.tournament.curve import (
-  Curve,
-  Lines,
-  difference,
-  of_entry,
-  over_seeds,
-)
+from experiments.tournament.curve import Curve
 from experiments.tournament.entries import BUDGETS, SEEDS
+from experiments.tournament.judging import over_seeds
 from experiments.tournament.lines import (
   COARSE,
   FINE,
@@ -26,6 +21,7 @@ from experiments.tournament.lines import (
   part_lengths,
   part_middles,
 )
+from experiments.tournament.measures import Lines, difference, of_entry
 
 GRPO = "grpo,steps=200"
 LONG = "grpo,steps=600"  # the longest run of GRPO on the curve of the claims

@@ -10,7 +10,8 @@ import numpy as np
 from entrojax.reporting.differences import Interval
 from entrojax.reporting.pictures import GREY, PALETTE
 from entrojax.reporting.static import STYLE, as_svg
-from experiments.claims.verdicts import HELD, NOT_HELD, OPEN, Claim
+from experiments.claims.verdicts import Claim
+from experiments.tournament.judging import HELD, NOT_HELD, OPEN
 
 _COLORS = {HELD: PALETTE[2], NOT_HELD: PALETTE[1], OPEN: GREY}
 FARTHEST = 8.0  # margins; longer intervals are cut

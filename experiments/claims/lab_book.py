@@ -3,8 +3,8 @@
 import numpy as np
 
 from entrojax.reporting.differences import Interval
-from experiments.claims.verdicts import Claim, Effect, at_least
-from experiments.tournament.curve import over_seeds
+from experiments.claims.verdicts import Claim, Effect
+from experiments.tournament.judging import at_least, over_seeds
 
 # pass@1 of BCPG-NSA with beta 0.5 minus BCPG's, for seeds 0, 1 and 2
 _NSA = (0.0063, 0.0022, 0.0035)

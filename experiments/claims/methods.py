@@ -7,7 +7,8 @@ from experiments.claims.effects import (
   gain,
   pass_gap,
 )
-from experiments.claims.verdicts import Claim, at_least, within
+from experiments.claims.verdicts import Claim
+from experiments.tournament.judging import at_least, within
 
 _NATS = 0.02  # nats per token, a twenty-fifth of the base's entropy
 _RARE_CLIP = (

@@ -7,16 +7,10 @@ import re
 from entrojax.reporting.differences import Interval
 from entrojax.system.help_page import join
 from experiments.claims import figure, second_base
-from experiments.claims.verdicts import (
-  HELD,
-  NOT_HELD,
-  OPEN,
-  SEEDS_MISSING,
-  Claim,
-  verdict,
-)
-from experiments.tournament.curve import Lines
+from experiments.claims.verdicts import SEEDS_MISSING, Claim, verdict
 from experiments.tournament.formats import format_interval
+from experiments.tournament.judging import HELD, NOT_HELD, OPEN
+from experiments.tournament.measures import Lines
 
 _HEAD = """# Claims of the literature, with verdicts
 
@@ -24,7 +18,7 @@ Each claim has an effect that tests it, a margin, which is the smallest effect
 that counts, and a verdict. Effects and margins were written down before their
 results were known, with these exceptions: {exceptions}.
 The verdict depends on the 95 % interval of the effect
-([verdicts.py](verdicts.py)):
+([judging.py](../tournament/judging.py)):
 
 | claim | held | not held here |
 | --- | --- | --- |

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from experiments.claims.effects import GRPO, LONG
 from experiments.claims.verdicts import Claim
-from experiments.tournament.curve import Lines
 from experiments.tournament.entries import BASES, entries
+from experiments.tournament.measures import Lines
 
 BASE = "reasoning"
 # entry on Countdown -> entry here, where they have different names

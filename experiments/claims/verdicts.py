@@ -2,26 +2,19 @@
 
 A claim's effect, its margin and its test were written down before the runs. The
 effect is a mean with a 95 % interval over three seeds. It is positive if the
-claim is right, and the margin is the smallest effect that counts.
-
-    test       held                          not held here
-    at_least   low > 0 and mean >= margin    high < margin
-    within     -margin < low, high < margin  low > margin or high < -margin
-
-Everything else is inconclusive. Three seeds give wide intervals, so an
-inconclusive verdict is common and means that more seeds are needed.
+claim is right, and the margin is the smallest effect that counts. The tests are
+in experiments/tournament/judging.py, because the targets of entropy on the
+tournament's page are judged in the same way.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from entrojax.reporting.differences import Interval
-from experiments.tournament.curve import Lines
+from experiments.tournament.judging import Test
+from experiments.tournament.measures import Lines
 
-HELD, NOT_HELD = "held", "not held here"
-OPEN, SEEDS_MISSING = "inconclusive", "seeds missing"
-
-Test = Callable[[Interval, float], str]
+SEEDS_MISSING = "seeds missing"
 
 
 class Effect(NamedTuple):
@@ -64,20 +57,6 @@ class Claim(NamedTuple):
   test: Test
   command: str = ""
   blind: bool = True
-
-
-def at_least(effect: Interval, margin: float) -> str:
-  """Return the verdict on a claim that something is larger than nothing."""
-  if effect.low > 0 and effect.mean >= margin:
-    return HELD
-  return NOT_HELD if effect.high < margin else OPEN
-
-
-def within(effect: Interval, margin: float) -> str:
-  """Return the verdict on a claim that something is about zero."""
-  if -margin < effect.low and effect.high < margin:
-    return HELD
-  return NOT_HELD if effect.low > margin or effect.high < -margin else OPEN
 
 
 def verdict(claim: Claim, lines: Lines) -> tuple[str, Interval | None]:

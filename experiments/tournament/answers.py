@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 
 from entrojax.reporting.differences import Interval
-from experiments.tournament.curve import (
-  compare,
-  of_entry,
-  over_seeds,
-  ranked,
-  values,
-)
 from experiments.tournament.entries import BASELINE, SEEDS
 from experiments.tournament.field import HEIGHTS, Field, Height
-from experiments.tournament.formats import listed, mean_of, quoted
-from experiments.tournament.tables import (
+from experiments.tournament.formats import listed, quoted
+from experiments.tournament.judging import compare, over_seeds
+from experiments.tournament.measures import (
   cost,
   finite_mean,
+  mean_of,
+  of_entry,
+  ranked,
   samples,
   start_of,
   starts_of,
   twins,
+  values,
 )
 from experiments.tournament.targets import (
   MARGIN,

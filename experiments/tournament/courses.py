@@ -11,8 +11,8 @@ from entrojax.reporting.pictures import Panel, metric_curves, picture
 from entrojax.reporting.run_logs import RunLog
 from entrojax.reporting.static import to_svg
 from entrojax.reporting.variants import Variant
-from experiments.tournament.curve import Lines, of_entry
 from experiments.tournament.lines import Line, part_middles
+from experiments.tournament.measures import Lines, of_entry
 
 # metric of a line's course -> label of its panel
 PANELS = {

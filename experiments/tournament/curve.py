@@ -4,7 +4,7 @@ A smaller budget of GRPO also keeps entropy. So a method is compared in three
 ways:
 
 - **At equal budget**, with GRPO's run of as many rollout steps: the difference
-  of pass@k, paired by seed and prompt (entrojax/reporting/differences.py).
+  of pass@k, paired by seed and prompt (measures.py).
 - **At equal entropy**, with GRPO's curve: GRPO's runs of several budgets, with
   the same seed, are points (held-out entropy, pass@k). The base is one more
   point, the budget of 0. Between neighbours in entropy the curve is a straight
@@ -15,42 +15,15 @@ ways:
 - **At equal pass@1**, in the same way, with the points (pass@1, pass@64).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from entrojax.answers.pass_at_k import pass_at_k
-from entrojax.entropy.law import t_quantile
-from entrojax.reporting.differences import Interval, paired_interval
 from experiments.tournament.lines import Line
+from experiments.tournament.measures import ENTROPY, Lines
 
-ENTROPY = "entropy"
 NEAR = 0.005  # nats or pass@1
-
-Lines = Mapping[str, Line]  # by the names of their runs
-
-
-def of_entry(lines: Lines, entry: str) -> dict[int, Line]:
-  """Return the kept lines of an entry by seed."""
-  own = [line for line in lines.values() if line.entry == entry]
-  return {line.seed: line for line in sorted(own, key=lambda l: l.seed)}
-
-
-def values(runs: Mapping[int, Line], measure: str) -> np.ndarray:
-  """Return a measure of the last evaluation for each seed, f64[S]."""
-  own = [line.end.get(measure) for line in runs.values()]
-  return np.array([np.nan if x is None else x for x in own], np.float64)
-
-
-def over_seeds(numbers: Iterable[float]) -> Interval | None:
-  """Return a mean with its 95 % interval over seeds; None below two seeds."""
-  own = np.array([x for x in numbers if np.isfinite(x)])
-  if own.size < 2:
-    return None
-  half = t_quantile(own.size - 1) * own.std(ddof=1) / own.size**0.5
-  mean = float(own.mean())
-  return Interval(mean, mean - float(half), mean + float(half))
 
 
 class Curve(NamedTuple):
@@ -104,55 +77,3 @@ class Curve(NamedTuple):
   def heights(self, runs: Mapping[int, Line]) -> np.ndarray:
     """Return the heights of an entry's runs, f64[seeds]."""
     return np.array([self.height(line) for line in runs.values()], np.float64)
-
-
-def difference(
-  own: Mapping[int, Line], other: Mapping[int, Line], k: int
-) -> Interval | None:
-  """Return the difference in pass@k of two entries, paired by seed and prompt.
-
-  Args:
-    own: the lines of one entry, by seed.
-    other: the lines of the other.
-    k: at most the number of samples.
-
-  Returns:
-    own minus other; None without a seed in common.
-
-  Raises:
-    ValueError: two runs were evaluated on different prompts.
-  """
-  pairs = [(own[seed], other[seed]) for seed in own if seed in other]
-  if not pairs:
-    return None
-  rows = []
-  for one, two in pairs:
-    if one.right["prompts"] != two.right["prompts"]:
-      raise ValueError(f"{one.name} and {two.name} have different prompts")
-    rows.append(_pass(one, k) - _pass(two, k))
-  return paired_interval(np.array(rows))
-
-
-def compare(interval: Interval | None) -> int:
-  """Return 1 if an interval lies above 0, -1 if below, 0 if undecided."""
-  if interval is None:
-    return 0
-  return int(interval.low > 0) - int(interval.high < 0)
-
-
-def _pass(line: Line, k: int) -> np.ndarray:
-  """Return pass@k of each prompt, f64[Q]."""
-  return pass_at_k(line.right["num_samples"], line.counts(), k)
-
-
-def ranked(
-  names: Sequence[str], scores: Mapping[str, float | None]
-) -> list[str]:
-  """Sort names by descending score; those without a score come last."""
-
-  def key(name: str) -> tuple[bool, float]:
-    score = scores.get(name)
-    absent = score is None or not np.isfinite(score)
-    return absent, 0.0 if absent or score is None else -score
-
-  return sorted(names, key=key)

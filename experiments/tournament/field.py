@@ -6,17 +6,16 @@ from typing import NamedTuple
 import numpy as np
 
 from entrojax.reporting.differences import Interval
-from experiments.tournament.curve import (
+from experiments.tournament.curve import Curve
+from experiments.tournament.entries import BASELINE, SEEDS, Entry
+from experiments.tournament.judging import compare, over_seeds
+from experiments.tournament.measures import (
   ENTROPY,
-  Curve,
   Lines,
-  compare,
   difference,
   of_entry,
-  over_seeds,
   ranked,
 )
-from experiments.tournament.entries import BASELINE, SEEDS, Entry
 
 Height = tuple[str, str]  # (measure, what is equal)
 HEIGHTS: Sequence[Height] = (

@@ -5,13 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from entrojax.reporting.differences import Interval
-from experiments.tournament.curve import Lines, of_entry, over_seeds, values
-
-
-def mean_of(lines: Lines, name: str, measure: str) -> float:
-  """Return the mean of a measure over an entry's seeds; NaN without any."""
-  measured = values(of_entry(lines, name), measure)
-  return float(measured.mean()) if measured.size else float("nan")
+from experiments.tournament.judging import over_seeds
 
 
 def spread(own: np.ndarray, digits: int = 3) -> str:

@@ -16,7 +16,6 @@ from entrojax.system.command_line import command
 from experiments.tournament import courses, figures
 from experiments.tournament.answers import answers
 from experiments.tournament.costs import read_costs
-from experiments.tournament.curve import Lines, ranked
 from experiments.tournament.entries import (
   BASELINE,
   BASES,
@@ -27,8 +26,9 @@ from experiments.tournament.entries import (
   long_rows,
 )
 from experiments.tournament.field import Field
-from experiments.tournament.formats import mean_of, quoted
+from experiments.tournament.formats import quoted
 from experiments.tournament.lines import read_lines
+from experiments.tournament.measures import Lines, mean_of, ranked
 from experiments.tournament.plan import RESULTS, lines_file
 from experiments.tournament.tables import (
   behaviour,

@@ -3,29 +3,30 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 import configs
-from experiments.tournament.curve import (
-  ENTROPY,
-  Curve,
-  Lines,
-  compare,
-  of_entry,
-  ranked,
-  values,
-)
+from experiments.tournament.curve import Curve
 from experiments.tournament.entries import BASELINE, SEEDS, Entry
 from experiments.tournament.field import HEIGHTS, Field
 from experiments.tournament.formats import (
   format_heights,
   format_interval,
   head,
-  mean_of,
   row,
   spread,
 )
-from experiments.tournament.lines import Line
+from experiments.tournament.judging import compare
+from experiments.tournament.measures import (
+  ENTROPY,
+  Lines,
+  cost,
+  finite_mean,
+  mean_of,
+  of_entry,
+  ranked,
+  samples,
+  start_of,
+  values,
+)
 from experiments.tournament.targets import target_of
 
 MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64")
@@ -212,20 +213,6 @@ def strength_table(
   yield ""
 
 
-def twins(lines: Lines, names: Sequence[str]) -> Iterator[Sequence[str]]:
-  """Yield groups of entries that end alike to the last digit, seed by seed.
-
-  Such entries differ in settings that did nothing here, or in nothing else.
-  """
-  groups: dict[str, list[str]] = {}
-  for name in names:
-    runs = of_entry(lines, name)
-    ends = {s: (l.end.get(ENTROPY), l.right["counts"]) for s, l in runs.items()}
-    if ends:
-      groups.setdefault(repr(ends), []).append(name)
-  yield from (group for group in groups.values() if len(group) > 1)
-
-
 def names_table(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
   """Yield what each entry with a line changes in its method's config."""
   methods = configs.methods()
@@ -281,55 +268,3 @@ def missing_runs(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
     ]
     yield row(words, str(finished), str(planned), "; ".join(names) or "none")
   yield ""
-
-
-def cost(lines: Lines, name: str, baseline: str) -> float | None:
-  """Return the seconds per rollout step relative to GRPO's.
-
-  Both are of the fastest seed, because other programs on the machine slow runs
-  down, and none up. None unless both have all seeds.
-  """
-  own, other = (
-    [s for line in of_entry(lines, n).values() if (s := line.seconds["step"])]
-    for n in (name, baseline)
-  )
-  if min(len(own), len(other)) < len(SEEDS):
-    return None
-  return min(own) / min(other)
-
-
-def samples(lines: Lines, name: str, baseline: str) -> float | None:
-  """Return the responses sampled per rollout step, relative to GRPO's."""
-  own, other = (
-    [_batches(line) for line in of_entry(lines, n).values()]
-    for n in (name, baseline)
-  )
-  return float(np.mean(own) / np.mean(other)) if own and other else None
-
-
-def _batches(line: Line) -> float:
-  """Return the mean number of batches that a rollout step samples."""
-  own = line.course.get("dynamic_sampling/batches", [1.0])
-  return float(np.nanmean(np.array(own, np.float64)))
-
-
-def start_of(lines: Lines, measure: str) -> np.ndarray:
-  """Return a measure of the base for each seed, from GRPO's runs, f64[S]."""
-  own = {
-    line.seed: line.start[measure]
-    for line in lines.values()
-    if line.method == BASELINE
-  }
-  return np.array([*own.values()], np.float64)
-
-
-def starts_of(lines: Lines, name: str, measure: str) -> np.ndarray:
-  """Return a measure before the first step of an entry's runs, f64[S]."""
-  runs = of_entry(lines, name).values()
-  return np.array([line.start[measure] for line in runs], np.float64)
-
-
-def finite_mean(own: np.ndarray) -> float:
-  """Average the finite values; NaN without any."""
-  finite = own[np.isfinite(own)]
-  return float(finite.mean()) if finite.size else float("nan")

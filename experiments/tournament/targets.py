@@ -2,7 +2,7 @@
 
 An entry has a target if a controller, DCPO or the projection is to hold one. A
 target that changes over the run is judged by its last value. An entry holds it
-as a claim does (experiments/claims/verdicts.py): the 95 % interval of the
+as a claim does (judging.py): the 95 % interval of the
 entropy in the last evaluation, over seeds, lies within MARGIN of the target. It
 misses it if the interval lies outside.
 """
@@ -15,18 +15,12 @@ import numpy as np
 
 from configs import default
 from entrojax.schedules import parse_schedule
-from experiments.claims.verdicts import HELD, NOT_HELD, within
-from experiments.tournament.curve import (
-  ENTROPY,
-  Lines,
-  of_entry,
-  over_seeds,
-  values,
-)
 from experiments.tournament.entries import SEEDS
 from experiments.tournament.field import Field
 from experiments.tournament.formats import head, row, spread
+from experiments.tournament.judging import HELD, NOT_HELD, over_seeds, within
 from experiments.tournament.lines import Line, part_lengths, part_middles
+from experiments.tournament.measures import ENTROPY, Lines, of_entry, values
 
 MARGIN = 0.03  # nats
 _KEYS = ("control.target", "projection.target", "dcpo.target")

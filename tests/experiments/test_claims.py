@@ -7,19 +7,16 @@ from entrojax.reporting.differences import Interval
 from experiments.claims import effects, second_base
 from experiments.claims.all_claims import CLAIMS, find
 from experiments.claims.page import page, print_table
-from experiments.claims.verdicts import (
+from experiments.claims.verdicts import SEEDS_MISSING, Claim, Effect, verdict
+from experiments.tournament import entries
+from experiments.tournament.entries import BUDGETS, SEEDS
+from experiments.tournament.judging import (
   HELD,
   NOT_HELD,
   OPEN,
-  SEEDS_MISSING,
-  Claim,
-  Effect,
   at_least,
-  verdict,
   within,
 )
-from experiments.tournament import entries
-from experiments.tournament.entries import BUDGETS, SEEDS
 from tests.helpers.kept_lines import by_name, invented
 
 

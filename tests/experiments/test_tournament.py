@@ -14,14 +14,11 @@ from entrojax.reporting.run_logs import read_run
 from entrojax.sweeps.estimate import Timing
 from entrojax.sweeps.plan import Checked
 from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
-from experiments.tournament import entries, plan, runner, tables
-from experiments.tournament.curve import (
-  Curve,
-  difference,
-  over_seeds,
-)
+from experiments.tournament import entries, measures, plan, runner, tables
+from experiments.tournament.curve import Curve
 from experiments.tournament.entries import BASES, Entry, Run
 from experiments.tournament.field import Field
+from experiments.tournament.judging import over_seeds
 from experiments.tournament.lines import (
   append_line,
   course,
@@ -29,6 +26,7 @@ from experiments.tournament.lines import (
   part_lengths,
   read_lines,
 )
+from experiments.tournament.measures import difference
 from tests.helpers.kept_lines import PROMPTS, by_name, curve, invented
 from tests.helpers.paths import ROOT
 from tests.helpers.run_logs import write_noisy_run
@@ -85,7 +83,7 @@ def test_entries_that_end_alike_for_each_seed_are_twins():
     for name in "abc"
     for seed in (0, 1)
   )
-  assert [*tables.twins(lines, ["a", "b", "c", "not run"])] == [["a", "b"]]
+  assert [*measures.twins(lines, ["a", "b", "c", "not run"])] == [["a", "b"]]
 
 
 @pytest.mark.parametrize("base", entries.BASES)

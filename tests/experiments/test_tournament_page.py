@@ -5,9 +5,9 @@ import pytest
 
 from entrojax.reporting.run_logs import series
 from experiments.tournament import answers, courses, page, tables, targets
-from experiments.tournament.curve import of_entry
 from experiments.tournament.entries import BASES, Entry
 from experiments.tournament.field import Field
+from experiments.tournament.measures import of_entry
 from tests.helpers.kept_lines import by_name, curve, invented
 
 

@@ -1,0 +1,51 @@
+"""Means with 95 % intervals over seeds, and what they decide.
+
+    test       held                          not held here
+    at_least   low > 0 and mean >= margin    high < margin
+    within     -margin < low, high < margin  low > margin or high < -margin
+
+Everything else is inconclusive. Three seeds give wide intervals, so an
+inconclusive verdict is common and means that more seeds are needed.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from entrojax.entropy.law import t_quantile
+from entrojax.reporting.differences import Interval
+
+HELD, NOT_HELD, OPEN = "held", "not held here", "inconclusive"
+
+Test = Callable[[Interval, float], str]
+
+
+def over_seeds(numbers: Iterable[float]) -> Interval | None:
+  """Return a mean with its 95 % interval over seeds; None below two seeds."""
+  own = np.array([x for x in numbers if np.isfinite(x)])
+  if own.size < 2:
+    return None
+  half = t_quantile(own.size - 1) * own.std(ddof=1) / own.size**0.5
+  mean = float(own.mean())
+  return Interval(mean, mean - float(half), mean + float(half))
+
+
+def compare(interval: Interval | None) -> int:
+  """Return 1 if an interval lies above 0, -1 if below, 0 if undecided."""
+  if interval is None:
+    return 0
+  return int(interval.low > 0) - int(interval.high < 0)
+
+
+def at_least(effect: Interval, margin: float) -> str:
+  """Return the verdict on a claim that something is larger than nothing."""
+  if effect.low > 0 and effect.mean >= margin:
+    return HELD
+  return NOT_HELD if effect.high < margin else OPEN
+
+
+def within(effect: Interval, margin: float) -> str:
+  """Return the verdict on a claim that something is about zero."""
+  if -margin < effect.low and effect.high < margin:
+    return HELD
+  return NOT_HELD if effect.low > margin or effect.high < -margin else OPEN
