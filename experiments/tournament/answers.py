@@ -136,7 +136,7 @@ def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
       f"{_lie(above)} above GRPO's curve, {_lie(below)} below, and {len(rest)} "
       f"cannot be told from it.{_outside(beyond)}"
       f"{_with_heights(field, above, which)}"
-      f"{_other_updates(field, [*above, *below])}"
+      f"{_other_pace(field, [*above, *below])}"
     )
     if long_runs := field.long_runs():
       above, below, beyond, rest = _split(field, long_runs, which)
@@ -146,7 +146,7 @@ def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
         f"{_lie(below)} below, and {len(rest)} cannot be told from it."
         f"{_outside(beyond)}{_with_heights(field, above, which)}"
         f"{_with_heights(field, below, which, 'Below')}"
-        f"{_other_updates(field, [*above, *below])}"
+        f"{_other_pace(field, [*above, *below])}"
       )
 
 
@@ -186,23 +186,27 @@ def _with_heights(
   return f" {word}: {shown}." if names else ""
 
 
-def _other_updates(field: Field, names: Sequence[str]) -> str:
-  """Say which entries differ from GRPO's curve in their updates as well."""
-  usual = _updates(field, field.baseline)
-  own = [n for n in names if _updates(field, n) != usual]
+def _other_pace(field: Field, names: Sequence[str]) -> str:
+  """Say which entries differ from GRPO's curve in how they train as well."""
+  usual = _pace(field, field.baseline)
+  own = [n for n in names if _pace(field, n) != usual]
   if not own:
     return ""
   return (
-    " GRPO's curve is of its own number of updates on a batch, so the heights "
-    f"of {quoted(own)} include what another number does."
+    " GRPO's curve is of its own number of updates on a batch and of its own "
+    f"learning rate, so the heights of {quoted(own)} include what another "
+    "number does."
   )
 
 
-def _updates(field: Field, name: str) -> set[tuple[Any, Any]]:
-  """Return the updates and epochs on a batch of an entry's runs."""
-  keys = ("training.updates_per_rollout", "training.num_epochs")
+def _pace(field: Field, name: str) -> set[tuple[Any, ...]]:
+  """Return updates, epochs and learning rate of an entry's runs."""
+  keys = (
+    *("training.updates_per_rollout", "training.num_epochs"),
+    "optimizer.learning_rate",
+  )
   runs = of_entry(field.lines, name).values()
-  return {(r.settings.get(keys[0]), r.settings.get(keys[1])) for r in runs}
+  return {tuple(map(run.settings.get, keys)) for run in runs}
 
 
 def _trade(field: Field) -> Iterator[str]:

@@ -7,8 +7,9 @@ runs", which were added when all methods had run with seed 0:
   Countdown, each of 32 prompts x 8 responses. The data order depends on the
   seed alone. A method makes the optimizer steps per rollout that it prescribes:
   4 for most, 1 for RLOO, 4 over two epochs for the unlikeliness reward.
-- **Learning rate.** It is the testbed's for all methods. Its cosine ends with
-  the run, whatever the budget, so no run stops in the middle of a schedule.
+- **Learning rate.** It is the testbed's for all but one control. Its cosine
+  ends with the run, whatever the budget, so no run stops in the middle of a
+  schedule.
 - **Numbers of methods.** They are the config's on Countdown, which its file
   derives from the paper's. A schedule that a config ends at step 600 ends with
   the run.
@@ -19,11 +20,11 @@ runs", which were added when all methods had run with seed 0:
 - **Long runs.** GRPO and a few other entries run at longer budgets, to see
   which of them overtakes GRPO, and at what budget: a target below the base's
   entropy, a target that falls with the run, the projection, and Clip-Cov, which
-  a first look had above GRPO's curve. GRPO with one update on a batch is beside
-  them, because it keeps more entropy without any control. The budgets on
-  Countdown are the demo's and, for those with a target, five times the demo's.
-  Long runs on the reasoning base sort rows by length, which changes results by
-  rounding.
+  a first look had above GRPO's curve. GRPO with one update on a batch and GRPO
+  with a quarter of the learning rate are beside them, because a gentler GRPO
+  keeps more entropy without any control. The budgets on Countdown are the
+  demo's and, for some of them, five times the demo's. Long runs on the
+  reasoning base sort rows by length, which changes results by rounding.
 - **Strengths.** A method with a main strength also runs at two other values of
   it, with seed 0. A coefficient or a share is divided and multiplied by four,
   within its range. If the config's value can hardly be told from GRPO, both
@@ -224,6 +225,7 @@ _GRPO_EXTRAS: Mapping[str, Mapping[str, Any]] = {
   "clip=0.05": {"ppo_clip.clip_low": 0.05, "ppo_clip.clip_high": 0.05},
   "clip=0.9": {"ppo_clip.clip_low": 0.9, "ppo_clip.clip_high": 0.9},
   "prompts=64": {"task.train_split": "train[:64]"},
+  "learning_rate=4e-05": {"optimizer.learning_rate": 4e-5},
 }
 _LOW_TOKENS = (
   "top_entropy",
@@ -280,8 +282,9 @@ _LONG: Mapping[str, Mapping[str, Sequence[int]]] = {
     "entropic,falling": (600, 3000),
     "projection,target=0.36": (600, 3000),
     "clip_cov": (600,),
-    # keeps its entropy without a controller
-    "grpo,updates=1": (600,),
+    # these keep more entropy without a controller
+    "grpo,updates=1": (600, 3000),
+    "grpo,learning_rate=4e-05": (600,),
   },
   "reasoning": {
     "entropic,target=0.16": (80,),

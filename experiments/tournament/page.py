@@ -234,11 +234,10 @@ def facts(base: Base, field: Field) -> str:
   num_prompts = max(line.counts().size for line in field.lines.values())
   return (
     f"An entry makes {base.steps} rollout steps of {rollout.num_prompts} "
-    f"prompts x {rollout.group_size} responses, and "
-    f"{config.training.updates_per_rollout} updates on each batch if its "
-    "method asks for no other number, at a learning rate of "
-    f"{config.optimizer.learning_rate:g}. It is evaluated with "
-    f"{evaluation.num_samples} samples for each of {num_prompts} held-out "
+    f"prompts x {rollout.group_size} responses. Unless it changes them, it "
+    f"makes {config.training.updates_per_rollout} updates on each batch at a "
+    f"learning rate of {config.optimizer.learning_rate:g}. It is evaluated "
+    f"with {evaluation.num_samples} samples for each of {num_prompts} held-out "
     "prompts."
   )
 
@@ -255,7 +254,7 @@ def finished(all_entries: Sequence[Entry], field: Field) -> Iterator[str]:
     f"{done} of {total} planned runs are finished. {whole} entries have "
     f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
     f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} "
-    "longer runs. Every method has the same learning rate."
+    "longer runs. All methods have the same learning rate."
     f"{_strengths_run(field, strengths)}\n"
   )
 
