@@ -96,7 +96,8 @@ CLAIMS = (
       },
     ),
     0.0,
-    _SHORT,
+    "a token is probable from 0.5 on, which is near the mean, so the signs "
+    "almost follow from the formula; this says little about the entropy itself",
     at_least,
   ),
   Claim(
@@ -139,11 +140,12 @@ CLAIMS = (
   ),
   Claim(
     "few_prompts",
-    "Less diverse prompts speed up the collapse: 64 against all of them.",
+    "Fewer prompts, repeated, speed up the collapse: 64 against all of them.",
     "2511.05993",
     entropy_gap(GRPO, "grpo,prompts=64"),
     _NATS,
-    "the 64 prompts are the first ones, not ones that are alike",
+    "each of the 64 prompts is seen a hundred times, so this cannot tell a "
+    "lack of diversity from repetition; they are the first ones, and not alike",
     at_least,
   ),
   Claim(

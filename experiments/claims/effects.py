@@ -141,11 +141,16 @@ def early_fall(entry: str) -> Effect:
 
 
 def law_fit(entry: str, least: float) -> Effect:
-  """R^2 of R = -a exp(H) + b within a run, minus a bound."""
+  """R^2 of R = -a exp(H) + b within a run, minus a bound.
+
+  There is no number if the entropy of a run moves too little for the law to
+  differ from a straight line (entrojax/entropy/law.py).
+  """
 
   def own(line: Line) -> float:
     entropy, reward = _course(line, "actor/entropy"), _course(line, _REWARD)
-    return fit_entropy_law(entropy, reward).r_squared - least
+    law = fit_entropy_law(entropy, reward)
+    return law.r_squared - least if law.usable else float("nan")
 
   text = f"R^2 of the law over {FINE} parts of `{entry}`, minus {least:g}"
   return Effect(text, (entry,), _for_each_seed((entry,), own))
@@ -168,13 +173,15 @@ def law_over_budgets(least: float) -> Effect:
 
 
 def law_forecast(entry: str) -> Effect:
-  """How much of a constant's error the law of the first 15 % removes."""
+  """How much of a constant's error the law of the first 15 % removes.
+
+  There is no number if no first part of a run gives a usable law.
+  """
 
   def own(line: Line) -> float:
     entropy, reward = _course(line, "actor/entropy"), _course(line, _REWARD)
     fit = forecast(entropy, reward)
-    share = 1 - fit.rmse / fit.constant_rmse
-    return share if np.isfinite(share) else 0.0  # there is no law
+    return 1 - fit.rmse / fit.constant_rmse
 
   text = (
     f"share of the error of a constant that the forecast of `{entry}` saves"

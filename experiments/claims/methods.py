@@ -16,37 +16,60 @@ _RARE_CLIP = (
   "here; the papers make sixteen and more"
 )
 _SELECTION = (
-  "a mini-batch has 700 tokens and not millions, so the selected share is a "
-  "hundred times the paper's"
+  "a mini-batch has 700 tokens and not millions, so the selected share is {} "
+  "times the paper's"
 )
 _SCALE = (
   "answers have 11 tokens, few of them certain; one base of 0.8 M weights"
+)
+_DYNAMIC = (
+  "without long answers the overlong penalty hardly acts; dynamic sampling "
+  "samples twice as many responses as GRPO here"
 )
 _FROM_BASE = (
   "the base samples right answers to 96 % of the prompts within 64 tries, so "
   "there is little left to gain"
 )
 
-# method -> how the test differs from its paper's setting
-_SLOWER = {
+# method -> how the test differs from its paper's setting, if not in scale alone
+_DIFFERS = {
   "clip_higher": _RARE_CLIP,
   "cispo": _RARE_CLIP,
   "ce_gppo": _RARE_CLIP,
   "erc": _RARE_CLIP,
-  "clip_cov": _SELECTION,
-  "kl_cov": _SELECTION,
-  "sent_token": _SELECTION,
-  "top_entropy": _SCALE,
-  "steer": _SCALE,
-  "grpo_dropout": _SCALE,
+  "gmpo": _RARE_CLIP,
+  "bapo": f"{_RARE_CLIP}, too few for its thresholds to move",
+  "dapo": (
+    f"{_RARE_CLIP}; dynamic sampling leaves only groups that are partly right, "
+    "so each update moves farther"
+  ),
+  "clip_cov": _SELECTION.format("a hundred"),
+  "kl_cov": _SELECTION.format("ten"),
+  "sent_token": "a mini-batch has 700 tokens",
+  "sent": "two stages of 100 rollout steps, and all prompts are alike in kind",
   "unlikeliness": "with the paper's KL penalty and two epochs",
-  "entropy_advantage": _SCALE,
   "entropy_bonus": "the coefficient is five times the usual 1e-3",
   "reference_kl": "the coefficient is chosen for this base",
-  "siren": _SCALE,
   "w_reinforce": _FROM_BASE,
   "nsr": _FROM_BASE,
 }
+_LESS = ("falls less", "falls more slowly")  # of a method's record
+# the methods whose margin was set before a run was known
+_BLIND = (
+  *("clip_higher", "cispo", "ce_gppo", "erc", "clip_cov", "kl_cov"),
+  *("sent_token", "top_entropy", "steer", "grpo_dropout", "unlikeliness"),
+  *("entropy_advantage", "entropy_bonus", "reference_kl", "siren"),
+  *("w_reinforce", "nsr"),
+)
+
+
+def _slowing() -> list[str]:
+  """List the methods that claim to slow the fall of entropy."""
+  return [
+    name
+    for name, method in configs.methods().items()
+    if method.claim in _LESS and method.testbed == "countdown"
+  ]
 
 
 def _slower(method: str) -> Claim:
@@ -58,13 +81,14 @@ def _slower(method: str) -> Claim:
     record.paper,
     entropy_gap(method),
     _NATS,
-    _SLOWER[method],
+    _DIFFERS.get(method, _SCALE),
     at_least,
+    blind=method in _BLIND,
   )
 
 
 CLAIMS = (
-  *map(_slower, _SLOWER),
+  *map(_slower, _slowing()),
   Claim(
     "top_20_equals_all",
     "Training on the fifth of tokens of highest entropy is as good as training "
@@ -146,9 +170,18 @@ CLAIMS = (
     "2503.14476",
     pass_gap("dapo", 1),
     0.01,
-    "dynamic sampling samples twice as many responses as GRPO here; without "
-    "long answers the overlong penalty hardly acts",
+    _DYNAMIC,
     at_least,
+  ),
+  Claim(
+    "dapo_gains_per_response",
+    "DAPO has a higher pass@1 than GRPO after as many responses.",
+    "2503.14476",
+    pass_gap("dapo", 1, "grpo,steps=400"),
+    0.01,
+    f"{_DYNAMIC}, so it is compared with GRPO after twice as many steps",
+    at_least,
+    blind=False,
   ),
   Claim(
     "entropy_advantage_coverage",

@@ -7,7 +7,7 @@ import re
 from entrojax.reporting.differences import Interval
 from entrojax.system.help_page import join
 from experiments.claims import figure, second_base
-from experiments.claims.verdicts import SEEDS_MISSING, Claim, verdict
+from experiments.claims.verdicts import NO_NUMBER, SEEDS_MISSING, Claim, verdict
 from experiments.tournament.formats import format_interval
 from experiments.tournament.judging import HELD, NOT_HELD, OPEN
 from experiments.tournament.measures import Lines
@@ -28,7 +28,9 @@ The verdict depends on the 95 % interval of the effect
 Everything else is inconclusive. A real effect that is wholly smaller than the
 margin therefore counts as not held. In the first row, a positive effect speaks
 for the claim. Among so many intervals a few exclude zero by chance, so a
-verdict whose interval barely does is weak.
+verdict whose interval barely does is weak. Claims about GRPO's curve had their
+margins first as well, but the rule that joins near points of the curve
+([curve.py](../tournament/curve.py)) was added when most runs were known.
 
 Intervals are over three seeds, and for differences in pass@k between two
 entries over prompts as well. All runs are entries of
@@ -63,9 +65,9 @@ def page(
   parts = [_HEAD.format(exceptions=join(exceptions) if exceptions else "none")]
   counts = {
     end: sum(own == end for _, own, _ in results)
-    for end in (HELD, NOT_HELD, OPEN, SEEDS_MISSING)
+    for end in (HELD, NOT_HELD, OPEN, NO_NUMBER, SEEDS_MISSING)
   }
-  numbers = ", ".join(f"{count} {end}" for end, count in counts.items())
+  numbers = ", ".join(f"{n} {end}" for end, n in counts.items() if n)
   parts.append(f"{len(claims)} claims: {numbers}.\n")
   measured = [
     (claim, own, effect)
@@ -95,12 +97,12 @@ def print_table(
   width = max(len(claim.name) for claim in claims)
   for claim in claims:
     own, effect = verdict(claim, lines)
-    yield f"{claim.name:<{width}}  {own:<13}  {format_interval(effect)}"
+    yield f"{claim.name:<{width}}  {own:<16}  {format_interval(effect)}"
   yield "\non the reasoning base:"
   here = second_base.renamed(reasoning)
   for claim in second_base.comparable(claims):
     own, effect = verdict(claim, here)
-    yield f"{claim.name:<{width}}  {own:<13}  {format_interval(effect)}"
+    yield f"{claim.name:<{width}}  {own:<16}  {format_interval(effect)}"
 
 
 def _table(rows: Sequence[tuple[Claim, Interval | None]]) -> Iterator[str]:
@@ -133,12 +135,16 @@ def _second_base(
     "[second_base.py](second_base.py) can repeat have all runs on the base "
     "that writes its search, with the same effects and margins. Its responses "
     "have 45 tokens at first instead of 11, at 0.23 nats each instead of 0.51, "
-    "so a margin in nats is larger here.\n"
+    "so a margin in nats is larger here. A claim cannot be tested if a run has "
+    "no such number.\n"
   )
   if not have:
     return
-  yield "| claim | on Countdown | verdict | on the reasoning base | verdict |"
-  yield "| --- | --- | --- | --- | --- |"
+  yield (
+    "| claim | on Countdown | verdict | on the reasoning base | verdict | what "
+    "differs there |"
+  )
+  yield "| --- | --- | --- | --- | --- | --- |"
   for claim, own, effect in have:
     countdown, other = verdict(claim, lines)
     cells = (
@@ -147,6 +153,7 @@ def _second_base(
       countdown,
       format_interval(effect),
       own,
+      second_base.DIFFERS.get(claim.name, ""),
     )
     yield f"| {' | '.join(cells)} |"
   yield ""

@@ -8,6 +8,7 @@ tournament's page are judged in the same way.
 """
 
 from collections.abc import Callable, Sequence
+import math
 from typing import NamedTuple
 
 from entrojax.reporting.differences import Interval
@@ -15,6 +16,7 @@ from experiments.tournament.judging import Test
 from experiments.tournament.measures import Lines
 
 SEEDS_MISSING = "seeds missing"
+NO_NUMBER = "cannot be tested"  # a run has no such number
 
 
 class Effect(NamedTuple):
@@ -64,4 +66,6 @@ def verdict(claim: Claim, lines: Lines) -> tuple[str, Interval | None]:
   effect = claim.effect.measure(lines)
   if effect is None:
     return SEEDS_MISSING, None
+  if not math.isfinite(effect.mean):
+    return NO_NUMBER, effect
   return claim.test(effect, claim.margin), effect

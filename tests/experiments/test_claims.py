@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 
+import configs
 from entrojax.reporting.differences import Interval
 from experiments.claims import effects, second_base
 from experiments.claims.all_claims import CLAIMS, find
 from experiments.claims.page import page, print_table
-from experiments.claims.verdicts import SEEDS_MISSING, Claim, Effect, verdict
+from experiments.claims.verdicts import (
+  NO_NUMBER,
+  SEEDS_MISSING,
+  Claim,
+  Effect,
+  verdict,
+)
 from experiments.tournament import entries
 from experiments.tournament.entries import BUDGETS, SEEDS
 from experiments.tournament.judging import (
@@ -143,6 +150,16 @@ def test_the_law_of_a_run_is_fitted_and_forecast():
   assert early.mean == pytest.approx(0.0, abs=0.02)
 
 
+def test_a_law_needs_an_entropy_that_moves():
+  entropy = np.linspace(0.25, 0.18, 60)
+  reward = 0.9 - 0.3 * np.exp(entropy)
+  own = {"actor/entropy": entropy, "critic/rewards/mean": reward}
+  lines = courses(**{name: x.tolist() for name, x in own.items()})
+  for effect in (effects.law_fit("grpo", 0.7), effects.law_forecast("grpo")):
+    claim = Claim("a", "", "", effect, 0.1, "", at_least)
+    assert verdict(claim, lines)[0] == NO_NUMBER
+
+
 def test_a_prediction_is_correlated_with_the_fall_in_each_part():
   falls = np.linspace(0.01, 0.001, 60)
   entropy = 0.5 - np.cumsum(falls)
@@ -178,6 +195,18 @@ def test_every_claim_needs_entries_of_the_tournament_with_three_seeds():
     assert bool(claim.effect.entries) != bool(claim.command), claim.name
     assert claim.margin >= 0, claim.name
     assert claim.differs, claim.name
+
+
+def test_every_method_that_is_to_slow_the_fall_is_a_claim():
+  methods = configs.methods()
+  own = {name for name, m in methods.items() if m.claim == "falls less"}
+  assert own
+  assert {f"slower_{name}" for name in own} <= {claim.name for claim in CLAIMS}
+
+
+def test_the_notes_of_the_reasoning_base_are_of_claims():
+  names = {claim.name for claim in second_base.comparable(CLAIMS)}
+  assert second_base.DIFFERS.keys() <= names
 
 
 def test_an_unknown_claim_is_refused_with_the_nearest_name():
