@@ -10,10 +10,11 @@
     }
 
 `settings` are those that differ from the default config. `commit` is the
-package's commit in git; "-dirty" follows it if files have changed since, and it
-is null outside git. `cores` is the number of processor cores that the process
-may use; like the mesh, it changes the rounding of the numbers. `resumed` has
-the same five keys for each time that the run was resumed.
+package's commit in git; "-dirty" follows it if code or requirements have
+changed since, and it is null outside git. `cores` is the number of processor
+cores that the process may use; like the mesh, it changes the rounding of the
+numbers. `resumed` has the same five keys for each time that the run was
+resumed.
 
 The file can be published: an absolute path below the current folder becomes
 relative to it, any other one keeps its last part only, and the file names no
@@ -44,6 +45,7 @@ _ADDRESS = re.compile(r"(\w+://)[^\s'\",]+")
 # an absolute path, or one in somebody's home directory
 _PART = r"[^\s/'\",:]+"
 _PATH = re.compile(rf"(?<![\w.<~/])(?:~\w+)?/(?:{_PART}/)*({_PART})/?")
+_CODE = (":(top,glob)**/*.py", ":(top)requirements.txt")
 _WITH_ADDRESS = ("coordinator",)  # flags whose value names a machine
 
 
@@ -203,13 +205,21 @@ def _commit() -> str | None:
       capture_output=True,
       timeout=30,
     )
-    described = subprocess.run(
-      [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+    commit = subprocess.run(
+      [*git, "rev-parse", "HEAD"],
       check=True,
       capture_output=True,
       text=True,
       timeout=30,
-    )
+    ).stdout.strip()
+    # not what a run adds to, such as kept results
+    changed = subprocess.run(
+      [*git, "status", "--porcelain", "--untracked-files=no", "--", *_CODE],
+      check=True,
+      capture_output=True,
+      text=True,
+      timeout=30,
+    ).stdout
   except (OSError, subprocess.SubprocessError):
     return None
-  return described.stdout.strip()
+  return f"{commit}-dirty" if changed else commit

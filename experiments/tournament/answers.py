@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from entrojax.reporting.differences import Interval
-from experiments.tournament.entries import BASELINE, SEEDS
+from experiments.tournament.entries import BASELINE, GENTLE, SEEDS
 from experiments.tournament.field import HEIGHTS, Field, Height
 from experiments.tournament.formats import listed, quoted
-from experiments.tournament.judging import compare, over_seeds
+from experiments.tournament.judging import (
+  HELD,
+  compare,
+  discoveries,
+  over_seeds,
+  p_value,
+  within,
+)
 from experiments.tournament.measures import (
   cost,
   finite_mean,
@@ -35,6 +42,7 @@ from experiments.tournament.targets import (
 
 _SIDES = {1: "more", -1: "less", 0: "undecided"}
 _NAMED = 6  # entries that a sentence names at most
+ALIKE = 0.02  # heights within it are on the curve
 _SLOW, _DEAR = 1.2, 1.05  # times GRPO's, of a step's time and of FLOPs
 
 
@@ -51,6 +59,7 @@ def answers(field: Field) -> Iterator[str]:
   yield from _pass_64(field, complete)
   yield from _one_curve(field, complete)
   yield from _trade(field)
+  yield from _gentler(field)
   yield from _targets(field)
   yield from _longer(field)
   yield from _oddities(field, complete)
@@ -134,8 +143,10 @@ def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
     yield (
       f"- **{which[0]} at equal entropy.** Of {len(complete)} entries, "
       f"{_lie(above)} above GRPO's curve, {_lie(below)} below, and {len(rest)} "
-      f"cannot be told from it.{_outside(beyond)}"
+      f"cannot be told from it{_near(field, rest, which)}.{_outside(beyond)}"
       f"{_with_heights(field, above, which)}"
+      f"{_remaining(field, [*above, *below, *rest], which)}"
+      f"{_own_errors(field, which)}"
       f"{_other_pace(field, [*above, *below])}"
     )
     if long_runs := field.long_runs():
@@ -148,6 +159,51 @@ def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
         f"{_with_heights(field, below, which, 'Below')}"
         f"{_other_pace(field, [*above, *below])}"
       )
+
+
+def _near(field: Field, names: Sequence[str], which: Height) -> str:
+  """Say how many entries are seen to be on the curve, up to ALIKE."""
+  effects = [over_seeds(field.heights(n, which)) for n in names]
+  near = [within(x, ALIKE) == HELD for x in effects if x]
+  return (
+    f"; of these, {sum(near)} are within {ALIKE:g} of it, and three seeds "
+    "decide nothing about the others"
+  )
+
+
+def _remaining(field: Field, names: Sequence[str], which: Height) -> str:
+  """Say which entries remain off the curve among so many comparisons."""
+  heights = {n: field.heights(n, which) for n in names}
+  p_values = {
+    n: p_value(own)
+    for n, own in heights.items()
+    if own.size >= len(SEEDS) and np.isfinite(own).all()
+  }
+  found = discoveries(p_values)
+  shown = listed(
+    f"`{n}` ({heights[n].mean():+.3f})" for n in names if n in found
+  )
+  return (
+    " With the correction of Benjamini and Hochberg for so many comparisons, "
+    f"at 5 %, {_count([*found], 'differs', 'differ')}"
+    f"{f': {shown}' if found else ''}."
+  )
+
+
+def _own_errors(field: Field, which: Height) -> str:
+  """Say how far GRPO's own budgets lie from the curve of the others."""
+  budgets = field.curve_budgets()
+  means = [
+    finite_mean(field.heights(n, which, [b for b in budgets if b != n]))
+    for n in budgets
+  ]
+  errors = [abs(x) for x in means if np.isfinite(x)]
+  if not errors:
+    return ""
+  return (
+    f" GRPO's own budgets lie up to {max(errors):.3f} from the curve of the "
+    "others, so smaller heights say little."
+  )
 
 
 def _split(
@@ -210,14 +266,36 @@ def _pace(field: Field, name: str) -> set[tuple[Any, ...]]:
 
 
 def _trade(field: Field) -> Iterator[str]:
-  """Yield what each pass@1 costs in pass@64."""
+  """Yield what each pass@1 costs in coverage."""
   names = [*field.complete(), *field.long_runs()]
-  above, below, _, _ = _split(field, names, HEIGHTS[2])
-  yield (
-    f"- **pass@64 at equal pass@1.** Of {len(names)} entries, longer runs "
-    f"included, {_have(above)} more pass@64 than GRPO at the same pass@1, and "
-    f"{_have(below)} less.{_with_heights(field, above, HEIGHTS[2], 'Most')}"
-  )
+  for which in HEIGHTS[2:]:
+    above, below, _, _ = _split(field, names, which)
+    yield (
+      f"- **{which[0]} at equal pass@1.** Of {len(names)} entries, longer runs "
+      f"included, {_have(above)} more {which[0]} than GRPO at the same pass@1, "
+      f"and {_have(below)} less.{_with_heights(field, above, which, 'Most')}"
+    )
+
+
+def _gentler(field: Field) -> Iterator[str]:
+  """Yield which entries also lie above the curve of a gentler GRPO."""
+  budgets = field.row_budgets(GENTLE)
+  if len(budgets) < 2:
+    return
+  names = field.above_a_curve()
+  steps = listed(str(_steps(field, n)) for n in budgets)
+  for which in (HEIGHTS[0], HEIGHTS[2]):
+    own = {n: field.heights(n, which, budgets) for n in names}
+    above = [n for n in names if field.side(n, which, budgets) > 0]
+    shown = listed(f"`{n}` ({finite_mean(own[n]):+.3f})" for n in above)
+    yield (
+      f"- **{which[0]} at equal {which[1]}, above GRPO with one update on a "
+      f"batch.** Of the {len(names)} entries that lie above one of GRPO's "
+      "curves, "
+      f"{_lie(above)} above the curve of `{GENTLE}`, which needs no control "
+      f"(the base, and {steps} rollout steps)"
+      f"{f': {shown}' if above else ''}."
+    )
 
 
 def _targets(field: Field) -> Iterator[str]:

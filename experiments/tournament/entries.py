@@ -47,6 +47,7 @@ import configs
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 BASELINE = "grpo"
+GENTLE = "grpo,updates=1"  # GRPO that keeps more entropy without any control
 BUDGETS = (25, 50, 100, 200, 400, 600)  # rollout steps of GRPO
 SEEDS = (0, 1, 2)
 QUICK_SEEDS = (0, 1)
@@ -283,7 +284,7 @@ _LONG: Mapping[str, Mapping[str, Sequence[int]]] = {
     "projection,target=0.36": (600, 3000),
     "clip_cov": (600,),
     # these keep more entropy without a controller
-    "grpo,updates=1": (600, 3000),
+    GENTLE: (400, 600, 3000),
     "grpo,learning_rate=4e-05": (600,),
   },
   "reasoning": {
@@ -332,9 +333,13 @@ def long_name(name: str, steps: int) -> str:
 
 
 def long_rows(base: str) -> Mapping[str, Mapping[int, str]]:
-  """Return GRPO and the entries with long runs: budget -> the run's entry."""
+  """Return GRPO and the entries with long runs: budget -> the run's entry.
+
+  GRPO's row has all budgets from the common one on.
+  """
   place = BASES[base]
-  rows = {BASELINE: place.long, **_LONG[base]}
+  longer = {n for n in (*place.budgets, *place.long) if n > place.steps}
+  rows = {BASELINE: sorted(longer), **_LONG[base]}
   common = {name: name for name in rows} | {
     BASELINE: long_name(BASELINE, place.steps)
   }

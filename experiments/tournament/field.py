@@ -7,7 +7,7 @@ import numpy as np
 
 from entrojax.reporting.differences import Interval
 from experiments.tournament.curve import Curve
-from experiments.tournament.entries import BASELINE, SEEDS, Entry
+from experiments.tournament.entries import BASELINE, GENTLE, SEEDS, Entry
 from experiments.tournament.judging import compare, over_seeds
 from experiments.tournament.measures import (
   ENTROPY,
@@ -22,6 +22,8 @@ HEIGHTS: Sequence[Height] = (
   ("pass@1", ENTROPY),
   ("pass@64", ENTROPY),
   ("pass@64", "pass@1"),
+  # where the base has almost all of pass@64, pass@8 can still differ
+  ("pass@8", "pass@1"),
 )
 
 
@@ -114,20 +116,45 @@ class Field(NamedTuple):
           return self.long_rows[BASELINE][steps]
     return self.baseline
 
-  def heights(self, name: str, which: Height) -> np.ndarray:
-    """Return an entry's heights above GRPO's curve, NaN outside, f64[seeds]."""
-    curve = Curve(self.lines, self.curve_budgets(), *which)
+  def heights(
+    self, name: str, which: Height, budgets: Sequence[str] | None = None
+  ) -> np.ndarray:
+    """Return an entry's heights above a curve, NaN outside, f64[seeds].
+
+    Args:
+      name: the entry.
+      which: the measure, and what is equal.
+      budgets: the entries of the curve; None: those of GRPO's curve.
+    """
+    curve = Curve(
+      self.lines, self.curve_budgets() if budgets is None else budgets, *which
+    )
     return curve.heights(of_entry(self.lines, name))
 
-  def side(self, name: str, which: Height) -> int:
-    """Return 1 for an entry above GRPO's curve, -1 below, 0 if undecided.
+  def side(
+    self, name: str, which: Height, budgets: Sequence[str] | None = None
+  ) -> int:
+    """Return 1 for an entry above a curve, -1 below, 0 if undecided.
 
-    An entry is undecided as well without a height for each of the seeds.
+    An entry is undecided as well without a height for each of the seeds. The
+    arguments are those of `heights`.
     """
-    own = self.heights(name, which)
+    own = self.heights(name, which, budgets)
     if np.isfinite(own).sum() < len(SEEDS):
       return 0
     return compare(over_seeds(own))
+
+  def above_a_curve(self) -> list[str]:
+    """List the entries above one of GRPO's curves, without the gentle GRPO."""
+    sides = [self.sides(which) for which in HEIGHTS]
+    own = {name for x in sides for name, side in x.items() if side > 0}
+    gentle = self.row_budgets(GENTLE)
+    names = [*self.complete(), *self.long_runs()]
+    return [name for name in names if name in own and name not in gentle]
+
+  def row_budgets(self, row: str) -> list[str]:
+    """List the entries of a row of longer budgets that have all seeds."""
+    return [n for n in self.long_rows.get(row, {}).values() if self.is_whole(n)]
 
   def sides(self, which: Height = HEIGHTS[0]) -> Mapping[str, int]:
     """Return the entries above (1) or below (-1) GRPO's curve, by height."""

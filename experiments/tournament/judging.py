@@ -8,8 +8,9 @@ Everything else is inconclusive. Three seeds give wide intervals, so an
 inconclusive verdict is common and means that more seeds are needed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
+from jax.scipy.special import betainc
 import numpy as np
 
 from entrojax.entropy.law import t_quantile
@@ -49,3 +50,34 @@ def within(effect: Interval, margin: float) -> str:
   if -margin < effect.low and effect.high < margin:
     return HELD
   return NOT_HELD if effect.low > margin or effect.high < -margin else OPEN
+
+
+def p_value(numbers: Iterable[float]) -> float:
+  """Return the two-sided p-value of Student's t that the mean is zero.
+
+  Args:
+    numbers: one for each seed, at least two, all finite.
+  """
+  own = np.array([*numbers], np.float64)
+  n = own.size - 1
+  error = own.std(ddof=1) / own.size**0.5
+  if error == 0:
+    return float(own.mean() == 0)
+  square = (own.mean() / error) ** 2
+  return float(betainc(n / 2, 0.5, n / (n + square)))
+
+
+def discoveries(p_values: Mapping[str, float], rate: float = 0.05) -> set[str]:
+  """Return the names whose effect remains among so many comparisons.
+
+  Benjamini and Hochberg, Journal of the Royal Statistical Society B 57, 1995:
+  with the p-values in ascending order, all up to the last one of which
+  p <= rate * place / count. At most the share `rate` of them is then expected
+  to be wrong.
+  """
+  order = sorted(p_values, key=lambda name: p_values[name])
+  last = 0
+  for place, name in enumerate(order, 1):
+    if p_values[name] <= rate * place / len(order):
+      last = place
+  return {*order[:last]}

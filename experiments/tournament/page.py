@@ -19,6 +19,7 @@ from experiments.tournament.costs import read_costs
 from experiments.tournament.entries import (
   BASELINE,
   BASES,
+  GENTLE,
   SEEDS,
   Base,
   Entry,
@@ -34,6 +35,7 @@ from experiments.tournament.tables import (
   behaviour,
   budget_table,
   equal_budget,
+  gentle_table,
   heights_table,
   long_table,
   missing_runs,
@@ -116,6 +118,10 @@ corrects every fourth update.
    coverage and accuracy, as a smaller budget does, has a height of zero.
 3. *At equal pass@1:* the same with pass@64 over pass@1. This height is the
    coverage that an entry has beyond GRPO's at the same accuracy.
+
+**Temperature.** Responses are sampled at temperature 1, in training and in the
+evaluation. There a policy of higher entropy has less pass@1 by sampling alone.
+`maj@64`, the accuracy of a majority vote of 64 responses, hardly depends on it.
 
 **Words.** *More*, *less*, *above* and *below* mean that the 95 % interval
 excludes zero. An entry in neither group is undecided, and not equal to GRPO.
@@ -213,6 +219,7 @@ def section(
     _CAPTION,
     *tables_at_equal_budget(field),
     *tables_of_heights(field),
+    *gentle_section(field),
     *budgets_section(field),
     *course_section(name, pictures),
     *target_table(field),
@@ -248,13 +255,18 @@ def finished(all_entries: Sequence[Entry], field: Field) -> Iterator[str]:
   done = sum(min(field.seeds(e.name), len(e.seeds)) for e in all_entries)
   whole = sum(field.is_whole(e.name) for e in all_entries)
   compared = len(field.complete())
+  methods = sum(
+    e.role == "method" and field.is_whole(e.name) for e in field.compared
+  )
   budgets = sum(map(field.is_whole, field.budgets))
   strengths = [e for e in all_entries if e.role == "strength"]
   yield (
     f"{done} of {total} planned runs are finished. {whole} entries have "
     f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
-    f"budget, {budgets} budgets of GRPO, and {whole - compared - budgets} "
-    "longer runs. All methods have the same learning rate."
+    f"budget ({methods} methods as their config has them, and "
+    f"{compared - methods} with a changed setting), {budgets} budgets of GRPO, "
+    f"and {whole - compared - budgets} longer runs. The other methods have "
+    "fewer seeds so far. All methods have the same learning rate."
     f"{_strengths_run(field, strengths)}\n"
   )
 
@@ -300,7 +312,8 @@ def tables_at_equal_budget(field: Field) -> Iterator[str]:
       f"Entries with fewer seeds: {len(partial)}",
       equal_budget(field, partial),
     )
-  yield from behaviour(field.lines, ranked(complete, means))
+  rows = dict.fromkeys([*field.curve_budgets(), *ranked(complete, means)])
+  yield from behaviour(field.lines, [*rows])
 
 
 def tables_of_heights(field: Field) -> Iterator[str]:
@@ -313,6 +326,21 @@ def tables_of_heights(field: Field) -> Iterator[str]:
     yield from folded(
       f"Entries with fewer seeds: {len(partial)}", heights_table(field, partial)
     )
+
+
+def gentle_section(field: Field) -> Iterator[str]:
+  """Yield the section of heights above the gentler GRPO, if it has a curve."""
+  names = field.above_a_curve()
+  if names and len(field.row_budgets(GENTLE)) > 1:
+    yield "### Above GRPO with one update on a batch\n"
+    yield (
+      f"`{GENTLE}` keeps more entropy than GRPO without any control. Entries "
+      "that lie above one of GRPO's curves are compared with its curve as "
+      "well, which has fewer budgets. Between two of them the true curve "
+      "lies above the straight line if it bends as GRPO's does, so heights "
+      "here are rather too large.\n"
+    )
+    yield from gentle_table(field, names)
 
 
 def budgets_section(field: Field) -> Iterator[str]:

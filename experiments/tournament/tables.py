@@ -5,7 +5,7 @@ from typing import Any
 
 import configs
 from experiments.tournament.curve import Curve
-from experiments.tournament.entries import BASELINE, SEEDS, Entry
+from experiments.tournament.entries import BASELINE, GENTLE, SEEDS, Entry
 from experiments.tournament.field import HEIGHTS, Field
 from experiments.tournament.formats import (
   format_heights,
@@ -29,7 +29,8 @@ from experiments.tournament.measures import (
 )
 from experiments.tournament.targets import target_of
 
-MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64")
+MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64", "maj@64")
+LONG_MEASURES = (ENTROPY, "pass@1", "pass@64", "maj@64")
 
 
 def equal_budget(field: Field, names: Sequence[str]) -> Iterator[str]:
@@ -92,15 +93,13 @@ def behaviour(lines: Lines, names: Sequence[str]) -> Iterator[str]:
     "response_length": "length",
     "truncated": "cut off",
     "parts/take_back": "with a take-back",
-    "maj@64": "maj@64",
   }
   if not any("parts/take_back" in line.end for line in lines.values()):
     return
   yield "### What the responses are like\n"
   yield (
     "At the last evaluation: the mean length in tokens, the shares of "
-    "responses that are cut off at the limit and that take a move back, and "
-    "the accuracy of a majority vote of 64.\n"
+    "responses that are cut off at the limit and that take a move back.\n"
   )
   yield from head("entry", "n", *measures.values())
   digits = [1 if m == "response_length" else 3 for m in measures]
@@ -131,11 +130,20 @@ def heights_table(field: Field, names: Sequence[str]) -> Iterator[str]:
   yield ""
 
 
-def _heights(field: Field, name: str) -> Iterator[str]:
-  """Format an entry's heights, with a word if all seeds decide one."""
+def _heights(
+  field: Field, name: str, budgets: Sequence[str] | None = None
+) -> Iterator[str]:
+  """Format an entry's heights, with a word if all seeds decide one.
+
+  Args:
+    field: what is compared.
+    name: the entry.
+    budgets: the entries of the curve; None: those of GRPO's curve.
+  """
   for which in HEIGHTS:
-    word = {1: " above", -1: " below"}.get(field.side(name, which), "")
-    yield format_heights(field.heights(name, which)) + word
+    side = field.side(name, which, budgets)
+    word = {1: " above", -1: " below"}.get(side, "")
+    yield format_heights(field.heights(name, which, budgets)) + word
 
 
 def budget_table(field: Field) -> Iterator[str]:
@@ -150,7 +158,8 @@ def budget_table(field: Field) -> Iterator[str]:
   yield from head("entry", "n", *MEASURES, *others)
   starts = [start_of(lines, m) for m in MEASURES]
   if starts[0].size:
-    yield row("base", str(starts[0].size), *map(spread, starts), *[""] * 3)
+    rest = [""] * len(HEIGHTS)
+    yield row("base", str(starts[0].size), *map(spread, starts), *rest)
   for name in [*dict.fromkeys([*field.budgets, *budgets])]:
     if runs := of_entry(lines, name):
       rest = [budget for budget in budgets if budget != name]
@@ -168,7 +177,7 @@ def long_table(field: Field) -> Iterator[str]:
   GRPO's curves, whatever the budget.
   """
   yield from head(
-    *("row", "rollout steps", "n", "entropy", "pass@1", "pass@64"),
+    *("row", "rollout steps", "n", *LONG_MEASURES),
     *("pass@1 - GRPO", "pass@64 - GRPO"),
     *(f"{measure} at equal {along}" for measure, along in HEIGHTS),
   )
@@ -180,8 +189,30 @@ def long_table(field: Field) -> Iterator[str]:
       if label != BASELINE:
         gaps = [_gap(field, name, k) for k in (1, 64)]
         gaps += _heights(field, name)
-      cells = [spread(values(runs, m)) for m in (ENTROPY, "pass@1", "pass@64")]
+      cells = [spread(values(runs, m)) for m in LONG_MEASURES]
       yield row(f"`{label}`", str(steps), str(len(runs)), *cells, *gaps)
+  yield ""
+
+
+def gentle_table(field: Field, names: Sequence[str]) -> Iterator[str]:
+  """Yield heights above the curve of GRPO with one update on a batch.
+
+  Args:
+    field: what is compared.
+    names: the entries, in the order of the rows.
+  """
+  budgets = field.row_budgets(GENTLE)
+  yield from head(
+    *("entry", "entropy", "pass@1"),
+    *(f"{measure} at equal {along}" for measure, along in HEIGHTS),
+  )
+  for name in names:
+    runs = of_entry(field.lines, name)
+    yield row(
+      f"`{name}`",
+      *(spread(values(runs, m)) for m in (ENTROPY, "pass@1")),
+      *_heights(field, name, budgets),
+    )
   yield ""
 
 

@@ -188,17 +188,13 @@ def test_the_responses_of_a_task_with_parts_are_described_beside_the_base_s():
   like = {"response_length": 80.0, "truncated": 0.3, "parts/take_back": 0.8}
   base = {"response_length": 45.0, "truncated": 0.02, "parts/take_back": 0.6}
   lines = by_name(
-    line._replace(
-      start=base | {"maj@64": 0.5},
-      end=like | {"maj@64": 0.7, "response_length": 80.0 + line.seed},
-    )
+    line._replace(start=base, end=like | {"response_length": 80.0 + line.seed})
     for seed in (0, 1)
     for line in [*curve(seed), invented("kl_cov", seed)]
   )
   assert list(tables.behaviour(lines, ["kl_cov", "nsr"]))[-3:] == [
-    "| base | 2 | 45.0 ± 0.0 | 0.020 ± 0.000 | 0.600 ± 0.000 | 0.500 ± 0.000 |",
-    "| `kl_cov` | 2 | 80.5 ± 0.7 | 0.300 ± 0.000 | 0.800 ± 0.000 | "
-    "0.700 ± 0.000 |",
+    "| base | 2 | 45.0 ± 0.0 | 0.020 ± 0.000 | 0.600 ± 0.000 |",
+    "| `kl_cov` | 2 | 80.5 ± 0.7 | 0.300 ± 0.000 | 0.800 ± 0.000 |",
     "",
   ]
 
@@ -244,6 +240,43 @@ def test_a_long_run_is_compared_at_equal_budget_and_at_equal_entropy():
   # 0.281 - 0.25
   assert "Of 1 entries, 1 lies above the curve" in text
   assert "Above: `kl_cov,steps=600` (+0.031)." in text
+
+
+def test_entries_above_a_curve_are_compared_with_a_gentler_grpo():
+  lines = [line for seed in (0, 1, 2) for line in curve(seed)]
+  for s in (0, 1, 2):
+    lines += [
+      invented("grpo,updates=1", s, 0.4, 0.27),
+      invented("grpo,updates=1,steps=600", s, 0.3, 0.32, steps=600),
+      invented("kl_cov", s, 0.4, 0.3 + 0.001 * s),
+      invented("clip_cov", s, 0.4, 0.26 + 0.001 * s),
+      invented("nsr", s, 0.4, 0.2),
+    ]
+  names = ("kl_cov", "clip_cov", "nsr", "grpo,updates=1")
+  field = Field(
+    by_name(lines),
+    "grpo,steps=200",
+    ["grpo,steps=200", "grpo,steps=600"],
+    [Entry(name, name, 200) for name in names],
+    {
+      "grpo": {200: "grpo,steps=200", 600: "grpo,steps=600"},
+      "grpo,updates=1": {
+        200: "grpo,updates=1",
+        600: "grpo,updates=1,steps=600",
+      },
+    },
+    {},
+  )
+  assert field.above_a_curve() == ["kl_cov", "clip_cov"]
+  text = "\n".join(page.gentle_section(field))
+  rows = [x.split(" | ") for x in text.splitlines() if x.startswith("| `")]
+  # 0.301 and 0.261, minus 0.27
+  assert [row[0] for row in rows] == ["| `kl_cov`", "| `clip_cov`"]
+  assert rows[0][3].startswith("+0.031 ") and rows[0][3].endswith(" above")
+  assert rows[1][3].startswith("-0.009 ") and rows[1][3].endswith(" below")
+  said = "\n".join(answers.answers(field))
+  assert "Of the 2 entries that lie above one of GRPO's curves, 1 lies" in said
+  assert "(the base, and 200, 600 rollout steps): `kl_cov` (+0.031)." in said
 
 
 def test_an_entry_that_samples_more_responses_is_named_so():

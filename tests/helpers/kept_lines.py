@@ -19,12 +19,19 @@ def invented(entry="kl_cov", seed=0, entropy=0.4, height=0.3, **changes):
     seed=seed,
     steps=200,
     settings={},
-    start={"entropy": 0.5, "pass@1": 0.2, "pass@8": 0.7, "pass@64": 0.9},
+    start={
+      "entropy": 0.5,
+      "pass@1": 0.2,
+      "pass@8": 0.7,
+      "pass@64": 0.9,
+      "maj@64": 0.4,
+    },
     end={
       "entropy": entropy,
       "pass@1": height,
       "pass@8": 0.6,
       "pass@64": 0.8,
+      "maj@64": 0.5,
     },
     right={
       "num_samples": 64,

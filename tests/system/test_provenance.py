@@ -137,6 +137,7 @@ def test_the_commit_is_the_package_s_own(tmp_path, monkeypatch):
   assert commit() is None  # a checkout of something else
   run("add", ".")
   run("commit", "-qm", "Two")
+  (tmp_path / "other").write_text("kept results")
   assert commit() == run("rev-parse", "HEAD")
   file.write_text("changed")
   assert commit() == run("rev-parse", "HEAD") + "-dirty"

@@ -1,0 +1,42 @@
+"""What means with intervals over seeds decide."""
+
+import numpy as np
+import pytest
+
+from experiments.tournament.judging import discoveries, over_seeds, p_value
+
+
+def test_an_interval_ends_at_zero_where_the_p_value_is_five_per_cent():
+  own = np.array([0.1, 0.2, 0.4])
+  low = over_seeds(own).low
+  assert p_value(own - low) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_with_two_degrees_of_freedom_the_p_value_has_a_closed_form():
+  own = np.array([0.3, 0.1, 0.5])
+  t = own.mean() / (own.std(ddof=1) / 3**0.5)
+  expected = 1 - t / (2 + t**2) ** 0.5
+  assert p_value(own) == pytest.approx(expected, rel=1e-4)
+  assert p_value(-own) == pytest.approx(expected, rel=1e-4)
+
+
+def test_seeds_that_are_all_alike_decide():
+  assert p_value([0.0, 0.0, 0.0]) == 1.0
+  assert p_value([0.25, 0.25, 0.25]) == 0.0
+
+
+def test_discoveries_are_those_of_the_paper():
+  """Benjamini and Hochberg's example: four of fifteen remain."""
+  p_values = [
+    *(0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344),
+    *(0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0000),
+  ]
+  own = {f"p={p:g}": p for p in reversed(p_values)}
+  assert discoveries(own) == {f"p={p:g}" for p in p_values[:4]}
+
+
+def test_a_later_small_p_value_keeps_the_ones_before_it():
+  own = {"a": 0.03, "b": 0.035, "c": 0.04}  # bounds 0.0167, 0.033, 0.05
+  assert discoveries(own) == {"a", "b", "c"}
+  assert discoveries({"a": 0.06}) == set()
+  assert discoveries({}) == set()
