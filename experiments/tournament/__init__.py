@@ -12,6 +12,8 @@ curve.py      GRPO's curve over its budgets, and a run's height above it
 field.py      what the page compares on a base
 targets.py    which entries end at their target of entropy
 costs.py      counts the FLOPs of each entry's update
+temperatures.py evaluates finished runs at other sampling temperatures
+heated.py     what the page says of them
 answers.py    what the page says in short
 tables.py     the tables of the page
 formats.py    numbers, intervals and rows in Markdown

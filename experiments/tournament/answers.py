@@ -179,14 +179,14 @@ def _remaining(field: Field, names: Sequence[str], which: Height) -> str:
     for n, own in heights.items()
     if own.size >= len(SEEDS) and np.isfinite(own).all()
   }
-  found = discoveries(p_values)
+  remaining = discoveries(p_values)
   shown = listed(
-    f"`{n}` ({heights[n].mean():+.3f})" for n in names if n in found
+    f"`{n}` ({heights[n].mean():+.3f})" for n in names if n in remaining
   )
   return (
     " With the correction of Benjamini and Hochberg for so many comparisons, "
-    f"at 5 %, {_count([*found], 'differs', 'differ')}"
-    f"{f': {shown}' if found else ''}."
+    f"at 5 %, {_count([*remaining], 'differs', 'differ')}"
+    f"{f': {shown}' if remaining else ''}."
   )
 
 

@@ -206,13 +206,19 @@ def _evaluation(row: Mapping[str, float], data: str) -> dict[str, float | None]:
   own = {
     name.removeprefix(prefix): value
     for name, value in row.items()
-    if name.startswith(prefix) and not name.endswith("_stderr")
+    if name.startswith(prefix)
   }
+  return kept_metrics(own)
+
+
+def kept_metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
+  """Return what is kept of the metrics of an evaluation."""
   return _round(
     {
       name: value
-      for name, value in own.items()
+      for name, value in metrics.items()
       if any(fnmatch.fnmatchcase(name, pattern) for pattern in _EVALUATION)
+      and not name.endswith("_stderr")
     }
   )
 

@@ -13,7 +13,7 @@ from absl import flags
 
 import configs
 from entrojax.system.command_line import command
-from experiments.tournament import courses, figures
+from experiments.tournament import courses, figures, heated
 from experiments.tournament.answers import answers
 from experiments.tournament.costs import read_costs
 from experiments.tournament.entries import (
@@ -43,6 +43,7 @@ from experiments.tournament.tables import (
   strength_table,
 )
 from experiments.tournament.targets import target_table
+from experiments.tournament.temperatures import Heated, read_heated
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string(
@@ -161,7 +162,7 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
   """
   summaries, sections = ["## In short\n"], []
   pictures: dict[str, str] = {}
-  flops = read_costs(results)
+  flops, hot = read_costs(results), read_heated(results)
   for name, base in BASES.items():
     lines = read_lines(lines_file(name, results))
     if not lines:
@@ -169,7 +170,7 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
       sections.append(f"No run is kept yet. `--base={name}` makes them.\n")
       continue
     summary, text, own = section(
-      name, base, entries(name), lines, flops.get(name, {})
+      name, base, entries(name), lines, flops.get(name, {}), hot
     )
     summaries.append(summary)
     sections.append(text)
@@ -183,6 +184,7 @@ def section(
   all_entries: Sequence[Entry],
   lines: Lines,
   flops: Mapping[str, float],
+  hot: Sequence[Heated] = (),
 ) -> tuple[str, str, dict[str, str]]:
   """Return the summary of a base, its section, and its figures.
 
@@ -192,6 +194,7 @@ def section(
     all_entries: the entries on this base.
     lines: the kept lines, not empty.
     flops: entry -> the FLOPs of its update relative to GRPO's.
+    hot: the evaluations at other temperatures, of all bases.
   """
   field = Field(
     lines,
@@ -202,6 +205,8 @@ def section(
     flops,
   )
   pictures = draw(name, base, field)
+  if svg := heated.draw(field, hot, name):
+    pictures[heated.file_name(name)] = svg
   strengths = [e for e in all_entries if e.role == "strength"]
   summary = [
     f"### {TITLES[name]}\n",
@@ -224,6 +229,7 @@ def section(
     *course_section(name, pictures),
     *target_table(field),
     *long_section(field),
+    *heated.heated_section(field, hot, name),
     *strength_section(field, all_entries, strengths),
     *folded("What the names mean", names_table(lines, all_entries)),
     *folded(

@@ -274,9 +274,11 @@ def test_entries_above_a_curve_are_compared_with_a_gentler_grpo():
   assert [row[0] for row in rows] == ["| `kl_cov`", "| `clip_cov`"]
   assert rows[0][3].startswith("+0.031 ") and rows[0][3].endswith(" above")
   assert rows[1][3].startswith("-0.009 ") and rows[1][3].endswith(" below")
-  said = "\n".join(answers.answers(field))
-  assert "Of the 2 entries that lie above one of GRPO's curves, 1 lies" in said
-  assert "(the base, and 200, 600 rollout steps): `kl_cov` (+0.031)." in said
+  summary = "\n".join(answers.answers(field))
+  assert (
+    "Of the 2 entries that lie above one of GRPO's curves, 1 lies" in summary
+  )
+  assert "(the base, and 200, 600 rollout steps): `kl_cov` (+0.031)." in summary
 
 
 def test_an_entry_that_samples_more_responses_is_named_so():

@@ -1,0 +1,166 @@
+"""What the page says of other sampling temperatures (temperatures.py).
+
+An entry is compared with GRPO's policy of the same rollout steps, sampled at
+each temperature: the points (pass@1, pass@64) are its curve, with straight
+lines between neighbours, for each seed. A policy that lies above the curve has
+more coverage than GRPO's at the same accuracy, whatever GRPO's temperature.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+import numpy as np
+
+from entrojax.reporting.pictures import PALETTE
+from entrojax.reporting.static import STYLE, as_svg
+from experiments.tournament.curve import Curve
+from experiments.tournament.entries import BASELINE
+from experiments.tournament.field import Field
+from experiments.tournament.formats import format_heights, head, row, spread
+from experiments.tournament.judging import compare, over_seeds
+from experiments.tournament.measures import (
+  ENTROPY,
+  Lines,
+  mean_of,
+  of_entry,
+  values,
+)
+from experiments.tournament.temperatures import Heated, as_lines, hot_name
+
+_MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64", "maj@64")
+_PLANE = ("pass@1", "pass@64")  # of the curve and of the picture
+
+
+def entries_of(field: Field, heated: Sequence[Heated], base: str) -> list[str]:
+  """List the entries that were evaluated, GRPO first, then by budget."""
+  runs = [
+    field.lines[x.run]
+    for x in heated
+    if x.base == base and x.run in field.lines
+  ]
+  own = {run.entry: (run.method != BASELINE, run.steps) for run in runs}
+  return sorted(own, key=lambda entry: own[entry])
+
+
+def temperatures_of(heated: Sequence[Heated], base: str) -> list[float]:
+  """List the temperatures in ascending order."""
+  return sorted({x.temperature for x in heated if x.base == base})
+
+
+def heated_section(
+  field: Field, heated: Sequence[Heated], base: str
+) -> Iterator[str]:
+  """Yield the section of other temperatures; nothing without evaluations."""
+  names = entries_of(field, heated, base)
+  if not names:
+    return
+  yield "### At other sampling temperatures\n"
+  yield (
+    "The policies of finished runs, trained at temperature 1 and evaluated at "
+    "others (`python -m experiments.tournament.temperatures`). The last column "
+    "compares with GRPO's policy after as many rollout steps, sampled at "
+    "whatever temperature gives it the same pass@1; a dash stands for a pass@1 "
+    "that it has at none.\n"
+  )
+  picture = f"figures/{file_name(base)}"
+  yield f"![pass@64 over pass@1 at all temperatures]({picture})\n"
+  yield from head(
+    *("entry", "temperature", "n", *_MEASURES),
+    "pass@64 at equal pass@1, over GRPO at any temperature",
+  )
+  lines = as_lines(field.lines, heated, base)
+  for name in names:
+    for temperature in temperatures_of(heated, base):
+      entry = hot_name(name, temperature)
+      if runs := of_entry(lines, entry):
+        yield row(
+          *(f"`{name}`", f"{temperature:g}", str(len(runs))),
+          *(spread(values(runs, m)) for m in _MEASURES),
+          _height(field, lines, name, entry),
+        )
+  yield ""
+
+
+def _height(field: Field, lines: Lines, name: str, entry: str) -> str:
+  """Format the heights above GRPO's curve over its temperatures."""
+  own = heights(field, lines, name, entry)
+  if own is None:
+    return ""
+  word = ""
+  if np.isfinite(own).all():
+    word = {1: " above", -1: " below"}.get(compare(over_seeds(own)), "")
+  return format_heights(own) + word
+
+
+def heights(
+  field: Field, lines: Lines, name: str, entry: str
+) -> np.ndarray | None:
+  """Return the heights above GRPO's curve over its temperatures, f64[seeds].
+
+  Args:
+    field: what is compared.
+    lines: the lines of `as_lines`.
+    name: the entry.
+    entry: the entry at a temperature.
+
+  Returns:
+    The heights; None for GRPO itself, or if its policy was not evaluated.
+  """
+  grpo = field.grpo_beside(name)
+  budgets = [x for x in {line.entry for line in lines.values()} if _is(x, grpo)]
+  if name == grpo or not budgets:
+    return None
+  return Curve(lines, budgets, _PLANE[1], along=_PLANE[0]).heights(
+    of_entry(lines, entry)
+  )
+
+
+def _is(entry: str, name: str) -> bool:
+  """Return whether an entry is this one at a temperature."""
+  return entry.rpartition(",temperature=")[0] == name
+
+
+def file_name(base: str) -> str:
+  """Return the name of a base's figure."""
+  return f"{base}_temperatures.svg"
+
+
+def draw(field: Field, heated: Sequence[Heated], base: str) -> str:
+  """Draw pass@64 over pass@1 at all temperatures, as an SVG document.
+
+  It is empty without evaluations.
+  """
+  lines = as_lines(field.lines, heated, base)
+  names = entries_of(field, heated, base)
+  if not names:
+    return ""
+  with matplotlib.rc_context(STYLE):
+    figure = Figure(figsize=(7.4, 4.4), layout="constrained")
+    axes: Any = figure.subplots()
+    for number, name in enumerate(names):
+      color = PALETTE[number % len(PALETTE)]
+      own = [
+        (temperature, hot_name(name, temperature))
+        for temperature in temperatures_of(heated, base)
+        if of_entry(lines, hot_name(name, temperature))
+      ]
+      x, y = (
+        [mean_of(lines, entry, measure) for _, entry in own]
+        for measure in _PLANE
+      )
+      axes.plot(x, y, "o-", color=color, ms=4, lw=1.6, label=name)
+      for (temperature, _), *at in zip(own, x, y, strict=True):
+        axes.annotate(
+          f"{temperature:g}",
+          at,
+          xytext=(4, 4),
+          textcoords="offset points",
+          fontsize=8,
+          color=color,
+        )
+    axes.set_xlabel(f"{_PLANE[0]}; the numbers are temperatures")
+    axes.set_ylabel(_PLANE[1])
+    figure.legend(loc="outside right upper", fontsize=8)
+    return as_svg(figure)
