@@ -4,10 +4,11 @@
 
 brings three tables up to date. README.md has a row for each family of methods,
 and configs/README.md has a row for each method; both come from the METHOD of
-each file in configs/. entrojax/tasks/README.md has a row for each family of
-problems, from its FAMILY. Methods are sorted by family. Within a family a
-method keeps its place in the page of the configs. A new one comes last; it may
-then be moved by hand.
+each file in configs/, and the last column from the kept lines of the
+tournament. entrojax/tasks/README.md has a row for each family of problems, from
+its FAMILY. Methods are sorted by family. Within a family a method keeps its
+place in the page of the configs. A new one comes last; it may then be moved by
+hand.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +16,21 @@ from pathlib import Path
 import re
 
 from absl import flags
+import numpy as np
 
 import configs
 from configs import Method
 from entrojax.system.command_line import command
 from entrojax.tasks import FAMILIES
 from entrojax.types import Family
+from experiments.tournament.entries import BASELINE, BASES, SEEDS
+from experiments.tournament.lines import read_lines
+from experiments.tournament.measures import ENTROPY, Lines, of_entry
+from experiments.tournament.plan import lines_file
 
 ROOT = Path(__file__).parents[1]
 FLAGS = flags.FlagValues()
+_GRPO = f"{BASELINE},steps={BASES['countdown'].steps}"
 
 
 def family_row(family: str, methods: Mapping[str, Method]) -> str:
@@ -36,7 +43,26 @@ def family_row(family: str, methods: Mapping[str, Method]) -> str:
   return f"| {family} | {', '.join(links)} |"
 
 
-def method_row(name: str, method: Method) -> str:
+def entropy_beside_grpo(name: str, lines: Lines) -> str:
+  """Format the entropy at the end of a method's runs minus GRPO's, nats.
+
+  Args:
+    name: the method, an entry of the tournament.
+    lines: the kept lines on Countdown.
+  """
+  own, grpo = (of_entry(lines, entry) for entry in (name, _GRPO))
+  gaps = np.array(
+    [own[s].end[ENTROPY] - grpo[s].end[ENTROPY] for s in own if s in grpo]
+  )
+  if not gaps.size or name == BASELINE:
+    return ""
+  if gaps.size == 1:
+    return f"{gaps[0]:+.3f} (one seed)"
+  seeds = "" if gaps.size >= len(SEEDS) else f" ({gaps.size} seeds)"
+  return f"{gaps.mean():+.3f} ± {gaps.std(ddof=1):.3f}{seeds}"
+
+
+def method_row(name: str, method: Method, lines: Lines) -> str:
   """Return a method's row of the table in configs/README.md."""
   files = ", ".join(f"[`{file}`](../entrojax/{file})" for file in method.files)
   paper = method.paper
@@ -51,6 +77,7 @@ def method_row(name: str, method: Method) -> str:
     method.statistics,
     method.claim,
     method.measured,
+    entropy_beside_grpo(name, lines),
   )
 
 
@@ -120,8 +147,11 @@ def pages() -> dict[Path, str]:
   )
   text = {path: path.read_text("utf-8") for path in (front, long, tasks)}
   methods = in_order(text[long], configs.methods())
+  lines = read_lines(lines_file("countdown"))
   by_family = [family_row(family, methods) for family in configs.FAMILIES]
-  by_method = [method_row(name, method) for name, method in methods.items()]
+  by_method = [
+    method_row(name, method, lines) for name, method in methods.items()
+  ]
   by_task = [task_row(family) for family in FAMILIES.values()]
   return {
     front: with_rows(text[front], "family", by_family),
