@@ -92,6 +92,9 @@ make it faster.
 
     GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \\
         python -m experiments.tournament --workdir=runs/tournament --jobs=2
+
+A method of your own takes part as soon as it has a file in configs/
+([how](../../CONTRIBUTING.md#add-a-method)), and `--entries=mine` runs it alone.
 """
 
 _READING = """## How to read it
