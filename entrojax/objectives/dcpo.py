@@ -8,11 +8,12 @@ Right responses that a hotter policy would have sampled raise the entropy, and
 right responses of a colder policy lower it. Instead of sampling from the other
 temperature, as AEPO (arXiv 2510.08141) does, DCPO weighs the policy's own
 samples by the ratio rho. r = pi / pi_old is clipped as by the surrogate. H is
-the mean entropy of the rollout batch under the policy that sampled it. rho and
-alpha are constants, and denominators count every token. DCPO, arXiv 2601.12730,
-and its released code, which adds the term to the advantages before PPO's
-clipping; for right responses, whose advantages are not negative, that is the
-same.
+the mean entropy of the rollout batch under the policy that sampled it; with
+dynamic sampling, control.signal says whether all sampled responses count in H.
+rho and alpha are constants, and denominators count every token. DCPO, arXiv
+2601.12730, and its released code, which adds the term to the advantages before
+PPO's clipping; for right responses, whose advantages are not negative, that is
+the same.
 
 Deviation: a response counts as right if its advantage is positive, as in AEPO's
 code. DCPO's code also counts groups in which all responses are right. H is that
