@@ -21,8 +21,7 @@ of the batch itself, exact; the code takes the last update's. AEPO is not here:
 it needs a second rollout at another temperature.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -36,24 +35,19 @@ from entrojax.objectives.reading import (
   rollout_entropy,
   statistic_of,
 )
-from entrojax.objectives.surrogates import probability_ratio
-from entrojax.traits import ObjectiveTraits, Surroundings
+from entrojax.objectives.surrogates import (
+  check_clip_range,
+  probability_ratio,
+)
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Objective, ScoredTokens
 
 
-def _check_clip_range(
-  settings: Mapping[str, Any], surroundings: Surroundings
-) -> None:
-  """Raise ValueError if dcpo and its surrogate clip differently."""
-  for key, bound in surroundings.clip_range.items():
-    leaf = key.rpartition(".")[2]
-    if leaf in settings and settings[leaf] != bound:
-      raise ValueError(
-        f"dcpo.{leaf} = {settings[leaf]} must be {key} = {bound}"
-      )
-
-
-@ObjectiveTraits(kind="term", entropies=("target",), check=_check_clip_range)
+@ObjectiveTraits(
+  kind="term",
+  entropies=("target",),
+  check=functools.partial(check_clip_range, "dcpo"),
+)
 def dcpo(
   *,
   target: float = 0.5,
