@@ -230,9 +230,10 @@ def get_config() -> Config:
       # entropy to hold, nats per token; stage_schedule and epoch_schedule take
       # none
       "target": setting(None),
-      # the entropy that controllers, rules and the projection steer by: policy
-      # = of everything sampled, batch = of the groups that dynamic sampling has
-      # kept, which is higher. Without dynamic sampling both are the same
+      # the entropy that controllers, rules, the projection, and the members
+      # stare, adaptive_stare and dcpo steer by: policy = of everything sampled,
+      # batch = of the groups that dynamic sampling has kept, which is higher.
+      # Without dynamic sampling both are the same
       "signal": "policy",
     }
   )

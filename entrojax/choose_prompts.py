@@ -129,7 +129,13 @@ def choose(
       "--by=answers needs --table, a file of entrojax.prompt_entropy"
     )
   entropies = read_entropies(Path(table), config.task, problems)
-  return np.sort(np.argsort(-entropies, kind="stable")[:size])
+  number = int(np.isfinite(entropies).sum())
+  if size > number:
+    raise ValueError(
+      f"--size must be at most {number}, the number of prompts for which "
+      f"--table {table} has an entropy, got {size}"
+    )
+  return np.sort(np.argsort(-entropies, kind="stable")[:size])  # NaN is last
 
 
 def _random_rows(num_rows: int, size: int, seed: int) -> np.ndarray:

@@ -8,12 +8,13 @@ The model of config.model.path answers each problem of the training split
 the config names (task.subset) is ignored. The answers to a problem are
 clustered by meaning (config.clusters). The command writes a table with the
 semantic entropy, token entropy and accuracy of each prompt, which
-data/prompt_table.py describes.
+data/prompt_table.py describes. A prompt that the run would leave out because it
+is too long (prompt.too_long) has no numbers.
 
 An interrupted command resumes when it is started again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import copy
 import dataclasses
 import functools
@@ -26,16 +27,29 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 import numpy as np
 
-from entrojax.assembly.check_settings import check_kind
-from entrojax.assembly.data import load_problems, make_clusterer
-from entrojax.assembly.run import build
+from entrojax.assembly.check_settings import check_kind, check_sampling
+from entrojax.assembly.data import (
+  drop_long,
+  load_problems,
+  load_tokenizer,
+  make_clusterer,
+  make_template,
+  open_task,
+)
+from entrojax.assembly.model import model_folder
+from entrojax.assembly.samplers import build_sampler
 from entrojax.data import prompt_table
 from entrojax.data.prompt_stream import encode_prompts
+from entrojax.data.tokenizer import Tokenizer
 from entrojax.entropy.semantic import semantic_entropy
-from entrojax.loop.rollout_step import verify_rollout
+from entrojax.rollouts.rewards import (
+  decode_responses,
+  group_responses,
+  verify_responses,
+)
 from entrojax.system.command_line import command
 from entrojax.system.workdir import hold_file
-from entrojax.types import Rollout
+from entrojax.types import Problem, Rollout
 
 _KEY = 2**32 - 2  # folded into the seed; no rollout step has this number
 
@@ -97,12 +111,16 @@ def _write_table(
   # Called once now: a wrong `estimator` raises before anything is built.
   nothing = np.zeros((1, num_samples), np.int32)
   entropy_of(nothing, np.zeros(nothing.shape, np.float32))
-  run = build(config)
-  data = run.data._replace(cluster=make_clusterer(config, run.data.task))
-  problems = load_problems(data.task, config.task.train_split, data.template)
-  prompts = encode_prompts(
-    problems, data.tokenizer, config.rollout.prompt_length
+  check_sampling(config)
+  folder = model_folder(config.model.path)
+  task, tokenizer = open_task(config), load_tokenizer(config, folder)
+  cluster = make_clusterer(config, task)
+  problems = load_problems(
+    task, config.task.train_split, make_template(config, folder)
   )
+  problems, is_kept = _replace_long(config, problems, tokenizer)
+  prompts = encode_prompts(problems, tokenizer, config.rollout.prompt_length)
+  generate, params = build_sampler(config, folder, tokenizer)
   key = jax.random.fold_in(jax.random.key(config.seed), _KEY)
   batch_size, num_rows = config.rollout.num_prompts, len(problems)
   done = prompt_table.begin(
@@ -118,10 +136,15 @@ def _write_table(
     rows = ids % num_rows
     batch = jax.tree.map(lambda x, r=rows: x[r], prompts)
     batch = dataclasses.replace(batch, ids=ids)
-    rollout = jax.device_get(
-      run.functions.generate(run.state.params, batch, key)
+    rollout = jax.device_get(generate(params, batch, key))
+    verdicts = verify_responses(
+      [problems[row] for row in rows],
+      decode_responses(rollout, tokenizer),
+      task.verify,
     )
-    responses = verify_rollout(data, rollout, [problems[r] for r in rows], 0)
+    responses = group_responses(
+      rollout, verdicts, rollout_step=0, cluster=cluster
+    )
     columns = {
       "row": ids,
       "semantic_entropy": entropy_of(responses.clusters, responses.log_probs),
@@ -133,9 +156,29 @@ def _write_table(
       dict(zip(lists, values, strict=True))
       for values in zip(*lists.values(), strict=True)
     ][: num_rows - done]
+    for row in table_rows:
+      if not is_kept[row["row"]]:
+        row.update(dict.fromkeys(prompt_table.COLUMNS))
     prompt_table.append(path, table_rows)
     done += len(table_rows)
     yield done, num_rows
+
+
+def _replace_long(
+  config: Config, problems: Sequence[Problem], tokenizer: Tokenizer
+) -> tuple[list[Problem], np.ndarray]:
+  """Replace the problems that the run would leave out by another one.
+
+  Batches then have a row for every problem of the split.
+
+  Returns:
+    N problems; and bool[N], whether the run would keep the problem.
+  """
+  kept = drop_long(config, problems, tokenizer)
+  is_kept = np.isin(np.arange(len(problems)), kept)
+  return [
+    problems[row if keeps else kept[0]] for row, keeps in enumerate(is_kept)
+  ], is_kept
 
 
 def table_settings(config: Config, estimator: str) -> dict[str, Any]:
@@ -158,6 +201,8 @@ def _token_entropy(rollout: Rollout, group_size: int) -> np.ndarray:
 
 def summary(columns: Mapping[str, np.ndarray]) -> str:
   """Describe the columns of a table in one line."""
+  has_numbers = np.isfinite(columns["semantic_entropy"])
+  columns = {name: column[has_numbers] for name, column in columns.items()}
   entropy = columns["semantic_entropy"]
   quartiles = np.quantile(entropy, (0.25, 0.5, 0.75))
   return (

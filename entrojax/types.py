@@ -302,8 +302,8 @@ class Batch:
   old_entropy: Array  # f32[B, T], nats, under the policy that sampled
   advantages: Array  # f32[B, T]
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
-  # f32[B], nats, one number for all rows: added to the entropy of a mini-batch,
-  # it gives the entropy of everything the policy sampled; None: 0
+  # f32[B], nats, one number for all rows: added to the mean entropy of the
+  # batch or a mini-batch, it gives the mean over everything sampled; None: 0
   entropy_offset: Array | None = None
 
 
@@ -339,7 +339,7 @@ class ScoredTokens:
   ref_log_probs: Array | None = None  # f32[B, T], nats, reference policy
   step_ok: Array | None = None  # f32[B, T], 1 = a token of a step judged right
   # f32[B, T], nats, the mean of old_entropy over all rows of the rollout batch,
-  # the same number everywhere
+  # plus the batch's entropy_offset; the same number everywhere
   rollout_entropy: Array | None = None
   # what members of the chain have declared, f32[B, T] or f32[B, T, k]
   statistics: Mapping[Statistic, Array] = dataclasses.field(

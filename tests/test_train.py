@@ -106,6 +106,23 @@ def test_a_greedy_evaluation_keeps_tokens_without_advantages(base, tmp_path):
   np.testing.assert_array_equal(kept.advantages, 0)
 
 
+def test_tokens_have_no_advantages_if_the_rules_need_larger_groups(
+  base, tmp_path
+):
+  overrides = {
+    "num_rollout_steps": 1,
+    "evaluation.token_samples": 1,
+    "evaluation.num_samples": 2,
+    "advantage": ("pass_at_k",),
+    "pass_at_k.k": 3,  # of the four responses of a group
+  }
+  with pytest.warns(UserWarning, match=r"num_samples = 2 .* pass_at_k\.k = 3"):
+    train(controlled(base, **overrides), tmp_path)
+  kept = read_tokens(token_files(tmp_path)[-1])
+  assert kept.lengths.sum() > 0
+  np.testing.assert_array_equal(kept.advantages, 0)
+
+
 def test_a_ledger_changes_nothing_in_a_run(coin, base, tmp_path):
   steps = {"num_rollout_steps": 3}
   train(controlled(base, **steps), tmp_path / "off")

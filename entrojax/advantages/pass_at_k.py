@@ -50,7 +50,8 @@ def pass_at_k(*, k: int = 4) -> AdvantageRule:
     size = right.shape[1]
     if k > size:
       raise ValueError(
-        f"pass_at_k.k must be at most rollout.group_size = {size}, got {k}"
+        f"pass_at_k.k = {k} needs groups of at least as many responses, and "
+        f"these have {size} (in training, rollout.group_size)"
       )
     wrong = jnp.sum(~right, axis=1, keepdims=True)
     fails = _share_of_sets(wrong, size, k)

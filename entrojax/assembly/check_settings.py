@@ -200,6 +200,19 @@ def check_offline(config: Config) -> None:
     each(_check_recording, config)
 
 
+def check_sampling(config: Config) -> None:
+  """Check a config whose training prompts are sampled, without training.
+
+  Raises:
+    ValueError: values cannot work; the message names the keys.
+  """
+  with gathered() as each:
+    each(check_evaluation, config)
+    each(_check_task, config)
+    each(_check_at_least, config, {"rollout.num_prompts": 1})
+    each(_check_rollout, config)
+
+
 def _check_task(config: Config) -> None:
   """Raise ValueError if there is no task."""
   if not config.task.name:

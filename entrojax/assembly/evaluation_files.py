@@ -29,7 +29,7 @@ EVALUATION_FILE = "evaluation.json"
 
 # the settings that the metrics depend on, besides the tasks
 _SETTINGS = {
-  "model": ("path", "dtype", "scan_layers"),
+  "model": ("path", "dtype", "product_dtype", "scan_layers"),
   "prompt": ("template", "chat", "system", "template_arguments"),
   "rollout": ("prompt_length", "response_length", "stop_tokens"),
   "evaluation": (
@@ -40,6 +40,10 @@ _SETTINGS = {
 _READ = {
   "seed",
   "mesh",
+  # how the model is computed, which may only change the rounding
+  *("model.fused_attention", "model.query_chunk"),
+  "model.rematerialise",  # checked together with model.fused_attention
+  *("rollout.num_slots", "rollout.refill_every"),
   *("rollout.prompt_buckets", "rollout.temperature"),
   *("evaluation.split", "evaluation.tasks"),
   *(

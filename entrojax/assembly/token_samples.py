@@ -6,6 +6,7 @@ them, and reporting/token_logs.py describes and writes the result.
 """
 
 from typing import Any
+import warnings
 
 import jax
 import numpy as np
@@ -17,8 +18,9 @@ from entrojax.reporting.token_logs import TokenSamples
 from entrojax.rollouts.evaluation import Evaluation
 from entrojax.rollouts.rewards import group_responses
 from entrojax.system import hosts
+from entrojax.system.outside import describe
 from entrojax.system.sharding import by_row
-from entrojax.types import Array, TrainState
+from entrojax.types import Array, Responses, TrainState
 from entrojax.update.token_scores import TokenScores
 
 
@@ -36,7 +38,9 @@ def collect_tokens(
 
   An advantage is what the run's rules give the response among all n samples of
   the prompts of the batch. With n = 1, as in greedy evaluations, a response has
-  no group to be compared with, and its advantage is 0.
+  no group to be compared with, and its advantage is 0. It is also 0, with a
+  warning, if the rules cannot be applied to the evaluation: if they need larger
+  groups, or parts of a reward that this task does not have.
 
   Args:
     run: its evaluations keep tokens.
@@ -61,8 +65,8 @@ def collect_tokens(
   )
   advantages, keep = np.zeros((2, num_prompts, n), np.float32)
   keep[:number] = 1
-  if n > 1:
-    learned = jax.device_get(run.functions.advantage(responses))
+  learned = _apply_rules(run, part, responses) if n > 1 else None
+  if learned is not None:
     advantages[:number] = learned.advantages
     if learned.keep is not None:
       keep[:number] = learned.keep
@@ -100,6 +104,22 @@ def collect_tokens(
     top=flat.top,
     touched=flat.touched,
   )
+
+
+def _apply_rules(
+  run: Run, part: EvaluationSet, responses: Responses
+) -> Responses | None:
+  """Apply the run's advantage rules; warn and return None if they cannot be."""
+  try:
+    return jax.device_get(run.functions.advantage(responses))
+  except (ValueError, LookupError) as error:
+    warnings.warn(
+      f"the tokens that evaluations of {part.label} keep have the advantage 0: "
+      "the rules of the run cannot be applied to evaluation.num_samples = "
+      f"{part.num_samples} responses to each prompt ({describe(error)})",
+      stacklevel=2,
+    )
+    return None
 
 
 def _flatten(scores: TokenScores) -> Any:

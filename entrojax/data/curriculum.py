@@ -50,20 +50,28 @@ def stage_rows(entropies: np.ndarray, num_stages: int) -> list[np.ndarray]:
   """Split the rows into stages from low to high semantic entropy.
 
   Args:
-    entropies: f[N], semantic entropy of each row, nats. Rows of equal entropy
-      keep their order.
+    entropies: f[N], semantic entropy of each row, nats; NaN if the table has
+      none. Rows of equal entropy keep their order.
     num_stages: S. The first N mod S stages have one row more than the others.
 
   Returns:
     S arrays of row numbers, i64.
 
   Raises:
-    ValueError: num_stages is below 1 or above N.
+    ValueError: num_stages is below 1 or above N, or a row has no entropy.
   """
   if not 1 <= num_stages <= len(entropies):
     raise ValueError(
       f"curriculum.num_stages must lie in [1, {len(entropies)} prompts], got "
       f"{num_stages}"
+    )
+  missing = int(np.isnan(entropies).sum())
+  if missing:
+    raise ValueError(
+      f"curriculum.table has no entropy for {missing} of the "
+      f"{len(entropies)} training prompts: they were too long for the "
+      "rollout.prompt_length that the table was made with. Make it again with "
+      "the settings of this run"
     )
   return np.array_split(np.argsort(entropies, kind="stable"), num_stages)
 
@@ -79,7 +87,8 @@ def read_entropies(
     problems: N problems, the training split of the run.
 
   Returns:
-    f64[N], nats, in the order of the problems.
+    f64[N], nats, in the order of the problems; NaN for a problem whose prompt
+    was too long when the table was made.
 
   Raises:
     ValueError: the table cannot be read, or it was made for other problems.

@@ -14,10 +14,14 @@ semantic_entropy  nats, over the meanings of the sampled answers
 entropy           nats, mean over the answers' tokens
 accuracy          share of right answers
 
+The three numbers of a problem whose prompt was too long, and was left out, are
+null in the file and NaN in a Table.
+
 prompt_entropy.py writes the table; curriculum.py and choose_prompts.py read it.
 An unfinished table can be resumed, but not read.
 """
 
+from collections.abc import Sequence
 import functools
 import json
 import math
@@ -55,8 +59,8 @@ def read(path: Path) -> Table:
   for number, line in enumerate(table.rows):
     try:
       row = json.loads(line)
-      numbers = [float(row[name]) for name in COLUMNS]
-      valid = row["row"] == number and all(map(math.isfinite, numbers))
+      numbers = [row[name] for name in COLUMNS]
+      valid = row["row"] == number and _are_valid(numbers)
     except (ValueError, KeyError, TypeError):
       valid = False
     if not valid:
@@ -67,3 +71,10 @@ def read(path: Path) -> Table:
     values.append(numbers)
   columns = np.array(values, np.float64).reshape(-1, len(COLUMNS)).T
   return Table(table.settings, dict(zip(COLUMNS, columns, strict=True)))
+
+
+def _are_valid(numbers: Sequence[Any]) -> bool:
+  """Return whether all numbers are finite, or all of them None."""
+  if all(number is None for number in numbers):
+    return True
+  return all(map(math.isfinite, numbers))

@@ -4,13 +4,15 @@ The rollout steps in `log.keep_batches` are kept, each as batches/<step>.npz in
 the run directory, with steps counted from 1. A file holds what the step's
 update starts from, as arrays with a path for a name:
 
-    params/...             the parameters before the update
-    mu/..., nu/...         Adam's moments before it
-    count                  i32[], the optimizer steps before it
-    rollout/<field>        the fields of the Rollout
-    responses/<field>      the fields of the Responses, before advantage rules
-    step_ok                f32[B, T], if steps were judged
-    key                    the data of the update's key
+    rollout_step            i64[], the number of the step
+    params/...              the parameters before the update
+    mu/..., nu/...          Adam's moments before it
+    num_steps               i32[], the optimizer steps before it
+    rollout/<field>         the fields of the Rollout
+    responses/<field>       the fields of the Responses, before advantage rules
+    responses/parts/<name>  f32[Q, G], a part of the rewards
+    step_ok                 f32[B, T], if steps were judged
+    key                     the data of the update's key
 
 A file is a few times as large as the parameters.
 """
@@ -27,6 +29,8 @@ from entrojax.system import hosts
 from entrojax.types import Array, Params, Responses, Rollout, TrainState
 
 BATCHES_FOLDER = "batches"
+
+_PARTS = "responses/parts/"  # before the name of a part, which may have a slash
 
 
 class KeptBatch(NamedTuple):
@@ -104,21 +108,22 @@ def read_batch(workdir: Path, rollout_step: int) -> KeptBatch:
     )
   try:
     with np.load(path) as file:
-      fields = _unflatten({name: file[name] for name in file.files})
+      leaves = {name: file[name] for name in file.files}
+    names = [name for name in leaves if name.startswith(_PARTS)]
+    parts = {name.removeprefix(_PARTS): leaves.pop(name) for name in names}
+    fields = _unflatten(leaves)
     fields["rollout_step"] = int(fields["rollout_step"])
     fields["rollout"] = Rollout(**fields["rollout"])
-    fields["responses"] = Responses(**fields["responses"])
+    fields["responses"] = Responses(**fields["responses"], parts=parts)
     return KeptBatch(**{"step_ok": None, **fields})
   except Exception as error:  # numpy raises many kinds for a damaged file
     raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _set_fields(record: Any) -> dict[str, Any]:
-  """Return the fields of a dataclass that hold arrays."""
+def _set_fields(record: Rollout | Responses) -> dict[str, Any]:
+  """Return the fields that hold arrays; only advantage rules add metrics."""
   return {
-    name: np.asarray(value)
-    for name, value in vars(record).items()
-    if value is not None and not isinstance(value, Mapping)
+    name: value for name, value in vars(record).items() if name != "metrics"
   }
 
 

@@ -8,11 +8,12 @@ Right responses that a hotter policy would have sampled raise the entropy, and
 right responses of a colder policy lower it. Instead of sampling from the other
 temperature, as AEPO (arXiv 2510.08141) does, DCPO weighs the policy's own
 samples by the ratio rho. r = pi / pi_old is clipped as by the surrogate. H is
-the mean entropy of the rollout batch under the policy that sampled it. rho and
-alpha are constants, and denominators count every token. DCPO, arXiv 2601.12730,
-and its released code, which adds the term to the advantages before PPO's
-clipping; for right responses, whose advantages are not negative, that is the
-same.
+the mean entropy of the rollout batch under the policy that sampled it; with
+dynamic sampling, control.signal says whether all sampled responses count in H.
+rho and alpha are constants, and denominators count every token. DCPO, arXiv
+2601.12730, and its released code, which adds the term to the advantages before
+PPO's clipping; for right responses, whose advantages are not negative, that is
+the same.
 
 Deviation: a response counts as right if its advantage is positive, as in AEPO's
 code. DCPO's code also counts groups in which all responses are right. H is that
@@ -20,8 +21,7 @@ of the batch itself, exact; the code takes the last update's. AEPO is not here:
 it needs a second rollout at another temperature.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -35,24 +35,19 @@ from entrojax.objectives.reading import (
   rollout_entropy,
   statistic_of,
 )
-from entrojax.objectives.surrogates import probability_ratio
-from entrojax.traits import ObjectiveTraits, Surroundings
+from entrojax.objectives.surrogates import (
+  check_clip_range,
+  probability_ratio,
+)
+from entrojax.traits import ObjectiveTraits
 from entrojax.types import Array, Objective, ScoredTokens
 
 
-def _check_clip_range(
-  settings: Mapping[str, Any], surroundings: Surroundings
-) -> None:
-  """Raise ValueError if dcpo and its surrogate clip differently."""
-  for key, bound in surroundings.clip_range.items():
-    leaf = key.rpartition(".")[2]
-    if leaf in settings and settings[leaf] != bound:
-      raise ValueError(
-        f"dcpo.{leaf} = {settings[leaf]} must be {key} = {bound}"
-      )
-
-
-@ObjectiveTraits(kind="term", entropies=("target",), check=_check_clip_range)
+@ObjectiveTraits(
+  kind="term",
+  entropies=("target",),
+  check=functools.partial(check_clip_range, "dcpo"),
+)
 def dcpo(
   *,
   target: float = 0.5,

@@ -88,7 +88,8 @@ def rollout_entropy(tokens: ScoredTokens) -> Array:
   """Return the mean entropy of the policy that sampled the rollout batch.
 
   Returns:
-    f32[], nats; the mini-batch's mean if the tokens have no rollout_entropy.
+    f32[], nats, the entropy that controls steer by; the mini-batch's mean if
+    the tokens have no rollout_entropy.
   """
   entropy = tokens.rollout_entropy
   if entropy is None:

@@ -2,7 +2,7 @@
 
     L <- positive_weight L   on the rare tokens with A > 0
     L <- negative_weight L   on the rare tokens with A < 0
-    both only while the rollout batch's mean H_old < target
+    both only while the rollout's mean H_old < target
 
 The rare tokens are the `fraction` of highest surprise, -log pi, among the
 mini-batch's tokens of that sign of A. STARE, arXiv 2606.19236, and its released
@@ -12,8 +12,10 @@ flows through them, penalties stay as they are, and denominators count every
 token.
 
 The released trainer decides once for a rollout batch, as here with gate =
-"rollout". With gate = "minibatch", each optimizer step decides by its own
-tokens, and so does a caller whose tokens have no rollout_entropy.
+"rollout". With dynamic sampling, control.signal says whether H_old is the mean
+of everything that the policy sampled or of the batch; it is the entropy that
+controllers steer by. With gate = "minibatch", each optimizer step decides by
+its own tokens alone, and so does a caller whose tokens have no rollout_entropy.
 """
 
 from collections.abc import Mapping

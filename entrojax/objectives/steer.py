@@ -28,6 +28,7 @@ from entrojax.arguments import (
 from entrojax.masking import clean, mean_metric, scalar_metric, share_metric
 from entrojax.objectives.chain import scale_loss
 from entrojax.objectives.surrogates import (
+  check_clip_range,
   probability_ratio,
   require_dual_clip,
 )
@@ -38,15 +39,9 @@ from entrojax.types import Array, Objective, ScoredTokens
 def _check_clip_range(
   settings: Mapping[str, Any], surroundings: Surroundings
 ) -> None:
-  """Raise ValueError if steer and its surrogate clip differently."""
-  if settings["form"] != "theorem":
-    return
-  for key, bound in surroundings.clip_range.items():
-    leaf = key.rpartition(".")[2]
-    if settings[leaf] != bound:
-      raise ValueError(
-        f"steer.{leaf} = {settings[leaf]} must be {key} = {bound}"
-      )
+  """Raise ValueError if the theorem form and its surrogate clip differently."""
+  if settings["form"] == "theorem":
+    check_clip_range("steer", settings, surroundings)
 
 
 @ObjectiveTraits(kind="transform", check=_check_clip_range)

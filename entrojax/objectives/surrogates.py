@@ -9,9 +9,13 @@ out, all f32[B, T]. No function here stops a gradient: `policy_loss` (loss.py)
 makes old log-probs and advantages constants before an objective reads them.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 
 from entrojax.arguments import require
+from entrojax.traits import Surroundings
 from entrojax.types import Array
 
 _MAX_LOG_RATIO = 20.0  # exp(20) is finite in float32 with room for sums
@@ -72,3 +76,22 @@ def require_dual_clip(
       dual_clip > 1 + clip_high,
       f"{name} must be above 1 + clip_high = {1 + clip_high}, got {dual_clip}",
     )
+
+
+def check_clip_range(
+  name: str, settings: Mapping[str, Any], surroundings: Surroundings
+) -> None:
+  """Raise ValueError if a member and its surrogate clip differently.
+
+  Args:
+    name: the member's.
+    settings: the member's; those that it shares with the surrogate are
+      compared.
+    surroundings: has the surrogate's clip range.
+  """
+  for key, bound in surroundings.clip_range.items():
+    leaf = key.rpartition(".")[2]
+    if leaf in settings and settings[leaf] != bound:
+      raise ValueError(
+        f"{name}.{leaf} = {settings[leaf]} must be {key} = {bound}"
+      )

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from entrojax.reporting.run_logs import RunLog, series
-from entrojax.system.workdir import flatten
+from entrojax.system.workdir import concerns, flatten
 
-# settings that do not tell variants apart, by their first words
+# sections and settings that do not tell variants apart
 _SAME = (
-  *("seed", "checkpoint.", "log.", "ledger.", "alarms.", "mesh."),
+  *("seed", "checkpoint", "log", "ledger", "alarms", "faults", "mesh"),
   "evaluation.token_samples",
 )
 _BEFORE_SEED = re.compile(r"(?:(?:^|[\W_]+)(?:seeds?|s)?[\W_]*)?\d*$")
@@ -63,7 +63,7 @@ def group_runs(runs: Sequence[RunLog]) -> list[Variant]:
     kept = {
       key: value
       for key, value in flatten(run.config).items()
-      if not key.startswith(_SAME)
+      if not concerns(key, _SAME)
     }
     key = json.dumps(kept, sort_keys=True) if kept else f"run {number}"
     groups.setdefault(key, []).append(run)
@@ -109,7 +109,7 @@ def differing_settings(variants: Sequence[Variant]) -> dict[str, list[Any]]:
   keys = sorted(
     key
     for key in set().union(*configs)
-    if not key.startswith(_SAME)
+    if not concerns(key, _SAME)
     and any(leaves.get(key) != configs[0].get(key) for leaves in configs)
   )
   return {key: [leaves.get(key) for leaves in settings] for key in keys}

@@ -99,13 +99,22 @@ def checked_verdict(
 ) -> Verdict:
   """Return what a verifier returned if it is a verdict with a finite reward.
 
-  Otherwise return a verdict with the reward `faulty`, and warn.
+  Its numbers are converted to types of Python itself, because JSON cannot hold
+  NumPy's. Otherwise return a verdict with the reward `faulty`, and warn.
   """
   reward: Any = getattr(value, "reward", None)
   try:
     if isinstance(value, Verdict) and math.isfinite(reward):
-      return value
-  except TypeError:  # the reward is no number
+      return value._replace(
+        reward=float(reward),
+        parts={name: float(part) for name, part in value.parts.items()},
+        failed=bool(value.failed),
+      )
+  except (
+    TypeError,
+    ValueError,
+    AttributeError,
+  ):  # the reward or a part is no number
     pass
   at = (
     f"for the prompt {problem.prompt!r:.80} and the response {response!r:.80}"
@@ -114,9 +123,11 @@ def checked_verdict(
     text = f"the verifier raised {describe(value)} {at}"
   elif isinstance(value, Verdict) and value.reason.startswith("reward "):
     text = value.reason  # a user's reward function; this says all
+  elif isinstance(value, Verdict):
+    parts = f" with the parts {value.parts!r:.80}" if value.parts else ""
+    text = f"the verifier returned the reward {reward!r:.80}{parts} {at}"
   else:
-    shown = reward if isinstance(value, Verdict) else value
-    text = f"the verifier returned the reward {shown!r:.80} {at}"
+    text = f"the verifier returned the reward {value!r:.80} {at}"
   warn_of_fault(text)
   return Verdict(faulty, text, None, failed=True)
 

@@ -18,6 +18,7 @@ from entrojax.reporting.run_logs import METRICS_FILE, Row, read_rows
 from entrojax.sweeps.units import MAY_CHANGE
 from entrojax.system.outside import describe
 from entrojax.system.provenance import default_settings
+from entrojax.system.roll_backs import read_roll_backs
 from entrojax.system.workdir import (
   CONFIG_FILE,
   HeldError,
@@ -64,7 +65,8 @@ def steps_done(folder: Path, config: Config) -> int:
 
   Raises:
     ValueError: the directory is damaged, or holds a run with other settings.
-      The message names the file and the remedy.
+      The message names the file and the remedy. A setting that a roll-back of
+      the run has changed may differ, and so may its alarm.
   """
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"{folder} is not a directory: move it away")
@@ -83,7 +85,13 @@ def steps_done(folder: Path, config: Config) -> int:
     raise ValueError(
       f"{folder / CONFIG_FILE} is missing or damaged: {remedy}"
     ) from error
-  changed = [text for text in changed if not concerns(text, MAY_CHANGE)]
+  roll_backs = read_roll_backs(folder)
+  may_change = [
+    *MAY_CHANGE,
+    *(roll_back.setting for roll_back in roll_backs),
+    *(f"alarms.{roll_back.alarm}" for roll_back in roll_backs),
+  ]
+  changed = [text for text in changed if not concerns(text, may_change)]
   if changed:
     raise ValueError(
       f"{folder} holds a run with other settings: {'; '.join(changed)}; "

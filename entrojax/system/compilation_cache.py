@@ -26,6 +26,8 @@ from typing import Any
 
 import jax
 
+from entrojax.system.provenance import num_cores
+
 _CPU_INFO = Path("/proc/cpuinfo")
 _FEATURES = ("flags", "Features", "model name")  # on x86, on Arm, on both
 
@@ -72,14 +74,7 @@ def _fingerprint() -> str:
     platform.machine(),
     platform.processor(),
     *features,
-    str(_num_cores()),
+    str(num_cores()),
     os.environ.get("NPROC", ""),
   )
   return hashlib.sha256("\n".join(machine).encode()).hexdigest()[:12]
-
-
-def _num_cores() -> int:
-  """Return the number of cores that this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1

@@ -26,7 +26,8 @@ class StepInputs(NamedTuple):
   # declared with `old`, under the policy before the update; empty if this is
   # its only step
   old_statistics: Mapping[Statistic, Array]
-  rollout_entropy: Array  # f32[], nats, the rollout batch's mean of old_entropy
+  # f32[], nats, the rollout batch's mean of old_entropy, plus its offset
+  rollout_entropy: Array
   first: Array  # bool[], whether the policy before this step sampled the batch
   key: Array  # for objectives that select tokens at random
 
@@ -68,6 +69,9 @@ def plan_steps(
         setup, state.params, batch, num_parts, under_current_policy(old)
       ).statistics
   rollout_entropy = masked_mean(batch.old_entropy, batch.response_mask)
+  if batch.entropy_offset is not None:
+    # members steer by the entropy that controls see; all rows have one offset
+    rollout_entropy += jnp.max(batch.entropy_offset)
   shuffle_key, step_key = jax.random.split(key)
   shared, rows = (batch, ref_log_probs, old_statistics), None
   if split.updates_per_rollout > 1:  # otherwise there are no rows to gather

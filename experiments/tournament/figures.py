@@ -23,6 +23,8 @@ from experiments.tournament.measures import Lines, of_entry, values
 
 PLANES = (("entropy", "pass@1"), ("entropy", "pass@64"), ("pass@1", "pass@64"))
 _LABELS = {"entropy": "held-out entropy, nats per token"}
+# of a dot above the curve, on it, and below it
+_SIDES = {1: PALETTE[2], 0: GREY, -1: PALETTE[1]}
 _NUMBERED = 20  # entries that the legend can name
 _MARGIN = 0.6  # of the curve's extent, on each of its sides
 
@@ -63,68 +65,111 @@ def draw(
   """
   dots = [dot for name in names if (dot := _dot(lines, name, plane))]
   path = [dot for name in budgets if (dot := _dot(lines, name, plane))]
+  if start := _start(lines, plane):
+    path = [start, *path]
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(7.4, 4.4), layout="constrained")
     axes: Any = figure.subplots()
-    if start := _start(lines, plane):
-      path = [start, *path]
-    axes.plot(
-      [dot.x for dot in path],
-      [dot.y for dot in path],
-      color=PALETTE[0],
-      marker="o",
-      ms=4,
-      lw=1.6,
-      label=f"{BASELINE.upper()}, by budget",
-      zorder=3,
-    )
-    for dot in path:
-      _draw_dot(axes, dot, PALETTE[0])
-      axes.annotate(
-        dot.name.rpartition("=")[2],
-        (dot.x, dot.y),
-        xytext=(-4, -11),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color=PALETTE[0],
-        path_effects=[withStroke(linewidth=3, foreground="white")],
-        zorder=4,
-      )
+    _draw_curve(axes, path)
     near = _limit(axes, path, dots)
-    outside, dots = len(dots) - len(near), near
-    inside = {dot.name for dot in dots}
+    inside = {dot.name for dot in near}
     named = [name for name in marked if name in inside][:_NUMBERED]
     numbers = {name: i for i, name in enumerate(named, 1)}
-    for dot in dots:
-      side = marked.get(dot.name, 0)
-      own = {1: PALETTE[2], -1: PALETTE[1], 0: GREY}[side]
-      _draw_dot(axes, dot, own)
-      if dot.name in numbers:
-        axes.annotate(
-          str(numbers[dot.name]),
-          (dot.x, dot.y),
-          xytext=(4, 4),
-          textcoords="offset points",
-          fontsize=9,
-          color=own,
-        )
-    for name, number in numbers.items():
-      own = PALETTE[2] if marked[name] > 0 else PALETTE[1]
-      axes.plot([], [], "o", color=own, label=f"{number} {name}")
-    if len(dots) > len(numbers):
-      axes.plot([], [], "o", color=GREY, label="other entries")
-      axes.plot(
-        [], [], "o", color=GREY, markerfacecolor="none", label="one seed alone"
-      )
-    label = _LABELS.get(plane[0], plane[0])
-    if outside:
-      label += f"\n({outside} {'entry lies' if outside == 1 else 'entries lie'}"
-      label += " outside of the picture)"
-    axes.set_xlabel(label)
-    axes.set_ylabel(plane[1])
+    _draw_entries(axes, near, marked, numbers)
+    _add_legend_entries(axes, marked, numbers, others=len(near) > len(numbers))
+    _label(axes, plane, outside=len(dots) - len(near))
     figure.legend(loc="outside right upper", fontsize=8)
     return as_svg(figure)
+
+
+def _draw_curve(axes: Any, path: Sequence[Dot]) -> None:
+  """Draw GRPO's runs, joined by a line, each with its budget beside it."""
+  axes.plot(
+    [dot.x for dot in path],
+    [dot.y for dot in path],
+    color=PALETTE[0],
+    marker="o",
+    ms=4,
+    lw=1.6,
+    label=f"{BASELINE.upper()}, by budget",
+    zorder=3,
+  )
+  for dot in path:
+    _draw_dot(axes, dot, PALETTE[0])
+    axes.annotate(
+      dot.name.rpartition("=")[2],
+      (dot.x, dot.y),
+      xytext=(-4, -11),
+      textcoords="offset points",
+      ha="right",
+      fontsize=8,
+      color=PALETTE[0],
+      path_effects=[withStroke(linewidth=3, foreground="white")],
+      zorder=4,
+    )
+
+
+def _draw_entries(
+  axes: Any,
+  dots: Sequence[Dot],
+  marked: Mapping[str, int],
+  numbers: Mapping[str, int],
+) -> None:
+  """Draw the dots of the entries.
+
+  Args:
+    axes: where to draw.
+    dots: the entries' dots.
+    marked: entry -> the side of the curve that it lies on; see `draw`.
+    numbers: entry -> the number that is written beside its dot.
+  """
+  for dot in dots:
+    color = _SIDES[marked.get(dot.name, 0)]
+    _draw_dot(axes, dot, color)
+    if dot.name in numbers:
+      axes.annotate(
+        str(numbers[dot.name]),
+        (dot.x, dot.y),
+        xytext=(4, 4),
+        textcoords="offset points",
+        fontsize=9,
+        color=color,
+      )
+
+
+def _add_legend_entries(
+  axes: Any,
+  marked: Mapping[str, int],
+  numbers: Mapping[str, int],
+  *,
+  others: bool,
+) -> None:
+  """Add the lines of the legend that explain the dots of the entries.
+
+  Args:
+    axes: whose legend.
+    marked: entry -> the side of the curve that it lies on; see `draw`.
+    numbers: entry -> its number, in the order of the legend.
+    others: whether there are dots without a number.
+  """
+  for name, number in numbers.items():
+    color = _SIDES[marked[name]]
+    axes.plot([], [], "o", color=color, label=f"{number} {name}")
+  if others:
+    axes.plot([], [], "o", color=GREY, label="other entries")
+    axes.plot(
+      [], [], "o", color=GREY, markerfacecolor="none", label="one seed alone"
+    )
+
+
+def _label(axes: Any, plane: tuple[str, str], *, outside: int) -> None:
+  """Label the axes, and say how many entries lie outside of the picture."""
+  label = _LABELS.get(plane[0], plane[0])
+  if outside:
+    label += f"\n({outside} {'entry lies' if outside == 1 else 'entries lie'}"
+    label += " outside of the picture)"
+  axes.set_xlabel(label)
+  axes.set_ylabel(plane[1])
 
 
 def _dot(lines: Lines, name: str, plane: tuple[str, str]) -> Dot | None:

@@ -400,11 +400,13 @@ def test_gspo_under_another_aggregation_is_refused(base):
     check(config)
 
 
-def test_steer_beside_another_clip_range_is_refused(base):
+@pytest.mark.parametrize("member", ["steer", "dcpo"])
+def test_a_member_beside_another_clip_range_is_refused(member, base):
   config = tiny_config(
-    base, **{"objective": ("ppo_clip", "steer"), "ppo_clip.clip_high": 0.28}
+    base, **{"objective": ("ppo_clip", member), "ppo_clip.clip_high": 0.28}
   )
-  with pytest.raises(ValueError, match=r"steer\.clip_high = 0\.2 .* 0\.28"):
+  message = rf"{member}\.clip_high = 0\.2 must be ppo_clip\.clip_high = 0\.28"
+  with pytest.raises(ValueError, match=message):
     check(config)
 
 

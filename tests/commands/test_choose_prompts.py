@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from entrojax import choose_prompts
 from entrojax.answers.diversity import distinct_n, ngram_embedding, spread_rows
 from entrojax.assembly.run import build
 from entrojax.choose_prompts import choose
@@ -125,6 +126,17 @@ def test_the_most_different_answers_are_those_of_highest_entropy(
     choose(config, problems, size=3, by="answers")
   config.task.train_split = "train[6:12]"
   with pytest.raises(ValueError, match=r"was made with task\.train_split"):
+    choose(config, problems, size=3, **how)
+
+
+def test_a_prompt_without_an_entropy_is_not_chosen(base, tmp_path, monkeypatch):
+  config = tiny_config(base)
+  entropies = np.array([np.nan, 0.5, 2.0])
+  monkeypatch.setattr(choose_prompts, "read_entropies", lambda *_: entropies)
+  problems = [Problem(str(i), {}) for i in range(3)]
+  how = {"by": "answers", "table": str(tmp_path)}
+  assert choose(config, problems, size=2, **how).tolist() == [1, 2]
+  with pytest.raises(ValueError, match=r"--size must be at most 2, .* got 3"):
     choose(config, problems, size=3, **how)
 
 

@@ -181,6 +181,7 @@ def test_the_file_says_what_the_numbers_depend_on(base):
   assert settings["seed"] == 5
   assert settings["template"] == "r1"
   assert settings["model"]["path"] == str(base)
+  assert settings["model"]["product_dtype"] == "float32"
   assert settings["evaluation"]["temperature"] == 1.0
   config.prompt.chat = True
   assert evaluation_settings(config)["template"] == "chat(r1)"
@@ -285,6 +286,21 @@ def test_a_run_directory_is_sent_to_the_export(base, tmp_path):
 def test_a_setting_that_would_do_nothing_is_refused(key, message):
   with pytest.raises(ValueError, match=message):
     check_evaluation_overrides(["seed", "evaluation.top_k", key])
+
+
+@pytest.mark.parametrize(
+  "key",
+  [
+    "model.product_dtype",
+    "model.fused_attention",
+    "model.query_chunk",
+    "model.rematerialise",
+    "rollout.num_slots",
+    "rollout.refill_every",
+  ],
+)
+def test_a_setting_of_the_model_or_the_sampler_may_be_overridden(key):
+  check_evaluation_overrides([key])
 
 
 def test_the_table_has_a_line_a_metric_and_a_column_a_task():

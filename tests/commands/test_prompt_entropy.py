@@ -52,23 +52,23 @@ def config_of(base, **overrides):
 def test_a_table_has_the_numbers_of_the_sampled_answers(
   verdicts, base, tmp_path, monkeypatch
 ):
-  rollouts, problems = [], []
-  inner = prompt_entropy.build
+  rollouts, config = [], config_of(base)
+  problems = data.open_task(config).load(config.task.train_split)
+  inner = prompt_entropy.build_sampler
 
-  def build(config):
-    run = inner(config)
-    problems.extend(run.data.task.load(config.task.train_split))
+  def build_sampler(*args):
+    sample, params = inner(*args)
 
     def generate(*args):
-      rollouts.append(run.functions.generate(*args))
+      rollouts.append(sample(*args))
       return rollouts[-1]
 
-    return run._replace(functions=run.functions._replace(generate=generate))
+    return generate, params
 
-  monkeypatch.setattr(prompt_entropy, "build", build)
+  monkeypatch.setattr(prompt_entropy, "build_sampler", build_sampler)
   path = tmp_path / "table.jsonl"
   steps = list(
-    write_table(config_of(base), path, num_samples=SAMPLES, estimator="count")
+    write_table(config, path, num_samples=SAMPLES, estimator="count")
   )
   assert steps == [(0, 20), (8, 20), (16, 20), (20, 20)]
   table = prompt_table.read(path)
@@ -96,6 +96,39 @@ def test_a_table_has_the_numbers_of_the_sampled_answers(
   )
   assert len(set(semantic)) > 2
   assert table.settings["rollout"]["group_size"] == SAMPLES
+
+
+def test_a_prompt_that_the_run_would_drop_has_no_numbers(
+  verdicts, base, tmp_path, monkeypatch
+):
+  config = config_of(base, **{"prompt.too_long": "drop"})
+  tokenizer = data.load_tokenizer(config, base)
+  problems = data.open_task(config).load(config.task.train_split)
+  dropped = np.array([zlib.crc32(p.prompt.encode()) % 3 == 0 for p in problems])
+  assert 0 < dropped.sum() < NUM_ROWS and dropped[0]
+  template = lambda text: text * (1 + (zlib.crc32(text.encode()) % 3 == 0))
+  for module in (data, prompt_entropy):
+    monkeypatch.setattr(module, "make_template", lambda *_: template)
+  lengths = [len(tokenizer.encode_prompt(template(p.prompt))) for p in problems]
+  config.rollout.prompt_length = max(lengths) - 1
+  path = tmp_path / "table.jsonl"
+  with pytest.warns(UserWarning, match="and are left out"):
+    list(write_table(config, path, num_samples=SAMPLES))
+  columns = prompt_table.read(path).columns
+  for name in prompt_table.COLUMNS:
+    np.testing.assert_array_equal(np.isnan(columns[name]), dropped)
+  count = NUM_ROWS - dropped.sum()
+  assert prompt_entropy.summary(columns).startswith(f"{count} prompts: ")
+  config.curriculum.table = str(path)
+  with pytest.warns(UserWarning, match="and are left out"):
+    stages = data.read_data(config, base).stages
+  assert (
+    sum(stream.state()["num_problems"] for stream in stages.streams) == count
+  )
+  # a run that leaves no prompt out needs the numbers of all
+  config.rollout.prompt_length += 1
+  with pytest.raises(ValueError, match=r"has no entropy for .* of the 20"):
+    data.read_data(config, base)
 
 
 def test_a_table_in_two_parts_is_the_table_in_one(verdicts, base, tmp_path):

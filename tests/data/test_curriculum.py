@@ -82,6 +82,13 @@ def test_stages_without_a_prompt_are_refused(num_stages):
     stage_rows(np.zeros(7), num_stages)
 
 
+def test_stages_of_prompts_without_an_entropy_are_refused():
+  entropies = np.array([0.5, np.nan, 0.1])
+  with pytest.raises(ValueError, match=r"no entropy for 1 of the 3 training"):
+    stage_rows(entropies, 2)
+  assert [s.tolist() for s in stage_rows(entropies[[0, 2]], 2)] == [[1], [0]]
+
+
 def test_a_stage_lasts_its_steps_and_the_last_one_until_the_end():
   stages = Stages(("low", "middle", "high"), length=2)
   steps = range(8)

@@ -24,7 +24,11 @@ def kept(rollout_step):
     *(draw() for _ in range(3)),
     np.int32(7),
     Rollout(*(rng.normal(size=(2, 3)) for _ in fields), rng.normal(size=2)),
-    Responses(rng.normal(size=(1, 2)), rollout_step=np.int32(4)),
+    Responses(
+      rng.normal(size=(1, 2)),
+      parts={name: rng.normal(size=(1, 2)) for name in ("form", "form/tags")},
+      rollout_step=np.int32(4),
+    ),
     None,
     np.array([1, 2], np.uint32),
   )

@@ -148,6 +148,24 @@ def test_a_verifier_that_fails_on_a_response_does_not_end_the_run(
   assert len(record) == 1  # the first, then the tenth, ...
 
 
+def test_the_numbers_of_a_verdict_may_be_those_of_numpy():
+  def verify(problem, response):
+    parts = {"format": np.float32(0.5), "right": np.bool_(True)}
+    return Verdict(np.float32(0.25), "", None, parts, np.bool_(False))
+
+  ((verdict,),) = verify_responses([PROBLEM], [""], verify)
+  expected = [0.25, "", None, {"format": 0.5, "right": 1.0}, False]
+  assert json.loads(json.dumps(verdict)) == expected
+
+
+def test_a_part_that_is_no_number_is_a_fault_of_the_verifier():
+  verify = lambda problem, response: Verdict(1.0, "", None, {"format": "good"})
+  with pytest.warns(UserWarning, match="faulty reward"):
+    ((verdict,),) = verify_responses([PROBLEM], [""], verify, faulty=-1.0)
+  assert (verdict.reward, verdict.failed) == (-1.0, True)
+  assert "1.0 with the parts {'format': 'good'} for" in verdict.reason
+
+
 def test_faulty_rewards_are_counted_as_wrong_or_end_the_run_by_choice():
   rewards = np.array([[1.0, NAN], [0.0, 1.0]], np.float32)
   responses = Responses(rewards, correctness=rewards)

@@ -33,6 +33,16 @@ def test_runs_that_differ_by_seed_or_by_logging_are_one_variant():
   assert names(runs) == {"pi": ["pi-s0", "pi-s1"], "grpo-s0": ["grpo-s0"]}
 
 
+def test_runs_on_other_meshes_are_one_variant_and_of_another_method_are_not():
+  runs = [
+    run("a-0", 0, mesh=[1, 1, 1], seed_grpo={"alpha": 0.1}),
+    run("a-1", 1, mesh=[8, 1, 1], seed_grpo={"alpha": 0.1}),
+    run("b-2", 2, mesh=[1, 1, 1], seed_grpo={"alpha": 0.2}),
+  ]
+  assert names(runs) == {"a": ["a-0", "a-1"], "b-2": ["b-2"]}
+  assert differing_settings(group_runs(runs)) == {"seed_grpo.alpha": [0.1, 0.2]}
+
+
 def test_runs_without_a_config_are_not_put_together():
   assert names([run("a-0"), run("a-1")]) == {"a-0": ["a-0"], "a-1": ["a-1"]}
 

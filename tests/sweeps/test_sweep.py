@@ -17,9 +17,11 @@ import pytest
 from configs import grpo
 from entrojax import sweep
 from entrojax import train as train_module
+from entrojax.assembly.roll_backs import with_roll_backs
 from entrojax.sweeps import unit_runs, workers
 from entrojax.sweeps.unit_runs import Outcome, Task, last_row, steps_done
 from entrojax.sweeps.workers import Workers, choose_next, share_cores
+from entrojax.system.roll_backs import RollBack, append_roll_back
 from tests.helpers.paths import ROOT
 from tests.helpers.system import (
   final_params,
@@ -336,6 +338,25 @@ def test_a_unit_cut_off_before_its_first_checkpoint_starts_over(quick, base):
   file.write_text("")
   with pytest.raises(ValueError, match="file is not a directory: move it away"):
     steps_done(file, config)
+
+
+def test_a_unit_that_an_alarm_rolled_back_is_still_the_same_unit(
+  base, tmp_path
+):
+  config = tiny_config(base, **{"alarms.collapse": "roll_back"})
+  back = RollBack("collapse", 2, 1, "ppo_clip.clip_high", 0.3)
+  for part in ("state", "host"):
+    (tmp_path / "checkpoints" / "2" / part).mkdir(parents=True)
+  (tmp_path / "metrics.jsonl").write_text('{"rollout_step": 2}\n')
+  append_roll_back(tmp_path, back)
+  changed = with_roll_backs(config, [back])
+  # the process may have ended before it wrote the changed settings
+  for settings in (config, changed):
+    (tmp_path / "config.json").write_text(json.dumps(settings.to_dict()))
+    assert steps_done(tmp_path, config) == 2
+  config.seed += 1
+  with pytest.raises(ValueError, match="other settings: seed was"):
+    steps_done(tmp_path, config)
 
 
 def test_a_unit_that_another_process_runs_is_left_to_it(call, tmp_path):

@@ -68,7 +68,7 @@ def test_other_cores_and_other_processors_have_folders_of_their_own(
   config, monkeypatch, tmp_path
 ):
   names = {compilation_cache._fingerprint()}
-  monkeypatch.setattr(compilation_cache, "_num_cores", lambda: 1024)
+  monkeypatch.setattr(compilation_cache, "num_cores", lambda: 1024)
   names.add(compilation_cache._fingerprint())
   monkeypatch.setenv("NPROC", "7")
   names.add(compilation_cache._fingerprint())

@@ -16,6 +16,7 @@ import pytest
 from entrojax.control import entropic_pi
 from entrojax.masking import masked_mean, scalar_metric
 from entrojax.objectives import ppo_clip
+from entrojax.objectives.reading import rollout_entropy
 from entrojax.types import Batch, Mean, TokenLoss
 from tests.helpers.bigram_updates import (
   TARGET,
@@ -45,6 +46,7 @@ def probe(tokens, token_loss, coefficient, key):
       jnp.sum(rows[0::2] + 1 != rows[1::2]) + jnp.sum(rows[0::2] % 2)
     ),
     "probe/entropy": scalar_metric(entropy),
+    "probe/rollout_entropy": scalar_metric(rollout_entropy(tokens)),
     "probe/coefficient": scalar_metric(coefficient),
   }
   actual = ppo_clip()(tokens, token_loss, coefficient, None)
@@ -169,6 +171,25 @@ def test_the_integral_takes_in_the_entropy_of_each_mini_batch_once(probed):
     rtol=0,
     atol=2e-6,
   )
+
+
+def test_objectives_see_the_entropy_of_the_rollout_batch_plus_its_offset(
+  probed,
+):
+  update, state, batch = probed(4, 1)
+  batch = numbered(batch, full=False)
+  mean = np.average(batch.old_entropy, weights=batch.response_mask)
+  for offset in (None, -0.25):
+    rows = None if offset is None else jnp.full(NUM_ROWS, offset)
+    shifted = dataclasses.replace(batch, entropy_offset=rows)
+    _, metrics = update(state, None, shifted, jax.random.key(0))
+    # a float32 mean of numbers below 10
+    np.testing.assert_allclose(
+      totals(metrics)["probe/rollout_entropy"],
+      mean + (offset or 0),
+      rtol=0,
+      atol=5e-6,
+    )
 
 
 def test_the_coefficient_uses_the_integral_before_its_own_update(probed):
