@@ -31,13 +31,17 @@ import torch
 from trl import GRPOTrainer
 from verl.trainer.config import AlgoConfig
 from verl.trainer.ppo import core_algos
-from verl.workers.config import ActorConfig
+from verl.workers.config import ActorConfig, PolicyLossConfig
 
 from entrojax.advantages import best_of_group, dr_grpo, gdpo, whiten
 from entrojax.objectives import (
   chain,
+  cispo,
+  clip_cov,
   dppo,
   gmpo,
+  gspo,
+  kl_cov,
   luspo,
   off_policy_mask,
   policy_loss,
@@ -278,6 +282,19 @@ def near_reference(function: Function) -> Function:
   return compute
 
 
+def untied(function: Function) -> Function:
+  """Return a function of batches in which no two log-probs are equal.
+
+  A share of the tokens of highest covariance is not unique among equal ones.
+  """
+  places = np.arange(ROWS * LENGTH).reshape(ROWS, LENGTH)
+
+  def compute(batch: Batch):
+    return function(batch._replace(log_probs=batch.log_probs - 1e-6 * places))
+
+  return compute
+
+
 # -- the table ----------------------------------------------------------------
 
 
@@ -290,7 +307,53 @@ OUR_KL = ours(
   token_mean,
 )
 VERL_CLIP = {"clip_ratio_low": 0.15, "clip_ratio_high": 0.15}
+SHARE = 0.2  # of the tokens that KL-Cov pulls
 TABLE: Mapping[str, tuple[Function, Function]] = {
+  "verl vanilla = ppo_clip": (
+    ours(ppo_clip(clip_low=0.2, clip_high=0.28, dual_clip=3.0), token_mean),
+    verl_loss(
+      "vanilla",
+      "token-mean",
+      clip_ratio_c=3.0,
+      clip_ratio_low=0.2,
+      clip_ratio_high=0.28,
+    ),
+  ),
+  "verl clip_cov = clip_cov, all candidates dropped": (
+    ours(clip_cov(fraction=1.0, cov_low=0.2, cov_high=2.0, **CLIP), token_mean),
+    verl_loss(
+      "clip_cov",
+      "token-mean",
+      clip_ratio_low=0.2,
+      clip_ratio_high=0.2,
+      policy_loss=PolicyLossConfig(
+        clip_cov_ratio=1.0, clip_cov_lb=0.2, clip_cov_ub=2.0
+      ),
+    ),
+  ),
+  "verl kl_cov = kl_cov": (
+    untied(ours(kl_cov(fraction=SHARE, kl_coef=0.7), token_mean)),
+    untied(
+      verl_loss(
+        "kl_cov",
+        "token-mean",
+        policy_loss=PolicyLossConfig(kl_cov_ratio=SHARE, ppo_kl_coef=0.7),
+      )
+    ),
+  ),
+  "verl gspo = gspo": (
+    ours(gspo(clip_low=0.05, clip_high=0.1), seq_mean_token_mean),
+    verl_loss(
+      "gspo",
+      "seq-mean-token-mean",
+      clip_ratio_low=0.05,
+      clip_ratio_high=0.1,
+    ),
+  ),
+  "verl cispo = cispo": (
+    ours(cispo(**CLIP), token_mean),
+    verl_loss("cispo", "token-mean", clip_ratio_low=0.2, clip_ratio_high=0.2),
+  ),
   "verl gpg = reinforce": (
     ours(reinforce(), token_mean),
     verl_loss("gpg", "token-mean"),
