@@ -48,7 +48,7 @@ from entrojax.objectives import aggregation
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import Writer, open_writer
 from entrojax.system import compilation_cache, hosts
-from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.checkpoint import Checkpoints, release
 from entrojax.system.checkpoint_record import Best
 from entrojax.system.command_line import EXIT_INTERRUPTED, command
 from entrojax.system.interrupt import Interruption
@@ -107,6 +107,7 @@ class Parts(NamedTuple):
 
   mesh: Mesh
   stream: PackedStream
+  # before the first update, which donates it; a run that resumes frees it
   state: TrainState
   update: Update  # (state, batch) -> (state, metrics), donates its state
   learning_rate: optax.Schedule
@@ -270,9 +271,9 @@ def _restore(
   report: Callable[[str], None],
 ) -> Position:
   """Load the newest intact checkpoint and move the examples' stream to it."""
-  restored = checkpoints.restore(
-    parts.state, _key(config, parts), report=report
-  )
+  # the parts live on, and the devices are to hold one state
+  state = release(parts.state)
+  restored = checkpoints.restore(state, _key(config, parts), report=report)
   parts.stream.restore(restored.host["data"])
   return Position(
     restored.state, restored.host["step"], restored.host["tokens"]

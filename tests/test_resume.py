@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from entrojax import train as train_module
 from entrojax.loop import evaluation
 from entrojax.train import train
 from tests.helpers.paths import ROOT
@@ -159,6 +160,21 @@ def test_a_finished_run_is_left_as_it_is(base, finished):
   before = (finished / "metrics.jsonl").read_text()
   assert train(tiny_config(base), finished) is None
   assert (finished / "metrics.jsonl").read_text() == before
+
+
+def test_a_resumed_run_holds_one_state_on_its_devices(
+  base, finished, monkeypatch
+):
+  inner, are_deleted = train_module._loop, []
+
+  def loop(run, files, *others):
+    for state in (run.state, files.start.state):
+      are_deleted.append({x.is_deleted() for x in jax.tree.leaves(state)})
+    return inner(run, files, *others)
+
+  monkeypatch.setattr(train_module, "_loop", loop)
+  assert train(tiny_config(base), finished) is None
+  assert are_deleted == [{True}, {False}]
 
 
 def test_a_workdir_that_another_run_holds_is_refused(base, tmp_path):

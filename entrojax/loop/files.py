@@ -21,7 +21,7 @@ from entrojax.loop.selftest import OK, start_checks
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
 from entrojax.reporting.token_logs import write_tokens
 from entrojax.system import hosts
-from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.checkpoint import Checkpoints, release
 from entrojax.system.checkpoint_record import Best
 from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.roll_backs import RollBack, append_roll_back
@@ -272,7 +272,7 @@ def _first_position(
   if checkpoints.latest() is None:
     return Position(run.state, run.ref_params, key, 0, step=0, tokens=0), False
   state, key, host, ref_params, rollout_step = checkpoints.restore(
-    run.state,
+    release(run.state),  # the run lives on, and the devices hold one state
     key,
     lambda step: run.ref_params if has_own_reference(run, step) else None,
     report=print_in_first,

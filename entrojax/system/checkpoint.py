@@ -247,7 +247,8 @@ class Checkpoints:
     Newer checkpoints that are damaged are renamed, which is reported.
 
     Args:
-      state: the state of a fresh run, for shapes, dtypes and placement.
+      state: the state of a fresh run, for shapes, dtypes and placement. It may
+        be the result of `release`.
       key: the root key of a fresh run, for its dtype and placement.
       reference: returns, for the rollout step of a checkpoint, the reference of
         a fresh run, for shapes, dtypes and placement; None: that checkpoint
@@ -395,6 +396,21 @@ class Checkpoints:
       f"{_list_damages(self._folder, damages)}. No checkpoint is intact: "
       "restore one from a backup, or move the folder away to start over"
     )
+
+
+def release(tree: Any) -> Any:
+  """Free the arrays of a tree on their devices.
+
+  Args:
+    tree: arrays that nothing else uses.
+
+  Returns:
+    The tree of their shapes, dtypes and placement, for `Checkpoints.restore`.
+  """
+  target = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+  for leaf in jax.tree.leaves(tree):
+    leaf.delete()
+  return target
 
 
 def _tree(
