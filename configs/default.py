@@ -292,7 +292,9 @@ def get_config() -> Config:
       # saves at its end and when it is interrupted
       "every": 0,
       "minutes": 10.0,  # minutes between checkpoints; 0 = none by this rule
-      "keep": 2,  # number of checkpoints to keep, the newest ones
+      # number of checkpoints to keep, the newest ones. If an alarm may roll
+      # back, one from before alarms.window and its successor are kept as well
+      "keep": 2,
       # also keep the checkpoint with the highest value of this metric of the
       # evaluations, such as val/countdown/pass@8; None: only the newest
       "keep_best": config_dict.placeholder(str),

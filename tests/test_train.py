@@ -241,7 +241,8 @@ def test_an_alarm_may_take_a_run_back_with_one_changed_setting(
   base, tmp_path, capsys
 ):
   setting = {"alarms.roll_back": ("rollout.temperature", 0.8)}
-  config = controlled(base, **{"num_rollout_steps": 2, "checkpoint.every": 1})
+  saves = {"checkpoint.every": 1, "checkpoint.keep": 1}
+  config = controlled(base, num_rollout_steps=2, **saves)
   for folder in (tmp_path / "run", tmp_path / "twin"):
     assert train(config, folder) is None
   config.num_rollout_steps = 5
@@ -267,7 +268,7 @@ def test_an_alarm_may_take_a_run_back_with_one_changed_setting(
   saved = json.loads((tmp_path / "run" / "config.json").read_text())
   assert saved["rollout"]["temperature"] == 0.8
   names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
-  assert {"2", "3", "3.rolled_back"} <= names
+  assert "3.rolled_back" in names
   # the command that the user typed resumes the changed run
   assert train(config, tmp_path / "run") is None
   rows = [r for r in numbers(tmp_path / "run") if "actor/loss" in r]

@@ -198,8 +198,9 @@ def open_run_files(
   Raises:
     ValueError: the directory cannot be used.
   """
+  settings = run.settings.checkpoint
   checkpoints = Checkpoints(
-    workdir / "checkpoints", keep=run.settings.checkpoint.keep
+    workdir / "checkpoints", keep=settings.keep, keep_age=settings.keep_age
   )
   stack.enter_context(contextlib.closing(checkpoints))
   fresh = checkpoints.latest() is None

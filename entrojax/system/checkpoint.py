@@ -8,7 +8,8 @@ The parameters of the reference model are saved only in a later stage of a
 curriculum. Otherwise the reference is the base model that the config names.
 
 Checkpoints are written in the background. The newest ones are kept, and the one
-of the best evaluation if there is one.
+of the best evaluation if there is one. If an alarm may take the run back, one
+from before the alarm's window is kept as well.
 
 Every checkpoint has a record with a digest of each array, and it is compared
 when the checkpoint is read (checkpoint_reader.py, digests.py). If the newest
@@ -35,6 +36,7 @@ from entrojax.system.checkpoint_record import (
 )
 from entrojax.system.digests import digests
 from entrojax.system.orbax_manager import (
+  KeepOlder,
   KeepStep,
   one_line,
   open_manager,
@@ -69,13 +71,23 @@ class Checkpoints:
       None without one. `restore` sets it to what was saved.
   """
 
-  def __init__(self, folder: Path, *, keep: int, alone: bool = False):
+  def __init__(
+    self,
+    folder: Path,
+    *,
+    keep: int,
+    keep_age: int | None = None,
+    alone: bool = False,
+  ):
     """Open the folder, which is created if missing unless `alone`.
 
     Args:
       folder: the folder of the checkpoints. Several processes must all see the
         same one.
       keep: the number of newest checkpoints to keep, at least 1.
+      keep_age: also keep the newest checkpoint that is at least this many steps
+        older than the newest of all, and the one that will take its place.
+        None: none is kept for its age.
       alone: whether this process opens the folder without the others.
 
     Raises:
@@ -90,14 +102,15 @@ class Checkpoints:
     self._best_before: Best | None = None
     silence_orbax()
     policies = ocp.checkpoint_managers.preservation_policy
+    kept = [policies.LatestN(keep), KeepStep(self._best_step)]
+    if keep_age is not None:
+      kept.append(KeepOlder(keep_age))
     try:
       self._manager = open_manager(
         self._folder,
         create=not alone,
         alone=alone,
-        preservation_policy=policies.AnyPreservationPolicy(
-          [policies.LatestN(keep), KeepStep(self._best_step)]
-        ),
+        preservation_policy=policies.AnyPreservationPolicy(kept),
       )
       self._reader = CheckpointReader(self._folder, alone=alone)
     except Exception as error:

@@ -276,6 +276,21 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path):
   reader.close()
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_checkpoint_of_some_age_is_kept_however_often_a_run_saves(
+  keep, tmp_path
+):
+  checkpoints = Checkpoints(tmp_path / "c", keep=keep, keep_age=4)
+  for step in (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 30, 31):
+    save(checkpoints, step)
+    checkpoints.wait()
+    steps = {int(path.name) for path in (tmp_path / "c").iterdir()}
+    assert len(steps) <= keep + 2
+    assert step <= 4 or any(older <= step - 4 for older in steps)
+  assert checkpoints.roll_back(31 - 4) == 13
+  checkpoints.close()
+
+
 class Full:
   """A disk that is full: files may not grow beyond a few bytes."""
 
