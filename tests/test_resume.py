@@ -14,6 +14,7 @@ import pytest
 
 from entrojax import train as train_module
 from entrojax.loop import evaluation
+from entrojax.system.checkpoint import Checkpoints
 from entrojax.train import train
 from tests.helpers.paths import ROOT
 from tests.helpers.system import (
@@ -127,16 +128,21 @@ def test_an_interrupted_evaluation_is_owed_and_made_up_for(
     return signalled
 
   monkeypatch.setattr(evaluation, "until", stopping)
-  path = train(tiny_config(base), tmp_path / "parts")
+  keep_best = {"checkpoint.keep_best": "val/countdown/pass@4"}
+  config = tiny_config(base, **{"evaluation.every": 2, **keep_best})
+  path = train(config, tmp_path / "parts")
   monkeypatch.setattr(evaluation, "until", inner)
   assert path is not None and path.name == "2"
   assert [r["rollout_step"] for r in numbers(tmp_path / "parts")] == [0, 1, 2]
   for _ in range(2):  # once it is made up for, it is not repeated
-    assert train(tiny_config(base), tmp_path / "parts") is None
+    assert train(config, tmp_path / "parts") is None
     assert numbers(tmp_path / "parts") == numbers(finished)
     for name in ("evaluations.jsonl", "samples.jsonl"):
       files = [(f / name).read_text() for f in (tmp_path / "parts", finished)]
       assert files[0] == files[1]
+  checkpoints = Checkpoints(tmp_path / "parts/checkpoints", keep=1, alone=True)
+  assert checkpoints.read_best() == 2
+  checkpoints.close()
 
 
 def test_a_run_whose_newest_checkpoint_is_damaged_goes_back_a_step(

@@ -18,6 +18,7 @@ are renamed to `12.damaged`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+import json
 from pathlib import Path
 import shutil
 import time
@@ -42,9 +43,11 @@ from entrojax.system.orbax_manager import (
   open_manager,
   silence_orbax,
 )
+from entrojax.system.workdir import replace_text
 from entrojax.types import Array, Params, TrainState
 
 _PROBE = "probe"
+_RECORD = "host/metadata"  # where orbax writes the record of a checkpoint
 _UNFINISHED = "*.orbax-checkpoint-tmp"  # the names that orbax gives them
 _SECONDS = 5  # to remove them
 
@@ -144,7 +147,8 @@ class Checkpoints:
   ) -> Path:
     """Start writing a checkpoint in the background; return its folder.
 
-    A step that was saved already is not written again.
+    A step that was saved already is not written again. Only its record is
+    rewritten if an evaluation has found since then that the step is the best.
 
     Args:
       step: the number of rollout steps taken.
@@ -162,6 +166,8 @@ class Checkpoints:
     """
     self.wait()
     if step == self.latest():
+      if best is not None and best != self.best:
+        self._record_best(step, best)
       return self._folder / str(step)
     before, self.best = self.best, best or self.best
     tree = _tree(state, key, ref_params)
@@ -367,6 +373,22 @@ class Checkpoints:
   def _best_step(self) -> int | None:
     """Return the step of the best evaluation, whose checkpoint is kept."""
     return self.best.step if self.best else None
+
+  def _record_best(self, step: int, best: Best) -> None:
+    """Rewrite the record of a checkpoint on disk with a new best evaluation.
+
+    Raises:
+      SaveError: the record could not be read or written.
+    """
+    try:
+      with hosts.together(DamagedError):
+        record = self._reader.read_record(step)
+        if hosts.is_first():
+          text = json.dumps(encode(record._replace(best=best)))
+          replace_text(self._folder / str(step) / _RECORD, text)
+    except (DamagedError, ValueError, OSError) as error:
+      raise SaveError(one_line(error)) from error
+    self.best = best
 
   def _recover(self, best: Best | None) -> None:
     """Forget a save that failed, and remove what it has left on the disk."""
