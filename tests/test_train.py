@@ -255,6 +255,7 @@ def test_an_alarm_may_take_a_run_back_with_one_changed_setting(
       **setting,
     }
   )
+  (tmp_path / "run" / "wandb_id").write_text("has the steps that are repeated")
   # raised after step 3; raised again with the setting, it ends the run
   assert train(config, tmp_path / "run") is not None
   (back,) = read_roll_backs(tmp_path / "run")
@@ -269,6 +270,7 @@ def test_an_alarm_may_take_a_run_back_with_one_changed_setting(
   assert saved["rollout"]["temperature"] == 0.8
   names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
   assert "3.rolled_back" in names
+  assert not (tmp_path / "run" / "wandb_id").exists()
   # the command that the user typed resumes the changed run
   assert train(config, tmp_path / "run") is None
   rows = [r for r in numbers(tmp_path / "run") if "actor/loss" in r]

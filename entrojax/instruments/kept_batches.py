@@ -24,9 +24,8 @@ import numpy as np
 import optax
 
 from entrojax.system import hosts
+from entrojax.system.workdir import BATCHES_FOLDER
 from entrojax.types import Array, Params, Responses, Rollout, TrainState
-
-BATCHES_FOLDER = "batches"
 
 
 class KeptBatch(NamedTuple):

@@ -27,7 +27,7 @@ from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.roll_backs import RollBack, append_roll_back
 from entrojax.system.saves import Saves
 from entrojax.system.sharding import replicated
-from entrojax.system.workdir import append_rows, begin_or_resume
+from entrojax.system.workdir import WANDB_ID_FILE, append_rows, begin_or_resume
 
 
 class RunFiles:
@@ -141,6 +141,8 @@ class RunFiles:
       append_roll_back(
         self.workdir, RollBack(name, at.rollout_step, step, key, value)
       )
+      # W&B would ignore the steps that are taken again
+      (self.workdir / WANDB_ID_FILE).unlink(missing_ok=True)
     hosts.any_of(False)  # it is written
     self.note(
       f"alarm {name}: back from rollout step {at.rollout_step} to {step}, with "

@@ -41,6 +41,8 @@ EVALUATIONS_FILE = "evaluations.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 TOKENS_FOLDER = "tokens"
 ROLLOUTS_FILE = "rollouts.jsonl"
+BATCHES_FOLDER = "batches"  # instruments/kept_batches.py
+WANDB_ID_FILE = "wandb_id"
 LOCK = ".lock"
 
 # The settings that a resumed run may change: none of them affects training.
@@ -49,10 +51,12 @@ _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
   *("evaluation", "checkpoint", "log", "ledger", "alarms", "faults", "mesh"),
 )
-# the files that describe what a run has done so far
+# The files that describe what a run has done so far. rematerialise.json is not
+# among them: a run that starts over has already replaced it.
 _LOGS = (
   *(CONFIG_FILE, "provenance.json", "metrics.jsonl", "tensorboard"),
   *(EVALUATIONS_FILE, SAMPLES_FILE, TOKENS_FOLDER, ROLL_BACKS_FILE),
+  *(BATCHES_FOLDER, WANDB_ID_FILE),
 )
 
 
