@@ -67,6 +67,7 @@ from entrojax.system.workdir import (
   hold_workdir,
 )
 from entrojax.types import Array, Batch, Metrics, TrainState
+from entrojax.update.optimizer import num_counted
 from entrojax.update.setup import BatchSplit
 from entrojax.update.soundness import SOUNDNESS, split_marks, tensor_names
 from entrojax.update.train_step import Update, make_update
@@ -381,8 +382,9 @@ def _step(
     names = tensor_names(state.params, marks)[:1]
     unsound = f"not finite: {', '.join(['the loss or gradient', *names])}"
   numbers: dict[str, Any] = finalize(metrics)
+  last_taken = max(int(num_counted(state.opt_state)) - 1, 0)
   numbers |= {
-    "actor/lr": float(parts.learning_rate(position.step)),
+    "actor/lr": float(parts.learning_rate(last_taken)),
     "sft/padding": 1 - num_tokens / batch.positions.size,
     "perf/tokens_per_second": num_tokens / (time.perf_counter() - started),
   }

@@ -126,6 +126,21 @@ def test_a_run_that_goes_on_holds_one_state_on_its_devices(
   assert are_deleted == [{True}, {False}]
 
 
+def test_a_skipped_step_does_not_count_for_the_learning_rate(lines, tmp_path):
+  config = new_model(
+    lines,
+    **{
+      "num_steps": 2,
+      "optimizer.warmup_steps": 4,
+      "optimizer.skip_grad_norm": 1e-9,
+    },
+  )
+  sft(config, tmp_path)
+  # it stays at the first step of the warm-up to 1e-2
+  rates = [row["actor/lr"] for row in numbers(tmp_path / TRAINING_FOLDER)]
+  assert rates == pytest.approx([2.5e-3] * 2, rel=1e-6)  # float32
+
+
 def test_a_mesh_changes_nothing_but_rounding(lines, tmp_path, monkeypatch):
   runs = []
   for mesh in ((1, 1, 1), (2, 2, 2)):
