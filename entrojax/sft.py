@@ -43,6 +43,7 @@ from entrojax.assembly.sft_inputs import read_stream, with_model_path
 from entrojax.data import tokenizer
 from entrojax.data.packing import PackedStream
 from entrojax.export import export
+from entrojax.loop.faults import describe_fault
 from entrojax.masking import finalize
 from entrojax.objectives import aggregation
 from entrojax.reporting.progress import Progress
@@ -69,7 +70,7 @@ from entrojax.system.workdir import (
 from entrojax.types import Array, Batch, Metrics, TrainState
 from entrojax.update.optimizer import num_counted
 from entrojax.update.setup import BatchSplit
-from entrojax.update.soundness import SOUNDNESS, split_marks, tensor_names
+from entrojax.update.soundness import SOUNDNESS, split_marks
 from entrojax.update.train_step import Update, make_update
 
 TRAINING_FOLDER = "training"
@@ -377,11 +378,10 @@ def _step(
     position.state, hosts.place(batch, by_row(parts.mesh))
   )
   marks, metrics = split_marks(metrics)
+  numbers: dict[str, Any] = finalize(metrics)
   unsound = ""
   if marks is not None:
-    names = tensor_names(state.params, marks)[:1]
-    unsound = f"not finite: {', '.join(['the loss or gradient', *names])}"
-  numbers: dict[str, Any] = finalize(metrics)
+    unsound = describe_fault(numbers, marks, batch, state.params)
   last_taken = max(int(num_counted(state.opt_state)) - 1, 0)
   numbers |= {
     "actor/lr": float(parts.learning_rate(last_taken)),

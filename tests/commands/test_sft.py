@@ -126,7 +126,9 @@ def test_a_run_that_goes_on_holds_one_state_on_its_devices(
   assert are_deleted == [{True}, {False}]
 
 
-def test_a_skipped_step_does_not_count_for_the_learning_rate(lines, tmp_path):
+def test_a_step_with_a_large_gradient_is_skipped_named_and_not_counted(
+  lines, tmp_path, capsys
+):
   config = new_model(
     lines,
     **{
@@ -139,6 +141,9 @@ def test_a_skipped_step_does_not_count_for_the_learning_rate(lines, tmp_path):
   # it stays at the first step of the warm-up to 1e-2
   rates = [row["actor/lr"] for row in numbers(tmp_path / TRAINING_FOLDER)]
   assert rates == pytest.approx([2.5e-3] * 2, rel=1e-6)  # float32
+  output = capsys.readouterr().out
+  assert "step 1 skipped: the gradient's norm is above optimizer.skip" in output
+  assert "not finite" not in output
 
 
 def test_a_mesh_changes_nothing_but_rounding(lines, tmp_path, monkeypatch):
