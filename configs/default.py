@@ -343,14 +343,15 @@ def get_config() -> Config:
       "every": 0,
     }
   )
-  # each alarm is off, warn = one line in the progress display, or stop = save
-  # and end the run. Limits are compared with means over `window` steps
+  # each alarm is off, warn = one line in the progress display, stop = save and
+  # end the run, or roll_back = go back to a checkpoint from before the window
+  # and resume with another setting. Limits are compared with means over the
+  # last `window` steps
   config.alarms = Config(
     {
       "window": 10,  # rollout steps
-      # each alarm is off, warn, stop, or roll_back: the run goes back to a
-      # checkpoint from before the window, with this setting and its new value,
-      # such as ("ppo_clip.clip_high", 0.28)
+      # the setting that a roll-back changes, and its new value, such as
+      # ("ppo_clip.clip_high", 0.28)
       "roll_back": (),
       "collapse": "warn",  # the entropy has fallen
       "collapse_limit": 0.1,  # share of the entropy of the first steps
