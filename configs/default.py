@@ -293,7 +293,9 @@ def get_config() -> Config:
       # saves at its end and when it is interrupted
       "every": 0,
       "minutes": 10.0,  # minutes between checkpoints; 0 = none by this rule
-      "keep": 2,  # number of checkpoints to keep, the newest ones
+      # number of checkpoints to keep, the newest ones. If an alarm may roll
+      # back, one from before alarms.window and its successor are kept as well
+      "keep": 2,
       # also keep the checkpoint with the highest value of this metric of the
       # evaluations, such as val/countdown/pass@8; None: only the newest
       "keep_best": config_dict.placeholder(str),
@@ -342,14 +344,15 @@ def get_config() -> Config:
       "every": 0,
     }
   )
-  # each alarm is off, warn = one line in the progress display, or stop = save
-  # and end the run. Limits are compared with means over `window` steps
+  # each alarm is off, warn = one line in the progress display, stop = save and
+  # end the run, or roll_back = go back to a checkpoint from before the window
+  # and resume with another setting. Limits are compared with means over the
+  # last `window` steps
   config.alarms = Config(
     {
       "window": 10,  # rollout steps
-      # each alarm is off, warn, stop, or roll_back: the run goes back to a
-      # checkpoint from before the window, with this setting and its new value,
-      # such as ("ppo_clip.clip_high", 0.28)
+      # the setting that a roll-back changes, and its new value, such as
+      # ("ppo_clip.clip_high", 0.28)
       "roll_back": (),
       "collapse": "warn",  # the entropy has fallen
       "collapse_limit": 0.1,  # share of the entropy of the first steps

@@ -22,17 +22,19 @@ imports only rooms that stand on the lines above its own:
 
     types, traits            the types; what methods declare of themselves
     arguments                checks of hyperparameters
-    masking, metrics         masked reductions; metrics as sums and counts
+    masking                  masked reductions; metrics as sums and counts
     schedules                numbers that change over a run
     system, answers          devices and files; final answers
     control                  controllers
     entropy, models, tasks   token entropies; decoders; problems, verifiers
-    objectives, advantages   losses; rules from rewards to advantages
-    data, reporting          prompts and tokenizers; logs and figures
-    judges, update           judges of steps; the optimizer step
+    advantages, objectives   rules from rewards to advantages; losses
+    data                     prompts and tokenizers
+    judges, reporting        judges of steps; logs and figures
+    update                   the optimizer step
     rollouts                 sampled responses, pass@k
     assembly                 from a config to the parts of a run
-    rollout_step             one rollout step
+    instruments              the ledger, and replays of kept batches
+    loop                     the parts of the train loop
     train                    the loop over rollout steps
     sweeps                   many runs of one config
 

@@ -43,12 +43,13 @@ from entrojax.assembly.sft_inputs import read_stream, with_model_path
 from entrojax.data import tokenizer
 from entrojax.data.packing import PackedStream
 from entrojax.export import export
+from entrojax.loop.faults import describe_fault
 from entrojax.masking import finalize
 from entrojax.objectives import aggregation
 from entrojax.reporting.progress import Progress
 from entrojax.reporting.writer import Writer, open_writer
 from entrojax.system import compilation_cache, hosts
-from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.checkpoint import Checkpoints, release
 from entrojax.system.checkpoint_record import Best
 from entrojax.system.command_line import EXIT_INTERRUPTED, command
 from entrojax.system.interrupt import Interruption
@@ -67,8 +68,9 @@ from entrojax.system.workdir import (
   hold_workdir,
 )
 from entrojax.types import Array, Batch, Metrics, TrainState
+from entrojax.update.optimizer import num_counted
 from entrojax.update.setup import BatchSplit
-from entrojax.update.soundness import SOUNDNESS, split_marks, tensor_names
+from entrojax.update.soundness import SOUNDNESS, split_marks
 from entrojax.update.train_step import Update, make_update
 
 TRAINING_FOLDER = "training"
@@ -107,6 +109,7 @@ class Parts(NamedTuple):
 
   mesh: Mesh
   stream: PackedStream
+  # before the first update, which donates it; a run that resumes frees it
   state: TrainState
   update: Update  # (state, batch) -> (state, metrics), donates its state
   learning_rate: optax.Schedule
@@ -270,9 +273,9 @@ def _restore(
   report: Callable[[str], None],
 ) -> Position:
   """Load the newest intact checkpoint and move the examples' stream to it."""
-  restored = checkpoints.restore(
-    parts.state, _key(config, parts), report=report
-  )
+  # the parts live on, and the devices are to hold one state
+  state = release(parts.state)
+  restored = checkpoints.restore(state, _key(config, parts), report=report)
   parts.stream.restore(restored.host["data"])
   return Position(
     restored.state, restored.host["step"], restored.host["tokens"]
@@ -375,13 +378,13 @@ def _step(
     position.state, hosts.place(batch, by_row(parts.mesh))
   )
   marks, metrics = split_marks(metrics)
+  numbers: dict[str, Any] = finalize(metrics)
   unsound = ""
   if marks is not None:
-    names = tensor_names(state.params, marks)[:1]
-    unsound = f"not finite: {', '.join(['the loss or gradient', *names])}"
-  numbers: dict[str, Any] = finalize(metrics)
+    unsound = describe_fault(numbers, marks, batch, state.params)
+  last_taken = max(int(num_counted(state.opt_state)) - 1, 0)
   numbers |= {
-    "actor/lr": float(parts.learning_rate(position.step)),
+    "actor/lr": float(parts.learning_rate(last_taken)),
     "sft/padding": 1 - num_tokens / batch.positions.size,
     "perf/tokens_per_second": num_tokens / (time.perf_counter() - started),
   }

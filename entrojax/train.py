@@ -55,7 +55,7 @@ from entrojax.loop.rollout_step import (
 from entrojax.schedules import Scheduled
 from entrojax.system import hosts
 from entrojax.system.interrupt import Interruption
-from entrojax.system.profiling import Profile, check_profile
+from entrojax.system.profiling import Profile, check_profile, describe_missed
 from entrojax.system.roll_backs import read_roll_backs
 from entrojax.system.workdir import (
   ROLLOUTS_FILE,
@@ -157,6 +157,8 @@ def _train_once(
       stop=interruption.request,
       may_change=[roll_back.setting for roll_back in roll_backs],
     )
+    if missed := describe_missed(profile, files.start.rollout_step):
+      files.note(missed)
     trace = stack.enter_context(
       Profile(workdir / PROFILE_FOLDER, profile if hosts.is_first() else None)
     )

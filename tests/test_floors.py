@@ -81,10 +81,7 @@ def imported(path: Path) -> list[str]:
 
 
 # a config is resolved in assembly; the files of these rooms see none
-WITHOUT_CONFIG = {
-  *" ".join(FLOORS[: FLOORS.index("assembly")]).split(),
-  "rollout_step",
-}
+WITHOUT_CONFIG = {*" ".join(FLOORS[: FLOORS.index("assembly")]).split()}
 
 
 def config_parameters(tree: ast.Module) -> list[str]:
@@ -100,6 +97,16 @@ def config_parameters(tree: ast.Module) -> list[str]:
 
 def test_every_room_stands_on_a_floor():
   assert {room(path) for path in FILES} == set(FLOOR)
+
+
+def test_the_map_of_the_package_has_the_rooms_in_their_order():
+  """It leaves out the commands, which share their floors."""
+  text = ast.get_docstring(parse(PACKAGE / "__init__.py"))
+  lines = re.findall(r"^    ([a-z, ]+?)   *[a-z].*$", text, re.MULTILINE)
+  rooms = [name for line in lines for name in line.split(", ")]
+  commands = {path.stem for path in PACKAGE.glob("*.py")} - set(rooms)
+  assert set(rooms) == FLOOR.keys() - commands
+  assert rooms == sorted(rooms, key=FLOOR.__getitem__)
 
 
 def test_the_top_level_is_short():

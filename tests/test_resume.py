@@ -12,7 +12,9 @@ import jax
 import numpy as np
 import pytest
 
+from entrojax import train as train_module
 from entrojax.loop import evaluation
+from entrojax.system.checkpoint import Checkpoints
 from entrojax.train import train
 from tests.helpers.paths import ROOT
 from tests.helpers.system import (
@@ -126,16 +128,21 @@ def test_an_interrupted_evaluation_is_owed_and_made_up_for(
     return signalled
 
   monkeypatch.setattr(evaluation, "until", stopping)
-  path = train(tiny_config(base), tmp_path / "parts")
+  keep_best = {"checkpoint.keep_best": "val/countdown/pass@4"}
+  config = tiny_config(base, **{"evaluation.every": 2, **keep_best})
+  path = train(config, tmp_path / "parts")
   monkeypatch.setattr(evaluation, "until", inner)
   assert path is not None and path.name == "2"
   assert [r["rollout_step"] for r in numbers(tmp_path / "parts")] == [0, 1, 2]
   for _ in range(2):  # once it is made up for, it is not repeated
-    assert train(tiny_config(base), tmp_path / "parts") is None
+    assert train(config, tmp_path / "parts") is None
     assert numbers(tmp_path / "parts") == numbers(finished)
     for name in ("evaluations.jsonl", "samples.jsonl"):
       files = [(f / name).read_text() for f in (tmp_path / "parts", finished)]
       assert files[0] == files[1]
+  checkpoints = Checkpoints(tmp_path / "parts/checkpoints", keep=1, alone=True)
+  assert checkpoints.read_best() == 2
+  checkpoints.close()
 
 
 def test_a_run_whose_newest_checkpoint_is_damaged_goes_back_a_step(
@@ -159,6 +166,21 @@ def test_a_finished_run_is_left_as_it_is(base, finished):
   before = (finished / "metrics.jsonl").read_text()
   assert train(tiny_config(base), finished) is None
   assert (finished / "metrics.jsonl").read_text() == before
+
+
+def test_a_resumed_run_holds_one_state_on_its_devices(
+  base, finished, monkeypatch
+):
+  inner, are_deleted = train_module._loop, []
+
+  def loop(run, files, *others):
+    for state in (run.state, files.start.state):
+      are_deleted.append({x.is_deleted() for x in jax.tree.leaves(state)})
+    return inner(run, files, *others)
+
+  monkeypatch.setattr(train_module, "_loop", loop)
+  assert train(tiny_config(base), finished) is None
+  assert are_deleted == [{True}, {False}]
 
 
 def test_a_workdir_that_another_run_holds_is_refused(base, tmp_path):

@@ -47,13 +47,11 @@ def changed_by_roll_back(config: Config) -> Config | None:
       "expected a setting and its new value, as in "
       "('ppo_clip.clip_high', 0.28)"
     )
-  oldest = (saves.keep - 2) * saves.every + 1
-  if not saves.every or oldest < alarms.window:
+  if not saves.every:
     raise ValueError(
       f"alarms.{names[0]} is '{ROLL_BACK}', which needs a checkpoint from "
-      f"before the last alarms.window = {alarms.window} rollout steps: with "
-      f"checkpoint.every = {saves.every} and checkpoint.keep = {saves.keep}, "
-      "(keep - 2) every + 1 must be at least that"
+      f"before the last alarms.window = {alarms.window} rollout steps: set "
+      "checkpoint.every, which is 0, to a number of rollout steps"
     )
   changed = copy.deepcopy(config)
   _change(changed, *change)

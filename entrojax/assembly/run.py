@@ -84,7 +84,8 @@ class Run(NamedTuple):
   data: Data
   evaluation_sets: tuple[EvaluationSet, ...]
   functions: Functions
-  state: TrainState  # before the first update
+  # before the first update, which donates it; a run that resumes frees it
+  state: TrainState
   ref_params: Params | None  # the reference model's; None: no method reads it
   recorded: RecordedRollouts | None = None  # what an offline run trains on
   base_params: Params | None = None  # None: nothing is compared with the base

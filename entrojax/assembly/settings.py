@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict as Config
 
-from entrojax.reporting.alarms import WATCHED, AlarmSettings
+from entrojax.reporting.alarms import ROLL_BACK, WATCHED, AlarmSettings
 from entrojax.system.outside import last_name
 
 
@@ -48,6 +48,9 @@ class CheckpointSettings(NamedTuple):
   minutes: float  # minutes between saves; 0 = no such saves
   keep: int  # the number of newest checkpoints to keep
   keep_best: str | None  # metric whose best checkpoint is kept as well
+  # rollout steps, the age of another checkpoint that is kept, to which an alarm
+  # may take the run back; None: no alarm does
+  keep_age: int | None
 
 
 class LogSettings(NamedTuple):
@@ -95,6 +98,13 @@ def resolve(config: Config) -> Settings:
       config.dynamic_sampling.high,
       steers_by_policy=config.control.signal == "policy",
     )
+  alarms = AlarmSettings(
+    window=config.alarms.window,
+    actions={name: config.alarms[name] for name in WATCHED},
+    limits={name: config.alarms[f"{name}_limit"] for name in WATCHED},
+    roll_back=tuple(config.alarms.roll_back),
+  )
+  rolls_back = ROLL_BACK in alarms.actions.values()
   return Settings(
     seed=config.seed,
     num_rollout_steps=config.num_rollout_steps,
@@ -117,6 +127,7 @@ def resolve(config: Config) -> Settings:
       minutes=config.checkpoint.minutes,
       keep=config.checkpoint.keep,
       keep_best=config.checkpoint.keep_best or None,
+      keep_age=alarms.window if rolls_back else None,
     ),
     log=LogSettings(
       every=config.log.every,
@@ -130,11 +141,6 @@ def resolve(config: Config) -> Settings:
       ),
     ),
     ledger=LedgerSettings(config.ledger.every, config.training.num_epochs),
-    alarms=AlarmSettings(
-      window=config.alarms.window,
-      actions={name: config.alarms[name] for name in WATCHED},
-      limits={name: config.alarms[f"{name}_limit"] for name in WATCHED},
-      roll_back=tuple(config.alarms.roll_back),
-    ),
+    alarms=alarms,
     max_faults=config.faults.max_in_a_row,
   )

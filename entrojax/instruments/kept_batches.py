@@ -26,9 +26,8 @@ import numpy as np
 import optax
 
 from entrojax.system import hosts
+from entrojax.system.workdir import BATCHES_FOLDER
 from entrojax.types import Array, Params, Responses, Rollout, TrainState
-
-BATCHES_FOLDER = "batches"
 
 _PARTS = "responses/parts/"  # before the name of a part, which may have a slash
 

@@ -11,8 +11,9 @@ The kept parameters and moments are those after the rollout step. If all of its
 optimizer steps were skipped, they are also those before it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,8 +23,8 @@ from entrojax.instruments.kept_batches import batch_path, write_batch
 from entrojax.loop.rollout_step import StepRecord
 from entrojax.masking import finalize
 from entrojax.system import hosts
-from entrojax.types import Batch
-from entrojax.update.soundness import tensor_names
+from entrojax.types import Batch, Params
+from entrojax.update.soundness import Marks, tensor_names
 
 _MOST_NAMES = 3  # tensors that a message names
 
@@ -58,7 +59,9 @@ class Faults:
     # what follows is for the host alone, and happens in no step that is well
     with jax.transfer_guard("allow"):
       batch = hosts.whole(record.batch)
-      text = describe_fault(record, batch)
+      params = record.position.state.params
+      metrics = finalize(record.metrics)
+      text = describe_fault(metrics, record.marks, batch, params)
     self._in_a_row += 1
     number = record.position.rollout_step
     self._report(
@@ -82,26 +85,28 @@ class Faults:
     return record._replace(batch=None, copy=None)
 
 
-def describe_fault(record: StepRecord, batch: Batch) -> str:
-  """Say what was not finite in a step, from the cause to its effects.
+def describe_fault(
+  metrics: Mapping[str, Any], marks: Marks, batch: Batch, params: Params
+) -> str:
+  """Say why optimizer steps were skipped, from the cause to its effects.
 
   Args:
-    record: a step in which an optimizer step was skipped.
+    metrics: the numbers of an update in which a step was skipped.
+    marks: what was not finite in it.
     batch: its batch, on the host.
+    params: a tree as the gradient, for the names of its tensors.
   """
-  assert record.marks is not None
   parts = []
   for field in ("advantages", "old_log_probs"):
     rows = np.argwhere(~np.isfinite(getattr(batch, field)).all(axis=1))
     if rows.size:
       name = field.replace("_", " ")
       parts.append(f"the {name} of response {rows[0][0]} of the batch")
-  metrics = finalize(record.metrics)
   if not np.isfinite(metrics.get("actor/ppo_kl", 0.0)):
     parts.append("the policy's log-probs")
   if not np.isfinite(metrics["actor/loss"]):
     parts.append("the loss")
-  names = tensor_names(record.position.state.params, record.marks)
+  names = tensor_names(params, marks)
   if names:
     rest = len(names) - _MOST_NAMES
     more = f" and {rest} more tensors" if rest > 0 else ""

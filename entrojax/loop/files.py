@@ -21,13 +21,13 @@ from entrojax.loop.selftest import OK, start_checks
 from entrojax.reporting.run_logs import METRICS_FILE, read_lines
 from entrojax.reporting.token_logs import write_tokens
 from entrojax.system import hosts
-from entrojax.system.checkpoint import Checkpoints
+from entrojax.system.checkpoint import Checkpoints, release
 from entrojax.system.checkpoint_record import Best
 from entrojax.system.provenance import default_settings, write_provenance
 from entrojax.system.roll_backs import RollBack, append_roll_back
 from entrojax.system.saves import Saves
 from entrojax.system.sharding import replicated
-from entrojax.system.workdir import append_rows, begin_or_resume
+from entrojax.system.workdir import WANDB_ID_FILE, append_rows, begin_or_resume
 
 
 class RunFiles:
@@ -141,6 +141,8 @@ class RunFiles:
       append_roll_back(
         self.workdir, RollBack(name, at.rollout_step, step, key, value)
       )
+      # W&B would ignore the steps that are taken again
+      (self.workdir / WANDB_ID_FILE).unlink(missing_ok=True)
     hosts.any_of(False)  # it is written
     self.note(
       f"alarm {name}: back from rollout step {at.rollout_step} to {step}, with "
@@ -198,8 +200,9 @@ def open_run_files(
   Raises:
     ValueError: the directory cannot be used.
   """
+  settings = run.settings.checkpoint
   checkpoints = Checkpoints(
-    workdir / "checkpoints", keep=run.settings.checkpoint.keep
+    workdir / "checkpoints", keep=settings.keep, keep_age=settings.keep_age
   )
   stack.enter_context(contextlib.closing(checkpoints))
   fresh = checkpoints.latest() is None
@@ -272,7 +275,7 @@ def _first_position(
   if checkpoints.latest() is None:
     return Position(run.state, run.ref_params, key, 0, step=0, tokens=0), False
   state, key, host, ref_params, rollout_step = checkpoints.restore(
-    run.state,
+    release(run.state),  # the run lives on, and the devices hold one state
     key,
     lambda step: run.ref_params if has_own_reference(run, step) else None,
     report=print_in_first,

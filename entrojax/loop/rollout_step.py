@@ -59,6 +59,7 @@ from entrojax.types import (
   Rollout,
   TrainState,
 )
+from entrojax.update.optimizer import num_counted
 from entrojax.update.soundness import Marks, split_marks
 from entrojax.update.train_step import make_batch
 
@@ -80,12 +81,14 @@ class StepRecord(NamedTuple):
   """The metrics of a rollout step whose update may still be running."""
 
   position: Position  # after the step
-  optimizer_step: int  # the schedule's count at the step's last update
   metrics: Mapping[str, Mean]  # of the update, on the device
   host: dict[str, Any]  # metrics computed on the host
   started: float  # time.perf_counter at the start of the step
   batch: Batch | None  # of the update; None once it has ended without a fault
   marks: Marks | None = None  # what was not finite; None: nothing, or unknown
+  # optimizer steps of the curriculum's stage that were taken; 0 before the
+  # update has ended
+  num_counted: int = 0
   kept: KeptBatch | None = None  # what the update started from, if it is kept
   # copies the batch and a state to the host; None once the update has ended
   # without a fault
@@ -144,21 +147,15 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
   kept = copy(position.state) if keeps else None
   state, metrics = run.functions.update(*update)
   host = batch.metrics | reward_metrics(batch.all_responses, responses)
-  steps_of_stage = position.rollout_step - stages.first_step(
-    position.rollout_step
-  )
-  updates = run.settings.updates_per_rollout
   position = position._replace(
     state=state,
     rollout_step=position.rollout_step + 1,
-    step=position.step + updates,
+    step=position.step + run.settings.updates_per_rollout,
     tokens=position.tokens + int(host["rollout/tokens"]),
     entry=entry,
   )
-  last_update = (steps_of_stage + 1) * updates - 1
   return position, StepRecord(
     position,
-    last_update,
     {**metrics, **ledger},
     host | seconds,
     started,
@@ -328,9 +325,11 @@ def wait_for_update(record: StepRecord) -> StepRecord:
   taken = time.perf_counter() - record.started
   parts = ("timing_s/gen", "timing_s/verify", "timing_s/ledger")
   earlier = sum(record.host.get(name, 0.0) for name in parts)
+  count = num_counted(record.position.state.opt_state)
   return record._replace(
     metrics=metrics,
     marks=marks,
+    num_counted=int(jax.device_get(count)),
     batch=None if marks is None else record.batch,
     copy=None if marks is None else record.copy,
     host={
@@ -345,9 +344,10 @@ def wait_for_update(record: StepRecord) -> StepRecord:
 def step_metrics(run: Run, record: StepRecord) -> dict[str, Any]:
   """Collect all metrics of a rollout step, by name."""
   metrics = finalize(record.metrics)
+  last_taken = max(record.num_counted - 1, 0)
   # optax computes a schedule with scalars that it places itself
   with jax.transfer_guard("allow"):
-    learning_rate = float(run.functions.learning_rate(record.optimizer_step))
+    learning_rate = float(run.functions.learning_rate(last_taken))
   return {**metrics, **record.host, "actor/lr": learning_rate}
 
 

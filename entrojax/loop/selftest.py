@@ -77,7 +77,9 @@ def start_checks(run: Run, workdir: Path) -> list[Check]:
     run: the run.
     workdir: the run directory, which may not exist yet.
   """
-  keep = run.settings.checkpoint.keep + bool(run.settings.checkpoint.keep_best)
+  settings = run.settings.checkpoint
+  keep = settings.keep + bool(settings.keep_best)
+  keep += 2 * (settings.keep_age is not None)
   state = _num_bytes(run.state)
   needed = (keep + 1) * state  # one more while it is written
   place = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())

@@ -25,7 +25,7 @@ import numpy as np
 
 from entrojax.entropy.histogram import ENTROPY_EDGES
 from entrojax.reporting.run_logs import METRICS_FILE, Row, read_lines
-from entrojax.system.workdir import replace_text
+from entrojax.system.workdir import WANDB_ID_FILE, replace_text
 
 TENSORBOARD_FOLDER = "tensorboard"
 AXES = ("step", "rollout_step", "tokens")
@@ -135,7 +135,8 @@ class WandbSink:
 
   Args:
     workdir: the run directory. Its last part names the run, and its file
-      `wandb_id` keeps the id. W&B ignores steps that it already has.
+      `wandb_id` keeps the id. W&B ignores steps that it already has, so a run
+      that goes back to an earlier checkpoint removes the file.
     project: the W&B project.
     config: the resolved config, nested.
   """
@@ -149,7 +150,7 @@ class WandbSink:
         "installed: `pip install wandb`, or leave log.wandb_project unset"
       ) from error
     workdir = Path(workdir).resolve()
-    id_file = workdir / "wandb_id"
+    id_file = workdir / WANDB_ID_FILE
     self._run = wandb.init(
       project=project,
       name=workdir.name,

@@ -8,7 +8,8 @@ The parameters of the reference model are saved only in a later stage of a
 curriculum. Otherwise the reference is the base model that the config names.
 
 Checkpoints are written in the background. The newest ones are kept, and the one
-of the best evaluation if there is one.
+of the best evaluation if there is one. If an alarm may take the run back, one
+from before the alarm's window is kept as well.
 
 Every checkpoint has a record with a digest of each array, and it is compared
 when the checkpoint is read (checkpoint_reader.py, digests.py). If the newest
@@ -17,6 +18,7 @@ are renamed to `12.damaged`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+import json
 from pathlib import Path
 import shutil
 import time
@@ -35,14 +37,17 @@ from entrojax.system.checkpoint_record import (
 )
 from entrojax.system.digests import digests
 from entrojax.system.orbax_manager import (
+  KeepOlder,
   KeepStep,
   one_line,
   open_manager,
   silence_orbax,
 )
+from entrojax.system.workdir import replace_text
 from entrojax.types import Array, Params, TrainState
 
 _PROBE = "probe"
+_RECORD = "host/metadata"  # where orbax writes the record of a checkpoint
 _UNFINISHED = "*.orbax-checkpoint-tmp"  # the names that orbax gives them
 _SECONDS = 5  # to remove them
 
@@ -69,13 +74,23 @@ class Checkpoints:
       None without one. `restore` sets it to what was saved.
   """
 
-  def __init__(self, folder: Path, *, keep: int, alone: bool = False):
+  def __init__(
+    self,
+    folder: Path,
+    *,
+    keep: int,
+    keep_age: int | None = None,
+    alone: bool = False,
+  ):
     """Open the folder, which is created if missing unless `alone`.
 
     Args:
       folder: the folder of the checkpoints. Several processes must all see the
         same one.
       keep: the number of newest checkpoints to keep, at least 1.
+      keep_age: also keep the newest checkpoint that is at least this many steps
+        older than the newest of all, and the one that will take its place.
+        None: none is kept for its age.
       alone: whether this process opens the folder without the others.
 
     Raises:
@@ -90,14 +105,15 @@ class Checkpoints:
     self._best_before: Best | None = None
     silence_orbax()
     policies = ocp.checkpoint_managers.preservation_policy
+    kept = [policies.LatestN(keep), KeepStep(self._best_step)]
+    if keep_age is not None:
+      kept.append(KeepOlder(keep_age))
     try:
       self._manager = open_manager(
         self._folder,
         create=not alone,
         alone=alone,
-        preservation_policy=policies.AnyPreservationPolicy(
-          [policies.LatestN(keep), KeepStep(self._best_step)]
-        ),
+        preservation_policy=policies.AnyPreservationPolicy(kept),
       )
       self._reader = CheckpointReader(self._folder, alone=alone)
     except Exception as error:
@@ -131,7 +147,8 @@ class Checkpoints:
   ) -> Path:
     """Start writing a checkpoint in the background; return its folder.
 
-    A step that was saved already is not written again.
+    A step that was saved already is not written again. Only its record is
+    rewritten if an evaluation has found since then that the step is the best.
 
     Args:
       step: the number of rollout steps taken.
@@ -149,6 +166,8 @@ class Checkpoints:
     """
     self.wait()
     if step == self.latest():
+      if best is not None and best != self.best:
+        self._record_best(step, best)
       return self._folder / str(step)
     before, self.best = self.best, best or self.best
     tree = _tree(state, key, ref_params)
@@ -247,7 +266,8 @@ class Checkpoints:
     Newer checkpoints that are damaged are renamed, which is reported.
 
     Args:
-      state: the state of a fresh run, for shapes, dtypes and placement.
+      state: the state of a fresh run, for shapes, dtypes and placement. It may
+        be the result of `release`.
       key: the root key of a fresh run, for its dtype and placement.
       reference: returns, for the rollout step of a checkpoint, the reference of
         a fresh run, for shapes, dtypes and placement; None: that checkpoint
@@ -354,6 +374,22 @@ class Checkpoints:
     """Return the step of the best evaluation, whose checkpoint is kept."""
     return self.best.step if self.best else None
 
+  def _record_best(self, step: int, best: Best) -> None:
+    """Rewrite the record of a checkpoint on disk with a new best evaluation.
+
+    Raises:
+      SaveError: the record could not be read or written.
+    """
+    try:
+      with hosts.together(DamagedError):
+        record = self._reader.read_record(step)
+        if hosts.is_first():
+          text = json.dumps(encode(record._replace(best=best)))
+          replace_text(self._folder / str(step) / _RECORD, text)
+    except (DamagedError, ValueError, OSError) as error:
+      raise SaveError(one_line(error)) from error
+    self.best = best
+
   def _recover(self, best: Best | None) -> None:
     """Forget a save that failed, and remove what it has left on the disk."""
     self.best = best
@@ -395,6 +431,21 @@ class Checkpoints:
       f"{_list_damages(self._folder, damages)}. No checkpoint is intact: "
       "restore one from a backup, or move the folder away to start over"
     )
+
+
+def release(tree: Any) -> Any:
+  """Free the arrays of a tree on their devices.
+
+  Args:
+    tree: arrays that nothing else uses.
+
+  Returns:
+    The tree of their shapes, dtypes and placement, for `Checkpoints.restore`.
+  """
+  target = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+  for leaf in jax.tree.leaves(tree):
+    leaf.delete()
+  return target
 
 
 def _tree(

@@ -79,7 +79,7 @@ def decode(raw: Any) -> Record:
     raw["host"],
     raw["settings"],
     raw["best"] and Best(**raw["best"]),
-    {name: Leaf(*leaf) for name, leaf in raw["leaves"].items()},
+    raw["leaves"] and {n: Leaf(*leaf) for n, leaf in raw["leaves"].items()},
   )
 
 

@@ -63,6 +63,25 @@ class KeepStep:
     return [x.step == step for x in checkpoints]
 
 
+class KeepOlder:
+  """The orbax policy that keeps a checkpoint of at least some age.
+
+  It keeps the newest checkpoint of that age. It also keeps the oldest of the
+  younger ones, so that one of them reaches that age.
+  """
+
+  def __init__(self, age: int):
+    """Keep a checkpoint of at least `age` steps before the newest one."""
+    self._age = age
+
+  def should_preserve(self, checkpoints, *, context):
+    del context
+    steps = sorted(x.step for x in checkpoints)
+    number = sum(step <= steps[-1] - self._age for step in steps)
+    kept = steps[max(number - 1, 0) : number + 1]
+    return [x.step in kept for x in checkpoints]
+
+
 def one_line(error: Exception) -> str:
   """Return the first line of an error's message, shortened."""
   if "No space left" in str(error):

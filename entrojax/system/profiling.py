@@ -8,7 +8,8 @@
 This records steps 3, 4 and 5 in one trace, and steps=None records nothing.
 XProf and TensorBoard's profile plugin show the trace. The scopes named with
 jax.named_scope appear in it. `check_profile` raises if a run does not have
-these steps.
+these steps. `describe_missed` names the steps that a resumed run has taken
+before.
 """
 
 from collections.abc import Iterator
@@ -78,3 +79,20 @@ def check_profile(steps: tuple[int, int] | None, num_steps: int) -> None:
       f"--profile={first}:{last} must name rollout steps FIRST:LAST with "
       f"1 <= FIRST <= LAST <= num_rollout_steps = {num_steps}"
     )
+
+
+def describe_missed(steps: tuple[int, int] | None, num_done: int) -> str:
+  """Say which steps a resumed run does not record; "" if it records them all.
+
+  Args:
+    steps: numbers (first, last) of the steps to record, from 1; or None.
+    num_done: the number of steps that the run has taken already.
+  """
+  if steps is None or steps[0] > num_done:
+    return ""
+  first, last = steps
+  rest = "nothing" if last <= num_done else f"only {num_done + 1}:{last}"
+  return (
+    f"--profile={first}:{last}: the run resumes after rollout step {num_done}, "
+    f"so {rest} is recorded now"
+  )

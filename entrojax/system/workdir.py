@@ -12,8 +12,11 @@ samples.jsonl     some responses of each evaluation, with their verdicts
 tokens/           the tokens of some responses, a file per evaluation and set
 output.txt        what the run printed, if entrojax.sweep started it
 tensorboard/      the numbers of metrics.jsonl, for TensorBoard
+wandb_id          the id of the run at Weights & Biases, if it is sent there
 rematerialise.json  what the backward pass keeps, if the run chose that itself
 checkpoints/      the newest checkpoints and the best one, one directory each
+roll_backs.jsonl  the alarms that took the run back to an earlier checkpoint
+batches/          the rollout batches that are kept for entrojax.replay
 earlier_1/        the logs of a start that ended before its first checkpoint,
                   put aside when the run starts over
 rollouts.jsonl    the rollouts that an offline run collected itself
@@ -41,18 +44,22 @@ EVALUATIONS_FILE = "evaluations.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 TOKENS_FOLDER = "tokens"
 ROLLOUTS_FILE = "rollouts.jsonl"
+BATCHES_FOLDER = "batches"  # instruments/kept_batches.py
+ROLL_BACKS_FILE = "roll_backs.jsonl"  # system/roll_backs.py
+WANDB_ID_FILE = "wandb_id"  # reporting/writer.py
 LOCK = ".lock"
 
 # The settings that a resumed run may change: none of them affects training.
-ROLL_BACKS_FILE = "roll_backs.jsonl"  # system/roll_backs.py
 _MAY_CHANGE = (
   *("num_rollout_steps", "num_steps"),
   *("evaluation", "checkpoint", "log", "ledger", "alarms", "faults", "mesh"),
 )
-# the files that describe what a run has done so far
+# The files that describe what a run has done so far. rematerialise.json is not
+# among them: a run that starts over has already replaced it.
 _LOGS = (
   *(CONFIG_FILE, "provenance.json", "metrics.jsonl", "tensorboard"),
   *(EVALUATIONS_FILE, SAMPLES_FILE, TOKENS_FOLDER, ROLL_BACKS_FILE),
+  *(BATCHES_FOLDER, WANDB_ID_FILE),
 )
 
 

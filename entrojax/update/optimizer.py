@@ -17,7 +17,7 @@ import optax
 
 from entrojax.arguments import require_at_least, require_in, require_one_of
 from entrojax.schedules import Scheduled, at
-from entrojax.types import Controller, Params
+from entrojax.types import Array, Controller, Params
 
 MU_DTYPES = ("float32", "bfloat16")
 
@@ -67,6 +67,16 @@ def learning_rate_schedule(
   # The first step has the count 0: without the shift it would move nothing.
   schedule = optax.join_schedules([warmup, after], [warmup_steps])
   return lambda count: schedule(count + 1) if warmup_steps else after(count)
+
+
+def num_counted(opt_state: Any) -> Array:
+  """Return i32[]: the steps that the learning rate's schedule has counted.
+
+  A step that is not taken leaves the optimizer's state as it is, so it does not
+  count. The rate of the last step that was taken is schedule(count - 1).
+  """
+  state = optax.tree_utils.tree_get(opt_state["adamw"], "ScaleByScheduleState")
+  return state.count
 
 
 def make_optimizer(

@@ -110,6 +110,42 @@ def test_a_run_that_goes_on_is_one_that_was_not_interrupted(lines, tmp_path):
   assert rows[0] == rows[1]
 
 
+def test_a_run_that_goes_on_holds_one_state_on_its_devices(
+  lines, tmp_path, monkeypatch
+):
+  inner, are_deleted = sft_module._loop, []
+
+  def loop(config, parts, position, *others):
+    for state in (parts.state, position.state):
+      are_deleted.append({x.is_deleted() for x in jax.tree.leaves(state)})
+    return inner(config, parts, position, *others)
+
+  sft(new_model(lines, num_steps=1), tmp_path)
+  monkeypatch.setattr(sft_module, "_loop", loop)
+  sft(new_model(lines, num_steps=2), tmp_path)
+  assert are_deleted == [{True}, {False}]
+
+
+def test_a_step_with_a_large_gradient_is_skipped_named_and_not_counted(
+  lines, tmp_path, capsys
+):
+  config = new_model(
+    lines,
+    **{
+      "num_steps": 2,
+      "optimizer.warmup_steps": 4,
+      "optimizer.skip_grad_norm": 1e-9,
+    },
+  )
+  sft(config, tmp_path)
+  # it stays at the first step of the warm-up to 1e-2
+  rates = [row["actor/lr"] for row in numbers(tmp_path / TRAINING_FOLDER)]
+  assert rates == pytest.approx([2.5e-3] * 2, rel=1e-6)  # float32
+  output = capsys.readouterr().out
+  assert "step 1 skipped: the gradient's norm is above optimizer.skip" in output
+  assert "not finite" not in output
+
+
 def test_a_mesh_changes_nothing_but_rounding(lines, tmp_path, monkeypatch):
   runs = []
   for mesh in ((1, 1, 1), (2, 2, 2)):

@@ -60,12 +60,15 @@ def test_a_faulty_update_is_skipped_named_and_the_run_goes_on(
 ):
   """Two steps of two updates each; one response of the first has a NaN."""
   faults.add(0)
-  train(controlled(base), tmp_path / "run")
-  first, second = (
-    row for row in numbers(tmp_path / "run") if "rollout/tokens" in row
-  )
+  config = controlled(base, **{"optimizer.warmup_steps": 4})
+  train(config, tmp_path / "run")
+  rows = [r for r in numbers(tmp_path / "run") if "rollout/tokens" in r]
+  first, second = rows
   assert (first["actor/skipped"], second["actor/skipped"]) == (0.5, 0)
   assert "actor/loss" not in first and "actor/loss" in second
+  # the rate of the last of one step and of three, as the optimizer counts them
+  rates = [row["actor/lr"] / config.optimizer.learning_rate for row in rows]
+  assert rates == pytest.approx([1 / 4, 3 / 4], rel=1e-6)  # float32
   output = capsys.readouterr().out
   assert (
     "rollout step 1: 1 of 2 optimizer steps skipped: not finite: the "

@@ -3,6 +3,7 @@
 import pytest
 
 from entrojax import train as train_module
+from entrojax.system.profiling import describe_missed
 from entrojax.train import train
 from tests.helpers.system import tiny_config
 
@@ -36,6 +37,19 @@ def test_a_run_that_ends_amid_a_profile_writes_the_trace(
   with pytest.raises(ValueError, match="an update went wrong"):
     train(tiny_config(base), tmp_path / "failed", profile=(1, 2))
   assert traces(tmp_path / "failed")
+
+
+def test_a_resumed_run_names_the_steps_of_a_profile_that_it_has_taken(
+  base, finished, capsys
+):
+  train(tiny_config(base), finished, profile=(1, 2))
+  assert not traces(finished)
+  assert (
+    "--profile=1:2: the run resumes after rollout step 2, so nothing is "
+    "recorded now" in capsys.readouterr().out
+  )
+  assert "so only 4:5 is recorded now" in describe_missed((3, 5), 3)
+  assert describe_missed((4, 5), 3) == "" == describe_missed(None, 3)
 
 
 @pytest.mark.parametrize("steps", [(0, 1), (2, 1), (1, 3), (-2, -1)])

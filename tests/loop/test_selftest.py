@@ -108,7 +108,7 @@ def test_a_disk_that_is_too_small_is_a_warning_at_the_start(
 ):
   run = types.SimpleNamespace(
     settings=types.SimpleNamespace(
-      checkpoint=types.SimpleNamespace(keep=2, keep_best=None)
+      checkpoint=types.SimpleNamespace(keep=2, keep_best=None, keep_age=None)
     ),
     state=types.SimpleNamespace(params=np.zeros(250, np.float32)),
     ref_params=None,

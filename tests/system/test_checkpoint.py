@@ -276,6 +276,58 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path):
   reader.close()
 
 
+def test_a_step_that_is_found_to_be_the_best_once_saved_is_recorded(folder):
+  """Of the two, one is a checkpoint from before there was a version."""
+
+  def finish_with(step, value):
+    checkpoints = Checkpoints(folder, keep=1)
+    saves = saves_of(checkpoints, [], [0.0], keep_best="val/x")
+    if step == 3:
+      save(checkpoints, 3, settings={"seed": 1})
+    saves.rate(step, {"val/x": value})
+    saves.finish(lambda best: save(checkpoints, step, best=best))
+    assert checkpoints.best == Best("val/x", value, step)
+    checkpoints.close()
+
+  change_record(folder, 2, lambda record: record["host"])
+  for step, value in ((2, 0.5), (3, 0.6)):
+    finish_with(step, value)
+    reader = Checkpoints(folder, keep=1, alone=True)
+    assert reader.read_best() == step
+    assert reader.settings() == (None if step == 2 else {"seed": 1})
+    reader.close()
+    assert restore(folder) == step
+
+
+def test_a_record_that_cannot_be_rewritten_is_a_failed_save(
+  folder, monkeypatch
+):
+  def full(path, text):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(checkpoint_module, "replace_text", full)
+  checkpoints = Checkpoints(folder, keep=2)
+  with pytest.raises(SaveError, match="no space is left"):
+    save(checkpoints, 2, best=Best("val/x", 0.5, 2))
+  assert checkpoints.best is None
+  checkpoints.close()
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_checkpoint_of_some_age_is_kept_however_often_a_run_saves(
+  keep, tmp_path
+):
+  checkpoints = Checkpoints(tmp_path / "c", keep=keep, keep_age=4)
+  for step in (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 30, 31):
+    save(checkpoints, step)
+    checkpoints.wait()
+    steps = {int(path.name) for path in (tmp_path / "c").iterdir()}
+    assert len(steps) <= keep + 2
+    assert step <= 4 or any(older <= step - 4 for older in steps)
+  assert checkpoints.roll_back(31 - 4) == 13
+  checkpoints.close()
+
+
 class Full:
   """A disk that is full: files may not grow beyond a few bytes."""
 

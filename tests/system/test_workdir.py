@@ -74,11 +74,16 @@ def row(number, **fields):
 def test_logs_without_a_checkpoint_are_set_aside_and_not_wiped(tmp_path):
   (tmp_path / "metrics.jsonl").write_text(row(0) + row(1))
   (tmp_path / "samples.jsonl").write_text(row(0))
+  (tmp_path / "wandb_id").write_text("the id of the earlier run")
+  (tmp_path / "batches").mkdir()
+  (tmp_path / "batches" / "1.npz").write_text("a batch of the earlier run")
   (tmp_path / "rollouts.jsonl").write_text("kept")
   assert set_logs_aside(tmp_path) == tmp_path / "earlier_1"
   aside = tmp_path / "earlier_1"
   assert (aside / "metrics.jsonl").read_text() == row(0) + row(1)
-  assert {p.name for p in aside.iterdir()} == {"metrics.jsonl", "samples.jsonl"}
+  assert (aside / "batches" / "1.npz").exists()
+  names = {"metrics.jsonl", "samples.jsonl", "wandb_id", "batches"}
+  assert {p.name for p in aside.iterdir()} == names
   assert {p.name for p in tmp_path.iterdir()} == {"earlier_1", "rollouts.jsonl"}
   (tmp_path / "metrics.jsonl").write_text("not JSON\n")
   assert set_logs_aside(tmp_path) == tmp_path / "earlier_2"
