@@ -25,7 +25,7 @@ from entrojax.tasks import FAMILIES
 from entrojax.types import Family
 from experiments.tournament.entries import BASELINE, BASES, SEEDS
 from experiments.tournament.lines import read_lines
-from experiments.tournament.measures import ENTROPY, Lines, of_entry
+from experiments.tournament.measures import ENTROPY, Lines, of_entry, values
 from experiments.tournament.plan import lines_file
 
 ROOT = Path(__file__).parents[1]
@@ -51,15 +51,16 @@ def entropy_beside_grpo(name: str, lines: Lines) -> str:
     lines: the kept lines on Countdown.
   """
   own, grpo = (of_entry(lines, entry) for entry in (name, _GRPO))
-  gaps = np.array(
-    [own[s].end[ENTROPY] - grpo[s].end[ENTROPY] for s in own if s in grpo]
+  seeds = [seed for seed in own if seed in grpo]
+  gaps = np.subtract(
+    *(values({s: runs[s] for s in seeds}, ENTROPY) for runs in (own, grpo))
   )
   if not gaps.size or name == BASELINE:
     return ""
   if gaps.size == 1:
     return f"{gaps[0]:+.3f} (one seed)"
-  seeds = "" if gaps.size >= len(SEEDS) else f" ({gaps.size} seeds)"
-  return f"{gaps.mean():+.3f} ± {gaps.std(ddof=1):.3f}{seeds}"
+  number = "" if gaps.size >= len(SEEDS) else f" ({gaps.size} seeds)"
+  return f"{gaps.mean():+.3f} ± {gaps.std(ddof=1):.3f}{number}"
 
 
 def method_row(name: str, method: Method, lines: Lines) -> str:
