@@ -4,6 +4,10 @@ The first signal only sets the flag. The loop of entrojax.main or entrojax.sft
 then finishes its step, saves a checkpoint and ends. A second signal raises
 KeyboardInterrupt at once, and nothing is saved. The program itself may set the
 flag too.
+
+A sweep has a flag around those of its runs. A signal sets all of them, and a
+run that begins after it ends at once, so that no signal is lost between two
+runs or while one is built.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,12 +37,15 @@ def report_to(report: Callable[[str], None]) -> Iterator[None]:
 # What signal.signal takes and returns.
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
+_entered: list["Interruption"] = []  # from the outermost to the innermost
+
 
 class Interruption:
   """A context manager in which the first SIGINT or SIGTERM sets `received`.
 
-  A second signal raises KeyboardInterrupt at once. Outside the main thread,
-  where Python receives no signals, the context manager does nothing.
+  It is also set on entering, if that of an enclosing one is. A second signal
+  raises KeyboardInterrupt at once. Outside the main thread, where Python
+  receives no signals, the context manager does nothing.
   """
 
   SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -51,11 +58,16 @@ class Interruption:
     if threading.current_thread() is threading.main_thread():
       for number in self.SIGNALS:
         self._previous[number] = signal.signal(number, self._receive)
+      if _entered:
+        self.received = _entered[-1].received
+      _entered.append(self)
     return self
 
   def __exit__(self, *_) -> None:
     for number, handler in self._previous.items():
       signal.signal(number, handler)
+    if self in _entered:
+      _entered.remove(self)
 
   def request(self, reason: str) -> None:
     """Set the flag as a first signal would.
@@ -69,7 +81,8 @@ class Interruption:
     del frame
     if self.received is not None:
       raise KeyboardInterrupt
-    self.received = signal.Signals(number).name
+    for interruption in _entered:
+      interruption.request(signal.Signals(number).name)
     report = _report.get() or functools.partial(print, flush=True)
     report(
       f"{self.received} received. The run saves and ends after this step. "
