@@ -52,6 +52,7 @@ def draw(
   budgets: Sequence[str],
   plane: tuple[str, str],
   marked: Mapping[str, int],
+  gentle: Sequence[str] = (),
 ) -> str:
   """Draw a plane as an SVG document.
 
@@ -62,15 +63,28 @@ def draw(
     plane: the measures on the x and the y axis.
     marked: entry -> 1 if it lies above the curve, -1 if below, in the order in
       which the legend names them.
+    gentle: the entries of GRPO with one update on a batch, by budget. They are
+      joined by a line of their own if there are two.
   """
   dots = [dot for name in names if (dot := _dot(lines, name, plane))]
   path = [dot for name in budgets if (dot := _dot(lines, name, plane))]
+  other = [dot for name in gentle if (dot := _dot(lines, name, plane))]
   if start := _start(lines, plane):
-    path = [start, *path]
+    path, other = [start, *path], [start, *other]
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(7.4, 4.4), layout="constrained")
     axes: Any = figure.subplots()
     _draw_curve(axes, path)
+    if len(gentle) > 1:
+      axes.plot(
+        [dot.x for dot in other],
+        [dot.y for dot in other],
+        color=PALETTE[0],
+        ls="--",
+        lw=1.0,
+        label=f"{BASELINE.upper()}, one update on a batch",
+        zorder=2,
+      )
     near = _limit(axes, path, dots)
     inside = {dot.name for dot in near}
     named = [name for name in marked if name in inside][:_NUMBERED]

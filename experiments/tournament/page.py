@@ -153,7 +153,7 @@ run of another seed would.
 _CAPTION = """Dots of entries with three seeds are green above GRPO's curve in
 pass@1, and orange below it; the colours are the same in all three pictures. All
 others are grey, and hollow with a single seed. Bars are standard deviations
-over seeds.
+over seeds. The dashed line joins the runs of GRPO with one update on a batch.
 """
 
 
@@ -294,7 +294,12 @@ def draw(name: str, base: Base, field: Field) -> dict[str, str]:
   sides = field.sides()
   pictures = {
     figures.file_name(name, plane): figures.draw(
-      field.lines, have, field.curve_budgets(), plane, sides
+      field.lines,
+      have,
+      field.curve_budgets(),
+      plane,
+      sides,
+      field.row_budgets(GENTLE),
     )
     for plane in figures.PLANES
   }
