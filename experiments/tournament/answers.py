@@ -64,7 +64,6 @@ def answers(field: Field) -> Iterator[str]:
   yield from _longer(field)
   yield from _oddities(field, complete)
   yield from _costs(field, complete)
-  yield ""
 
 
 def _pass_1(field: Field, complete: Sequence[str]) -> Iterator[str]:

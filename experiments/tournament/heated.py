@@ -16,9 +16,15 @@ import numpy as np
 from entrojax.reporting.pictures import PALETTE
 from entrojax.reporting.static import STYLE, as_svg
 from experiments.tournament.curve import Curve
-from experiments.tournament.entries import BASELINE
+from experiments.tournament.entries import BASELINE, SEEDS
 from experiments.tournament.field import Field
-from experiments.tournament.formats import format_heights, head, row, spread
+from experiments.tournament.formats import (
+  format_heights,
+  head,
+  listed,
+  row,
+  spread,
+)
 from experiments.tournament.judging import compare, over_seeds
 from experiments.tournament.measures import (
   ENTROPY,
@@ -81,6 +87,46 @@ def heated_section(
           _height(field, lines, name, entry),
         )
   yield ""
+
+
+def heated_answer(
+  field: Field, heated: Sequence[Heated], base: str
+) -> Iterator[str]:
+  """Yield a sentence on other temperatures; nothing without evaluations.
+
+  Entries that lack one of the seeds are left out.
+  """
+  lines = as_lines(field.lines, heated, base)
+  temperatures = temperatures_of(heated, base)
+  best, over = [], []
+  for name in entries_of(field, heated, base):
+    hot = {t: hot_name(name, t) for t in temperatures}
+    whole = {
+      t: n for t, n in hot.items() if len(of_entry(lines, n)) >= len(SEEDS)
+    }
+    if not whole:
+      continue
+    most = max(whole, key=lambda t: mean_of(lines, whole[t], "pass@1"))
+    best.append(
+      f"`{name}` {mean_of(lines, whole[most], 'pass@1'):.3f} at {most:g} "
+      f"({mean_of(lines, whole[most], 'pass@64'):.3f} in pass@64)"
+    )
+    for t, entry in whole.items():
+      own = heights(field, lines, name, entry)
+      if own is not None and np.isfinite(own).all():
+        over.append(f"`{name}` at {t:g}: {format_heights(own)}")
+  if not best:
+    return
+  yield (
+    f"- **At other sampling temperatures.** The most pass@1 at one of "
+    f"{len(temperatures)} temperatures: {listed(best)}."
+    + (
+      " pass@64 minus that of GRPO's policy after as many rollout steps, at "
+      f"the temperature that gives it the same pass@1: {'; '.join(over)}."
+      if over
+      else ""
+    )
+  )
 
 
 def _height(field: Field, lines: Lines, name: str, entry: str) -> str:

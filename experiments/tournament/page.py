@@ -215,6 +215,8 @@ def section(
     f"### {TITLES[name]}\n",
     f"{_DESCRIPTIONS[name]} {facts(base, field)}\n",
     *answers(field),
+    *heated.heated_answer(field, hot, name),
+    "",
   ]
   parts = [
     f"## {TITLES[name]}\n",

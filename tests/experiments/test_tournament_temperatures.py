@@ -89,6 +89,18 @@ def test_a_policy_is_compared_with_grpo_at_the_temperature_of_equal_pass_1(
   assert rows[3][-1].strip(" |") == "–"  # GRPO has a pass@1 of 0.2 at none
 
 
+def test_the_summary_names_the_temperature_of_the_most_pass_1(
+  field, evaluations
+):
+  (text,) = heated.heated_answer(field, evaluations, "countdown")
+  assert f"`{GRPO}` 0.400 at 0.5 (0.700 in pass@64)" in text
+  assert f"`{KL_COV}` 0.350 at 0.5 (0.801 in pass@64)" in text
+  assert f"the same pass@1: `{KL_COV}` at 0.5: +0.051 [" in text
+  assert "at 1.5" not in text
+  alone = [x for x in evaluations if x.run.endswith("seed=0")]
+  assert not list(heated.heated_answer(field, alone, "countdown"))
+
+
 def test_without_grpo_s_policy_there_is_no_comparison(field, evaluations):
   own = [x for x in evaluations if x.run.startswith("kl_cov")]
   text = "\n".join(heated.heated_section(field, own, "countdown"))
