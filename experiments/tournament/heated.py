@@ -6,7 +6,7 @@ lines between neighbours, for each seed. A policy that lies above the curve has
 more coverage than GRPO's at the same accuracy, whatever GRPO's temperature.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -111,10 +111,8 @@ def heated_answer(
       f"`{name}` {mean_of(lines, whole[most], 'pass@1'):.3f} at {most:g} "
       f"({mean_of(lines, whole[most], 'pass@64'):.3f} in pass@64)"
     )
-    for t, entry in whole.items():
-      own = heights(field, lines, name, entry)
-      if own is not None and np.isfinite(own).all():
-        over.append(f"`{name}` at {t:g}: {format_heights(own)}")
+    if text := _over_grpo(field, lines, name, whole):
+      over.append(text)
   if not best:
     return
   yield (
@@ -122,10 +120,36 @@ def heated_answer(
     f"{len(temperatures)} temperatures: {listed(best)}."
     + (
       " pass@64 minus that of GRPO's policy after as many rollout steps, at "
-      f"the temperature that gives it the same pass@1: {'; '.join(over)}."
+      "the temperature that gives it the same pass@1, at all temperatures that "
+      f"can be compared: {'; '.join(over)}."
       if over
       else ""
     )
+  )
+
+
+def _over_grpo(
+  field: Field, lines: Lines, name: str, hot: Mapping[float, str]
+) -> str:
+  """Say how an entry's policy lies to GRPO's over temperatures.
+
+  Args:
+    field: what is compared.
+    lines: the lines of `as_lines`.
+    name: the entry.
+    hot: temperature -> the entry at it, with all seeds.
+  """
+  own = {t: heights(field, lines, name, entry) for t, entry in hot.items()}
+  whole = {
+    t: x for t, x in own.items() if x is not None and np.isfinite(x).all()
+  }
+  if not whole:
+    return ""
+  means = [float(x.mean()) for x in whole.values()]
+  above = [f"{t:g}" for t, x in whole.items() if compare(over_seeds(x)) > 0]
+  return (
+    f"`{name}` {min(means):+.3f} to {max(means):+.3f}, more at "
+    f"{listed(above) or 'none'} and undecided at the others"
   )
 
 
