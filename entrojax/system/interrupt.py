@@ -5,9 +5,9 @@ then finishes its step, saves a checkpoint and ends. A second signal raises
 KeyboardInterrupt at once, and nothing is saved. The program itself may set the
 flag too.
 
-A sweep has a flag around those of its runs. A signal sets all of them, and a
-run that begins after it ends at once, so that no signal is lost between two
-runs or while one is built.
+A sweep has a flag of its own around the flags of its runs. A signal sets them
+all, and a run that begins after the signal ends at once. So no signal is lost
+between two runs or while a run is built.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,9 +43,10 @@ _entered: list["Interruption"] = []  # from the outermost to the innermost
 class Interruption:
   """A context manager in which the first SIGINT or SIGTERM sets `received`.
 
-  It is also set on entering, if that of an enclosing one is. A second signal
-  raises KeyboardInterrupt at once. Outside the main thread, where Python
-  receives no signals, the context manager does nothing.
+  Within another Interruption that has received a signal, `received` is set from
+  the beginning. A second signal raises KeyboardInterrupt at once. Outside the
+  main thread, where Python receives no signals, the context manager does
+  nothing.
   """
 
   SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -124,7 +124,7 @@ class Field(NamedTuple):
     Args:
       name: the entry.
       which: the measure, and what is equal.
-      budgets: the entries of the curve; None: those of GRPO's curve.
+      budgets: the entries of the curve; None: GRPO's budgets.
     """
     curve = Curve(
       self.lines, self.curve_budgets() if budgets is None else budgets, *which
@@ -137,7 +137,7 @@ class Field(NamedTuple):
     """Return 1 for an entry above a curve, -1 below, 0 if undecided.
 
     An entry is undecided as well without a height for each of the seeds. The
-    arguments are those of `heights`.
+    arguments have the same meaning as in `heights`.
     """
     own = self.heights(name, which, budgets)
     if np.isfinite(own).sum() < len(SEEDS):

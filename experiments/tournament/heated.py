@@ -119,9 +119,9 @@ def heated_answer(
     f"- **At other sampling temperatures.** The most pass@1 at one of "
     f"{len(temperatures)} temperatures: {listed(best)}."
     + (
-      " pass@64 minus that of GRPO's policy after as many rollout steps, at "
-      "the temperature that gives it the same pass@1, at all temperatures that "
-      f"can be compared: {'; '.join(over)}."
+      " Compared with GRPO's policy after as many rollout steps, at the "
+      "temperature at which GRPO has the same pass@1, the difference in "
+      f"pass@64 is: {'; '.join(over)}."
       if over
       else ""
     )

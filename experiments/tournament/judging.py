@@ -71,9 +71,9 @@ def discoveries(p_values: Mapping[str, float], rate: float = 0.05) -> set[str]:
   """Return the names whose effect remains among so many comparisons.
 
   Benjamini and Hochberg, Journal of the Royal Statistical Society B 57, 1995:
-  with the p-values in ascending order, all up to the last one of which
-  p <= rate * place / count. At most the share `rate` of them is then expected
-  to be wrong.
+  p-values are put into ascending order, and the last place at which
+  p <= rate * place / count ends the list. At most the share `rate` of the names
+  on it is then expected to be wrong.
   """
   order = sorted(p_values, key=lambda name: p_values[name])
   last = 0

@@ -138,7 +138,7 @@ def _heights(
   Args:
     field: what is compared.
     name: the entry.
-    budgets: the entries of the curve; None: those of GRPO's curve.
+    budgets: the entries of the curve; None: GRPO's budgets.
   """
   for which in HEIGHTS:
     side = field.side(name, which, budgets)

@@ -15,7 +15,7 @@ and those that are kept are not made again:
       "temperature": 1.5, "metrics": {"entropy": 0.31, "pass@1": 0.35, ...}
     }
 
-The entropy of a line is that of the distribution at its temperature.
+The entropy is measured on the distribution at the line's temperature.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
