@@ -121,7 +121,8 @@ corrects every fourth update.
    entropy, for the same seed. A method that only chooses a point between
    coverage and accuracy, as a smaller budget does, has a height of zero.
 3. *At equal pass@1:* the same with pass@64 over pass@1. This height is the
-   coverage that an entry has beyond GRPO's at the same accuracy.
+   coverage that an entry has beyond GRPO's at the same accuracy. pass@8 is
+   beside it, because the reasoning base has almost all of pass@64 already.
 
 **Temperature.** Responses are sampled at temperature 1, in training and in the
 evaluation. There a policy of higher entropy has less pass@1 by sampling alone.
