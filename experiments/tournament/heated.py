@@ -68,7 +68,8 @@ def heated_section(
     "others (`python -m experiments.tournament.temperatures`). The last column "
     "compares with GRPO's policy after as many rollout steps, sampled at "
     "whatever temperature gives it the same pass@1; a dash stands for a pass@1 "
-    "that it has at none.\n"
+    "that it has at none. Runs whose policy was not kept were made again, so "
+    "their values at 1 differ a little from the other tables.\n"
   )
   picture = f"figures/{file_name(base)}"
   yield f"![pass@64 over pass@1 at all temperatures]({picture})\n"
