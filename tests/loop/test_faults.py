@@ -161,8 +161,12 @@ def test_the_numbers_of_a_verdict_may_be_those_of_numpy():
   assert json.loads(json.dumps(verdict)) == expected
 
 
-def test_a_part_that_is_no_number_is_a_fault_of_the_verifier():
+def test_a_part_that_is_no_number_is_a_fault_of_the_verifier(monkeypatch):
   verify = lambda problem, response: Verdict(1.0, "", None, {"format": "good"})
+  # earlier tests may have used up the first warning of the process
+  monkeypatch.setattr(
+    rewards_module, "warn_of_fault", RareWarnings("faulty reward")
+  )
   with pytest.warns(UserWarning, match="faulty reward"):
     ((verdict,),) = verify_responses([PROBLEM], [""], verify, faulty=-1.0)
   assert (verdict.reward, verdict.failed) == (-1.0, True)
