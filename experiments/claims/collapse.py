@@ -140,7 +140,7 @@ CLAIMS = (
   ),
   Claim(
     "few_prompts",
-    "Fewer prompts, repeated, speed up the collapse: 64 against all of them.",
+    "Less diverse prompts speed up the collapse: 64 against all of them.",
     "2511.05993",
     entropy_gap(GRPO, "grpo,prompts=64"),
     _NATS,

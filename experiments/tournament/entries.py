@@ -1,7 +1,8 @@
 """What runs in the tournament, and the rule that set the numbers.
 
 The rule was written down before the first run, except "holding" and "long
-runs", which were added when all methods had run with seed 0:
+runs", which were added when all methods had run with seed 0, and the gentler
+GRPOs among the long runs, which were added when the others were known:
 
 - **Budget.** An entry makes 200 rollout steps of its base's testbed on
   Countdown, each of 32 prompts x 8 responses. The data order depends on the
@@ -22,9 +23,10 @@ runs", which were added when all methods had run with seed 0:
   entropy, a target that falls with the run, the projection, and Clip-Cov, which
   a first look had above GRPO's curve. GRPO with one update on a batch and GRPO
   with a quarter of the learning rate are beside them, because a gentler GRPO
-  keeps more entropy without any control. The budgets on Countdown are the
-  demo's and, for some of them, five times the demo's. Long runs on the
-  reasoning base sort rows by length, which changes results by rounding.
+  keeps more entropy without any control; with one update it has a curve of its
+  own. The budgets on Countdown are the demo's and, for some of them, five times
+  the demo's. Long runs on the reasoning base sort rows by length, which changes
+  results by rounding.
 - **Strengths.** A method with a main strength also runs at two other values of
   it, with seed 0. A coefficient or a share is divided and multiplied by four,
   within its range. If the config's value can hardly be told from GRPO, both

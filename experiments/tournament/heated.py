@@ -65,7 +65,8 @@ def heated_section(
   yield "### At other sampling temperatures\n"
   yield (
     "The policies of finished runs, trained at temperature 1 and evaluated at "
-    "others (`python -m experiments.tournament.temperatures`). The last column "
+    "others (`python -m experiments.tournament.temperatures`). This comparison "
+    "was added when the runs were known. The last column "
     "compares with GRPO's policy after as many rollout steps, sampled at "
     "whatever temperature gives it the same pass@1; a dash stands for a pass@1 "
     "that it has at none. Runs whose policy was not kept were made again, so "

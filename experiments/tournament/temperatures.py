@@ -134,23 +134,28 @@ def hot_name(entry: str, temperature: float) -> str:
 
 
 def evaluate_run(
-  folder: Path, config: Config, temperature: float
-) -> dict[str, float]:
+  folder: Path, config: Config, temperatures: Sequence[float]
+) -> Iterator[tuple[float, dict[str, float]]]:
   """Evaluate the newest policy of a run as the tournament does.
 
   Args:
     folder: the run directory.
     config: its settings; not changed.
-    temperature: at which responses are sampled.
+    temperatures: at which responses are sampled.
+
+  Yields:
+    (temperature, metrics by name).
   """
   config = copy.deepcopy(config)
-  config.evaluation.temperature = temperature
   with tempfile.TemporaryDirectory() as place:
     model = Path(place) / "model"
     export(folder, model)
     config.model.path = str(model)
-    ((_, metrics),) = evaluate_model(config, [], Path(place) / "evaluation")
-  return metrics
+    for temperature in temperatures:
+      config.evaluation.temperature = temperature
+      output = Path(place) / f"{temperature:g}"
+      ((_, metrics),) = evaluate_model(config, [], output)
+      yield temperature, metrics
 
 
 def finished_runs(
@@ -183,12 +188,13 @@ def main() -> None:
   for run, folder, config in finished_runs(
     base, Path(_WORKDIR.value), results, names
   ):
-    for temperature in TEMPERATURES:
-      if (base, run.name, temperature) in have:
-        continue
-      metrics = kept_metrics(evaluate_run(folder, config, temperature))
-      own = Heated(base, run.name, temperature, metrics)
-      _append(results / FILE, own._asdict())
+    missing = [t for t in TEMPERATURES if (base, run.name, t) not in have]
+    if not missing:
+      continue
+    for temperature, own in evaluate_run(folder, config, missing):
+      metrics = kept_metrics(own)
+      heated = Heated(base, run.name, temperature, metrics)
+      _append(results / FILE, heated._asdict())
       print(f"{run.name} at {temperature:g}: {_short(metrics)}", flush=True)
       count += 1
   print(f"{count} evaluations kept in {results / FILE}")

@@ -28,10 +28,9 @@ def test_at_its_own_temperature_a_policy_has_the_numbers_of_its_run(
     for key, value in numbers(folder)[-1].items()
     if key.startswith("val/")
   }
-  own = temperatures.evaluate_run(folder, config, 1.0)
-  assert own == last
-  cold = temperatures.evaluate_run(folder, config, 0.5)
-  assert cold["entropy"] < own["entropy"]
+  both = dict(temperatures.evaluate_run(folder, config, (1.0, 0.5)))
+  assert both[1.0] == last
+  assert both[0.5]["entropy"] < last["entropy"]
   assert config.evaluation.temperature is None
 
 
