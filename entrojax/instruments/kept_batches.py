@@ -12,6 +12,7 @@ update starts from, as arrays with a path for a name:
     responses/<field>       the fields of the Responses, before advantage rules
     responses/parts/<name>  f32[Q, G], a part of the rewards
     step_ok                 f32[B, T], if steps were judged
+    entropy_offset          f32[B], nats, if dynamic sampling set one; see Batch
     key                     the data of the update's key
 
 A file is a few times as large as the parameters.
@@ -43,6 +44,7 @@ class KeptBatch(NamedTuple):
   rollout: Rollout
   responses: Responses  # before the advantage rules
   step_ok: Array | None  # f32[B, T], 1 = a token of a step judged right
+  entropy_offset: Array | None  # f32[B], nats; see Batch
   key: np.ndarray  # the data of the update's key
 
 
@@ -52,11 +54,12 @@ def copy_batch(
   rollout: Rollout,
   responses: Responses,
   step_ok: Array | None,
+  entropy_offset: Array | None,
   key: Array,
 ) -> KeptBatch:
   """Copy what an update starts from to the host."""
   adam = optax.tree_utils.tree_get(state.opt_state, "ScaleByAdamState")
-  params, mu, nu, count, rollout, step_ok, key_data = hosts.whole(
+  params, mu, nu, count, rollout, step_ok, offset, key_data = hosts.whole(
     (
       state.params,
       adam.mu,
@@ -64,11 +67,21 @@ def copy_batch(
       adam.count,
       rollout,
       step_ok,
+      entropy_offset,
       jax.random.key_data(key),
     )
   )
   return KeptBatch(
-    rollout_step, params, mu, nu, count, rollout, responses, step_ok, key_data
+    rollout_step,
+    params,
+    mu,
+    nu,
+    count,
+    rollout,
+    responses,
+    step_ok,
+    offset,
+    key_data,
   )
 
 
@@ -114,7 +127,7 @@ def read_batch(workdir: Path, rollout_step: int) -> KeptBatch:
     fields["rollout_step"] = int(fields["rollout_step"])
     fields["rollout"] = Rollout(**fields["rollout"])
     fields["responses"] = Responses(**fields["responses"], parts=parts)
-    return KeptBatch(**{"step_ok": None, **fields})
+    return KeptBatch(**{"step_ok": None, "entropy_offset": None, **fields})
   except Exception as error:  # numpy raises many kinds for a damaged file
     raise ValueError(f"{path} cannot be read: {error}") from error
 

@@ -90,13 +90,14 @@ def replay(name: str, run: Run, measuring: Run, batch: KeptBatch) -> MethodStep:
   learned = Responses(
     responses.rewards, advantages=responses.advantages, keep=responses.keep
   )
-  rollout, learned, step_ok = hosts.place(
-    (batch.rollout, learned, batch.step_ok), by_row(run.mesh)
+  rollout, learned, step_ok, offset = hosts.place(
+    (batch.rollout, learned, batch.step_ok, batch.entropy_offset),
+    by_row(run.mesh),
   )
   key = hosts.place(
     jax.random.wrap_key_data(jnp.asarray(batch.key)), replicated(run.mesh)
   )
-  update_batch = make_batch(rollout, learned, step_ok)
+  update_batch = make_batch(rollout, learned, step_ok, offset)
   step = run.functions.ledger.replay_step(
     state, run.ref_params, update_batch, key
   )

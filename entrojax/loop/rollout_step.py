@@ -141,7 +141,13 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
   entry, ledger, seconds = _keep_ledger(run, position, update, batch.responses)
   number = position.rollout_step + 1
   copy = lambda state: copy_batch(
-    number, state, batch.rollout, batch.responses, batch.step_ok, update_key
+    number,
+    state,
+    batch.rollout,
+    batch.responses,
+    batch.step_ok,
+    batch.entropy_offset,
+    update_key,
   )
   keeps = number in run.settings.log.keep_batches
   kept = copy(position.state) if keeps else None

@@ -1,7 +1,12 @@
 """A kept batch is read as it was written, and a missing one is named."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from entrojax.instruments.kept_batches import (
@@ -10,12 +15,14 @@ from entrojax.instruments.kept_batches import (
   read_batch,
   write_batch,
 )
-from entrojax.instruments.replay import MethodStep, overlaps
+from entrojax.instruments.replay import MethodStep, overlaps, replay
+from entrojax.system.sharding import make_mesh
 from entrojax.types import Responses, Rollout
 from entrojax.update.replayed_step import ReplayedStep
+from entrojax.update.train_step import init_state
 
 
-def kept(rollout_step):
+def kept(rollout_step, entropy_offset=None):
   rng = np.random.default_rng(0)
   draw = lambda: {"layers": {"w": rng.normal(size=(2, 3))}, "b": rng.normal()}
   fields = ("tokens", "positions", "response_mask", "log_probs", "entropy")
@@ -30,12 +37,14 @@ def kept(rollout_step):
       rollout_step=np.int32(4),
     ),
     None,
+    entropy_offset,
     np.array([1, 2], np.uint32),
   )
 
 
-def test_a_batch_is_read_as_it_was_written(tmp_path):
-  batch = kept(3)
+@pytest.mark.parametrize("offset", [None, np.float32([0.2, 0.2])])
+def test_a_batch_is_read_as_it_was_written(tmp_path, offset):
+  batch = kept(3, offset)
   write_batch(tmp_path, batch)
   again = read_batch(tmp_path, 3)
   assert again.rollout_step == 3 and again.step_ok is None
@@ -54,6 +63,30 @@ def test_a_missing_or_damaged_batch_is_named(tmp_path):
   batch_path(tmp_path, 12).write_bytes(b"PK")
   with pytest.raises(ValueError, match=r"12\.npz cannot be read"):
     read_batch(tmp_path, 12)
+
+
+def test_a_replay_steers_by_the_entropy_that_the_run_did():
+  """The offset of dynamic sampling reaches the update that is replayed."""
+  batch, seen = kept(3, np.float32([0.2, 0.2])), []
+  optimizer = optax.adam(1e-3)
+  params = jax.tree.map(jnp.asarray, batch.params)
+
+  def replay_step(state, ref_params, update_batch, key):
+    seen.append(update_batch)
+    raise InterruptedError  # what follows needs a model
+
+  run = SimpleNamespace(
+    state=init_state(params, optimizer),
+    ref_params=None,
+    mesh=make_mesh((1, 1, 1), jax.devices()[:1]),
+    functions=SimpleNamespace(
+      advantage=lambda r: dataclasses.replace(r, advantages=r.rewards),
+      ledger=SimpleNamespace(replay_step=replay_step),
+    ),
+  )
+  with pytest.raises(InterruptedError):
+    replay("entropic", run, run, batch)
+  np.testing.assert_array_equal(seen[0].entropy_offset, batch.entropy_offset)
 
 
 def test_overlaps_are_shares_of_the_tokens_that_either_method_touches():

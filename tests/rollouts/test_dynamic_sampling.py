@@ -10,6 +10,7 @@ import pytest
 from configs import countdown
 from entrojax import advantages
 from entrojax.advantages import grpo, overlong_penalty
+from entrojax.instruments.kept_batches import read_batch
 from entrojax.rollouts.dynamic_sampling import (
   RolloutBatch,
   has_signal,
@@ -308,6 +309,7 @@ def test_a_frozen_policy_has_one_entropy_whatever_groups_are_kept(tmp_path):
     config.optimizer.learning_rate = 1e-30
     config.dynamic_sampling.enabled = enabled
     config.evaluation.split = "validation[:1]"
+    config.log.keep_batches = (3,)
     train(config, tmp_path / name)
     rows = [r for r in numbers(tmp_path / name) if "rollout/entropy" in r]
     entropies[name] = [
@@ -322,3 +324,7 @@ def test_a_frozen_policy_has_one_entropy_whatever_groups_are_kept(tmp_path):
   # the entropy of the groups that are kept is another one
   np.testing.assert_allclose(plain_groups, plain, atol=1e-5)
   assert np.abs(kept - dynamic).max() > 0.01
+  # a kept batch has the difference, for its replay
+  assert read_batch(tmp_path / "plain", 3).entropy_offset is None
+  offset = read_batch(tmp_path / "dynamic", 3).entropy_offset
+  np.testing.assert_allclose(offset, dynamic[2] - kept[2], atol=1e-5)
