@@ -23,10 +23,10 @@ from configs import Method
 from entrojax.system.command_line import command
 from entrojax.tasks import FAMILIES
 from entrojax.types import Family
-from experiments.tournament.entries import BASELINE, BASES, SEEDS
 from experiments.tournament.lines import read_lines
 from experiments.tournament.measures import ENTROPY, Lines, of_entry, values
 from experiments.tournament.plan import lines_file
+from experiments.tournament.rule import BASELINE, BASES, SEEDS
 
 ROOT = Path(__file__).parents[1]
 FLAGS = flags.FlagValues()

@@ -267,3 +267,33 @@ def test_the_template_of_a_method_is_an_objective(random_tokens):
   )
   low = (np.asarray(tokens.entropy) < 0.5) * np.asarray(tokens.mask)
   assert metrics["mine/touched"].total == np.nansum(low)
+
+
+def numbers_in(path: Path, pattern: str) -> list[int]:
+  """Return a page's numbers where a pattern has N, read as one line."""
+  line = " ".join(text(path).split())
+  found = re.search(pattern.replace("N", r"(\d+)"), line)
+  assert found, f"{show(path)} has no text like {pattern!r}"
+  return [int(number) for number in found.groups()]
+
+
+def test_the_readme_repeats_the_counts_of_verdicts():
+  page = ROOT / "experiments" / "claims" / "README.md"
+  assert numbers_in(
+    README, r"\[N claims of papers\]\(\S+\): N held, N did not, N are"
+  ) == numbers_in(page, "N claims: N held, N not held here, N inconclusive")
+
+
+def test_the_readme_repeats_the_counts_at_equal_entropy():
+  page = ROOT / "experiments" / "tournament" / "README.md"
+  total, above, below, undecided, near, outside = numbers_in(
+    page,
+    r"pass@1 at equal entropy\.\*\* Of N entries, N lies? above [^,]* curve, N "
+    r"lies? below, and N cannot be told from it; of these, N are within 0\.02 .*?"
+    r" N cannot be compared",
+  )
+  assert numbers_in(
+    README,
+    "Of N entries with three seeds in its range, N have more pass@1 at equal "
+    "entropy, N less, N are within 0.02, and N are undecided",
+  ) == [total - outside, above, below, near, undecided - near]

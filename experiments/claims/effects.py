@@ -12,7 +12,6 @@ from entrojax.entropy.law import fit_entropy_law, forecast
 from entrojax.reporting.differences import Interval
 from experiments.claims.verdicts import Effect
 from experiments.tournament.curve import Curve
-from experiments.tournament.entries import BUDGETS, SEEDS
 from experiments.tournament.judging import over_seeds
 from experiments.tournament.lines import (
   COARSE,
@@ -22,6 +21,7 @@ from experiments.tournament.lines import (
   part_middles,
 )
 from experiments.tournament.measures import Lines, difference, of_entry
+from experiments.tournament.rule import BUDGETS, SEEDS
 
 GRPO = "grpo,steps=200"
 LONG = "grpo,steps=600"  # the longest run of GRPO on the curve of the claims

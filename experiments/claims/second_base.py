@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from experiments.claims.effects import GRPO, LONG
 from experiments.claims.verdicts import Claim
-from experiments.tournament.entries import BASES, entries
+from experiments.tournament.entries import entries
 from experiments.tournament.measures import Lines
+from experiments.tournament.rule import BASES
 
 BASE = "reasoning"
 # entry on Countdown -> entry here, where they have different names

@@ -1,6 +1,7 @@
 """The tournament: all methods with one engine, one data order, equal budgets.
 
-entries.py    what runs: methods, strengths, budgets, and the rule for numbers
+rule.py       budgets, strengths and targets, and the rule that set them
+entries.py    what runs: entries with their settings and seeds
 countdown.py  the entries on Countdown, as a config file of a sweep
 reasoning.py  the same on Countdown with working
 lines.py      the kept result of a run, one JSON line each

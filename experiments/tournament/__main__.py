@@ -3,7 +3,7 @@ r"""Run all methods at an equal budget, and keep a line of each finished run.
     python -m experiments.tournament --workdir=runs/tournament --jobs=2
 
 Runs whose line is kept are skipped, so that the same command again continues,
-also on another machine. entries.py has the rule for budgets and numbers.
+also on another machine. rule.py has the rule for budgets and numbers.
 
     --dry_run    list the runs that are missing, with the time they need
     --quick      eight methods with two seeds

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from entrojax.reporting.differences import Interval
-from experiments.tournament.entries import BASELINE, GENTLE, SEEDS
 from experiments.tournament.field import HEIGHTS, Field, Height
 from experiments.tournament.formats import listed, quoted
 from experiments.tournament.judging import (
@@ -32,6 +31,7 @@ from experiments.tournament.measures import (
   twins,
   values,
 )
+from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
 from experiments.tournament.targets import (
   MARGIN,
   UNDECIDED,

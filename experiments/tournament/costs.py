@@ -24,8 +24,9 @@ from entrojax.system.command_line import command
 from entrojax.system.sharding import make_mesh
 from experiments import hlo
 from experiments.model_sizes import sizes_of
-from experiments.tournament.entries import BASELINE, BASES, Entry, entries
+from experiments.tournament.entries import Entry, entries
 from experiments.tournament.plan import RESULTS
+from experiments.tournament.rule import BASELINE, BASES
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string(

@@ -7,7 +7,7 @@ import numpy as np
 
 from entrojax.reporting.differences import Interval
 from experiments.tournament.curve import Curve
-from experiments.tournament.entries import BASELINE, GENTLE, SEEDS, Entry
+from experiments.tournament.entries import Entry
 from experiments.tournament.judging import compare, over_seeds
 from experiments.tournament.measures import (
   ENTROPY,
@@ -16,6 +16,7 @@ from experiments.tournament.measures import (
   of_entry,
   ranked,
 )
+from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
 
 Height = tuple[str, str]  # (measure, what is equal)
 HEIGHTS: Sequence[Height] = (

@@ -18,8 +18,8 @@ import numpy as np
 
 from entrojax.reporting.pictures import GREY, PALETTE
 from entrojax.reporting.static import STYLE, as_svg
-from experiments.tournament.entries import BASELINE
 from experiments.tournament.measures import Lines, of_entry, values
+from experiments.tournament.rule import BASELINE
 
 PLANES = (("entropy", "pass@1"), ("entropy", "pass@64"), ("pass@1", "pass@64"))
 _LABELS = {"entropy": "held-out entropy, nats per token"}

@@ -16,7 +16,6 @@ import numpy as np
 from entrojax.reporting.pictures import PALETTE
 from entrojax.reporting.static import STYLE, as_svg
 from experiments.tournament.curve import Curve
-from experiments.tournament.entries import BASELINE, SEEDS
 from experiments.tournament.field import Field
 from experiments.tournament.formats import (
   format_heights,
@@ -33,6 +32,7 @@ from experiments.tournament.measures import (
   of_entry,
   values,
 )
+from experiments.tournament.rule import BASELINE, SEEDS
 from experiments.tournament.temperatures import Heated, as_lines, hot_name
 
 _MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64", "maj@64")

@@ -6,8 +6,8 @@ import numpy as np
 
 from entrojax.answers.pass_at_k import pass_at_k
 from entrojax.reporting.differences import Interval, paired_interval
-from experiments.tournament.entries import BASELINE, SEEDS
 from experiments.tournament.lines import Line
+from experiments.tournament.rule import BASELINE, SEEDS
 
 ENTROPY = "entropy"
 

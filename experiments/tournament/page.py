@@ -16,21 +16,13 @@ from entrojax.system.command_line import command
 from experiments.tournament import courses, figures, heated
 from experiments.tournament.answers import answers
 from experiments.tournament.costs import read_costs
-from experiments.tournament.entries import (
-  BASELINE,
-  BASES,
-  GENTLE,
-  SEEDS,
-  Base,
-  Entry,
-  entries,
-  long_rows,
-)
+from experiments.tournament.entries import Entry, entries, long_rows
 from experiments.tournament.field import Field
 from experiments.tournament.formats import quoted
 from experiments.tournament.lines import read_lines
 from experiments.tournament.measures import Lines, mean_of, ranked
 from experiments.tournament.plan import RESULTS, lines_file
+from experiments.tournament.rule import BASELINE, BASES, GENTLE, SEEDS, Base
 from experiments.tournament.tables import (
   behaviour,
   budget_table,
@@ -79,7 +71,7 @@ _HEAD = """# The tournament
 All methods with one engine, one data order, one learning rate and equal budgets
 of rollout steps, from the same base. What the literature claims of them is
 compared with these runs in [claims](../claims/README.md). The rule for budgets
-and numbers is in [entries.py](entries.py), with what was written before the
+and numbers is in [rule.py](rule.py), with what was written before the
 first run. This command computes every number below from the kept results of
 finished runs in [results](results), in seconds:
 

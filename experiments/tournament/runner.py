@@ -82,7 +82,7 @@ def read_tournament(base: str, workdir: Path, folder: Path) -> Tournament:
   """Read the runs on a base and the kept lines; write nothing.
 
   Args:
-    base: a key of entries.BASES.
+    base: a key of rule.BASES.
     workdir: the folder of the run directories; each base has its own part.
     folder: the folder of the kept lines.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import configs
 from experiments.tournament.curve import Curve
-from experiments.tournament.entries import BASELINE, GENTLE, SEEDS, Entry
+from experiments.tournament.entries import Entry
 from experiments.tournament.field import HEIGHTS, Field
 from experiments.tournament.formats import (
   format_heights,
@@ -27,6 +27,7 @@ from experiments.tournament.measures import (
   start_of,
   values,
 )
+from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
 from experiments.tournament.targets import target_of
 
 MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64", "maj@64")

@@ -15,12 +15,12 @@ import numpy as np
 
 from configs import default
 from entrojax.schedules import parse_schedule
-from experiments.tournament.entries import SEEDS
 from experiments.tournament.field import Field
 from experiments.tournament.formats import head, row, spread
 from experiments.tournament.judging import HELD, NOT_HELD, over_seeds, within
 from experiments.tournament.lines import Line, part_lengths, part_middles
 from experiments.tournament.measures import ENTROPY, Lines, of_entry, values
+from experiments.tournament.rule import SEEDS
 
 MARGIN = 0.03  # nats
 _KEYS = ("control.target", "projection.target", "dcpo.target")

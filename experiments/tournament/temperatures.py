@@ -32,9 +32,10 @@ from entrojax.evaluate_model import evaluate_model
 from entrojax.export import export
 from entrojax.sweeps.unit_runs import steps_done
 from entrojax.system.command_line import command
-from experiments.tournament.entries import BASES, Run
+from experiments.tournament.entries import Run
 from experiments.tournament.lines import Line, kept_metrics
 from experiments.tournament.plan import RESULTS
+from experiments.tournament.rule import BASES
 from experiments.tournament.runner import read_tournament
 
 TEMPERATURES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
@@ -69,7 +70,7 @@ class Heated(NamedTuple):
   """The evaluation of a run's policy at a temperature.
 
   Attributes:
-    base: a key of entries.BASES.
+    base: a key of rule.BASES.
     run: the name of the run.
     temperature: at which responses were sampled.
     metrics: what a kept line has of an evaluation.
@@ -114,7 +115,7 @@ def as_lines(
   Args:
     lines: the kept lines of the base by the names of their runs.
     heated: the evaluations, also of other bases.
-    base: a key of entries.BASES.
+    base: a key of rule.BASES.
   """
   own = {}
   for x in heated:

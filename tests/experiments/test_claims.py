@@ -16,7 +16,6 @@ from experiments.claims.verdicts import (
   verdict,
 )
 from experiments.tournament import entries
-from experiments.tournament.entries import BUDGETS, SEEDS
 from experiments.tournament.judging import (
   HELD,
   NOT_HELD,
@@ -24,6 +23,7 @@ from experiments.tournament.judging import (
   at_least,
   within,
 )
+from experiments.tournament.rule import BUDGETS, SEEDS
 from tests.helpers.kept_lines import by_name, invented
 
 

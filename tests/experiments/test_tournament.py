@@ -16,7 +16,7 @@ from entrojax.sweeps.plan import Checked
 from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
 from experiments.tournament import entries, measures, plan, runner, tables
 from experiments.tournament.curve import Curve
-from experiments.tournament.entries import BASES, Entry, Run
+from experiments.tournament.entries import Entry, Run
 from experiments.tournament.field import Field
 from experiments.tournament.judging import over_seeds
 from experiments.tournament.lines import (
@@ -27,6 +27,7 @@ from experiments.tournament.lines import (
   read_lines,
 )
 from experiments.tournament.measures import difference
+from experiments.tournament.rule import BASES, QUICK
 from tests.helpers.kept_lines import PROMPTS, by_name, curve, invented
 from tests.helpers.paths import ROOT
 from tests.helpers.run_logs import write_noisy_run
@@ -86,7 +87,7 @@ def test_entries_that_end_alike_for_each_seed_are_twins():
   assert [*measures.twins(lines, ["a", "b", "c", "not run"])] == [["a", "b"]]
 
 
-@pytest.mark.parametrize("base", entries.BASES)
+@pytest.mark.parametrize("base", BASES)
 def test_each_long_run_has_a_run_of_grpo_and_a_short_one_beside_it(base):
   names = {entry.name: entry for entry in entries.entries(base)}
   rows = entries.long_rows(base)
@@ -161,7 +162,7 @@ def test_quick_is_eight_methods_with_two_seeds_at_the_common_budget():
   own = entries.runs("countdown")
   quick = [run for run in own if entries.is_quick(run, "countdown")]
   assert len(quick) == 16
-  assert {run.entry.method for run in quick} == set(entries.QUICK)
+  assert {run.entry.method for run in quick} == set(QUICK)
   assert {run.entry.steps for run in quick} == {200}
 
 

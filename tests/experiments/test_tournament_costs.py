@@ -5,9 +5,10 @@ import json
 import pytest
 
 from experiments.tournament import costs
-from experiments.tournament.entries import BASELINE, Entry, entries
+from experiments.tournament.entries import Entry, entries
 from experiments.tournament.lines import read_lines
 from experiments.tournament.plan import lines_file
+from experiments.tournament.rule import BASELINE
 
 
 @pytest.fixture(scope="module")

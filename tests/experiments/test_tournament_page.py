@@ -5,9 +5,10 @@ import pytest
 
 from entrojax.reporting.run_logs import series
 from experiments.tournament import answers, courses, page, tables, targets
-from experiments.tournament.entries import BASES, Entry
+from experiments.tournament.entries import Entry
 from experiments.tournament.field import Field
 from experiments.tournament.measures import of_entry
+from experiments.tournament.rule import BASES
 from tests.helpers.kept_lines import by_name, curve, invented
 
 
