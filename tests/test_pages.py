@@ -272,9 +272,9 @@ def test_the_template_of_a_method_is_an_objective(random_tokens):
 def numbers_in(path: Path, pattern: str) -> list[int]:
   """Return a page's numbers where a pattern has N, read as one line."""
   line = " ".join(text(path).split())
-  found = re.search(pattern.replace("N", r"(\d+)"), line)
-  assert found, f"{show(path)} has no text like {pattern!r}"
-  return [int(number) for number in found.groups()]
+  match = re.search(pattern.replace("N", r"(\d+)"), line)
+  assert match, f"{show(path)} has no text like {pattern!r}"
+  return [int(number) for number in match.groups()]
 
 
 def test_the_readme_repeats_the_counts_of_verdicts():

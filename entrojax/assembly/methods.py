@@ -199,21 +199,21 @@ def _try_advantage_rules(
     entropy=jnp.float32(0.0),
     entropies=group,
     rollout_step=jnp.int32(0),
-    parts=dict.fromkeys(_parts(config), group),
+    parts=dict.fromkeys(reward_parts(config), group),
   )
   jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
 
 
-def _parts(config: Config) -> set[str]:
-  """Return the parts of rewards that the rules of a config read."""
-  parts: set[str] = set()
+def reward_parts(config: Config) -> tuple[str, ...]:
+  """Return the parts of rewards that entrojax's rules in a config read."""
+  parts: list[str] = []
   for name in config.advantage:
     if is_outside(name):
       continue
     make = lookup.function(advantages, name, "advantage", "AdvantageRule")
     if leaf := getattr(traits_of(make), "parts", ""):
-      parts.update(lookup.settings(config, name)[leaf])
-  return parts
+      parts += lookup.settings(config, name)[leaf]
+  return tuple(dict.fromkeys(parts))
 
 
 def make_segmenter(config: Config) -> Segmenter:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.assembly.methods import reward_parts
 from entrojax.reporting.alarms import ROLL_BACK, WATCHED, AlarmSettings
 from entrojax.system.outside import last_name
 
@@ -29,6 +30,7 @@ class RolloutSettings(NamedTuple):
   prompt_length: int  # P, tokens
   dynamic_sampling: DynamicSampling | None  # None: off
   faulty_reward_ends: bool  # whether a reward that is no number ends the run
+  reward_parts: tuple[str, ...]  # the parts of rewards that rules read
 
 
 class EvaluationSettings(NamedTuple):
@@ -114,6 +116,7 @@ def resolve(config: Config) -> Settings:
       rollout.prompt_length,
       dynamic_sampling,
       faulty_reward_ends=config.faults.reward == "raise",
+      reward_parts=reward_parts(config),
     ),
     evaluation=EvaluationSettings(
       every=evaluation.every,

@@ -40,6 +40,7 @@ from entrojax.rollouts.dynamic_sampling import (
 from entrojax.rollouts.recorded import RecordedRollouts
 from entrojax.rollouts.rewards import (
   decode_responses,
+  fill_parts,
   gather_responses,
   group_responses,
   replace_faulty,
@@ -126,6 +127,10 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     batch = _sample_batch(run, position, generate_key)
   else:
     batch = _replay_batch(run, run.recorded, position)
+  names = run.settings.rollout.reward_parts
+  batch = batch._replace(
+    responses=fill_parts(batch.responses, names, position.rollout_step)
+  )
   responses = jax.device_get(run.functions.advantage(batch.responses))
   learned = Responses(
     responses.rewards, advantages=responses.advantages, keep=responses.keep

@@ -29,6 +29,7 @@ from entrojax.types import (
 )
 
 warn_of_fault = RareWarnings("faulty reward")  # one count for the process
+_warn_of_batch = RareWarnings("batch without a part of the reward")
 
 
 def decode_responses(rollout: Rollout, tokenizer: Tokenizer) -> list[str]:
@@ -224,6 +225,30 @@ def with_parts(responses: Responses, names: Iterable[str]) -> Responses:
   zeros = np.zeros(np.shape(responses.rewards), np.float32)
   parts = {name: responses.parts.get(name, zeros) for name in sorted(names)}
   return dataclasses.replace(responses, parts=parts)
+
+
+def fill_parts(
+  responses: Responses, names: Sequence[str], rollout_step: int
+) -> Responses:
+  """Add the parts that no response of a batch has; they are 0, with a warning.
+
+  A reward function may give parts only to responses that it understands, and a
+  policy can come to write none of these. In the first rollout step nothing is
+  added, so that the rule that reads a part refuses a wrong name.
+
+  Args:
+    responses: of all processes, on the host.
+    names: the parts that the run's advantage rules read.
+    rollout_step: rollout batches before this one.
+  """
+  lacking = [name for name in names if name not in responses.parts]
+  if not lacking or rollout_step == 0:
+    return responses
+  _warn_of_batch(
+    f"no response of rollout step {rollout_step + 1} has "
+    f"{', '.join(map(repr, lacking))}; a rule of advantages reads it as 0"
+  )
+  return with_parts(responses, {*responses.parts, *lacking})
 
 
 def gather_responses(own: Responses, share: hosts.Share) -> Responses:

@@ -173,6 +173,36 @@ def test_a_part_that_is_no_number_is_a_fault_of_the_verifier(monkeypatch):
   assert "1.0 with the parts {'format': 'good'} for" in verdict.reason
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device", "session_data")
+def test_a_batch_without_a_part_of_the_reward_does_not_end_the_run(
+  base, tmp_path, monkeypatch
+):
+  """A policy may come to write nothing that a reward function understands."""
+  inner, batches = rollout_step.verify_responses, []
+
+  def verify(*args, **options):
+    batches.append(inner(*args, **options))
+    if len(batches) != empty:
+      for row in batches[-1]:
+        row[:] = [v._replace(parts={"form": i % 2}) for i, v in enumerate(row)]
+    return batches[-1]
+
+  monkeypatch.setattr(rollout_step, "verify_responses", verify)
+  monkeypatch.setattr(rewards_module, "_warn_of_batch", RareWarnings("batch"))
+  config = controlled(base, **{"advantage": ("gdpo",), "gdpo.parts": ("form",)})
+  empty = 2
+  with pytest.warns(UserWarning, match=r"step 2 has 'form'; a rule"):
+    train(config, tmp_path / "run")
+  rows = [row for row in numbers(tmp_path / "run") if "actor/loss" in row]
+  first, second = (row["critic/advantages/max"] for row in rows)
+  assert second == 0 < first
+  batches.clear()
+  empty = 1  # nothing is lost yet, and the name may be wrong
+  with pytest.raises(ValueError, match=r"gdpo\.parts names 'form'"):
+    train(config, tmp_path / "refused")
+
+
 def test_faulty_rewards_are_counted_as_wrong_or_end_the_run_by_choice():
   rewards = np.array([[1.0, NAN], [0.0, 1.0]], np.float32)
   responses = Responses(rewards, correctness=rewards)
