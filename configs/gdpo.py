@@ -3,8 +3,8 @@
     python -m entrojax.main --config=configs/gdpo.py --workdir=runs/gdpo
 
 The parts are what a reward function returns by name, as in
-`--config.task.name=rewards.py:score --config.gdpo.parts="('right','format')"`. A
-response without one of them has 0 there. Countdown's reward has one part, so
+`--config.task.name=rewards.py:score --config.gdpo.parts="('right','format')"`.
+A response without one of them has 0 there. Countdown's reward has one part, so
 that this is GRPO with advantages that are normalised over the batch.
 
 Time: about 3 to 5 minutes on two cores, as `configs/gdpo.py:demo`.
