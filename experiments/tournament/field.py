@@ -111,11 +111,16 @@ class Field(NamedTuple):
 
   def grpo_beside(self, name: str) -> str:
     """Return GRPO's entry of the same budget."""
+    return self.beside(name, BASELINE) or self.baseline
+
+  def beside(self, name: str, row: str) -> str | None:
+    """Return a row's entry of the same budget; None: it has none."""
+    own = self.long_rows.get(row, {})
     for budgets in self.long_rows.values():
       for steps, entry in budgets.items():
         if entry == name:
-          return self.long_rows[BASELINE][steps]
-    return self.baseline
+          return own.get(steps)
+    return next(iter(own.values()), None)  # of the common budget
 
   def heights(
     self, name: str, which: Height, budgets: Sequence[str] | None = None

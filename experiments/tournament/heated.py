@@ -1,9 +1,10 @@
 """What the page says of other sampling temperatures (temperatures.py).
 
-An entry is compared with GRPO's policy of the same rollout steps, sampled at
-each temperature: the points (pass@1, pass@64) are its curve, with straight
-lines between neighbours, for each seed. A policy that lies above the curve has
-more coverage than GRPO's at the same accuracy, whatever GRPO's temperature.
+An entry is compared with GRPO's policy of the same rollout steps, and with that
+of GRPO with one update on a batch, each sampled at each temperature: the points
+(pass@1, pass@64) are its curve, with straight lines between neighbours, for
+each seed. A policy that lies above the curve has more coverage than GRPO's at
+the same accuracy, whatever GRPO's temperature.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,11 +33,12 @@ from experiments.tournament.measures import (
   of_entry,
   values,
 )
-from experiments.tournament.rule import BASELINE, SEEDS
+from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
 from experiments.tournament.temperatures import Heated, as_lines, hot_name
 
 _MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64", "maj@64")
 _PLANE = ("pass@1", "pass@64")  # of the curve and of the picture
+_RIVALS = (BASELINE, GENTLE)  # the rows whose policies have a curve
 
 
 def entries_of(field: Field, heated: Sequence[Heated], base: str) -> list[str]:
@@ -66,17 +68,18 @@ def heated_section(
   yield (
     "The policies of finished runs, trained at temperature 1 and evaluated at "
     "others (`python -m experiments.tournament.temperatures`). This comparison "
-    "was added when the runs were known. The last column "
-    "compares with GRPO's policy after as many rollout steps, sampled at "
-    "whatever temperature gives it the same pass@1; a dash stands for a pass@1 "
-    "that it has at none. Runs whose policy was not kept were made again, so "
-    "their values at 1 differ a little from the other tables.\n"
+    "was added when the runs were known. The last columns compare with the "
+    f"policies of GRPO and of `{GENTLE}` after as many rollout steps, each "
+    "sampled at whatever temperature gives it the same pass@1; a dash stands "
+    "for a pass@1 that it has at none. Runs whose policy was not kept were "
+    "made again, so their values at 1 differ a little from the other tables.\n"
   )
   picture = f"figures/{file_name(base)}"
   yield f"![pass@64 over pass@1 at all temperatures]({picture})\n"
   yield from head(
     *("entry", "temperature", "n", *_MEASURES),
     "pass@64 at equal pass@1, over GRPO at any temperature",
+    f"the same, over `{GENTLE}`",
   )
   lines = as_lines(field.lines, heated, base)
   for name in names:
@@ -86,7 +89,7 @@ def heated_section(
         yield row(
           *(f"`{name}`", f"{temperature:g}", str(len(runs))),
           *(spread(values(runs, m)) for m in _MEASURES),
-          _height(field, lines, name, entry),
+          *(_height(field, lines, name, entry, rival) for rival in _RIVALS),
         )
   yield ""
 
@@ -100,7 +103,8 @@ def heated_answer(
   """
   lines = as_lines(field.lines, heated, base)
   temperatures = temperatures_of(heated, base)
-  best, over = [], []
+  best: list[str] = []
+  over: dict[str, list[str]] = {rival: [] for rival in _RIVALS}
   for name in entries_of(field, heated, base):
     hot = {t: hot_name(name, t) for t in temperatures}
     whole = {
@@ -113,51 +117,61 @@ def heated_answer(
       f"`{name}` {mean_of(lines, whole[most], 'pass@1'):.3f} at {most:g} "
       f"({mean_of(lines, whole[most], 'pass@64'):.3f} in pass@64)"
     )
-    if text := _over_grpo(field, lines, name, whole):
-      over.append(text)
+    if name == field.grpo_beside(name):
+      continue
+    for rival, texts in over.items():
+      if text := _over(field, lines, name, whole, rival):
+        texts.append(text)
   if not best:
     return
   yield (
     f"- **At other sampling temperatures.** The most pass@1 at one of "
     f"{len(temperatures)} temperatures: {listed(best)}."
-    + (
-      " Compared with GRPO's policy after as many rollout steps, at the "
-      "temperature at which GRPO has the same pass@1, the difference in "
-      f"pass@64 is: {'; '.join(over)}."
-      if over
-      else ""
+    + "".join(
+      f" Compared with the policy of `{rival}` after as many rollout steps, at "
+      "the temperature at which that has the same pass@1, the difference in "
+      f"pass@64 is: {'; '.join(texts)}."
+      for rival, texts in over.items()
+      if texts
     )
   )
 
 
-def _over_grpo(
-  field: Field, lines: Lines, name: str, hot: Mapping[float, str]
+def _over(
+  field: Field, lines: Lines, name: str, hot: Mapping[float, str], rival: str
 ) -> str:
-  """Say how an entry's policy lies to GRPO's over temperatures.
+  """Say how an entry's policy lies to a rival's over temperatures.
 
   Args:
     field: what is compared.
     lines: the lines of `as_lines`.
     name: the entry.
     hot: temperature -> the entry at it, with all seeds.
+    rival: the row of the rival.
   """
-  own = {t: heights(field, lines, name, entry) for t, entry in hot.items()}
+  own = {
+    t: heights(field, lines, name, entry, rival) for t, entry in hot.items()
+  }
   whole = {
     t: x for t, x in own.items() if x is not None and np.isfinite(x).all()
   }
   if not whole:
     return ""
   means = [float(x.mean()) for x in whole.values()]
-  above = [f"{t:g}" for t, x in whole.items() if compare(over_seeds(x)) > 0]
-  return (
-    f"`{name}` {min(means):+.3f} to {max(means):+.3f}, more at "
-    f"{listed(above) or 'none'} and undecided at the others"
-  )
+  sides = {t: compare(over_seeds(x)) for t, x in whole.items()}
+  words = [
+    f"{word} at {listed(f'{t:g}' for t, own in sides.items() if own == side)}"
+    for word, side in (("more", 1), ("less", -1), ("undecided", 0))
+    if side in sides.values()
+  ]
+  return f"`{name}` {min(means):+.3f} to {max(means):+.3f}, {', '.join(words)}"
 
 
-def _height(field: Field, lines: Lines, name: str, entry: str) -> str:
-  """Format the heights above GRPO's curve over its temperatures."""
-  own = heights(field, lines, name, entry)
+def _height(
+  field: Field, lines: Lines, name: str, entry: str, rival: str
+) -> str:
+  """Format the heights above a rival's curve over its temperatures."""
+  own = heights(field, lines, name, entry, rival)
   if own is None:
     return ""
   word = ""
@@ -167,22 +181,27 @@ def _height(field: Field, lines: Lines, name: str, entry: str) -> str:
 
 
 def heights(
-  field: Field, lines: Lines, name: str, entry: str
+  field: Field, lines: Lines, name: str, entry: str, rival: str = BASELINE
 ) -> np.ndarray | None:
-  """Return the heights above GRPO's curve over its temperatures, f64[seeds].
+  """Return the heights above a curve over temperatures, f64[seeds].
 
   Args:
     field: what is compared.
     lines: the lines of `as_lines`.
     name: the entry.
     entry: the entry at a temperature.
+    rival: the row whose policy of the same budget has the curve.
 
   Returns:
-    The heights; None for GRPO itself, or if its policy was not evaluated.
+    The heights; None for the rival itself, or if its policy was not evaluated.
   """
-  grpo = field.grpo_beside(name)
-  budgets = [x for x in {line.entry for line in lines.values()} if _is(x, grpo)]
-  if name == grpo or not budgets:
+  other = field.beside(name, rival)
+  if other is None or name == other:
+    return None
+  budgets = [
+    x for x in {line.entry for line in lines.values()} if _is(x, other)
+  ]
+  if not budgets:
     return None
   return Curve(lines, budgets, _PLANE[1], along=_PLANE[0]).heights(
     of_entry(lines, entry)
@@ -194,6 +213,16 @@ def _is(entry: str, name: str) -> bool:
   return entry.rpartition(",temperature=")[0] == name
 
 
+def _row(entry: str) -> str:
+  """Return the name of an entry without its budget."""
+  return entry.rpartition(",steps=")[0] or entry
+
+
+def _steps(field: Field, entry: str) -> int:
+  """Return the rollout steps of an entry with kept lines."""
+  return next(iter(of_entry(field.lines, entry).values())).steps
+
+
 def file_name(base: str) -> str:
   """Return the name of a base's figure."""
   return f"{base}_temperatures.svg"
@@ -202,7 +231,8 @@ def file_name(base: str) -> str:
 def draw(field: Field, heated: Sequence[Heated], base: str) -> str:
   """Draw pass@64 over pass@1 at all temperatures, as an SVG document.
 
-  It is empty without evaluations.
+  A row has one colour. The lines of its shorter runs are dotted, and have the
+  same temperatures. The picture is empty without evaluations.
   """
   lines = as_lines(field.lines, heated, base)
   names = entries_of(field, heated, base)
@@ -211,8 +241,11 @@ def draw(field: Field, heated: Sequence[Heated], base: str) -> str:
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(7.4, 4.4), layout="constrained")
     axes: Any = figure.subplots()
-    for number, name in enumerate(names):
-      color = PALETTE[number % len(PALETTE)]
+    rows = list(dict.fromkeys(map(_row, names)))
+    longest = max(_steps(field, name) for name in names)
+    for name in names:
+      color = PALETTE[rows.index(_row(name)) % len(PALETTE)]
+      is_longest = _steps(field, name) == longest
       own = [
         (temperature, hot_name(name, temperature))
         for temperature in temperatures_of(heated, base)
@@ -222,10 +255,11 @@ def draw(field: Field, heated: Sequence[Heated], base: str) -> str:
         [mean_of(lines, entry, measure) for _, entry in own]
         for measure in _PLANE
       )
-      axes.plot(x, y, "o-", color=color, ms=4, lw=1.6, label=name)
+      style = "o-" if is_longest else "o:"
+      axes.plot(x, y, style, color=color, ms=4, lw=1.6, label=name)
       for (temperature, _), *at in zip(own, x, y, strict=True):
         axes.annotate(
-          f"{temperature:g}",
+          f"{temperature:g}" if is_longest else "",
           at,
           xytext=(4, 4),
           textcoords="offset points",

@@ -82,10 +82,34 @@ def test_a_policy_is_compared_with_grpo_at_the_temperature_of_equal_pass_1(
     (f"| `{KL_COV}`", "0.5", "3"),
     (f"| `{KL_COV}`", "1.5", "3"),
   ]
-  assert [row[-1].strip(" |") for row in rows[:2]] == ["", ""]
+  assert [row[-2].strip() for row in rows[:2]] == ["", ""]
   # 0.801 - 0.75; the start of a run is no point of the curve
-  assert rows[2][-1].startswith("+0.051 [") and " above" in rows[2][-1]
-  assert rows[3][-1].strip(" |") == "–"  # GRPO has a pass@1 of 0.2 at none
+  assert rows[2][-2].startswith("+0.051 [") and " above" in rows[2][-2]
+  assert rows[3][-2].strip() == "–"  # GRPO has a pass@1 of 0.2 at none
+  # nothing was evaluated of GRPO with one update on a batch
+  assert {row[-1].strip(" |") for row in rows} == {""}
+
+
+def test_a_policy_is_compared_with_grpo_with_one_update_too(field, evaluations):
+  gentle = "grpo,updates=1,steps=600"
+  lines = dict(field.lines) | by_name(
+    invented(gentle, seed, steps=600) for seed in (0, 1, 2)
+  )
+  rows = {**field.long_rows, "grpo,updates=1": {600: gentle}}
+  field = field._replace(lines=lines, long_rows=rows)
+  evaluations += [hot(gentle, 0.5, 0.4, 0.9, s) for s in (0, 1, 2)]
+  evaluations += [hot(gentle, 1.5, 0.3, 0.84, s) for s in (0, 1, 2)]
+  text = "\n".join(heated.heated_section(field, evaluations, "countdown"))
+  own = [
+    x for x in text.splitlines() if x.startswith("| `kl_cov,steps=600` | 0")
+  ]
+  over_grpo, over_gentle = own[0].split(" | ")[-2:]
+  assert over_grpo.startswith("+0.051 [")
+  # 0.801 - 0.87, the middle of the gentler curve
+  assert over_gentle.startswith("-0.069 [") and " below" in over_gentle
+  (text,) = heated.heated_answer(field, evaluations, "countdown")
+  assert f"`{gentle}` +0.040 to +0.200, more at 0.5, 1.5" in text
+  assert f"`{KL_COV}` -0.069 to -0.069, less at 0.5" in text
 
 
 def test_the_summary_names_the_temperature_of_the_most_pass_1(
@@ -95,7 +119,7 @@ def test_the_summary_names_the_temperature_of_the_most_pass_1(
   assert f"`{GRPO}` 0.400 at 0.5 (0.700 in pass@64)" in text
   assert f"`{KL_COV}` 0.350 at 0.5 (0.801 in pass@64)" in text
   # at 1.5 its pass@1 cannot be compared
-  assert f"`{KL_COV}` +0.051 to +0.051, more at 0.5 and undecided" in text
+  assert f"`{KL_COV}` +0.051 to +0.051, more at 0.5." in text
   alone = [x for x in evaluations if x.run.endswith("seed=0")]
   assert not list(heated.heated_answer(field, alone, "countdown"))
 
