@@ -28,6 +28,7 @@ from experiments.tournament.measures import (
   samples,
   start_of,
   starts_of,
+  steps_of,
   twins,
   values,
 )
@@ -121,18 +122,12 @@ def _sampled(field: Field, name: str) -> str:
   share = samples(field.lines, name, field.baseline)
   if share is None or abs(share - 1) < 0.01:
     return ""
-  steps = _steps(field, field.baseline) * share
-  near = min(field.budgets, key=lambda n: abs(_steps(field, n) - steps))
+  steps = steps_of(field.lines, field.baseline) * share
+  near = min(field.budgets, key=lambda n: abs(steps_of(field.lines, n) - steps))
   return (
     f", with {share:.1f} times as many responses sampled; GRPO has "
-    f"{_mean(field, near)} after {_steps(field, near)} rollout steps"
+    f"{_mean(field, near)} after {steps_of(field.lines, near)} rollout steps"
   )
-
-
-def _steps(field: Field, name: str) -> int:
-  """Return the rollout steps of an entry's runs."""
-  runs = of_entry(field.lines, name).values()
-  return next((line.steps for line in runs), 0)
 
 
 def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
@@ -282,7 +277,7 @@ def _gentler(field: Field) -> Iterator[str]:
   if len(budgets) < 2:
     return
   names = field.above_a_curve()
-  steps = listed(str(_steps(field, n)) for n in budgets)
+  steps = listed(str(steps_of(field.lines, n)) for n in budgets)
   for which in (HEIGHTS[0], HEIGHTS[2]):
     own = {n: field.heights(n, which, budgets) for n in names}
     above = [n for n in names if field.side(n, which, budgets) > 0]

@@ -31,6 +31,7 @@ from experiments.tournament.measures import (
   Lines,
   mean_of,
   of_entry,
+  steps_of,
   values,
 )
 from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
@@ -129,7 +130,7 @@ def heated_answer(
     f"{len(temperatures)} temperatures: {listed(best)}."
     + "".join(
       f" Compared with the policy of `{rival}` after as many rollout steps, at "
-      "the temperature at which that has the same pass@1, the difference in "
+      "the temperature at which it has the same pass@1, the difference in "
       f"pass@64 is: {'; '.join(texts)}."
       for rival, texts in over.items()
       if texts
@@ -218,11 +219,6 @@ def _row(entry: str) -> str:
   return entry.rpartition(",steps=")[0] or entry
 
 
-def _steps(field: Field, entry: str) -> int:
-  """Return the rollout steps of an entry with kept lines."""
-  return next(iter(of_entry(field.lines, entry).values())).steps
-
-
 def file_name(base: str) -> str:
   """Return the name of a base's figure."""
   return f"{base}_temperatures.svg"
@@ -242,10 +238,10 @@ def draw(field: Field, heated: Sequence[Heated], base: str) -> str:
     figure = Figure(figsize=(7.4, 4.4), layout="constrained")
     axes: Any = figure.subplots()
     rows = list(dict.fromkeys(map(_row, names)))
-    longest = max(_steps(field, name) for name in names)
+    longest = max(steps_of(field.lines, name) for name in names)
     for name in names:
       color = PALETTE[rows.index(_row(name)) % len(PALETTE)]
-      is_longest = _steps(field, name) == longest
+      is_longest = steps_of(field.lines, name) == longest
       own = [
         (temperature, hot_name(name, temperature))
         for temperature in temperatures_of(heated, base)

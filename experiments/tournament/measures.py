@@ -20,6 +20,11 @@ def of_entry(lines: Lines, entry: str) -> dict[int, Line]:
   return {line.seed: line for line in sorted(own, key=lambda l: l.seed)}
 
 
+def steps_of(lines: Lines, entry: str) -> int:
+  """Return the rollout steps of an entry's runs; 0 without any."""
+  return next((line.steps for line in of_entry(lines, entry).values()), 0)
+
+
 def values(runs: Mapping[int, Line], measure: str) -> np.ndarray:
   """Return a measure of the last evaluation for each seed, f64[S]."""
   own = [line.end.get(measure) for line in runs.values()]
