@@ -49,8 +49,30 @@ class Comparison(NamedTuple):
   prompts: int  # Q
 
 
+class Estimate(NamedTuple):
+  """A mean with the variance that it has, and its degrees of freedom."""
+
+  mean: float
+  variance: float
+  freedom: int
+
+  def interval(self) -> Interval:
+    """Return the mean with Student's 95 % interval."""
+    half = t_quantile(self.freedom) * self.variance**0.5
+    return Interval(self.mean, self.mean - half, self.mean + half)
+
+
 def paired_interval(differences: np.ndarray) -> Interval:
   """Estimate the mean difference over seeds and prompts, with its interval.
+
+  Args:
+    differences: f64[S, Q] by seed and prompt, Q >= 2.
+  """
+  return paired_estimate(differences).interval()
+
+
+def paired_estimate(differences: np.ndarray) -> Estimate:
+  """Estimate the mean difference over seeds and prompts, with its variance.
 
   Args:
     differences: f64[S, Q] by seed and prompt, Q >= 2.
@@ -60,7 +82,7 @@ def paired_interval(differences: np.ndarray) -> Interval:
   by_prompt = differences.mean(axis=0) - mean
   v_prompts = by_prompt @ by_prompt / (num_prompts - 1) / num_prompts
   if num_seeds == 1:
-    return _interval(mean, v_prompts, num_prompts - 1)
+    return Estimate(float(mean), float(v_prompts), num_prompts - 1)
   by_seed = differences.mean(axis=1) - mean
   v_seeds = by_seed @ by_seed / (num_seeds - 1) / num_seeds
   rest = differences - mean - by_seed[:, None] - by_prompt
@@ -75,7 +97,8 @@ def paired_interval(differences: np.ndarray) -> Interval:
   )
   freedom = variance**2 / spread if spread else np.inf
   limit = num_seeds * num_prompts - 1
-  return _interval(mean, variance, int(np.clip(freedom, num_seeds - 1, limit)))
+  whole = int(np.clip(freedom, num_seeds - 1, limit))
+  return Estimate(float(mean), float(variance), whole)
 
 
 def compare(
@@ -147,11 +170,6 @@ def _last_common(
     raise ValueError("no evaluation at the same step as the baseline")
   step = max(steps)
   return step, [(own[step], base[step]) for own, base in by_step]
-
-
-def _interval(mean: float, variance: float, freedom: int) -> Interval:
-  half = t_quantile(freedom) * np.sqrt(variance)
-  return Interval(float(mean), float(mean - half), float(mean + half))
 
 
 class Differences(NamedTuple):

@@ -117,10 +117,11 @@ def _draw(picture: Picture, names: Sequence[str], **options: Any) -> bytes:
 def legend_columns(labels: Sequence[str]) -> int:
   """Return how many columns of a legend fit into a picture's width."""
   widths = [0.72 + 0.007 * _FONT_SIZE * len(label) for label in labels]
-  for rows in range(1, len(labels)):
-    columns = [widths[i : i + rows] for i in range(0, len(labels), rows)]
-    if sum(map(max, columns)) <= _WIDTH:
-      return len(columns)
+  for count in range(len(labels), 1, -1):
+    # the first columns of Matplotlib's legends are the longer ones
+    columns = np.array_split(np.array(widths), count)
+    if sum(column.max() for column in columns) <= _WIDTH:
+      return count
   return 1
 
 

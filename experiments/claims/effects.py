@@ -76,7 +76,7 @@ def pass_gap(own: str, k: int, other: str = GRPO, shift: float = 0.0) -> Effect:
     if set(SEEDS) - (one.keys() & two.keys()):
       return None
     gap = difference(one, two, k)
-    return gap and Interval(*(value + shift for value in gap))
+    return gap and Interval(*(value + shift for value in gap.interval()))
 
   text = f"pass@{k}, `{own}` - `{other}`" + (f" + {shift:g}" if shift else "")
   return Effect(text, (own, other), measure)

@@ -1,38 +1,28 @@
-"""Say in sentences what the tournament's tables show.
+"""Say in a few sentences what the tournament's tables show.
 
 Only entries with all seeds take part, because one or two say too little.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from entrojax.reporting.differences import Interval
+from experiments.tournament.families import Family
 from experiments.tournament.field import HEIGHTS, Field, Height
 from experiments.tournament.formats import listed, quoted
-from experiments.tournament.judging import (
-  HELD,
-  compare,
-  discoveries,
-  over_seeds,
-  p_value,
-  within,
-)
+from experiments.tournament.heated import hottest
 from experiments.tournament.measures import (
   cost,
   finite_mean,
   mean_of,
   of_entry,
-  ranked,
   samples,
   start_of,
-  starts_of,
   steps_of,
-  twins,
-  values,
 )
-from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
+from experiments.tournament.rivals import PLANES, Rival, rivals
+from experiments.tournament.rule import BASELINE, SEEDS
 from experiments.tournament.targets import (
   MARGIN,
   UNDECIDED,
@@ -40,15 +30,23 @@ from experiments.tournament.targets import (
   verdict,
   with_targets,
 )
+from experiments.tournament.temperatures import Heated, as_lines, hot_name
 
-_SIDES = {1: "more", -1: "less", 0: "undecided"}
-_NAMED = 6  # entries that a sentence names at most
+_NAMED = 4  # entries that a sentence names at most
 ALIKE = 0.02  # heights within it are on the curve
 _SLOW, _DEAR = 1.2, 1.05  # times GRPO's, of a step's time and of FLOPs
 
 
-def answers(field: Field) -> Iterator[str]:
-  """Yield what the tables say, as a list of sentences."""
+def answers(
+  field: Field, heated: Sequence[Heated] = (), base: str = ""
+) -> Iterator[str]:
+  """Yield what the tables say, as a list of sentences.
+
+  Args:
+    field: what is compared.
+    heated: the evaluations at other temperatures, of all bases.
+    base: the base's name.
+  """
   complete = field.complete()
   if not complete or not field.is_whole(field.baseline):
     yield (
@@ -56,65 +54,50 @@ def answers(field: Field) -> Iterator[str]:
       "so nothing can be said yet.\n"
     )
     return
-  yield from _pass_1(field, complete)
-  yield from _pass_64(field, complete)
-  yield from _one_curve(field, complete)
-  yield from _trade(field)
-  yield from _gentler(field)
+  yield _pass_1(field, complete)
+  yield _pass_64(field, complete)
+  yield _one_curve(field, complete)
+  yield from _longer_curve(field)
+  yield _trade(field)
+  yield from _stronger(field, [*rivals(field, heated, base)])
+  yield from _overtaking(field)
+  yield from _hottest(field, heated, base)
   yield from _targets(field)
-  yield from _longer(field)
-  yield from _oddities(field, complete)
-  yield from _costs(field, complete)
+  yield _costs(field, complete)
 
 
-def _pass_1(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  lines = field.lines
-  more, less = _decided(field, complete, 1)
-  start = start_of(lines, "pass@1").mean()
+def _pass_1(field: Field, complete: Sequence[str]) -> str:
+  own = field.gaps(complete, 1)
+  more, less = own.on(1), own.on(-1)
+  start = start_of(field.lines, "pass@1").mean()
   named = listed(
-    f"`{n}` ({_mean(field, n, 'pass@1')}{_sampled(field, n)})" for n in more
+    f"`{n}` ({_mean(field, n)}{_sampled(field, n)})" for n in more[:_NAMED]
   )
-  yield (
+  return (
     f"- **pass@1 at equal budget.** GRPO has {_mean(field, field.baseline)}, "
-    f"and the base {start:.3f}. Of {len(complete)} entries, {_have(more)} "
-    f"more, {_have(less)} less, and {len(complete) - len(more) - len(less)} "
-    "cannot be told from GRPO."
-    f"{f' More: {named}.' if more else ''}"
+    f"and the base {start:.3f}. Of {len(own.own)} entries, {_have(more)} more "
+    f"than GRPO, {_have(less)} less, and {_are(own.on(0))} undecided. "
+    f"{_corrected(own, 'more', 'less')}{f' Most: {named}.' if more else ''}"
   )
 
 
-def _pass_64(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  more, less = _decided(field, complete, 64)
+def _pass_64(field: Field, complete: Sequence[str]) -> str:
+  own = field.gaps(complete, 64)
+  more, less = own.on(1), own.on(-1)
   start = start_of(field.lines, "pass@64").mean()
-  signs = [compare(_gain(field, n, "pass@64")) for n in complete]
+  gains = field.gains(complete, "pass@64")
   named = listed(
-    f"`{n}` ({_mean(field, n, 'pass@64')}, with pass@1 of {_mean(field, n)})"
+    f"`{n}` ({_mean(field, n, 'pass@64')}, with {_mean(field, n)} in pass@1)"
     for n in more[:_NAMED]
   )
-  yield (
+  return (
     "- **pass@64 at equal budget.** GRPO has "
     f"{_mean(field, field.baseline, 'pass@64')}, and the base {start:.3f}. Of "
-    f"{len(complete)} entries, {_have(more)} more than GRPO, and {_have(less)} "
-    f"less; {signs.count(1)} have more than the base, {signs.count(-1)} less, "
-    f"and {signs.count(0)} cannot be told from it."
+    f"{len(own.own)} entries, {_have(more)} more than GRPO, {_have(less)} "
+    f"less, and {_are(own.on(0))} undecided. {_corrected(own, 'more', 'less')}"
+    f" {_have(gains.on(1))} more than the base, {_have(gains.on(-1))} less."
     f"{f' Most: {named}.' if more else ''}"
   )
-
-
-def _gain(field: Field, name: str, measure: str) -> Interval | None:
-  """Return how a measure changes over an entry's runs."""
-  own = values(of_entry(field.lines, name), measure)
-  return over_seeds(own - starts_of(field.lines, name, measure))
-
-
-def _decided(
-  field: Field, names: Sequence[str], k: int
-) -> tuple[list[str], list[str]]:
-  """Return the entries with more and with less pass@k than GRPO, ranked."""
-  means = {n: mean_of(field.lines, n, f"pass@{k}") for n in names}
-  gaps = {n: compare(field.gap(n, k)) for n in names}
-  order = ranked(names, means)
-  return [n for n in order if gaps[n] > 0], [n for n in order if gaps[n] < 0]
 
 
 def _sampled(field: Field, name: str) -> str:
@@ -130,57 +113,189 @@ def _sampled(field: Field, name: str) -> str:
   )
 
 
-def _one_curve(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  """Yield how entries lie to GRPO's curves at equal entropy."""
-  for which in HEIGHTS[:2]:
-    above, below, beyond, rest = _split(field, complete, which)
-    yield (
-      f"- **{which[0]} at equal entropy.** Of {len(complete)} entries, "
-      f"{_lie(above)} above GRPO's curve, {_lie(below)} below, and {len(rest)} "
-      f"cannot be told from it{_near(field, rest, which)}.{_outside(beyond)}"
-      f"{_with_heights(field, above, which)}"
-      f"{_remaining(field, [*above, *below, *rest], which)}"
-      f"{_own_errors(field, which)}"
-      f"{_other_pace(field, [*above, *below])}"
+def _one_curve(field: Field, complete: Sequence[str]) -> str:
+  """Say how entries of the common budget lie to GRPO's curve."""
+  first, second = (field.above(complete, which) for which in HEIGHTS[:2])
+  near = first.within(ALIKE)
+  outside = (
+    f" {_have(first.absent)} an entropy that GRPO's runs of some seed have not."
+    if first.absent
+    else ""
+  )
+  return (
+    f"- **One curve or many?** At equal entropy, {len(first.on(1))} of "
+    f"{len(first.own)} entries {'lies' if len(first.on(1)) == 1 else 'lie'} "
+    f"above GRPO's curve in pass@1, {len(first.on(-1))} below, and "
+    f"{_are(first.on(0))} undecided; {_are(near)} seen to be within {ALIKE:g} "
+    f"of it.{outside} {_corrected(first, 'above', 'below')}"
+    f"{_with_means(first, 1)} In pass@64 it leaves "
+    f"{len(second.remaining(1))} above and {len(second.remaining(-1))} below."
+    f"{_own_errors(field, HEIGHTS[0])}"
+    f"{_other_pace(field, first.remaining(1))}"
+  )
+
+
+def _longer_curve(field: Field) -> Iterator[str]:
+  """Yield how longer runs lie to GRPO's curve."""
+  names = field.long_runs()
+  if not names:
+    return
+  own = field.above(names, HEIGHTS[0])
+  yield (
+    f"- **The same after more rollout steps.** {len(own.on(1))} of "
+    f"{len(own.own)} longer runs {'lies' if len(own.on(1)) == 1 else 'lie'} "
+    f"above the curve in pass@1 at equal entropy, and {len(own.on(-1))} below. "
+    f"{_corrected(own, 'above', 'below')}{_with_means(own, 1)}"
+    f"{_other_pace(field, own.remaining(1))}"
+  )
+
+
+def _trade(field: Field) -> str:
+  """Say what each pass@1 costs in coverage."""
+  names = [*field.complete(), *field.long_runs()]
+  texts = []
+  for which in HEIGHTS[2:]:
+    own = field.above(names, which)
+    texts.append(
+      f"{_have(own.on(1))} more {which[0]} than GRPO, and {len(own.on(-1))} "
+      f"less, of which the correction leaves {len(own.remaining(1))} and "
+      f"{len(own.remaining(-1))}"
     )
-    if long_runs := field.long_runs():
-      above, below, beyond, rest = _split(field, long_runs, which)
-      yield (
-        f"- **{which[0]} at equal entropy, after more rollout steps.** Of "
-        f"{len(long_runs)} entries, {_lie(above)} above the curve, "
-        f"{_lie(below)} below, and {len(rest)} cannot be told from it."
-        f"{_outside(beyond)}{_with_heights(field, above, which)}"
-        f"{_with_heights(field, below, which, 'Below')}"
-        f"{_other_pace(field, [*above, *below])}"
-      )
-
-
-def _near(field: Field, names: Sequence[str], which: Height) -> str:
-  """Say how many entries are seen to be on the curve, up to ALIKE."""
-  effects = [over_seeds(field.heights(n, which)) for n in names]
-  near = [within(x, ALIKE) == HELD for x in effects if x]
   return (
-    f"; of these, {sum(near)} are within {ALIKE:g} of it, and three seeds "
-    "decide nothing about the others"
+    f"- **Coverage at equal pass@1.** Of {len(names)} entries, with the longer "
+    f"runs, {texts[0]}; {texts[1]}."
   )
 
 
-def _remaining(field: Field, names: Sequence[str], which: Height) -> str:
-  """Say which entries remain off the curve among so many comparisons."""
-  heights = {n: field.heights(n, which) for n in names}
-  p_values = {
-    n: p_value(own)
-    for n, own in heights.items()
-    if own.size >= len(SEEDS) and np.isfinite(own).all()
-  }
-  remaining = discoveries(p_values)
+def _stronger(field: Field, others: Sequence[Rival]) -> Iterator[str]:
+  """Yield which entries also lie above stronger rivals."""
+  names = field.above_a_curve()
+  if not names or not others:
+    return
+  yield (
+    f"- **Stronger rivals.** The {len(names)} entries above one of GRPO's "
+    "curves are also compared with GRPO as it keeps entropy without control:\n"
+    + "\n".join(f"  - {_over(field, names, rival)}" for rival in others)
+  )
+
+
+def _over(field: Field, names: Sequence[str], rival: Rival) -> str:
+  """Say which entries lie above a rival, in both planes."""
+  texts = []
+  for which in PLANES:
+    own = rival.below(field.lines, names, which)
+    above = own.on(1)
+    shown = listed(f"`{n}` {own.own[n].mean:+.3f}" for n in above[:_NAMED])
+    more = ", ..." if len(above) > _NAMED else ""
+    texts.append(
+      f"{len(above)} in {which[0]} at equal {which[1]}"
+      f"{f' ({shown}{more})' if above else ''}"
+    )
+  return f"Above {rival.words}: {' and '.join(texts)}."
+
+
+def _overtaking(field: Field) -> Iterator[str]:
+  """Yield whether an entry has more pass@1 than GRPO after more steps."""
+  rows = {row: own for row, own in field.long_rows.items() if row != BASELINE}
+  compared: dict[int, list[str]] = {}
+  for own in rows.values():
+    for steps, name in list(own.items())[1:]:
+      if field.pairs(name) >= len(SEEDS):
+        compared.setdefault(steps, []).append(name)
+  if not compared:
+    return
+  names = [n for own in compared.values() for n in own]
+  free = [n for n in names if _is_grpo(field, n)]
+  texts = []
+  for steps, names in sorted(compared.items()):
+    controlled = [n for n in names if n not in free]
+    over = [n for n in controlled if field.overtakes(n)]
+    texts.append(
+      f"{len(over)} of {len(controlled)} after {steps} rollout steps"
+      + (f" ({quoted(over)})" if over else "")
+    )
+  yield (
+    f"- **Overtaking GRPO in pass@1:** of the entries with a control, "
+    f"{listed(texts)}.{_uncontrolled(field, [*filter(field.overtakes, free)])}"
+  )
+
+
+def _uncontrolled(field: Field, names: Sequence[str]) -> str:
+  """Say which other GRPOs have more pass@1 than GRPO after as many steps."""
   shown = listed(
-    f"`{n}` ({heights[n].mean():+.3f})" for n in names if n in remaining
+    f"`{n}` ({_mean(field, n)}; GRPO {_mean(field, field.grpo_beside(n))})"
+    for n in names
+  )
+  return f" Without any control: {shown}." if names else ""
+
+
+def _is_grpo(field: Field, name: str) -> bool:
+  """Return whether an entry is GRPO with another setting."""
+  runs = of_entry(field.lines, name).values()
+  return all(line.method == BASELINE for line in runs)
+
+
+def _hottest(
+  field: Field, heated: Sequence[Heated], base: str
+) -> Iterator[str]:
+  """Yield the most pass@1 at any temperature."""
+  if best := hottest(field, heated, base):
+    name, temperature = best
+    lines = as_lines(field.lines, heated, base)
+    one, many = (
+      mean_of(lines, hot_name(name, temperature), f"pass@{k}") for k in (1, 64)
+    )
+    yield (
+      f"- **The most pass@1 at any sampling temperature:** `{name}` at "
+      f"{temperature:g} ({one:.3f}, with {many:.3f} in pass@64)."
+    )
+
+
+def _targets(field: Field) -> Iterator[str]:
+  """Yield which targets of entropy were held."""
+  names = with_targets(field)
+  if not names:
+    return
+  verdicts = {name: verdict(field.lines, name) for name in names}
+  all_held = [n for n in names if verdicts[n] == "held"]
+  idle = [n for n in all_held if says_nothing(field, n)]
+  parts = {
+    "Held": [n for n in all_held if n not in idle],
+    f"Held, but GRPO also ends within {MARGIN:g} nats of it": idle,
+    "Missed": [n for n in names if verdicts[n] == "missed"],
+    "Undecided": [n for n in names if verdicts[n] == UNDECIDED],
+  }
+  yield "- **A target of entropy, at the end.** " + " ".join(
+    f"{words}: {quoted(own)}." for words, own in parts.items() if own
+  )
+
+
+def _costs(field: Field, complete: Sequence[str]) -> str:
+  """Say what deviates from the cost of GRPO's step."""
+  lines, baseline = field.lines, field.baseline
+  shares = {n: samples(lines, n, baseline) or 1.0 for n in complete}
+  times = {n: c for n in complete if (c := cost(lines, n, baseline))}
+  usual = [t for t in times.values() if t <= _SLOW]
+  by_flops: dict[float, list[str]] = {}
+  for n in complete:
+    if (x := round(field.flops.get(n, 1.0), 2)) > _DEAR:
+      by_flops.setdefault(x, []).append(n)
+  dear = "; ".join(
+    f"x {x:.2f} for {quoted(by_flops[x])}" for x in sorted(by_flops)
+  )
+  many = [f"`{n}` (x {x:.2f})" for n, x in shares.items() if x > _DEAR]
+  slow = [f"`{n}` (x {x:.2f})" for n, x in times.items() if x > _SLOW]
+  timed = (
+    f" The time of a rollout step was measured for {len(times)} of "
+    f"{len(complete)} entries: x {min(usual):.2f} to {max(usual):.2f} of GRPO's"
+    f"{f', but for {listed(slow)}' if slow else ''}."
+    if usual
+    else ""
   )
   return (
-    " With the correction of Benjamini and Hochberg for so many comparisons, "
-    f"at 5 %, {_count([*remaining], 'differs', 'differ')}"
-    f"{f': {shown}' if remaining else ''}."
+    "- **Cost.** FLOPs of an update: as GRPO's"
+    f"{f', but {dear}' if dear else ''}. More responses sampled: "
+    f"{listed(many) or 'none'}.{timed}"
   )
 
 
@@ -200,42 +315,6 @@ def _own_errors(field: Field, which: Height) -> str:
   )
 
 
-def _split(
-  field: Field, names: Sequence[str], which: Height
-) -> tuple[list[str], list[str], list[str], list[str]]:
-  """Return the entries above, below and beyond the curve, and the others."""
-  means = {n: finite_mean(field.heights(n, which)) for n in names}
-  sides = {n: field.side(n, which) for n in names}
-  order = ranked(names, means)
-  beyond = [n for n in order if not np.isfinite(means[n])]
-  above, below, rest = (
-    [n for n in order if sides[n] == side and n not in beyond]
-    for side in (1, -1, 0)
-  )
-  return above, below, beyond, rest
-
-
-def _outside(names: Sequence[str]) -> str:
-  """Say which entries have no height."""
-  if not names:
-    return ""
-  return (
-    f" {len(names)} cannot be compared, because no run of GRPO has such an "
-    f"entropy: {quoted(names)}."
-  )
-
-
-def _with_heights(
-  field: Field, names: Sequence[str], which: Height, word: str = "Above"
-) -> str:
-  """List the first entries with their mean heights."""
-  shown = listed(
-    f"`{n}` ({finite_mean(field.heights(n, which)):+.3f})"
-    for n in names[:_NAMED]
-  )
-  return f" {word}: {shown}." if names else ""
-
-
 def _other_pace(field: Field, names: Sequence[str]) -> str:
   """Say which entries differ from GRPO's curve in how they train as well."""
   usual = _pace(field, field.baseline)
@@ -243,9 +322,8 @@ def _other_pace(field: Field, names: Sequence[str]) -> str:
   if not own:
     return ""
   return (
-    " GRPO's curve is of its own number of updates on a batch and of its own "
-    f"learning rate, so the heights of {quoted(own)} include what another "
-    "number does."
+    f" Of these, {quoted(own)} also differ from GRPO in the number of updates "
+    "or epochs, or in the learning rate."
   )
 
 
@@ -259,145 +337,18 @@ def _pace(field: Field, name: str) -> set[tuple[Any, ...]]:
   return {tuple(map(run.settings.get, keys)) for run in runs}
 
 
-def _trade(field: Field) -> Iterator[str]:
-  """Yield what each pass@1 costs in coverage."""
-  names = [*field.complete(), *field.long_runs()]
-  for which in HEIGHTS[2:]:
-    above, below, _, _ = _split(field, names, which)
-    yield (
-      f"- **{which[0]} at equal pass@1.** Of {len(names)} entries, longer runs "
-      f"included, {_have(above)} more {which[0]} than GRPO at the same pass@1, "
-      f"and {_have(below)} less.{_with_heights(field, above, which, 'Most')}"
-    )
+def _with_means(own: Family, side: int) -> str:
+  """List the entries that remain on a side, with their means."""
+  shown = listed(f"`{n}` ({own.own[n].mean:+.3f})" for n in own.remaining(side))
+  return f" {'Above' if side > 0 else 'Below'}: {shown}." if shown else ""
 
 
-def _gentler(field: Field) -> Iterator[str]:
-  """Yield which entries also lie above the curve of a gentler GRPO."""
-  budgets = field.row_budgets(GENTLE)
-  if len(budgets) < 2:
-    return
-  names = field.above_a_curve()
-  steps = listed(str(steps_of(field.lines, n)) for n in budgets)
-  for which in (HEIGHTS[0], HEIGHTS[2]):
-    own = {n: field.heights(n, which, budgets) for n in names}
-    above = [n for n in names if field.side(n, which, budgets) > 0]
-    shown = listed(f"`{n}` ({finite_mean(own[n]):+.3f})" for n in above)
-    yield (
-      f"- **{which[0]} at equal {which[1]}, above GRPO with one update on a "
-      f"batch.** Of the {len(names)} entries that lie above one of GRPO's "
-      "curves, "
-      f"{_lie(above)} above the curve of `{GENTLE}`, which needs no control "
-      f"(the base, and {steps} rollout steps)"
-      f"{f': {shown}' if above else ''}."
-    )
-
-
-def _targets(field: Field) -> Iterator[str]:
-  """Yield which targets of entropy were held."""
-  names = with_targets(field)
-  if not names:
-    return
-  verdicts = {name: verdict(field.lines, name) for name in names}
-  held, missed, undecided = (
-    [n for n in names if verdicts[n] == word]
-    for word in ("held", "missed", UNDECIDED)
+def _corrected(own: Family, more: str, less: str) -> str:
+  """Say how many differences remain among so many comparisons."""
+  return (
+    "The correction for so many comparisons leaves "
+    f"{len(own.remaining(1))} {more} and {len(own.remaining(-1))} {less}."
   )
-  alike = [n for n in held if says_nothing(field, n)]
-  note = (
-    f" But GRPO, without a target, also ends within {MARGIN:g} nats of those "
-    f"of {quoted(alike)}, so that holding them shows no control."
-    if alike
-    else ""
-  )
-  yield (
-    f"- **A target of entropy** is held at the end by {quoted(held)}.{note} It "
-    f"is missed by {quoted(missed)}."
-    + (f" Undecided: {quoted(undecided)}." if undecided else "")
-  )
-
-
-def _longer(field: Field) -> Iterator[str]:
-  """Yield whether an entry overtakes GRPO, and what it has then."""
-  rows = {row: own for row, own in field.long_rows.items() if row != BASELINE}
-  grpo = field.long_rows.get(BASELINE, {})
-  is_compared = lambda own, steps: (
-    steps in own and field.pairs(own[steps]) >= len(SEEDS)
-  )
-  compared = [
-    steps
-    for steps in list(grpo)[1:]
-    if any(is_compared(own, steps) for own in rows.values())
-  ]
-  for steps in compared:
-    names = [own[steps] for own in rows.values() if is_compared(own, steps)]
-    gaps = {name: field.gap(name, 1) for name in names}
-    shown = listed(
-      f"`{name}` ({gap.mean:+.3f}, {_SIDES[compare(gap)]})"
-      for name, gap in gaps.items()
-      if gap
-    )
-    yield (
-      f"- **pass@1 after {steps} rollout steps.** GRPO has "
-      f"{_mean(field, grpo[steps])}. Other entries differ from it by: {shown}."
-    )
-  if compared:
-    over = {
-      row: steps
-      for row, own in rows.items()
-      for steps in reversed(compared)
-      if is_compared(own, steps) and field.overtakes(own[steps])
-    }
-    first = listed(f"`{row}` at {n} rollout steps" for row, n in over.items())
-    budgets = listed(map(str, compared))
-    yield (
-      "- **Overtaking GRPO in pass@1:** "
-      + (f"{first}." if over else f"no entry is seen to, at {budgets} steps.")
-    )
-
-
-def _oddities(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  lines, baseline = field.lines, field.baseline
-  gains = {n: _gain(field, n, "pass@1") for n in complete}
-  worse = [n for n in complete if compare(gains[n]) < 0]
-  lower = [n for n in complete if (g := gains[n]) and g.mean < 0]
-  if lower:
-    shown = listed(
-      f"`{n}` ({_mean(field, n)}{'' if n in worse else ', undecided'})"
-      for n in lower
-    )
-    yield f"- **Less pass@1 than the base** after training: {shown}."
-  for group in twins(lines, [baseline, *complete]):
-    yield (
-      f"- **The same to the last digit**, for each seed: {quoted(group)}. What "
-      "distinguishes them never acts on this base."
-    )
-
-
-def _costs(field: Field, complete: Sequence[str]) -> Iterator[str]:
-  """Yield what deviates from the cost of GRPO's step."""
-  lines, baseline = field.lines, field.baseline
-  shares = {n: samples(lines, n, baseline) or 1.0 for n in complete}
-  times = {n: c for n in complete if (c := cost(lines, n, baseline))}
-  usual = [t for t in times.values() if t <= _SLOW]
-  flops = {n: field.flops[n] for n in complete if n in field.flops}
-  dear = {n: x for n, x in flops.items() if x > _DEAR}
-  many = {n: x for n, x in shares.items() if x > _DEAR}
-  slow = {n: x for n, x in times.items() if x > _SLOW}
-  timed = (
-    f" The time of a step was measured for {len(times)} of {len(complete)} "
-    f"entries: x {min(usual):.2f} to {max(usual):.2f} of GRPO's"
-    f"{f', but for {_ratios(slow)}' if slow else ''}."
-    if usual
-    else ""
-  )
-  yield (
-    "- **Cost of a rollout step.** More FLOPs in the update than GRPO: "
-    f"{_ratios(dear)}. More responses sampled: {_ratios(many)}.{timed}"
-  )
-
-
-def _ratios(own: Mapping[str, float]) -> str:
-  return listed(f"`{n}` (x {x:.2f})" for n, x in own.items()) or "none"
 
 
 def _mean(field: Field, name: str, measure: str = "pass@1") -> str:
@@ -405,15 +356,8 @@ def _mean(field: Field, name: str, measure: str = "pass@1") -> str:
 
 
 def _have(names: Sequence[str]) -> str:
-  return _count(names, "has", "have")
+  return f"{len(names)} {'has' if len(names) == 1 else 'have'}"
 
 
-def _lie(names: Sequence[str]) -> str:
-  return _count(names, "lies", "lie")
-
-
-def _count(names: Sequence[str], one: str, many: str) -> str:
-  """Say how many there are, with a verb."""
-  if not names:
-    return f"none {one}"
-  return f"{len(names)} {one if len(names) == 1 else many}"
+def _are(names: Sequence[str]) -> str:
+  return f"{len(names)} {'is' if len(names) == 1 else 'are'}"

@@ -18,9 +18,13 @@ from experiments.tournament.measures import Lines, of_entry
 PANELS = {
   "actor/entropy": "entropy (nats per token)",
   "critic/rewards/mean": "reward of rollouts",
+}
+_SEARCH = "critic/parts/take_back"
+# the same for a base that writes its search, whose responses change in kind
+_MORE_PANELS = {
   "response_length/mean": "response length (tokens)",
   "response_length/clip_ratio": "share cut off at the limit",
-  "critic/parts/take_back": "share with a take-back",
+  _SEARCH: "share with a take-back",
 }
 
 
@@ -41,9 +45,14 @@ def draw(lines: Lines, names: Sequence[str]) -> str:
     for name in names
     if (runs := of_entry(lines, name))
   ]
+  searches = any(
+    _SEARCH in line.course
+    for name in names
+    for line in of_entry(lines, name).values()
+  )
   panels = [
     Panel(label, metric_curves(variants, metric))
-    for metric, label in PANELS.items()
+    for metric, label in (PANELS | (_MORE_PANELS if searches else {})).items()
   ]
   drawing = picture(panels, "rollout step")
   if drawing is None:
@@ -54,7 +63,7 @@ def draw(lines: Lines, names: Sequence[str]) -> str:
 def as_log(line: Line) -> RunLog:
   """Return a line's course as the log of a run, a row in each part's middle."""
   rows: dict[float, dict[str, float]] = {}
-  for metric in PANELS:
+  for metric in PANELS | _MORE_PANELS:
     if metric not in line.course:
       continue
     middles = part_middles(line, metric)

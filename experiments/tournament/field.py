@@ -5,16 +5,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from entrojax.reporting.differences import Interval
+from entrojax.reporting.differences import Estimate
 from experiments.tournament.curve import Curve
 from experiments.tournament.entries import Entry
-from experiments.tournament.judging import compare, over_seeds
+from experiments.tournament.families import Family, by_heights, family
+from experiments.tournament.judging import compare
 from experiments.tournament.measures import (
   ENTROPY,
   Lines,
   difference,
   of_entry,
   ranked,
+  starts_of,
+  values,
 )
 from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
 
@@ -91,8 +94,8 @@ class Field(NamedTuple):
       if seeds and seeds <= of_entry(self.lines, name).keys()
     ]
 
-  def gap(self, name: str, k: int) -> Interval | None:
-    """Return an entry's pass@k minus that of GRPO at the same budget."""
+  def gap(self, name: str, k: int) -> Estimate | None:
+    """Return an entry's pass@k minus GRPO's at the same budget."""
     own, other = (
       of_entry(self.lines, n) for n in (name, self.grpo_beside(name))
     )
@@ -107,7 +110,10 @@ class Field(NamedTuple):
 
   def overtakes(self, name: str) -> bool:
     """Return whether an entry has more pass@1 than GRPO of its budget."""
-    return self.pairs(name) >= len(SEEDS) and compare(self.gap(name, 1)) > 0
+    gap = self.gap(name, 1)
+    if gap is None or self.pairs(name) < len(SEEDS):
+      return False
+    return compare(gap.interval()) > 0
 
   def grpo_beside(self, name: str) -> str:
     """Return GRPO's entry of the same budget."""
@@ -137,37 +143,50 @@ class Field(NamedTuple):
     )
     return curve.heights(of_entry(self.lines, name))
 
-  def side(
-    self, name: str, which: Height, budgets: Sequence[str] | None = None
-  ) -> int:
-    """Return 1 for an entry above a curve, -1 below, 0 if undecided.
+  def gaps(self, names: Sequence[str], k: int) -> Family:
+    """Compare entries with GRPO of the same budget in pass@k."""
+    return family(names, lambda name: self.gap(name, k))
 
-    An entry is undecided as well without a height for each of the seeds. The
-    arguments have the same meaning as in `heights`.
-    """
-    own = self.heights(name, which, budgets)
-    if np.isfinite(own).sum() < len(SEEDS):
-      return 0
-    return compare(over_seeds(own))
+  def gains(self, names: Sequence[str], measure: str) -> Family:
+    """Compare entries with the base in a measure."""
+    return by_heights(
+      names,
+      lambda name: (
+        values(of_entry(self.lines, name), measure)
+        - starts_of(self.lines, name, measure)
+      ),
+    )
+
+  def above(self, names: Sequence[str], which: Height) -> Family:
+    """Compare entries with GRPO's curve."""
+    return by_heights(names, lambda name: self.heights(name, which))
 
   def above_a_curve(self) -> list[str]:
     """List the entries above one of GRPO's curves, without the gentle GRPO."""
-    sides = [self.sides(which) for which in HEIGHTS]
-    own = {name for x in sides for name, side in x.items() if side > 0}
-    gentle = self.row_budgets(GENTLE)
     names = [*self.complete(), *self.long_runs()]
+    own = {n for which in HEIGHTS for n in self.above(names, which).on(1)}
+    gentle = self.row_budgets(GENTLE)
     return [name for name in names if name in own and name not in gentle]
 
   def row_budgets(self, row: str) -> list[str]:
     """List the entries of a row of longer budgets that have all seeds."""
     return [n for n in self.long_rows.get(row, {}).values() if self.is_whole(n)]
 
-  def sides(self, which: Height = HEIGHTS[0]) -> Mapping[str, int]:
-    """Return the entries above (1) or below (-1) GRPO's curve, by height."""
-    names = [*self.complete(), *self.long_runs()]
-    means = {name: float(self.heights(name, which).mean()) for name in names}
-    return {
-      name: own
-      for name in ranked(names, means)
-      if (own := self.side(name, which))
+  def marked(self) -> Mapping[str, int]:
+    """Return the entries that remain above (1) or below (-1) GRPO's curve.
+
+    It is the curve of pass@1 over entropy. The correction for many comparisons
+    is made among the entries of the common budget, and among longer runs.
+    """
+    parts = [
+      self.above(names, HEIGHTS[0])
+      for names in (self.complete(), self.long_runs())
+    ]
+    own = {
+      name: (part.own[name].mean, side)
+      for part in parts
+      for side in (1, -1)
+      for name in part.remaining(side)
     }
+    order = ranked([*own], {name: mean for name, (mean, _) in own.items()})
+    return {name: own[name][1] for name in order}

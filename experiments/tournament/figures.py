@@ -3,9 +3,8 @@
 A dot is the mean of an entry over its seeds, with bars of one standard
 deviation. A hollow dot is of one seed alone. GRPO's runs of all budgets, from
 the base to the longest, are joined by a line. Dots of entries above or below
-the curve have a colour, and a number that the legend names, up to _NUMBERED of
-them. Dots far from the curve are left out, and a line below the axes says how
-many there are.
+the curve have a colour, and a number that the legend names. Dots far from the
+curve are left out, and a line below the axes has their number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,11 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 import numpy as np
 
 from entrojax.reporting.pictures import GREY, PALETTE
 from entrojax.reporting.static import STYLE, as_svg
+from experiments.tournament.labels import Label, place
 from experiments.tournament.measures import Lines, of_entry, values
 from experiments.tournament.rule import BASELINE
 
@@ -25,7 +24,6 @@ PLANES = (("entropy", "pass@1"), ("entropy", "pass@64"), ("pass@1", "pass@64"))
 _LABELS = {"entropy": "held-out entropy, nats per token"}
 # of a dot above the curve, on it, and below it
 _SIDES = {1: PALETTE[2], 0: GREY, -1: PALETTE[1]}
-_NUMBERED = 20  # entries that the legend can name
 _MARGIN = 0.6  # of the curve's extent, on each of its sides
 
 
@@ -87,12 +85,18 @@ def draw(
       )
     near = _limit(axes, path, dots)
     inside = {dot.name for dot in near}
-    named = [name for name in marked if name in inside][:_NUMBERED]
+    named = [name for name in marked if name in inside]
     numbers = {name: i for i, name in enumerate(named, 1)}
-    _draw_entries(axes, near, marked, numbers)
-    _add_legend_entries(axes, marked, numbers, others=len(near) > len(numbers))
+    for dot in near:
+      _draw_dot(axes, dot, _SIDES[marked.get(dot.name, 0)])
+    _add_legend_entries(axes, marked, numbers, near)
     _label(axes, plane, outside=len(dots) - len(near))
     figure.legend(loc="outside right upper", fontsize=8)
+    place(
+      axes,
+      [*_budget_labels(path), *_number_labels(near, marked, numbers)],
+      [(dot.x, dot.y) for dot in (*path, *near)],
+    )
     return as_svg(figure)
 
 
@@ -105,58 +109,42 @@ def _draw_curve(axes: Any, path: Sequence[Dot]) -> None:
     marker="o",
     ms=4,
     lw=1.6,
-    label=f"{BASELINE.upper()}, by budget",
+    label=f"{BASELINE.upper()}, by rollout steps",
     zorder=3,
   )
   for dot in path:
     _draw_dot(axes, dot, PALETTE[0])
-    axes.annotate(
-      dot.name.rpartition("=")[2],
-      (dot.x, dot.y),
-      xytext=(-4, -11),
-      textcoords="offset points",
-      ha="right",
-      fontsize=8,
-      color=PALETTE[0],
-      path_effects=[withStroke(linewidth=3, foreground="white")],
-      zorder=4,
-    )
 
 
-def _draw_entries(
-  axes: Any,
-  dots: Sequence[Dot],
-  marked: Mapping[str, int],
-  numbers: Mapping[str, int],
-) -> None:
-  """Draw the dots of the entries.
+def _budget_labels(path: Sequence[Dot]) -> list[Label]:
+  """Return the labels of GRPO's runs, their rollout steps."""
+  return [
+    Label(dot.name.rpartition("=")[2], dot.x, dot.y, PALETTE[0]) for dot in path
+  ]
+
+
+def _number_labels(
+  dots: Sequence[Dot], marked: Mapping[str, int], numbers: Mapping[str, int]
+) -> list[Label]:
+  """Return the numbers of the marked entries.
 
   Args:
-    axes: where to draw.
-    dots: the entries' dots.
+    dots: the dots of all entries.
     marked: entry -> the side of the curve that it lies on; see `draw`.
-    numbers: entry -> the number that is written beside its dot.
+    numbers: entry -> its number in the legend.
   """
-  for dot in dots:
-    color = _SIDES[marked.get(dot.name, 0)]
-    _draw_dot(axes, dot, color)
-    if dot.name in numbers:
-      axes.annotate(
-        str(numbers[dot.name]),
-        (dot.x, dot.y),
-        xytext=(4, 4),
-        textcoords="offset points",
-        fontsize=9,
-        color=color,
-      )
+  return [
+    Label(str(numbers[dot.name]), dot.x, dot.y, _SIDES[marked[dot.name]], 9.0)
+    for dot in dots
+    if dot.name in numbers
+  ]
 
 
 def _add_legend_entries(
   axes: Any,
   marked: Mapping[str, int],
   numbers: Mapping[str, int],
-  *,
-  others: bool,
+  dots: Sequence[Dot],
 ) -> None:
   """Add the lines of the legend that explain the dots of the entries.
 
@@ -164,13 +152,14 @@ def _add_legend_entries(
     axes: whose legend.
     marked: entry -> the side of the curve that it lies on; see `draw`.
     numbers: entry -> its number, in the order of the legend.
-    others: whether there are dots without a number.
+    dots: the dots in the picture.
   """
   for name, number in numbers.items():
     color = _SIDES[marked[name]]
     axes.plot([], [], "o", color=color, label=f"{number} {name}")
-  if others:
+  if len(dots) > len(numbers):
     axes.plot([], [], "o", color=GREY, label="other entries")
+  if any(dot.n == 1 for dot in dots):
     axes.plot(
       [], [], "o", color=GREY, markerfacecolor="none", label="one seed alone"
     )
@@ -201,20 +190,27 @@ def _limit(axes: Any, path: Sequence[Dot], dots: list[Dot]) -> list[Dot]:
   """Limit the axes to the neighbourhood of the curve; return the dots in it."""
   if len(path) < 2:
     return dots
-  inside = np.full(len(dots), True)
-  for of, limit in (
-    (lambda dot: dot.x, axes.set_xlim),
-    (lambda dot: dot.y, axes.set_ylim),
-  ):
-    curve = np.array([of(dot) for dot in path])
-    own = np.array([of(dot) for dot in dots])
-    margin = _MARGIN * np.ptp(curve)
-    low, high = curve.min() - margin, curve.max() + margin
-    inside &= (low <= own) & (own <= high)
-    near = np.concatenate([curve, own[(low <= own) & (own <= high)]])
-    margin = 0.05 * np.ptp(near)
-    limit(near.min() - margin, near.max() + margin)
-  return [dot for dot, near in zip(dots, inside, strict=True) if near]
+  axis = (lambda dot: dot.x, lambda dot: dot.y)
+  curve = np.array([[of(dot) for of in axis] for dot in path])
+  own = np.array([[of(dot) for of in axis] for dot in dots]).reshape(-1, 2)
+  margin = _MARGIN * np.ptp(curve, axis=0)
+  low, high = curve.min(axis=0) - margin, curve.max(axis=0) + margin
+  inside = ((low <= own) & (own <= high)).all(axis=1)
+  near = [dot for dot, is_near in zip(dots, inside, strict=True) if is_near]
+  ends = np.array(
+    [
+      (dot.x + side * dot.x_spread, dot.y + side * dot.y_spread)
+      for dot in (*path, *near)
+      for side in (-1, 1)
+    ]
+  )
+  # a bar may be far longer than the curve, and ends at the axes then
+  ends = np.clip(ends, low, high)
+  margin = 0.05 * np.ptp(ends, axis=0)
+  bottom, top = ends.min(axis=0) - margin, ends.max(axis=0) + margin
+  axes.set_xlim(bottom[0], top[0])
+  axes.set_ylim(bottom[1], top[1])
+  return near
 
 
 def _start(lines: Lines, plane: tuple[str, str]) -> Dot | None:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from entrojax.reporting.differences import Interval
-from experiments.tournament.judging import over_seeds
+from experiments.tournament.judging import compare, over_seeds
+from experiments.tournament.rule import SEEDS
 
 
 def spread(own: np.ndarray, digits: int = 3) -> str:
@@ -33,6 +34,13 @@ def format_heights(own: np.ndarray) -> str:
   if 0 < finite.size < own.size:
     text += f" ({finite.size} of {own.size} seeds)"
   return text
+
+
+def side_word(own: np.ndarray) -> str:
+  """Say "above" or "below" if all seeds have heights that decide it."""
+  if np.isfinite(own).sum() < len(SEEDS):
+    return ""
+  return {1: " above", -1: " below"}.get(compare(over_seeds(own)), "")
 
 
 def head(*titles: str) -> Iterator[str]:

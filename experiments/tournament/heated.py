@@ -1,31 +1,23 @@
-"""What the page says of other sampling temperatures (temperatures.py).
+"""What the page says of other sampling temperatures (temperatures.py)."""
 
-An entry is compared with GRPO's policy of the same rollout steps, and with that
-of GRPO with one update on a batch, each sampled at each temperature: the points
-(pass@1, pass@64) are its curve, with straight lines between neighbours, for
-each seed. A policy that lies above the curve has more coverage than GRPO's at
-the same accuracy, whatever GRPO's temperature.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-import numpy as np
 
 from entrojax.reporting.pictures import PALETTE
 from entrojax.reporting.static import STYLE, as_svg
-from experiments.tournament.curve import Curve
-from experiments.tournament.field import Field
+from experiments.tournament.field import HEIGHTS, Field
 from experiments.tournament.formats import (
   format_heights,
   head,
   listed,
   row,
+  side_word,
   spread,
 )
-from experiments.tournament.judging import compare, over_seeds
+from experiments.tournament.labels import Label, place
 from experiments.tournament.measures import (
   ENTROPY,
   Lines,
@@ -34,12 +26,12 @@ from experiments.tournament.measures import (
   steps_of,
   values,
 )
-from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
+from experiments.tournament.rivals import Rival, hot_rivals
+from experiments.tournament.rule import BASELINE, SEEDS
 from experiments.tournament.temperatures import Heated, as_lines, hot_name
 
 _MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64", "maj@64")
 _PLANE = ("pass@1", "pass@64")  # of the curve and of the picture
-_RIVALS = (BASELINE, GENTLE)  # the rows whose policies have a curve
 
 
 def entries_of(field: Field, heated: Sequence[Heated], base: str) -> list[str]:
@@ -65,153 +57,74 @@ def heated_section(
   names = entries_of(field, heated, base)
   if not names:
     return
+  others = [*hot_rivals(field, heated, base)]
+  lines = as_lines(field.lines, heated, base)
+  temperatures = temperatures_of(heated, base)
   yield "### At other sampling temperatures\n"
   yield (
     "The policies of finished runs, trained at temperature 1 and evaluated at "
     "others (`python -m experiments.tournament.temperatures`). This comparison "
-    "was added when the runs were known. The last columns compare with the "
-    f"policies of GRPO and of `{GENTLE}` after as many rollout steps, each "
-    "sampled at whatever temperature gives it the same pass@1; a dash stands "
-    "for a pass@1 that it has at none. Runs whose policy was not kept were "
-    "made again, so their values at 1 differ a little from the other tables.\n"
+    "was added when the runs were known. The last columns have the height in "
+    f"{_PLANE[1]} at equal {_PLANE[0]} above the runs of another row, each "
+    "sampled at whatever temperature gives it the same pass@1, and of "
+    f"whichever budget is best there.{_made_again(field, heated, base)}\n"
   )
   picture = f"figures/{file_name(base)}"
   yield f"![pass@64 over pass@1 at all temperatures]({picture})\n"
   yield from head(
     *("entry", "temperature", "n", *_MEASURES),
-    "pass@64 at equal pass@1, over GRPO at any temperature",
-    f"the same, over `{GENTLE}`",
+    *(f"over {rival.label}" for rival in others),
   )
-  lines = as_lines(field.lines, heated, base)
   for name in names:
-    for temperature in temperatures_of(heated, base):
+    for temperature in temperatures:
       entry = hot_name(name, temperature)
       if runs := of_entry(lines, entry):
         yield row(
           *(f"`{name}`", f"{temperature:g}", str(len(runs))),
           *(spread(values(runs, m)) for m in _MEASURES),
-          *(_height(field, lines, name, entry, rival) for rival in _RIVALS),
+          *(_height(lines, name, entry, rival) for rival in others),
         )
   yield ""
 
 
-def heated_answer(
+def _made_again(field: Field, heated: Sequence[Heated], base: str) -> str:
+  """Say how far runs that were made again differ from the kept lines."""
+  gaps: dict[str, list[float]] = {m: [] for m in (ENTROPY, *_PLANE)}
+  for x in heated:
+    kept = field.lines.get(x.run)
+    if x.base == base and x.temperature == 1 and kept is not None:
+      for m, own in gaps.items():
+        own.append(abs((x.metrics.get(m) or 0) - (kept.end.get(m) or 0)))
+  if not any(map(any, gaps.values())):
+    return ""
+  shown = listed(f"{max(own):.3f} in {m}" for m, own in gaps.items())
+  return (
+    " Runs whose policy was not kept were made again on another machine, which "
+    f"rounds differently: at temperature 1 they are up to {shown} away from "
+    "the other tables."
+  )
+
+
+def hottest(
   field: Field, heated: Sequence[Heated], base: str
-) -> Iterator[str]:
-  """Yield a sentence on other temperatures; nothing without evaluations.
-
-  Entries that lack one of the seeds are left out.
-  """
+) -> tuple[str, float] | None:
+  """Return the entry and temperature with the most pass@1, among whole ones."""
   lines = as_lines(field.lines, heated, base)
-  temperatures = temperatures_of(heated, base)
-  best: list[str] = []
-  over: dict[str, list[str]] = {rival: [] for rival in _RIVALS}
-  for name in entries_of(field, heated, base):
-    hot = {t: hot_name(name, t) for t in temperatures}
-    whole = {
-      t: n for t, n in hot.items() if len(of_entry(lines, n)) >= len(SEEDS)
-    }
-    if not whole:
-      continue
-    most = max(whole, key=lambda t: mean_of(lines, whole[t], "pass@1"))
-    best.append(
-      f"`{name}` {mean_of(lines, whole[most], 'pass@1'):.3f} at {most:g} "
-      f"({mean_of(lines, whole[most], 'pass@64'):.3f} in pass@64)"
-    )
-    if name == field.grpo_beside(name):
-      continue
-    for rival, texts in over.items():
-      if text := _over(field, lines, name, whole, rival):
-        texts.append(text)
-  if not best:
-    return
-  yield (
-    f"- **At other sampling temperatures.** The most pass@1 at one of "
-    f"{len(temperatures)} temperatures: {listed(best)}."
-    + "".join(
-      f" Compared with the policy of `{rival}` after as many rollout steps, at "
-      "the temperature at which it has the same pass@1, the difference in "
-      f"pass@64 is: {'; '.join(texts)}."
-      for rival, texts in over.items()
-      if texts
-    )
-  )
-
-
-def _over(
-  field: Field, lines: Lines, name: str, hot: Mapping[float, str], rival: str
-) -> str:
-  """Say how an entry's policy lies to a rival's over temperatures.
-
-  Args:
-    field: what is compared.
-    lines: the lines of `as_lines`.
-    name: the entry.
-    hot: temperature -> the entry at it, with all seeds.
-    rival: the row of the rival.
-  """
   own = {
-    t: heights(field, lines, name, entry, rival) for t, entry in hot.items()
+    (name, t): mean_of(lines, entry, "pass@1")
+    for name in entries_of(field, heated, base)
+    for t in temperatures_of(heated, base)
+    if len(of_entry(lines, entry := hot_name(name, t))) >= len(SEEDS)
   }
-  whole = {
-    t: x for t, x in own.items() if x is not None and np.isfinite(x).all()
-  }
-  if not whole:
+  return max(own, key=lambda pair: own[pair]) if own else None
+
+
+def _height(lines: Lines, name: str, entry: str, rival: Rival) -> str:
+  """Format the heights above a rival; "" for a run of the rival's own row."""
+  if _row(name) == rival.row:
     return ""
-  means = [float(x.mean()) for x in whole.values()]
-  sides = {t: compare(over_seeds(x)) for t, x in whole.items()}
-  words = [
-    f"{word} at {listed(f'{t:g}' for t, own in sides.items() if own == side)}"
-    for word, side in (("more", 1), ("less", -1), ("undecided", 0))
-    if side in sides.values()
-  ]
-  return f"`{name}` {min(means):+.3f} to {max(means):+.3f}, {', '.join(words)}"
-
-
-def _height(
-  field: Field, lines: Lines, name: str, entry: str, rival: str
-) -> str:
-  """Format the heights above a rival's curve over its temperatures."""
-  own = heights(field, lines, name, entry, rival)
-  if own is None:
-    return ""
-  word = ""
-  if np.isfinite(own).all():
-    word = {1: " above", -1: " below"}.get(compare(over_seeds(own)), "")
-  return format_heights(own) + word
-
-
-def heights(
-  field: Field, lines: Lines, name: str, entry: str, rival: str = BASELINE
-) -> np.ndarray | None:
-  """Return the heights above a curve over temperatures, f64[seeds].
-
-  Args:
-    field: what is compared.
-    lines: the lines of `as_lines`.
-    name: the entry.
-    entry: the entry at a temperature.
-    rival: the row whose policy of the same budget has the curve.
-
-  Returns:
-    The heights; None for the rival itself, or if its policy was not evaluated.
-  """
-  other = field.beside(name, rival)
-  if other is None or name == other:
-    return None
-  budgets = [
-    x for x in {line.entry for line in lines.values()} if _is(x, other)
-  ]
-  if not budgets:
-    return None
-  return Curve(lines, budgets, _PLANE[1], along=_PLANE[0]).heights(
-    of_entry(lines, entry)
-  )
-
-
-def _is(entry: str, name: str) -> bool:
-  """Return whether an entry is this one at a temperature."""
-  return entry.rpartition(",temperature=")[0] == name
+  own = rival.heights(lines, entry, HEIGHTS[2])
+  return format_heights(own) + side_word(own)
 
 
 def _row(entry: str) -> str:
@@ -239,30 +152,35 @@ def draw(field: Field, heated: Sequence[Heated], base: str) -> str:
     axes: Any = figure.subplots()
     rows = list(dict.fromkeys(map(_row, names)))
     longest = max(steps_of(field.lines, name) for name in names)
+    labels: list[Label] = []
+    dots: list[tuple[float, float]] = []
     for name in names:
       color = PALETTE[rows.index(_row(name)) % len(PALETTE)]
       is_longest = steps_of(field.lines, name) == longest
-      own = [
-        (temperature, hot_name(name, temperature))
-        for temperature in temperatures_of(heated, base)
-        if of_entry(lines, hot_name(name, temperature))
-      ]
-      x, y = (
-        [mean_of(lines, entry, measure) for _, entry in own]
-        for measure in _PLANE
-      )
+      points = _points(lines, name, temperatures_of(heated, base))
       style = "o-" if is_longest else "o:"
+      x, y = zip(*points.values(), strict=True)
       axes.plot(x, y, style, color=color, ms=4, lw=1.6, label=name)
-      for (temperature, _), *at in zip(own, x, y, strict=True):
-        axes.annotate(
-          f"{temperature:g}" if is_longest else "",
-          at,
-          xytext=(4, 4),
-          textcoords="offset points",
-          fontsize=8,
-          color=color,
-        )
+      dots += points.values()
+      if is_longest:
+        labels += [
+          Label(f"{temperature:g}", *at, color)
+          for temperature, at in points.items()
+        ]
     axes.set_xlabel(f"{_PLANE[0]}; the numbers are temperatures")
     axes.set_ylabel(_PLANE[1])
     figure.legend(loc="outside right upper", fontsize=8)
+    place(axes, labels, dots)
     return as_svg(figure)
+
+
+def _points(
+  lines: Lines, name: str, temperatures: Sequence[float]
+) -> dict[float, tuple[float, float]]:
+  """Return an entry's means in the picture's plane by temperature."""
+  own = {t: hot_name(name, t) for t in temperatures}
+  return {
+    t: (mean_of(lines, entry, _PLANE[0]), mean_of(lines, entry, _PLANE[1]))
+    for t, entry in own.items()
+    if of_entry(lines, entry)
+  }

@@ -13,22 +13,26 @@ from collections.abc import Callable, Iterable, Mapping
 from jax.scipy.special import betainc
 import numpy as np
 
-from entrojax.entropy.law import t_quantile
-from entrojax.reporting.differences import Interval
+from entrojax.reporting.differences import Estimate, Interval
 
 HELD, NOT_HELD, OPEN = "held", "not held here", "inconclusive"
 
 Test = Callable[[Interval, float], str]
 
 
-def over_seeds(numbers: Iterable[float]) -> Interval | None:
-  """Return a mean with its 95 % interval over seeds; None below two seeds."""
+def estimate_over_seeds(numbers: Iterable[float]) -> Estimate | None:
+  """Return a mean with its variance over seeds; None below two seeds."""
   own = np.array([x for x in numbers if np.isfinite(x)])
   if own.size < 2:
     return None
-  half = t_quantile(own.size - 1) * own.std(ddof=1) / own.size**0.5
-  mean = float(own.mean())
-  return Interval(mean, mean - float(half), mean + float(half))
+  variance = float(own.var(ddof=1)) / own.size
+  return Estimate(float(own.mean()), variance, own.size - 1)
+
+
+def over_seeds(numbers: Iterable[float]) -> Interval | None:
+  """Return a mean with its 95 % interval over seeds; None below two seeds."""
+  own = estimate_over_seeds(numbers)
+  return own.interval() if own else None
 
 
 def compare(interval: Interval | None) -> int:
@@ -52,19 +56,12 @@ def within(effect: Interval, margin: float) -> str:
   return NOT_HELD if effect.low > margin or effect.high < -margin else OPEN
 
 
-def p_value(numbers: Iterable[float]) -> float:
-  """Return the two-sided p-value of Student's t that the mean is zero.
-
-  Args:
-    numbers: one for each seed, at least two, all finite.
-  """
-  own = np.array([*numbers], np.float64)
-  n = own.size - 1
-  error = own.std(ddof=1) / own.size**0.5
-  if error == 0:
-    return float(own.mean() == 0)
-  square = (own.mean() / error) ** 2
-  return float(betainc(n / 2, 0.5, n / (n + square)))
+def p_value(own: Estimate) -> float:
+  """Return the two-sided p-value of Student's t that a mean is zero."""
+  mean, variance, n = own
+  if variance == 0:
+    return float(mean == 0)
+  return float(betainc(n / 2, 0.5, n / (n + mean**2 / variance)))
 
 
 def discoveries(p_values: Mapping[str, float], rate: float = 0.05) -> set[str]:

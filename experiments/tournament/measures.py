@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from entrojax.answers.pass_at_k import pass_at_k
-from entrojax.reporting.differences import Interval, paired_interval
+from entrojax.reporting.differences import Estimate, paired_estimate
 from experiments.tournament.lines import Line
 from experiments.tournament.rule import BASELINE, SEEDS
 
@@ -74,8 +74,8 @@ def ranked(
 
 def difference(
   own: Mapping[int, Line], other: Mapping[int, Line], k: int
-) -> Interval | None:
-  """Return the difference in pass@k of two entries, paired by seed and prompt.
+) -> Estimate | None:
+  """Estimate how two entries differ in pass@k, paired by seed and prompt.
 
   Args:
     own: the lines of one entry, by seed.
@@ -96,7 +96,7 @@ def difference(
     if one.right["prompts"] != two.right["prompts"]:
       raise ValueError(f"{one.name} and {two.name} have different prompts")
     rows.append(_pass(one, k) - _pass(two, k))
-  return paired_interval(np.array(rows))
+  return paired_estimate(np.array(rows))
 
 
 def _pass(line: Line, k: int) -> np.ndarray:

@@ -17,21 +17,30 @@ from experiments.tournament import courses, figures, heated
 from experiments.tournament.answers import answers
 from experiments.tournament.costs import read_costs
 from experiments.tournament.entries import Entry, entries, long_rows
+from experiments.tournament.explanations import (
+  COMMANDS,
+  DESCRIPTIONS,
+  HEAD,
+  READING,
+  SHORT,
+  TITLES,
+)
 from experiments.tournament.field import Field
 from experiments.tournament.formats import quoted
 from experiments.tournament.lines import read_lines
-from experiments.tournament.measures import Lines, mean_of, ranked
+from experiments.tournament.measures import Lines, mean_of, ranked, twins
 from experiments.tournament.plan import RESULTS, lines_file
+from experiments.tournament.rivals import Rival, rivals
 from experiments.tournament.rule import BASELINE, BASES, GENTLE, SEEDS, Base
 from experiments.tournament.tables import (
   behaviour,
   budget_table,
   equal_budget,
-  gentle_table,
   heights_table,
   long_table,
   missing_runs,
   names_table,
+  rivals_table,
   strength_table,
 )
 from experiments.tournament.targets import target_table
@@ -50,104 +59,6 @@ _OUTPUT = flags.DEFINE_string(
 
 PAGE = "README.md"
 FIGURES = "figures"
-TITLES = {
-  "countdown": "The Countdown base",
-  "reasoning": "The reasoning base: Countdown with working",
-}
-_DESCRIPTIONS = {
-  "countdown": (
-    "A model of 0.8 M weights that writes an equation of some 11 tokens which "
-    "is to give a number. A response is right or wrong."
-  ),
-  "reasoning": (
-    "A model of 1.2 M weights that first writes its search for such an "
-    "equation, step by step, with dead ends that it takes back. A response of "
-    "the base has some 45 tokens, and training makes them longer."
-  ),
-}
-
-_HEAD = """# The tournament
-
-All methods with one engine, one data order, one learning rate and equal budgets
-of rollout steps, from the same base. What the literature claims of them is
-compared with these runs in [claims](../claims/README.md). The rule for budgets
-and numbers is in [rule.py](rule.py), with what was written before the
-first run. This command computes every number below from the kept results of
-finished runs in [results](results), in seconds:
-
-    python -m experiments.tournament.page
-
-The runs are made by the next command. It skips every run that is finished, so
-it can be stopped at any time and continues on any machine. `--dry_run` lists
-what is missing, and `--quick` makes eight methods with two seeds. Huge pages
-make it faster.
-
-    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \\
-        python -m experiments.tournament --workdir=runs/tournament --jobs=2
-
-A method of your own takes part as soon as it has a file in configs/
-([how](../../CONTRIBUTING.md#add-a-method)), and `--entries=mine` runs it alone.
-"""
-
-_READING = """## How to read it
-
-**Entries.** An entry has the name of its method's file in
-[configs](../../configs/README.md#methods) and of what it changes; "What the
-names mean" below lists the settings, and "Targets of entropy" the targets of
-controlled entries. `linear(a, b, n)` goes from a to b over n optimizer steps.
-`updates=16` splits a rollout batch into 16 mini-batches instead of 4, and
-`epochs=2` trains on it twice. `prompts=64` and `curriculum` change the data,
-and not the method. `ki=0` leaves out the controller's integral, and `every=4`
-corrects every fourth update.
-
-**Three comparisons.**
-
-1. *At equal budget:* with GRPO after as many rollout steps, paired by seed and
-   prompt. Rollout steps are equal, but not all else: dynamic sampling discards
-   groups whose responses are all right or all wrong, and samples more; only
-   `grpo,epochs=2` and the unlikeliness reward train on a batch twice.
-2. *At equal entropy:* with GRPO's curve. Straight lines join the base and
-   separate runs of GRPO with more and more rollout steps. Each of these runs
-   goes to the end of its own learning-rate schedule; none was stopped in the
-   middle. An entry's height is its pass@k minus the curve's at the entry's
-   entropy, for the same seed. A method that only chooses a point between
-   coverage and accuracy, as a smaller budget does, has a height of zero.
-3. *At equal pass@1:* the same with pass@64 over pass@1. This height is the
-   coverage that an entry has beyond GRPO's at the same accuracy. pass@8 is
-   beside it, because the reasoning base has almost all of pass@64 already.
-
-**Temperature.** Responses are sampled at temperature 1, in training and in the
-evaluation. There a policy of higher entropy has less pass@1 by sampling alone.
-`maj@64`, the accuracy of a majority vote of 64 responses, hardly depends on it.
-
-**Words.** *More*, *less*, *above* and *below* mean that the 95 % interval
-excludes zero. An entry in neither group is undecided, and not equal to GRPO.
-By chance alone about one entry in forty would be called better and one worse;
-as all share GRPO's seeds and prompts, several can be wrong together.
-
-**Numbers** are from the evaluation at the end, on held-out prompts; entropy is
-in nats per token. n is the number of seeds. ± is the standard deviation over
-seeds. Brackets are 95 % intervals: over seeds (Student's t) for heights and
-targets, over seeds and prompts for differences from GRPO. A single seed has no
-bracket, and its difference is from GRPO's run of the same seed. A seed whose
-entropy or pass@1 no run of GRPO has gets no height; a dash means that no seed
-has one.
-
-**Costs**, relative to GRPO's: `update` has the FLOPs of the update's products,
-counted in the traced program (`python -m experiments.tournament.costs`);
-`samples` has the responses sampled; and `time` has the duration of a rollout
-step, by the fastest seed. Differences of a few per cent in it are noise, and a
-dash stands for runs on another machine or beside other work. The update alone
-is timed in [the lab book](../RESULTS.md#cost-of-a-methods-update). Other
-machines round differently, and a run of the same seed then ends elsewhere, as a
-run of another seed would.
-"""
-
-_CAPTION = """Dots of entries with three seeds are green above GRPO's curve in
-pass@1, and orange below it; the colours are the same in all three pictures. All
-others are grey, and hollow with a single seed. Bars are standard deviations
-over seeds. The dashed line joins the runs of GRPO with one update on a batch.
-"""
 
 
 def page(results: Path) -> tuple[str, dict[str, str]]:
@@ -156,7 +67,7 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
   Args:
     results: the folder of the kept lines.
   """
-  summaries, sections = ["## In short\n"], []
+  summaries, sections = [SHORT], []
   pictures: dict[str, str] = {}
   flops, hot = read_costs(results), read_heated(results)
   for name, base in BASES.items():
@@ -171,7 +82,8 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
     summaries.append(summary)
     sections.append(text)
     pictures |= own
-  return "\n".join([_HEAD, _READING, *summaries, *sections]), pictures
+  parts = [HEAD, *summaries, READING, *sections, COMMANDS]
+  return "\n".join(parts), pictures
 
 
 def section(
@@ -206,30 +118,29 @@ def section(
   strengths = [e for e in all_entries if e.role == "strength"]
   summary = [
     f"### {TITLES[name]}\n",
-    f"{_DESCRIPTIONS[name]} {facts(base, field)}\n",
-    *answers(field),
-    *heated.heated_answer(field, hot, name),
+    f"{DESCRIPTIONS[name]} {facts(base, field)}\n",
+    *answers(field, hot, name),
     "",
   ]
   parts = [
     f"## {TITLES[name]}\n",
     *finished(all_entries, field),
+    *folded("What the names mean", names_table(lines, all_entries)),
     *(
       f"![{y} over {x}]({FIGURES}/{figures.file_name(name, (x, y))})"
       for x, y in figures.PLANES
     ),
     "",
-    _CAPTION,
+    caption(field),
     *tables_at_equal_budget(field),
     *tables_of_heights(field),
-    *gentle_section(field),
+    *rivals_section(field, [*rivals(field, hot, name)]),
     *budgets_section(field),
     *course_section(name, pictures),
     *target_table(field),
     *long_section(field),
     *heated.heated_section(field, hot, name),
     *strength_section(field, all_entries, strengths),
-    *folded("What the names mean", names_table(lines, all_entries)),
     *folded(
       "Planned runs, and those that are not finished",
       missing_runs(lines, all_entries),
@@ -253,24 +164,36 @@ def facts(base: Base, field: Field) -> str:
   )
 
 
+def caption(field: Field) -> str:
+  """Return what the colours and lines of the three pictures mean."""
+  text = (
+    "Dots are coloured that remain above GRPO's curve in pass@1 (green) or "
+    "below it (orange) with the correction for many comparisons, among the "
+    "entries of the common budget and among longer runs; the colours are the "
+    "same in all three pictures. All others are grey. Bars are standard "
+    "deviations over seeds."
+  )
+  if len(field.row_budgets(GENTLE)) > 1:
+    text += (
+      " The dashed line joins the runs of GRPO with one update on a batch."
+    )
+  return f"{text}\n"
+
+
 def finished(all_entries: Sequence[Entry], field: Field) -> Iterator[str]:
   """Yield how many of the planned runs are finished."""
   total = sum(len(e.seeds) for e in all_entries)
   done = sum(min(field.seeds(e.name), len(e.seeds)) for e in all_entries)
-  whole = sum(field.is_whole(e.name) for e in all_entries)
-  compared = len(field.complete())
-  methods = sum(
-    e.role == "method" and field.is_whole(e.name) for e in field.compared
-  )
-  budgets = sum(map(field.is_whole, field.budgets))
+  whole = [e.name for e in field.compared if field.is_whole(e.name)]
+  methods = [e for e in field.compared if e.role == "method"]
+  done_methods = sum(e.name in whole for e in methods)
+  grpo = sum(map(field.is_whole, field.curve_budgets()))
   strengths = [e for e in all_entries if e.role == "strength"]
   yield (
-    f"{done} of {total} planned runs are finished. {whole} entries have "
-    f"{len(SEEDS)} seeds: {compared} that are compared with GRPO at equal "
-    f"budget ({methods} methods as their config has them, and "
-    f"{compared - methods} with a changed setting), {budgets} budgets of GRPO, "
-    f"and {whole - compared - budgets} longer runs. The other methods have "
-    "fewer seeds so far. All methods have the same learning rate."
+    f"{done} of {total} planned runs are finished. With {len(SEEDS)} seeds "
+    f"there are {done_methods} of {len(methods)} methods as their config has "
+    f"them, {len(whole) - done_methods} entries with a changed setting, GRPO "
+    f"at {grpo} budgets, and {len(field.long_runs())} other longer runs."
     f"{_strengths_run(field, strengths)}\n"
   )
 
@@ -286,19 +209,19 @@ def _strengths_run(field: Field, strengths: Sequence[Entry]) -> str:
 def draw(name: str, base: Base, field: Field) -> dict[str, str]:
   """Return the figures of a base by the names of their files."""
   have = [*field.complete(), *field.partial(), *field.long_runs()]
-  sides = field.sides()
+  marked = field.marked()
   pictures = {
     figures.file_name(name, plane): figures.draw(
       field.lines,
       have,
       field.curve_budgets(),
       plane,
-      sides,
+      marked,
       field.row_budgets(GENTLE),
     )
     for plane in figures.PLANES
   }
-  if course := courses.draw(field.lines, [field.baseline, *base.pictured]):
+  if course := courses.draw(field.lines, base.pictured):
     pictures[courses.file_name(name)] = course
   return pictures
 
@@ -315,6 +238,7 @@ def tables_at_equal_budget(field: Field) -> Iterator[str]:
   complete = [field.baseline, *field.complete()]
   means = {n: mean_of(field.lines, n, "pass@1") for n in complete}
   yield "### At equal budget\n"
+  yield from oddities(field)
   yield from equal_budget(field, complete)
   if partial := field.partial():
     yield from folded(
@@ -323,6 +247,29 @@ def tables_at_equal_budget(field: Field) -> Iterator[str]:
     )
   rows = dict.fromkeys([*field.curve_budgets(), *ranked(complete, means)])
   yield from behaviour(field.lines, [*rows])
+
+
+def oddities(field: Field) -> Iterator[str]:
+  """Yield which entries end below the base, and which exactly as another."""
+  complete = field.complete()
+  gains = field.gains(complete, "pass@1")
+  worse = gains.on(-1)
+  lower = [n for n in gains.on(0) if gains.own[n].mean < 0]
+  texts = [
+    f"{words}: {quoted(names)}."
+    for words, names in (
+      ("Less pass@1 than the base, after training", worse),
+      ("Lower than the base, but undecided", lower),
+    )
+    if names
+  ]
+  texts += [
+    f"The same to the last digit for each seed: {quoted(group)}; what "
+    "distinguishes them never acts on this base."
+    for group in twins(field.lines, [field.baseline, *complete])
+  ]
+  if texts:
+    yield " ".join(texts) + "\n"
 
 
 def tables_of_heights(field: Field) -> Iterator[str]:
@@ -337,19 +284,22 @@ def tables_of_heights(field: Field) -> Iterator[str]:
     )
 
 
-def gentle_section(field: Field) -> Iterator[str]:
-  """Yield the section of heights above the gentler GRPO, if it has a curve."""
+def rivals_section(field: Field, others: Sequence[Rival]) -> Iterator[str]:
+  """Yield the section of heights above stronger rivals, if there are some."""
   names = field.above_a_curve()
-  if names and len(field.row_budgets(GENTLE)) > 1:
-    yield "### Above GRPO with one update on a batch\n"
+  if names and others:
+    yield "### Stronger rivals\n"
     yield (
-      f"`{GENTLE}` keeps more entropy than GRPO without any control. Entries "
-      "that lie above one of GRPO's curves are compared with its curve as "
-      "well, which has fewer budgets. Between two of them the true curve "
-      "lies above the straight line if it bends as GRPO's does, so heights "
-      "here are rather too large.\n"
+      "GRPO also keeps entropy without control: with one update on a batch, or "
+      "if a longer run is sampled hotter. Entries that lie above one of GRPO's "
+      "curves are compared with these as well "
+      "([rivals.py](rivals.py)). The curve over budgets has fewer of them than "
+      "GRPO's, and GRPO's own budgets of 25 to 400 steps lie -0.01 to 0.02 "
+      "from a curve of as few. A curve over temperatures is of runs with 600 "
+      "or 3,000 rollout steps, whichever is higher, so entries of 200 steps "
+      "are compared with runs that have trained for longer.\n"
     )
-    yield from gentle_table(field, names)
+    yield from rivals_table(field, names, others)
 
 
 def budgets_section(field: Field) -> Iterator[str]:
@@ -357,9 +307,11 @@ def budgets_section(field: Field) -> Iterator[str]:
   yield "### GRPO's budgets\n"
   yield (
     "Each budget also has its heights above the curve of the other budgets. "
-    "Nothing but its budget distinguishes it from them, so these heights show "
-    "how large the error of a height is: that of the straight lines, here over "
-    "wider gaps, and that of the budget's own runs.\n"
+    "It differs from them in nothing else, so these heights show how large the "
+    "error of a height is: the straight lines are not the curve, here over "
+    "wider gaps, and the budget's own runs have an error, too. A height here "
+    "that is called above or below is an error that the intervals do not "
+    "cover.\n"
   )
   yield from budget_table(field)
 
@@ -369,7 +321,7 @@ def course_section(base: str, pictures: Mapping[str, str]) -> Iterator[str]:
   if (file := courses.file_name(base)) in pictures:
     yield "### Over the runs\n"
     yield (
-      "Means over equal parts of the runs at equal budget, from rollouts. "
+      "Means over equal parts of longer runs, from rollouts. "
       "Bands reach from the lowest to the highest seed.\n"
     )
     yield f"![how a few entries change over their runs]({FIGURES}/{file})\n"

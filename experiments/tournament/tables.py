@@ -12,6 +12,7 @@ from experiments.tournament.formats import (
   format_interval,
   head,
   row,
+  side_word,
   spread,
 )
 from experiments.tournament.judging import compare
@@ -27,7 +28,8 @@ from experiments.tournament.measures import (
   start_of,
   values,
 )
-from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
+from experiments.tournament.rivals import PLANES, Rival
+from experiments.tournament.rule import BASELINE, SEEDS
 from experiments.tournament.targets import target_of
 
 MEASURES = (ENTROPY, "pass@1", "pass@8", "pass@64", "maj@64")
@@ -69,10 +71,13 @@ def _gap(field: Field, name: str, k: int) -> str:
   """
   gap = field.gap(name, k)
   both = field.pairs(name)
-  if gap is not None and both == 1:
+  if gap is None:
+    return "–"
+  if both == 1:
     return f"{gap.mean:+.3f}"
-  word = {1: " more", -1: " less"}.get(compare(gap), "")
-  return format_interval(gap) + (word if both >= len(SEEDS) else "")
+  interval = gap.interval()
+  word = {1: " more", -1: " less"}.get(compare(interval), "")
+  return format_interval(interval) + (word if both >= len(SEEDS) else "")
 
 
 def _times(ratio: float | None) -> str:
@@ -131,20 +136,11 @@ def heights_table(field: Field, names: Sequence[str]) -> Iterator[str]:
   yield ""
 
 
-def _heights(
-  field: Field, name: str, budgets: Sequence[str] | None = None
-) -> Iterator[str]:
-  """Format an entry's heights, with a word if all seeds decide one.
-
-  Args:
-    field: what is compared.
-    name: the entry.
-    budgets: the entries of the curve; None: GRPO's budgets.
-  """
+def _heights(field: Field, name: str) -> Iterator[str]:
+  """Format an entry's heights, with a word if all seeds decide one."""
   for which in HEIGHTS:
-    side = field.side(name, which, budgets)
-    word = {1: " above", -1: " below"}.get(side, "")
-    yield format_heights(field.heights(name, which, budgets)) + word
+    own = field.heights(name, which)
+    yield format_heights(own) + side_word(own)
 
 
 def budget_table(field: Field) -> Iterator[str]:
@@ -166,7 +162,7 @@ def budget_table(field: Field) -> Iterator[str]:
       rest = [budget for budget in budgets if budget != name]
       cells = [spread(values(runs, m)) for m in MEASURES]
       own = [Curve(lines, rest, *which).heights(runs) for which in HEIGHTS]
-      cells += map(format_heights, own)
+      cells += [format_heights(x) + side_word(x) for x in own]
       yield row(f"`{name}`", str(len(runs)), *cells)
   yield ""
 
@@ -195,24 +191,35 @@ def long_table(field: Field) -> Iterator[str]:
   yield ""
 
 
-def gentle_table(field: Field, names: Sequence[str]) -> Iterator[str]:
-  """Yield heights above the curve of GRPO with one update on a batch.
+def rivals_table(
+  field: Field, names: Sequence[str], others: Sequence[Rival]
+) -> Iterator[str]:
+  """Yield heights above stronger rivals.
 
   Args:
     field: what is compared.
     names: the entries, in the order of the rows.
+    others: the rivals.
   """
-  budgets = field.row_budgets(GENTLE)
   yield from head(
     *("entry", "entropy", "pass@1"),
-    *(f"{measure} at equal {along}" for measure, along in HEIGHTS),
+    *(
+      f"{measure} at equal {along}, over {rival.label}"
+      for rival in others
+      for measure, along in PLANES
+    ),
   )
   for name in names:
     runs = of_entry(field.lines, name)
+    own = [
+      rival.heights(field.lines, name, which)
+      for rival in others
+      for which in PLANES
+    ]
     yield row(
       f"`{name}`",
       *(spread(values(runs, m)) for m in (ENTROPY, "pass@1")),
-      *_heights(field, name, budgets),
+      *(format_heights(x) + side_word(x) for x in own),
     )
   yield ""
 
@@ -246,9 +253,12 @@ def strength_table(
 
 
 def names_table(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
-  """Yield what each entry with a line changes in its method's config."""
+  """Yield what each entry is: its method, and what it changes there."""
   methods = configs.methods()
-  yield from head("entry", "method", "changed beyond the budget", "target")
+  yield from head(
+    *("entry", "method", "what the method computes"),
+    *("changed beyond the budget", "target"),
+  )
   for entry in entries:
     if of_entry(lines, entry.name):
       changed = (
@@ -260,7 +270,8 @@ def names_table(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
       link = f"[{title}](../../configs/{entry.method}.py)"
       target = target_of(lines, entry.name)
       yield row(
-        *(f"`{entry.name}`", link, ", ".join(changed)),
+        *(f"`{entry.name}`", link, methods[entry.method].equation),
+        ", ".join(changed),
         "" if target is None else f"{target:g} nats",
       )
   yield ""

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from entrojax.reporting.run_logs import series
-from experiments.tournament import answers, courses, page, tables, targets
+from experiments.tournament import (
+  answers,
+  courses,
+  page,
+  rivals,
+  tables,
+  targets,
+)
 from experiments.tournament.entries import Entry
 from experiments.tournament.field import Field
 from experiments.tournament.measures import of_entry
@@ -54,14 +61,15 @@ def section():
 def test_the_page_answers_a_readers_questions(section):
   text, tables_text, _ = section
   assert (
-    "GRPO has 0.250, and the base 0.200. Of 2 entries, 1 has more, 1 has less, "
-    "and 0 cannot be told from GRPO. More: `kl_cov` (0.301)."
+    "GRPO has 0.250, and the base 0.200. Of 2 entries, 1 has more than GRPO, 1 "
+    "has less, and 0 are undecided. The correction for so many comparisons "
+    "leaves 1 more and 1 less. Most: `kl_cov` (0.301)."
   ) in text
-  assert "Above: `kl_cov` (+0.051)." in text
-  assert "1 lies above GRPO's curve, 1 lies below, and 0 cannot" in text
-  assert "is held at the end by `entropic`." in text
+  assert "1 of 2 entries lies above GRPO's curve in pass@1, 1 below" in text
+  assert "leaves 1 above and 1 below. Above: `kl_cov` (+0.051)." in text
+  assert "Held, but GRPO also ends within 0.03 nats of it: `entro" in text
   assert "GRPO's, but for `entropic` (x 2.00)" in text
-  assert "More FLOPs in the update than GRPO: `kl_cov` (x 2.00)" in text
+  assert "FLOPs of an update: as GRPO's, but x 2.00 for `kl_cov`." in text
   assert "### Targets of entropy" in tables_text
   assert "An entry makes 200 rollout steps of 32 prompts x 8" in text
 
@@ -69,7 +77,11 @@ def test_the_page_answers_a_readers_questions(section):
 def test_the_page_has_heights_spreads_and_missing_runs(section):
   text = section[1]
   assert "| `kl_cov` | 3 | 0.400 ± 0.000 | 0.301 ± 0.001 | +0.051 [" in text
-  assert "14 of 19 planned runs are finished. 4 entries have 3 seeds: 2" in text
+  assert (
+    "14 of 19 planned runs are finished. With 3 seeds there are 2 of 4 methods "
+    "as their config has them, 0 entries with a changed setting, GRPO at 2 "
+    "budgets, and 0 other longer runs."
+  ) in text
   assert (
     "| methods | 8 | 12 | `dapo` (2); `nsr` (0, 1, 2) |\n"
     "| other strengths, seed 0 | 0 | 1 | `kl_cov,fraction=0.08` (0) |"
@@ -78,7 +90,8 @@ def test_the_page_has_heights_spreads_and_missing_runs(section):
 
 
 def test_entries_with_fewer_seeds_stand_apart_and_are_in_no_sentence(section):
-  shown, _, rest = section[1].partition("<details><summary>Entries with fewer")
+  text = section[1].partition("### At equal budget")[2]
+  shown, _, rest = text.partition("<details><summary>Entries with fewer")
   assert "dapo" not in section[0] + shown
   assert "| `dapo` | 2 | 0.350" in rest
 
@@ -86,6 +99,7 @@ def test_entries_with_fewer_seeds_stand_apart_and_are_in_no_sentence(section):
 def test_the_page_names_methods_and_settings(section):
   assert (
     "| `entropic` | [EntroPIC](../../configs/entropic.py) | "
+    "(1 + a) on positives, (1 - a) on negatives, PI control of a | "
     "`entropic_pi.ki=0` | 0.42 nats |"
   ) in section[1]
 
@@ -103,11 +117,11 @@ def test_a_budget_that_a_seed_lacks_is_left_out_of_the_curve():
     {},
     {},
   )
-  assert field.sides() == {"kl_cov": 1}
+  assert field.marked() == {"kl_cov": 1}
   whole = by_name([*lines, curve(2)[-1]])
-  assert field._replace(lines=whole).sides() == {"dapo": 1, "kl_cov": 1}
+  assert field._replace(lines=whole).marked() == {"dapo": 1, "kl_cov": 1}
   no_grpo = by_name([line for line in lines if line.seed < 2])
-  assert field._replace(lines=no_grpo).sides() == {}
+  assert field._replace(lines=no_grpo).marked() == {}
 
 
 def test_the_page_says_which_runs_of_the_curve_are_missing():
@@ -235,11 +249,10 @@ def test_a_long_run_is_compared_at_equal_budget_and_at_equal_entropy():
   )
   text = "\n".join(answers.answers(field))
   assert field.long_runs() == ["kl_cov,steps=600"]
-  assert field.sides()["kl_cov,steps=600"] == 1
-  assert "no entry is seen to, at 600 steps." in text
-  assert "GRPO has 0.300. Other entries differ from it by: `kl_cov" in text
+  assert field.marked()["kl_cov,steps=600"] == 1
+  assert "of the entries with a control, 0 of 1 after 600 rollout" in text
   # 0.281 - 0.25
-  assert "Of 1 entries, 1 lies above the curve" in text
+  assert "1 of 1 longer runs lies above the curve" in text
   assert "Above: `kl_cov,steps=600` (+0.031)." in text
 
 
@@ -269,17 +282,19 @@ def test_entries_above_a_curve_are_compared_with_a_gentler_grpo():
     {},
   )
   assert field.above_a_curve() == ["kl_cov", "clip_cov"]
-  text = "\n".join(page.gentle_section(field))
+  others = [*rivals.rivals(field, [], "countdown")]
+  text = "\n".join(page.rivals_section(field, others))
   rows = [x.split(" | ") for x in text.splitlines() if x.startswith("| `")]
   # 0.301 and 0.261, minus 0.27
   assert [row[0] for row in rows] == ["| `kl_cov`", "| `clip_cov`"]
   assert rows[0][3].startswith("+0.031 ") and rows[0][3].endswith(" above")
   assert rows[1][3].startswith("-0.009 ") and rows[1][3].endswith(" below")
   summary = "\n".join(answers.answers(field))
+  assert "The 2 entries above one of GRPO's curves are also" in summary
   assert (
-    "Of the 2 entries that lie above one of GRPO's curves, 1 lies" in summary
-  )
-  assert "(the base, and 200, 600 rollout steps): `kl_cov` (+0.031)." in summary
+    "(the base, and 200, 600 rollout steps): 1 in pass@1 at equal entropy "
+    "(`kl_cov` +0.031)"
+  ) in summary
 
 
 def test_an_entry_that_samples_more_responses_is_named_so():
@@ -322,7 +337,7 @@ def test_a_target_that_grpo_reaches_as_well_shows_no_control():
     {},
   )
   text = "\n".join(answers.answers(field))
-  assert "also ends within 0.03 nats of those of `entropic`" in text
+  assert "GRPO also ends within 0.03 nats of it: `entropic`." in text
 
 
 def test_the_table_of_strengths_has_no_other_entries_of_the_method():

@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from entrojax.train import train
-from experiments.tournament import heated, temperatures
+from experiments.tournament import heated, rivals, temperatures
 from experiments.tournament.field import Field
 from experiments.tournament.temperatures import Heated, as_lines, read_heated
 from tests.helpers.kept_lines import by_name, invented
@@ -82,12 +83,12 @@ def test_a_policy_is_compared_with_grpo_at_the_temperature_of_equal_pass_1(
     (f"| `{KL_COV}`", "0.5", "3"),
     (f"| `{KL_COV}`", "1.5", "3"),
   ]
-  assert [row[-2].strip() for row in rows[:2]] == ["", ""]
+  assert [row[-1].strip(" |") for row in rows[:2]] == ["", ""]
   # 0.801 - 0.75; the start of a run is no point of the curve
-  assert rows[2][-2].startswith("+0.051 [") and " above" in rows[2][-2]
-  assert rows[3][-2].strip() == "–"  # GRPO has a pass@1 of 0.2 at none
+  assert rows[2][-1].startswith("+0.051 [") and " above" in rows[2][-1]
+  assert rows[3][-1].strip(" |") == "–"  # GRPO has a pass@1 of 0.2 at none
   # nothing was evaluated of GRPO with one update on a batch
-  assert {row[-1].strip(" |") for row in rows} == {""}
+  assert "over `grpo,updates=1`" not in text
 
 
 def test_a_policy_is_compared_with_grpo_with_one_update_too(field, evaluations):
@@ -107,21 +108,48 @@ def test_a_policy_is_compared_with_grpo_with_one_update_too(field, evaluations):
   assert over_grpo.startswith("+0.051 [")
   # 0.801 - 0.87, the middle of the gentler curve
   assert over_gentle.startswith("-0.069 [") and " below" in over_gentle
-  (text,) = heated.heated_answer(field, evaluations, "countdown")
-  assert f"`{gentle}` +0.040 to +0.200, more at 0.5, 1.5" in text
-  assert f"`{KL_COV}` -0.069 to -0.069, less at 0.5" in text
 
 
-def test_the_summary_names_the_temperature_of_the_most_pass_1(
+def test_the_most_pass_1_at_any_temperature_is_of_entries_with_all_seeds(
   field, evaluations
 ):
-  (text,) = heated.heated_answer(field, evaluations, "countdown")
-  assert f"`{GRPO}` 0.400 at 0.5 (0.700 in pass@64)" in text
-  assert f"`{KL_COV}` 0.350 at 0.5 (0.801 in pass@64)" in text
-  # at 1.5 its pass@1 cannot be compared
-  assert f"`{KL_COV}` +0.051 to +0.051, more at 0.5." in text
+  assert heated.hottest(field, evaluations, "countdown") == (GRPO, 0.5)
+  some = [
+    x for x in evaluations if x.run != f"{GRPO},seed=0" or x.temperature != 0.5
+  ]
+  assert heated.hottest(field, some, "countdown") == (KL_COV, 0.5)
   alone = [x for x in evaluations if x.run.endswith("seed=0")]
-  assert not list(heated.heated_answer(field, alone, "countdown"))
+  assert heated.hottest(field, alone, "countdown") is None
+
+
+def test_the_highest_of_a_rival_s_budgets_counts(field, evaluations):
+  """At 0.35 in pass@1, GRPO has 0.75 after 600 steps and 0.85 after 900."""
+  longer = "grpo,steps=900"
+  lines = dict(field.lines) | by_name(
+    invented(longer, seed, steps=900) for seed in (0, 1, 2)
+  )
+  rows = {**field.long_rows, "grpo": {600: GRPO, 900: longer}}
+  field = field._replace(lines=lines, long_rows=rows)
+  evaluations += [hot(longer, 0.5, 0.36, 0.84, s) for s in (0, 1, 2)]
+  evaluations += [hot(longer, 1.5, 0.34, 0.86, s) for s in (0, 1, 2)]
+  (rival,) = rivals.hot_rivals(field, evaluations, "countdown")
+  hot_lines = as_lines(field.lines, evaluations, "countdown")
+  heights = rival.heights(
+    hot_lines, temperatures.hot_name(KL_COV, 0.5), ("pass@64", "pass@1")
+  )
+  np.testing.assert_allclose(heights, [-0.05, -0.049, -0.048])
+  assert "600 or 900 rollout steps" in rival.words
+
+
+def test_runs_that_were_made_again_say_how_far_they_are_from_the_kept_ones(
+  field, evaluations
+):
+  again = [hot(GRPO, 1.0, 0.3, 0.75), hot(KL_COV, 1.0, 0.29, 0.8)]
+  text = "\n".join(heated.heated_section(field, again, "countdown"))
+  # the kept lines have 0.4 nats, 0.3 and 0.8
+  assert "up to 0.200 in entropy, 0.010 in pass@1, 0.050 in pass@64" in text
+  text = "\n".join(heated.heated_section(field, evaluations, "countdown"))
+  assert "made again" not in text
 
 
 def test_without_grpo_s_policy_there_is_no_comparison(field, evaluations):
@@ -129,7 +157,7 @@ def test_without_grpo_s_policy_there_is_no_comparison(field, evaluations):
   text = "\n".join(heated.heated_section(field, own, "countdown"))
   rows = [x for x in text.splitlines() if x.startswith("| `")]
   assert len(rows) == 2
-  assert all(row.endswith("|  |") for row in rows)
+  assert "over `grpo" not in text
 
 
 def test_evaluations_of_another_base_are_left_out(field, evaluations):
