@@ -55,9 +55,18 @@ def _over_all(numbers: Sequence[float]) -> Interval | None:
 
 
 def entropy_gap(own: str, other: str = GRPO) -> Effect:
-  """The held-out entropy at the end, one entry minus another, nats."""
+  """The held-out entropy at the end, one entry minus another, nats.
+
+  There is no number if both runs of a seed are the same to the last digit,
+  because what distinguishes the entries did not act then.
+  """
   text = f"entropy at the end, `{own}` - `{other}`, nats"
-  measure = lambda a, b: _end(a, "entropy") - _end(b, "entropy")
+
+  def measure(a: Line, b: Line) -> float:
+    if a.end == b.end and a.right == b.right:
+      return float("nan")
+    return _end(a, "entropy") - _end(b, "entropy")
+
   return Effect(text, (own, other), _for_each_seed((own, other), measure))
 
 
@@ -127,7 +136,7 @@ def entropy_fall(entry: str) -> Effect:
 
 
 def early_fall(entry: str) -> Effect:
-  """The share of the fall in training entropy in the first half, minus 1/2."""
+  """The share of the fall in training entropy in the first half."""
 
   def own(line: Line) -> float:
     course = _course(line, "actor/entropy")
@@ -136,12 +145,12 @@ def early_fall(entry: str) -> Effect:
     middle = course[half - 1 : half + 2].mean()
     return float((start - middle) / (start - end)) - 0.5
 
-  text = f"share of the fall in the first half of `{entry}`, minus 0.5"
-  return Effect(text, (entry,), _for_each_seed((entry,), own))
+  text = f"share of the fall in the first half of `{entry}`"
+  return Effect(text, (entry,), _for_each_seed((entry,), own), zero=0.5)
 
 
 def law_fit(entry: str, least: float) -> Effect:
-  """R^2 of R = -a exp(H) + b within a run, minus a bound.
+  """R^2 of R = -a exp(H) + b within a run, at least a bound.
 
   There is no number if the entropy of a run moves too little for the law to
   differ from a straight line (entrojax/entropy/law.py).
@@ -152,8 +161,8 @@ def law_fit(entry: str, least: float) -> Effect:
     law = fit_entropy_law(entropy, reward)
     return law.r_squared - least if law.usable else float("nan")
 
-  text = f"R^2 of the law over {FINE} parts of `{entry}`, minus {least:g}"
-  return Effect(text, (entry,), _for_each_seed((entry,), own))
+  text = f"R^2 of the law over {FINE} parts of `{entry}`"
+  return Effect(text, (entry,), _for_each_seed((entry,), own), zero=least)
 
 
 def law_over_budgets(least: float) -> Effect:
@@ -168,8 +177,8 @@ def law_over_budgets(least: float) -> Effect:
       squares.append(np.corrcoef(np.exp(entropy), reward)[0, 1] ** 2 - least)
     return over_seeds(squares)
 
-  text = f"R^2 of pass@1 on exp(H) over the base and six budgets, - {least:g}"
-  return Effect(text, CURVE, over)
+  text = "R^2 of pass@1 on exp(H) over the base and six budgets"
+  return Effect(text, CURVE, over, zero=least)
 
 
 def law_forecast(entry: str) -> Effect:

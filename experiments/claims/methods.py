@@ -19,9 +19,7 @@ _SELECTION = (
   "a mini-batch has 700 tokens and not millions, so the selected share is {} "
   "times the paper's"
 )
-_SCALE = (
-  "answers have 11 tokens, few of them certain; one base of 0.8 M weights"
-)
+_SCALE = "nothing but the scale"
 _DYNAMIC = (
   "without long answers the overlong penalty hardly acts; dynamic sampling "
   "samples twice as many responses as GRPO here"

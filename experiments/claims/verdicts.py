@@ -27,12 +27,14 @@ class Effect(NamedTuple):
     entries: the entries of the tournament that it needs.
     measure: kept lines -> a mean with its interval; None: runs are missing.
     one_base: whether it has a number of nats that suits one base alone.
+    zero: what `measure` has subtracted, so that a claim's effect is positive.
   """
 
   text: str
   entries: Sequence[str]
   measure: Callable[[Lines], Interval | None]
   one_base: bool = False
+  zero: float = 0.0
 
 
 class Claim(NamedTuple):

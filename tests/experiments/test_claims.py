@@ -91,6 +91,26 @@ def test_a_gap_is_one_entry_minus_another():
   assert shifted == pytest.approx((0.75, 0.75, 0.75))
 
 
+def test_what_never_acted_has_no_effect_on_the_entropy():
+  lines = lines_of(bapo=(0.45, 0.25), psr=(0.3, 0.5), grpo=(0.45, 0.25))
+  same = effects.entropy_gap("bapo", "grpo").measure(lines)
+  assert np.isnan(same.mean)
+  claim = Claim(
+    "a", "", "", effects.entropy_gap("bapo", "grpo"), 0.1, "", within
+  )
+  assert verdict(claim, lines)[0] == NO_NUMBER
+  assert np.isfinite(effects.entropy_gap("psr", "grpo").measure(lines).mean)
+
+
+def test_an_effect_with_a_zero_of_its_own_is_shown_as_its_value():
+  claim = Claim(
+    "law", "A law.", "ours", effects.law_over_budgets(0.9), 0, "", at_least
+  )
+  text, _ = page([claim], budgets(), {})
+  assert "| 1.000 [1.000, 1.000], against 0.9 |" in text
+  assert "0 are of papers, 0 the survey's and 1 our own." in text
+
+
 def test_an_effect_waits_for_all_seeds():
   lines = lines_of(nsr=(0.45, 0.25), psr=(0.3, 0.5))
   del lines["psr,seed=2"]
