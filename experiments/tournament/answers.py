@@ -13,7 +13,6 @@ from experiments.tournament.field import HEIGHTS, Field, Height
 from experiments.tournament.formats import listed, quoted
 from experiments.tournament.heated import hottest
 from experiments.tournament.measures import (
-  cost,
   finite_mean,
   mean_of,
   of_entry,
@@ -274,7 +273,7 @@ def _costs(field: Field, complete: Sequence[str]) -> str:
   """Say what deviates from the cost of GRPO's step."""
   lines, baseline = field.lines, field.baseline
   shares = {n: samples(lines, n, baseline) or 1.0 for n in complete}
-  times = {n: c for n in complete if (c := cost(lines, n, baseline))}
+  times = {n: field.times[n] for n in complete if n in field.times}
   usual = [t for t in times.values() if t <= _SLOW]
   by_flops: dict[float, list[str]] = {}
   for n in complete:
@@ -286,8 +285,8 @@ def _costs(field: Field, complete: Sequence[str]) -> str:
   many = [f"`{n}` (x {x:.2f})" for n, x in shares.items() if x > _DEAR]
   slow = [f"`{n}` (x {x:.2f})" for n, x in times.items() if x > _SLOW]
   timed = (
-    f" The time of a rollout step was measured for {len(times)} of "
-    f"{len(complete)} entries: x {min(usual):.2f} to {max(usual):.2f} of GRPO's"
+    f" A rollout step of {len(times)} entries of {len(complete)} takes "
+    f"x {min(usual):.2f} to {max(usual):.2f} of GRPO's time"
     f"{f', but for {listed(slow)}' if slow else ''}."
     if usual
     else ""

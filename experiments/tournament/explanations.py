@@ -80,10 +80,11 @@ of the same seed then ends elsewhere, as a run of another seed would.
 products, counted in the traced program
 (`python -m experiments.tournament.costs`); a third more is a forward pass of
 another policy, such as the base. `samples` has the responses sampled, and
-`time` the duration of a rollout step, by the fastest seed. Differences of a few
-per cent in it are noise, and a dash stands for runs on another machine or
-beside other work. The update alone is timed for all methods in
-[the lab book](../RESULTS.md#cost-of-a-methods-update).
+`time` the CPU time of a rollout step with sampling, verifying and training, as
+the median of pairs of steps that were made in turn
+(`python -m experiments.tournament.times`). Differences of a few per cent in it
+are noise, and a dash stands for what was not timed. The update alone is timed
+in [the lab book](../RESULTS.md#cost-of-a-methods-update).
 """
 
 COMMANDS = """## Make it again

@@ -19,7 +19,7 @@ from experiments.tournament.measures import (
   starts_of,
   values,
 )
-from experiments.tournament.rule import BASELINE, GENTLE, SEEDS
+from experiments.tournament.rule import BASELINE, GENTLE, NOTHING, SEEDS
 
 Height = tuple[str, str]  # (measure, what is equal)
 HEIGHTS: Sequence[Height] = (
@@ -42,6 +42,7 @@ class Field(NamedTuple):
     long_rows: row -> rollout steps -> its entry, from the common budget to the
       longest; GRPO is a row.
     flops: entry -> the FLOPs of its update relative to GRPO's.
+    times: entry -> the time of a rollout step relative to GRPO's.
   """
 
   lines: Lines
@@ -50,6 +51,7 @@ class Field(NamedTuple):
   compared: Sequence[Entry]
   long_rows: Mapping[str, Mapping[int, str]]
   flops: Mapping[str, float]
+  times: Mapping[str, float] = NOTHING
 
   def seeds(self, name: str) -> int:
     """Return the number of seeds with a kept line."""

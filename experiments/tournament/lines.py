@@ -20,9 +20,9 @@ each, in base64. `course` has means over equal parts of the run: as many as
 divide it, at most FINE for entropy and reward, to which a law is fitted, and
 COARSE for the rest. Lines that were kept before 2026-11-30 always have so many;
 if they do not divide the rollout steps, the first parts have one more.
-`seconds` are the median of a rollout step and the sum of all of them. The
-median is null for runs whose time cannot be compared with GRPO's, because they
-ran on another machine or beside other work.
+`seconds` are the median of a rollout step and the sum of all of them. They
+depend on the machine and its other work, and the median is null for many runs,
+so the page has times of times.py instead.
 """
 
 import base64

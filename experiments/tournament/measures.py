@@ -7,7 +7,7 @@ import numpy as np
 from entrojax.answers.pass_at_k import pass_at_k
 from entrojax.reporting.differences import Estimate, paired_estimate
 from experiments.tournament.lines import Line
-from experiments.tournament.rule import BASELINE, SEEDS
+from experiments.tournament.rule import BASELINE
 
 ENTROPY = "entropy"
 
@@ -102,21 +102,6 @@ def difference(
 def _pass(line: Line, k: int) -> np.ndarray:
   """Return pass@k of each prompt, f64[Q]."""
   return pass_at_k(line.right["num_samples"], line.counts(), k)
-
-
-def cost(lines: Lines, name: str, baseline: str) -> float | None:
-  """Return the seconds per rollout step relative to GRPO's.
-
-  Both are of the fastest seed, because other programs on the machine slow runs
-  down, and none up. None unless both have all seeds.
-  """
-  own, other = (
-    [s for line in of_entry(lines, n).values() if (s := line.seconds["step"])]
-    for n in (name, baseline)
-  )
-  if min(len(own), len(other)) < len(SEEDS):
-    return None
-  return min(own) / min(other)
 
 
 def samples(lines: Lines, name: str, baseline: str) -> float | None:

@@ -31,7 +31,14 @@ from experiments.tournament.lines import read_lines
 from experiments.tournament.measures import Lines, mean_of, ranked, twins
 from experiments.tournament.plan import RESULTS, lines_file
 from experiments.tournament.rivals import Rival, rivals
-from experiments.tournament.rule import BASELINE, BASES, GENTLE, SEEDS, Base
+from experiments.tournament.rule import (
+  BASELINE,
+  BASES,
+  GENTLE,
+  NOTHING,
+  SEEDS,
+  Base,
+)
 from experiments.tournament.tables import (
   behaviour,
   budget_table,
@@ -45,6 +52,7 @@ from experiments.tournament.tables import (
 )
 from experiments.tournament.targets import target_table
 from experiments.tournament.temperatures import Heated, read_heated
+from experiments.tournament.times import read_times, time_of
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string(
@@ -70,6 +78,7 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
   summaries, sections = [SHORT], []
   pictures: dict[str, str] = {}
   flops, hot = read_costs(results), read_heated(results)
+  times = read_times(results)
   for name, base in BASES.items():
     lines = read_lines(lines_file(name, results))
     if not lines:
@@ -77,7 +86,8 @@ def page(results: Path) -> tuple[str, dict[str, str]]:
       sections.append(f"No run is kept yet. `--base={name}` makes them.\n")
       continue
     summary, text, own = section(
-      name, base, entries(name), lines, flops.get(name, {}), hot
+      *(name, base, entries(name), lines),
+      *(flops.get(name, {}), times.get(name, {}), hot),
     )
     summaries.append(summary)
     sections.append(text)
@@ -92,6 +102,7 @@ def section(
   all_entries: Sequence[Entry],
   lines: Lines,
   flops: Mapping[str, float],
+  times: Mapping[str, float] = NOTHING,
   hot: Sequence[Heated] = (),
 ) -> tuple[str, str, dict[str, str]]:
   """Return the summary of a base, its section, and its figures.
@@ -102,6 +113,7 @@ def section(
     all_entries: the entries on this base.
     lines: the kept lines, not empty.
     flops: entry -> the FLOPs of its update relative to GRPO's.
+    times: entry -> the time of a rollout step relative to GRPO's, as kept.
     hot: the evaluations at other temperatures, of all bases.
   """
   field = Field(
@@ -111,6 +123,7 @@ def section(
     [e for e in all_entries if e.role in ("method", "extra")],
     long_rows(name),
     flops,
+    {e.name: t for e in all_entries if (t := time_of(e, times)) is not None},
   )
   pictures = draw(name, base, field)
   if svg := heated.draw(field, hot, name):

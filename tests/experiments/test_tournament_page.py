@@ -44,7 +44,6 @@ def section():
       0.2,
       settings=held,
       course={"actor/entropy": [0.5, 0.5, 0.412]},
-      seconds={"step": 1.0, "steps": 200.0},
     )
     for s in seeds
   ]
@@ -55,6 +54,7 @@ def section():
     all_entries,
     by_name(lines),
     {"kl_cov": 2.0},
+    {"kl_cov": 1.1, "entropic": 2.0},
   )
 
 
@@ -68,7 +68,10 @@ def test_the_page_answers_a_readers_questions(section):
   assert "1 of 2 entries lies above GRPO's curve in pass@1, 1 below" in text
   assert "leaves 1 above and 1 below. Above: `kl_cov` (+0.051)." in text
   assert "Held, but GRPO also ends within 0.03 nats of it: `entro" in text
-  assert "GRPO's, but for `entropic` (x 2.00)" in text
+  assert (
+    "A rollout step of 2 entries of 2 takes x 1.10 to 1.10 of GRPO's time, but "
+    "for `entropic` (x 2.00)."
+  ) in text
   assert "FLOPs of an update: as GRPO's, but x 2.00 for `kl_cov`." in text
   assert "### Targets of entropy" in tables_text
   assert "An entry makes 200 rollout steps of 32 prompts x 8" in text
