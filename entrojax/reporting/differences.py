@@ -54,7 +54,7 @@ class Estimate(NamedTuple):
 
   mean: float
   variance: float
-  freedom: int
+  freedom: float
 
   def interval(self) -> Interval:
     """Return the mean with Student's 95 % interval."""

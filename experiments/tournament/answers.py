@@ -127,7 +127,7 @@ def _one_curve(field: Field, complete: Sequence[str]) -> str:
     f"above GRPO's curve in pass@1, {len(first.on(-1))} below, and "
     f"{_are(first.on(0))} undecided; {_are(near)} seen to be within {ALIKE:g} "
     f"of it.{outside} {_corrected(first, 'above', 'below')}"
-    f"{_with_means(first, 1)} In pass@64 it leaves "
+    f"{_with_means(first, 1)} In pass@64, with the correction: "
     f"{len(second.remaining(1))} above and {len(second.remaining(-1))} below."
     f"{_own_errors(field, HEIGHTS[0])}"
     f"{_other_pace(field, first.remaining(1))}"
@@ -157,8 +157,8 @@ def _trade(field: Field) -> str:
     own = field.above(names, which)
     texts.append(
       f"{_have(own.on(1))} more {which[0]} than GRPO, and {len(own.on(-1))} "
-      f"less, of which the correction leaves {len(own.remaining(1))} and "
-      f"{len(own.remaining(-1))}"
+      f"less (with the correction {len(own.remaining(1))} and "
+      f"{len(own.remaining(-1))})"
     )
   return (
     f"- **Coverage at equal pass@1.** Of {len(names)} entries, with the longer "
@@ -345,9 +345,19 @@ def _with_means(own: Family, side: int) -> str:
 def _corrected(own: Family, more: str, less: str) -> str:
   """Say how many differences remain among so many comparisons."""
   return (
-    "The correction for so many comparisons leaves "
-    f"{len(own.remaining(1))} {more} and {len(own.remaining(-1))} {less}."
+    "With the correction for so many comparisons: "
+    f"{len(own.remaining(1))} {more} and {len(own.remaining(-1))} {less}"
+    f"{_with_own_variances(own)}."
   )
+
+
+def _with_own_variances(own: Family) -> str:
+  """Say what remains without shrunk variances, if it is something else."""
+  both = [len(own.remaining(side)) for side in (1, -1)]
+  alone = [len(own.remaining(side, shrunk=False)) for side in (1, -1)]
+  if both == alone:
+    return ""
+  return f" ({alone[0]} and {alone[1]} with each entry's own variance)"
 
 
 def _mean(field: Field, name: str, measure: str = "pass@1") -> str:

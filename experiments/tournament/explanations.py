@@ -62,7 +62,10 @@ in which they lost less pass@1 than the targets of the configs.
 
 **Chance.** Of 40 entries that are equal to GRPO, chance alone calls about one
 better and one worse. So the summary also counts what remains with the
-correction, which allows 5 % of the remaining differences to be wrong. The
+correction, which allows 5 % of the remaining differences to be wrong. Three
+seeds estimate a variance badly, so its p-values are from variances that are
+shrunk towards the common one of all entries, as in Smyth (2004). This was added
+when the runs were known; what each entry's own variance gives is beside it. The
 comparisons with stronger rivals have no correction. All entries share
 GRPO's seeds and prompts, so several can be wrong together. An undecided entry
 is not shown to be equal to GRPO.

@@ -2,7 +2,9 @@
 
 Among fifty intervals of 95 % two or three exclude zero although nothing
 differs. So a family of comparisons is also decided with the correction of
-Benjamini and Hochberg, which allows 5 % of those that remain to be wrong.
+Benjamini and Hochberg, which allows 5 % of those that remain to be wrong. Its
+p-values are from variances that are shrunk towards their common value, because
+three seeds say too little about the variance of one entry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,7 @@ from experiments.tournament.judging import (
   discoveries,
   estimate_over_seeds,
   p_value,
+  shrink,
   within,
 )
 from experiments.tournament.rule import SEEDS
@@ -43,10 +46,16 @@ class Family(NamedTuple):
       n for n, x in self.own.items() if within(x.interval(), margin) == HELD
     ]
 
-  def remaining(self, side: int) -> list[str]:
-    """List the entries that are still on a side of 0 after the correction."""
-    left = discoveries({n: p_value(x) for n, x in self.own.items()})
-    return [n for n in self.on(side) if n in left]
+  def remaining(self, side: int, *, shrunk: bool = True) -> list[str]:
+    """List the entries that are on a side of 0 with the correction.
+
+    Args:
+      side: 1 for above, -1 for below.
+      shrunk: whether variances are shrunk towards their common value.
+    """
+    own = shrink(self.own) if shrunk else self.own
+    left = discoveries({n: p_value(x) for n, x in own.items()})
+    return [n for n, x in own.items() if n in left and x.mean * side > 0]
 
 
 def family(

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from entrojax.reporting.differences import Estimate
 from experiments.tournament.judging import (
   discoveries,
   estimate_over_seeds,
   over_seeds,
   p_value,
+  shrink,
 )
 
 
@@ -49,3 +51,38 @@ def test_a_later_small_p_value_keeps_the_ones_before_it():
   assert discoveries(own) == {"a", "b", "c"}
   assert discoveries({"a": 0.06}) == set()
   assert discoveries({}) == set()
+
+
+def estimates(true_variances, seed=1, n=2):
+  """Return estimates whose variances have n degrees of freedom."""
+  chi2 = np.random.default_rng(seed).chisquare(n, len(true_variances))
+  variances = true_variances * chi2 / n
+  return {str(i): Estimate(0.1, float(v), n) for i, v in enumerate(variances)}
+
+
+def test_variances_that_differ_are_shrunk_as_much_as_they_were_drawn():
+  d, v = 4.0, 2e-4
+  chi2 = np.random.default_rng(0).chisquare(d, 4000)
+  own = estimates(v * d / chi2)
+  shrunk = shrink(own)
+  freedom = {x.freedom for x in shrunk.values()}
+  assert len(freedom) == 1
+  assert freedom.pop() - 2 == pytest.approx(d, rel=0.1)
+  for name, x in own.items():
+    expected = (d * v + 2 * x.variance) / (d + 2)
+    assert shrunk[name].variance == pytest.approx(expected, rel=0.1)
+    assert shrunk[name].mean == 0.1
+
+
+def test_variances_that_are_equal_become_their_common_one():
+  shrunk = shrink(estimates(np.full(500, 3e-4)))
+  assert min(x.freedom for x in shrunk.values()) > 50
+  assert np.std([x.variance for x in shrunk.values()]) < 3e-5
+  assert shrunk["0"].variance == pytest.approx(3e-4, rel=0.1)
+
+
+def test_a_variance_of_zero_and_a_few_estimates_are_left_as_they_are():
+  own = estimates(np.full(10, 3e-4)) | {"twin": Estimate(0.0, 0.0, 2)}
+  assert shrink(own)["twin"] == own["twin"]
+  two = {name: own[name] for name in ("0", "1", "twin")}
+  assert shrink(two) == two

@@ -62,11 +62,11 @@ def test_the_page_answers_a_readers_questions(section):
   text, tables_text, _ = section
   assert (
     "GRPO has 0.250, and the base 0.200. Of 2 entries, 1 has more than GRPO, 1 "
-    "has less, and 0 are undecided. The correction for so many comparisons "
-    "leaves 1 more and 1 less. Most: `kl_cov` (0.301)."
+    "has less, and 0 are undecided. With the correction for so many "
+    "comparisons: 1 more and 1 less. Most: `kl_cov` (0.301)."
   ) in text
   assert "1 of 2 entries lies above GRPO's curve in pass@1, 1 below" in text
-  assert "leaves 1 above and 1 below. Above: `kl_cov` (+0.051)." in text
+  assert "comparisons: 1 above and 1 below. Above: `kl_cov` (+0.051)." in text
   assert "Held, but GRPO also ends within 0.03 nats of it: `entro" in text
   assert (
     "A rollout step of 2 entries of 2 takes x 1.10 to 1.10 of GRPO's time, but "
