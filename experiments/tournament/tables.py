@@ -15,7 +15,7 @@ from experiments.tournament.formats import (
   side_word,
   spread,
 )
-from experiments.tournament.judging import compare
+from experiments.tournament.judging import compare, over_seeds
 from experiments.tournament.measures import (
   ENTROPY,
   Lines,
@@ -174,20 +174,39 @@ def long_table(field: Field) -> Iterator[str]:
   """
   yield from head(
     *("row", "rollout steps", "n", *LONG_MEASURES),
-    *("pass@1 - GRPO", "pass@64 - GRPO"),
+    *("pass@1 - GRPO", "pass@64 - GRPO", "maj@64 - GRPO"),
     *(f"{measure} at equal {along}" for measure, along in HEIGHTS),
   )
   for label, budgets in field.long_rows.items():
+    if not any(map(field.seeds, [*budgets.values()][1:])):
+      continue  # of the common budget alone
     for steps, name in budgets.items():
       if not (runs := of_entry(field.lines, name)):
         continue
-      gaps = [""] * (2 + len(HEIGHTS))
+      gaps = [""] * (3 + len(HEIGHTS))
       if label != BASELINE:
         gaps = [_gap(field, name, k) for k in (1, 64)]
-        gaps += _heights(field, name)
+        gaps += [_majority_gap(field, name), *_heights(field, name)]
       cells = [spread(values(runs, m)) for m in LONG_MEASURES]
       yield row(f"`{label}`", str(steps), str(len(runs)), *cells, *gaps)
   yield ""
+
+
+def _majority_gap(field: Field, name: str) -> str:
+  """Format how an entry differs from GRPO in maj@64, over seeds.
+
+  No line has the majority's answer for each prompt, so that prompts cannot be
+  paired.
+  """
+  own, other = (
+    of_entry(field.lines, n) for n in (name, field.grpo_beside(name))
+  )
+  seeds = [seed for seed in own if seed in other]
+  gaps = [
+    values({seed: own[seed]}, "maj@64") - values({seed: other[seed]}, "maj@64")
+    for seed in seeds
+  ]
+  return format_interval(over_seeds(float(gap[0]) for gap in gaps))
 
 
 def rivals_table(

@@ -1,7 +1,8 @@
 """Which entries end at their target of entropy.
 
-An entry has a target if a controller, DCPO or the projection is to hold one. A
-target that changes over the run is judged by its last value. An entry holds it
+An entry has a target if a controller, DCPO, the projection or Entrocraft is to
+hold one; Entrocraft's is the middle of its band. A target that changes over the
+run is judged by its last value. An entry holds it
 as a claim does (judging.py): the 95 % interval of the
 entropy in the last evaluation, over seeds, lies within MARGIN of the target. It
 misses it if the interval lies outside.
@@ -34,6 +35,9 @@ def target_of(lines: Lines, name: str) -> float | None:
     for key in _KEYS:
       if (value := line.settings.get(key)) is not None:
         return _last_value(value, key)
+    if ends := line.settings.get("entrocraft.low"):
+      # a band that moves: the middle of its last one
+      return (ends[-1] + line.settings["entrocraft.high"][-1]) / 2
     if line.method == "dcpo":  # a line has only what differs from the default
       return float(default.get_config().dcpo.target)
   return None
@@ -102,7 +106,7 @@ def target_table(field: Field) -> Iterator[str]:
     own = verdict(lines, name)
     idle = own == _WORDS[HELD] and says_nothing(field, name)
     yield row(
-      f"{target_of(lines, name):g}",
+      f"{target_of(lines, name):.3g}",
       f"`{name}`",
       spread(last_third(runs)),
       spread(values(runs, ENTROPY)),

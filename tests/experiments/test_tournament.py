@@ -139,6 +139,7 @@ def test_the_first_budget_at_which_grpo_is_overtaken_is_found():
   assert "| `slow` | 2 | 3 |" in text[5]
   assert "+0.094" in text[5]  # 32 and 26 of 64 samples are right
   assert text[5].count(" more") == 1
+  assert "| +0.000 [+0.000, +0.000] |" in text[5]  # maj@64 is the same
 
 
 def test_one_pair_of_runs_has_no_interval_and_no_word():

@@ -195,6 +195,9 @@ def test_a_target_is_what_a_controller_or_the_projection_holds():
   lines = by_name([invented("a", settings={"projection.target": 0.5})])
   assert targets.target_of(lines, "a") == 0.5
   assert targets.target_of(by_name([invented("a")]), "a") is None
+  band = {"entrocraft.low": [0.5, 0.4], "entrocraft.high": [0.55, 0.45]}
+  lines = by_name([invented("entrocraft", settings=band)])
+  assert targets.target_of(lines, "entrocraft") == pytest.approx(0.425)
   assert list(of_entry(lines, "b")) == []
 
 
