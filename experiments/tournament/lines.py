@@ -101,7 +101,8 @@ def line_of(run: Run, log: RunLog, settings: Mapping[str, Any]) -> Line:
     settings: 'section.key' -> value, what differs from the recorded base.
 
   Raises:
-    ValueError: the directory has no evaluation, or several data sets.
+    ValueError: the directory has no evaluation at its end, or several data
+      sets.
   """
   names = datasets([log])
   if len(names) != 1 or not log.right_answers:
@@ -109,6 +110,11 @@ def line_of(run: Run, log: RunLog, settings: Mapping[str, Any]) -> Line:
       f"{log.path} must have one evaluated data set, but has {names or 'none'}"
     )
   first, last = evaluations(log, names[0])
+  if last is None or last["step"] != log.rows[-1]["step"]:
+    raise ValueError(
+      f"{log.path} has no evaluation after its last step: it was interrupted; "
+      "train it again with the same settings, which makes up for it"
+    )
   provenance = log.provenance or {}
   steps = [row for row in log.rows if "timing_s/step" in row]
   times = [row["timing_s/step"] for row in steps]
@@ -120,7 +126,7 @@ def line_of(run: Run, log: RunLog, settings: Mapping[str, Any]) -> Line:
     steps=run.entry.steps,
     settings=settings,
     start=_evaluation(first or {}, names[0]),
-    end=_evaluation(last or {}, names[0]),
+    end=_evaluation(last, names[0]),
     right=_encode(log.right_answers[-1]),
     course=course(steps),
     seconds=_round({"step": float(np.median(times)), "steps": sum(times)}),

@@ -1,6 +1,7 @@
 """The tournament: its plan, kept lines, statistics and page, without runs."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -309,6 +310,19 @@ def test_a_run_directory_becomes_a_line(tmp_path):
   assert len(line.course["actor/entropy"]) == 12
   assert len(line.course["actor/ppo_kl"]) == 6  # two of twelve are averaged
   json.dumps(line._asdict(), allow_nan=False)
+
+
+def test_a_run_without_its_last_evaluation_has_no_line(tmp_path):
+  write_noisy_run(tmp_path / "run", "kl_cov", 1, steps=12)
+  log = read_run("x", tmp_path / "run")
+  val = lambda row: any(key.startswith("val/") for key in row)
+  assert val(log.rows[-1])
+  *rows, last = log.rows
+  trained = {k: v for k, v in last.items() if not k.startswith("val/")}
+  owed = dataclasses.replace(log, rows=[*rows, trained])
+  run = Run(Entry("kl_cov", "kl_cov", 12), 1)
+  with pytest.raises(ValueError, match="no evaluation after its last step"):
+    line_of(run, owed, {})
 
 
 # -- the curve ----------------------------------------------------------------
