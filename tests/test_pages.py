@@ -279,9 +279,13 @@ def numbers_in(path: Path, pattern: str) -> list[int]:
 
 def test_the_readme_repeats_the_counts_of_verdicts():
   page = ROOT / "experiments" / "claims" / "README.md"
+  total, *counts, papers = numbers_in(
+    page,
+    r"N claims: N held, N not held here, N inconclusive[^.]*\. N are of papers",
+  )
   assert numbers_in(
-    README, r"\[N claims of papers\]\(\S+\): N held, N did not, N are"
-  ) == numbers_in(page, "N claims: N held, N not held here, N inconclusive")
+    README, r"\[N claims, N of papers\]\(\S+\): N held, N did not, and N are"
+  ) == [total, papers, *counts]
 
 
 def test_the_readme_repeats_the_counts_at_equal_entropy():
