@@ -5,9 +5,11 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+import numpy as np
 
 from entrojax.reporting.pictures import PALETTE
 from entrojax.reporting.static import STYLE, as_svg
+from experiments.tournament.curve import Curve
 from experiments.tournament.field import HEIGHTS, Field
 from experiments.tournament.formats import (
   format_heights,
@@ -64,17 +66,20 @@ def heated_section(
   yield (
     "The policies of finished runs, trained at temperature 1 and evaluated at "
     "others (`python -m experiments.tournament.temperatures`). This comparison "
-    "was added when the runs were known. The last columns have the height in "
-    f"{_PLANE[1]} at equal {_PLANE[0]} above the runs of another row, each "
-    "sampled at whatever temperature gives it the same pass@1, and of "
-    f"whichever budget is best there.{_made_again(field, heated, base)}\n"
+    "was added when the runs were known. The first height shows that GRPO's "
+    "own policy leaves its curve over budgets if it is sampled at another "
+    "temperature. The others are above the runs of another row, each sampled "
+    "at whatever temperature gives it the same pass@1, and of whichever budget "
+    f"is best there.{_made_again(field, heated, base)}\n"
   )
   picture = f"figures/{file_name(base)}"
   yield f"![pass@64 over pass@1 at all temperatures]({picture})\n"
   yield from head(
     *("entry", "temperature", "n", *_MEASURES),
-    *(f"over {rival.label}" for rival in others),
+    "pass@1 at equal entropy, over GRPO's curve",
+    *(f"pass@64 at equal pass@1, over {rival.label}" for rival in others),
   )
+  curve = Curve(field.lines, field.curve_budgets(), *HEIGHTS[0])
   for name in names:
     for temperature in temperatures:
       entry = hot_name(name, temperature)
@@ -82,6 +87,7 @@ def heated_section(
         yield row(
           *(f"`{name}`", f"{temperature:g}", str(len(runs))),
           *(spread(values(runs, m)) for m in _MEASURES),
+          _with_side(curve.heights(runs)),
           *(_height(lines, name, entry, rival) for rival in others),
         )
   yield ""
@@ -123,8 +129,12 @@ def _height(lines: Lines, name: str, entry: str, rival: Rival) -> str:
   """Format the heights above a rival; "" for a run of the rival's own row."""
   if _row(name) == rival.row:
     return ""
-  own = rival.heights(lines, entry, HEIGHTS[2])
-  return format_heights(own) + side_word(own)
+  return _with_side(rival.heights(lines, entry, HEIGHTS[2]))
+
+
+def _with_side(heights: np.ndarray) -> str:
+  """Format heights, with a word if all seeds decide it."""
+  return format_heights(heights) + side_word(heights)
 
 
 def _row(entry: str) -> str:

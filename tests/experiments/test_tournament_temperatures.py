@@ -84,6 +84,8 @@ def test_a_policy_is_compared_with_grpo_at_the_temperature_of_equal_pass_1(
     (f"| `{KL_COV}`", "1.5", "3"),
   ]
   assert [row[-1].strip(" |") for row in rows[:2]] == ["", ""]
+  # GRPO's curve has one run, at 0.4 nats, and the base, with 0.2 at 0.5 nats
+  assert [row[-2] for row in rows] == ["–"] * 4
   # 0.801 - 0.75; the start of a run is no point of the curve
   assert rows[2][-1].startswith("+0.051 [") and " above" in rows[2][-1]
   assert rows[3][-1].strip(" |") == "–"  # GRPO has a pass@1 of 0.2 at none
