@@ -22,7 +22,7 @@ METHOD = Method(
   equation="(1 - a) A + a 1[right] pi_T / pi, T = 1.2 below a target, else 0.8",
   files=("objectives/dcpo.py",),
   paper="2601.12730",
-  statistics="rollout batch",
+  statistics="rollout batch, mini-batch",
   claim="held at a target",
   measured="-0.0 ± 0.3",
   settings={"objective": ("ppo_clip", "dcpo")},

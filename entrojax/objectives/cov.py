@@ -12,6 +12,9 @@ penalty. Denominators count every response token.
 
 "The Entropy Mechanism", arXiv 2505.22617 (KL-Cov: eq. 14), and its released
 code. Both are surrogates: they begin a chain in place of ppo_clip.
+
+Deviation: log r is clipped to +-20, as in ppo_clip; a token beyond
+that has no gradient of -A r. The released losses do not clip it.
 """
 
 from collections.abc import Callable
