@@ -26,6 +26,7 @@ from entrojax.masking import (
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import (
   dual_clipped,
+  larger_loss,
   probability_ratio,
   require_dual_clip,
   unclipped_loss,
@@ -80,7 +81,7 @@ def bapo(
     )
     plain = unclipped_loss(ratio, tokens.advantages)
     clipped = unclipped_loss(jnp.clip(ratio, lower, upper), tokens.advantages)
-    loss = jnp.maximum(plain, clipped)
+    loss = larger_loss(plain, clipped)
     metrics = {
       "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
       "bapo/low": scalar_metric(lower),

@@ -36,6 +36,7 @@ from entrojax.objectives.reference_kl import absolute, k2, k3
 from entrojax.objectives.selection import floor_share, highest, random_subset
 from entrojax.objectives.surrogates import (
   clipped_loss,
+  larger_loss,
   probability_ratio,
   unclipped_loss,
 )
@@ -97,7 +98,7 @@ def clip_cov(
     candidates = tokens.mask * (extreme & (clipped <= plain))
     k = floor_share(fraction, jnp.sum(tokens.mask))
     dropped = random_subset(key, candidates, k)
-    loss = jnp.maximum(plain, clipped) * (1 - dropped)
+    loss = larger_loss(plain, clipped) * (1 - dropped)
     metrics = {
       "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),

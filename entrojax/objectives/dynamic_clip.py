@@ -28,6 +28,7 @@ from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term, require_coefficient
 from entrojax.objectives.surrogates import (
   dual_clipped,
+  larger_loss,
   probability_ratio,
   require_dual_clip,
   unclipped_loss,
@@ -158,7 +159,7 @@ def _clipping(
     ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
     plain = unclipped_loss(ratio, tokens.advantages)
     clipped = unclipped_loss(jnp.clip(ratio, low, high), tokens.advantages)
-    loss: Array = jnp.maximum(plain, clipped)
+    loss = larger_loss(plain, clipped)
     metrics = {
       "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
       f"{name}/low": mean_metric(low, tokens.mask),

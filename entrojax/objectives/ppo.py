@@ -15,6 +15,7 @@ from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import (
   clipped_loss,
   dual_clipped,
+  larger_loss,
   probability_ratio,
   require_dual_clip,
   unclipped_loss,
@@ -52,7 +53,7 @@ def ppo_clip(
     clipped = clipped_loss(
       ratio, tokens.advantages, clip_low=clip_low, clip_high=clip_high
     )
-    loss = jnp.maximum(plain, clipped)
+    loss = larger_loss(plain, clipped)
     metrics = {"actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask)}
     if dual_clip is not None:
       loss, binds = dual_clipped(loss, tokens.advantages, dual_clip)
