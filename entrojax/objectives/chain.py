@@ -90,7 +90,8 @@ def _merge_metrics(token_loss: TokenLoss, metrics: Metrics) -> Metrics:
   """Merge metrics; raise ValueError if two members report the same one."""
   if clash := set(token_loss.metrics) & set(metrics):
     raise ValueError(
-      f"two members of the chain report {sorted(clash)}: it takes one surrogate"
+      f"two members of the chain report {sorted(clash)}: it takes one "
+      "surrogate, and no member twice"
     )
   return {**token_loss.metrics, **metrics}
 
@@ -101,7 +102,8 @@ def map_terms(
   """Apply `change` to every term so far, and add metrics.
 
   Raises:
-    ValueError: there is no term to change.
+    ValueError: there is no term to change, or an earlier member reports one of
+      the metrics.
   """
   if not token_loss.terms:
     raise ValueError(
@@ -109,7 +111,7 @@ def map_terms(
     )
   return token_loss._replace(
     terms=tuple(change(term) for term in token_loss.terms),
-    metrics={**token_loss.metrics, **metrics},
+    metrics=_merge_metrics(token_loss, metrics),
   )
 
 
@@ -124,7 +126,8 @@ def scale_loss(
     metrics: sums and counts, by name.
 
   Raises:
-    ValueError: there is no term to scale.
+    ValueError: there is no term to scale, or an earlier member reports one of
+      the metrics.
   """
   factor = jax.lax.stop_gradient(factor)
   return map_terms(
