@@ -2,7 +2,8 @@
 
 They are the loss, norms, entropies, covariances and the difference between
 sampler and trainer. Objectives, controllers and the projection report their own
-metrics. Entropies and log-probs are in nats.
+metrics; `control_metrics` says when those of controllers count. Entropies and
+log-probs are in nats.
 
 `step_scalars` returns plain numbers f32[]; the other functions return Means,
 sums and counts. Shapes: tokens and masks f32[B, T], the rows of the mini-batch.
@@ -53,6 +54,26 @@ def step_scalars(
     ),
     "actor/grad_norm": optax.global_norm(grads),
     "actor/update_norm": optax.global_norm(updates),
+  }
+
+
+def control_metrics(values: Mapping[str, Array], entropy: Array) -> Metrics:
+  """Build the metrics of the controller; they do not count without an entropy.
+
+  An empty mini-batch has no entropy and no loss: the controller neither acted
+  on it nor moved.
+
+  Args:
+    values: f32[] by the name of their metric.
+    entropy: f32[], nats, the mean entropy of the mini-batch; NaN: it has none.
+  """
+  counts = jnp.isfinite(entropy)
+  return {
+    name: Mean(
+      total=jnp.where(counts, value, 0).astype(jnp.float32),
+      count=counts.astype(jnp.float32),
+    )
+    for name, value in values.items()
   }
 
 

@@ -78,6 +78,7 @@ from entrojax.update.projection import projection_metrics
 from entrojax.update.setup import ONE_STEP, BatchSplit, Setup
 from entrojax.update.soundness import is_sound, step_soundness
 from entrojax.update.step_metrics import (
+  control_metrics,
   sampler_difference,
   step_scalars,
   token_metrics,
@@ -263,12 +264,14 @@ def take_step(
   with jax.named_scope("metrics"):
     scalars = {
       **step_scalars(tokens, loss, cotangents.log_probs, grads, updates),
-      **forward.controller.metrics(control_state, mean_entropy),
       **fed(changing, step),
     }
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
     metrics |= token_metrics(tokens, sampled)
+    metrics |= control_metrics(
+      forward.controller.metrics(control_state, mean_entropy), mean_entropy
+    )
     if setup.measured.distances:
       metrics |= distance_metrics(tokens, sampled)
     if setup.measured.every:

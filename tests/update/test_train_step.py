@@ -27,6 +27,8 @@ from tests.helpers.bigram_updates import (
   simple,
 )
 from tests.helpers.updates import (
+  GROUP_SIZE,
+  NUM_ROWS,
   PROMPT_LENGTH,
   log_softmax,
   make_batch,
@@ -172,6 +174,23 @@ def test_an_update_without_a_token_changes_nothing_but_the_step(bigram):
   assert new.opt_state["control"].integral == 0
   assert new.step == 1
   assert metrics["actor/loss"].total == 0
+
+
+def test_an_empty_mini_batch_does_not_count_in_the_metrics_of_control(bigram):
+  # every mini-batch is one group, and the first group has no token
+  num_groups = NUM_ROWS // GROUP_SIZE
+  update, state, batch = simple(
+    bigram,
+    members=EVERYTHING_BUT_KL,
+    optimizer=recording_sgd(entropic_pi(target=TARGET, kp=0.1), 0.0),
+    updates_per_rollout=num_groups,
+  )
+  mask = batch.response_mask.at[:GROUP_SIZE].set(0.0)
+  batch = dataclasses.replace(batch, response_mask=mask)
+  _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
+  for name in ("control/error", "control/coefficient", "control/integral"):
+    assert metrics[name].count == num_groups - 1
+    assert np.isfinite(metrics[name].total)
 
 
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -1e30])
