@@ -106,7 +106,8 @@ def clip_cov(
       "clip_cov/candidates": share_metric(candidates, tokens.mask),
       "clip_cov/covariance": mean_metric(covariance, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    stopped = (clipped > plain) | (dropped > 0)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return objective
 
@@ -166,7 +167,8 @@ def kl_cov(
       "kl_cov/kl": mean_metric(kl, pulled),
       "kl_cov/covariance": mean_metric(covariance, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    stopped = jnp.zeros_like(tokens.mask)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return objective
 

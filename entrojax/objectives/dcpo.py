@@ -2,12 +2,13 @@
 
     rho    = pi_old at temperature T / pi_old, T = hot if H <= target, else cold
     alpha  = x / (1 + x),  x = min(|target - H|, limit) / (share of right rows)
-    L     <- (1 - alpha) L - alpha 1[right] rho min(r, clip(r))
+    L     <- (1 - alpha) L - alpha 1[right] rho min(r, clip(r))   after ppo_clip
 
 Right responses that a hotter policy would have sampled raise the entropy, and
 right responses of a colder policy lower it. Instead of sampling from the other
 temperature, as AEPO (arXiv 2510.08141) does, DCPO weighs the policy's own
-samples by the ratio rho. r = pi / pi_old is clipped as by the surrogate. H is
+samples by the ratio rho. r = pi / pi_old is clipped where the surrogate gives
+the token no gradient, and nowhere else: kl_cov clips nothing. H is
 the mean entropy of the rollout batch under the policy that sampled it; with
 dynamic sampling, control.signal says whether all sampled responses count in H.
 rho and alpha are constants, and denominators count every token. DCPO, arXiv
@@ -29,7 +30,11 @@ import jax.numpy as jnp
 from entrojax.arguments import require_at_least, require_in
 from entrojax.entropy.statistics import log_prob_at, old
 from entrojax.masking import divide, scalar_metric, share_metric
-from entrojax.objectives.chain import add_term, scale_loss
+from entrojax.objectives.chain import (
+  add_term,
+  scale_loss,
+  stopped_tokens,
+)
 from entrojax.objectives.reading import (
   reading,
   rollout_entropy,
@@ -65,8 +70,11 @@ def dcpo(
     cold: temperature of the one that lowers it, in (0, 1].
     limit: the distance from the target, nats, >= 0, at which the regularisation
       is strongest; 0 = off.
-    clip_low: the surrogate's lower clip range, in [0, 1].
-    clip_high: the surrogate's upper clip range, >= 0.
+    clip_low: the surrogate's lower clip range, in [0, 1]. Where A > 0, it does
+      not bind.
+    clip_high: the surrogate's upper clip range, >= 0. A stopped token has a
+      ratio of 1 + clip_high at most. After a surrogate of your own that does
+      not say which tokens it stops, those above it are stopped.
 
   Returns:
     An Objective that scales the surrogate's term by 1 - alpha, adds the other
@@ -95,7 +103,11 @@ def dcpo(
     )
     alpha = jax.lax.stop_gradient(x / (1 + x))
     ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
-    gain = jnp.minimum(ratio, jnp.clip(ratio, 1 - clip_low, 1 + clip_high))
+    stopped = stopped_tokens(token_loss)
+    if stopped is None:
+      stopped = ratio > 1 + clip_high
+    clipped = jax.lax.stop_gradient(jnp.minimum(ratio, 1 + clip_high))
+    gain = jnp.where(stopped > 0, clipped, ratio)
     metrics = {
       "dcpo/touched": share_metric(right * (alpha > 0), tokens.mask),
       "dcpo/alpha": scalar_metric(alpha),

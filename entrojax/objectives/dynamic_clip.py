@@ -160,16 +160,18 @@ def _clipping(
     plain = unclipped_loss(ratio, tokens.advantages)
     clipped = unclipped_loss(jnp.clip(ratio, low, high), tokens.advantages)
     loss = larger_loss(plain, clipped)
+    stopped = clipped > plain
     metrics = {
-      "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
+      "actor/pg_clipfrac": share_metric(stopped, tokens.mask),
       f"{name}/low": mean_metric(low, tokens.mask),
       f"{name}/high": mean_metric(high, tokens.mask),
     }
     if dual_clip is not None:
       loss, binds = dual_clipped(loss, tokens.advantages, dual_clip)
+      stopped |= binds
       metrics["actor/pg_clipfrac_lower"] = share_metric(binds, tokens.mask)
     metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return add
 

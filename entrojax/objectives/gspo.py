@@ -95,6 +95,8 @@ def _sequence_ratio(name: str, clip_low: float, clip_high: float) -> Objective:
       "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(
+      token_loss, loss, tokens.mask, metrics, stopped=clipped > plain
+    )
 
   return objective

@@ -99,6 +99,8 @@ def simko(
       "simko/shared": share_metric(share > 0, tokens.mask),
       "simko/heavy": share_metric(heavy > 0, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(
+      token_loss, loss, tokens.mask, metrics, stopped=clipped > plain
+    )
 
   return reading(objective, statistic)

@@ -199,8 +199,8 @@ MUTANTS = (
   Mutant(
     "steer: tokens that PPO clips count in the maximum",
     "entrojax/objectives/steer.py",
-    "return jnp.where(clipped, 0.0, change * (tokens.log_probs",
-    "return jnp.where(False, 0.0, change * (tokens.log_probs",
+    "return jnp.where(stopped > 0, 0.0, change)",
+    "return change",
     "tests/objectives/test_goldens.py"
     "::test_steer_has_its_golden_loss_and_weights",
   ),
