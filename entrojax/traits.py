@@ -29,6 +29,7 @@ class Surroundings(NamedTuple):
   # 'section.leaf' -> bound of the ratio, of the surrogates that clip tokens;
   # clip_low, clip_high and dual_clip; dual_clip may be None
   clip_range: Mapping[str, float | None]
+  temperature: float  # of the rollouts, above 0
 
 
 # (the function's own settings, surroundings) -> None; raises ValueError if they

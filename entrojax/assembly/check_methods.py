@@ -329,6 +329,7 @@ def _check_settings(config: Config, functions: Sequence[_Function]) -> None:
       if isinstance(f.traits, ObjectiveTraits) and f.traits.clips_tokens
       for leaf in ("clip_low", "clip_high", "dual_clip")
     },
+    config.rollout.temperature,
   )
   for function in functions:
     if function.traits and function.traits.check:

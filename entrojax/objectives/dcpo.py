@@ -22,12 +22,13 @@ of the batch itself, exact; the code takes the last update's. AEPO is not here:
 it needs a second rollout at another temperature.
 """
 
-import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from entrojax.arguments import require_at_least, require_in
+from entrojax.arguments import require, require_at_least, require_in
 from entrojax.entropy.statistics import log_prob_at, old
 from entrojax.masking import divide, scalar_metric, share_metric
 from entrojax.objectives.chain import (
@@ -44,15 +45,26 @@ from entrojax.objectives.surrogates import (
   check_clip_range,
   probability_ratio,
 )
-from entrojax.traits import ObjectiveTraits
+from entrojax.traits import ObjectiveTraits, Surroundings
 from entrojax.types import Array, Objective, ScoredTokens
 
 
-@ObjectiveTraits(
-  kind="term",
-  entropies=("target",),
-  check=functools.partial(check_clip_range, "dcpo"),
-)
+def _check(settings: Mapping[str, Any], surroundings: Surroundings) -> None:
+  """Raise ValueError if the clip range or a temperature does not fit the run.
+
+  A policy that samples at another side of a temperature is drawn the wrong way.
+  """
+  check_clip_range("dcpo", settings, surroundings)
+  cold, hot = settings["cold"], settings["hot"]
+  require(
+    cold <= surroundings.temperature <= hot,
+    f"rollout.temperature = {surroundings.temperature} must lie between "
+    f"dcpo.cold = {cold} and dcpo.hot = {hot}: otherwise the tempered policy "
+    "moves the entropy the wrong way",
+  )
+
+
+@ObjectiveTraits(kind="term", entropies=("target",), check=_check)
 def dcpo(
   *,
   target: float = 0.5,
@@ -66,8 +78,9 @@ def dcpo(
 
   Args:
     target: the entropy to hold, nats per token, >= 0.
-    hot: temperature of the distribution that raises the entropy, >= 1.
-    cold: temperature of the one that lowers it, in (0, 1].
+    hot: temperature of the distribution that raises the entropy, at least
+      `cold`. The temperature of the rollouts must lie between both.
+    cold: temperature of the one that lowers it, > 0.
     limit: the distance from the target, nats, >= 0, at which the regularisation
       is strongest; 0 = off.
     clip_low: the surrogate's lower clip range, in [0, 1]. Where A > 0, it does
@@ -81,8 +94,8 @@ def dcpo(
     one, and reads old(log_prob_at(hot)) and old(log_prob_at(cold)).
   """
   require_at_least("dcpo.target", target, 0)
-  require_in("dcpo.hot", hot, "[1, inf)")
-  require_in("dcpo.cold", cold, "(0, 1]")
+  require_in("dcpo.cold", cold, "(0, inf)")
+  require_in("dcpo.hot", hot, f"[{cold}, inf)")
   require_at_least("dcpo.limit", limit, 0)
   require_in("dcpo.clip_low", clip_low, "[0, 1]")
   require_at_least("dcpo.clip_high", clip_high, 0)

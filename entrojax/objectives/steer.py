@@ -8,10 +8,10 @@ So the token of largest |W| gets the weight min_weight, and a token with W = 0
 keeps the weight 1. In the theorem form, W is minus the first-order change of
 the entropy at a token's state, per unit of step, if only the logit of the
 sampled token changes. It is 0 for a token that the surrogate gives no gradient,
-as where PPO clips: the update does not move it. STEER, arXiv 2510.10150, and its released code. Weights
-are constants in [min_weight, 1]. The maximum is taken over the whole
-mini-batch, and is at least `floor`. Penalties stay as they are, and
-denominators count every token.
+as where PPO clips: the update does not move it. STEER, arXiv 2510.10150, and
+its released code. Weights are constants in [min_weight, 1]. The maximum is
+taken over the whole mini-batch, and is at least `floor`. Penalties stay as they
+are, and denominators count every token.
 """
 
 from collections.abc import Mapping
@@ -61,9 +61,9 @@ def steer(
     min_weight: weight of the token whose update moves the entropy most, in
       (0, 1].
     form: "theorem" sets W to 0 for tokens that the surrogate stops: they keep a
-      weight of 1 and do not enter the maximum. "released" lacks one factor pi and
-      therefore damps rare tokens; it uses the entropy of the sampling policy
-      and leaves no token out.
+      weight of 1 and do not enter the maximum. "released" lacks one factor pi
+      and therefore damps rare tokens; it uses the entropy of the sampling
+      policy and leaves no token out.
     floor: the maximum is at least this, nats, > 0, so that a mini-batch of
       small changes stays undamped. The released code uses 0.02.
     clip_low: PPO's lower clip range, >= 0. The surrogates of this package say

@@ -49,9 +49,9 @@ def clipped_loss(
 
 
 def larger_loss(plain: Array, clipped: Array) -> Array:
-  """Compute max(plain, clipped), with the gradient of `plain` if both are equal.
+  """Compute max(plain, clipped), with the gradient of `plain` where equal.
 
-  Both are equal within the clip range, bounds included. A token at a bound
+  They are equal within the clip range, bounds included. A token at a bound
   therefore learns, as with torch.clamp. The gradients of jnp.maximum and
   jnp.clip would each be halved there, which matters if a bound is 1: every
   token has this ratio at the first update after a rollout.

@@ -400,6 +400,30 @@ def test_gspo_under_another_aggregation_is_refused(base):
     check(config)
 
 
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
+def test_dcpo_beside_a_sampling_temperature_outside_its_own_is_refused(
+  temperature, base
+):
+  config = tiny_config(
+    base,
+    **{"objective": ("ppo_clip", "dcpo"), "rollout.temperature": temperature},
+  )
+  message = (
+    rf"rollout\.temperature = {temperature} must lie between "
+    r"dcpo\.cold = 0\.8 and dcpo\.hot = 1\.2"
+  )
+  with pytest.raises(ValueError, match=message):
+    check(config)
+
+
+def test_dcpo_s_temperatures_follow_the_sampling_temperature_of_a_testbed():
+  config = configs.combine("dcpo", "gsm8k", "sample")
+  assert config.rollout.temperature == 0.7
+  assert config.dcpo.cold == pytest.approx(0.56)
+  assert config.dcpo.hot == pytest.approx(0.84)
+  check_methods(config)
+
+
 @pytest.mark.parametrize("member", ["steer", "dcpo"])
 def test_a_member_beside_another_clip_range_is_refused(member, base):
   config = tiny_config(
