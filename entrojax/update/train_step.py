@@ -29,8 +29,8 @@ therefore exact for every method. With scope = "micro", the objective sees one
 micro-batch at a time, as in released torch code.
 
 `make_batch` builds the input of an update, and `init_state` the first state.
-`restart` replaces the optimizer's and the controller's state by fresh ones and
-keeps the parameters, for a new stage of a curriculum.
+`restart` replaces the optimizer's state by a fresh one, for a new stage of a
+curriculum, and keeps the parameters and the state of the entropy's controls.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ from entrojax.update.group_metrics import (
   group_metrics,
 )
 from entrojax.update.minibatches import StepInputs, plan_steps
-from entrojax.update.optimizer import Optimizer
+from entrojax.update.optimizer import Optimizer, keep_control
 from entrojax.update.projection import projection_metrics
 from entrojax.update.setup import ONE_STEP, BatchSplit, Setup
 from entrojax.update.soundness import is_sound, step_soundness
@@ -127,11 +127,16 @@ def init_state(params: Params, optimizer: Optimizer) -> TrainState:
 
 
 def restart(state: TrainState, optimizer: Optimizer) -> TrainState:
-  """Replace the optimizer's state by a fresh one, including the controller's.
+  """Replace the optimizer's state by a fresh one.
 
-  The parameters and the count of optimizer steps stay.
+  The parameters, the count of optimizer steps, and the states of the controller
+  and of the projection stay. Their schedules therefore last a whole run, and
+  'the entropy at the start' is that of the run.
   """
-  return dataclasses.replace(state, opt_state=optimizer.init(state.params))
+  return dataclasses.replace(
+    state,
+    opt_state=keep_control(state.opt_state, optimizer.init(state.params)),
+  )
 
 
 def make_update(

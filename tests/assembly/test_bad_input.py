@@ -6,7 +6,8 @@ import warnings
 import jax
 import pytest
 
-from entrojax.assembly.check_methods import check_overrides
+import configs
+from entrojax.assembly.check_methods import check_methods, check_overrides
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.run import build
 from tests.helpers.commands import run_command
