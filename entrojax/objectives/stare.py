@@ -38,7 +38,7 @@ from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
 _GATES = ("rollout", "minibatch")
 
 
-@ObjectiveTraits(kind="transform", entropies=("target",))
+@ObjectiveTraits(kind="transform", entropies=("target",), gated_by_rollout=True)
 def stare(
   *,
   target: float = 0.3,
@@ -92,7 +92,11 @@ def _check_target(
 
 
 @ObjectiveTraits(
-  kind="transform", driven=True, entropies=("target",), check=_check_target
+  kind="transform",
+  driven=True,
+  entropies=("target",),
+  gated_by_rollout=True,
+  check=_check_target,
 )
 def adaptive_stare(
   *,

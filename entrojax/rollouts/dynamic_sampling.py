@@ -5,16 +5,16 @@
 r_i is the raw reward of the group's response i. With rewards of 0 and 1, low =
 0 and high = 1 the group then has between 1 and G - 1 right responses, which is
 the dynamic sampling of DAPO (arXiv 2503.14476, eq. 11). With partial rewards a
-group is also kept if no response is right but their rewards differ. If advantage
-rules read parts of the reward, a group is kept as well if one of these parts
-differs, because equal sums may hide it. Only the raw verdicts count. If all answers of a group are wrong and only an overlong
-penalty tells them apart, the group is dropped, because only the penalty would
-be learned. The same policy samples batch after batch until enough groups are
-kept or max_batches have been sampled. If there are still too few groups then,
-on_exhausted decides: train on the groups that were kept, train on none, or
-raise. Groups that only fill up the batch count nowhere in the update. Surplus
-groups are not trained on. The metrics of raw rewards, lengths and the
-rollout's entropy include all sampled groups.
+group is also kept if no response is right but their rewards differ. If rules
+read parts of the reward, a group is also kept if one of these parts differs,
+because equal sums may hide it. Only the raw verdicts count. If all answers of a
+group are wrong and only an overlong penalty tells them apart, the group is
+dropped, because only the penalty would be learned. The same policy samples
+batch after batch until enough groups are kept or max_batches have been sampled.
+If there are still too few groups then, on_exhausted decides: train on the
+groups that were kept, train on none, or raise. Groups that only fill up the
+batch count nowhere in the update. Surplus groups are not trained on. The
+metrics of raw rewards, lengths and the rollout's entropy include all sampled groups.
 
 The host chooses the groups to keep, from the verdicts. The rows stay on the
 device, where the kept rows and the rows of the next batch are merged into one

@@ -1,6 +1,7 @@
 """A wrong setting is named before anything is compiled."""
 
 import importlib
+import re
 import warnings
 
 import jax
@@ -450,6 +451,76 @@ def test_a_method_that_one_update_per_rollout_makes_inert_is_warned_about(
     UserWarning, match=rf"updates_per_rollout is 1: {objective[-1]}"
   ):
     check(config)
+
+
+FROZEN = [
+  ({"objective": ("ppo_clip", "stare")}, r"stare compares stare\.target"),
+  (
+    {
+      "objective": ("ppo_clip", "adaptive_stare"),
+      "control.name": "stare_weights",
+      "control.target": 0.3,
+    },
+    r"adaptive_stare compares adaptive_stare\.target",
+  ),
+  (
+    {"advantage": ("grpo", "entrocraft")},
+    r"compares entrocraft\.low and entrocraft\.high",
+  ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), FROZEN)
+def test_a_gate_on_the_entropy_of_recorded_rollouts_is_warned_about(
+  changes, message, base, recwarn
+):
+  config = tiny_config(base, **changes)
+  check_methods(config)
+  assert not [w for w in recwarn if "recorded" in str(w.message)]
+  config.offline.enabled = True
+  with pytest.warns(UserWarning, match=message):
+    check_methods(config)
+
+
+def test_erc_in_bfloat16_is_warned_about(base, recwarn):
+  config = tiny_config(base, objective=("ppo_clip", "erc"))
+  check_methods(config)
+  assert not [w for w in recwarn if "round" in str(w.message)]
+  config.model.dtype = "bfloat16"
+  with pytest.warns(UserWarning, match="dtype is bfloat16: erc compares"):
+    check_methods(config)
+
+
+@pytest.mark.parametrize(
+  ("settings", "text"),
+  [
+    (
+      {"target": 0.5},
+      r"projection\.target is 0\.5 and control\.target is 0\.3",
+    ),
+    ({"target_fraction": 0.7}, r"projection\.target_fraction is 0\.7 and"),
+    ({"target": 0.3}, None),
+  ],
+)
+def test_a_projection_beside_a_controller_of_another_target_is_warned_about(
+  settings, text, base
+):
+  config = tiny_config(
+    base,
+    **{
+      "objective": ("ppo_clip", "entropic"),
+      "control.name": "entropic_pi",
+      "control.target": 0.3,
+      "projection.enabled": True,
+    },
+  )
+  config.projection.update(settings)
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    check_methods(config)
+  messages = [str(w.message) for w in caught if "projection" in str(w.message)]
+  assert len(messages) == (text is not None)
+  assert all(re.search(text or "", message) for message in messages)
 
 
 def run_main(*arguments):
