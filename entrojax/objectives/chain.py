@@ -69,7 +69,7 @@ def add_term(
     weight: f32[B, T], 1 = counted by the denominator.
     metrics: sums and counts, by name.
     stopped: bool or f32[B, T], where the loss has no gradient although A is not
-      0, as where PPO clips. A surrogate says so for `stopped_tokens`.
+      0, as where PPO clips. A surrogate marks them for `stopped_tokens`.
 
   Raises:
     ValueError: an earlier member reports one of the metrics. This happens if

@@ -8,8 +8,7 @@ and the denominator stay. H and H_old are exact, over the whole vocabulary, and
 q is a constant.
 
 H_old is the sampler's. In bfloat16, sampler and trainer round differently: with
-equal parameters, 9 % of the tokens of the Countdown base left the default band,
-most of them tokens of small entropy.
+equal parameters, 9 % of the Countdown base's tokens left the default band.
 """
 
 import dataclasses

@@ -14,7 +14,8 @@ batch after batch until enough groups are kept or max_batches have been sampled.
 If there are still too few groups then, on_exhausted decides: train on the
 groups that were kept, train on none, or raise. Groups that only fill up the
 batch count nowhere in the update. Surplus groups are not trained on. The
-metrics of raw rewards, lengths and the rollout's entropy include all sampled groups.
+metrics of raw rewards, lengths and the rollout's entropy include all sampled
+groups.
 
 The host chooses the groups to keep, from the verdicts. The rows stay on the
 device, where the kept rows and the rows of the next batch are merged into one
@@ -82,7 +83,7 @@ def has_signal(
     [
       np.max(verdict, axis=1) > np.min(verdict, axis=1)
       for verdict in verdicts
-      if verdict is not None  # the rule that reads the part says that it lacks
+      if verdict is not None  # the rule that reads it raises
     ],
     axis=0,
   )

@@ -2,8 +2,7 @@
 
 They are the loss, norms, entropies, covariances and the difference between
 sampler and trainer. Objectives, controllers and the projection report their own
-metrics; `control_metrics` says when those of controllers count. Entropies and
-log-probs are in nats.
+metrics. Entropies and log-probs are in nats.
 
 `step_scalars` returns plain numbers f32[]; the other functions return Means,
 sums and counts. Shapes: tokens and masks f32[B, T], the rows of the mini-batch.

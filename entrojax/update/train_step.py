@@ -130,8 +130,8 @@ def restart(state: TrainState, optimizer: Optimizer) -> TrainState:
   """Replace the optimizer's state by a fresh one.
 
   The parameters, the count of optimizer steps, and the states of the controller
-  and of the projection stay. Their schedules therefore last a whole run, and
-  'the entropy at the start' is that of the run.
+  and of the projection stay. Their schedules therefore last a whole run, and a
+  target that is a fraction of the start's entropy refers to the run's start.
   """
   return dataclasses.replace(
     state,
