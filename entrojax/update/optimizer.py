@@ -8,7 +8,8 @@ state, once per optimizer step. A checkpoint holds the whole state.
 `learning_rate_schedule` builds AdamW's schedule.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
+import copy
 from typing import Any, NamedTuple
 
 import jax
@@ -160,15 +161,16 @@ def make_optimizer(
 
 
 def keep_control(
-  before: Mapping[str, Any], fresh: Mapping[str, Any]
-) -> dict[str, Any]:
+  before: Mapping[str, Any], fresh: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
   """Return a fresh state of the optimizer with the old state of the controls.
 
   Args:
     before: the state whose controller and projection continue.
     fresh: the state of everything else.
   """
-  kept = {**fresh, "control": before["control"]}
+  kept = copy.copy(fresh)  # of the same type: the state's shardings have it too
+  kept["control"] = before["control"]
   for name, state in before.items():
     if isinstance(state, ProjectionState):
       kept[name] = state._replace(inner=fresh[name].inner)

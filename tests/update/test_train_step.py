@@ -1,5 +1,6 @@
 """One update: its gradient, the tokens that it counts, and its graph."""
 
+import copy
 import dataclasses
 import functools
 
@@ -216,7 +217,8 @@ def test_a_restart_has_a_fresh_optimizer_and_the_policy_of_before(controlled):
   trained, _ = update(state, None, batch, jax.random.key(0))
   control = trained.opt_state["control"]
   assert control.integral != 0
-  opt_state = {**state.opt_state, "control": control}
+  opt_state = copy.copy(state.opt_state)
+  opt_state["control"] = control
   jax.tree.map(
     np.testing.assert_array_equal,
     restart(trained, optimizer),
