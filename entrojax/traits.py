@@ -29,6 +29,7 @@ class Surroundings(NamedTuple):
   # 'section.leaf' -> bound of the ratio, of the surrogates that clip tokens;
   # clip_low, clip_high and dual_clip; dual_clip may be None
   clip_range: Mapping[str, float | None]
+  temperature: float  # of the rollouts, above 0
 
 
 # (the function's own settings, surroundings) -> None; raises ValueError if they
@@ -85,6 +86,10 @@ class ObjectiveTraits(_Traits):
     reads_steps: it reads which steps of a response are right.
     entropies: names of its settings that are compared with the policy's
       entropy, nats per token.
+    gated_by_rollout: its gate reads the entropy of the rollout, which does not
+      change if rollouts are recorded.
+    compares_entropies: it compares each token's entropy with the entropy that
+      the sampler computed.
     acts_on_entropy: whether a surrogate with these settings raises or lowers
       the entropy by design, as unequal clip bounds do.
     check: compares its settings with the settings of the run.
@@ -98,6 +103,8 @@ class ObjectiveTraits(_Traits):
   weighs_right: bool = False
   reads_steps: bool = False
   entropies: tuple[str, ...] = ()
+  gated_by_rollout: bool = False
+  compares_entropies: bool = False
   acts_on_entropy: Question = UNEQUAL_CLIP
   check: Check | None = None
 
@@ -126,6 +133,8 @@ class RuleTraits(_Traits):
       numbers stop moving; "": they do not move.
     entropies: names of its settings that are compared with the policy's
       entropy, nats per token.
+    gated_by_rollout: its gate reads the entropy of the rollout, which does not
+      change if rollouts are recorded.
     check: compares its settings with the settings of the run.
   """
 
@@ -140,6 +149,7 @@ class RuleTraits(_Traits):
   parts: str = ""
   length: str = ""
   entropies: tuple[str, ...] = ()
+  gated_by_rollout: bool = False
   check: Check | None = None
 
 

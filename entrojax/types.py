@@ -364,6 +364,9 @@ class Term:
 
   loss: Array  # f32[B, T], to be minimised
   weight: Array  # f32[B, T], 1 = a token that the denominator counts
+  # f32[B, T], 1 = a token without a gradient, such as one that PPO clips; None:
+  # the member that added the term does not say
+  stopped: Array | None = None
 
 
 class TokenLoss(NamedTuple):

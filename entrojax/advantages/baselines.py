@@ -98,7 +98,7 @@ def qae(*, quantile: float = 0.4) -> AdvantageRule:
 
   Args:
     quantile: the share K, in (0, 1]. A larger K pushes down wrong responses of
-      fewer prompts.
+      more prompts, and pushes up right responses of fewer.
   """
   require_in("qae.quantile", quantile, "(0, 1]")
 

@@ -32,6 +32,7 @@ from entrojax.types import AdvantageRule, Responses
   keeps_one_sign=True,
   length="anneal_steps",
   entropies=("low", "high"),
+  gated_by_rollout=True,
 )
 def entrocraft(
   *,

@@ -7,6 +7,11 @@ size, both without responses that earlier rules left out. There is one
 factor f(s) in [0, 1] per prompt: 1 if all answers agree, and less the more they
 disagree. With the default settings it is never below 0.95. arXiv 2505.12346.
 entropy/semantic.py computes SE and f.
+
+Deviation: the paper leaves no response out. If a filter has, its SE / log G
+would be less than 1 even if all remaining answers differ, and the filter alone
+would enlarge the advantages. Here the largest SE is the logarithm of the number
+of remaining responses, as if the others had not been sampled.
 """
 
 import dataclasses

@@ -20,13 +20,16 @@ from entrojax.masking import divide, masked_mean
 from entrojax.traits import RuleTraits
 from entrojax.types import AdvantageRule, Responses
 
+# Float32 has seven digits: equal rewards may have baselines that differ so.
+_ROUNDING = 1e-6
+
 
 @RuleTraits(kind="later", centres=True, mixes_groups=True)
 def whiten() -> AdvantageRule:
   """Build the normalisation; put it after a baseline.
 
   Tokens of responses that an earlier rule has left out do not count. Advantages
-  that are all equal become 0.
+  that are all equal, up to the rounding of float32, become exactly 0.
   """
 
   def rule(responses: Responses) -> Responses:
@@ -35,6 +38,11 @@ def whiten() -> AdvantageRule:
     tokens = keep_mask(responses) * lengths
     count = jnp.sum(tokens)
     centred = advantages - masked_mean(advantages, tokens)
+    highest = jnp.max(advantages, initial=-jnp.inf, where=tokens > 0)
+    lowest = jnp.min(advantages, initial=jnp.inf, where=tokens > 0)
+    size = jnp.maximum(jnp.abs(highest), jnp.abs(lowest))
+    # a mean of equal numbers differs from them by its rounding
+    centred = jnp.where(highest - lowest > _ROUNDING * size, centred, 0.0)
     variance = masked_mean(jnp.square(centred), tokens)
     variance *= divide(count, count - 1)
     return dataclasses.replace(

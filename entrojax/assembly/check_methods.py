@@ -81,6 +81,10 @@ def check_methods(config: Config, own: OwnMethods = NO_METHODS) -> None:
   _warn_of_two_weights(members, rules)
   _warn_of_dropped_groups(config, rules)
   _warn_of_inert_members(config, members)
+  _warn_of_frozen_gates(config, (*members, *rules))
+  _warn_of_rounding(config, members)
+  if own.controller is None:
+    _warn_of_two_targets(config)
   warn_of_lengths(config, _rule_lengths(rules), control_lengths)
 
 
@@ -329,6 +333,7 @@ def _check_settings(config: Config, functions: Sequence[_Function]) -> None:
       if isinstance(f.traits, ObjectiveTraits) and f.traits.clips_tokens
       for leaf in ("clip_low", "clip_high", "dual_clip")
     },
+    config.rollout.temperature,
   )
   for function in functions:
     if function.traits and function.traits.check:
@@ -482,3 +487,51 @@ def _warn_of_inert_members(
         "with the one that sampled, and the two are always the same",
         stacklevel=4,
       )
+
+
+def _warn_of_frozen_gates(
+  config: Config, functions: Sequence[_Function]
+) -> None:
+  """Warn of gates that read the entropy of rollouts that are recorded."""
+  if not config.offline.enabled:
+    return
+  for function in functions:
+    if function.traits and function.traits.gated_by_rollout:
+      bounds = " and ".join(
+        f"{function.name}.{leaf}" for leaf in function.traits.entropies
+      )
+      warnings.warn(
+        f"offline.enabled is True: {function.name} compares {bounds} with the "
+        "entropy of the recorded rollouts, which does not follow the policy: "
+        "it would not hold the entropy there",
+        stacklevel=4,
+      )
+
+
+def _warn_of_rounding(config: Config, members: Sequence[_Function]) -> None:
+  """Warn of members that take the rounding of bfloat16 for a change."""
+  several = config.training.updates_per_rollout > 1
+  if config.model.dtype == "float32" or config.offline.enabled or not several:
+    return  # the trainer itself scores recorded rollouts
+  for member in members:
+    if member.traits and getattr(member.traits, "compares_entropies", False):
+      warnings.warn(
+        f"model.dtype is {config.model.dtype}: {member.name} compares the "
+        "entropies of trainer and sampler, which round differently, so that "
+        "it also acts on tokens whose entropy has not moved",
+        stacklevel=4,
+      )
+
+
+def _warn_of_two_targets(config: Config) -> None:
+  """Warn if the projection and a controller hold the entropy elsewhere."""
+  projection, target = config.projection, config.control.target
+  if not projection.enabled or target is None or projection.target == target:
+    return
+  key = "target" if projection.target is not None else "target_fraction"
+  warnings.warn(
+    f"projection.{key} is {projection[key]} and control.target is {target}: "
+    "the projection and the controller would draw the entropy to different "
+    "targets",
+    stacklevel=4,
+  )

@@ -254,6 +254,7 @@ def _sample_batch(
       on_exhausted=dynamic.on_exhausted,
       low=dynamic.low,
       high=dynamic.high,
+      parts=settings.reward_parts,
     )
     batch, all_responses, metrics = filled
     if dynamic.steers_by_policy:

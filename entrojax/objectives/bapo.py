@@ -26,6 +26,7 @@ from entrojax.masking import (
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import (
   dual_clipped,
+  larger_loss,
   probability_ratio,
   require_dual_clip,
   unclipped_loss,
@@ -80,18 +81,20 @@ def bapo(
     )
     plain = unclipped_loss(ratio, tokens.advantages)
     clipped = unclipped_loss(jnp.clip(ratio, lower, upper), tokens.advantages)
-    loss = jnp.maximum(plain, clipped)
+    loss = larger_loss(plain, clipped)
+    stopped = clipped > plain
     metrics = {
-      "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
+      "actor/pg_clipfrac": share_metric(stopped, tokens.mask),
       "bapo/low": scalar_metric(lower),
       "bapo/high": scalar_metric(upper),
       "bapo/balance": scalar_metric(balance),
     }
     if dual_clip is not None:
       loss, binds = dual_clipped(loss, tokens.advantages, dual_clip)
+      stopped |= binds
       metrics["actor/pg_clipfrac_lower"] = share_metric(binds, tokens.mask)
     metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return objective
 

@@ -72,9 +72,10 @@ def ce_gppo(
       jnp.where(below | above, bounded * one, ratio), advantages
     )
     metrics = {"actor/pg_clipfrac": share_metric(below | above, tokens.mask)}
+    stopped = jnp.zeros_like(below)
     if dual_clip is not None:
-      loss, _ = dual_clipped(loss, advantages, dual_clip)
+      loss, stopped = dual_clipped(loss, advantages, dual_clip)
     metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return objective

@@ -24,6 +24,7 @@ from collections.abc import Callable
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from entrojax.objectives.reading import reading, statistics_read
 from entrojax.types import Array, Metrics, Objective, Term, TokenLoss
@@ -53,7 +54,12 @@ def chain(*objectives: Objective) -> Objective:
 
 
 def add_term(
-  token_loss: TokenLoss, loss: Array, weight: Array, metrics: Metrics
+  token_loss: TokenLoss,
+  loss: Array,
+  weight: Array,
+  metrics: Metrics,
+  *,
+  stopped: Array | None = None,
 ) -> TokenLoss:
   """Add a term, which later members may reweight, and its metrics.
 
@@ -62,13 +68,17 @@ def add_term(
     loss: f32[B, T], to be minimised.
     weight: f32[B, T], 1 = counted by the denominator.
     metrics: sums and counts, by name.
+    stopped: bool or f32[B, T], where the loss has no gradient although A is not
+      0, as where PPO clips. A surrogate marks them for `stopped_tokens`.
 
   Raises:
     ValueError: an earlier member reports one of the metrics. This happens if
       the chain has a second surrogate; only one is allowed.
   """
+  if stopped is not None:
+    stopped = jax.lax.stop_gradient(jnp.asarray(stopped, jnp.float32))
   return token_loss._replace(
-    terms=(*token_loss.terms, Term(loss=loss, weight=weight)),
+    terms=(*token_loss.terms, Term(loss=loss, weight=weight, stopped=stopped)),
     metrics=_merge_metrics(token_loss, metrics),
   )
 
@@ -90,9 +100,19 @@ def _merge_metrics(token_loss: TokenLoss, metrics: Metrics) -> Metrics:
   """Merge metrics; raise ValueError if two members report the same one."""
   if clash := set(token_loss.metrics) & set(metrics):
     raise ValueError(
-      f"two members of the chain report {sorted(clash)}: it takes one surrogate"
+      f"two members of the chain report {sorted(clash)}: it takes one "
+      "surrogate, and no member twice"
     )
   return {**token_loss.metrics, **metrics}
+
+
+def stopped_tokens(token_loss: TokenLoss) -> Array | None:
+  """Return the tokens that the surrogate gives no gradient, f32[B, T].
+
+  Returns:
+    1 = stopped; None: the surrogate does not say.
+  """
+  return token_loss.terms[0].stopped if token_loss.terms else None
 
 
 def map_terms(
@@ -101,7 +121,8 @@ def map_terms(
   """Apply `change` to every term so far, and add metrics.
 
   Raises:
-    ValueError: there is no term to change.
+    ValueError: there is no term to change, or an earlier member reports one of
+      the metrics.
   """
   if not token_loss.terms:
     raise ValueError(
@@ -109,7 +130,7 @@ def map_terms(
     )
   return token_loss._replace(
     terms=tuple(change(term) for term in token_loss.terms),
-    metrics={**token_loss.metrics, **metrics},
+    metrics=_merge_metrics(token_loss, metrics),
   )
 
 
@@ -124,7 +145,8 @@ def scale_loss(
     metrics: sums and counts, by name.
 
   Raises:
-    ValueError: there is no term to scale.
+    ValueError: there is no term to scale, or an earlier member reports one of
+      the metrics.
   """
   factor = jax.lax.stop_gradient(factor)
   return map_terms(

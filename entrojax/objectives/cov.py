@@ -12,6 +12,9 @@ penalty. Denominators count every response token.
 
 "The Entropy Mechanism", arXiv 2505.22617 (KL-Cov: eq. 14), and its released
 code. Both are surrogates: they begin a chain in place of ppo_clip.
+
+Deviation: log r is clipped to +-20, as in ppo_clip; a token beyond
+that has no gradient of -A r. The released losses do not clip it.
 """
 
 from collections.abc import Callable
@@ -33,6 +36,7 @@ from entrojax.objectives.reference_kl import absolute, k2, k3
 from entrojax.objectives.selection import floor_share, highest, random_subset
 from entrojax.objectives.surrogates import (
   clipped_loss,
+  larger_loss,
   probability_ratio,
   unclipped_loss,
 )
@@ -94,7 +98,7 @@ def clip_cov(
     candidates = tokens.mask * (extreme & (clipped <= plain))
     k = floor_share(fraction, jnp.sum(tokens.mask))
     dropped = random_subset(key, candidates, k)
-    loss = jnp.maximum(plain, clipped) * (1 - dropped)
+    loss = larger_loss(plain, clipped) * (1 - dropped)
     metrics = {
       "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
@@ -102,7 +106,8 @@ def clip_cov(
       "clip_cov/candidates": share_metric(candidates, tokens.mask),
       "clip_cov/covariance": mean_metric(covariance, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    stopped = (clipped > plain) | (dropped > 0)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return objective
 
@@ -162,7 +167,8 @@ def kl_cov(
       "kl_cov/kl": mean_metric(kl, pulled),
       "kl_cov/covariance": mean_metric(covariance, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    stopped = jnp.zeros_like(tokens.mask)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return objective
 

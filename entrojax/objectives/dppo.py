@@ -92,6 +92,6 @@ def dppo(
       "actor/pg_clipfrac": share_metric(outside, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=outside)
 
   return objective

@@ -28,6 +28,7 @@ from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term, require_coefficient
 from entrojax.objectives.surrogates import (
   dual_clipped,
+  larger_loss,
   probability_ratio,
   require_dual_clip,
   unclipped_loss,
@@ -158,17 +159,19 @@ def _clipping(
     ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
     plain = unclipped_loss(ratio, tokens.advantages)
     clipped = unclipped_loss(jnp.clip(ratio, low, high), tokens.advantages)
-    loss: Array = jnp.maximum(plain, clipped)
+    loss = larger_loss(plain, clipped)
+    stopped = clipped > plain
     metrics = {
-      "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
+      "actor/pg_clipfrac": share_metric(stopped, tokens.mask),
       f"{name}/low": mean_metric(low, tokens.mask),
       f"{name}/high": mean_metric(high, tokens.mask),
     }
     if dual_clip is not None:
       loss, binds = dual_clipped(loss, tokens.advantages, dual_clip)
+      stopped |= binds
       metrics["actor/pg_clipfrac_lower"] = share_metric(binds, tokens.mask)
     metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return add
 

@@ -58,6 +58,8 @@ def gmpo(*, clip_low: float = 0.4, clip_high: float = 0.4) -> Objective:
       "actor/pg_clipfrac": share_metric(too_high | too_low, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(
+      token_loss, loss, tokens.mask, metrics, stopped=too_high | too_low
+    )
 
   return objective

@@ -18,7 +18,11 @@ import jax.numpy as jnp
 from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import masked_mean, mean_metric, share_metric
 from entrojax.objectives.chain import add_term
-from entrojax.objectives.surrogates import clipped_loss, unclipped_loss
+from entrojax.objectives.surrogates import (
+  clipped_loss,
+  larger_loss,
+  unclipped_loss,
+)
 from entrojax.traits import ObjectiveTraits
 from entrojax.types import Objective
 
@@ -86,11 +90,13 @@ def _sequence_ratio(name: str, clip_low: float, clip_high: float) -> Objective:
     clipped = clipped_loss(
       ratio, tokens.advantages, clip_low=clip_low, clip_high=clip_high
     )
-    loss = jnp.maximum(plain, clipped)
+    loss = larger_loss(plain, clipped)
     metrics = {
       "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(
+      token_loss, loss, tokens.mask, metrics, stopped=clipped > plain
+    )
 
   return objective

@@ -4,12 +4,12 @@
     penalty = coef k3(log pi - log q)
 
 on the `fraction` of least probable tokens with A < 0, if q holds the sampled
-token and pi < q there. k3(x) = exp(-x) + x - 1 estimates KL(q || pi) for this
-token; it is capped at 10 nats. Such a token is pulled back towards the
-probability that it has without the noise of the distribution's tail. Lp-Reg,
-arXiv 2510.03222, and its released code. The released run clips ratios to
-[0, 10] only. No transform reweights the penalty, and its denominator counts all
-tokens.
+token and pi < q there. k3(x) = exp(-x) + x - 1, capped at 10 nats, is an
+estimate of KL(pi || q) on samples of pi; its gradient is an estimate of the
+gradient of KL(q || pi). Such a token is pulled back towards the probability
+that it has without the noise of the distribution's tail. Lp-Reg, arXiv
+2510.03222, and its released code. The released run clips ratios to [0, 10]
+only. No transform reweights the penalty, and its denominator counts all tokens.
 
 Deviation: the mass of q is summed over the `candidates` likeliest tokens, not
 over the vocabulary; it is exact if not more tokens pass the threshold. The code

@@ -7,14 +7,13 @@ PPO: arXiv 1707.06347, eq. 7. Decoupled range (Clip-Higher): DAPO, arXiv
 2503.14476, eq. 10. Dual clip: arXiv 1912.09729, eq. 5.
 """
 
-import jax.numpy as jnp
-
 from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import mean_metric, share_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import (
   clipped_loss,
   dual_clipped,
+  larger_loss,
   probability_ratio,
   require_dual_clip,
   unclipped_loss,
@@ -52,12 +51,14 @@ def ppo_clip(
     clipped = clipped_loss(
       ratio, tokens.advantages, clip_low=clip_low, clip_high=clip_high
     )
-    loss = jnp.maximum(plain, clipped)
-    metrics = {"actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask)}
+    loss = larger_loss(plain, clipped)
+    stopped = clipped > plain
+    metrics = {"actor/pg_clipfrac": share_metric(stopped, tokens.mask)}
     if dual_clip is not None:
       loss, binds = dual_clipped(loss, tokens.advantages, dual_clip)
+      stopped |= binds
       metrics["actor/pg_clipfrac_lower"] = share_metric(binds, tokens.mask)
     metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
 
   return objective

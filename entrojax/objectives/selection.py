@@ -17,11 +17,19 @@ from entrojax.types import Array
 
 # Above the float32 rounding of fraction * count: 0.2 * 15 is 3, not 3.0000002.
 _ROUNDING = 3e-7
+# Of many tokens, the rounding may be more than this, but a whole token is not.
+_MOST = 0.1  # tokens
+
+
+def _slack(share: Array) -> Array:
+  """Return by how much a share that should be whole may differ from it."""
+  return jnp.minimum(share * _ROUNDING, _MOST)
 
 
 def floor_share(fraction: float, count: Array) -> Array:
   """Compute max(1, floor(fraction * count)), or 0 if the fraction is 0."""
-  k = jnp.floor(fraction * count * (1 + _ROUNDING))
+  share = fraction * count
+  k = jnp.floor(share + _slack(share))
   if is_traced(fraction):
     return jnp.where(fraction > 0, jnp.maximum(k, 1.0), 0.0)
   return jnp.maximum(k, 1.0) if fraction > 0 else jnp.zeros_like(k)
@@ -29,8 +37,8 @@ def floor_share(fraction: float, count: Array) -> Array:
 
 def ceil_share(fraction: float, count: Array) -> Array:
   """Compute ceil(fraction * count), at most count."""
-  k = jnp.ceil(fraction * count * (1 - _ROUNDING))
-  return jnp.minimum(k, count)
+  share = fraction * count
+  return jnp.minimum(jnp.ceil(share - _slack(share)), count)
 
 
 def highest(scores: Array, candidates: Array, k: Array) -> Array:

@@ -29,6 +29,7 @@ from entrojax.objectives.reading import reading, statistic_of
 from entrojax.objectives.selection import above_quantile
 from entrojax.objectives.surrogates import (
   clipped_loss,
+  larger_loss,
   probability_ratio,
   unclipped_loss,
 )
@@ -91,13 +92,15 @@ def simko(
     clipped = clipped_loss(
       ratio, advantages, clip_low=clip_low, clip_high=clip_high
     )
-    loss = jnp.maximum(plain, clipped)
+    loss = larger_loss(plain, clipped)
     metrics = {
       "actor/pg_clipfrac": share_metric(clipped > plain, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
       "simko/shared": share_metric(share > 0, tokens.mask),
       "simko/heavy": share_metric(heavy > 0, tokens.mask),
     }
-    return add_term(token_loss, loss, tokens.mask, metrics)
+    return add_term(
+      token_loss, loss, tokens.mask, metrics, stopped=clipped > plain
+    )
 
   return reading(objective, statistic)

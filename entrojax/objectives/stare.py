@@ -38,7 +38,7 @@ from entrojax.types import Array, Objective, ScoredTokens, TokenLoss
 _GATES = ("rollout", "minibatch")
 
 
-@ObjectiveTraits(kind="transform", entropies=("target",))
+@ObjectiveTraits(kind="transform", entropies=("target",), gated_by_rollout=True)
 def stare(
   *,
   target: float = 0.3,
@@ -73,7 +73,9 @@ def stare(
     del coefficient, key
     weights = ((1, positive_weight), (-1, negative_weight))
     low = _gate_entropy(tokens, gate) < target
-    return _weigh_rare_tokens(tokens, token_loss, low, fraction, weights)
+    return _weigh_rare_tokens(
+      "stare", tokens, token_loss, low, fraction, weights
+    )
 
   return objective
 
@@ -90,7 +92,11 @@ def _check_target(
 
 
 @ObjectiveTraits(
-  kind="transform", driven=True, entropies=("target",), check=_check_target
+  kind="transform",
+  driven=True,
+  entropies=("target",),
+  gated_by_rollout=True,
+  check=_check_target,
 )
 def adaptive_stare(
   *,
@@ -132,7 +138,9 @@ def adaptive_stare(
       (-1, 1 - negative_strength * (coefficient - 1)),
     )
     low = _gate_entropy(tokens, gate) < target
-    return _weigh_rare_tokens(tokens, token_loss, low, fraction, weights)
+    return _weigh_rare_tokens(
+      "adaptive_stare", tokens, token_loss, low, fraction, weights
+    )
 
   return objective
 
@@ -145,6 +153,7 @@ def _gate_entropy(tokens: ScoredTokens, gate: str) -> Array:
 
 
 def _weigh_rare_tokens(
+  name: str,
   tokens: ScoredTokens,
   token_loss: TokenLoss,
   low: Array,
@@ -154,6 +163,7 @@ def _weigh_rare_tokens(
   """Weigh the rare tokens of each sign of advantage, while entropy is low.
 
   Args:
+    name: of the member, which begins the names of its metrics.
     tokens: the mini-batch.
     token_loss: the losses to weigh.
     low: bool[], whether the entropy is low.
@@ -167,7 +177,7 @@ def _weigh_rare_tokens(
     selected = highest(-tokens.log_probs, candidates, k)
     weight = jnp.where(low & (selected > 0), value, weight)
   metrics = {
-    "stare/touched": share_metric(weight != 1, tokens.mask),
-    "stare/active": scalar_metric(low),
+    f"{name}/touched": share_metric(weight != 1, tokens.mask),
+    f"{name}/active": scalar_metric(low),
   }
   return scale_loss(token_loss, weight, metrics)

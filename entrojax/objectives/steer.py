@@ -1,16 +1,17 @@
 """STEER: damp the tokens whose update would move the entropy most.
 
-    W = r A pi (1 - pi) (log pi + H)         theorem form; 0 where PPO clips
+    W = r A pi (1 - pi) (log pi + H)         theorem form; 0 without a gradient
     W = r A (1 - pi) (log pi + H_old)        released form
     L <- exp(log(min_weight) |W| / max |W|) L
 
 So the token of largest |W| gets the weight min_weight, and a token with W = 0
 keeps the weight 1. In the theorem form, W is minus the first-order change of
 the entropy at a token's state, per unit of step, if only the logit of the
-sampled token changes. STEER, arXiv 2510.10150, and its released code. Weights
-are constants in [min_weight, 1]. The maximum is taken over the whole
-mini-batch, and is at least `floor`. Penalties stay as they are, and
-denominators count every token.
+sampled token changes. It is 0 for a token that the surrogate gives no gradient,
+as where PPO clips: the update does not move it. STEER, arXiv 2510.10150, and
+its released code. Weights are constants in [min_weight, 1]. The maximum is
+taken over the whole mini-batch, and is at least `floor`. Penalties stay as they
+are, and denominators count every token.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from entrojax.arguments import (
   require_one_of,
 )
 from entrojax.masking import clean, mean_metric, scalar_metric, share_metric
-from entrojax.objectives.chain import scale_loss
+from entrojax.objectives.chain import scale_loss, stopped_tokens
 from entrojax.objectives.surrogates import (
   check_clip_range,
   probability_ratio,
@@ -59,14 +60,15 @@ def steer(
   Args:
     min_weight: weight of the token whose update moves the entropy most, in
       (0, 1].
-    form: "theorem" sets W to 0 for tokens that PPO clips: they keep a weight of
-      1 and do not enter the maximum. "released" lacks one factor pi and
-      therefore damps rare tokens; it uses the entropy of the sampling policy
-      and leaves no token out.
+    form: "theorem" sets W to 0 for tokens that the surrogate stops: they keep a
+      weight of 1 and do not enter the maximum. "released" lacks one factor pi
+      and therefore damps rare tokens; it uses the entropy of the sampling
+      policy and leaves no token out.
     floor: the maximum is at least this, nats, > 0, so that a mini-batch of
       small changes stays undamped. The released code uses 0.02.
-    clip_low: PPO's lower clip range, >= 0, by which the theorem form
-      recognises clipped tokens.
+    clip_low: PPO's lower clip range, >= 0. The surrogates of this package say
+      which tokens they stop. After a surrogate of your own that does not, the
+      theorem form takes the tokens that PPO would clip in this range.
     clip_high: PPO's upper clip range, >= 0, for the same purpose.
     dual_clip: PPO's dual clip, above 1 + clip_high; None: no dual clip. A
       token beyond it has the largest ratio and no gradient. If it counted, it
@@ -86,7 +88,10 @@ def steer(
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key
     if form == "theorem":
-      change = _theorem_change(tokens, clip_low, clip_high, dual_clip)
+      stopped = stopped_tokens(token_loss)
+      if stopped is None:
+        stopped = _clipped_by_ppo(tokens, clip_low, clip_high, dual_clip)
+      change = _theorem_change(tokens, stopped)
     else:
       change = _released_change(tokens)
     change = clean(jnp.abs(change), tokens.mask)
@@ -102,22 +107,29 @@ def steer(
   return objective
 
 
-def _theorem_change(
+def _theorem_change(tokens: ScoredTokens, stopped: Array) -> Array:
+  """Compute W in the theorem form, f32[B, T], 0 where a token is stopped."""
+  ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
+  probability = jnp.exp(tokens.log_probs)
+  change = ratio * tokens.advantages * probability * (1 - probability)
+  change *= tokens.log_probs + tokens.entropy
+  return jnp.where(stopped > 0, 0.0, change)
+
+
+def _clipped_by_ppo(
   tokens: ScoredTokens,
   clip_low: float,
   clip_high: float,
   dual_clip: float | None,
 ) -> Array:
-  """Compute W in the theorem form, f32[B, T], 0 where PPO clips."""
+  """Return the tokens that PPO would clip, f32[B, T], 1 = clipped."""
   ratio = probability_ratio(tokens.log_probs, tokens.old_log_probs)
-  probability = jnp.exp(tokens.log_probs)
   clipped = jnp.where(
     tokens.advantages > 0, ratio > 1 + clip_high, ratio < 1 - clip_low
   )
   if dual_clip is not None:
     clipped |= (tokens.advantages < 0) & (ratio > dual_clip)
-  change = ratio * tokens.advantages * probability * (1 - probability)
-  return jnp.where(clipped, 0.0, change * (tokens.log_probs + tokens.entropy))
+  return clipped.astype(jnp.float32)
 
 
 def _released_change(tokens: ScoredTokens) -> Array:

@@ -48,6 +48,17 @@ def clipped_loss(
   return -advantages * jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
 
 
+def larger_loss(plain: Array, clipped: Array) -> Array:
+  """Compute max(plain, clipped), with the gradient of `plain` where equal.
+
+  They are equal within the clip range, bounds included. A token at a bound
+  therefore learns, as with torch.clamp. The gradients of jnp.maximum and
+  jnp.clip would each be halved there, which matters if a bound is 1: every
+  token has this ratio at the first update after a rollout.
+  """
+  return jnp.where(clipped > plain, clipped, plain)
+
+
 def dual_clipped(
   loss: Array, advantages: Array, dual_clip: float
 ) -> tuple[Array, Array]:

@@ -5,15 +5,17 @@
 r_i is the raw reward of the group's response i. With rewards of 0 and 1, low =
 0 and high = 1 the group then has between 1 and G - 1 right responses, which is
 the dynamic sampling of DAPO (arXiv 2503.14476, eq. 11). With partial rewards a
-group is also kept if no response is right but their rewards differ. Only the
-raw verdicts count. If all answers of a group are wrong and only an overlong
-penalty tells them apart, the group is dropped, because only the penalty would
-be learned. The same policy samples batch after batch until enough groups are
-kept or max_batches have been sampled. If there are still too few groups then,
-on_exhausted decides: train on the groups that were kept, train on none, or
-raise. Groups that only fill up the batch count nowhere in the update. Surplus
-groups are not trained on. The metrics of raw rewards, lengths and the
-rollout's entropy include all sampled groups.
+group is also kept if no response is right but their rewards differ. If rules
+read parts of the reward, a group is also kept if one of these parts differs,
+because equal sums may hide it. Only the raw verdicts count. If all answers of a
+group are wrong and only an overlong penalty tells them apart, the group is
+dropped, because only the penalty would be learned. The same policy samples
+batch after batch until enough groups are kept or max_batches have been sampled.
+If there are still too few groups then, on_exhausted decides: train on the
+groups that were kept, train on none, or raise. Groups that only fill up the
+batch count nowhere in the update. Surplus groups are not trained on. The
+metrics of raw rewards, lengths and the rollout's entropy include all sampled
+groups.
 
 The host chooses the groups to keep, from the verdicts. The rows stay on the
 device, where the kept rows and the rows of the next batch are merged into one
@@ -58,7 +60,10 @@ class FilledBatch(NamedTuple):
 
 
 def has_signal(
-  responses: Responses, low: float = 0.0, high: float = 1.0
+  responses: Responses,
+  low: float = 0.0,
+  high: float = 1.0,
+  parts: Sequence[str] = (),
 ) -> np.ndarray:
   """Return bool[Q]: whether the raw verdicts of a group differ.
 
@@ -68,10 +73,20 @@ def has_signal(
     responses: Q groups.
     low: the smallest mean reward of a group that is kept.
     high: the largest.
+    parts: names of the parts of the reward that advantage rules read. A part
+      that differs is a signal as well.
   """
   correctness = np.asarray(responses.correctness, np.float64)
   mean = correctness.mean(axis=1)
-  differ = correctness.max(axis=1) > correctness.min(axis=1)
+  verdicts = [correctness, *(responses.parts.get(part) for part in parts)]
+  differ = np.any(
+    [
+      np.max(verdict, axis=1) > np.min(verdict, axis=1)
+      for verdict in verdicts
+      if verdict is not None  # the rule that reads it raises
+    ],
+    axis=0,
+  )
   return differ & (low <= mean) & (mean <= high)
 
 
@@ -83,6 +98,7 @@ def sample_until_filled(
   on_exhausted: str = "train_partial",
   low: float = 0.0,
   high: float = 1.0,
+  parts: Sequence[str] = (),
 ) -> FilledBatch:
   """Sample batches until `num_groups` groups have a signal.
 
@@ -102,6 +118,7 @@ def sample_until_filled(
       trains on the groups that were kept, "skip_step" on none, "raise" raises.
     low: the smallest mean reward of a group that is kept.
     high: the largest.
+    parts: names of the parts of the reward that advantage rules read.
 
   Returns:
     A FilledBatch. Its batch holds the first `num_groups` groups with a signal,
@@ -116,7 +133,7 @@ def sample_until_filled(
   while num_filled < num_groups and len(responses) < max_batches:
     new = sample(len(responses))
     responses.append(new.responses)
-    signal = has_signal(new.responses, low, high)
+    signal = has_signal(new.responses, low, high, parts)
     num_kept += int(signal.sum())
     taken = np.flatnonzero(signal)[: num_groups - num_filled]
     if batch is None:  # `rest`: groups without a signal that fill the batch up

@@ -8,7 +8,8 @@ state, once per optimizer step. A checkpoint holds the whole state.
 `learning_rate_schedule` builds AdamW's schedule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
+import copy
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ import optax
 from entrojax.arguments import require_at_least, require_in, require_one_of
 from entrojax.schedules import Scheduled, at
 from entrojax.types import Array, Controller, Params
+from entrojax.update.projection import ProjectionState
 
 MU_DTYPES = ("float32", "bfloat16")
 
@@ -156,6 +158,23 @@ def make_optimizer(
     scheduled,
     skip_grad_norm,
   )
+
+
+def keep_control(
+  before: Mapping[str, Any], fresh: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+  """Return a fresh state of the optimizer with the old state of the controls.
+
+  Args:
+    before: the state whose controller and projection continue.
+    fresh: the state of everything else.
+  """
+  kept = copy.copy(fresh)  # of the same type: the state's shardings have it too
+  kept["control"] = before["control"]
+  for name, state in before.items():
+    if isinstance(state, ProjectionState):
+      kept[name] = state._replace(inner=fresh[name].inner)
+  return kept
 
 
 def _at_each_step(

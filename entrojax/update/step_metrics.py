@@ -56,6 +56,26 @@ def step_scalars(
   }
 
 
+def control_metrics(values: Mapping[str, Array], entropy: Array) -> Metrics:
+  """Build the metrics of the controller; they do not count without an entropy.
+
+  An empty mini-batch has no entropy and no loss: the controller neither acted
+  on it nor moved.
+
+  Args:
+    values: f32[] by the name of their metric.
+    entropy: f32[], nats, the mean entropy of the mini-batch; NaN: it has none.
+  """
+  counts = jnp.isfinite(entropy)
+  return {
+    name: Mean(
+      total=jnp.where(counts, value, 0).astype(jnp.float32),
+      count=counts.astype(jnp.float32),
+    )
+    for name, value in values.items()
+  }
+
+
 def token_metrics(tokens: ScoredTokens, sampled: Array) -> Metrics:
   """Compute the metrics that are means over tokens.
 

@@ -29,8 +29,8 @@ therefore exact for every method. With scope = "micro", the objective sees one
 micro-batch at a time, as in released torch code.
 
 `make_batch` builds the input of an update, and `init_state` the first state.
-`restart` replaces the optimizer's and the controller's state by fresh ones and
-keeps the parameters, for a new stage of a curriculum.
+`restart` replaces the optimizer's state by a fresh one, for a new stage of a
+curriculum, and keeps the parameters and the state of the entropy's controls.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,11 +73,12 @@ from entrojax.update.group_metrics import (
   group_metrics,
 )
 from entrojax.update.minibatches import StepInputs, plan_steps
-from entrojax.update.optimizer import Optimizer
+from entrojax.update.optimizer import Optimizer, keep_control
 from entrojax.update.projection import projection_metrics
 from entrojax.update.setup import ONE_STEP, BatchSplit, Setup
 from entrojax.update.soundness import is_sound, step_soundness
 from entrojax.update.step_metrics import (
+  control_metrics,
   sampler_difference,
   step_scalars,
   token_metrics,
@@ -126,11 +127,16 @@ def init_state(params: Params, optimizer: Optimizer) -> TrainState:
 
 
 def restart(state: TrainState, optimizer: Optimizer) -> TrainState:
-  """Replace the optimizer's state by a fresh one, including the controller's.
+  """Replace the optimizer's state by a fresh one.
 
-  The parameters and the count of optimizer steps stay.
+  The parameters, the count of optimizer steps, and the states of the controller
+  and of the projection stay. Their schedules therefore last a whole run, and a
+  target that is a fraction of the start's entropy refers to the run's start.
   """
-  return dataclasses.replace(state, opt_state=optimizer.init(state.params))
+  return dataclasses.replace(
+    state,
+    opt_state=keep_control(state.opt_state, optimizer.init(state.params)),
+  )
 
 
 def make_update(
@@ -263,12 +269,14 @@ def take_step(
   with jax.named_scope("metrics"):
     scalars = {
       **step_scalars(tokens, loss, cotangents.log_probs, grads, updates),
-      **forward.controller.metrics(control_state, mean_entropy),
       **fed(changing, step),
     }
     if optimizer.reads_entropy_gradient:
       scalars |= projection_metrics(opt_state)
     metrics |= token_metrics(tokens, sampled)
+    metrics |= control_metrics(
+      forward.controller.metrics(control_state, mean_entropy), mean_entropy
+    )
     if setup.measured.distances:
       metrics |= distance_metrics(tokens, sampled)
     if setup.measured.every:

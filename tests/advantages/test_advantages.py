@@ -227,6 +227,21 @@ def test_whitened_advantages_are_normal_over_the_tokens_that_count():
   np.testing.assert_allclose(actual, expected, rtol=2e-6)
 
 
+@pytest.mark.parametrize("value", [0.3, -0.7, 0.0])
+def test_whitened_equal_advantages_are_exactly_0(value):
+  shape = (32, 8)
+  lengths = np.random.default_rng(0).integers(5, 13, shape)
+  responses = Responses(
+    rewards=jnp.full(shape, value),
+    lengths=jnp.asarray(lengths, jnp.float32),
+    # an advantage that does not count may be anything
+    advantages=jnp.full(shape, value).at[0, 0].set(5.0),
+    keep=jnp.ones(shape).at[0, 0].set(0.0),
+  )
+  actual = advantages.whiten()(responses).advantages
+  np.testing.assert_array_equal(np.asarray(actual).ravel()[1:], 0.0)
+
+
 def test_grpo_s_pays_right_responses_by_their_share_of_the_entropy():
   responses = Responses(
     rewards=jnp.array([[1.0, 1, 0], [0, 0, 0]]),

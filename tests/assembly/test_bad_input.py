@@ -1,12 +1,14 @@
 """A wrong setting is named before anything is compiled."""
 
 import importlib
+import re
 import warnings
 
 import jax
 import pytest
 
-from entrojax.assembly.check_methods import check_overrides
+import configs
+from entrojax.assembly.check_methods import check_methods, check_overrides
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.run import build
 from tests.helpers.commands import run_command
@@ -400,6 +402,30 @@ def test_gspo_under_another_aggregation_is_refused(base):
     check(config)
 
 
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
+def test_dcpo_beside_a_sampling_temperature_outside_its_own_is_refused(
+  temperature, base
+):
+  config = tiny_config(
+    base,
+    **{"objective": ("ppo_clip", "dcpo"), "rollout.temperature": temperature},
+  )
+  message = (
+    rf"rollout\.temperature = {temperature} must lie between "
+    r"dcpo\.cold = 0\.8 and dcpo\.hot = 1\.2"
+  )
+  with pytest.raises(ValueError, match=message):
+    check(config)
+
+
+def test_dcpo_s_temperatures_follow_the_sampling_temperature_of_a_testbed():
+  config = configs.combine("dcpo", "gsm8k", "sample")
+  assert config.rollout.temperature == 0.7
+  assert config.dcpo.cold == pytest.approx(0.56)
+  assert config.dcpo.hot == pytest.approx(0.84)
+  check_methods(config)
+
+
 @pytest.mark.parametrize("member", ["steer", "dcpo"])
 def test_a_member_beside_another_clip_range_is_refused(member, base):
   config = tiny_config(
@@ -425,6 +451,76 @@ def test_a_method_that_one_update_per_rollout_makes_inert_is_warned_about(
     UserWarning, match=rf"updates_per_rollout is 1: {objective[-1]}"
   ):
     check(config)
+
+
+FROZEN = [
+  ({"objective": ("ppo_clip", "stare")}, r"stare compares stare\.target"),
+  (
+    {
+      "objective": ("ppo_clip", "adaptive_stare"),
+      "control.name": "stare_weights",
+      "control.target": 0.3,
+    },
+    r"adaptive_stare compares adaptive_stare\.target",
+  ),
+  (
+    {"advantage": ("grpo", "entrocraft")},
+    r"compares entrocraft\.low and entrocraft\.high",
+  ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), FROZEN)
+def test_a_gate_on_the_entropy_of_recorded_rollouts_is_warned_about(
+  changes, message, base, recwarn
+):
+  config = tiny_config(base, **changes)
+  check_methods(config)
+  assert not [w for w in recwarn if "recorded" in str(w.message)]
+  config.offline.enabled = True
+  with pytest.warns(UserWarning, match=message):
+    check_methods(config)
+
+
+def test_erc_in_bfloat16_is_warned_about(base, recwarn):
+  config = tiny_config(base, objective=("ppo_clip", "erc"))
+  check_methods(config)
+  assert not [w for w in recwarn if "round" in str(w.message)]
+  config.model.dtype = "bfloat16"
+  with pytest.warns(UserWarning, match="dtype is bfloat16: erc compares"):
+    check_methods(config)
+
+
+@pytest.mark.parametrize(
+  ("settings", "text"),
+  [
+    (
+      {"target": 0.5},
+      r"projection\.target is 0\.5 and control\.target is 0\.3",
+    ),
+    ({"target_fraction": 0.7}, r"projection\.target_fraction is 0\.7 and"),
+    ({"target": 0.3}, None),
+  ],
+)
+def test_a_projection_beside_a_controller_of_another_target_is_warned_about(
+  settings, text, base
+):
+  config = tiny_config(
+    base,
+    **{
+      "objective": ("ppo_clip", "entropic"),
+      "control.name": "entropic_pi",
+      "control.target": 0.3,
+      "projection.enabled": True,
+    },
+  )
+  config.projection.update(settings)
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    check_methods(config)
+  messages = [str(w.message) for w in caught if "projection" in str(w.message)]
+  assert len(messages) == (text is not None)
+  assert all(re.search(text or "", message) for message in messages)
 
 
 def run_main(*arguments):

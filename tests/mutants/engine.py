@@ -23,8 +23,8 @@ MUTANTS = (
   Mutant(
     "update: the restart of a stage keeps the optimizer's state",
     "entrojax/update/train_step.py",
-    "dataclasses.replace(state, opt_state=optimizer.init(state.params))",
-    "dataclasses.replace(state)",
+    "opt_state=keep_control(state.opt_state, optimizer.init(state.params)),",
+    "opt_state=state.opt_state,",
     "tests/update/test_train_step.py"
     "::test_a_restart_has_a_fresh_optimizer_and_the_policy_of_before",
   ),

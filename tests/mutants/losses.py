@@ -38,8 +38,8 @@ MUTANTS = (
   Mutant(
     "a share of tokens is rounded down instead of up",
     "entrojax/objectives/selection.py",
-    "k = jnp.ceil(fraction * count * (1 - _ROUNDING))",
-    "k = jnp.floor(fraction * count * (1 + _ROUNDING))",
+    "jnp.ceil(share - _slack(share))",
+    "jnp.floor(share + _slack(share))",
     "tests/objectives/test_selection.py"
     "::test_a_share_of_tokens_is_counted_past_float32_s_rounding",
   ),
@@ -199,8 +199,8 @@ MUTANTS = (
   Mutant(
     "steer: tokens that PPO clips count in the maximum",
     "entrojax/objectives/steer.py",
-    "return jnp.where(clipped, 0.0, change * (tokens.log_probs",
-    "return jnp.where(False, 0.0, change * (tokens.log_probs",
+    "return jnp.where(stopped > 0, 0.0, change)",
+    "return change",
     "tests/objectives/test_goldens.py"
     "::test_steer_has_its_golden_loss_and_weights",
   ),

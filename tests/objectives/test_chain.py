@@ -58,6 +58,25 @@ def test_a_transform_without_a_term_before_it_is_refused(
     evaluate(chain(transform, ppo_clip()), random_tokens(0, 5, 7))
 
 
+def test_both_forms_of_stare_report_what_they_touch(random_tokens):
+  tokens = random_tokens(0, 5, 7)
+  objective = chain(
+    ppo_clip(), stare(target=9.0, fraction=1.0), adaptive_stare(target=0.0)
+  )
+  _, metrics = policy_loss(
+    objective, aggregation.token_mean, tokens, coefficient=1.2
+  )
+  assert metrics["stare/active"].total == 1
+  assert metrics["stare/touched"].total > 0
+  assert metrics["adaptive_stare/active"].total == 0
+  assert metrics["adaptive_stare/touched"].total == 0
+
+
+def test_a_transform_that_stands_in_a_chain_twice_is_refused(random_tokens):
+  with pytest.raises(ValueError, match=r"report \['erc/touched'\].*no member"):
+    evaluate(chain(ppo_clip(), erc(), erc()), random_tokens(0, 5, 7))
+
+
 def test_the_members_of_a_chain_add(random_tokens):
   tokens = random_tokens(11, 5, 7)
   members = (ppo_clip(), entropic(), entropy_bonus(entropy_coef=0.1))

@@ -36,7 +36,7 @@ from entrojax.objectives import (
 )
 from entrojax.objectives.entropy_advantage import advantage_ratio
 from entrojax.objectives.reference_kl import k1, k2, k3
-from entrojax.types import Responses, ScoredTokens
+from entrojax.types import Responses, ScoredTokens, Term
 from tests.helpers.paths import GOLDENS
 
 METHODS = json.loads((GOLDENS / "methods.json").read_text())
@@ -184,8 +184,15 @@ def test_steer_has_its_golden_loss_and_weights(name, form):
     ((row, token), golden["min_weight"]),
   ):
     close(gradient[at], weight * base_gradient[at])
-  # on a loss that is not clipped each token's weight shows
-  _, weighted = loss_and_gradient(chain(reinforce(), transform))
+
+  # On a loss that is not clipped each token's weight shows. It does not say
+  # which tokens it stops, so that steer takes those that PPO would clip.
+  def unclipped(tokens, token_loss, coefficient, key):
+    token_loss = reinforce()(tokens, token_loss, coefficient, key)
+    (term,) = token_loss.terms
+    return token_loss._replace(terms=(Term(term.loss, term.weight),))
+
+  _, weighted = loss_and_gradient(chain(unclipped, transform))
   _, plain = loss_and_gradient(reinforce())
   close(weighted[0] / plain[0], golden["weights_of_row_0"])
   if "clipped" in golden:

@@ -9,6 +9,7 @@ import pytest
 from entrojax.objectives import (
   ce_gppo,
   cispo,
+  clip_cov,
   dppo,
   dynamic_clip,
   gmpo,
@@ -48,6 +49,18 @@ def test_ppo_clips_only_where_the_ratio_has_gone_the_advantage_s_way():
   near(gradient, np.array([[0, -0.5], [1.5, 0]]) / 4)
   assert metrics["actor/pg_clipfrac"].total == 2
   assert metrics["actor/pg_clipfrac"].count == 4
+
+
+@pytest.mark.parametrize("clip_low", [0.0, 0.2])
+@pytest.mark.parametrize("clip_high", [0.0, 0.2])
+@pytest.mark.parametrize("make", [ppo_clip, gspo, clip_cov])
+def test_a_ratio_at_a_clip_bound_has_the_whole_gradient(
+  make, clip_low, clip_high
+):
+  objective = make(clip_low=clip_low, clip_high=clip_high)
+  tokens = hand_tokens(np.zeros((2, 3)), [[2.0] * 3, [-1.0] * 3])
+  _, (gradient, _) = evaluate(objective, tokens)
+  same(gradient, -tokens.advantages / 6)
 
 
 def test_the_dual_clip_binds_at_negative_advantages_only():

@@ -7,21 +7,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from entrojax.entropy.statistics import log_prob_at, old
 from entrojax.objectives import (
   adaptive_stare,
+  ce_gppo,
   chain,
+  cispo,
+  clip_cov,
+  dcpo,
+  dppo,
+  dynamic_clip,
   entropy_advantage,
   erc,
+  gmpo,
+  gspo,
+  kl_cov,
   off_policy_mask,
   positive_reweighting,
   ppo_clip,
   reinforce,
+  sapo,
   stare,
   steer,
+  vespo,
 )
 from tests.helpers.objective_cases import (
   OBJECTIVES,
   evaluate,
+  few_tokens,
   hand_tokens,
   near,
   same,
@@ -239,3 +252,58 @@ def test_a_token_beyond_the_dual_clip_does_not_damp_the_others():
     metrics["steer/weight"].total,
     np.float32(np.sum(0.5 ** (changes / changes.max())) + 1),
   )
+
+
+@pytest.mark.parametrize(
+  ("surrogate", "stops"),
+  [
+    (ppo_clip(), True),
+    (few_tokens(clip_cov, fraction=0.0, clip_low=0.2, clip_high=0.2), True),
+    (dppo(high=0.1), True),
+    (dynamic_clip(high_ends=(0.3, 0.2)), True),
+    (gspo(), True),
+    (gmpo(clip_high=0.2), True),
+    (few_tokens(kl_cov, fraction=0.0), False),
+    (dynamic_clip(high_ends=(0.9, 0.9)), False),
+    (dppo(high=0.9), False),
+    (cispo(), False),
+    (sapo(), False),
+    (reinforce(), False),
+    (vespo(), False),
+    (ce_gppo(), False),
+  ],
+)
+def test_steer_spares_a_token_only_if_its_surrogate_stops_it(surrogate, stops):
+  # the token of the first row has a ratio of 1.5 and the largest change
+  tokens = hand_tokens(np.log([[1.5], [1.0]]), [[1.0], [0.5]])
+  tokens = dataclasses.replace(
+    tokens,
+    log_probs=jnp.full((2, 1), -0.5),
+    old_log_probs=-0.5 - jnp.log(jnp.float32([[1.5], [1.0]])),
+  )
+  _, (plain, _) = evaluate(surrogate, tokens)
+  assert (plain[0, 0] == 0) == stops
+  _, (gradient, _) = evaluate(
+    chain(surrogate, steer(min_weight=0.5, clip_high=0.2)), tokens
+  )
+  # the largest change has the smallest weight; the other one is 1/3 of it
+  near(gradient[1, 0] / plain[1, 0], 0.5 if stops else 0.5 ** (1 / 3))
+  near(gradient[0, 0], 0.0 if stops else 0.5 * plain[0, 0])
+
+
+@pytest.mark.parametrize(
+  ("surrogate", "slope"),
+  [(ppo_clip(), 0.0), (few_tokens(kl_cov, fraction=0.0), 1.5), (cispo(), 1.5)],
+)
+def test_dcpo_clips_a_ratio_only_where_its_surrogate_does(surrogate, slope):
+  tokens = hand_tokens(np.log([[1.5]]), [[1.0]])
+  log_probs = {t: tokens.old_log_probs for t in (1.2, 0.8)}
+  tokens = dataclasses.replace(
+    tokens,
+    statistics={old(log_prob_at(t)): x for t, x in log_probs.items()},
+  )
+  _, (plain, *_) = evaluate(surrogate, tokens)
+  _, (gradient, *_) = evaluate(chain(surrogate, dcpo(target=9.0)), tokens)
+  # all responses are right: x = 0.1 / 1, and rho = 1
+  alpha = 0.1 / 1.1
+  near(gradient, (1 - alpha) * plain - np.float32(alpha * slope))

@@ -226,6 +226,20 @@ def test_a_group_that_differs_in_its_overlong_penalty_alone_is_dropped():
   assert np.all(np.asarray(trained.advantages)[0] != 0)
 
 
+def test_a_group_whose_parts_differ_has_a_signal_for_rules_that_read_them():
+  # the parts (1, 0) and (0, 1) have equal sums
+  batch = sampled([(1, 1), (1, 1)])
+  parts = {"answer": [[1, 0], [1, 1]], "format": [[0, 1], [0, 0]]}
+  parts = {name: np.float32(values) for name, values in parts.items()}
+  responses = dataclasses.replace(batch.responses, parts=parts)
+  batch = batch._replace(responses=responses)
+  assert has_signal(responses).tolist() == [False, False]
+  done = sample_until_filled(
+    lambda i: batch, 2, max_batches=1, parts=("answer", "format")
+  )
+  np.testing.assert_array_equal(done.batch.responses.keep, [[1, 1], [0, 0]])
+
+
 @pytest.mark.parametrize("verdict", [RIGHT, WRONG, (0.5, 0.5)])
 def test_a_group_of_one_verdict_has_no_signal(verdict):
   assert not has_signal(sampled([verdict]).responses).any()

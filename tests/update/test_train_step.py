@@ -1,6 +1,8 @@
 """One update: its gradient, the tokens that it counts, and its graph."""
 
+import copy
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from entrojax.control import entropic_pi
+from entrojax.control import entropic_pi, no_control, stage_schedule
 from entrojax.objectives import (
   chain,
   entropic,
@@ -18,8 +20,10 @@ from entrojax.objectives import (
 )
 from entrojax.objectives.chain import scale_loss
 from entrojax.system.sharding import by_row, make_mesh, replicated
+from entrojax.update.corrected_step import identity_preconditioner
 from entrojax.update.optimizer import make_optimizer
-from entrojax.update.train_step import restart
+from entrojax.update.projection import entropy_projection
+from entrojax.update.train_step import init_state, restart
 from tests.helpers.bigram_updates import (
   TARGET,
   half_kept,
@@ -27,6 +31,8 @@ from tests.helpers.bigram_updates import (
   simple,
 )
 from tests.helpers.updates import (
+  GROUP_SIZE,
+  NUM_ROWS,
   PROMPT_LENGTH,
   log_softmax,
   make_batch,
@@ -174,6 +180,23 @@ def test_an_update_without_a_token_changes_nothing_but_the_step(bigram):
   assert metrics["actor/loss"].total == 0
 
 
+def test_an_empty_mini_batch_does_not_count_in_the_metrics_of_control(bigram):
+  # every mini-batch is one group, and the first group has no token
+  num_groups = NUM_ROWS // GROUP_SIZE
+  update, state, batch = simple(
+    bigram,
+    members=EVERYTHING_BUT_KL,
+    optimizer=recording_sgd(entropic_pi(target=TARGET, kp=0.1), 0.0),
+    updates_per_rollout=num_groups,
+  )
+  mask = batch.response_mask.at[:GROUP_SIZE].set(0.0)
+  batch = dataclasses.replace(batch, response_mask=mask)
+  _, metrics = jax.jit(update)(state, None, batch, jax.random.key(0))
+  for name in ("control/error", "control/coefficient", "control/integral"):
+    assert metrics[name].count == num_groups - 1
+    assert np.isfinite(metrics[name].total)
+
+
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -1e30])
 def test_the_content_of_padding_changes_no_number(controlled, garbage):
   update, _, state, batch = controlled
@@ -192,13 +215,65 @@ def test_the_content_of_padding_changes_no_number(controlled, garbage):
 def test_a_restart_has_a_fresh_optimizer_and_the_policy_of_before(controlled):
   update, optimizer, state, batch = controlled
   trained, _ = update(state, None, batch, jax.random.key(0))
-  assert trained.opt_state["control"].integral != 0
-  fresh = restart(trained, optimizer)
+  control = trained.opt_state["control"]
+  assert control.integral != 0
+  opt_state = copy.copy(state.opt_state)
+  opt_state["control"] = control
   jax.tree.map(
     np.testing.assert_array_equal,
-    fresh,
-    dataclasses.replace(trained, opt_state=state.opt_state),
+    restart(trained, optimizer),
+    dataclasses.replace(trained, opt_state=opt_state),
   )
+
+
+def test_a_restart_keeps_the_start_entropy_of_the_projection():
+  optimizer = make_optimizer(
+    no_control(),
+    optax.constant_schedule(0.1),
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    weight_decay=0.0,
+    max_grad_norm=1.0,
+    projection=functools.partial(
+      entropy_projection,
+      precondition=identity_preconditioner,
+      target_fraction=0.7,
+    ),
+  )
+  params = {"kernel": jnp.ones((1, 3))}
+  state = init_state(params, optimizer)
+  _, opt_state = optimizer.update(
+    params,
+    state.opt_state,
+    params,
+    entropy=jnp.float32(0.9),
+    entropy_grad=lambda: params,
+  )
+  trained = dataclasses.replace(state, opt_state=opt_state)
+  fresh = restart(trained, optimizer).opt_state["adamw"]
+  assert fresh.start_entropy == jnp.float32(0.9)
+  assert fresh.num_updates == 1
+  jax.tree.map(
+    np.testing.assert_array_equal, fresh.inner, state.opt_state["adamw"].inner
+  )
+
+
+def test_a_stage_schedule_lasts_all_stages_of_a_curriculum():
+  optimizer = recording_sgd(stage_schedule(num_updates=4), 0.1)
+  params = {"kernel": jnp.ones((1, 3))}
+  state = init_state(params, optimizer)
+  coefficients = []
+  for step in range(4):
+    if step == 2:
+      state = restart(state, optimizer)
+    control = state.opt_state["control"]
+    coefficients.append(float(optimizer.controller.coefficient(control, 0.5)))
+    _, opt_state = optimizer.update(
+      params, state.opt_state, params, entropy=jnp.float32(0.5)
+    )
+    state = dataclasses.replace(state, opt_state=opt_state)
+  assert coefficients == [0, 0, 0, 0.5]
 
 
 # -- what an update reports ---------------------------------------------------
