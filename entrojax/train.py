@@ -44,7 +44,6 @@ from entrojax.instruments.kept_batches import write_batch
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
 from entrojax.loop.faults import Faults
 from entrojax.loop.files import RunFiles, open_run_files, print_in_first
-from entrojax.loop.reports import ALARM
 from entrojax.loop.rollout_step import (
   Position,
   StepRecord,
@@ -165,12 +164,10 @@ def _train_once(
     path, rolled_back = _loop(
       run,
       files,
-      lambda: hosts.any_of(interruption.received is not None),
+      lambda: hosts.any_of(interruption.ends),
       trace,
     )
-    is_over = rolled_back and hosts.any_of(
-      interruption.received not in (None, ALARM)
-    )
+    is_over = rolled_back and hosts.any_of(interruption.received is not None)
     return path, rolled_back and not is_over
 
 

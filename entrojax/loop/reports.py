@@ -24,8 +24,6 @@ from entrojax.system.workdir import (
   trim_rows,
 )
 
-ALARM = "alarm"  # the reason for the end of a run
-
 _MISMATCH = "rollout/log_prob_diff_max"
 
 
@@ -104,7 +102,7 @@ class Reports:
     for note in self._notes(metrics, at):
       self._progress.note(note)
     if self._alarms.stop:
-      self._stop(ALARM)
+      self._stop(self._alarms.stop)
 
   @property
   def roll_back(self) -> str:
