@@ -144,12 +144,12 @@ def replace_faulty(
     ends: whether to raise instead.
 
   Raises:
-    ValueError: a reward is NaN and `ends` is true.
+    SharedError: a reward is NaN and `ends` is true.
   """
   faulty = np.isnan(np.asarray(responses.rewards))
   number = int(faulty.sum())
   if number and ends:
-    raise ValueError(
+    raise hosts.SharedError(
       f"rollout step {rollout_step + 1}: the verifier failed on {number} of "
       f"{faulty.size} responses, the first to prompt "
       f"{int(np.argwhere(faulty)[0][0])} of the batch, and faults.reward is "

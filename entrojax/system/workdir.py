@@ -327,6 +327,23 @@ def replace_text(path: Path, text: str) -> None:
   draft.replace(path)
 
 
+def append_text(path: Path, text: str) -> None:
+  """Append a text to a file, or leave the file as it is.
+
+  Raises:
+    OSError: the text could not be written, as on a full disk.
+  """
+  data = text.encode()
+  with path.open("ab", buffering=0) as file:
+    size = file.seek(0, os.SEEK_END)
+    try:
+      while data:
+        data = data[file.write(data) :]
+    except OSError:
+      file.truncate(size)
+      raise
+
+
 def append_rows(
   workdir: Path, name: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -336,10 +353,11 @@ def append_rows(
     workdir: the run directory.
     name: the file, EVALUATIONS_FILE or SAMPLES_FILE.
     rows: each has a `rollout_step`.
+
+  Raises:
+    OSError: they could not be written; then none of them is.
   """
-  with (workdir / name).open("a") as file:
-    for row in rows:
-      file.write(json.dumps(row) + "\n")
+  append_text(workdir / name, "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 def trim_rows(workdir: Path, name: str, rollout_step: int) -> None:
