@@ -272,6 +272,22 @@ def _read_config(path: Path) -> dict[str, Any]:
   return config
 
 
+def read_config(workdir: Path) -> dict[str, Any]:
+  """Read config.json of a run.
+
+  Raises:
+    ValueError: it is missing or damaged; the message names the file.
+  """
+  path = workdir / CONFIG_FILE
+  try:
+    config = json.loads(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise ValueError(f"{path} cannot be read: {error}") from error
+  if not isinstance(config, dict):
+    raise ValueError(f"{path} cannot be read: it is no JSON object")
+  return config
+
+
 def concerns(difference: str, names: Sequence[str]) -> bool:
   """Return whether a line of `differences` is about one of these settings.
 
