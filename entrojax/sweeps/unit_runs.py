@@ -106,6 +106,7 @@ def read_done(folder: Path, config: Config) -> Done:
     *MAY_CHANGE,
     *(roll_back.setting for roll_back in roll_backs),
     *(f"alarms.{roll_back.alarm}" for roll_back in roll_backs),
+    *(["alarms.roll_back"] if roll_backs else []),
   ]
   changed = [text for text in changed if not concerns(text, may_change)]
   if changed:
