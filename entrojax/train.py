@@ -316,9 +316,9 @@ def _save_after(
   if jax.process_count() > 1 and not isinstance(error, hosts.SharedError):
     return
   position = reached.position
-  leaves = jax.tree.leaves(position.state)
-  is_gone = any(leaf.is_deleted() for leaf in leaves)
-  if is_gone or position.rollout_step == files.start.rollout_step:
+  if position.rollout_step == files.start.rollout_step:
+    return
+  if any(leaf.is_deleted() for leaf in jax.tree.leaves(position.state)):
     return
   try:
     reached.write_pending(run, files)
@@ -327,7 +327,7 @@ def _save_after(
       f"The run ends with an error. Saved {path}. The same command resumes "
       "from there."
     )
-  except Exception as failure:  # the first error says what went wrong
+  except Exception as failure:  # the run ends with the first error
     with contextlib.suppress(OSError):
       files.note(f"warning: the run could not be saved: {failure}")
 

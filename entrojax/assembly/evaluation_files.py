@@ -140,7 +140,7 @@ def check_weights(output: Path, folder: Path) -> dict[str, str]:
     folder: the model folder.
 
   Raises:
-    ValueError: the results are those of other weights, or do not say of which.
+    ValueError: the results belong to other weights, or have no digest.
   """
   weights, path = hugging_face.digest(folder), output / EVALUATION_FILE
   if path.exists():

@@ -106,7 +106,7 @@ class RunFiles:
     if hosts.any_of(bool(failure)):
       self.note(
         f"warning: the evaluation after rollout step {at.rollout_step} could "
-        f"not be written ({failure}). The run goes on without it"
+        f"not be written ({failure}). The run continues without it"
       )
       return False
     self.write(evaluated.metrics, at)
@@ -121,7 +121,7 @@ class RunFiles:
       except OSError as error:
         self.note(
           f"warning: the batch of rollout step {batch.rollout_step} could not "
-          f"be kept ({error}). The run goes on"
+          f"be kept ({error}). The run continues"
         )
 
   def save_is_due(self, at: Position) -> bool:

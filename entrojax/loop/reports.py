@@ -85,7 +85,7 @@ class Reports:
     """Write and show the metrics of a step or an evaluation.
 
     Numbers that are not finite are shown as absent, and not written. If a log
-    cannot be written, as on a full disk, the run goes on with a warning.
+    cannot be written, as on a full disk, the run continues with a warning.
     """
     shown, metrics = metrics, finite_numbers(metrics)
     if is_step(metrics):
@@ -103,7 +103,7 @@ class Reports:
     except OSError as error:
       self._progress.note(
         f"warning: the metrics of rollout step {at.rollout_step} could not be "
-        f"written ({error}). The run goes on and tries again"
+        f"written ({error}). The run continues and tries again"
       )
     self._progress.update(at.rollout_step, {**shown, **metrics})
     for note in self._notes(metrics, at):

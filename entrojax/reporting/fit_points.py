@@ -84,7 +84,8 @@ def choose_points(
   """
   for data, pairs in sorted(evaluations.items()):
     if len(pairs) >= MIN_EVALUATIONS:
-      return LawPoints(*pairs.T, evaluation_metrics(data)[1], 0)
+      entropy, reward = pairs.T
+      return LawPoints(entropy, reward, evaluation_metrics(data)[1], 0)
   steps = steps.copy()
   block = max(MIN_BLOCK, len(steps) // MAX_BLOCKS)
   steps[:, 0] = np.exp(steps[:, 0])

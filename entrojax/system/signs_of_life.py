@@ -7,11 +7,10 @@ seconds, in a thread, and reads the numbers of the others. If one stands still
 for `PATIENCE`, this process prints a line and ends. It waits for nothing, since
 all that it could wait for needs the process that is gone.
 
-A process that an error ends says so in the store, instead of its number. The
-others then end in one line that repeats the error, after some seconds in which
-each may report the same error itself. The process waits until they have ended
-or read it, and leaves without JAX's barrier, at which it would wait for the
-others and they for it.
+If an error ends a process, it writes the error in place of its number. After
+some seconds, in which the others may report the same error themselves, each of
+them ends in one line that repeats it. The process waits for that, and leaves
+without JAX's barrier, at which all would wait for each other.
 
 If the first process is killed, the store is gone with it. JAX notices that at
 once, and ends the others with lines of its own, which cannot be replaced: a
