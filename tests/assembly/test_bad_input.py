@@ -123,8 +123,8 @@ def test_a_best_checkpoint_by_a_k_that_no_evaluation_has_is_refused(name, base):
   config = tiny_config(base, **best, **{"evaluation.every": 1})
   with pytest.raises(ValueError, match=r"@k for k = 1, 2, 4"):
     check(config)
-  for known in ("val/countdown/pass@4", "val/countdown/entropy"):
-    config.checkpoint.keep_best = known
+  for metric in ("val/countdown/pass@4", "val/countdown/entropy"):
+    config.checkpoint.keep_best = metric
     check(config)
 
 
