@@ -20,13 +20,14 @@ task.
 The command prints a table of the metrics. After each task it writes to the
 folder --output
 
-evaluation.json  the settings, the template's name, and the metrics by task
+evaluation.json  the settings, the template's name, a digest of the model, and
+                 the metrics by task
 samples.jsonl    every response: task, row, sample, prompt, response, reward,
                  reason, answer (null: no answer was found)
 
 An interrupted command leaves the results of the tasks that it has finished.
 Repeat it to evaluate the others. A folder with results of other settings or
-other files is refused.
+other weights, or with other files, is refused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +48,7 @@ from entrojax.assembly.evaluation_files import (
   EVALUATION_FILE,
   append_samples,
   check_evaluation_overrides,
+  check_weights,
   describe,
   evaluation_settings,
   is_done,
@@ -132,8 +134,8 @@ def evaluate_model(
 
   Raises:
     ValueError: a setting or a task cannot work, a split is empty, a prompt is
-      too long, or the folder holds something else or is held by another
-      process. Raised before anything is sampled.
+      too long, or the folder holds something else, such as results of other
+      weights, or is held by another process. Raised before anything is sampled.
   """
   config = copy.deepcopy(config)
   config.lora.rank = 0  # evaluates the folder's own weights, without an adapter
@@ -184,6 +186,7 @@ def _evaluate_held(
   with hosts.together():
     results = read_results(output, evaluation_settings(config))
     folder = _check_model_folder(config.model.path)
+    weights = check_weights(output, folder)
     tokenizer = load_tokenizer(config, folder)
     template = make_template(config, folder)
     parts = [
@@ -218,7 +221,8 @@ def _evaluate_held(
     results[part.label] = {**describe(part), "metrics": metrics}
     if hosts.is_first():
       append_samples(output / SAMPLES_FILE, part, evaluation)
-      write_results(output, evaluation_settings(config), results)
+      settings = evaluation_settings(config) | weights
+      write_results(output, settings, results)
     yield part.label, metrics
 
 

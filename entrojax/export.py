@@ -11,7 +11,6 @@ from the run's base model, except the type of the weights in config.json. So
 """
 
 import contextlib
-import json
 from pathlib import Path
 
 from absl import flags
@@ -23,7 +22,7 @@ from entrojax.models import decoder, hugging_face, lora
 from entrojax.models.peft import write_adapter
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.command_line import command
-from entrojax.system.workdir import CONFIG_FILE, hold_file
+from entrojax.system.workdir import CONFIG_FILE, hold_file, read_config
 
 ADAPTER_FOLDER = "adapter"
 
@@ -73,8 +72,14 @@ def export(
   checkpoints_path = workdir / "checkpoints"
   if not path.is_file() or not checkpoints_path.is_dir():
     raise ValueError(f"{workdir} holds no run with checkpoints")
-  config = json.loads(path.read_text())
-  source = model_folder(config["model"]["path"])
+  config = read_config(workdir)
+  try:
+    source = model_folder(config["model"]["path"])
+  except (LookupError, TypeError, AttributeError) as error:
+    raise ValueError(
+      f"{path} names no model folder as model.path, from which config and "
+      "tokenizer are copied"
+    ) from error
   sizes, adapter = hugging_face.read_config(source), make_lora(config)
   model = decoder(sizes, lora=adapter)
   init = (

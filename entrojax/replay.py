@@ -26,7 +26,6 @@ cosines.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import math
 from pathlib import Path
 import re
@@ -41,7 +40,7 @@ from entrojax.reporting.formatting import align, number, percent
 from entrojax.reporting.html_tables import html_table, matrix_html
 from entrojax.reporting.page_parts import Card, Figures, chapter, frame
 from entrojax.system.command_line import command
-from entrojax.system.workdir import CONFIG_FILE, hold_file
+from entrojax.system.workdir import hold_file, read_config
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict as Config
@@ -169,7 +168,7 @@ def replay_methods(
   from entrojax.instruments.replay import replay
 
   kept = read_batch(workdir, batch)
-  settings = json.loads((workdir / CONFIG_FILE).read_text())
+  settings = read_config(workdir)
   steps: list[MethodStep] = []
   left_out: dict[str, str] = {}
   measuring = None

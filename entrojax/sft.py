@@ -202,9 +202,10 @@ def sft(config: Config, output: Path) -> Path | None:
       keep_best=None,
       report=note,
     )
-    path = _loop(
-      config, parts, position, writer, checkpoints, saves, interruption
-    )
+    with hosts.telling():
+      path = _loop(
+        config, parts, position, writer, checkpoints, saves, interruption
+      )
   with hosts.together():  # the other processes wait for the export
     if path is None and hosts.is_first():
       export(workdir, output, dtype=config.sft.dtype)
@@ -311,7 +312,7 @@ def _loop(
     The checkpoint if the run was interrupted; None if it is complete.
 
   Raises:
-    ValueError: one step after another was skipped; the run is saved.
+    SharedError: one step after another was skipped; the run is saved.
   """
 
   def write_here(best: Best | None) -> Path:
@@ -335,7 +336,7 @@ def _loop(
     quiet=not hosts.is_first(),
   ) as progress:
     while position.step < config.num_steps and not hosts.any_of(
-      interruption.received is not None
+      interruption.ends
     ):
       position, numbers, unsound = _step(parts, position)
       in_a_row = in_a_row + 1 if unsound else 0
@@ -354,7 +355,7 @@ def _loop(
         break
   path = saves.finish(write_here)
   if in_a_row >= config.faults.max_in_a_row:
-    raise ValueError(
+    raise hosts.SharedError(
       f"the run ends after step {position.step}: {in_a_row} steps in a row "
       f"were skipped (faults.max_in_a_row), the last because {unsound}. It is "
       "saved; run the same command again to resume with the next batch"

@@ -7,8 +7,8 @@ The config file has a function get_hyper beside get_config, which lists the
 units of the sweep; sweeps/hyper.py describes it. Every unit is a run of
 entrojax.main in a directory of its own, named by what varies. All units are
 checked before the first one runs. The same command again skips what is finished
-and resumes what was interrupted. If a unit fails, the others still run, and the
-command exits with status 1.
+and resumes what was interrupted. If a unit fails, or an alarm of its own stops
+it, the others still run, and the command exits with status 1.
 
 Several commands may share a work directory: each unit runs once. On a cluster,
 --unit or --shard chooses a part of the units for each job.
@@ -203,28 +203,34 @@ def _print_warnings(texts: Sequence[str]) -> None:
 def _summarize(
   sweep: "Sweep", outcomes: "Mapping[int, Outcome]", finished: int
 ) -> int:
-  """Print how the units ended, and why some failed; return the exit status.
+  """Print how the units ended, and why some did not finish.
 
   Args:
     sweep: the sweep.
     outcomes: number of a unit -> how it ended.
     finished: the number of units that were finished before.
+
+  Returns:
+    The exit status: EXIT_FAILED if a unit is incomplete.
   """
-  from entrojax.sweeps.unit_runs import ELSEWHERE, FAILED, FINISHED, OUTPUT_FILE
+  from entrojax.sweeps.unit_runs import ELSEWHERE, FINISHED, OUTPUT_FILE
 
   ends = [outcome.end for outcome in outcomes.values()]
   parts = [f"{finished + ends.count(FINISHED)} finished"]
   if others := ends.count(ELSEWHERE):
     parts.append(f"{others} held by another process")
-  failed = {n: o.reason for n, o in outcomes.items() if o.end == FAILED}
-  if failed:
-    parts.append(f"{len(failed)} failed:")
-  print(f"{sweep.workdir}: {', '.join(parts)}")
-  for number, reason in failed.items():
+  incomplete = {n: o for n, o in outcomes.items() if o.is_incomplete}
+  ends_of_these = [outcome.end for outcome in incomplete.values()]
+  parts += [
+    f"{ends_of_these.count(end)} {end}" for end in dict.fromkeys(ends_of_these)
+  ]
+  print(f"{sweep.workdir}: {', '.join(parts)}{':' if incomplete else ''}")
+  for number, outcome in incomplete.items():
     output = sweep.folder(number) / OUTPUT_FILE
     hint = f" (see {output})" if output.exists() else ""
+    reason = outcome.reason or outcome.end
     print(f"  unit {number}, {sweep.names[number]}: {reason}{hint}")
-  return EXIT_FAILED if failed else 0
+  return EXIT_FAILED if incomplete else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ checkpoint is saved at the end, as often as the section `checkpoint` says, and
 when the run is interrupted, after the step that is running. If an alarm takes
 the run back to an earlier checkpoint, it resumes from there. An interruption
 also stops an evaluation. The checkpoint then records that it is owed, and the
-resumed run begins with it.
+resumed run begins with it. If an error ends the run between two updates, the
+steps before it are saved first.
 
 The metrics of a step are written while the next step's update runs. They are
 written at once if an evaluation, a checkpoint or an interruption follows. With
@@ -21,6 +22,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.check_run import completing
@@ -40,11 +42,9 @@ from entrojax.assembly.rematerialisation import (
 )
 from entrojax.assembly.roll_backs import with_roll_backs
 from entrojax.assembly.run import Run, build_checked
-from entrojax.instruments.kept_batches import write_batch
 from entrojax.loop.evaluation import InterruptedEvaluation, evaluate_run
 from entrojax.loop.faults import Faults
 from entrojax.loop.files import RunFiles, open_run_files, print_in_first
-from entrojax.loop.reports import ALARM
 from entrojax.loop.rollout_step import (
   Position,
   StepRecord,
@@ -162,15 +162,11 @@ def _train_once(
     trace = stack.enter_context(
       Profile(workdir / PROFILE_FOLDER, profile if hosts.is_first() else None)
     )
-    path, rolled_back = _loop(
-      run,
-      files,
-      lambda: hosts.any_of(interruption.received is not None),
-      trace,
-    )
-    is_over = rolled_back and hosts.any_of(
-      interruption.received not in (None, ALARM)
-    )
+    with hosts.telling():
+      path, rolled_back = _loop(
+        run, files, lambda: hosts.any_of(interruption.ends), trace
+      )
+    is_over = rolled_back and hosts.any_of(interruption.received is not None)
     return path, rolled_back and not is_over
 
 
@@ -214,6 +210,28 @@ def _build(
   return run
 
 
+class _Reached:
+  """What a run has reached, also when an error ends it.
+
+  Attributes:
+    position: after the last rollout step whose update has ended. The next
+      update donates its state.
+    owed: whether an evaluation is owed there.
+    pending: the record of that step while its metrics are not written.
+  """
+
+  def __init__(self, position: Position, *, owed: bool):
+    self.position, self.owed = position, owed
+    self.pending: StepRecord | None = None
+
+  def write_pending(self, run: Run, files: RunFiles) -> None:
+    """Write the metrics of the last step if they are not written."""
+    record = self.pending
+    if record is not None:
+      files.write(step_metrics(run, record), record.position)
+      self.pending = None
+
+
 def _loop(
   run: Run, files: RunFiles, stopped: Callable[[], bool], trace: Profile
 ) -> tuple[Path | None, bool]:
@@ -226,55 +244,98 @@ def _loop(
     trace: the profile.
 
   Raises:
-    ValueError: one update after another was skipped; the run is saved.
+    SharedError: one update after another was skipped; the run is saved.
   """
-  every, last = run.settings.evaluation.every, run.settings.num_rollout_steps
-  position, owed = files.start, files.owed
-  pending: StepRecord | None = None
+  reached = _Reached(files.start, owed=files.owed)
   faults = Faults(run, files.workdir, files.note)
-  if position.rollout_step < last:
-    files.note("Compiling each function at its first call.")
-  if owed:
-    owed = not _evaluate(run, files, position, stopped)
+  try:
+    _take_steps(run, files, reached, faults, stopped, trace)
+  except Exception as error:
+    _save_after(error, run, files, reached)
+    raise
+  path = files.finish(reached.position, owed=reached.owed)
+  if faults.reason:
+    raise hosts.SharedError(faults.reason)
+  is_cut = reached.position.rollout_step < run.settings.num_rollout_steps
+  return (
+    path if is_cut or reached.owed else None,
+    is_cut and files.roll_back(reached.position),
+  )
 
-  while position.rollout_step < last and not (stopped() or faults.reason):
-    with trace.step(position.rollout_step + 1):
-      position, record = start_step(run, position)
-      if record.kept is not None and hosts.is_first():
-        write_batch(files.workdir, record.kept)
-      if pending is not None:
-        _write_step(run, files, pending)  # while the update runs
-      pending = faults.check(wait_for_update(record))
+
+def _take_steps(
+  run: Run,
+  files: RunFiles,
+  reached: _Reached,
+  faults: Faults,
+  stopped: Callable[[], bool],
+  trace: Profile,
+) -> None:
+  """Take the steps of `_loop`, and note in `reached` how far it is."""
+  every, last = run.settings.evaluation.every, run.settings.num_rollout_steps
+  if reached.position.rollout_step < last:
+    files.note("Compiling each function at its first call.")
+  if reached.owed:
+    reached.owed = not _evaluate(run, files, reached.position, stopped)
+
+  while reached.position.rollout_step < last and not (
+    stopped() or faults.reason
+  ):
+    with trace.step(reached.position.rollout_step + 1):
+      position, record = start_step(run, reached.position)
+      if record.kept is not None:
+        files.keep_batch(record.kept)
+      reached.write_pending(run, files)  # while the update runs
+      reached.pending = faults.check(wait_for_update(record))
+      reached.position, reached.owed = position, False
     number = position.rollout_step
     evaluates = number == last or bool(every and number % every == 0)
     saves = files.save_is_due(position)
     if evaluates or saves or stopped():
       # a checkpoint must not be ahead of the lines written before it
-      _write_step(run, files, pending)
-      pending = None
+      reached.write_pending(run, files)
     if evaluates:
-      owed = not _evaluate(run, files, position, stopped)
+      reached.owed = True  # until it is written
+      reached.owed = not _evaluate(run, files, position, stopped)
       saves = saves or files.save_is_due(position)  # it may be the best so far
     if saves:
-      files.save(position, owed=owed)
-  if pending is not None:
-    _write_step(run, files, pending)
-  path = files.finish(position, owed=owed)
-  if faults.reason:
-    raise ValueError(faults.reason)
-  is_cut = position.rollout_step < last
-  return path if is_cut or owed else None, is_cut and files.roll_back(position)
+      files.save(position, owed=reached.owed)
+  reached.write_pending(run, files)
 
 
-def _write_step(run: Run, files: RunFiles, record: StepRecord) -> None:
-  """Write the metrics of a rollout step whose update has ended."""
-  files.write(step_metrics(run, record), record.position)
+def _save_after(
+  error: Exception, run: Run, files: RunFiles, reached: _Reached
+) -> None:
+  """Save what a run has reached before an error ends it, if that is possible.
+
+  It is impossible once an update has taken over the state. With several
+  processes, all must save together, so that they save only after an error that
+  all of them raise. Nothing is saved before the first step, so that a run that
+  fails there binds nobody to its settings.
+  """
+  if jax.process_count() > 1 and not isinstance(error, hosts.SharedError):
+    return
+  position = reached.position
+  if position.rollout_step == files.start.rollout_step:
+    return
+  if any(leaf.is_deleted() for leaf in jax.tree.leaves(position.state)):
+    return
+  try:
+    reached.write_pending(run, files)
+    path = files.finish(position, owed=reached.owed)
+    files.note(
+      f"The run ends with an error. Saved {path}. The same command resumes "
+      "from there."
+    )
+  except Exception as failure:  # the run ends with the first error
+    with contextlib.suppress(OSError):
+      files.note(f"warning: the run could not be saved: {failure}")
 
 
 def _evaluate(
   run: Run, files: RunFiles, at: Position, stopped: Callable[[], bool]
 ) -> bool:
-  """Evaluate the policy; return False if the evaluation was interrupted."""
+  """Evaluate the policy; return False if no results were written."""
   sets = ", ".join(
     f"{len(part.problems)} prompts of {part.label} x {part.num_samples} samples"
     for part in run.evaluation_sets
@@ -284,8 +345,7 @@ def _evaluate(
     evaluated = evaluate_run(run, at, stopped)
   except InterruptedEvaluation:
     return False
-  files.write_evaluation(evaluated, at)
-  return True
+  return files.write_evaluation(evaluated, at)
 
 
 class _CallableModule(ModuleType):

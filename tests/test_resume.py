@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from entrojax import train as train_module
-from entrojax.loop import evaluation
+from entrojax.loop import evaluation, rollout_step
+from entrojax.reporting import writer
+from entrojax.system import hosts
+from entrojax.system import workdir as workdir_module
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.train import train
 from tests.helpers.paths import ROOT
@@ -143,6 +146,56 @@ def test_an_interrupted_evaluation_is_owed_and_made_up_for(
   checkpoints = Checkpoints(tmp_path / "parts/checkpoints", keep=1, alone=True)
   assert checkpoints.read_best() == 2
   checkpoints.close()
+
+
+def test_an_error_between_two_updates_loses_no_step(
+  base, finished, tmp_path, monkeypatch
+):
+  inner, workdir = rollout_step.replace_faulty, tmp_path / "run"
+
+  def fail(responses, number, *, ends):
+    if number == 1:
+      raise hosts.SharedError("a reward failed")
+    return inner(responses, number, ends=ends)
+
+  monkeypatch.setattr(rollout_step, "replace_faulty", fail)
+  with pytest.raises(ValueError, match="a reward failed"):
+    train(tiny_config(base), workdir)
+  assert [row["rollout_step"] for row in numbers(workdir)] == [0, 1]
+  monkeypatch.setattr(rollout_step, "replace_faulty", inner)
+  assert train(tiny_config(base), workdir) is None
+  assert numbers(workdir) == numbers(finished)  # the same prompts, too
+  jax.tree.map(
+    np.testing.assert_array_equal, final_params(workdir), final_params(finished)
+  )
+
+
+def test_logs_that_cannot_be_written_for_a_time_lose_nothing(
+  base, finished, tmp_path, monkeypatch, capsys
+):
+  """The disk is full at the first step's line and the last evaluation."""
+  inner, run, full = workdir_module.append_text, tmp_path / "run", []
+
+  def append(path, text):
+    is_step = path.name == "metrics.jsonl" and '"rollout_step": 1' in text
+    is_last = path.name == "samples.jsonl" and '"rollout_step": 2' in text
+    if (is_step or is_last) and path.name not in full:
+      full.append(path.name)
+      raise OSError(28, "No space left on device")
+    inner(path, text)
+
+  for module in (workdir_module, writer):
+    monkeypatch.setattr(module, "append_text", append)
+  assert train(tiny_config(base), run) is not None  # an evaluation is owed
+  assert full == ["metrics.jsonl", "samples.jsonl"]
+  output = capsys.readouterr().out
+  assert "the metrics of rollout step 1 could not be written" in output
+  assert "the evaluation after rollout step 2 could not be written" in output
+  assert [row["rollout_step"] for row in numbers(run)] == [0, 1, 2]
+  assert train(tiny_config(base), run) is None
+  for name in ("evaluations.jsonl", "samples.jsonl"):
+    assert (run / name).read_text() == (finished / name).read_text()
+  assert numbers(run) == numbers(finished)
 
 
 def test_a_run_whose_newest_checkpoint_is_damaged_goes_back_a_step(

@@ -65,7 +65,9 @@ def _check_shapes(responses: Responses) -> None:
   chex.assert_rank(responses.rewards, 2)
   for field in dataclasses.fields(responses):
     value = getattr(responses, field.name)
-    if value is None or field.name == "metrics" or jnp.ndim(value) == 0:
+    if value is None or field.name in ("metrics", "parts"):
+      continue  # these are dictionaries
+    if jnp.ndim(value) == 0:
       continue
     if value.shape != responses.rewards.shape:
       raise ValueError(

@@ -38,6 +38,7 @@ import sys
 import threading
 import time
 from typing import Any
+import weakref
 
 START_SECONDS = 120.0  # time limit of imports, which no call includes
 MEMORY = 4 << 30  # bytes of address space per process, if it can be limited
@@ -98,6 +99,8 @@ class Worker:
       env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
       start_new_session=True,  # a Ctrl-C is for us alone; stop() ends the forks
     )
+    # Without this, subprocess keeps a running process and its pipes for ever.
+    self._ender = weakref.finalize(self, _end, self._process)
     try:
       self._exchange("", START_SECONDS)
     except (TimeoutError, WorkerError):
@@ -163,12 +166,9 @@ class Worker:
     return self._process.poll() is None
 
   def stop(self) -> None:
-    """Kill the process and its forks."""
-    if hasattr(os, "killpg"):
-      with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(self._process.pid, signal.SIGKILL)
-    self._process.kill()
-    self._process.wait()
+    """Kill the process and its forks, if that was not done."""
+    if self._ender.detach():
+      _kill(self._process)
 
   def close(self) -> None:
     """Kill the process and its forks, and close the pipes; no call is made."""
@@ -176,16 +176,36 @@ class Worker:
     self._close_pipes()
 
   def _close_pipes(self) -> None:
-    for pipe in (self._process.stdin, self._process.stdout):
-      if pipe is not None:
-        with contextlib.suppress(OSError):  # of what could not be written
-          pipe.close()
+    _close_pipes(self._process)
+
+
+def _kill(process: subprocess.Popen) -> None:
+  """Kill a process and its forks."""
+  if hasattr(os, "killpg"):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+      os.killpg(process.pid, signal.SIGKILL)
+  process.kill()
+  process.wait()
+
+
+def _close_pipes(process: subprocess.Popen) -> None:
+  for pipe in (process.stdin, process.stdout):
+    if pipe is not None:
+      with contextlib.suppress(OSError):  # of what could not be written
+        pipe.close()
+
+
+def _end(process: subprocess.Popen) -> None:
+  """Kill the process of a Worker that nobody has any more."""
+  _kill(process)
+  _close_pipes(process)
 
 
 class Pool:
   """Processes that share the calls of one function; a context manager.
 
-  Each starts when a call first needs it. All end with this process.
+  Each starts when a call first needs it. All end with the pool, at the latest
+  when nothing refers to it any more.
   """
 
   def __init__(

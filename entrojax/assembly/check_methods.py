@@ -147,15 +147,16 @@ def _traits(name: str, key: str) -> Any:
 
 
 def check_overrides(config: Config, keys: Collection[str]) -> None:
-  """Check that the settings of methods on the command line have an effect.
+  """Check that settings on the command line have an effect.
 
   Args:
     config: the config, with the command line's settings in it.
     keys: the 'section.leaf' of each setting on the command line.
 
   Raises:
-    ValueError: a setting of a method that is not chosen, or a target without a
-      controller that holds it, would do nothing. The message names them all.
+    ValueError: a setting of a method that is not chosen, a target without a
+      controller that holds it, or the refilling of no slots would do nothing.
+      The message names them all.
   """
   chosen = (*config.objective, *config.advantage, config.control.name)
   enabled = set(map(last_name, chosen))
@@ -178,6 +179,12 @@ def check_overrides(config: Config, keys: Collection[str]) -> None:
       "control.target" not in keys or not _drives_blindly(config),
       f"control.target is set and would do nothing: control.name = "
       f"{config.control.name!r} holds no entropy",
+    )
+    each(
+      require,
+      "rollout.refill_every" not in keys or config.rollout.num_slots > 0,
+      "rollout.refill_every is set and would do nothing: rollout.num_slots is "
+      "0, so that no slot is refilled",
     )
     for key in keys:
       section, _, leaf = key.partition(".")

@@ -11,6 +11,7 @@ of methods are checked later, when methods.py builds the methods.
 from collections.abc import Mapping
 import itertools
 import math
+import re
 from typing import Any
 import warnings
 
@@ -32,8 +33,9 @@ from entrojax.models.kept import (
   OF_A_LAYER,
   OF_MICROBATCHES,
 )
-from entrojax.reporting.alarms import ACTIONS, WATCHED
+from entrojax.reporting.alarms import ACTIONS, ROLL_BACK, WATCHED
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
+from entrojax.rollouts.evaluation import ks_of
 from entrojax.system.refusals import gathered
 
 DTYPES = ("float32", "bfloat16")
@@ -65,7 +67,9 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
     if config.offline.enabled:
       each(_check_recording, config)
     each(_check_signals, config)
-    each(_check_best, config)
+    if fits:
+      each(_check_best, config)
+      each(_check_token_samples, config)
     if fits:
       each(_check_response_buckets, config)
       each(check_batch_sizes, config)
@@ -115,25 +119,47 @@ def _check_rollout(config: Config) -> None:
 
 def _check_log(config: Config) -> None:
   """Raise ValueError if what a run is to keep of its steps cannot be kept."""
-  kept = tuple(config.log.keep_batches)
+  kept, last = tuple(config.log.keep_batches), config.num_rollout_steps
+  every = config.ledger.every
   with gathered() as each:
     each(
       require,
       all(isinstance(step, int) and step >= 1 for step in kept),
       f"log.keep_batches = {kept!r}; expected rollout steps, from 1",
     )
+    late = [step for step in kept if isinstance(step, int) and step > last]
     each(
       require,
-      not (config.ledger.every and config.model.fused_attention),
-      f"ledger.every = {config.ledger.every} and model.fused_attention is "
+      not late,
+      f"log.keep_batches = {kept!r} names the rollout step {late[:1]}, and the "
+      f"run ends after num_rollout_steps = {last}",
+    )
+    each(
+      require,
+      not every or every < last,
+      f"ledger.every = {every} would do nothing: an entry is opened after so "
+      "many rollout steps and logged with the next one, and the run ends after "
+      f"num_rollout_steps = {last}",
+    )
+    each(
+      require,
+      not (every and config.model.fused_attention),
+      f"ledger.every = {every} and model.fused_attention is "
       "True: the ledger transposes gradients, and fused kernels cannot be "
       "transposed; turn one of them off",
     )
 
 
 def _check_alarms(config: Config) -> None:
-  """Raise ValueError if an alarm has an unknown action."""
+  """Raise ValueError if an alarm has an unknown action, or a roll-back none."""
+  actions = [config.alarms[name] for name in WATCHED]
   with gathered() as each:
+    each(
+      require,
+      ROLL_BACK in actions or not config.alarms.roll_back,
+      f"alarms.roll_back = {config.alarms.roll_back!r} would do nothing: set "
+      f"an alarm, such as alarms.collapse, to '{ROLL_BACK}'",
+    )
     for name in WATCHED:
       each(require_one_of, f"alarms.{name}", config.alarms[name], ACTIONS)
 
@@ -144,9 +170,31 @@ def _check_roll_back(config: Config, own: OwnMethods) -> None:
     check(changed, own)
 
 
+def _check_token_samples(config: Config) -> None:
+  """Raise ValueError if more samples are to be kept than any set has."""
+  kept = config.evaluation.token_samples
+  most = max(request.num_samples for request in requested(config))
+  if kept > most:
+    raise ValueError(
+      f"evaluation.token_samples = {kept} is more than the {most} samples of "
+      "an evaluation (evaluation.num_samples)"
+    )
+
+
 def _check_best(config: Config) -> None:
   """Raise ValueError if a best checkpoint is wanted and nothing finds one."""
   best = config.checkpoint.keep_best
+  at_k = re.search(r"/(pass|maj)@(\d+)$", best or "")
+  if at_k:
+    label = best[: at_k.start()].removeprefix("val/")
+    sets = requested(config)
+    sets = [each for each in sets if each.name == label] or sets
+    ks = sorted({k for each in sets for k in ks_of(each.num_samples)})
+    if int(at_k[2]) not in ks:
+      raise ValueError(
+        f"checkpoint.keep_best = {best!r} is no metric of the evaluations: "
+        f"they have {at_k[1]}@k for k = {', '.join(map(str, ks))}"
+      )
   if best and not config.evaluation.every:
     raise ValueError(
       f"checkpoint.keep_best = {best!r} and evaluation.every is 0: a run that "

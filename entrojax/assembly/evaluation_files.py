@@ -1,11 +1,13 @@
 """Read and write the folder of entrojax.evaluate_model.
 
 evaluation.json  the settings that the metrics depend on, the template's name,
-                 and for each task what was evaluated, with the metrics
+                 a digest of the model, and for each task what was evaluated,
+                 with the metrics
 samples.jsonl    every response: task, row, sample, prompt, response, reward,
                  reason, answer (null: no answer was found)
 
-A later command resumes a folder only if it holds results of the same settings.
+A later command resumes a folder only if it holds results of the same settings
+and of the same weights.
 """
 
 from collections.abc import Collection
@@ -16,6 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.evaluation_sets import EvaluationSet
+from entrojax.models import hugging_face
 from entrojax.rollouts.evaluation import Evaluation
 from entrojax.system.workdir import (
   LOCK,
@@ -26,6 +29,7 @@ from entrojax.system.workdir import (
 from entrojax.types import Verdict
 
 EVALUATION_FILE = "evaluation.json"
+_WEIGHTS = "weights"  # the field with the digest of the model
 
 # the settings that the metrics depend on, besides the tasks
 _SETTINGS = {
@@ -58,7 +62,10 @@ _READ = {
 
 
 def evaluation_settings(config: Config) -> dict[str, Any]:
-  """Return the settings that the metrics depend on, and the template's name."""
+  """Return the settings that the metrics depend on, and the template's name.
+
+  `check_weights` adds the digest of the model to them.
+  """
   plain = config.prompt.template
   settings: dict[str, Any] = {
     name: {leaf: config[name][leaf] for leaf in leaves}
@@ -115,6 +122,7 @@ def read_results(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
       f"{path} is no result of this command, or damaged ({error}): choose "
       "another output folder"
     ) from error
+  content.pop(_WEIGHTS, None)
   changed = differences(content, settings)
   if changed:
     raise ValueError(
@@ -124,6 +132,28 @@ def read_results(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
   return results
 
 
+def check_weights(output: Path, folder: Path) -> dict[str, str]:
+  """Return the digest of a model as a field of evaluation.json.
+
+  Args:
+    output: the folder of the results, which need not exist.
+    folder: the model folder.
+
+  Raises:
+    ValueError: the results belong to other weights, or have no digest.
+  """
+  weights, path = hugging_face.digest(folder), output / EVALUATION_FILE
+  if path.exists():
+    before = json.loads(path.read_text()).get(_WEIGHTS)
+    if before != weights:
+      what = "of other weights than" if before else "that may not be those of"
+      raise ValueError(
+        f"{output} holds results {what} {folder} as it is now: choose another "
+        "output folder"
+      )
+  return {_WEIGHTS: weights}
+
+
 def write_results(
   output: Path, settings: dict[str, Any], results: dict[str, Any]
 ) -> None:
@@ -131,7 +161,7 @@ def write_results(
 
   Args:
     output: the folder.
-    settings: from `evaluation_settings`.
+    settings: from `evaluation_settings` and `check_weights`.
     results: the description of each task with its metrics, by label.
   """
   content = settings | {"tasks": results}

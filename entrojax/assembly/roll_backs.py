@@ -14,13 +14,20 @@ def with_roll_backs(config: Config, roll_backs: Sequence[RollBack]) -> Config:
   """Return a copy of a config after the roll-backs of its run.
 
   Each has changed a setting. Its alarm has done its part: if it is raised
-  again, it ends the run.
+  again, it ends the run. Without another alarm that rolls back, nothing reads
+  alarms.roll_back any more, and it is empty.
   """
   config = copy.deepcopy(config)
   for roll_back in roll_backs:
     _change(config, roll_back.setting, roll_back.value)
     config.alarms[roll_back.alarm] = "stop"
+  if roll_backs and not _alarms_that_roll_back(config):
+    config.alarms.roll_back = ()
   return config
+
+
+def _alarms_that_roll_back(config: Config) -> list[str]:
+  return [name for name in WATCHED if config.alarms[name] == ROLL_BACK]
 
 
 def changed_by_roll_back(config: Config) -> Config | None:
@@ -37,7 +44,7 @@ def changed_by_roll_back(config: Config) -> Config | None:
       checkpoint to go back to.
   """
   alarms, saves = config.alarms, config.checkpoint
-  names = [name for name in WATCHED if alarms[name] == ROLL_BACK]
+  names = _alarms_that_roll_back(config)
   if not names:
     return None
   change = tuple(alarms.roll_back)
@@ -57,6 +64,7 @@ def changed_by_roll_back(config: Config) -> Config | None:
   _change(changed, *change)
   for name in names:
     changed.alarms[name] = "stop"
+  changed.alarms.roll_back = ()
   return changed
 
 

@@ -7,7 +7,8 @@ update starts from, as arrays with a path for a name:
     rollout_step            i64[], the number of the step
     params/...              the parameters before the update
     mu/..., nu/...          Adam's moments before it
-    num_steps               i32[], the optimizer steps before it
+    num_steps               i32[], the optimizer steps that were taken before it
+    step                    i32[], those and the skipped ones, for schedules
     rollout/<field>         the fields of the Rollout
     responses/<field>       the fields of the Responses, before advantage rules
     responses/parts/<name>  f32[Q, G], a part of the rewards
@@ -40,12 +41,14 @@ class KeptBatch(NamedTuple):
   params: Params
   mu: Params  # Adam's first moment
   nu: Params  # Adam's second moment
-  num_steps: np.ndarray  # i32[], optimizer steps before the update
+  num_steps: np.ndarray  # i32[], optimizer steps taken before the update
   rollout: Rollout
   responses: Responses  # before the advantage rules
   step_ok: Array | None  # f32[B, T], 1 = a token of a step judged right
   entropy_offset: Array | None  # f32[B], nats; see Batch
   key: np.ndarray  # the data of the update's key
+  # i32[], optimizer steps before the update, with those that were skipped
+  step: np.ndarray
 
 
 def copy_batch(
@@ -59,7 +62,7 @@ def copy_batch(
 ) -> KeptBatch:
   """Copy what an update starts from to the host."""
   adam = optax.tree_utils.tree_get(state.opt_state, "ScaleByAdamState")
-  params, mu, nu, count, rollout, step_ok, offset, key_data = hosts.whole(
+  params, mu, nu, count, rollout, step_ok, offset, key_data, step = hosts.whole(
     (
       state.params,
       adam.mu,
@@ -69,6 +72,7 @@ def copy_batch(
       step_ok,
       entropy_offset,
       jax.random.key_data(key),
+      state.step,
     )
   )
   return KeptBatch(
@@ -82,6 +86,7 @@ def copy_batch(
     step_ok,
     offset,
     key_data,
+    step,
   )
 
 
@@ -127,6 +132,7 @@ def read_batch(workdir: Path, rollout_step: int) -> KeptBatch:
     fields["rollout_step"] = int(fields["rollout_step"])
     fields["rollout"] = Rollout(**fields["rollout"])
     fields["responses"] = Responses(**fields["responses"], parts=parts)
+    fields.setdefault("step", fields["num_steps"])  # of an older file
     return KeptBatch(**{"step_ok": None, "entropy_offset": None, **fields})
   except Exception as error:  # numpy raises many kinds for a damaged file
     raise ValueError(f"{path} cannot be read: {error}") from error

@@ -39,7 +39,7 @@ class MethodStep(NamedTuple):
 
 
 def state_of(run: Run, batch: KeptBatch) -> TrainState:
-  """Return a run's state with the parameters and moments of a batch.
+  """Return a run's state with the parameters, moments and step of a batch.
 
   Raises:
     ValueError: the parameters have other names or shapes than the run's.
@@ -73,6 +73,7 @@ def state_of(run: Run, batch: KeptBatch) -> TrainState:
       run.state.opt_state,
       is_leaf=lambda part: isinstance(part, kinds),
     ),
+    step=place(batch.step, run.state.step),  # where schedules are read
   )
 
 

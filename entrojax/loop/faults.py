@@ -71,16 +71,18 @@ class Faults:
     if self._in_a_row >= self._most:
       with jax.transfer_guard("allow"):
         kept = record.copy(record.position.state)
-      with hosts.together():
-        if hosts.is_first():
+      place = f"is in {batch_path(self._workdir, number)} for entrojax.replay"
+      if hosts.is_first():
+        try:
           write_batch(self._workdir, kept)
+        except OSError as error:
+          place = f"could not be kept ({error})"
       self.reason = (
         f"the run ends after rollout step {number}: optimizer steps were "
         f"skipped in {self._in_a_row} rollout steps in a row "
         f"(faults.max_in_a_row), in the last one because {text}. It is saved, "
-        f"and the last batch is in {batch_path(self._workdir, number)} for "
-        "entrojax.replay. Run the same command again to resume with the next "
-        "batch"
+        f"and the last batch {place}. Run the same command again to resume "
+        "with the next batch"
       )
     return record._replace(batch=None, copy=None)
 

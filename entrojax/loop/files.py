@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from entrojax.assembly.run import Run
+from entrojax.instruments.kept_batches import KeptBatch, write_batch
 from entrojax.loop.evaluation import Evaluated
 from entrojax.loop.reports import Reports, is_step
 from entrojax.loop.rollout_step import Position
@@ -84,15 +85,44 @@ class RunFiles:
     if self._reports is not None:
       self._reports.note(line)
 
-  def write_evaluation(self, evaluated: Evaluated, at: Position) -> None:
-    """Write the results of an evaluation."""
+  def write_evaluation(self, evaluated: Evaluated, at: Position) -> bool:
+    """Write the results of an evaluation.
+
+    If its responses cannot be written, as on a full disk, nothing is written
+    but a warning. The evaluation is then owed.
+
+    Returns:
+      Whether the results are written.
+    """
+    failure = ""
     if self._reports is not None:
-      for name, rows in evaluated.rows.items():
-        append_rows(self.workdir, name, rows)
-      for number, samples in enumerate(evaluated.tokens):
-        write_tokens(self.workdir, number, samples)
+      try:
+        for name, rows in evaluated.rows.items():
+          append_rows(self.workdir, name, rows)
+        for number, samples in enumerate(evaluated.tokens):
+          write_tokens(self.workdir, number, samples)
+      except OSError as error:
+        failure = str(error)
+    if hosts.any_of(bool(failure)):
+      self.note(
+        f"warning: the evaluation after rollout step {at.rollout_step} could "
+        f"not be written ({failure}). The run continues without it"
+      )
+      return False
     self.write(evaluated.metrics, at)
     self._saves.rate(at.rollout_step, evaluated.metrics)
+    return True
+
+  def keep_batch(self, batch: KeptBatch) -> None:
+    """Write a rollout batch for entrojax.replay; if that fails, report it."""
+    if hosts.is_first():
+      try:
+        write_batch(self.workdir, batch)
+      except OSError as error:
+        self.note(
+          f"warning: the batch of rollout step {batch.rollout_step} could not "
+          f"be kept ({error}). The run continues"
+        )
 
   def save_is_due(self, at: Position) -> bool:
     """Return whether a checkpoint is to be saved here."""

@@ -24,8 +24,6 @@ from entrojax.system.workdir import (
   trim_rows,
 )
 
-ALARM = "alarm"  # the reason for the end of a run
-
 _MISMATCH = "rollout/log_prob_diff_max"
 
 
@@ -86,7 +84,8 @@ class Reports:
   def write(self, metrics: Mapping[str, Any], at: Position) -> None:
     """Write and show the metrics of a step or an evaluation.
 
-    Numbers that are not finite are shown as absent, and not written.
+    Numbers that are not finite are shown as absent, and not written. If a log
+    cannot be written, as on a full disk, the run continues with a warning.
     """
     shown, metrics = metrics, finite_numbers(metrics)
     if is_step(metrics):
@@ -97,14 +96,20 @@ class Reports:
       }
     else:
       self._law.add(metrics)
-    self._writer.write(
-      metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
-    )
+    try:
+      self._writer.write(
+        metrics, step=at.step, rollout_step=at.rollout_step, tokens=at.tokens
+      )
+    except OSError as error:
+      self._progress.note(
+        f"warning: the metrics of rollout step {at.rollout_step} could not be "
+        f"written ({error}). The run continues and tries again"
+      )
     self._progress.update(at.rollout_step, {**shown, **metrics})
     for note in self._notes(metrics, at):
       self._progress.note(note)
     if self._alarms.stop:
-      self._stop(ALARM)
+      self._stop(self._alarms.stop)
 
   @property
   def roll_back(self) -> str:

@@ -115,8 +115,20 @@ def start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
     position: before the step; its state is donated.
 
   Returns:
-    The position after the step, and the step's record.
+    The position after the step, and the step's record. If it raises, the
+    stream of prompts is as before, so that a resumed run repeats the step.
   """
+  stream = run.data.stages.stream(position.rollout_step)
+  before = stream.state()
+  try:
+    return _start_step(run, position)
+  except Exception:
+    stream.restore(before)
+    raise
+
+
+def _start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
+  """Do the work of `start_step`."""
   started = time.perf_counter()
   stages = run.data.stages
   if stages.restarts(position.rollout_step):

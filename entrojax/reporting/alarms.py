@@ -145,7 +145,9 @@ class Alarms:
     self._history: dict[str, list[float]] = {name: [] for name in self._actions}
     self._raised: set[str] = set()
     self._notes: list[str] = []
-    self.stop = False  # True once an alarm demands the end of the run
+    self.stop = (
+      ""  # why the run has to end: the first such alarm, with its text
+    )
     self.roll_back = ""  # the alarm that demands a roll-back
     path = workdir / METRICS_FILE
     for row in read_rows(path) if path.exists() else []:
@@ -178,7 +180,8 @@ class Alarms:
       )
       end = ""
       if verb := _ENDS.get(action := self._actions[name]):
-        self.stop, end = True, f"; alarms.{name} {verb}"
+        end = f"; alarms.{name} {verb}"
+        self.stop = self.stop or f"alarm {name}: {text}"
         if action == ROLL_BACK:
           self.roll_back = self.roll_back or name
       self._notes.append(f"alarm {name}: {text}{end}")

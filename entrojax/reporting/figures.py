@@ -222,6 +222,8 @@ def draw_at_k(
       curve = band_curve(index, final, dots=True)
       if len(variant.runs) == 1:
         _, values, errors = finals[0]
+        is_known = np.isfinite(values)  # as the curve has them
+        values, errors = values[is_known], errors[is_known]
         curve = curve._replace(low=values - errors, high=values + errors)
       last.append(curve)
   if len({(*curve.x, *curve.y) for curve in first}) == 1:

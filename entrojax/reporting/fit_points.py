@@ -8,6 +8,7 @@ rollout step against the predicted one: this file chooses its points and fits
 it.
 """
 
+from collections.abc import Mapping
 import math
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from entrojax.traits import ObjectiveTraits, public_functions, traits_of
 MIN_EVALUATIONS = MIN_POINTS
 MIN_BLOCK = 10  # rollout steps that make a point of the law
 MAX_BLOCKS = 60  # a longer run has longer blocks
+STEP_METRICS = (ENTROPY, TRAINING_REWARD)  # of a rollout step
 
 
 class LawPoints(NamedTuple):
@@ -55,12 +57,36 @@ def law_points(run: RunLog) -> LawPoints:
   The entropy of an evaluation belongs to the distribution from which it
   samples. With another temperature than the rollout's, it is another entropy.
   """
-  for data in datasets([run]):
-    names = f"val/{data}/entropy", f"val/{data}/pass@1"
-    entropy, reward = _finite_pairs(run, names).T
-    if reward.size >= MIN_EVALUATIONS:
-      return LawPoints(entropy, reward, names[1], 0)
-  steps = _finite_pairs(run, (ENTROPY, TRAINING_REWARD))
+  return choose_points(
+    {
+      data: _finite_pairs(run, evaluation_metrics(data))
+      for data in datasets([run])
+    },
+    _finite_pairs(run, STEP_METRICS),
+  )
+
+
+def evaluation_metrics(data: str) -> tuple[str, str]:
+  """Return the metrics of a data set that make a point of the law."""
+  return f"val/{data}/entropy", f"val/{data}/pass@1"
+
+
+def choose_points(
+  evaluations: Mapping[str, np.ndarray], steps: np.ndarray
+) -> LawPoints:
+  """Choose the points of the entropy law; see `law_points`.
+
+  Args:
+    evaluations: entropy and pass@1 of the evaluations on each data set,
+      f64[K, 2], without those that are not finite.
+    steps: entropy and reward of the rollout steps, f64[N, 2], without those
+      that are not finite.
+  """
+  for data, pairs in sorted(evaluations.items()):
+    if len(pairs) >= MIN_EVALUATIONS:
+      entropy, reward = pairs.T
+      return LawPoints(entropy, reward, evaluation_metrics(data)[1], 0)
+  steps = steps.copy()
   block = max(MIN_BLOCK, len(steps) // MAX_BLOCKS)
   steps[:, 0] = np.exp(steps[:, 0])
   number = len(steps) // block

@@ -21,12 +21,15 @@ from entrojax.entropy.law import (
   fit_entropy_law,
   predict,
 )
-from entrojax.reporting.fit_points import inapplicable, law_points
+from entrojax.reporting.fit_points import (
+  STEP_METRICS,
+  choose_points,
+  evaluation_metrics,
+  inapplicable,
+)
 from entrojax.reporting.formatting import with_interval
 from entrojax.reporting.run_logs import (
-  ENTROPY,
   METRICS_FILE,
-  TRAINING_REWARD,
   Row,
   RunLog,
   read_rows,
@@ -34,10 +37,32 @@ from entrojax.reporting.run_logs import (
 
 # the metrics that the points and the interventions of a run are read from
 _READ = (
-  *(ENTROPY, TRAINING_REWARD, "*/gradient_change"),
+  *(*STEP_METRICS, "*/gradient_change"),
   *("val/*/pass@1", "val/*/entropy"),
 )
 _METRICS = ("a", "b", "ceiling", "reward_left")
+
+
+class _Pairs:
+  """Pairs of finite numbers, in an array with room for more."""
+
+  def __init__(self) -> None:
+    self._buffer, self._size = np.empty((64, 2)), 0
+
+  @property
+  def array(self) -> np.ndarray:
+    """The pairs so far, f64[K, 2]; a view."""
+    return self._buffer[: self._size]
+
+  def add(self, row: Row, names: tuple[str, str]) -> None:
+    """Add two metrics of a line if both are finite."""
+    pair = np.array([row.get(name, math.nan) for name in names], np.float64)
+    if not np.isfinite(pair).all():
+      return
+    if self._size == len(self._buffer):
+      self._buffer = np.concatenate([self._buffer, np.empty_like(self._buffer)])
+    self._buffer[self._size] = pair
+    self._size += 1
 
 
 class LiveLaw:
@@ -53,6 +78,8 @@ class LiveLaw:
     path = workdir / METRICS_FILE
     self._workdir, self._config = workdir, config
     self._rows: list[Row] = []
+    # the points so far, so that no step reads all earlier lines again
+    self._steps, self._evaluations = _Pairs(), dict[str, _Pairs]()
     self._has_spoken = False
     self._notes: list[str] = []  # to print
     for row in read_rows(path) if path.exists() else []:
@@ -60,16 +87,18 @@ class LiveLaw:
 
   def add(self, numbers: Mapping[str, Any]) -> None:
     """Add the metrics of a rollout step or of an evaluation."""
-    self._rows.append(
-      {
-        "step": len(self._rows),
-        **{
-          name: value
-          for name, value in numbers.items()
-          if any(fnmatchcase(name, pattern) for pattern in _READ)
-        },
-      }
-    )
+    row = {
+      name: value
+      for name, value in numbers.items()
+      if any(fnmatchcase(name, pattern) for pattern in _READ)
+    }
+    self._rows.append({"step": len(self._rows), **row})
+    self._steps.add(row, STEP_METRICS)
+    for name in row:
+      if fnmatchcase(name, "val/*/pass@1"):
+        data = name.removeprefix("val/").removesuffix("/pass@1")
+        pairs = self._evaluations.setdefault(data, _Pairs())
+        pairs.add(row, evaluation_metrics(data))
 
   def metrics(self, numbers: Mapping[str, Any]) -> dict[str, float]:
     """Add the metrics of a rollout step and fit the law.
@@ -85,8 +114,10 @@ class LiveLaw:
       usable. The ceiling and what is left are NaN if reward rose with entropy.
     """
     self.add(numbers)
-    run = RunLog("", self._workdir, self._rows, self._config)
-    entropy, reward, _, _ = law_points(run)
+    entropy, reward, _, _ = choose_points(
+      {data: pairs.array for data, pairs in self._evaluations.items()},
+      self._steps.array,
+    )
     law = fit_entropy_law(entropy, reward)
     results = dict.fromkeys(
       (f"law/{name}{end}" for name in _METRICS for end in ("", "_stderr")),
@@ -108,6 +139,7 @@ class LiveLaw:
       }
       if not self._has_spoken:
         self._has_spoken = True
+        run = RunLog("", self._workdir, self._rows, self._config)
         self._notes = [_describe(law), *inapplicable(run)]
     return results | {"law/points": float(reward.size)}
 

@@ -16,6 +16,7 @@ log.wandb_project is set.
 """
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 
 from entrojax.entropy.histogram import ENTROPY_EDGES
 from entrojax.reporting.run_logs import METRICS_FILE, Row, read_lines
-from entrojax.system.workdir import WANDB_ID_FILE, replace_text
+from entrojax.system.workdir import WANDB_ID_FILE, append_text, replace_text
 
 TENSORBOARD_FOLDER = "tensorboard"
 AXES = ("step", "rollout_step", "tokens")
@@ -40,7 +41,10 @@ class Sink(Protocol):
 
 
 class JsonlSink:
-  """Writes each row as one line and flushes it.
+  """Writes each row as one line at once.
+
+  A line that cannot be written, as on a full disk, is kept in memory and
+  written together with the next one.
 
   Args:
     path: the file. A new run refuses a file that already has lines.
@@ -71,15 +75,22 @@ class JsonlSink:
     if resumed_rollout_step is not None:
       _warn_of_gaps(path, [row for _, row in kept], resumed_rollout_step)
     self.last_step = max((row.get("step", 0) for _, row in kept), default=None)
-    self._file = path.open("a", encoding="utf-8")
+    self._path = path
+    self._lines: list[str] = []  # that are not in the file yet
+    path.touch()
 
   def write(self, row: Row) -> None:
     finite = {name: _finite(value) for name, value in row.items()}
-    self._file.write(json.dumps(finite, allow_nan=False) + "\n")
-    self._file.flush()
+    self._lines.append(json.dumps(finite, allow_nan=False) + "\n")
+    self._write_lines()
 
   def close(self) -> None:
-    self._file.close()
+    if self._lines:
+      self._write_lines()
+
+  def _write_lines(self) -> None:
+    append_text(self._path, "".join(self._lines))
+    self._lines = []
 
 
 class TensorBoardSink:
@@ -201,6 +212,7 @@ class Writer:
     Raises:
       ValueError: a value is neither a number nor a list of numbers, or a
         metric has the name of an axis (step, rollout_step, tokens).
+      OSError: a sink could not write the row; the others have it.
     """
     if clash := set(AXES) & set(metrics):
       raise ValueError(
@@ -211,13 +223,20 @@ class Writer:
     row: Row = dict(zip(AXES, axes, strict=True))
     plain = {name: _plain(name, value) for name, value in metrics.items()}
     row |= finite_numbers(plain)
+    failure = None
     for sink in self._sinks:
-      sink.write(row)
+      try:
+        sink.write(row)
+      except OSError as error:
+        failure = failure or error
+    if failure is not None:
+      raise failure
     return row
 
   def close(self) -> None:
-    for sink in self._sinks:
-      sink.close()
+    with contextlib.ExitStack() as stack:  # closes the others if one fails
+      for sink in self._sinks:
+        stack.callback(sink.close)
 
   def __enter__(self) -> "Writer":
     return self

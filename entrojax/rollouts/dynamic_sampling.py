@@ -147,7 +147,7 @@ def sample_until_filled(
   assert batch is not None
   missing, num_sampled = num_groups - num_filled, len(responses) * num_groups
   if missing and on_exhausted == "raise":
-    raise ValueError(
+    raise hosts.SharedError(
       f"dynamic_sampling: {num_kept} of {num_sampled} groups had right and "
       f"wrong responses, {num_groups} are needed; the problems are too hard or "
       f"too easy for the policy, or dynamic_sampling.max_batches = "

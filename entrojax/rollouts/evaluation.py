@@ -154,17 +154,18 @@ def right_answers(
   }
 
 
-def measure(evaluation: Evaluation) -> dict[str, float]:
-  """Compute the metrics of an evaluation of n samples for each prompt.
+def ks_of(num_samples: int) -> list[int]:
+  """Return the k of pass@k and maj@k: the powers of 2 up to n, and n."""
+  return sorted({2**i for i in range(num_samples.bit_length())} | {num_samples})
 
-  k takes the powers of 2 up to n, and n.
-  """
+
+def measure(evaluation: Evaluation) -> dict[str, float]:
+  """Compute the metrics of an evaluation of n samples for each prompt."""
   correct, answers = evaluation.correct(), evaluation.answers()
   num_samples = correct.shape[1]
   num_correct = correct.sum(axis=1)
-  ks = sorted({2**i for i in range(num_samples.bit_length())} | {num_samples})
   metrics = {}
-  for k in ks:
+  for k in ks_of(num_samples):
     for label, values in (
       (f"pass@{k}", pass_at_k(num_samples, num_correct, k)),
       (f"maj@{k}", maj_at_k(answers, correct, k)),

@@ -17,7 +17,7 @@ import numpy as np
 from entrojax.data.tokenizer import Tokenizer
 from entrojax.masking import finalize
 from entrojax.system import hosts
-from entrojax.system.outside import describe
+from entrojax.system.outside import describe, finite_number
 from entrojax.system.rare_warnings import RareWarnings
 from entrojax.types import (
   BatchVerifier,
@@ -100,30 +100,20 @@ def checked_verdict(
 ) -> Verdict:
   """Return what a verifier returned if it is a verdict with a finite reward.
 
-  Its numbers are converted to types of Python itself, because JSON cannot hold
-  NumPy's. Otherwise return a verdict with the reward `faulty`, and warn.
+  Its fields are converted to types of Python itself, because JSON cannot hold
+  NumPy's, and because answers are compared as texts. If that is impossible,
+  return a verdict with the reward `faulty`, and warn.
   """
   reward: Any = getattr(value, "reward", None)
-  try:
-    if isinstance(value, Verdict) and math.isfinite(reward):
-      return value._replace(
-        reward=float(reward),
-        parts={name: float(part) for name, part in value.parts.items()},
-        failed=bool(value.failed),
-      )
-  except (
-    TypeError,
-    ValueError,
-    AttributeError,
-  ):  # the reward or a part is no number
-    pass
+  if isinstance(value, Verdict) and (own := _plain(value)) is not None:
+    return own
   at = (
     f"for the prompt {problem.prompt!r:.80} and the response {response!r:.80}"
   )
   if isinstance(value, Exception):
     text = f"the verifier raised {describe(value)} {at}"
-  elif isinstance(value, Verdict) and value.reason.startswith("reward "):
-    text = value.reason  # a user's reward function; this says all
+  elif isinstance(value, Verdict) and str(value.reason).startswith("reward "):
+    text = str(value.reason)  # a user's reward function; this says all
   elif isinstance(value, Verdict):
     parts = f" with the parts {value.parts!r:.80}" if value.parts else ""
     text = f"the verifier returned the reward {reward!r:.80}{parts} {at}"
@@ -131,6 +121,20 @@ def checked_verdict(
     text = f"the verifier returned the reward {value!r:.80} {at}"
   warn_of_fault(text)
   return Verdict(faulty, text, None, failed=True)
+
+
+def _plain(verdict: Verdict) -> Verdict | None:
+  """Convert the fields of a verdict; None if a number is none or not finite."""
+  reward = finite_number(verdict.reward)
+  try:
+    parts = {n: finite_number(part) for n, part in verdict.parts.items()}
+    answer = None if verdict.answer is None else str(verdict.answer)
+    reason, is_failed = str(verdict.reason), bool(verdict.failed)
+  except Exception:  # the fields may be of any type
+    return None
+  if reward is None or None in parts.values():
+    return None
+  return Verdict(reward, reason, answer, parts, is_failed)  # type: ignore[arg-type]
 
 
 def replace_faulty(
@@ -144,12 +148,12 @@ def replace_faulty(
     ends: whether to raise instead.
 
   Raises:
-    ValueError: a reward is NaN and `ends` is true.
+    SharedError: a reward is NaN and `ends` is true.
   """
   faulty = np.isnan(np.asarray(responses.rewards))
   number = int(faulty.sum())
   if number and ends:
-    raise ValueError(
+    raise hosts.SharedError(
       f"rollout step {rollout_step + 1}: the verifier failed on {number} of "
       f"{faulty.size} responses, the first to prompt "
       f"{int(np.argwhere(faulty)[0][0])} of the batch, and faults.reward is "

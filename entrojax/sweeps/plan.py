@@ -23,7 +23,7 @@ from entrojax.sweeps.record import (
   read_record,
   write_record,
 )
-from entrojax.sweeps.unit_runs import Task, steps_done
+from entrojax.sweeps.unit_runs import Task, read_done
 from entrojax.sweeps.units import (
   Source,
   Unit,
@@ -92,14 +92,15 @@ class Sweep(NamedTuple):
     config = self.units[number].config
     last = config.num_rollout_steps
     try:
-      steps = steps_done(self.folder(number), config)
+      steps, finished = read_done(self.folder(number), config)
     except ValueError as error:
       return State(0, False, f"damaged: {error}")
-    if steps == last:
+    if finished:
       return State(steps, True, "finished")
-    return State(
-      steps, False, f"at rollout step {steps} of {last}" if steps else "new"
-    )
+    text = f"at rollout step {steps} of {last}" if steps else "new"
+    if steps == last:
+      text = f"at rollout step {steps} of {last}, without its last evaluation"
+    return State(steps, False, text)
 
 
 def read_sweep(

@@ -1,7 +1,8 @@
 """Find out how far a unit's run is, and run it.
 
-A unit is finished if its last checkpoint is complete: the run writes its
-metrics and its last evaluation before it.
+A unit is finished if the checkpoint of its last rollout step is complete and
+metrics.jsonl has the evaluation after that step. The run usually writes the
+evaluation before the checkpoint, but a signal can interrupt the evaluation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict as Config
 
+from entrojax.loop.reports import is_step
 from entrojax.reporting.run_logs import METRICS_FILE, Row, read_rows
 from entrojax.sweeps.units import MAY_CHANGE
+from entrojax.system.interrupt import Interruption
 from entrojax.system.outside import describe
 from entrojax.system.provenance import default_settings
 from entrojax.system.roll_backs import read_roll_backs
@@ -31,7 +34,8 @@ OUTPUT_FILE = "output.txt"
 
 # the ends of a unit
 FINISHED, FAILED = "finished", "failed"
-INTERRUPTED = "interrupted"
+INTERRUPTED = "interrupted"  # by a signal
+STOPPED = "stopped"  # by an alarm of its own
 ELSEWHERE = "elsewhere"  # another process runs the unit
 
 _PARTS = ("state", "host")  # of a checkpoint
@@ -51,13 +55,25 @@ class Task(NamedTuple):
 class Outcome(NamedTuple):
   """How a unit ended."""
 
-  end: str  # FINISHED, FAILED, INTERRUPTED or ELSEWHERE
-  reason: str = ""  # of a failure, one line
+  end: str  # FINISHED, FAILED, INTERRUPTED, STOPPED or ELSEWHERE
+  reason: str = ""  # of a failure or a stop, one line
   seconds: float = 0.0
 
+  @property
+  def is_incomplete(self) -> bool:
+    """Whether nobody has finished the unit or is running it."""
+    return self.end not in (FINISHED, ELSEWHERE)
 
-def steps_done(folder: Path, config: Config) -> int:
-  """Return the rollout steps of a unit's newest checkpoint; 0 without one.
+
+class Done(NamedTuple):
+  """How far a unit's run is."""
+
+  steps: int  # rollout steps of its newest checkpoint; 0 without one
+  finished: bool  # these are all, and the evaluation after them is written
+
+
+def read_done(folder: Path, config: Config) -> Done:
+  """Read how far a unit's run is.
 
   Args:
     folder: the unit's run directory, which need not exist.
@@ -72,7 +88,7 @@ def steps_done(folder: Path, config: Config) -> int:
     raise ValueError(f"{folder} is not a directory: move it away")
   done = _newest_checkpoint(folder / "checkpoints")
   if not done:
-    return 0  # the run starts over
+    return Done(0, finished=False)  # the run starts over
   remedy = f"delete {folder} to run the unit from its start"
   try:
     settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -90,6 +106,7 @@ def steps_done(folder: Path, config: Config) -> int:
     *MAY_CHANGE,
     *(roll_back.setting for roll_back in roll_backs),
     *(f"alarms.{roll_back.alarm}" for roll_back in roll_backs),
+    *(["alarms.roll_back"] if roll_backs else []),
   ]
   changed = [text for text in changed if not concerns(text, may_change)]
   if changed:
@@ -109,7 +126,10 @@ def steps_done(folder: Path, config: Config) -> int:
       f"{folder / METRICS_FILE} ends at rollout step {last}, and the newest "
       f"checkpoint is of step {done}: {remedy}"
     )
-  return done
+  is_evaluated = any(
+    row.get("rollout_step") == done and not is_step(row) for row in rows
+  )
+  return Done(done, done == config.num_rollout_steps and is_evaluated)
 
 
 def run_unit(task: Task) -> Outcome:
@@ -120,7 +140,7 @@ def run_unit(task: Task) -> Outcome:
   """
   started = time.monotonic()
   try:
-    end, reason = _run(task), ""
+    end, reason = _run(task)
   except HeldError:
     end, reason = ELSEWHERE, ""
   except _ERRORS as error:
@@ -131,11 +151,12 @@ def run_unit(task: Task) -> Outcome:
   return Outcome(end, reason, time.monotonic() - started)
 
 
-def _run(task: Task) -> str:
-  """Run a unit unless it is finished; return FINISHED or INTERRUPTED."""
-  if steps_done(task.folder, task.config) == task.config.num_rollout_steps:
-    return FINISHED
-  with _output_to(task.folder):
+def _run(task: Task) -> tuple[str, str]:
+  """Run a unit unless it is finished; return its end and the reason."""
+  if read_done(task.folder, task.config).finished:
+    return FINISHED, ""
+  # a signal while the unit is built is noticed too
+  with _output_to(task.folder), Interruption() as interruption:
     try:
       saved = train(task.config, task.folder, command=task.command)
     except HeldError:
@@ -143,7 +164,11 @@ def _run(task: Task) -> str:
     except Exception:
       traceback.print_exc()
       raise
-  return FINISHED if saved is None else INTERRUPTED
+  if saved is None:
+    return FINISHED, ""
+  if interruption.received is not None:
+    return INTERRUPTED, ""
+  return STOPPED, interruption.reason or "the run asked for its end"
 
 
 @contextlib.contextmanager

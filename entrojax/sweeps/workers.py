@@ -91,12 +91,13 @@ def run_here(
 
   The caller gets the message about a signal by `interrupt.report_to`.
   """
-  for place, task in enumerate(tasks):
-    started(place)
-    outcome = run(task)
-    ended(place, outcome)
-    if outcome.end == INTERRUPTED:
-      return False
+  with Interruption() as interruption:
+    for place, task in enumerate(tasks):
+      started(place)
+      outcome = run(task)
+      ended(place, outcome)
+      if interruption.received is not None or outcome.end == INTERRUPTED:
+        return False
   return True
 
 

@@ -27,6 +27,7 @@ import warnings
 from absl import app, flags, logging
 
 from entrojax.system import config_files
+from entrojax.system.failure import failure
 from entrojax.system.flag_errors import (
   EXIT_WRONG,
   WRONG,
@@ -105,9 +106,11 @@ def command(
       try:
         return act(*positional) or 0
       except KeyboardInterrupt:
+        failure.note(KeyboardInterrupt("interrupted"), EXIT_INTERRUPTED)
         print(interrupted)
         return EXIT_INTERRUPTED
       except (ValueError, OSError, ImportError, RuntimeError) as error:
+        failure.note(error, EXIT_WRONG)
         print(
           f"error: {harmless(str(error), keep_lines=True)}", file=sys.stderr
         )

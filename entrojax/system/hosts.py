@@ -25,6 +25,7 @@ from jax.sharding import Sharding
 import numpy as np
 
 from entrojax.system import signs_of_life
+from entrojax.system.failure import failure
 
 
 def initialize(
@@ -60,6 +61,13 @@ def initialize(
 def is_first() -> bool:
   """Return True in the process that writes the metrics and files of the run."""
   return jax.process_index() == 0
+
+
+class SharedError(ValueError):
+  """An error that all processes raise at the same place, from the same data.
+
+  After it they can still work together, for example save a checkpoint.
+  """
 
 
 class Share(NamedTuple):
@@ -243,6 +251,23 @@ def any_of(flag: bool) -> bool:
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+  """Tell the other processes at once if an error leaves this context.
+
+  They end, unless all raise the error, and need not wait until this process has
+  closed what it holds, for which it may need them.
+  """
+  try:
+    yield
+  except SharedError:
+    raise
+  except Exception as error:
+    if jax.process_count() > 1:
+      failure.note(error, 1)
+    raise
 
 
 @contextlib.contextmanager

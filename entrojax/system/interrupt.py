@@ -2,12 +2,14 @@
 
 The first signal only sets the flag. The loop of entrojax.main or entrojax.sft
 then finishes its step, saves a checkpoint and ends. A second signal raises
-KeyboardInterrupt at once, and nothing is saved. The program itself may set the
-flag too.
+KeyboardInterrupt at once, and nothing is saved. The program itself may ask for
+the end of a run too, as an alarm does. That is no signal, and the first signal
+after it is still the first.
 
 A sweep has a flag of its own around the flags of its runs. A signal sets them
 all, and a run that begins after the signal ends at once. So no signal is lost
-between two runs or while a run is built.
+between two runs or while a run is built. A request ends only the run that
+makes it; those around the run get to know the reason.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,12 +49,19 @@ class Interruption:
   the beginning. A second signal raises KeyboardInterrupt at once. Outside the
   main thread, where Python receives no signals, the context manager does
   nothing.
+
+  Attributes:
+    received: the name of the first signal; None without one.
+    reason: why the program itself ends this run, or ended a run within this
+      context; None if it did not.
   """
 
   SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
   def __init__(self) -> None:
-    self.received: str | None = None  # the signal's name, or the reason
+    self.received: str | None = None
+    self.reason: str | None = None
+    self._has_request = False
     self._previous: dict[int, _Handler] = {}
 
   def __enter__(self) -> "Interruption":
@@ -70,20 +79,28 @@ class Interruption:
     if self in _entered:
       _entered.remove(self)
 
+  @property
+  def ends(self) -> bool:
+    """Whether the loop is to end: after a signal or its own request."""
+    return self.received is not None or self._has_request
+
   def request(self, reason: str) -> None:
-    """Set the flag as a first signal would.
+    """End this run as a first signal would, but not what is around it.
 
     Args:
-      reason: takes the place of the signal's name.
+      reason: why, for `reason` of this context and of those around it.
     """
-    self.received = self.received or reason
+    self._has_request = True
+    self.reason = reason
+    for interruption in _entered:
+      interruption.reason = reason
 
   def _receive(self, number: int, frame: FrameType | None) -> None:
     del frame
     if self.received is not None:
       raise KeyboardInterrupt
     for interruption in _entered:
-      interruption.request(signal.Signals(number).name)
+      interruption.received = signal.Signals(number).name
     report = _report.get() or functools.partial(print, flush=True)
     report(
       f"{self.received} received. The run saves and ends after this step. "

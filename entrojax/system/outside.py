@@ -19,6 +19,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+_MAX_FLOAT32 = (2 - 2**-23) * 2.0**127
+
 
 def is_outside(name: str) -> bool:
   """Return whether a name has the form PLACE:NAME."""
@@ -156,3 +158,22 @@ def _plain(value: Any) -> Any:
     except (TypeError, ValueError, AttributeError):
       continue
   return repr(value)
+
+
+def finite_number(value: Any) -> float | None:
+  """Convert a number, or an array of one number, that a user's code returned.
+
+  Args:
+    value: anything.
+
+  Returns:
+    The number; None if it is no number or not finite in float32, in which
+    rewards are kept.
+  """
+  if value is None or isinstance(value, str | bytes):
+    return None
+  try:
+    number = float(value)
+  except (TypeError, ValueError, OverflowError):
+    return None
+  return number if abs(number) <= _MAX_FLOAT32 else None  # NaN is not

@@ -272,6 +272,22 @@ def _read_config(path: Path) -> dict[str, Any]:
   return config
 
 
+def read_config(workdir: Path) -> dict[str, Any]:
+  """Read config.json of a run.
+
+  Raises:
+    ValueError: it is missing or damaged; the message names the file.
+  """
+  path = workdir / CONFIG_FILE
+  try:
+    config = json.loads(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise ValueError(f"{path} cannot be read: {error}") from error
+  if not isinstance(config, dict):
+    raise ValueError(f"{path} cannot be read: it is no JSON object")
+  return config
+
+
 def concerns(difference: str, names: Sequence[str]) -> bool:
   """Return whether a line of `differences` is about one of these settings.
 
@@ -327,6 +343,23 @@ def replace_text(path: Path, text: str) -> None:
   draft.replace(path)
 
 
+def append_text(path: Path, text: str) -> None:
+  """Append a text to a file, or leave the file as it is.
+
+  Raises:
+    OSError: the text could not be written, as on a full disk.
+  """
+  data = text.encode()
+  with path.open("ab", buffering=0) as file:
+    size = file.seek(0, os.SEEK_END)
+    try:
+      while data:
+        data = data[file.write(data) :]
+    except OSError:
+      file.truncate(size)
+      raise
+
+
 def append_rows(
   workdir: Path, name: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -336,10 +369,11 @@ def append_rows(
     workdir: the run directory.
     name: the file, EVALUATIONS_FILE or SAMPLES_FILE.
     rows: each has a `rollout_step`.
+
+  Raises:
+    OSError: they could not be written; then none of them is.
   """
-  with (workdir / name).open("a") as file:
-    for row in rows:
-      file.write(json.dumps(row) + "\n")
+  append_text(workdir / name, "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 def trim_rows(workdir: Path, name: str, rollout_step: int) -> None:

@@ -28,7 +28,7 @@ import threading
 from typing import Any, NamedTuple
 
 from entrojax.answers.process_pool import Pool, WorkerError, num_workers
-from entrojax.system.outside import call_reward, describe
+from entrojax.system.outside import call_reward, describe, finite_number
 from entrojax.system.rare_warnings import RareWarnings
 from entrojax.types import Problem, Verdict
 
@@ -286,15 +286,16 @@ def _verdict(value: Any) -> Verdict | None:
   """
   if isinstance(value, list | tuple) and 3 <= len(value) <= 5:
     reward, reason, answer, *rest = value
-    number, parts = _finite(reward), _parts(rest[0] if rest else {})
+    number, parts = finite_number(reward), _parts(rest[0] if rest else {})
     if number is None or parts is None:
       return None
-    return Verdict(number, str(reason), answer, parts, any(rest[1:]))
+    text = None if answer is None else str(answer)
+    return Verdict(number, str(reason), text, parts, any(rest[1:]))
   if isinstance(value, Mapping):
     parts = _parts(value) or None
-    number = None if parts is None else math.fsum(parts.values())
+    number = None if parts is None else finite_number(math.fsum(parts.values()))
   else:
-    parts, number = {}, _finite(value)
+    parts, number = {}, finite_number(value)
   if number is None or parts is None:
     return None
   return Verdict(number, f"{number:g}", None, parts)
@@ -304,16 +305,5 @@ def _parts(value: Any) -> dict[str, float] | None:
   """Convert the parts of a reward; None if they are no finite numbers."""
   if not isinstance(value, Mapping):
     return None
-  parts = {str(name): _finite(number) for name, number in value.items()}
+  parts = {str(name): finite_number(number) for name, number in value.items()}
   return None if None in parts.values() else parts  # type: ignore[return-value]
-
-
-def _finite(value: Any) -> float | None:
-  """Convert a number, or an array of one number; None for anything else."""
-  if value is None or isinstance(value, str | bytes):
-    return None
-  try:
-    number = float(value)
-  except (TypeError, ValueError):
-    return None
-  return number if math.isfinite(number) else None

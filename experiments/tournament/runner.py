@@ -28,8 +28,8 @@ from entrojax.sweeps.plan import (
   read_sweep,
 )
 from entrojax.sweeps.unit_runs import (
-  FAILED,
   FINISHED,
+  INTERRUPTED,
   Outcome,
   last_row,
   run_unit,
@@ -172,9 +172,8 @@ def make_runs(
     minutes: stop after this time, as after a signal; None: no limit.
 
   Returns:
-    The number of lines that were kept, why runs failed or were refused, and
+    The number of lines that were kept, why other runs did not finish, and
     whether all runs were tried rather than interrupted.
-
   """
   base, kept = tournament.base, 0
   failures: list[str] = []
@@ -221,9 +220,9 @@ def make_runs(
       ends = [outcome.end for outcome in outcomes.values()]
       kept += ends.count(FINISHED)
       failures += [
-        f"{tournament.runs[place].name}: {outcome.reason}"
+        f"{tournament.runs[place].name}: {outcome.reason or outcome.end}"
         for place, outcome in outcomes.items()
-        if outcome.end == FAILED
+        if outcome.is_incomplete and (complete or outcome.end != INTERRUPTED)
       ]
       if not complete:
         return kept, failures, False
@@ -233,7 +232,7 @@ def make_runs(
 def report(made: tuple[int, list[str], bool]) -> int:
   """Print what `make_runs` returned; return the exit status."""
   kept, failures, complete = made
-  print(f"{kept} lines kept, {len(failures)} runs failed")
+  print(f"{kept} lines kept, {len(failures)} runs did not finish")
   for failure in failures:
     print(f"  {failure}")
   if not complete:

@@ -30,7 +30,7 @@ from ml_collections import ConfigDict as Config
 
 from entrojax.evaluate_model import evaluate_model
 from entrojax.export import export
-from entrojax.sweeps.unit_runs import steps_done
+from entrojax.sweeps.unit_runs import read_done
 from entrojax.system.command_line import command
 from experiments.tournament.entries import Run
 from experiments.tournament.lines import Line, kept_metrics
@@ -173,9 +173,7 @@ def finished_runs(
     raise ValueError(f"--entries: there is no entry {unknown[0]!r}")
   for place, run in enumerate(tournament.runs):
     folder, config = tournament.sweep.folder(place), tournament.config(place)
-    if run.entry.name in names and (
-      steps_done(folder, config) == run.entry.steps
-    ):
+    if run.entry.name in names and read_done(folder, config).finished:
       yield run, folder, config
 
 

@@ -6,6 +6,7 @@ every rule in test_rule_suite.py.
 
 import dataclasses
 import json
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,14 @@ def test_what_a_rule_lacks_is_named(name, field):
 def test_a_field_of_another_shape_is_named():
   responses = dataclasses.replace(random_responses(0), lengths=jnp.ones((6, 7)))
   with pytest.raises(ValueError, match=r"lengths has shape \(6, 7\)"):
+    apply(responses, "grpo")
+
+
+def test_the_parts_of_rewards_are_no_array():
+  parts = {"format": jnp.ones((6, 8))}
+  responses = dataclasses.replace(random_responses(0), parts=parts)
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")  # JAX warns of a dictionary as an array
     apply(responses, "grpo")
 
 

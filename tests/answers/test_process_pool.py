@@ -1,5 +1,7 @@
 """Calls in processes: limits hold, and crashes do not affect other calls."""
 
+import gc
+import os
 import sys
 import threading
 import time
@@ -101,6 +103,16 @@ def test_a_process_answers_call_after_call_until_the_pool_closes():
   pool.close()
   assert pool.call(0) != first
   pool.close()
+
+
+def test_a_pool_that_nobody_has_any_more_ends_its_processes():
+  pool = Pool(which)
+  number = pool.call(0)
+  os.kill(number, 0)  # it is there
+  del pool
+  gc.collect()
+  with pytest.raises(ProcessLookupError):
+    os.kill(number, 0)
 
 
 def test_threads_wait_for_a_free_process():

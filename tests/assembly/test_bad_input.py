@@ -68,6 +68,16 @@ WRONG = {
   "checkpoint.keep": (0, r"checkpoint\.keep must be at least 1"),
   "checkpoint.minutes": (-1.0, r"checkpoint\.minutes must be at least 0"),
   "checkpoint.keep_best": ("val/x", r"evaluation\.every is 0: a run that is"),
+  "log.keep_batches": (
+    (1, 7),
+    r"keep_batches = \(1, 7\) names the rollout step \[7\], and the run ends",
+  ),
+  "ledger.every": (2, r"ledger\.every = 2 would do nothing"),
+  "alarms.roll_back": (
+    ("ppo_clip.clip_high", 0.3),
+    r"alarms\.roll_back = .* would do nothing: set an alarm",
+  ),
+  "evaluation.token_samples": (9, r"token_samples = 9 is more than the 4 sa"),
 }
 
 
@@ -106,6 +116,18 @@ def test_a_wrong_evaluation_set_is_named_before_anything_is_compiled(
 ):
   with pytest.raises(ValueError, match=message):
     build(tiny_config(base, **{"evaluation.tasks": sets}))
+
+
+@pytest.mark.parametrize("name", ["pass@7", "maj@8"])
+def test_a_best_checkpoint_by_a_k_that_no_evaluation_has_is_refused(name, base):
+  """An evaluation of four samples has k = 1, 2 and 4."""
+  best = {"checkpoint.keep_best": f"val/countdown/{name}"}
+  config = tiny_config(base, **best, **{"evaluation.every": 1})
+  with pytest.raises(ValueError, match=r"@k for k = 1, 2, 4"):
+    check(config)
+  for metric in ("val/countdown/pass@4", "val/countdown/entropy"):
+    config.checkpoint.keep_best = metric
+    check(config)
 
 
 @pytest.mark.parametrize("key", WRONG)
@@ -275,6 +297,14 @@ def test_a_setting_of_what_is_not_enabled_is_refused(key, base):
   config = tiny_config(base)
   with pytest.raises(ValueError, match=f"{key} is set and would do nothing"):
     check_overrides(config, ["ppo_clip.clip_high", "seed", key])
+
+
+def test_refilling_no_slots_is_refused(base):
+  config = tiny_config(base, **{"rollout.refill_every": 4})
+  with pytest.raises(ValueError, match=r"refill_every is set and would do not"):
+    check_overrides(config, ["rollout.refill_every"])
+  config.rollout.num_slots = 4
+  check_overrides(config, ["rollout.refill_every"])
 
 
 def test_a_setting_of_what_is_enabled_is_not_refused(base):

@@ -8,6 +8,7 @@ from entrojax.assembly.data import open_task
 from entrojax.assembly.own_methods import make_own_task
 from entrojax.rollouts.rewards import verify_responses
 from entrojax.system import outside
+from entrojax.tasks import own_reward
 from entrojax.tasks.own import own_task
 from entrojax.types import Verdict
 from tests.helpers.own_code import (
@@ -52,6 +53,13 @@ def test_a_verifier_returns_its_own_verdict():
   )
   problem = task.load("train")[0]
   assert task.verify(problem, "(1") == Verdict(1.0, "checked", "(1")
+
+
+def test_an_answer_of_a_reward_becomes_a_text():
+  assert own_reward._verdict([1.0, "ok", [1, 2]]).answer == "[1, 2]"
+  assert own_reward._verdict([1.0, "ok", None]).answer is None
+  assert own_reward._verdict({"right": 3e38, "form": 3e38}) is None
+  assert own_reward._verdict(10**400) is None
 
 
 def test_a_factory_builds_a_task_from_its_section():

@@ -179,12 +179,16 @@ def test_a_roll_back_that_cannot_work_is_refused_before_the_run(
 def test_a_config_after_a_roll_back_has_the_setting_and_an_alarm_that_stops(
   tmp_path,
 ):
-  config = tiny_config(tmp_path, **{"alarms.collapse": "roll_back"})
+  change = ("ppo_clip.clip_high", 0.3)
+  config = tiny_config(
+    tmp_path, **{"alarms.collapse": "roll_back", "alarms.roll_back": change}
+  )
   back = RollBack("collapse", 40, 20, "ppo_clip.clip_high", 0.3)
   append_roll_back(tmp_path, back)
   changed = with_roll_backs(config, read_roll_backs(tmp_path))
   assert changed.ppo_clip.clip_high == 0.3
   assert changed.alarms.collapse == "stop"
+  assert changed.alarms.roll_back == ()  # nothing reads it any more
   assert config.alarms.collapse == "roll_back"
   (tmp_path / "roll_backs.jsonl").write_text('{"alarm": "collapse"}\n')
   with pytest.raises(ValueError, match=r"roll_backs\.jsonl:1: not a roll-back"):

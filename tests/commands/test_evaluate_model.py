@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -173,6 +174,23 @@ def test_stopped_after_a_task_that_task_is_kept(base, tmp_path):
   content, samples = read(tmp_path / "out")
   assert list(content["tasks"]) == [TWO[0]]
   assert len(samples) == 11 * SAMPLES
+
+
+def test_results_of_other_weights_in_the_same_folder_are_not_returned(
+  base, tmp_path
+):
+  model = tmp_path / "model"
+  shutil.copytree(base, model)
+  config, output = tiny_config(model), tmp_path / "out"
+  labels = ["countdown:validation[:1]"]
+  expected = list(evaluate_model(config, labels, output))
+  assert list(evaluate_model(config, labels, output)) == expected
+  weights = model / "model.safetensors"
+  data = bytearray(weights.read_bytes())
+  data[-1] ^= 1
+  weights.write_bytes(data)
+  with pytest.raises(ValueError, match="holds results of other weights than"):
+    next(evaluate_model(config, labels, output))
 
 
 def test_the_file_says_what_the_numbers_depend_on(base):

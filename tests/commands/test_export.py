@@ -61,6 +61,22 @@ def test_a_folder_of_another_kind_is_refused(run, tmp_path, capsys):
   assert "base holds no run with checkpoints" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ('{"model": ', "config.json cannot be read: Expecting value"),
+    ("[]", "config.json cannot be read: it is no JSON object"),
+    ('{"model": {"path": null}}', "config.json names no model folder"),
+    ("{}", "config.json names no model folder"),
+  ],
+)
+def test_a_damaged_config_is_named(content, message, run, tmp_path):
+  workdir, _, _ = run
+  (workdir / "config.json").write_text(content)
+  with pytest.raises(ValueError, match=message):
+    export_module.export(workdir, tmp_path / "out")
+
+
 def test_a_base_of_other_sizes_is_refused(run, tmp_path):
   workdir, base, _ = run
   raw = json.loads((base / "config.json").read_text())

@@ -14,7 +14,13 @@ import configs
 from entrojax.reporting.run_logs import read_run
 from entrojax.sweeps.estimate import Timing
 from entrojax.sweeps.plan import Checked
-from entrojax.sweeps.unit_runs import FAILED, FINISHED, INTERRUPTED, Outcome
+from entrojax.sweeps.unit_runs import (
+  FAILED,
+  FINISHED,
+  INTERRUPTED,
+  STOPPED,
+  Outcome,
+)
 from experiments.tournament import entries, measures, plan, runner, tables
 from experiments.tournament.curve import Curve
 from experiments.tournament.entries import Entry, Run
@@ -421,6 +427,9 @@ def tournament(tmp_path, monkeypatch):
   )
 
 
+REASONS = {FAILED: "no memory", STOPPED: "alarm idle: nothing is learned"}
+
+
 def ends(monkeypatch, **outcomes):
   """Let units end so, by the words of their directories' names."""
   begun = []
@@ -431,7 +440,7 @@ def ends(monkeypatch, **outcomes):
     end = next((o for word, o in outcomes.items() if word in name), FINISHED)
     if end == FINISHED:
       write_noisy_run(task.folder, "kl_cov", task.config.seed, steps=12)
-    return Outcome(end, "no memory" if end == FAILED else "")
+    return Outcome(end, REASONS.get(end, ""))
 
   monkeypatch.setattr(runner, "run_unit", run_unit)
   return begun
@@ -466,10 +475,11 @@ def test_a_dry_run_adds_up_the_time_of_what_is_missing(tournament, monkeypatch):
   assert list(runner.list_runs(tournament(), [], 1)) == ["No run is missing."]
 
 
-def test_the_others_run_if_one_fails(tournament, monkeypatch):
-  ends(monkeypatch, grpo=FAILED)
+@pytest.mark.parametrize("end", [FAILED, STOPPED])
+def test_the_others_run_if_one_does_not_finish(end, tournament, monkeypatch):
+  ends(monkeypatch, grpo=end)
   made = make(tournament())
-  assert made == (2, ["grpo,steps=12,seed=0: no memory"], True)
+  assert made == (2, [f"grpo,steps=12,seed=0: {REASONS[end]}"], True)
   assert runner.report(made) == 1
 
 

@@ -39,6 +39,7 @@ def kept(rollout_step, entropy_offset=None):
     None,
     entropy_offset,
     np.array([1, 2], np.uint32),
+    np.int32(9),
   )
 
 
@@ -52,6 +53,14 @@ def test_a_batch_is_read_as_it_was_written(tmp_path, offset):
   for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(again), strict=True):
     np.testing.assert_array_equal(a, b)
   assert jax.tree.structure(batch) == jax.tree.structure(again)
+
+
+def test_a_file_without_its_step_has_the_number_of_steps_taken(tmp_path):
+  write_batch(tmp_path, kept(3))
+  with np.load(batch_path(tmp_path, 3)) as file:
+    leaves = {name: file[name] for name in file.files if name != "step"}
+  np.savez(batch_path(tmp_path, 3), **leaves)
+  assert int(read_batch(tmp_path, 3).step) == 7
 
 
 def test_a_missing_or_damaged_batch_is_named(tmp_path):
@@ -72,7 +81,7 @@ def test_a_replay_steers_by_the_entropy_that_the_run_did():
   params = jax.tree.map(jnp.asarray, batch.params)
 
   def replay_step(state, ref_params, update_batch, key):
-    seen.append(update_batch)
+    seen.append((state, update_batch))
     raise InterruptedError  # what follows needs a model
 
   run = SimpleNamespace(
@@ -86,7 +95,11 @@ def test_a_replay_steers_by_the_entropy_that_the_run_did():
   )
   with pytest.raises(InterruptedError):
     replay("entropic", run, run, batch)
-  np.testing.assert_array_equal(seen[0].entropy_offset, batch.entropy_offset)
+  state, update_batch = seen[0]
+  np.testing.assert_array_equal(
+    update_batch.entropy_offset, batch.entropy_offset
+  )
+  assert int(state.step) == 9  # schedules are read there, not at their start
 
 
 def test_overlaps_are_shares_of_the_tokens_that_either_method_touches():

@@ -1,6 +1,7 @@
 """A run survives numbers that are not finite, but not if they recur."""
 
 import json
+import warnings
 
 import jax
 import numpy as np
@@ -159,6 +160,27 @@ def test_the_numbers_of_a_verdict_may_be_those_of_numpy():
   ((verdict,),) = verify_responses([PROBLEM], [""], verify)
   expected = [0.25, "", None, {"format": 0.5, "right": 1.0}, False]
   assert json.loads(json.dumps(verdict)) == expected
+
+
+@pytest.mark.parametrize("number", [10**400, 1e39, -1e39, NAN, "1", None])
+@pytest.mark.parametrize("is_part", [False, True])
+def test_a_number_that_float32_cannot_hold_is_a_fault(number, is_part):
+  value = (
+    Verdict(1.0, "", None, {"a": number})
+    if is_part
+    else Verdict(number, "", None)
+  )
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about the fault
+    ((verdict,),) = verify_responses([PROBLEM], [""], lambda *_: value)
+  assert (verdict.reward, verdict.failed) == (0.0, True)
+
+
+def test_an_answer_that_is_no_text_becomes_one():
+  answers = ([1, 2], 7, None)
+  verify = lambda problem, response: Verdict(1.0, "", answers[int(response)])
+  ((*verdicts,),) = verify_responses([PROBLEM], ["0", "1", "2"], verify)
+  assert [verdict.answer for verdict in verdicts] == ["[1, 2]", "7", None]
 
 
 def test_a_part_that_is_no_number_is_a_fault_of_the_verifier(monkeypatch):

@@ -5,6 +5,8 @@ import types
 import numpy as np
 import pytest
 
+from configs import bcpg
+from entrojax.assembly.run import build
 from entrojax.loop import selftest
 from entrojax.loop.selftest import FAILED, OK, WARNING, Check
 from entrojax.types import Rollout
@@ -121,6 +123,15 @@ def test_a_disk_that_is_too_small_is_a_warning_at_the_start(
     disk, memory = selftest.start_checks(run, tmp_path / "new" / "run")
     assert (disk.name, disk.status) == ("disk", status)
     assert (memory.name, memory.status) == ("memory", OK)
+
+
+@pytest.mark.slow
+def test_an_offline_run_can_be_tested(base, tmp_path, one_device, session_data):
+  config = bcpg.get_config("test")
+  config.model.path, config.mesh = str(base), (1, 1, 1)
+  checks = selftest.self_test(build(config), tmp_path / "run", dtype="float32")
+  names = [check.name for check in checks]
+  assert "update" in names and "sampler" not in names
 
 
 @pytest.mark.slow

@@ -57,6 +57,17 @@ def test_equal_first_evaluations_share_one_grey_line(variants):
   np.testing.assert_allclose(last[0].high - last[0].y, 0.01)
 
 
+def test_a_pass_at_k_that_is_missing_is_left_out_of_the_curve(variants):
+  complete = figures.draw_at_k(variants, data="sums").panels[0].curves[1]
+  row = variants[0].runs[0].rows[-1]
+  row[f"val/sums/pass@{int(complete.x[1])}"] = np.nan
+  curve = figures.draw_at_k(variants, data="sums").panels[0].curves[1]
+  for name in ("x", "low", "high"):
+    np.testing.assert_array_equal(
+      getattr(curve, name), np.delete(getattr(complete, name), 1)
+    )
+
+
 def test_the_plane_has_a_dot_for_each_variant(variants):
   picture = figures.draw_plane(variants, data="sums")
   front, *dots = picture.panels[0].curves

@@ -5,7 +5,13 @@ import math
 
 import numpy as np
 
+from entrojax.entropy.law import fit_entropy_law
+from entrojax.reporting import live_law
+from entrojax.reporting.fit_points import law_points
 from entrojax.reporting.live_law import LiveLaw
+from entrojax.reporting.run_logs import RunLog
+
+UNUSABLE = fit_entropy_law(np.zeros(0), np.zeros(0))
 
 # eight blocks of ten steps
 ENTROPIES = np.repeat(np.linspace(0.8, 0.45, 8), 10)
@@ -49,6 +55,31 @@ def test_eight_blocks_of_steps_on_a_law_give_it_back(tmp_path):
   (note,) = law.notes()
   assert "0.450 [0.450, 0.450]" in note
   assert not law.notes()
+
+
+def test_the_points_are_those_of_a_report_at_every_step(tmp_path, monkeypatch):
+  """A report reads all lines; the law of a run reads each line once."""
+  law, rng, rows, fits = (
+    LiveLaw(tmp_path, GRPO),
+    np.random.default_rng(0),
+    [],
+    [],
+  )
+  monkeypatch.setattr(
+    live_law, "fit_entropy_law", lambda *pair: fits.append(pair) or UNUSABLE
+  )
+  for number in range(700):
+    row = step(rng.uniform(0.3, 0.8)) if number % 9 else {"actor/entropy": 0.5}
+    law.metrics(row)
+    rows.append(row)
+    if number % 80 == 0:
+      rows.append(evaluation(rng.uniform(0.3, 0.8)))
+      law.add(rows[-1])
+    if number % 30 == 0:
+      expected = law_points(
+        RunLog("", tmp_path, rows[: -(number % 80 == 0) or None], GRPO)
+      )
+      np.testing.assert_array_equal(fits[-1], expected[:2])
 
 
 def test_what_is_left_has_the_error_of_its_difference(tmp_path):

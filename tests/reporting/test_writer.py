@@ -1,6 +1,8 @@
 """The writer: lines that survive kills, and sinks that agree."""
 
 import json
+import resource
+import signal
 import struct
 import sys
 import types
@@ -13,6 +15,7 @@ from tensorboardX.proto import event_pb2
 from entrojax.entropy.histogram import ENTROPY_EDGES
 from entrojax.reporting.run_logs import METRICS_FILE, read_rows
 from entrojax.reporting.writer import Writer, open_writer
+from entrojax.system.workdir import append_text
 
 BINS = len(ENTROPY_EDGES) - 1
 
@@ -54,6 +57,25 @@ def test_a_line_starts_with_the_axes_and_is_on_disk_at_once(tmp_path):
     '{"step": 4, "rollout_step": 2, "tokens": 1000, '
     '"a": 0.5, "b": 3, "c": [1.0, 2.0]}\n'
   )
+
+
+def test_a_text_that_cannot_be_appended_as_a_whole_is_not_appended(
+  tmp_path, monkeypatch
+):
+  path = tmp_path / "lines"
+  path.write_text("one\n")
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    with pytest.raises(OSError, match="File too large"):
+      append_text(path, "much more\n")
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+  assert path.read_text() == "one\n"
+  append_text(path, "two\n")
+  assert path.read_text() == "one\ntwo\n"
 
 
 def test_non_finite_numbers_are_absent_and_null_within_a_list(tmp_path):

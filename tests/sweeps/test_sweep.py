@@ -19,8 +19,22 @@ from entrojax import sweep
 from entrojax import train as train_module
 from entrojax.assembly.roll_backs import with_roll_backs
 from entrojax.sweeps import unit_runs, workers
-from entrojax.sweeps.unit_runs import Outcome, Task, last_row, steps_done
-from entrojax.sweeps.workers import Workers, choose_next, share_cores
+from entrojax.sweeps.unit_runs import (
+  Done,
+  Outcome,
+  Task,
+  last_row,
+  read_done,
+  run_unit,
+)
+from entrojax.sweeps.workers import (
+  Workers,
+  choose_next,
+  run_here,
+  share_cores,
+)
+from entrojax.system.checkpoint_record import decode, encode
+from entrojax.system.interrupt import Interruption
 from entrojax.system.roll_backs import RollBack, append_roll_back
 from tests.helpers.paths import ROOT
 from tests.helpers.system import (
@@ -181,6 +195,67 @@ def test_a_sweep_that_is_killed_amid_a_unit_resumes_it_bit_for_bit(
   jax.tree.map(np.testing.assert_array_equal, *map(final_params, folders))
 
 
+def test_a_unit_that_its_alarm_stops_does_not_end_the_sweep(
+  call, tmp_path, monkeypatch
+):
+  def train(config, folder, **_):
+    if folder.name != NAMES[1]:
+      return None
+    with Interruption() as run:
+      run.request("alarm idle: nothing is learned")
+    return folder / "checkpoints" / "1"
+
+  monkeypatch.setattr(unit_runs, "train", train)
+  status, lines = call(tmp_path / "x")
+  assert status == 1
+  assert lines[-2:] == [
+    f"{tmp_path}/x: 3 finished, 1 stopped:",
+    f"  unit 1, {NAMES[1]}: alarm idle: nothing is learned (see {tmp_path}/x/"
+    f"{NAMES[1]}/output.txt)",
+  ]
+
+
+def test_a_signal_while_a_unit_is_built_ends_it_and_the_sweep(
+  tmp_path, monkeypatch, capsys
+):
+  ends = {}
+
+  def train(config, folder, **_):
+    signal.raise_signal(signal.SIGTERM)  # before the run has its own flag
+    with Interruption() as run:
+      return folder if run.ends else None
+
+  monkeypatch.setattr(unit_runs, "train", train)
+  tasks = [Task(None, tmp_path / name, ()) for name in ("0", "1")]
+  monkeypatch.setattr(unit_runs, "read_done", lambda *_: Done(0, False))
+  begin = lambda place: None
+  assert not run_here(tasks, run_unit, begin, ends.__setitem__)
+  assert [outcome.end for outcome in ends.values()] == [unit_runs.INTERRUPTED]
+  assert "SIGTERM received" in (tmp_path / "0" / "output.txt").read_text()
+  # between two units
+  run = lambda task: (signal.raise_signal(signal.SIGINT), Outcome("finished"))
+  assert not run_here(tasks, lambda task: run(task)[1], begin, lambda *_: None)
+
+
+def test_a_unit_without_its_last_evaluation_is_not_finished(
+  call, quick, tmp_path
+):
+  shutil.copytree(quick, tmp_path / "x")
+  folder = tmp_path / "x" / NAMES[0]
+  expected = numbers(folder)
+  lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+  (folder / "metrics.jsonl").write_text("".join(lines[:-1]))
+  record = folder / "checkpoints" / "2" / "host" / "metadata"
+  raw = decode(json.loads(record.read_text()))
+  raw.host["evaluation_owed"] = True
+  record.write_text(json.dumps(encode(raw)))
+  _, lines = call(tmp_path / "x", "--dry_run", "--unit=0")
+  assert "at rollout step 2 of 2, without its last evaluation" in lines[1]
+  status, lines = call(tmp_path / "x")
+  assert status == 0 and lines[0].endswith("3 finished, 1 to run"), lines
+  assert numbers(folder) == expected
+
+
 def steps_of(folder: Path) -> int:
   return max(int(path.name) for path in (folder / "checkpoints").iterdir())
 
@@ -329,15 +404,15 @@ def test_a_damaged_unit_is_named_with_a_remedy(
 
 def test_a_unit_cut_off_before_its_first_checkpoint_starts_over(quick, base):
   config = tiny_config(base)
-  assert steps_done(quick / "no such folder", config) == 0
+  assert read_done(quick / "no such folder", config) == Done(0, False)
   folder = quick.parent / "cut"
   (folder / "checkpoints" / "1.orbax-checkpoint-tmp").mkdir(parents=True)
   (folder / "config.json").write_text('{"se')
-  assert steps_done(folder, config) == 0
+  assert read_done(folder, config) == Done(0, False)
   file = quick.parent / "file"
   file.write_text("")
   with pytest.raises(ValueError, match="file is not a directory: move it away"):
-    steps_done(file, config)
+    read_done(file, config)
 
 
 def test_a_unit_that_an_alarm_rolled_back_is_still_the_same_unit(
@@ -353,10 +428,10 @@ def test_a_unit_that_an_alarm_rolled_back_is_still_the_same_unit(
   # the process may have ended before it wrote the changed settings
   for settings in (config, changed):
     (tmp_path / "config.json").write_text(json.dumps(settings.to_dict()))
-    assert steps_done(tmp_path, config) == 2
+    assert read_done(tmp_path, config).steps == 2
   config.seed += 1
   with pytest.raises(ValueError, match="other settings: seed was"):
-    steps_done(tmp_path, config)
+    read_done(tmp_path, config)
 
 
 def test_a_unit_that_another_process_runs_is_left_to_it(call, tmp_path):

@@ -47,10 +47,19 @@ def test_a_run_that_asks_to_end_does_not_end_the_sweep():
   with Interruption() as sweep:
     with Interruption() as run:
       run.request("alarm")
-      assert run.received == "alarm"
-    assert sweep.received is None
+      assert run.ends and run.received is None
+    assert not sweep.ends and sweep.reason == "alarm"
     with Interruption() as another:
-      assert another.received is None
+      assert not another.ends and another.reason is None
+
+
+def test_a_signal_after_a_request_is_the_first_one(messages):
+  with Interruption() as run:
+    run.request("alarm")
+    signal.raise_signal(signal.SIGTERM)  # raises no KeyboardInterrupt
+    assert run.received == "SIGTERM" and len(messages) == 1
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGTERM)
 
 
 def test_handlers_are_restored():

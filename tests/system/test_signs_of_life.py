@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
-from entrojax.system.signs_of_life import PATIENCE, PERIOD, Signs
+import pytest
+
+from entrojax.system.signs_of_life import GRACE, PATIENCE, PERIOD, Signs
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import finish, start
 
 # the thread that watches ends the process while the main thread fails
 PROGRAM = """
@@ -83,6 +86,30 @@ def test_a_process_that_has_ended_well_is_not_lost():
   world = World(0)
   world.signs[2] = "done"
   assert world.pass_time(1000, alive=(1,))[0] == ""
+
+
+def test_the_error_of_another_process_is_repeated_after_a_while():
+  world = World(0)
+  world.pass_time(100, alive=(1, 2))
+  start, world.signs[1] = world.now, "failed: no room"
+  message, at = world.pass_time(1000, alive=(2,))
+  assert message.startswith("error: process 1 of 3 failed: no room. Run the")
+  assert GRACE <= at - start < 20
+  assert not world.watch.are_over
+  world.signs[2] = "done"
+  world.watch.read(world.get)
+  assert world.watch.are_over
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bad", [0, 1])
+def test_an_error_in_one_process_ends_the_others_with_a_message(bad):
+  processes = start(2, "tests.helpers.failing_program", f"--bad={bad}")
+  ended = finish(processes, seconds=100)
+  assert [status for status, _ in ended] == [2, 2], ended
+  assert "error: no room\n" in ended[bad][1]
+  message = f"error: process {bad} of 2 failed: no room. Run the same command"
+  assert message in ended[1 - bad][1]
 
 
 def test_nothing_is_printed_after_the_line_about_a_lost_process():
