@@ -39,6 +39,7 @@ from experiments.tournament.rule import (
   SEEDS,
   Base,
 )
+from experiments.tournament.strengths import strength_answer, strength_section
 from experiments.tournament.tables import (
   behaviour,
   budget_table,
@@ -48,7 +49,6 @@ from experiments.tournament.tables import (
   missing_runs,
   names_table,
   rivals_table,
-  strength_table,
 )
 from experiments.tournament.targets import target_table
 from experiments.tournament.temperatures import Heated, read_heated
@@ -128,11 +128,11 @@ def section(
   pictures = draw(name, base, field)
   if svg := heated.draw(field, hot, name):
     pictures[heated.file_name(name)] = svg
-  strengths = [e for e in all_entries if e.role == "strength"]
   summary = [
     f"### {TITLES[name]}\n",
     f"{DESCRIPTIONS[name]} {facts(base, field)}\n",
     *answers(field, hot, name),
+    *strength_answer(field, all_entries),
     "",
   ]
   parts = [
@@ -153,7 +153,7 @@ def section(
     *target_table(field),
     *long_section(field),
     *heated.heated_section(field, hot, name),
-    *strength_section(field, all_entries, strengths),
+    *strength_section(field, all_entries),
     *folded(
       "Planned runs, and those that are not finished",
       missing_runs(lines, all_entries),
@@ -363,17 +363,6 @@ def long_section(field: Field) -> Iterator[str]:
     yield from long_table(field)
   else:
     yield "Besides GRPO no entry has run longer yet.\n"
-
-
-def strength_section(
-  field: Field, all_entries: Sequence[Entry], strengths: Sequence[Entry]
-) -> Iterator[str]:
-  """Yield the section of main strengths, if another value has run."""
-  methods = {e.method for e in strengths if field.seeds(e.name)}
-  if methods:
-    yield "### Values of a method's main strength\n"
-    own = [e for e in strengths if e.method in methods]
-    yield from strength_table(field, all_entries, own)
 
 
 @command(FLAGS)

@@ -242,34 +242,6 @@ def rivals_table(
   yield ""
 
 
-def strength_table(
-  field: Field, entries: Sequence[Entry], strengths: Sequence[Entry]
-) -> Iterator[str]:
-  """Yield the values of each method's main strength, with seed 0."""
-  yield "Seed 0 alone, so a height has no interval.\n"
-  yield from head("entry", "entropy", "pass@1", "pass@64", "height in pass@1")
-  curve = Curve(field.lines, field.curve_budgets(), *HEIGHTS[0])
-  for method in dict.fromkeys(entry.method for entry in strengths):
-    keys = [e.settings.keys() for e in strengths if e.method == method]
-    own = [
-      entry.name
-      for entry in entries
-      if entry.method == method
-      and (entry.role == "method" or entry.settings.keys() in keys)
-      and entry.role != "long"
-    ]
-    for name in own:
-      line = of_entry(field.lines, name).get(0)
-      if line is not None:
-        runs = {0: line}
-        numbers = (
-          spread(values(runs, m)) for m in (ENTROPY, "pass@1", "pass@64")
-        )
-        height = format_heights(curve.heights(runs))
-        yield row(f"`{name}`", *numbers, height)
-  yield ""
-
-
 def names_table(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
   """Yield what each entry is: its method, and what it changes there."""
   methods = configs.methods()

@@ -9,6 +9,7 @@ from experiments.tournament import (
   courses,
   page,
   rivals,
+  strengths,
   tables,
   targets,
 )
@@ -359,9 +360,33 @@ def test_the_table_of_strengths_has_no_other_entries_of_the_method():
   field = Field(
     by_name(lines), "grpo,steps=200", ["grpo,steps=200"], own, {}, {}
   )
-  text = "\n".join(tables.strength_table(field, own, own[-1:]))
+  text = "\n".join(strengths.strength_section(field, own))
   names = ("kl_cov", "kl_cov,fraction=0.02", "kl_cov,fraction=0.08")
   assert all(
     f"| `{name}` | 0.400 | 0.300 | 0.800 | +0.050 |" in text for name in names
   )
   assert text.count("| `kl_cov") == len(names)
+
+
+def test_another_strength_is_named_if_it_changes_the_height_clearly():
+  """The curve has 0.25 at 0.4 nats, so the config's height is 0.02."""
+  ends = {"": 0.27, ",fraction=0.1": 0.31, ",fraction=0.2": 0.23}
+  ends |= {",fraction=0.3": 0.28}
+  own = [
+    Entry(f"kl_cov{x}", "kl_cov", 200, {"a": x}, (0,), "strength") for x in ends
+  ]
+  own[0] = own[0]._replace(role="method", settings={})
+  lines = [invented(f"kl_cov{x}", 0, 0.4, y) for x, y in ends.items()]
+  field = Field(
+    by_name([*curve(0), *lines]),
+    *("grpo,steps=200", ["grpo,steps=200"], own, {}, {}),
+  )
+  (text,) = strengths.strength_answer(field, own)
+  assert (
+    "Of 3 values, compared with the config's in pass@1 at equal entropy, by at "
+    "least 0.03: 1 more (`kl_cov,fraction=0.1` +0.040); 1 less "
+    "(`kl_cov,fraction=0.2` -0.040)."
+  ) in text
+  alone = field._replace(lines=by_name([*curve(0), lines[0]]))
+  assert not [*strengths.strength_answer(alone, own)]
+  assert not [*strengths.strength_section(alone, own)]
