@@ -342,12 +342,18 @@ def _loop(
       in_a_row = in_a_row + 1 if unsound else 0
       if unsound:
         progress.note(f"step {position.step} skipped: {unsound}")
-      writer.write(
-        numbers,
-        step=position.step,
-        rollout_step=position.step,
-        tokens=position.tokens,
-      )
+      try:
+        writer.write(
+          numbers,
+          step=position.step,
+          rollout_step=position.step,
+          tokens=position.tokens,
+        )
+      except OSError as error:
+        progress.note(
+          f"warning: the metrics of step {position.step} could not be written "
+          f"({error}). The run continues and tries again"
+        )
       progress.update(position.step, numbers)
       if saves.due(position.step):
         saves.save(write_here)

@@ -13,6 +13,7 @@ from configs import warm_up_countdown, warm_up_logic, warm_up_reasoning
 from entrojax import sft as sft_module
 from entrojax.evaluate_model import evaluate_model
 from entrojax.models import hugging_face
+from entrojax.reporting import writer
 from entrojax.sft import TRAINING_FOLDER, sft
 from entrojax.system.sharding import make_mesh
 from entrojax.tasks.families import FAMILIES, countdown
@@ -108,6 +109,26 @@ def test_a_run_that_goes_on_is_one_that_was_not_interrupted(lines, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, weights(whole), weights(parts))
   rows = [numbers(path / TRAINING_FOLDER) for path in (whole, parts)]
   assert rows[0] == rows[1]
+
+
+def test_a_line_that_cannot_be_written_is_written_with_the_next_one(
+  lines, tmp_path, monkeypatch, capsys
+):
+  inner, full = writer.append_text, []
+
+  def append(path, text):
+    if path.name == "metrics.jsonl" and not full:
+      full.append(path)
+      raise OSError(28, "No space left on device")
+    inner(path, text)
+
+  monkeypatch.setattr(writer, "append_text", append)
+  assert sft(new_model(lines), tmp_path) is None
+  assert full
+  output = capsys.readouterr().out
+  assert "the metrics of step 1 could not be written" in output
+  rows = numbers(tmp_path / TRAINING_FOLDER)
+  assert [row["step"] for row in rows] == [1, 2, 3]
 
 
 def test_a_run_that_goes_on_holds_one_state_on_its_devices(
