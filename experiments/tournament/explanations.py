@@ -13,8 +13,8 @@ SHORT = """## In short
 *More*, *less*, *above* and *below* mean that a 95 % interval excludes zero, and
 undecided that it does not. The correction is Benjamini and Hochberg's at 5 %.
 "How to read it" explains the comparisons and the words, and the tables of each
-base begin with what the names mean. The [README](../../README.md#one-curve-or-many)
-has the conclusion.
+base begin with what the names mean. The conclusion is in
+[the README](../../README.md#one-curve-or-many).
 """
 
 READING = """## How to read it
