@@ -298,6 +298,6 @@ def test_the_readme_repeats_the_counts_at_equal_entropy():
   )
   assert numbers_in(
     README,
-    "Of N entries with three seeds in its range, N have more pass@1 at equal "
-    "entropy, N less, N are within 0.02, and N are undecided",
+    "Of N entries in its range, N have more pass@1 at equal entropy, N less, N "
+    "are within 0.02, and N are undecided",
   ) == [total, above, below, near, undecided - near]

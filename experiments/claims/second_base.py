@@ -24,7 +24,7 @@ COUNTERPARTS = {
   "projection,target=0.36": "projection,target=0.16",
 }
 _SAME_SHARE = (
-  "the selected share stays 2 %, chosen for mini-batches of 700 tokens; here "
+  "the selected share stays 2 %, scaled for mini-batches of 700 tokens; here "
   "they have 6,000 to 10,000"
 )
 _LITTLE_FALL = "the entropy moves by 0.07 nats at most, and a law needs 0.1"

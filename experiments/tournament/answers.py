@@ -117,7 +117,8 @@ def _one_curve(field: Field, complete: Sequence[str]) -> str:
   first, second = (field.above(complete, which) for which in HEIGHTS[:2])
   near = first.within(ALIKE)
   outside = (
-    f" {_have(first.absent)} an entropy that GRPO's runs of some seed have not."
+    f" {_have(first.absent)} no height, because at least one seed's entropy is "
+    "outside of its curve."
     if first.absent
     else ""
   )
@@ -126,8 +127,8 @@ def _one_curve(field: Field, complete: Sequence[str]) -> str:
     f"{len(first.own)} entries {'lies' if len(first.on(1)) == 1 else 'lie'} "
     f"above GRPO's curve in pass@1, {len(first.on(-1))} below, and "
     f"{_are(first.on(0))} undecided; {_are(near)} seen to be within {ALIKE:g} "
-    f"of it.{outside} {_corrected(first, 'above', 'below')}"
-    f"{_with_means(first, 1)} In pass@64, with the correction: "
+    f"of it.{outside} {_corrected(first, 'above', 'below', named=True)}"
+    " In pass@64, with the correction: "
     f"{len(second.remaining(1))} above and {len(second.remaining(-1))} below."
     f"{_own_errors(field, HEIGHTS[0])}"
     f"{_other_pace(field, first.remaining(1))}"
@@ -144,7 +145,7 @@ def _longer_curve(field: Field) -> Iterator[str]:
     f"- **The same after more rollout steps.** {len(own.on(1))} of "
     f"{len(own.own)} longer runs {'lies' if len(own.on(1)) == 1 else 'lie'} "
     f"above the curve in pass@1 at equal entropy, and {len(own.on(-1))} below. "
-    f"{_corrected(own, 'above', 'below')}{_with_means(own, 1)}"
+    f"{_corrected(own, 'above', 'below', named=True)}"
     f"{_other_pace(field, own.remaining(1))}"
   )
 
@@ -156,13 +157,13 @@ def _trade(field: Field) -> str:
   for which in HEIGHTS[2:]:
     own = field.above(names, which)
     texts.append(
-      f"{_have(own.on(1))} more {which[0]} than GRPO, and {len(own.on(-1))} "
-      f"less (with the correction {len(own.remaining(1))} and "
-      f"{len(own.remaining(-1))})"
+      f"{len(own.on(1))} of {len(own.own)} entries have more {which[0]} than "
+      f"GRPO, and {len(own.on(-1))} less (with the correction "
+      f"{len(own.remaining(1))} and {len(own.remaining(-1))})"
     )
   return (
-    f"- **Coverage at equal pass@1.** Of {len(names)} entries, with the longer "
-    f"runs, {texts[0]}; {texts[1]}."
+    "- **Coverage at equal pass@1**, with the longer runs. "
+    f"{texts[0]}; {texts[1]}."
   )
 
 
@@ -214,8 +215,9 @@ def _overtaking(field: Field) -> Iterator[str]:
       + (f" ({quoted(over)})" if over else "")
     )
   yield (
-    f"- **Overtaking GRPO in pass@1:** of the entries with a control, "
-    f"{listed(texts)}.{_uncontrolled(field, [*filter(field.overtakes, free)])}"
+    "- **Overtaking GRPO in pass@1 after more rollout steps:** of other "
+    f"methods, {listed(texts)}."
+    f"{_uncontrolled(field, [*filter(field.overtakes, free)])}"
   )
 
 
@@ -225,7 +227,7 @@ def _uncontrolled(field: Field, names: Sequence[str]) -> str:
     f"`{n}` ({_mean(field, n)}; GRPO {_mean(field, field.grpo_beside(n))})"
     for n in names
   )
-  return f" Without any control: {shown}." if names else ""
+  return f" Of other GRPOs: {shown}." if names else ""
 
 
 def _is_grpo(field: Field, name: str) -> bool:
@@ -322,7 +324,7 @@ def _other_pace(field: Field, names: Sequence[str]) -> str:
     return ""
   return (
     f" Of these, {quoted(own)} also differ from GRPO in the number of updates "
-    "or epochs, or in the learning rate."
+    "or epochs."
   )
 
 
@@ -336,18 +338,23 @@ def _pace(field: Field, name: str) -> set[tuple[Any, ...]]:
   return {tuple(map(run.settings.get, keys)) for run in runs}
 
 
-def _with_means(own: Family, side: int) -> str:
-  """List the entries that remain on a side, with their means."""
-  shown = listed(f"`{n}` ({own.own[n].mean:+.3f})" for n in own.remaining(side))
-  return f" {'Above' if side > 0 else 'Below'}: {shown}." if shown else ""
+def _corrected(
+  own: Family, more: str, less: str, *, named: bool = False
+) -> str:
+  """Say which differences there are with the correction.
 
-
-def _corrected(own: Family, more: str, less: str) -> str:
-  """Say how many differences remain among so many comparisons."""
+  Args:
+    own: the differences.
+    more: the word for one above zero.
+    less: the word for one below zero.
+    named: whether those above zero are named, with their means.
+  """
+  above = own.remaining(1)
+  shown = listed(f"`{n}` {own.own[n].mean:+.3f}" for n in above)
   return (
-    "With the correction for so many comparisons: "
-    f"{len(own.remaining(1))} {more} and {len(own.remaining(-1))} {less}"
-    f"{_with_own_variances(own)}."
+    f"With the correction for so many comparisons: {len(above)} {more}"
+    f"{f' ({shown})' if named and above else ''}, "
+    f"{len(own.remaining(-1))} {less}{_with_own_variances(own)}."
   )
 
 
@@ -357,7 +364,7 @@ def _with_own_variances(own: Family) -> str:
   alone = [len(own.remaining(side, shrunk=False)) for side in (1, -1)]
   if both == alone:
     return ""
-  return f" ({alone[0]} and {alone[1]} with each entry's own variance)"
+  return f"; with each entry's own variance, {alone[0]} and {alone[1]}"
 
 
 def _mean(field: Field, name: str, measure: str = "pass@1") -> str:

@@ -2,18 +2,20 @@
 
 HEAD = """# The tournament
 
-All methods with one engine, one data order, one learning rate and equal budgets
-of rollout steps, from the same base. What the literature claims of them is
-compared with these runs in [claims](../claims/README.md). Every number below is
-computed from the kept results of finished runs in [results](results).
+All methods with one engine and equal budgets of rollout steps, from the same
+base and, unless an entry changes them, with the same data order and learning
+rate. What the literature claims of them is compared with these runs in
+[claims](../claims/README.md). The numbers below are computed from the kept
+results of finished runs in [results](results).
 """
 
 SHORT = """## In short
 
 *More*, *less*, *above* and *below* mean that a 95 % interval excludes zero, and
-undecided that it does not. The correction is Benjamini and Hochberg's at 5 %.
-"How to read it" explains the comparisons and the words, and the tables of each
-base begin with what the names mean. The conclusion is in
+undecided that it does not. *With the correction* is a second test, for so many
+comparisons, from a variance that all entries share. It can also call an entry
+that its own interval leaves undecided. "How to read it" explains both, and the
+tables of each base begin with what the names mean. The conclusion is in
 [the README](../../README.md#one-curve-or-many).
 """
 
@@ -38,9 +40,11 @@ corrects every fourth update.
    separate runs of GRPO with more and more rollout steps. Each of these runs
    goes to the end of its own learning-rate schedule; none was stopped in the
    middle. An entry's height is its pass@k minus the curve's at the entry's
-   entropy, for the same seed. A smaller budget of GRPO has a height of zero.
+   entropy, for the same seed. GRPO's own budgets on the curve have a height of
+   zero.
 3. *At equal pass@1:* the same with pass@64 over pass@1. This height is the
-   coverage that an entry has beyond GRPO's at the same accuracy. pass@8 is
+   coverage that an entry has beyond GRPO's at the same accuracy. *Coverage* is
+   pass@64, the share of prompts with a right answer among 64. pass@8 is
    beside it, because the reasoning base has almost all of pass@64 already.
 
 **What a height does not show.** An entry that holds a high entropy over a long
@@ -48,26 +52,27 @@ run is compared with a short run of GRPO, which has the same entropy but has
 trained less. And GRPO's own policy also leaves its curve if it is sampled at
 another temperature: after 600 or 3,000 rollout steps a hotter one has more
 pass@1 than a short run of the same entropy. Entries above a curve are therefore
-compared with "Stronger rivals" as well: GRPO with one update on a batch, and
-GRPO's longer runs at any temperature.
+compared with "Stronger rivals" as well: GRPO, and GRPO with one update on a
+batch, of any budget and at any temperature.
 
 **Temperature.** Responses are sampled at temperature 1, in training and in the
 evaluation. There a policy of higher entropy has less pass@1 by sampling alone.
 `maj@64`, the accuracy of a majority vote of 64 responses, hardly depends on it
 up to 1.25.
 
-**Tuning.** No method was tuned here. Where a paper's number does not suit so
-small a model, the method's config takes a guess or a scaled number, with its
-origin beside it. The targets of 0.36 nats are from a first look with one seed,
-in which they lost less pass@1 than the targets of the configs.
+**Tuning.** No method was tuned on these runs. Where a paper's number does not
+suit so small a model, the method's config takes a guess or a scaled number and
+has its origin beside it, as for the gains of controllers and the coefficients
+of KL. The targets of 0.36 nats are from a first look with one seed, in which
+they lost less pass@1 than the targets of the configs.
 
 **Chance.** Of 40 entries that are equal to GRPO, chance alone calls about one
-better and one worse. So the summary also counts what remains with the
-correction, which allows 5 % of the remaining differences to be wrong. Three
-seeds estimate a variance badly, so its p-values are from variances that are
-shrunk towards the common one of all entries, as in Smyth (2004). This was added
-when the runs were known; what each entry's own variance gives is beside it. The
-comparisons with stronger rivals have no correction. All entries share
+better and one worse. So the summary also counts the differences with the
+correction of Benjamini and Hochberg, which allows 5 % of them to be wrong.
+Three seeds estimate a variance badly, so its p-values are from variances that
+are shrunk towards the common one of all entries, as in Smyth (2004). This was
+added when the runs were known; what each entry's own variance gives is beside
+it. The comparisons with stronger rivals have no correction. All entries share
 GRPO's seeds and prompts, so several can be wrong together. An undecided entry
 is not shown to be equal to GRPO.
 
@@ -76,9 +81,9 @@ in nats per token. n is the number of seeds. ± is the standard deviation over
 seeds. Brackets are 95 % intervals: over seeds (Student's t) for heights and
 targets, over seeds and prompts for differences from GRPO, by an analysis of
 variance. A single seed has no bracket, and its difference is from GRPO's run of
-the same seed. A seed whose entropy or pass@1 no run of GRPO has gets no height;
-a dash means that no seed has one. Other machines round differently, and a run
-of the same seed then ends elsewhere, as a run of another seed would.
+the same seed. A seed whose entropy or pass@1 is outside of its curve gets no
+height; a dash means that no seed has one. Other machines round differently, and
+a run of the same seed then ends elsewhere, as a run of another seed would.
 
 **Costs**, relative to GRPO's: `update` has the FLOPs of the update's matrix
 products, counted in the traced program
@@ -111,6 +116,12 @@ The rule for budgets and numbers is in [rule.py](rule.py), with what was written
 before the first run.
 """
 
+LEGEND = """R is the reward, A the advantage, r the ratio of the policy's to the
+sampling policy's probability of a token, w its product over a response, H the
+entropy, pi the policy, pi_T the policy at temperature T, sg a stopped gradient,
+G the size of a group.
+"""
+
 TITLES = {
   "countdown": "The Countdown base",
   "reasoning": "The reasoning base: Countdown with working",
@@ -124,7 +135,7 @@ DESCRIPTIONS = {
     "A model of 1.2 M weights that first writes its search for such an "
     "equation, step by step, with dead ends that it takes back. A response of "
     "the base has some 45 tokens, and training makes them longer: at the limit "
-    "of 128 tokens a third of the trained responses are cut off, which costs "
-    "pass@1."
+    "of 128 tokens a third of the responses of GRPO are cut off in the end, "
+    "which costs pass@1."
   ),
 }

@@ -28,7 +28,7 @@ from experiments.tournament.measures import (
   steps_of,
   values,
 )
-from experiments.tournament.rivals import Rival, hot_rivals
+from experiments.tournament.rivals import Rival, rivals
 from experiments.tournament.rule import BASELINE, SEEDS
 from experiments.tournament.temperatures import Heated, as_lines, hot_name
 
@@ -59,7 +59,7 @@ def heated_section(
   names = entries_of(field, heated, base)
   if not names:
     return
-  others = [*hot_rivals(field, heated, base)]
+  others = [*rivals(field, heated, base)]
   lines = as_lines(field.lines, heated, base)
   temperatures = temperatures_of(heated, base)
   yield "### At other sampling temperatures\n"
@@ -68,9 +68,9 @@ def heated_section(
     "others (`python -m experiments.tournament.temperatures`). This comparison "
     "was added when the runs were known. The first height shows that GRPO's "
     "own policy leaves its curve over budgets if it is sampled at another "
-    "temperature. The others are above the runs of another row, each sampled "
-    "at whatever temperature gives it the same pass@1, and of whichever budget "
-    f"is best there.{_made_again(field, heated, base)}\n"
+    'temperature. The others are those of "Stronger rivals": above the runs of '
+    "another row, of whichever budget or temperature is best there."
+    f"{_made_again(field, heated, base)}\n"
   )
   picture = f"figures/{file_name(base)}"
   yield f"![pass@64 over pass@1 at all temperatures]({picture})\n"

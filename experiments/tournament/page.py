@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
+import numpy as np
 
 import configs
 from entrojax.system.command_line import command
@@ -21,14 +22,22 @@ from experiments.tournament.explanations import (
   COMMANDS,
   DESCRIPTIONS,
   HEAD,
+  LEGEND,
   READING,
   SHORT,
   TITLES,
 )
-from experiments.tournament.field import Field
+from experiments.tournament.field import HEIGHTS, Field
 from experiments.tournament.formats import quoted
 from experiments.tournament.lines import read_lines
-from experiments.tournament.measures import Lines, mean_of, ranked, twins
+from experiments.tournament.measures import (
+  Lines,
+  finite_mean,
+  mean_of,
+  ranked,
+  steps_of,
+  twins,
+)
 from experiments.tournament.plan import RESULTS, lines_file
 from experiments.tournament.rivals import Rival, rivals
 from experiments.tournament.rule import (
@@ -138,7 +147,7 @@ def section(
   parts = [
     f"## {TITLES[name]}\n",
     *finished(all_entries, field),
-    *folded("What the names mean", names_table(lines, all_entries)),
+    *folded("What the names mean", [LEGEND, *names_table(lines, all_entries)]),
     *(
       f"![{y} over {x}]({FIGURES}/{figures.file_name(name, (x, y))})"
       for x, y in figures.PLANES
@@ -180,11 +189,10 @@ def facts(base: Base, field: Field) -> str:
 def caption(field: Field) -> str:
   """Return what the colours and lines of the three pictures mean."""
   text = (
-    "Dots are coloured that remain above GRPO's curve in pass@1 (green) or "
-    "below it (orange) with the correction for many comparisons, among the "
-    "entries of the common budget and among longer runs; the colours are the "
-    "same in all three pictures. All others are grey. Bars are standard "
-    "deviations over seeds."
+    "With the correction for many comparisons, made among the entries of the "
+    "common budget and among longer runs, green dots lie above GRPO's curve in "
+    "pass@1, and orange ones below; the colours are the same in all three "
+    "pictures. All others are grey. Bars are standard deviations over seeds."
   )
   if len(field.row_budgets(GENTLE)) > 1:
     text += (
@@ -215,7 +223,7 @@ def _strengths_run(field: Field, strengths: Sequence[Entry]) -> str:
   """Say how many other strengths of methods have run."""
   count = sum(field.seeds(e.name) > 0 for e in strengths)
   if not count:
-    return " Except for targets, no other strength of a method has run."
+    return ""
   return f" {count} entries have another main strength, with one seed."
 
 
@@ -305,14 +313,36 @@ def rivals_section(field: Field, others: Sequence[Rival]) -> Iterator[str]:
     yield (
       "GRPO also keeps entropy without control: with one update on a batch, or "
       "if a longer run is sampled hotter. Entries that lie above one of GRPO's "
-      "curves are compared with these as well "
-      "([rivals.py](rivals.py)). The curve over budgets has fewer of them than "
-      "GRPO's, and GRPO's own budgets of 25 to 400 steps lie -0.01 to 0.02 "
-      "from a curve of as few. A curve over temperatures is of runs with 600 "
-      "or 3,000 rollout steps, whichever is higher, so entries of 200 steps "
-      "are compared with runs that have trained for longer.\n"
+      "curves are compared with these as well ([rivals.py](rivals.py)). "
+      "*Anyhow* stands for whichever is highest there: the row's curve over "
+      "budgets, or one of its longer runs at any temperature, so entries of "
+      "the common budget are also compared with runs that have trained for "
+      f"longer.{_coarse_errors(field)} Some longer runs were made again for "
+      'other temperatures; "At other sampling temperatures" says how far they '
+      "differ.\n"
     )
     yield from rivals_table(field, names, others)
+
+
+def _coarse_errors(field: Field) -> str:
+  """Say how far GRPO's budgets lie from a curve of as few as the gentle one."""
+  steps = {steps_of(field.lines, n) for n in field.row_budgets(GENTLE)}
+  budgets = field.curve_budgets()
+  few = [n for n in budgets if steps_of(field.lines, n) in steps]
+  errors = [
+    x
+    for n in budgets
+    if n not in few
+    and np.isfinite(x := finite_mean(field.heights(n, HEIGHTS[0], few)))
+  ]
+  if len(few) < 2 or not errors:
+    return ""
+  return (
+    f" The curve of `{GENTLE}` over budgets has {1 + len(steps)} points, with "
+    "the base. GRPO's other budgets lie "
+    f"{min(errors):+.3f} to {max(errors):+.3f} from a curve of GRPO with as "
+    "few points, in pass@1."
+  )
 
 
 def budgets_section(field: Field) -> Iterator[str]:
@@ -320,11 +350,11 @@ def budgets_section(field: Field) -> Iterator[str]:
   yield "### GRPO's budgets\n"
   yield (
     "Each budget also has its heights above the curve of the other budgets. "
-    "It differs from them in nothing else, so these heights show how large the "
-    "error of a height is: the straight lines are not the curve, here over "
-    "wider gaps, and the budget's own runs have an error, too. A height here "
-    "that is called above or below is an error that the intervals do not "
-    "cover.\n"
+    "It differs from them in nothing else, so all these heights should be "
+    "zero. They show how large the error of a height is: the straight lines "
+    "are not the curve, here over wider gaps, and the budget's own runs have "
+    "an error, too. Where one is called above or below, its interval is too "
+    "narrow.\n"
   )
   yield from budget_table(field)
 

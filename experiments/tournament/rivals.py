@@ -8,7 +8,10 @@ keeps more entropy and coverage without control as well:
 - at **another sampling temperature**: a longer run that is sampled hotter has
   the entropy of a shorter one. Each run that was evaluated at several
   temperatures (temperatures.py) is a curve over them, with straight lines
-  between neighbours, and an entry is compared with the highest of these curves.
+  between neighbours.
+
+So both rows of GRPO are rivals, with all their curves: an entry is compared
+with the highest one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -75,45 +78,33 @@ class Rival(NamedTuple):
 def rivals(
   field: Field, heated: Sequence[Heated], base: str
 ) -> Iterator[Rival]:
-  """Yield the stronger rivals that have runs on a base.
+  """Yield GRPO and GRPO with one update on a batch, if they have such curves.
 
   Args:
     field: what is compared.
     heated: the evaluations at other temperatures, of all bases.
     base: the base's name.
   """
-  budgets = field.row_budgets(GENTLE)
-  if len(budgets) > 1:
-    steps = ", ".join(str(steps_of(field.lines, n)) for n in budgets)
-    yield Rival(
-      *(GENTLE, f"`{GENTLE}`"),
-      f"GRPO with one update on a batch (the base, and {steps} rollout steps)",
-      *(field.lines, [budgets]),
-    )
-  yield from hot_rivals(field, heated, base)
-
-
-def hot_rivals(
-  field: Field, heated: Sequence[Heated], base: str
-) -> Iterator[Rival]:
-  """Yield GRPO's rows whose policies were evaluated at other temperatures."""
-  lines = as_lines(field.lines, heated, base)
+  hot = as_lines(field.lines, heated, base)
+  names = {line.entry for line in hot.values()}
   temperatures = sorted({x.temperature for x in heated if x.base == base})
-  for row, words in (
-    (BASELINE, "GRPO"),
-    (GENTLE, "GRPO with one update on a batch"),
+  for row, words, budgets in (
+    (BASELINE, "GRPO", field.curve_budgets()),
+    (GENTLE, "GRPO with one update on a batch", field.row_budgets(GENTLE)),
   ):
-    names = {line.entry for line in lines.values()}
     runs = [
       name
       for name in field.long_rows.get(row, {}).values()
       if any(hot_name(name, t) in names for t in temperatures)
     ]
-    if runs:
-      steps = " or ".join(str(steps_of(field.lines, n)) for n in runs)
-      curves = [[hot_name(n, t) for t in temperatures] for n in runs]
-      yield Rival(
-        *(row, f"`{row}` at any temperature"),
-        f"{words} after {steps} rollout steps, sampled at any temperature",
-        *(lines, curves),
-      )
+    curves = [[hot_name(n, t) for t in temperatures] for n in runs]
+    if len(budgets) > 1:
+      curves.append(list(budgets))
+    # GRPO's curve over budgets alone is what all entries are compared with
+    if curves and (runs or row != BASELINE):
+      where = " of any budget"
+      if runs:
+        steps = " or ".join(str(steps_of(field.lines, n)) for n in runs)
+        where += f", or after {steps} rollout steps at any temperature"
+      lines = {**field.lines, **hot}
+      yield Rival(row, f"`{row}` anyhow", words + where, lines, curves)

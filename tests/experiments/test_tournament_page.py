@@ -64,10 +64,10 @@ def test_the_page_answers_a_readers_questions(section):
   assert (
     "GRPO has 0.250, and the base 0.200. Of 2 entries, 1 has more than GRPO, 1 "
     "has less, and 0 are undecided. With the correction for so many "
-    "comparisons: 1 more and 1 less. Most: `kl_cov` (0.301)."
+    "comparisons: 1 more, 1 less. Most: `kl_cov` (0.301)."
   ) in text
   assert "1 of 2 entries lies above GRPO's curve in pass@1, 1 below" in text
-  assert "comparisons: 1 above and 1 below. Above: `kl_cov` (+0.051)." in text
+  assert "comparisons: 1 above (`kl_cov` +0.051), 1 below." in text
   assert "Held, but GRPO also ends within 0.03 nats of it: `entro" in text
   assert (
     "A rollout step of 2 entries of 2 takes x 1.10 to 1.10 of GRPO's time, but "
@@ -257,10 +257,10 @@ def test_a_long_run_is_compared_at_equal_budget_and_at_equal_entropy():
   text = "\n".join(answers.answers(field))
   assert field.long_runs() == ["kl_cov,steps=600"]
   assert field.marked()["kl_cov,steps=600"] == 1
-  assert "of the entries with a control, 0 of 1 after 600 rollout" in text
+  assert "of other methods, 0 of 1 after 600 rollout steps." in text
   # 0.281 - 0.25
   assert "1 of 1 longer runs lies above the curve" in text
-  assert "Above: `kl_cov,steps=600` (+0.031)." in text
+  assert "1 above (`kl_cov,steps=600` +0.031), 0 below" in text
 
 
 def test_entries_above_a_curve_are_compared_with_a_gentler_grpo():
@@ -299,8 +299,8 @@ def test_entries_above_a_curve_are_compared_with_a_gentler_grpo():
   summary = "\n".join(answers.answers(field))
   assert "The 2 entries above one of GRPO's curves are also" in summary
   assert (
-    "(the base, and 200, 600 rollout steps): 1 in pass@1 at equal entropy "
-    "(`kl_cov` +0.031)"
+    "Above GRPO with one update on a batch of any budget: 1 in pass@1 at equal "
+    "entropy (`kl_cov` +0.031) and"
   ) in summary
 
 

@@ -134,13 +134,13 @@ def test_the_highest_of_a_rival_s_budgets_counts(field, evaluations):
   field = field._replace(lines=lines, long_rows=rows)
   evaluations += [hot(longer, 0.5, 0.36, 0.84, s) for s in (0, 1, 2)]
   evaluations += [hot(longer, 1.5, 0.34, 0.86, s) for s in (0, 1, 2)]
-  (rival,) = rivals.hot_rivals(field, evaluations, "countdown")
+  (rival,) = rivals.rivals(field, evaluations, "countdown")
   hot_lines = as_lines(field.lines, evaluations, "countdown")
   heights = rival.heights(
     hot_lines, temperatures.hot_name(KL_COV, 0.5), ("pass@64", "pass@1")
   )
   np.testing.assert_allclose(heights, [-0.05, -0.049, -0.048])
-  assert "600 or 900 rollout steps" in rival.words
+  assert "after 600 or 900 rollout steps at any temperature" in rival.words
 
 
 def test_runs_that_were_made_again_say_how_far_they_are_from_the_kept_ones(
