@@ -83,24 +83,24 @@ def strength_answer(field: Field, entries: Sequence[Entry]) -> Iterator[str]:
       continue  # the config's own value has not run
     base = _height(field, method)
     changes |= {name: _height(field, name) - base for name in names[1:]}
-  known = {name: x for name, x in changes.items() if np.isfinite(x)}
-  if not known:
+  finite = {name: x for name, x in changes.items() if np.isfinite(x)}
+  if not finite:
     return
   parts = {
-    "more": [name for name, x in known.items() if x > CLEAR],
-    "less": [name for name, x in known.items() if x < -CLEAR],
+    "more": [name for name, x in finite.items() if x > CLEAR],
+    "less": [name for name, x in finite.items() if x < -CLEAR],
   }
   texts = [
     f"{len(names)} {word}"
     + (
-      f" ({listed(f'`{name}` {known[name]:+.3f}' for name in names)})"
+      f" ({listed(f'`{name}` {finite[name]:+.3f}' for name in names)})"
       if names
       else ""
     )
     for word, names in parts.items()
   ]
   yield (
-    f"- **Other strengths of a method**, seed {SEED} alone. Of {len(known)} "
+    f"- **Other strengths of a method**, seed {SEED} alone. Of {len(finite)} "
     "values, compared with the config's in pass@1 at equal entropy, by at "
     f"least {CLEAR:g}: {'; '.join(texts)}."
   )
