@@ -314,8 +314,8 @@ def rivals_section(field: Field, others: Sequence[Rival]) -> Iterator[str]:
       "GRPO also keeps entropy without control: with one update on a batch, or "
       "if a longer run is sampled hotter. Entries that lie above one of GRPO's "
       "curves are compared with these as well ([rivals.py](rivals.py)). "
-      "*Anyhow* stands for whichever is highest there: the row's curve over "
-      "budgets, or one of its longer runs at any temperature, so entries of "
+      "*The best of* a row is whichever is highest there: its curve over "
+      "budgets, or one of its longer runs at any temperature. So entries of "
       "the common budget are also compared with runs that have trained for "
       f"longer.{_coarse_errors(field)} Some longer runs were made again for "
       'other temperatures; "At other sampling temperatures" says how far they '

@@ -107,4 +107,4 @@ def rivals(
         steps = " or ".join(str(steps_of(field.lines, n)) for n in runs)
         where += f", or after {steps} rollout steps at any temperature"
       lines = {**field.lines, **hot}
-      yield Rival(row, f"`{row}` anyhow", words + where, lines, curves)
+      yield Rival(row, f"the best of `{row}`", words + where, lines, curves)

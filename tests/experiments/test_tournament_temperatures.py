@@ -90,7 +90,8 @@ def test_a_policy_is_compared_with_grpo_at_the_temperature_of_equal_pass_1(
   assert rows[2][-1].startswith("+0.051 [") and " above" in rows[2][-1]
   assert rows[3][-1].strip(" |") == "–"  # GRPO has a pass@1 of 0.2 at none
   # nothing was evaluated of GRPO with one update on a batch
-  assert "over `grpo,updates=1`" not in text
+  assert "over the best of `grpo`" in text
+  assert "over the best of `grpo,updates=1`" not in text
 
 
 def test_a_policy_is_compared_with_grpo_with_one_update_too(field, evaluations):
@@ -159,7 +160,7 @@ def test_without_grpo_s_policy_there_is_no_comparison(field, evaluations):
   text = "\n".join(heated.heated_section(field, own, "countdown"))
   rows = [x for x in text.splitlines() if x.startswith("| `")]
   assert len(rows) == 2
-  assert "over `grpo" not in text
+  assert "over the best of" not in text
 
 
 def test_evaluations_of_another_base_are_left_out(field, evaluations):
