@@ -3,8 +3,9 @@
 A dot is the mean of an entry over its seeds, with bars of one standard
 deviation. A hollow dot is of one seed alone. GRPO's runs of all budgets, from
 the base to the longest, are joined by a line. Dots of entries above or below
-the curve have a colour, and a number that the legend names. Dots far from the
-curve are left out, and a line below the axes has their number.
+the curve have a colour, and those above a number that the legend names, up to
+_NUMBERED of them. Dots far from the curve are left out, and a line below the
+axes has their number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ PLANES = (("entropy", "pass@1"), ("entropy", "pass@64"), ("pass@1", "pass@64"))
 _LABELS = {"entropy": "held-out entropy, nats per token"}
 # of a dot above the curve, on it, and below it
 _SIDES = {1: PALETTE[2], 0: GREY, -1: PALETTE[1]}
+_NUMBERED = 20  # entries that the legend can name
 _MARGIN = 0.6  # of the curve's extent, on each of its sides
 
 
@@ -59,8 +61,8 @@ def draw(
     names: the entries, without GRPO's budgets.
     budgets: GRPO's entries by ascending budget.
     plane: the measures on the x and the y axis.
-    marked: entry -> 1 if it lies above the curve, -1 if below, in the order in
-      which the legend names them.
+    marked: entry -> 1 if it lies above the curve, -1 if below. The legend names
+      those above, in this order.
     gentle: the entries of GRPO with one update on a batch, by budget. They are
       joined by a line of their own if there are two.
   """
@@ -85,7 +87,8 @@ def draw(
       )
     near = _limit(axes, path, dots)
     inside = {dot.name for dot in near}
-    named = [name for name in marked if name in inside]
+    above = [name for name, side in marked.items() if side > 0]
+    named = [name for name in above if name in inside][:_NUMBERED]
     numbers = {name: i for i, name in enumerate(named, 1)}
     for dot in near:
       _draw_dot(axes, dot, _SIDES[marked.get(dot.name, 0)])
@@ -157,8 +160,11 @@ def _add_legend_entries(
   for name, number in numbers.items():
     color = _SIDES[marked[name]]
     axes.plot([], [], "o", color=color, label=f"{number} {name}")
-  if len(dots) > len(numbers):
-    axes.plot([], [], "o", color=GREY, label="other entries")
+  labels = {1: "also above the curve", -1: "below the curve", 0: "others"}
+  sides = {marked.get(dot.name, 0) for dot in dots if dot.name not in numbers}
+  for side, label in labels.items():
+    if side in sides:
+      axes.plot([], [], "o", color=_SIDES[side], label=label)
   if any(dot.n == 1 for dot in dots):
     axes.plot(
       [], [], "o", color=GREY, markerfacecolor="none", label="one seed alone"
