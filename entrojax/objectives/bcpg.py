@@ -66,10 +66,7 @@ def bcpg(*, tau: float = 1e-3) -> Objective:
         total=jnp.max(distance).astype(jnp.float32), count=jnp.float32(1.0)
       ),
     }
-    stopped = jnp.zeros_like(tokens.mask)
-    token_loss = add_term(
-      token_loss, loss, tokens.mask, metrics, stopped=stopped
-    )
+    token_loss = add_term(token_loss, loss, tokens.mask, metrics, stopped=False)
     # A penalty, so that no transform weighs it: the constraint holds for right
     # steps as much as for wrong ones.
     return add_penalty(token_loss, constraint, tokens.mask, {})

@@ -72,7 +72,7 @@ def ce_gppo(
       jnp.where(below | above, bounded * one, ratio), advantages
     )
     metrics = {"actor/pg_clipfrac": share_metric(below | above, tokens.mask)}
-    stopped = jnp.zeros_like(below)
+    stopped = False
     if dual_clip is not None:
       loss, stopped = dual_clipped(loss, advantages, dual_clip)
     metrics["actor/pg_loss"] = mean_metric(loss, tokens.mask)

@@ -59,7 +59,7 @@ def add_term(
   weight: Array,
   metrics: Metrics,
   *,
-  stopped: Array | None = None,
+  stopped: Array | bool | None = None,
 ) -> TokenLoss:
   """Add a term, which later members may reweight, and its metrics.
 
@@ -69,14 +69,16 @@ def add_term(
     weight: f32[B, T], 1 = counted by the denominator.
     metrics: sums and counts, by name.
     stopped: bool or f32[B, T], where the loss has no gradient although A is not
-      0, as where PPO clips. A surrogate marks them for `stopped_tokens`.
+      0, as where PPO clips; False: nowhere. A surrogate marks them for
+      `stopped_tokens`.
 
   Raises:
     ValueError: an earlier member reports one of the metrics. This happens if
       the chain has a second surrogate; only one is allowed.
   """
   if stopped is not None:
-    stopped = jax.lax.stop_gradient(jnp.asarray(stopped, jnp.float32))
+    marks = jnp.broadcast_to(jnp.asarray(stopped, jnp.float32), loss.shape)
+    stopped = jax.lax.stop_gradient(marks)
   return token_loss._replace(
     terms=(*token_loss.terms, Term(loss=loss, weight=weight, stopped=stopped)),
     metrics=_merge_metrics(token_loss, metrics),

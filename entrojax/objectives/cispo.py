@@ -7,7 +7,6 @@ token whose ratio is clipped keeps its gradient, unlike in PPO.
 """
 
 import jax
-import jax.numpy as jnp
 
 from entrojax.arguments import require_at_least, require_in
 from entrojax.masking import mean_metric, share_metric
@@ -44,12 +43,6 @@ def cispo(*, clip_low: float = 0.2, clip_high: float = 0.28) -> Objective:
       "actor/pg_clipfrac": share_metric(beyond, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
     }
-    return add_term(
-      token_loss,
-      loss,
-      tokens.mask,
-      metrics,
-      stopped=jnp.zeros_like(tokens.mask),
-    )
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=False)
 
   return objective

@@ -167,8 +167,7 @@ def kl_cov(
       "kl_cov/kl": mean_metric(kl, pulled),
       "kl_cov/covariance": mean_metric(covariance, tokens.mask),
     }
-    stopped = jnp.zeros_like(tokens.mask)
-    return add_term(token_loss, loss, tokens.mask, metrics, stopped=stopped)
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=False)
 
   return objective
 

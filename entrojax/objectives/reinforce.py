@@ -4,8 +4,6 @@ There is no ratio: it is right only while the current policy is the one that
 sampled, so for one update per rollout batch.
 """
 
-import jax.numpy as jnp
-
 from entrojax.masking import mean_metric
 from entrojax.objectives.chain import add_term
 from entrojax.objectives.surrogates import reinforce_loss
@@ -25,12 +23,6 @@ def reinforce() -> Objective:
     del coefficient, key
     loss = reinforce_loss(tokens.log_probs, tokens.advantages)
     metrics = {"actor/pg_loss": mean_metric(loss, tokens.mask)}
-    return add_term(
-      token_loss,
-      loss,
-      tokens.mask,
-      metrics,
-      stopped=jnp.zeros_like(tokens.mask),
-    )
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=False)
 
   return objective

@@ -49,12 +49,6 @@ def sapo(*, tau_positive: float = 1.0, tau_negative: float = 1.05) -> Objective:
       "sapo/gate": mean_metric(4 * gate * (1 - gate), tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
     }
-    return add_term(
-      token_loss,
-      loss,
-      tokens.mask,
-      metrics,
-      stopped=jnp.zeros_like(tokens.mask),
-    )
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=False)
 
   return objective

@@ -74,12 +74,6 @@ def vespo(
       "vespo/weight": mean_metric(phi, tokens.mask),
       "actor/pg_loss": mean_metric(loss, tokens.mask),
     }
-    return add_term(
-      token_loss,
-      loss,
-      tokens.mask,
-      metrics,
-      stopped=jnp.zeros_like(tokens.mask),
-    )
+    return add_term(token_loss, loss, tokens.mask, metrics, stopped=False)
 
   return objective

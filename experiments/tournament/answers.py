@@ -183,7 +183,7 @@ def _over(field: Field, names: Sequence[str], rival: Rival) -> str:
   """Say which entries lie above a rival, in both planes."""
   texts = []
   for which in PLANES:
-    own = rival.below(field.lines, names, which)
+    own = rival.family(field.lines, names, which)
     above = own.on(1)
     shown = listed(f"`{n}` {own.own[n].mean:+.3f}" for n in above[:_NAMED])
     more = ", ..." if len(above) > _NAMED else ""

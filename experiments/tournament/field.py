@@ -119,16 +119,12 @@ class Field(NamedTuple):
 
   def grpo_beside(self, name: str) -> str:
     """Return GRPO's entry of the same budget."""
-    return self.beside(name, BASELINE) or self.baseline
-
-  def beside(self, name: str, row: str) -> str | None:
-    """Return a row's entry of the same budget; None: it has none."""
-    own = self.long_rows.get(row, {})
+    grpo = self.long_rows.get(BASELINE, {})
     for budgets in self.long_rows.values():
       for steps, entry in budgets.items():
         if entry == name:
-          return own.get(steps)
-    return next(iter(own.values()), None)  # of the common budget
+          return grpo.get(steps, self.baseline)
+    return self.baseline
 
   def heights(
     self, name: str, which: Height, budgets: Sequence[str] | None = None
@@ -175,7 +171,7 @@ class Field(NamedTuple):
     return [n for n in self.long_rows.get(row, {}).values() if self.is_whole(n)]
 
   def marked(self) -> Mapping[str, int]:
-    """Return the entries that remain above (1) or below (-1) GRPO's curve.
+    """Return the entries above (1) or below (-1) GRPO's curve, corrected.
 
     It is the curve of pass@1 over entropy. The correction for many comparisons
     is made among the entries of the common budget, and among longer runs.

@@ -70,7 +70,7 @@ class Rival(NamedTuple):
       return np.full(len(runs), np.nan)
     return min(whole or some, key=finite_mean)
 
-  def below(self, lines: Lines, names: Sequence[str], which: Height) -> Family:
+  def family(self, lines: Lines, names: Sequence[str], which: Height) -> Family:
     """Compare entries with this rival; `heights` has the arguments."""
     return by_heights(names, lambda name: self.heights(lines, name, which))
 
