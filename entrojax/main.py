@@ -68,7 +68,7 @@ define_process_flags(FLAGS)
 def main() -> int:
   """Train; return the exit status."""
   join_processes(FLAGS)
-  from entrojax.assembly.check_methods import check_overrides
+  from entrojax.assembly.check_overrides import check_overrides
   from entrojax.assembly.check_run import completing
   from entrojax.assembly.check_settings import check_kind
   from entrojax.system.hosts import is_first

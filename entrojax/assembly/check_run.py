@@ -14,11 +14,8 @@ from ml_collections import FrozenConfigDict
 
 from entrojax import control
 from entrojax.assembly import sections
-from entrojax.assembly.check_methods import (
-  check_methods,
-  check_overrides,
-  clusters_are_read,
-)
+from entrojax.assembly.check_methods import check_methods
+from entrojax.assembly.check_overrides import check_overrides
 from entrojax.assembly.check_rows import check_divisibility
 from entrojax.assembly.check_settings import (
   check,
@@ -39,6 +36,7 @@ from entrojax.assembly.methods import (
   make_scheduled_optimizer,
 )
 from entrojax.assembly.model import model_folder
+from entrojax.assembly.named_methods import clusters_are_read
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.models import DecoderConfig, hugging_face
 from entrojax.system.refusals import REFUSALS, gathered

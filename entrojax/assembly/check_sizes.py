@@ -15,8 +15,8 @@ from ml_collections import ConfigDict as Config
 import numpy as np
 
 from entrojax.arguments import require
-from entrojax.assembly.check_methods import entropies
 from entrojax.assembly.evaluation_sets import requested
+from entrojax.assembly.named_methods import entropies
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.models.sizes import DecoderConfig
 from entrojax.schedules import is_schedule, parse_schedule

@@ -21,8 +21,8 @@ import numpy as np
 
 from entrojax.answers import clusters, spelling
 from entrojax.assembly import lookup
-from entrojax.assembly.check_methods import clusters_are_read
 from entrojax.assembly.guards import guard_template
+from entrojax.assembly.named_methods import clusters_are_read
 from entrojax.data import prompt_subset, templates
 from entrojax.data import tokenizer as tokenizers
 from entrojax.data.curriculum import Stages, read_entropies, stage_rows

@@ -22,7 +22,6 @@ import optax
 from entrojax import advantages, control, judges, objectives
 from entrojax.advantages.rules import require_field
 from entrojax.assembly import lookup, scheduling
-from entrojax.assembly.check_methods import controller_traits
 from entrojax.assembly.guards import (
   check_controller,
   guard_aggregation,
@@ -31,6 +30,7 @@ from entrojax.assembly.guards import (
   guard_rule,
   guard_segmenter,
 )
+from entrojax.assembly.named_methods import controller_traits
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.judges import segmentation
 from entrojax.judges.segmentation import Segmenter

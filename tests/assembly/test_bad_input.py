@@ -8,7 +8,8 @@ import jax
 import pytest
 
 import configs
-from entrojax.assembly.check_methods import check_methods, check_overrides
+from entrojax.assembly.check_methods import check_methods
+from entrojax.assembly.check_overrides import check_overrides
 from entrojax.assembly.check_settings import check, check_kind
 from entrojax.assembly.run import build
 from tests.helpers.commands import run_command

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import entrojax
-from entrojax.assembly.check_methods import check_overrides
+from entrojax.assembly.check_overrides import check_overrides
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.data import Spec, make_template, parse_spec
 from entrojax.assembly.methods import (

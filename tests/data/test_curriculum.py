@@ -6,7 +6,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from entrojax import train as train_module
-from entrojax.assembly.check_methods import check_overrides
+from entrojax.assembly.check_overrides import check_overrides
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.run import build
 from entrojax.data.curriculum import Stages, stage_rows

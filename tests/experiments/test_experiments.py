@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.sweeps import negative_samples
-from entrojax.assembly.check_methods import check_overrides
+from entrojax.assembly.check_overrides import check_overrides
 from entrojax.assembly.check_settings import check
 from entrojax.reporting.run_logs import RunLog
 from entrojax.sweeps import hyper

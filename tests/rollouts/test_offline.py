@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from entrojax.assembly import offline as offline_module
-from entrojax.assembly.check_methods import check_overrides
+from entrojax.assembly.check_overrides import check_overrides
 from entrojax.assembly.check_settings import check
 from entrojax.assembly.data import rollout_settings
 from entrojax.assembly.offline import collect
