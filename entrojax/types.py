@@ -289,6 +289,9 @@ class Responses:
 # one step from rewards to advantages: an overlong penalty, a baseline, ...
 AdvantageRule = Callable[[Responses], Responses]
 
+# all rules of a run; a schedule of a rule is read at the optimizer steps so far
+ApplyRules = Callable[[Responses, Array | int], Responses]
+
 
 @_pytree
 class Batch:

@@ -122,9 +122,9 @@ def measure_method(
   """
   measurements = []
   for batch in batches:
-    responses = run.functions.advantage(
-      verify_rollout(run.data, jax.device_get(batch.rollout), batch.problems, 0)
-    )
+    rollout = jax.device_get(batch.rollout)
+    verified = verify_rollout(run.data, rollout, batch.problems, 0)
+    responses = run.functions.advantage(verified, 0)
     state, _ = run.functions.update(
       jax.tree.map(jnp.copy, run.state),
       run.ref_params,

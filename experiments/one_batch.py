@@ -93,10 +93,8 @@ def pushes(batch: OneBatch, method: str, *, coefficient: float = 0.3) -> Pushes:
   """
   config = configs.combine(method, batch.testbed)
   recipe, aggregate = make_recipe(config), make_aggregation(config)
-  apply_rules = make_apply_rules(
-    recipe.rules, config.training.updates_per_rollout
-  )
-  made = make_batch(batch.rollout, apply_rules(batch.responses))
+  apply_rules = make_apply_rules(recipe.rules)
+  made = make_batch(batch.rollout, apply_rules(batch.responses, 0))
   scored = ScoredTokens(
     log_probs=made.old_log_probs,
     old_log_probs=made.old_log_probs,

@@ -27,7 +27,7 @@ from entrojax.assembly.model import NUM_SHARED, jit_unbound
 from entrojax.assembly.own_methods import OwnMethods
 from entrojax.models import lora
 from entrojax.system.sharding import by_row, param_shardings, replicated
-from entrojax.types import AdvantageRule, Model, Params, TrainState
+from entrojax.types import ApplyRules, Model, Params, TrainState
 from entrojax.update.group_metrics import Measured
 from entrojax.update.measured_step import make_measured_step
 from entrojax.update.optimizer import Optimizer
@@ -41,7 +41,7 @@ class SharedGraphs(NamedTuple):
   """The jitted functions that do not depend on a run's data or length."""
 
   place: Callable[[Params], TrainState]  # the first state; params move into it
-  apply_rules: AdvantageRule
+  apply_rules: ApplyRules
   update: Callable[..., Any]  # an Update that takes a frozen base first, if any
   restart: Callable[[TrainState], TrainState]
   learning_rate: optax.Schedule
@@ -95,9 +95,7 @@ def share_graphs(
   place, shardings = _jit_first_state(mesh, params, recipe.optimizer)
   return SharedGraphs(
     place=place,
-    apply_rules=jax.jit(
-      make_apply_rules(recipe.rules, settings.training.updates_per_rollout)
-    ),
+    apply_rules=jax.jit(make_apply_rules(recipe.rules)),
     update=jit_unbound(
       make_update_of(settings, recipe, mesh),
       model,

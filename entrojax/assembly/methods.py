@@ -20,7 +20,6 @@ from ml_collections import ConfigDict as Config
 import optax
 
 from entrojax import advantages, control, judges, objectives
-from entrojax.advantages.rules import require_field
 from entrojax.assembly import lookup, scheduling
 from entrojax.assembly.guards import (
   check_controller,
@@ -44,6 +43,7 @@ from entrojax.traits import traits_of
 from entrojax.types import (
   AdvantageRule,
   Aggregation,
+  ApplyRules,
   Array,
   Controller,
   Objective,
@@ -401,23 +401,14 @@ def make_scheduled_optimizer(
 
 def make_apply_rules(
   rules: Mapping[str, AdvantageRule | Scheduled[AdvantageRule]],
-  updates_per_rollout: int,
-) -> AdvantageRule:
+) -> ApplyRules:
   """Build the function that applies advantage rules in order.
 
   Args:
     rules: by name, in order.
-    updates_per_rollout: optimizer steps of a rollout step; a schedule of a rule
-      counts them.
   """
-  if not any(isinstance(rule, Scheduled) for rule in rules.values()):
-    return functools.partial(advantages.apply_rules, rules)
 
-  def apply(responses: Responses) -> Responses:
-    rollout_step = require_field(
-      responses, "rollout_step", "a schedule of an advantage rule"
-    )
-    step = rollout_step * updates_per_rollout
+  def apply(responses: Responses, step: Array | int) -> Responses:
     done = advantages.apply_rules(
       {name: at(rule, step) for name, rule in rules.items()}, responses
     )

@@ -53,7 +53,7 @@ from entrojax.rollouts.sampler import Generate
 from entrojax.system import compilation_cache, hosts
 from entrojax.system.outside import last_name
 from entrojax.system.sharding import by_row, make_mesh, num_row_shards
-from entrojax.types import AdvantageRule, Params, Task, TrainState
+from entrojax.types import ApplyRules, Params, Task, TrainState
 from entrojax.update.scoring import score_in_microbatches
 from entrojax.update.token_scores import TokenScores
 from entrojax.update.train_step import Update
@@ -65,7 +65,8 @@ class Functions(NamedTuple):
   generate: Generate  # rollout.group_size samples of each prompt
   # the samplers of evaluations, by the number of samples of each prompt
   evaluate: Mapping[int, Generate]
-  advantage: AdvantageRule  # Responses -> Responses with advantages and keep
+  # gives responses their advantages, and says which are kept
+  advantage: ApplyRules
   update: Update  # donates its state
   restart: Callable[[TrainState], TrainState]  # gives it a fresh optimizer
   learning_rate: optax.Schedule
@@ -237,7 +238,7 @@ def _make_functions(
   return Functions(
     generate=sampler(config.rollout, config.rollout.group_size),
     evaluate={n: sampler(config.evaluation, n) for n in num_samples},
-    advantage=lambda responses: shared.apply_rules(jax.device_put(responses)),
+    advantage=lambda *arguments: shared.apply_rules(*jax.device_put(arguments)),
     update=bind(shared.update, policy),
     restart=shared.restart,
     learning_rate=shared.learning_rate,

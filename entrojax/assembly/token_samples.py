@@ -65,7 +65,7 @@ def collect_tokens(
   )
   advantages, keep = np.zeros((2, num_prompts, n), np.float32)
   keep[:number] = 1
-  learned = _apply_rules(run, part, responses) if n > 1 else None
+  learned = _apply_rules(run, part, responses, step) if n > 1 else None
   if learned is not None:
     advantages[:number] = learned.advantages
     if learned.keep is not None:
@@ -107,11 +107,11 @@ def collect_tokens(
 
 
 def _apply_rules(
-  run: Run, part: EvaluationSet, responses: Responses
+  run: Run, part: EvaluationSet, responses: Responses, step: int
 ) -> Responses | None:
   """Apply the run's advantage rules; warn and return None if they cannot be."""
   try:
-    return jax.device_get(run.functions.advantage(responses))
+    return jax.device_get(run.functions.advantage(responses, step))
   except (ValueError, LookupError) as error:
     warnings.warn(
       f"the tokens that evaluations of {part.label} keep have the advantage 0: "

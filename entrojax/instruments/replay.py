@@ -87,7 +87,9 @@ def replay(name: str, run: Run, measuring: Run, batch: KeptBatch) -> MethodStep:
     batch: the kept batch.
   """
   state = state_of(run, batch)
-  responses = jax.device_get(run.functions.advantage(batch.responses))
+  responses = jax.device_get(
+    run.functions.advantage(batch.responses, batch.step)
+  )
   learned = Responses(
     responses.rewards, advantages=responses.advantages, keep=responses.keep
   )

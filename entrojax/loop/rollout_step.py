@@ -143,7 +143,9 @@ def _start_step(run: Run, position: Position) -> tuple[Position, StepRecord]:
   batch = batch._replace(
     responses=fill_parts(batch.responses, names, position.rollout_step)
   )
-  responses = jax.device_get(run.functions.advantage(batch.responses))
+  responses = jax.device_get(
+    run.functions.advantage(batch.responses, position.step)
+  )
   learned = Responses(
     responses.rewards, advantages=responses.advantages, keep=responses.keep
   )

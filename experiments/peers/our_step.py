@@ -171,7 +171,8 @@ def make_step(run: Run, turns: shared.Turns) -> Callable[[int], None]:
     prompts, problems = next(run.data.stream)
     rollout, on_host = sample(prompts, generate_key)
     verified = verify_rollout(run.data, on_host, problems, i)
-    responses = run.functions.advantage(verified)
+    step = i * run.settings.updates_per_rollout
+    responses = run.functions.advantage(verified, step)
     state, metrics = update(make_batch(rollout, responses), update_key)
     finalize(metrics)
     numbers = reward_metrics(verified, jax.device_get(responses))

@@ -2,10 +2,10 @@
 
 The rule was written down before the first run, except "holding" and "long
 runs", which were added when all methods had run with seed 0, and the gentler
-GRPOs among the long runs, which were added when the others were known. Two more were added on the reasoning base when
-KL-Cov lay above GRPO's curve there: GRPO's budget of 5 steps, in the curve's
-widest gap, and GRPO with one update on a batch, which lies above that curve on
-Countdown:
+GRPOs among the long runs, which were added when the others were known. Two
+entries were added on the reasoning base when KL-Cov lay above GRPO's curve
+there: GRPO's budget of 5 steps, in the curve's widest gap, and GRPO with one
+update on a batch, which lies above that curve on Countdown:
 
 - **Budget.** An entry makes 200 rollout steps of its base's testbed on
   Countdown, each of 32 prompts x 8 responses. The data order depends on the

@@ -240,8 +240,8 @@ def test_entrocraft_s_pairs_are_the_schedule_over_the_same_steps():
         "entrocraft.anneal_steps": anneal_steps,
       },
     )
-    apply = make_apply_rules(check(config).rules, updates_per_rollout=2)
-    done = jax.jit(apply)(responses)
+    apply = make_apply_rules(check(config).rules)
+    done = jax.jit(apply)(responses, 6)
     results.append((done.advantages, done.keep))
     np.testing.assert_array_equal(
       done.metrics["entrocraft/low"].total,
@@ -266,9 +266,9 @@ def test_functions_that_are_passed_may_have_schedules_of_optax():
   recipe = make_recipe(config, own)
   check_over_run(recipe, config)
   assert isinstance(recipe.members["ppo_clip"], Scheduled)
-  apply = make_apply_rules(recipe.rules, updates_per_rollout=2)
-  done = apply(Responses(rewards=jnp.ones((1, 2)), rollout_step=jnp.int32(3)))
-  np.testing.assert_array_equal(done.advantages, [[7.0, 7.0]])  # step 6
+  apply = make_apply_rules(recipe.rules)
+  done = apply(Responses(rewards=jnp.ones((1, 2))), 6)
+  np.testing.assert_array_equal(done.advantages, [[7.0, 7.0]])
   low = scheduled(entropic_pi, target=optax.linear_schedule(0.5, -0.5, 4))
   with pytest.raises(ValueError, match=r"control\.target must be above 0"):
     own = own._replace(controller=low)

@@ -74,8 +74,11 @@ def test_a_missing_or_damaged_batch_is_named(tmp_path):
     read_batch(tmp_path, 12)
 
 
-def test_a_replay_steers_by_the_entropy_that_the_run_did():
-  """The offset of dynamic sampling reaches the update that is replayed."""
+def test_a_replay_steers_by_the_entropy_and_the_step_that_the_run_did():
+  """The offset of dynamic sampling reaches the update that is replayed.
+
+  Schedules, also those of advantage rules, are read at the run's step.
+  """
   batch, seen = kept(3, np.float32([0.2, 0.2])), []
   optimizer = optax.adam(1e-3)
   params = jax.tree.map(jnp.asarray, batch.params)
@@ -89,7 +92,9 @@ def test_a_replay_steers_by_the_entropy_that_the_run_did():
     ref_params=None,
     mesh=make_mesh((1, 1, 1), jax.devices()[:1]),
     functions=SimpleNamespace(
-      advantage=lambda r: dataclasses.replace(r, advantages=r.rewards),
+      advantage=lambda r, step: dataclasses.replace(
+        r, advantages=r.rewards * step
+      ),
       ledger=SimpleNamespace(replay_step=replay_step),
     ),
   )
@@ -99,7 +104,10 @@ def test_a_replay_steers_by_the_entropy_that_the_run_did():
   np.testing.assert_array_equal(
     update_batch.entropy_offset, batch.entropy_offset
   )
-  assert int(state.step) == 9  # schedules are read there, not at their start
+  assert int(state.step) == 9
+  np.testing.assert_array_equal(
+    update_batch.advantages[:, 0], np.float32(9 * batch.responses.rewards[0])
+  )
 
 
 def test_overlaps_are_shares_of_the_tokens_that_either_method_touches():
