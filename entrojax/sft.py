@@ -14,7 +14,8 @@ whole batch. A row may hold several examples, see data/packing.py.
 evaluations can start from it. Its folder `training` is a run directory with
 config.json, metrics.jsonl, tensorboard and checkpoints. An interrupted command
 resumes from the newest checkpoint when it is started again, bit for bit as if
-it had not stopped.
+it had not stopped. If an error ends the run between two updates, the steps
+before it are saved first.
 """
 
 from collections.abc import Callable
@@ -55,7 +56,7 @@ from entrojax.system.command_line import EXIT_INTERRUPTED, command
 from entrojax.system.interrupt import Interruption
 from entrojax.system.process_flags import define_process_flags, join_processes
 from entrojax.system.provenance import default_settings, write_provenance
-from entrojax.system.saves import Saves
+from entrojax.system.saves import Saves, save_after
 from entrojax.system.sharding import (
   by_row,
   make_mesh,
@@ -204,7 +205,7 @@ def sft(config: Config, output: Path) -> Path | None:
     )
     with hosts.telling():
       path = _loop(
-        config, parts, position, writer, checkpoints, saves, interruption
+        config, parts, position, writer, checkpoints, saves, interruption, note
       )
   with hosts.together():  # the other processes wait for the export
     if path is None and hosts.is_first():
@@ -296,6 +297,7 @@ def _loop(
   checkpoints: Checkpoints,
   saves: Saves,
   interruption: Interruption,
+  report: Callable[[str], None],
 ) -> Path | None:
   """Train until the last step or an interruption.
 
@@ -307,6 +309,7 @@ def _loop(
     checkpoints: where the run is saved.
     saves: when it is saved.
     interruption: ends the loop after the current step.
+    report: takes a line for the user.
 
   Returns:
     The checkpoint if the run was interrupted; None if it is complete.
@@ -326,47 +329,78 @@ def _loop(
       best=best,
     )
 
-  in_a_row, unsound = 0, ""  # steps that were skipped
-  with Progress(
-    config.num_steps,
-    first_rollout_step=position.step,
-    every=config.log.every,
-    unit="step",
-    scalars=_SHOWN,
-    quiet=not hosts.is_first(),
-  ) as progress:
-    while position.step < config.num_steps and not hosts.any_of(
-      interruption.ends
-    ):
-      position, numbers, unsound = _step(parts, position)
-      in_a_row = in_a_row + 1 if unsound else 0
-      if unsound:
-        progress.note(f"step {position.step} skipped: {unsound}")
-      try:
-        writer.write(
-          numbers,
-          step=position.step,
-          rollout_step=position.step,
-          tokens=position.tokens,
-        )
-      except OSError as error:
-        progress.note(
-          f"warning: the metrics of step {position.step} could not be written "
-          f"({error}). The run continues and tries again"
-        )
-      progress.update(position.step, numbers)
-      if saves.due(position.step):
-        saves.save(write_here)
-      if in_a_row >= config.faults.max_in_a_row:
-        break
+  start, faults = position.step, _Faults(config.faults.max_in_a_row)
+  try:
+    with Progress(
+      config.num_steps,
+      first_rollout_step=start,
+      every=config.log.every,
+      unit="step",
+      scalars=_SHOWN,
+      quiet=not hosts.is_first(),
+    ) as progress:
+      while position.step < config.num_steps and not (
+        hosts.any_of(interruption.ends) or faults.too_many
+      ):
+        position, numbers, unsound = _step(parts, position)
+        faults.count(unsound)
+        if unsound:
+          progress.note(f"step {position.step} skipped: {unsound}")
+        _write(writer, numbers, position, progress)
+        if saves.due(position.step):
+          saves.save(write_here)
+  except Exception as error:
+    if position.step > start:
+      finish = functools.partial(saves.finish, write_here)
+      save_after(error, position.state, finish, report)
+    raise
   path = saves.finish(write_here)
-  if in_a_row >= config.faults.max_in_a_row:
+  if faults.too_many:
     raise hosts.SharedError(
-      f"the run ends after step {position.step}: {in_a_row} steps in a row "
-      f"were skipped (faults.max_in_a_row), the last because {unsound}. It is "
-      "saved; run the same command again to resume with the next batch"
+      f"the run ends after step {position.step}: {faults.in_a_row} steps in a "
+      "row were skipped (faults.max_in_a_row), the last because "
+      f"{faults.last}. It is saved; run the same command again to resume with "
+      "the next batch"
     )
   return path if position.step < config.num_steps else None
+
+
+class _Faults:
+  """Counts steps that were skipped one after another.
+
+  Attributes:
+    in_a_row: how many of the last steps were skipped.
+    last: why the last of them was skipped.
+  """
+
+  def __init__(self, most: int):
+    """Begin with none; `most` of them in a row end the run."""
+    self._most = most
+    self.in_a_row, self.last = 0, ""
+
+  def count(self, unsound: str) -> None:
+    """Count a step, with the reason why it was skipped; "": it was not."""
+    self.in_a_row = self.in_a_row + 1 if unsound else 0
+    self.last = unsound
+
+  @property
+  def too_many(self) -> bool:
+    """Whether the run is to end."""
+    return self.in_a_row >= self._most
+
+
+def _write(
+  writer: Writer, numbers: dict[str, Any], at: Position, progress: Progress
+) -> None:
+  """Write and show the metrics of a step; a full disk is only a warning."""
+  try:
+    writer.write(numbers, step=at.step, rollout_step=at.step, tokens=at.tokens)
+  except OSError as error:
+    progress.note(
+      f"warning: the metrics of step {at.step} could not be written ({error}). "
+      "The run continues and tries again"
+    )
+  progress.update(at.step, numbers)
 
 
 def _step(
@@ -376,8 +410,21 @@ def _step(
 
   Returns:
     The next position, the metrics, and why the step was skipped; "": it was
-    not.
+    not. If it raises, the stream of examples is as before, so that a resumed
+    run repeats the step.
   """
+  before = parts.stream.state()
+  try:
+    return _take_step(parts, position)
+  except Exception:
+    parts.stream.restore(before)
+    raise
+
+
+def _take_step(
+  parts: Parts, position: Position
+) -> tuple[Position, dict[str, Any], str]:
+  """Do the work of `_step`."""
   started = time.perf_counter()
   batch = next(parts.stream)
   num_tokens = int(np.sum(batch.positions >= 0))

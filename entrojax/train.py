@@ -22,7 +22,6 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict as Config
 
 from entrojax.assembly.check_run import completing
@@ -57,6 +56,7 @@ from entrojax.system import hosts
 from entrojax.system.interrupt import Interruption
 from entrojax.system.profiling import Profile, check_profile, describe_missed
 from entrojax.system.roll_backs import read_roll_backs
+from entrojax.system.saves import save_after
 from entrojax.system.workdir import (
   ROLLOUTS_FILE,
   check_processes,
@@ -308,28 +308,18 @@ def _save_after(
 ) -> None:
   """Save what a run has reached before an error ends it, if that is possible.
 
-  It is impossible once an update has taken over the state. With several
-  processes, all must save together, so that they save only after an error that
-  all of them raise. Nothing is saved before the first step, so that a run that
-  fails there binds nobody to its settings.
+  Nothing is saved before the first step, so that a run that fails there binds
+  nobody to its settings.
   """
-  if jax.process_count() > 1 and not isinstance(error, hosts.SharedError):
-    return
   position = reached.position
   if position.rollout_step == files.start.rollout_step:
     return
-  if any(leaf.is_deleted() for leaf in jax.tree.leaves(position.state)):
-    return
-  try:
+
+  def finish() -> Path:
     reached.write_pending(run, files)
-    path = files.finish(position, owed=reached.owed)
-    files.note(
-      f"The run ends with an error. Saved {path}. The same command resumes "
-      "from there."
-    )
-  except Exception as failure:  # the run ends with the first error
-    with contextlib.suppress(OSError):
-      files.note(f"warning: the run could not be saved: {failure}")
+    return files.finish(position, owed=reached.owed)
+
+  save_after(error, position.state, finish, files.note)
 
 
 def _evaluate(

@@ -8,7 +8,8 @@ Right responses that a hotter policy would have sampled raise the entropy, and
 right responses of a colder policy lower it. Instead of sampling from the other
 temperature, as AEPO (arXiv 2510.08141) does, DCPO weighs the policy's own
 samples by the ratio rho. r = pi / pi_old is clipped where the surrogate gives
-the token no gradient, and nowhere else: kl_cov clips nothing. H is
+the token no gradient, and nowhere else: kl_cov clips nothing. It is the token's
+own ratio, also after gspo, luspo and gmpo, which have one for a sequence. H is
 the mean entropy of the rollout batch under the policy that sampled it; with
 dynamic sampling, control.signal says whether all sampled responses count in H.
 rho and alpha are constants, and denominators count every token. DCPO, arXiv

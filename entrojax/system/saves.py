@@ -4,18 +4,23 @@ A run saves after a number of steps, after a number of minutes, and where an
 evaluation is the best so far. If a save fails, as on a full disk, the run
 prints a warning and continues, and the save is tried again a minute later. Only
 the last save of a run must succeed: `finish` tries it a few times and then
-raises an error.
+raises an error. If an error ends a run between two updates, `save_after` saves
+the steps before it.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import math
 from pathlib import Path
 import time
 from typing import Any
 
+import jax
+
 from entrojax.system import hosts
 from entrojax.system.checkpoint import Checkpoints, SaveError
 from entrojax.system.checkpoint_record import Best
+from entrojax.types import TrainState
 
 _RETRY = 60  # seconds from a failed save to the next one
 _PAUSES = (0, 1, 5)  # seconds before each attempt of the last save
@@ -136,3 +141,35 @@ class Saves:
       f"warning: a checkpoint could not be saved ({error}); {rest}. The run "
       "goes on and tries again"
     )
+
+
+def save_after(
+  error: Exception,
+  state: TrainState,
+  finish: Callable[[], Path],
+  report: Callable[[str], None],
+) -> None:
+  """Save what a run has reached before an error ends it, if that is possible.
+
+  It is impossible once an update has taken over the state. With several
+  processes, all must save together, so that they save only after an error that
+  all of them raise.
+
+  Args:
+    error: the error; the caller raises it again.
+    state: after the last step whose update has ended.
+    finish: saves the run and returns the checkpoint.
+    report: takes a line for the user.
+  """
+  if jax.process_count() > 1 and not isinstance(error, hosts.SharedError):
+    return
+  if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+    return
+  try:
+    report(
+      f"The run ends with an error. Saved {finish()}. The same command resumes "
+      "from there."
+    )
+  except Exception as failure:  # the run ends with the first error
+    with contextlib.suppress(OSError):
+      report(f"warning: the run could not be saved: {failure}")

@@ -11,6 +11,7 @@ import pytest
 from configs import sft as sft_config
 from configs import warm_up_countdown, warm_up_logic, warm_up_reasoning
 from entrojax import sft as sft_module
+from entrojax.data import packing
 from entrojax.evaluate_model import evaluate_model
 from entrojax.models import hugging_face
 from entrojax.reporting import writer
@@ -108,6 +109,28 @@ def test_a_run_that_goes_on_is_one_that_was_not_interrupted(lines, tmp_path):
   sft(new_model(lines, num_steps=5), parts)
   jax.tree.map(np.testing.assert_array_equal, weights(whole), weights(parts))
   rows = [numbers(path / TRAINING_FOLDER) for path in (whole, parts)]
+  assert rows[0] == rows[1]
+
+
+def test_an_error_costs_no_step_before_it(lines, tmp_path, monkeypatch, capsys):
+  whole, cut = tmp_path / "whole", tmp_path / "cut"
+  sft(new_model(lines, num_steps=5), whole)
+  inner, steps = packing.make_packed_batch, []
+
+  def without_room(*arguments):
+    steps.append(arguments)
+    if len(steps) == 4:
+      raise MemoryError("no room for a batch")
+    return inner(*arguments)
+
+  monkeypatch.setattr(packing, "make_packed_batch", without_room)
+  with pytest.raises(MemoryError):
+    sft(new_model(lines, num_steps=5), cut)
+  assert "The run ends with an error. Saved" in capsys.readouterr().out
+  sft(new_model(lines, num_steps=5), cut)
+  assert len(steps) == 4 + 2  # the fourth is repeated
+  jax.tree.map(np.testing.assert_array_equal, weights(whole), weights(cut))
+  rows = [numbers(path / TRAINING_FOLDER) for path in (whole, cut)]
   assert rows[0] == rows[1]
 
 
