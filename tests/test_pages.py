@@ -100,13 +100,21 @@ def module_path(name: str) -> Path:
 
 
 @functools.cache
-def defined_flags(module: str) -> frozenset[str]:
+def defined_flags(module: str, function: str = "") -> frozenset[str]:
   """Return the flags that a module defines, or that its imports define for it.
 
   The second kind are flags such as --coordinator, which a function of another
   module defines: every function whose name begins with define_.
+
+  Args:
+    module: its dotted name.
+    function: count only the flags that this function of it defines.
   """
-  tree = parse(module_path(module))
+  tree: ast.AST = parse(module_path(module))
+  if function:
+    (tree,) = (
+      node for node in tree.body if getattr(node, "name", "") == function
+    )
   names, imported = set(), {}
   for node in ast.walk(tree):
     if isinstance(node, ast.ImportFrom):
@@ -122,7 +130,7 @@ def defined_flags(module: str) -> frozenset[str]:
     elif name == "add_argument":
       names |= {a.value.lstrip("-") for a in node.args}
     elif name.startswith("define_") and name in imported:
-      names |= defined_flags(imported[name])
+      names |= defined_flags(imported[name], name)
   return frozenset(names)
 
 

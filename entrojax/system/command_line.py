@@ -22,6 +22,7 @@ import os
 from pathlib import Path
 import re
 import sys
+from types import ModuleType
 import warnings
 
 from absl import app, flags, logging
@@ -88,8 +89,7 @@ def command(
   def decorate(act: Callable[..., int | None]) -> Main:
     module = sys.modules[act.__module__]
     page = Page(
-      # in the program `python -m NAME`, act.__module__ is "__main__"
-      module=module.__spec__.name if module.__spec__ else act.__module__,
+      module=_program(module),
       summary=(module.__doc__ or "").strip().partition("\n")[0],
       arguments=arguments or {},
       flag_values=flag_values,
@@ -181,6 +181,15 @@ def _as_program(page: Page, arguments: Sequence[str]) -> Iterator[None]:
     yield
   finally:
     sys.argv = program
+
+
+def _program(module: ModuleType) -> str:
+  """Return the NAME with which `python -m NAME` runs a module.
+
+  Its __name__ there is "__main__".
+  """
+  name = module.__spec__.name if module.__spec__ else module.__name__
+  return name.removesuffix(".__main__")
 
 
 def _own_flags(flag_values: flags.FlagValues) -> list[str]:

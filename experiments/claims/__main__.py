@@ -16,26 +16,17 @@ from pathlib import Path
 from absl import flags
 
 from entrojax.system.command_line import command
+from experiments.tournament.options import define_results, define_workdir
 
 FLAGS = flags.FlagValues()
 _RUN = flags.DEFINE_string(
   "run", "", "make the missing runs of this claim first", flag_values=FLAGS
 )
-_WORKDIR = flags.DEFINE_string(
-  "workdir",
-  "runs/tournament",
-  "the directory of all runs, for --run",
-  flag_values=FLAGS,
-)
+_WORKDIR = define_workdir(FLAGS)
 _JOBS = flags.DEFINE_integer(
   "jobs", 1, "make this many runs at once", lower_bound=1, flag_values=FLAGS
 )
-_RESULTS = flags.DEFINE_string(
-  "results",
-  str(Path(__file__).parents[1] / "tournament" / "results"),
-  "the folder of the tournament's kept lines",
-  flag_values=FLAGS,
-)
+_RESULTS = define_results(FLAGS)
 _OUTPUT = flags.DEFINE_string(
   "output",
   str(Path(__file__).parent),

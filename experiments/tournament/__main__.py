@@ -20,36 +20,22 @@ from pathlib import Path
 from absl import flags
 
 from entrojax.system.command_line import command
+from experiments.tournament.options import (
+  define_base,
+  define_entries,
+  define_results,
+  define_workdir,
+  split_names,
+)
 
 FLAGS = flags.FlagValues()
-_BASE = flags.DEFINE_enum(
-  "base",
-  "countdown",
-  ["countdown", "reasoning"],
-  "the base model with its testbed",
-  flag_values=FLAGS,
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir",
-  "runs/tournament",
-  "the directory of all runs; created if missing",
-  flag_values=FLAGS,
-)
-_RESULTS = flags.DEFINE_string(
-  "results",
-  str(Path(__file__).parent / "results"),
-  "the folder of the kept lines",
-  flag_values=FLAGS,
-)
+_BASE = define_base(FLAGS)
+_WORKDIR = define_workdir(FLAGS)
+_RESULTS = define_results(FLAGS)
 _QUICK = flags.DEFINE_bool(
   "quick", False, "eight methods with two seeds", flag_values=FLAGS
 )
-_ENTRIES = flags.DEFINE_string(
-  "entries",
-  "",
-  "run only the entries with these names, separated by semicolons",
-  flag_values=FLAGS,
-)
+_ENTRIES = define_entries(FLAGS, "all")
 _DRY_RUN = flags.DEFINE_bool(
   "dry_run",
   False,
@@ -79,7 +65,7 @@ def main() -> int:
   # imported here, so that --help does not wait, and the cache is used
   from experiments.tournament import runner
 
-  names = [name for name in _ENTRIES.value.split(";") if name]
+  names = split_names(_ENTRIES.value)
   tournament = runner.read_tournament(
     _BASE.value, workdir, Path(_RESULTS.value)
   )

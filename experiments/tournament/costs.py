@@ -25,13 +25,11 @@ from entrojax.system.sharding import make_mesh
 from experiments import hlo
 from experiments.model_sizes import sizes_of
 from experiments.tournament.entries import Entry, entries
-from experiments.tournament.plan import RESULTS
+from experiments.tournament.options import define_results
 from experiments.tournament.rule import BASELINE, BASES
 
 FLAGS = flags.FlagValues()
-_RESULTS = flags.DEFINE_string(
-  "results", str(RESULTS), "the folder of costs.json", flag_values=FLAGS
-)
+_RESULTS = define_results(FLAGS)
 
 _DIGITS = 3  # after the point, of a ratio
 

@@ -38,7 +38,8 @@ from experiments.tournament.measures import (
   steps_of,
   twins,
 )
-from experiments.tournament.plan import RESULTS, lines_file
+from experiments.tournament.options import define_results
+from experiments.tournament.plan import lines_file
 from experiments.tournament.rivals import Rival, rivals
 from experiments.tournament.rule import (
   BASELINE,
@@ -64,9 +65,7 @@ from experiments.tournament.temperatures import Heated, read_heated
 from experiments.tournament.times import read_times, time_of
 
 FLAGS = flags.FlagValues()
-_RESULTS = flags.DEFINE_string(
-  "results", str(RESULTS), "the folder of the kept lines", flag_values=FLAGS
-)
+_RESULTS = define_results(FLAGS)
 _OUTPUT = flags.DEFINE_string(
   "output",
   str(Path(__file__).parent),

@@ -20,8 +20,7 @@ from entrojax.system.provenance import default_settings
 from entrojax.system.workdir import concerns, differences, flatten
 from experiments.tournament.entries import Run, is_quick
 from experiments.tournament.lines import Line
-
-RESULTS = Path(__file__).parent / "results"
+from experiments.tournament.options import RESULTS
 
 
 def lines_file(base: str, folder: Path = RESULTS) -> Path:

@@ -34,36 +34,23 @@ from entrojax.sweeps.unit_runs import read_done
 from entrojax.system.command_line import command
 from experiments.tournament.entries import Run
 from experiments.tournament.lines import Line, kept_metrics
-from experiments.tournament.plan import RESULTS
-from experiments.tournament.rule import BASES
+from experiments.tournament.options import (
+  define_base,
+  define_entries,
+  define_results,
+  define_workdir,
+  split_names,
+)
 from experiments.tournament.runner import read_tournament
 
 TEMPERATURES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 FILE = "temperatures.jsonl"
 
 FLAGS = flags.FlagValues()
-_BASE = flags.DEFINE_enum(
-  "base",
-  "countdown",
-  list(BASES),
-  "the base model with its testbed",
-  flag_values=FLAGS,
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir",
-  "runs/tournament",
-  "the directory of all runs of the tournament",
-  flag_values=FLAGS,
-)
-_RESULTS = flags.DEFINE_string(
-  "results", str(RESULTS), "the folder of the kept lines", flag_values=FLAGS
-)
-_ENTRIES = flags.DEFINE_string(
-  "entries",
-  "",
-  "the names of the entries, separated by semicolons",
-  flag_values=FLAGS,
-)
+_BASE = define_base(FLAGS)
+_WORKDIR = define_workdir(FLAGS)
+_RESULTS = define_results(FLAGS)
+_ENTRIES = define_entries(FLAGS, "none")
 
 
 class Heated(NamedTuple):
@@ -181,7 +168,7 @@ def finished_runs(
 def main() -> None:
   """Make the missing evaluations and keep them."""
   base, results = _BASE.value, Path(_RESULTS.value)
-  names = [name for name in _ENTRIES.value.split(";") if name]
+  names = split_names(_ENTRIES.value)
   have = {(x.base, x.run, x.temperature) for x in read_heated(results)}
   count = 0
   for run, folder, config in finished_runs(

@@ -30,8 +30,13 @@ from entrojax.loop.rollout_step import (
 from entrojax.system.command_line import command
 from experiments.tournament.costs import config_of
 from experiments.tournament.entries import Entry, entries
-from experiments.tournament.plan import RESULTS
-from experiments.tournament.rule import BASELINE, BASES
+from experiments.tournament.options import (
+  define_base,
+  define_entries,
+  define_results,
+  split_names,
+)
+from experiments.tournament.rule import BASELINE
 
 FILE = "times.json"
 _WARM_UP = 2  # nothing is compiled after the second step
@@ -40,23 +45,9 @@ _DIGITS = 3  # after the point, of a ratio
 _SLOWING = ("training.", "projection.every")
 
 FLAGS = flags.FlagValues()
-_BASE = flags.DEFINE_enum(
-  "base",
-  "countdown",
-  list(BASES),
-  "the base model with its testbed",
-  flag_values=FLAGS,
-)
-_RESULTS = flags.DEFINE_string(
-  "results", str(RESULTS), "the folder of times.json", flag_values=FLAGS
-)
-_ENTRIES = flags.DEFINE_string(
-  "entries",
-  "",
-  "the names of the entries, separated by semicolons; without it, all that are "
-  "not timed yet",
-  flag_values=FLAGS,
-)
+_BASE = define_base(FLAGS)
+_RESULTS = define_results(FLAGS)
+_ENTRIES = define_entries(FLAGS, "all that are not timed yet")
 _PAIRS = flags.DEFINE_integer(
   "pairs", 15, "timed pairs of steps", lower_bound=1, flag_values=FLAGS
 )
@@ -146,7 +137,7 @@ def missing(base: str, folder: Path, names: Sequence[str]) -> list[Entry]:
 def main() -> None:
   """Time the entries and keep each ratio as soon as it is known."""
   base, folder = _BASE.value, Path(_RESULTS.value)
-  names = [name for name in _ENTRIES.value.split(";") if name]
+  names = split_names(_ENTRIES.value)
   own = missing(base, folder, names)
   grpo = stepper(config_of(Entry(BASELINE, BASELINE, 0), base))
   for entry in own:

@@ -84,6 +84,11 @@ def test_help_has_one_form(name):
   assert end == "--helpfull also lists the flags of the libraries."
 
 
+def test_a_package_is_named_as_it_is_run():
+  done = run_command("experiments.claims.__main__", "--help")
+  assert "usage: python -m experiments.claims [FLAGS]" in done.stdout
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_terminal_and_leaves_the_libraries_out(name):
   text = help_of(name).stdout

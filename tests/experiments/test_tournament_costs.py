@@ -7,6 +7,7 @@ import pytest
 from experiments.tournament import costs
 from experiments.tournament.entries import Entry, entries
 from experiments.tournament.lines import read_lines
+from experiments.tournament.options import RESULTS
 from experiments.tournament.plan import lines_file
 from experiments.tournament.rule import BASELINE
 
@@ -42,7 +43,7 @@ def test_a_folder_without_costs_has_none(tmp_path):
 @pytest.mark.parametrize("base", ["countdown", "reasoning"])
 def test_each_entry_on_the_page_has_a_kept_cost(base):
   """If it fails, `python -m experiments.tournament.costs` counts them anew."""
-  kept = set(costs.read_costs(costs.RESULTS)[base])
+  kept = set(costs.read_costs(RESULTS)[base])
   names = {e.name for e in entries(base) if e.role in ("method", "extra")}
   finished = {line.entry for line in read_lines(lines_file(base)).values()}
   assert kept <= names

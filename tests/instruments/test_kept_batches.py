@@ -77,7 +77,7 @@ def test_a_missing_or_damaged_batch_is_named(tmp_path):
 def test_a_replay_steers_by_the_entropy_and_the_step_that_the_run_did():
   """The offset of dynamic sampling reaches the update that is replayed.
 
-  Schedules, also those of advantage rules, are read at the run's step.
+  Schedules are read at the run's step, also schedules of advantage rules.
   """
   batch, seen = kept(3, np.float32([0.2, 0.2])), []
   optimizer = optax.adam(1e-3)
