@@ -51,7 +51,7 @@ of the changes <g, corrected step>, and `total_change`, H minus the first H.
 With one epoch per rollout batch, no update before saw the tokens of H.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import math
 from typing import Any, NamedTuple
 
@@ -72,17 +72,15 @@ from entrojax.update.corrected_step import (
   Precondition,
   correct_step,
   float32,
-  inner_product,
+)
+from entrojax.update.gradient_average import (
+  Average,
+  empty_average,
+  extend_average,
+  read_average,
 )
 
 _ROUNDING = 1e-3  # of a forecast, in units of the limit
-
-
-class Average(NamedTuple):
-  """An exponential average of h over past updates, g = total / weight."""
-
-  total: Any  # a tree as the parameters, f32, (1 - decay) times the sum above
-  weight: Array  # f32[], in [0, 1); 0 = there is no h yet
 
 
 class ProjectionState(NamedTuple):
@@ -163,27 +161,17 @@ def entropy_projection(
     max_relative_correction,
   )
   inner = optax.with_extra_args_support(inner)
-
-  def error_of(state: ProjectionState, entropy: Array) -> Array:
-    if target_fraction is not None:
-      return target_fraction * state.start_entropy - entropy
-    if target is None:
-      return jnp.zeros_like(entropy)
-    return (target(state.num_updates) if callable(target) else target) - entropy
+  feedback = _Feedback(target, target_fraction, gain, integral_gain, limit)
 
   def init(params: Any) -> ProjectionState:
     zero = jnp.zeros((), jnp.float32)
-    zeros = jax.tree.map(
-      lambda x: jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32)),
-      params,
-    )
     return ProjectionState(
       inner=inner.init(params),
       num_updates=jnp.zeros((), jnp.int32),
       start_entropy=zero,
       planned_error=zero,
       integral=zero,
-      average=Average(zeros, zero),
+      average=empty_average(params),
       total_forecast=zero,
       total_change=zero,
       last=Correction(*[zero] * len(Correction._fields)),
@@ -196,124 +184,103 @@ def entropy_projection(
       updates, state.inner, params, entropy=entropy, **extra_args
     )
     with jax.named_scope("projection"):
-      is_finite = jnp.isfinite(entropy)
-      starts = (state.start_entropy == 0) & is_finite
-      state = state._replace(
-        start_entropy=float32(jnp.where(starts, entropy, state.start_entropy))
+      state = _note_start(state, entropy)
+      error, request = feedback.request(state, entropy)
+      delta = jnp.where(
+        jnp.isfinite(entropy), jnp.clip(request, -limit, limit), jnp.nan
       )
-      error = jnp.where(is_finite, error_of(state, entropy), 0.0)
-      request = gain * error + integral_gain * state.integral
-      delta = jnp.where(is_finite, jnp.clip(request, -limit, limit), jnp.nan)
-      largest = (
-        delta
-        if sided == "both"
-        else float32(math.inf if upper is None else upper)
-      )
-      gradient = _read(state.average)
+      highest = float32(math.inf if upper is None else upper)
+      gradient = read_average(state.average)
       step, last = correct_step(
         step,
         gradient,
         precondition(inner_state, gradient),
         delta,
-        largest,
+        delta if sided == "both" else highest,
         max_relative_correction=max_relative_correction,
       )
-      planned_error, integral = _compare_with_plan(
-        state, error, request - last.predicted_change, gain, limit
-      )
-      change = jnp.where(
-        is_finite, entropy - state.start_entropy, state.total_change
-      )
-      return step, ProjectionState(
+      missing = request - last.predicted_change
+      is_due = True if every == 1 else state.num_updates % every == 0
+      state = feedback.learn(state, entropy, error, missing)
+      return step, state._replace(
         inner=inner_state,
         num_updates=optax.safe_increment(state.num_updates),
-        start_entropy=state.start_entropy,
-        planned_error=float32(
-          jnp.where(is_finite, planned_error, state.planned_error)
-        ),
-        integral=float32(jnp.where(is_finite, integral, state.integral)),
-        average=_extend(
-          state.average,
-          entropy_grad,
-          decay,
-          True if every == 1 else state.num_updates % every == 0,
-        ),
+        average=extend_average(state.average, entropy_grad, decay, is_due),
         total_forecast=float32(
           state.total_forecast + state.last.predicted_change
         ),
-        total_change=float32(change),
         last=last,
       )
 
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _compare_with_plan(
-  state: ProjectionState,
-  error: Array,
-  missing: Array,
-  gain: float,
-  limit: float,
-) -> tuple[Array, Array]:
-  """Return p and I after this update.
-
-  Args:
-    state: the state before it.
-    error: f32[], nats, e.
-    missing: f32[], nats, u minus the forecast of the corrected step.
-    gain: see `entropy_projection`. With 0, nothing is planned: p is 0.
-    limit: see `entropy_projection`.
-  """
-  has_plan = state.average.weight > 0  # there is a gradient to correct with
-  planned = jnp.where(
-    has_plan, state.planned_error, jnp.where(gain > 0, error, 0.0)
-  )
-  share = jnp.where(has_plan, jnp.clip(gain * planned, -limit, limit), 0.0)
-  surprise = error - planned
-  could_not_follow = (jnp.abs(missing) > _ROUNDING * limit) & (
-    missing * surprise > 0
-  )
-  integral = state.integral + jnp.where(could_not_follow, 0.0, surprise)
-  return planned - share, integral
+def _note_start(state: ProjectionState, entropy: Array) -> ProjectionState:
+  """Note the first finite entropy, and how far this one is from it."""
+  is_finite = jnp.isfinite(entropy)
+  starts = (state.start_entropy == 0) & is_finite
+  start = float32(jnp.where(starts, entropy, state.start_entropy))
+  change = jnp.where(is_finite, entropy - start, state.total_change)
+  return state._replace(start_entropy=start, total_change=float32(change))
 
 
-def _read(average: Average) -> Any:
-  """Return g, zeros if there is no h yet."""
-  scale = 1 / jnp.where(average.weight > 0, average.weight, 1.0)
-  return jax.tree.map(lambda total: scale * total, average.total)
+class _Feedback(NamedTuple):
+  """Asks for changes of the entropy that bring it to a target.
 
-
-def _extend(
-  average: Average,
-  gradient: Callable[[], Any],
-  decay: float,
-  is_due: Array | bool,
-) -> Average:
-  """Add h to the average if it is due and finite.
-
-  Args:
-    average: the average over the updates before.
-    gradient: () -> h. It is called where h is due.
-    decay: see `entropy_projection`.
-    is_due: bool[], or True if h is due in all updates.
+  The fields are arguments of `entropy_projection`.
   """
 
-  def add(average: Average) -> Average:
-    h = gradient()
-    is_finite = jnp.isfinite(inner_product(h, h))
-    keep = lambda new, old: jnp.where(is_finite, new, old).astype(old.dtype)
-    return Average(
-      jax.tree.map(
-        lambda total, x: keep(decay * total + (1 - decay) * x, total),
-        average.total,
-        h,
-      ),
-      keep(decay * average.weight + (1 - decay), average.weight),
+  target: optax.ScalarOrSchedule | None
+  target_fraction: float | None
+  gain: float
+  integral_gain: float
+  limit: float
+
+  def request(
+    self, state: ProjectionState, entropy: Array
+  ) -> tuple[Array, Array]:
+    """Return e and u, both f32[], nats; e is 0 if the entropy is not finite."""
+    error = jnp.where(jnp.isfinite(entropy), self._error(state, entropy), 0.0)
+    return error, self.gain * error + self.integral_gain * state.integral
+
+  def _error(self, state: ProjectionState, entropy: Array) -> Array:
+    """Return e, 0 without a target."""
+    if self.target_fraction is not None:
+      return self.target_fraction * state.start_entropy - entropy
+    if self.target is None:
+      return jnp.zeros_like(entropy)
+    target = self.target
+    return (target(state.num_updates) if callable(target) else target) - entropy
+
+  def learn(
+    self, state: ProjectionState, entropy: Array, error: Array, missing: Array
+  ) -> ProjectionState:
+    """Return the state with p and I after this update.
+
+    Args:
+      state: the state before it.
+      entropy: f32[], nats, H. If it is not finite, p and I stay.
+      error: f32[], nats, e.
+      missing: f32[], nats, u minus the forecast of the corrected step.
+    """
+    has_plan = state.average.weight > 0  # there is a gradient to correct with
+    # without a gain, nothing is planned
+    planned = jnp.where(
+      has_plan, state.planned_error, jnp.where(self.gain > 0, error, 0.0)
     )
-
-  if is_due is True:
-    return add(average)
-  return jax.lax.cond(is_due, add, lambda average: average, average)
+    share = jnp.clip(self.gain * planned, -self.limit, self.limit)
+    surprise = error - planned
+    could_not_follow = (jnp.abs(missing) > _ROUNDING * self.limit) & (
+      missing * surprise > 0
+    )
+    integral = state.integral + jnp.where(could_not_follow, 0.0, surprise)
+    keep = lambda new, old: float32(jnp.where(jnp.isfinite(entropy), new, old))
+    return state._replace(
+      planned_error=keep(
+        planned - jnp.where(has_plan, share, 0.0), state.planned_error
+      ),
+      integral=keep(integral, state.integral),
+    )
 
 
 def projection_metrics(opt_state: Any) -> Mapping[str, Array]:

@@ -137,7 +137,7 @@ MUTANTS = (
   Mutant(
     "projection: the average takes in the step's own tokens",
     "entrojax/update/projection.py",
-    "gradient = _read(state.average)",
+    "gradient = read_average(state.average)",
     "gradient = entropy_grad()",
     "tests/update/test_projection.py"
     "::test_the_forecast_uses_the_average_of_the_gradients_before",
