@@ -1,7 +1,8 @@
-"""The statistics with which claims are tested, each over three seeds.
+"""The statistics with which claims are tested, each over at least three seeds.
 
-All of them return None if a run is missing. Entries are named as in the
-tournament, and GRPO is its run of 200 rollout steps.
+All of them return None if one of the three is missing, and use each further
+seed that all of their entries have. Entries are named as in the tournament, and
+GRPO is its run of 200 rollout steps.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +29,12 @@ LONG = "grpo,steps=600"  # the longest run of GRPO on the curve of the claims
 CURVE = tuple(f"grpo,steps={budget}" for budget in BUDGETS)
 
 
+def _common_seeds(lines: Lines, entries: Sequence[str]) -> list[int]:
+  """List the seeds that all entries have; none if one of SEEDS is missing."""
+  seeds = set.intersection(*({*of_entry(lines, name)} for name in entries))
+  return sorted(seeds) if seeds.issuperset(SEEDS) else []
+
+
 def _for_each_seed(
   entries: Sequence[str], measure: Callable[..., float]
 ) -> Callable[[Lines], Interval | None]:
@@ -39,10 +46,11 @@ def _for_each_seed(
   """
 
   def over(lines: Lines) -> Interval | None:
-    runs = [of_entry(lines, entry) for entry in entries]
-    if any(set(SEEDS) - own.keys() for own in runs):
+    seeds = _common_seeds(lines, entries)
+    if not seeds:
       return None
-    return _over_all([measure(*(own[s] for own in runs)) for s in SEEDS])
+    runs = [of_entry(lines, entry) for entry in entries]
+    return _over_all([measure(*(own[s] for own in runs)) for s in seeds])
 
   return over
 
@@ -81,10 +89,9 @@ def pass_gap(own: str, k: int, other: str = GRPO, shift: float = 0.0) -> Effect:
   """
 
   def measure(lines: Lines) -> Interval | None:
-    one, two = of_entry(lines, own), of_entry(lines, other)
-    if set(SEEDS) - (one.keys() & two.keys()):
+    if not _common_seeds(lines, (own, other)):
       return None
-    gap = difference(one, two, k)
+    gap = difference(of_entry(lines, own), of_entry(lines, other), k)
     return gap and Interval(*(value + shift for value in gap.interval()))
 
   text = f"pass@{k}, `{own}` - `{other}`" + (f" + {shift:g}" if shift else "")
@@ -119,11 +126,10 @@ def height(entry: str, measure: str = "pass@1") -> Effect:
   names = (entry, *CURVE)
 
   def over(lines: Lines) -> Interval | None:
-    if any(set(SEEDS) - of_entry(lines, name).keys() for name in names):
-      return None
-    runs = of_entry(lines, entry)
+    seeds, runs = _common_seeds(lines, names), of_entry(lines, entry)
     curve = Curve(lines, CURVE, measure)
-    return _over_all([curve.height(runs[seed]) for seed in SEEDS])
+    heights = [curve.height(runs[seed]) for seed in seeds]
+    return _over_all(heights) if seeds else None
 
   return Effect(f"{measure}, `{entry}` above GRPO's curve", names, over)
 
@@ -169,13 +175,11 @@ def law_over_budgets(least: float) -> Effect:
   """R^2 of a line through exp(entropy) and pass@1 of GRPO's budgets."""
 
   def over(lines: Lines) -> Interval | None:
-    if any(set(SEEDS) - of_entry(lines, name).keys() for name in CURVE):
-      return None
     squares = []
-    for seed in SEEDS:
+    for seed in _common_seeds(lines, CURVE):
       entropy, reward = Curve(lines, CURVE, "pass@1").points(seed)
       squares.append(np.corrcoef(np.exp(entropy), reward)[0, 1] ** 2 - least)
-    return over_seeds(squares)
+    return over_seeds(squares) if squares else None
 
   text = "R^2 of pass@1 on exp(H) over the base and six budgets"
   return Effect(text, CURVE, over, zero=least)

@@ -120,6 +120,18 @@ def test_an_effect_waits_for_all_seeds():
   assert effects.height("psr").measure(lines) is None
 
 
+def test_a_seed_counts_if_all_entries_have_it():
+  lines = lines_of(nsr=(0.45, 0.25), psr=(0.3, 0.5))
+  more = {name: invented(name, 3, 0.45, 0.25) for name in ("nsr", "psr")}
+  lines["nsr,seed=3"] = more["nsr"]
+  gap = effects.entropy_gap("nsr", "psr")
+  assert gap.measure(lines).mean == pytest.approx(0.15)
+  lines["psr,seed=3"] = more["psr"]._replace(end=more["psr"].end | {"a": 1.0})
+  assert gap.measure(lines).mean == pytest.approx(0.15 * 3 / 4)
+  accuracy = effects.pass_gap("psr", 1, "nsr")
+  assert accuracy.measure(lines).mean == pytest.approx(0.25 * 3 / 4)
+
+
 def test_changes_and_distances_from_a_target():
   lines = lines_of(nsr=(0.4, 0.25), psr=(0.3, 0.5))
   measure = lambda effect: effect.measure(lines).mean
