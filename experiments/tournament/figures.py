@@ -3,9 +3,10 @@
 A dot is the mean of an entry over its seeds, with bars of one standard
 deviation. A hollow dot is of one seed alone. GRPO's runs of all budgets, from
 the base to the longest, are joined by a line. Dots of entries above or below
-the curve have a colour, and those above a number that the legend names, up to
-_NUMBERED of them. Dots far from the curve are left out, and a line below the
-axes has their number.
+the curve have a colour. The legend names up to _NUMBERED entries by a number
+beside their dots: all of them if they are so few, and otherwise those above the
+curve. Dots far from the curve are left out, and a line below the axes has their
+number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -86,10 +87,7 @@ def draw(
         zorder=2,
       )
     near = _limit(axes, path, dots)
-    inside = {dot.name for dot in near}
-    above = [name for name, side in marked.items() if side > 0]
-    named = [name for name in above if name in inside][:_NUMBERED]
-    numbers = {name: i for i, name in enumerate(named, 1)}
+    numbers = _numbers(near, marked)
     for dot in near:
       _draw_dot(axes, dot, _SIDES[marked.get(dot.name, 0)])
     _add_legend_entries(axes, marked, numbers, near)
@@ -126,10 +124,25 @@ def _budget_labels(path: Sequence[Dot]) -> list[Label]:
   ]
 
 
+def _numbers(dots: Sequence[Dot], marked: Mapping[str, int]) -> dict[str, int]:
+  """Number the entries that the legend names, first those above the curve.
+
+  Args:
+    dots: the dots in the picture.
+    marked: entry -> the side of the curve that it lies on; see `draw`.
+  """
+  inside = {dot.name for dot in dots}
+  named = [x for x, side in marked.items() if side > 0 and x in inside]
+  if len(dots) <= _NUMBERED:
+    highest_first = sorted(dots, key=lambda dot: -dot.y)
+    named += [dot.name for dot in highest_first if dot.name not in named]
+  return {name: i for i, name in enumerate(named[:_NUMBERED], 1)}
+
+
 def _number_labels(
   dots: Sequence[Dot], marked: Mapping[str, int], numbers: Mapping[str, int]
 ) -> list[Label]:
-  """Return the numbers of the marked entries.
+  """Return the numbers of the entries that the legend names.
 
   Args:
     dots: the dots of all entries.
@@ -137,7 +150,10 @@ def _number_labels(
     numbers: entry -> its number in the legend.
   """
   return [
-    Label(str(numbers[dot.name]), dot.x, dot.y, _SIDES[marked[dot.name]], 9.0)
+    Label(
+      *(str(numbers[dot.name]), dot.x, dot.y),
+      *(_SIDES[marked.get(dot.name, 0)], 9.0),
+    )
     for dot in dots
     if dot.name in numbers
   ]
@@ -158,8 +174,9 @@ def _add_legend_entries(
     dots: the dots in the picture.
   """
   for name, number in numbers.items():
-    color = _SIDES[marked[name]]
-    axes.plot([], [], "o", color=color, label=f"{number} {name}")
+    side = marked.get(name, 0)
+    where = ", below the curve" if side < 0 else ""
+    axes.plot([], [], "o", color=_SIDES[side], label=f"{number} {name}{where}")
   labels = {1: "also above the curve", -1: "below the curve", 0: "others"}
   sides = {marked.get(dot.name, 0) for dot in dots if dot.name not in numbers}
   for side, label in labels.items():

@@ -7,6 +7,7 @@ from entrojax.reporting.run_logs import series
 from experiments.tournament import (
   answers,
   courses,
+  figures,
   page,
   rivals,
   strengths,
@@ -146,6 +147,14 @@ def test_the_three_planes_and_the_courses_are_drawn(section):
   ]
   assert "](figures/countdown_courses.svg)" in section[1]
   assert all(svg.rstrip().endswith("</svg>") for svg in section[2].values())
+
+
+def test_a_picture_names_all_entries_if_they_are_few():
+  few = [figures.Dot(name, 0.4, y, 0, 0, 3) for name, y in (("a", 1), ("b", 2))]
+  assert figures._numbers(few, {}) == {"b": 1, "a": 2}
+  assert figures._numbers(few, {"a": 1, "b": -1}) == {"a": 1, "b": 2}
+  many = [figures.Dot(str(i), 0.4, i, 0, 0, 3) for i in range(30)]
+  assert figures._numbers(many, {"7": 1, "8": -1, "far": 1}) == {"7": 1}
 
 
 def test_the_table_of_targets_has_what_was_held_and_what_it_cost():
