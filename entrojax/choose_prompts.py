@@ -32,7 +32,7 @@ from ml_collections import config_flags
 import numpy as np
 
 from entrojax.answers import diversity, embeddings
-from entrojax.assembly.check_settings import check_kind
+from entrojax.assembly.check_values import check_kind
 from entrojax.assembly.data import open_task
 from entrojax.data import prompt_subset
 from entrojax.data.curriculum import read_entropies

@@ -20,7 +20,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from entrojax.assembly.check_settings import check_kind, check_offline
+from entrojax.assembly.check_settings import check_offline
+from entrojax.assembly.check_values import check_kind
 from entrojax.assembly.offline import collect, progress_lines
 from entrojax.system.command_line import command
 

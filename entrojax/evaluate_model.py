@@ -42,7 +42,8 @@ import jax
 from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 
-from entrojax.assembly.check_settings import check_evaluation, check_kind
+from entrojax.assembly.check_evaluation import check_evaluation
+from entrojax.assembly.check_values import check_kind
 from entrojax.assembly.data import load_tokenizer, make_template
 from entrojax.assembly.evaluation_files import (
   EVALUATION_FILE,

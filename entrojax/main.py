@@ -70,7 +70,7 @@ def main() -> int:
   join_processes(FLAGS)
   from entrojax.assembly.check_overrides import check_overrides
   from entrojax.assembly.check_run import completing
-  from entrojax.assembly.check_settings import check_kind
+  from entrojax.assembly.check_values import check_kind
   from entrojax.system.hosts import is_first
   from entrojax.train import train
 

@@ -27,7 +27,8 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 import numpy as np
 
-from entrojax.assembly.check_settings import check_kind, check_sampling
+from entrojax.assembly.check_settings import check_sampling
+from entrojax.assembly.check_values import check_kind
 from entrojax.assembly.data import (
   drop_long,
   load_problems,

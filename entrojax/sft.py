@@ -35,7 +35,8 @@ import optax
 
 from entrojax import control, objectives
 from entrojax.assembly.check_rows import check_sft_rows
-from entrojax.assembly.check_settings import check_kind, check_sft
+from entrojax.assembly.check_sft import check_sft
+from entrojax.assembly.check_values import check_kind
 from entrojax.assembly.graphs import first_state
 from entrojax.assembly.methods import make_scheduled_optimizer
 from entrojax.assembly.model import jit, load_policy, model_folder

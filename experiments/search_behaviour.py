@@ -35,7 +35,7 @@ from ml_collections import ConfigDict as Config
 from ml_collections import config_flags
 import numpy as np
 
-from entrojax.assembly.check_settings import check_evaluation
+from entrojax.assembly.check_evaluation import check_evaluation
 from entrojax.assembly.data import make_template
 from entrojax.assembly.evaluation_sets import read_set, requested
 from entrojax.assembly.model import model_folder

@@ -14,16 +14,13 @@ from ml_collections import FrozenConfigDict
 
 from entrojax import control
 from entrojax.assembly import sections
+from entrojax.assembly.check_evaluation import check_evaluation
 from entrojax.assembly.check_methods import check_methods
 from entrojax.assembly.check_overrides import check_overrides
 from entrojax.assembly.check_rows import check_divisibility
-from entrojax.assembly.check_settings import (
-  check,
-  check_evaluation,
-  check_kind,
-  check_numbers,
-)
+from entrojax.assembly.check_settings import check
 from entrojax.assembly.check_sizes import check_against_model
+from entrojax.assembly.check_values import check_kind, check_numbers
 from entrojax.assembly.data import make_template, open_task, read_data
 from entrojax.assembly.evaluation_sets import read_sets
 from entrojax.assembly.methods import (

@@ -1,44 +1,38 @@
 """Check the values of a config before anything is loaded.
 
-There is a check for each use of a config: training (`check`), collecting
-rollouts (`check_offline`), evaluation (`check_evaluation`) and supervised
-learning (`check_sft`). `check` calls `check_methods`, too. `check_kind` refuses
-a config of another command. Checks that do not depend on each other all run,
-and one error has all that they refuse (refusals.py). Most names and arguments
-of methods are checked later, when methods.py builds the methods.
+There is a check for each use of a config that samples training prompts:
+training (`check`), collecting rollouts (`check_offline`), and sampling alone
+(`check_sampling`). check_evaluation.py and check_sft.py have those of the other
+uses. `check` calls `check_methods`, too. Checks that do not depend on each
+other all run, and one error has all that they refuse (refusals.py). Most names
+and arguments of methods are checked later, when methods.py builds the methods.
 """
 
-from collections.abc import Mapping
-import itertools
-import math
 import re
-from typing import Any
 import warnings
 
 from ml_collections import ConfigDict as Config
 
-from entrojax.arguments import require, require_at_least, require_one_of
+from entrojax.arguments import require, require_one_of
+from entrojax.assembly.check_evaluation import check_evaluation
 from entrojax.assembly.check_methods import check_methods
 from entrojax.assembly.check_sizes import (
   check_batch_sizes,
-  check_integers,
   warn_of_shared_problems,
+)
+from entrojax.assembly.check_values import (
+  check_at_least,
+  check_buckets,
+  check_numbers,
+  setting,
 )
 from entrojax.assembly.evaluation_sets import requested
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
 from entrojax.assembly.roll_backs import changed_by_roll_back
-from entrojax.models.kept import (
-  ATTENTION,
-  AUTO,
-  OF_A_LAYER,
-  OF_MICROBATCHES,
-)
 from entrojax.reporting.alarms import ACTIONS, ROLL_BACK, WATCHED
 from entrojax.rollouts.dynamic_sampling import ON_EXHAUSTED
 from entrojax.rollouts.evaluation import ks_of
 from entrojax.system.refusals import gathered
-
-DTYPES = ("float32", "bfloat16")
 
 
 def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
@@ -56,7 +50,7 @@ def check(config: Config, own: OwnMethods = NO_METHODS) -> None:
   with gathered() as each:
     fits = each(check_evaluation, config)
     each(_check_task, config)
-    fits &= each(_check_at_least, config, _LEAST)
+    fits &= each(check_at_least, config, _LEAST)
     fits &= each(_check_rollout, config)
     each(_check_log, config)
     each(_check_alarms, config)
@@ -236,6 +230,18 @@ def _check_signals(config: Config) -> None:
       )
 
 
+def _check_response_buckets(config: Config) -> None:
+  """Raise ValueError if training.response_buckets cannot work."""
+  key = "training.response_buckets"
+  check_buckets(config, key, "rollout.response_length")
+  buckets = tuple(config.training.response_buckets)
+  if buckets and config.training.num_microbatches == 1:
+    raise ValueError(
+      f"{key} = {buckets} sorts rows into micro-batches by length, and "
+      "training.num_microbatches is 1: raise it, or leave the buckets out"
+    )
+
+
 def check_offline(config: Config) -> None:
   """Check a config from which rollouts are collected, without training.
 
@@ -257,7 +263,7 @@ def check_sampling(config: Config) -> None:
   with gathered() as each:
     each(check_evaluation, config)
     each(_check_task, config)
-    each(_check_at_least, config, {"rollout.num_prompts": 1})
+    each(check_at_least, config, {"rollout.num_prompts": 1})
     each(_check_rollout, config)
 
 
@@ -271,249 +277,15 @@ def _check_recording(config: Config) -> None:
   """Raise ValueError if settings rule out recorded rollouts."""
   with gathered() as each:
     each(
-      _check_at_least,
+      check_at_least,
       config,
       {"rollout.num_prompts": 1, "offline.num_prompts": 1},
     )
     for key in ("dynamic_sampling.enabled", "curriculum.table"):
-      value = _get(config, key)
+      value = setting(config, key)
       each(
         require,
         not value,
         f"{key} is {value} and offline.enabled is True: recorded rollouts are "
         "sampled only once, and from all prompts alike",
       )
-
-
-def check_sft(config: Config) -> None:
-  """Check the config of supervised learning.
-
-  Raises:
-    ValueError: values cannot work; the message names the keys.
-  """
-  check_numbers(config)
-  with gathered() as each:
-    each(_check_precision, config)
-    each(
-      _check_at_least,
-      config,
-      {
-        "seed": 0,
-        "num_steps": 1,
-        "lora.rank": 0,
-        "sft.max_responses": 1,
-        "sft.row_length": 2,
-        "sft.num_rows": 1,
-        "training.num_microbatches": 1,
-        "checkpoint.every": 0,
-        "checkpoint.minutes": 0,
-        "checkpoint.keep": 1,
-        "faults.max_in_a_row": 1,
-        "log.every": 1,
-      },
-    )
-    each(
-      require,
-      not config.checkpoint.keep_best,
-      "checkpoint.keep_best is set, and entrojax.sft evaluates nothing: leave "
-      "it out",
-    )
-    for section in ("model", "training"):
-      each(
-        require,
-        config[section].rematerialise != AUTO,
-        f"{section}.rematerialise = {AUTO!r} is a setting of entrojax.main: "
-        "entrojax.sft needs True or False",
-      )
-    each(_check_sft_model, config)
-    each(
-      require,
-      config.sft.tasks or config.sft.files,
-      "sft.tasks and sft.files are empty: no example to learn",
-    )
-    each(
-      require,
-      config.sft.dtype in DTYPES,
-      f"sft.dtype must be 'float32' or 'bfloat16', got {config.sft.dtype!r}",
-    )
-
-
-def _check_sft_model(config: Config) -> None:
-  """Raise ValueError unless supervised learning has one model to train."""
-  path, characters = config.model.path, config.new_model.characters
-  if not path and not characters:
-    raise ValueError(
-      "model.path is not set, nor is new_model.characters: set one of them, "
-      "to train an existing model or a new one"
-    )
-  if path and characters:
-    raise ValueError(
-      f"model.path = {path!r} and new_model.characters are both set: train "
-      "either that model or a new one"
-    )
-  if characters and config.lora.rank:
-    raise ValueError(
-      "lora.rank is set, and the model is a new one, whose own weights would "
-      "stay random: set lora.rank to 0"
-    )
-
-
-def check_kind(config: Config, *, sft: bool = False) -> None:
-  """Raise ValueError if the config belongs to another command.
-
-  Args:
-    config: the config of any command.
-    sft: whether the command is entrojax.sft.
-  """
-  if ("sft" in config) == sft:
-    return
-  kind, own = "entrojax.sft", "configs/grpo.py"
-  if sft:
-    kind, own = "entrojax.main", "configs/sft.py"
-  raise ValueError(
-    f"--config is a config of {kind}: this command needs one such as {own}"
-  )
-
-
-_LEAST_OF_EVALUATION = {
-  "seed": 0,
-  "rollout.prompt_length": 1,
-  "rollout.response_length": 1,
-  "model.query_chunk": 0,
-  "rollout.num_slots": 0,
-  "rollout.refill_every": 1,
-  "evaluation.num_samples": 1,
-  "evaluation.prompts_per_batch": 1,
-}
-
-
-def check_evaluation(config: Config) -> None:
-  """Check the settings that sampling and evaluating a model depend on.
-
-  Raises:
-    ValueError: values make evaluation impossible; the message names the keys.
-  """
-  check_numbers(config)
-  with gathered() as each:
-    each(require, config.model.path, "model.path is not set")
-    each(_check_precision, config)
-    if each(_check_at_least, config, _LEAST_OF_EVALUATION):
-      buckets = ("rollout.prompt_buckets", "rollout.prompt_length")
-      each(_check_buckets, config, *buckets)
-    each(check_prompt, config)
-    each(_check_temperature, config)
-
-
-def _check_temperature(config: Config) -> None:
-  """Raise ValueError if samples of evaluations would all be the same."""
-  temperature = config.evaluation.temperature
-  if temperature is not None and temperature < 0:
-    raise ValueError(
-      f"evaluation.temperature must not be negative, got {temperature}"
-    )
-  for request in requested(config):
-    if temperature == 0 and request.num_samples > 1:
-      raise ValueError(
-        f"evaluation.temperature is 0 and {request.label} has "
-        f"{request.num_samples} samples for each prompt: greedy samples are "
-        "all the same. Set evaluation.num_samples to 1"
-      )
-
-
-def _check_buckets(config: Config, key: str, key_of_longest: str) -> None:
-  """Raise ValueError if lengths do not ascend to below the longest one."""
-  buckets, longest = tuple(_get(config, key)), _get(config, key_of_longest)
-  lengths = (0, *buckets, longest)
-  integers = all(isinstance(length, int) for length in lengths)
-  if not integers or any(a >= b for a, b in itertools.pairwise(lengths)):
-    raise ValueError(
-      f"{key} = {buckets} must ascend from 1 to below {key_of_longest} = "
-      f"{longest}"
-    )
-
-
-def _check_response_buckets(config: Config) -> None:
-  """Raise ValueError if training.response_buckets cannot work."""
-  key = "training.response_buckets"
-  _check_buckets(config, key, "rollout.response_length")
-  buckets = tuple(config.training.response_buckets)
-  if buckets and config.training.num_microbatches == 1:
-    raise ValueError(
-      f"{key} = {buckets} sorts rows into micro-batches by length, and "
-      "training.num_microbatches is 1: raise it, or leave the buckets out"
-    )
-
-
-def check_prompt(config: Config) -> None:
-  """Raise ValueError if a setting of prompts is unknown or does nothing."""
-  prompt = config.prompt
-  with gathered() as each:
-    each(require_one_of, "prompt.too_long", prompt.too_long, ("raise", "drop"))
-    for key in ("system", "template_arguments"):
-      each(
-        require,
-        prompt.chat or not prompt[key],
-        f"prompt.{key} is set and would do nothing: prompt.chat is False, so "
-        "that no chat template is applied",
-      )
-
-
-def _check_at_least(config: Config, at_least: Mapping[str, int]) -> None:
-  """Raise ValueError if settings 'section.leaf' are below their least value."""
-  with gathered() as each:
-    for key, least in at_least.items():
-      each(require_at_least, key, _get(config, key), least)
-
-
-def check_numbers(config: Config) -> None:
-  """Raise ValueError if a number is not finite or too large, or a mesh is none.
-
-  The other checks compute with these numbers.
-  """
-  with gathered() as each:
-    for section, leaves in config.items():
-      for leaf, value in leaves.items() if isinstance(leaves, Config) else ():
-        each(
-          require,
-          not isinstance(value, float) or math.isfinite(value),
-          f"{section}.{leaf} must be finite, got {value}",
-        )
-    each(_check_mesh, tuple(config.mesh))
-    each(check_integers, config)
-
-
-def _check_mesh(mesh: tuple[Any, ...]) -> None:
-  """Raise ValueError unless a mesh is three sizes, -1 or positive."""
-  if len(mesh) != 3 or not all(type(size) is int for size in mesh):
-    raise ValueError(
-      f"mesh must be three whole numbers such as (-1, 1, 1), got {mesh}"
-    )
-  if any(size == 0 or size < -1 for size in mesh):
-    raise ValueError(f"mesh sizes are -1 or positive, got {mesh}")
-
-
-def _check_precision(config: Config) -> None:
-  """Check the type of numbers, and what is kept of them; see models/kept.py."""
-  settings = {"model": OF_A_LAYER, "training": OF_MICROBATCHES}
-  with gathered() as each:
-    for key in ("dtype", "product_dtype"):
-      each(require_one_of, f"model.{key}", config.model[key], DTYPES)
-    for section, values in settings.items():
-      if section not in config:
-        continue
-      key, value = f"{section}.rematerialise", config[section].rematerialise
-      each(require_one_of, key, value, (*values, AUTO))
-      each(
-        require,
-        value != ATTENTION or config.model.fused_attention,
-        f"{key} = {ATTENTION!r} keeps what fused attention returns, and "
-        "model.fused_attention is False",
-      )
-
-
-def _get(config: Config, key: str):
-  """Return the setting 'section.leaf'."""
-  value = config
-  for part in key.split("."):
-    value = value[part]
-  return value

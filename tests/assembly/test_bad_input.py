@@ -10,7 +10,8 @@ import pytest
 import configs
 from entrojax.assembly.check_methods import check_methods
 from entrojax.assembly.check_overrides import check_overrides
-from entrojax.assembly.check_settings import check, check_kind
+from entrojax.assembly.check_settings import check
+from entrojax.assembly.check_values import check_kind
 from entrojax.assembly.run import build
 from tests.helpers.commands import run_command
 from tests.helpers.system import tiny_config

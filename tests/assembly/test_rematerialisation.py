@@ -8,7 +8,8 @@ import pytest
 from configs import sft
 from entrojax import train
 from entrojax.assembly import rematerialisation
-from entrojax.assembly.check_settings import check, check_sft
+from entrojax.assembly.check_settings import check
+from entrojax.assembly.check_sft import check_sft
 from entrojax.assembly.methods import make_recipe
 from entrojax.assembly.model import make_model
 from entrojax.assembly.rematerialisation import Choice

@@ -2,8 +2,9 @@
 
 import pytest
 
+from entrojax.assembly.check_evaluation import check_evaluation
 from entrojax.assembly.check_run import check_run, completing
-from entrojax.assembly.check_settings import check, check_evaluation
+from entrojax.assembly.check_settings import check
 from entrojax.assembly.run import build
 from entrojax.system.refusals import RefusedError, gathered
 from tests.helpers.system import tiny_config
