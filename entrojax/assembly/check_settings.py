@@ -2,10 +2,10 @@
 
 There is a check for each use of a config that samples training prompts:
 training (`check`), collecting rollouts (`check_offline`), and sampling alone
-(`check_sampling`). check_evaluation.py and check_sft.py have those of the other
-uses. `check` calls `check_methods`, too. Checks that do not depend on each
-other all run, and one error has all that they refuse (refusals.py). Most names
-and arguments of methods are checked later, when methods.py builds the methods.
+(`check_sampling`). Evaluations and supervised learning have their own modules.
+`check` calls `check_methods`, too. Checks that do not depend on each other all
+run, and one error has all that they refuse (refusals.py). Most names and
+arguments of methods are checked later, when methods.py builds the methods.
 """
 
 import re
