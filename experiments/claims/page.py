@@ -38,8 +38,8 @@ A method that learns less also keeps more entropy. So a claim that the entropy
 falls less says nothing about a method's use; for that the tournament compares
 at equal entropy.
 
-Intervals are over three seeds, and for differences in pass@k between two
-entries over prompts as well. All runs are entries of
+Intervals are over three seeds or more, and for differences in pass@k between
+two entries over prompts as well. All runs are entries of
 [the tournament](../tournament/README.md) on Countdown, unless another command
 is named at the end. This command computes the page from the kept results:
 

@@ -1,10 +1,10 @@
 """A claim, the effect that tests it, and the verdict.
 
 A claim's effect, its margin and its test were written down before the runs. The
-effect is a mean with a 95 % interval over three seeds. It is positive if the
-claim is right, and the margin is the smallest effect that counts. The tests are
-in experiments/tournament/judging.py, because the targets of entropy on the
-tournament's page are judged in the same way.
+effect is a mean with a 95 % interval over three seeds or more. It is positive
+if the claim is right, and the margin is the smallest effect that counts. The
+tests are in experiments/tournament/judging.py, because the targets of entropy
+on the tournament's page are judged in the same way.
 """
 
 from collections.abc import Callable, Sequence

@@ -75,5 +75,9 @@ class Curve(NamedTuple):
     return float(measured - np.interp(own, x, y))
 
   def heights(self, runs: Mapping[int, Line]) -> np.ndarray:
-    """Return the heights of an entry's runs, f64[seeds]."""
-    return np.array([self.height(line) for line in runs.values()], np.float64)
+    """Return the heights of an entry's runs, f64[seeds].
+
+    A seed with which none of the budgets has run is left out.
+    """
+    own = [line for seed, line in runs.items() if self.points(seed)[0].size]
+    return np.array([self.height(line) for line in own], np.float64)

@@ -72,17 +72,18 @@ def entries(base: str) -> Sequence[Entry]:
     ValueError: an entry has a target, and the base's entropy is unknown.
   """
   place = BASES[base]
+  seeds = (*SEEDS, *place.more_seeds)
   all_entries = [
-    Entry(f"{BASELINE},steps={n}", BASELINE, n, role="budget")
+    Entry(f"{BASELINE},steps={n}", BASELINE, n, seeds=seeds, role="budget")
     for n in place.budgets
   ]
   all_entries += [
-    Entry(name, name, place.steps, _targets(name, base))
+    Entry(name, name, place.steps, _targets(name, base), seeds)
     for name in method_names(base)
     if name != BASELINE
   ]
   all_entries += [
-    Entry(name, method, place.steps, settings, role="extra")
+    Entry(name, method, place.steps, settings, seeds, "extra")
     for name, (method, settings) in EXTRAS[base].items()
   ]
   all_entries += _long_runs(all_entries, base)
@@ -136,15 +137,17 @@ def runs(base: str) -> Sequence[Run]:
   """List all runs on a base in the order in which they are made.
 
   All entries of the common budget come with seed 0, then with seed 1, and so
-  on. Long runs follow, in the same order, and strengths are last. So a
-  tournament that is cut off has the same seeds of every method.
+  on. Long runs follow, in the same order, then strengths, and further seeds are
+  last. So a tournament that is cut off has the same seeds of every method.
   """
   own = entries(base)
   parts = (("budget", "method", "extra"), ("long",), ("strength",))
+  more = BASES[base].more_seeds
   return [
     Run(entry, seed)
+    for seeds in (SEEDS, *([seed] for seed in more))
     for roles in parts
-    for seed in SEEDS
+    for seed in seeds
     for entry in own
     if entry.role in roles and seed in entry.seeds
   ]
@@ -180,11 +183,13 @@ def _long_runs(all_entries: Sequence[Entry], base: str) -> Iterator[Entry]:
   by_name = {entry.name: entry for entry in all_entries}
   short = Entry(BASELINE, BASELINE, place.steps)
   rows = [(by_name[name], steps) for name, steps in LONG[base].items()]
+  grpo_seeds = (*SEEDS, *place.more_seeds)
   for own, budgets in [(short, place.long), *rows]:
+    seeds = grpo_seeds if own is short else SEEDS
     for steps in budgets:
       name = long_name(own.name, steps)
       if name not in by_name:
-        yield own._replace(name=name, steps=steps, role="long")
+        yield own._replace(name=name, steps=steps, seeds=seeds, role="long")
 
 
 def _complete(entry: Entry, place: Base) -> Entry:

@@ -86,7 +86,7 @@ def by_heights(
 
   def estimate(name: str) -> Estimate | None:
     own = heights(name)
-    if np.isfinite(own).sum() < len(SEEDS):
+    if own.size < len(SEEDS) or not np.isfinite(own).all():
       return None
     return estimate_over_seeds(own)
 

@@ -38,7 +38,7 @@ def format_heights(own: np.ndarray) -> str:
 
 def side_word(own: np.ndarray) -> str:
   """Say "above" or "below" if all seeds have heights that decide it."""
-  if np.isfinite(own).sum() < len(SEEDS):
+  if own.size < len(SEEDS) or not np.isfinite(own).all():
     return ""
   return {1: " above", -1: " below"}.get(compare(over_seeds(own)), "")
 

@@ -210,10 +210,10 @@ def finished(all_entries: Sequence[Entry], field: Field) -> Iterator[str]:
   grpo = sum(map(field.is_whole, field.curve_budgets()))
   strengths = [e for e in all_entries if e.role == "strength"]
   yield (
-    f"{done} of {total} planned runs are finished. With {len(SEEDS)} seeds "
-    f"there are {done_methods} of {len(methods)} methods as their config has "
-    f"them, {len(whole) - done_methods} entries with a changed setting, GRPO "
-    f"at {grpo} budgets, and {len(field.long_runs())} other longer runs."
+    f"{done} of {total} planned runs are finished. With {len(SEEDS)} seeds or "
+    f"more there are {done_methods} of {len(methods)} methods as their config "
+    f"has them, {len(whole) - done_methods} entries with a changed setting, "
+    f"GRPO at {grpo} budgets, and {len(field.long_runs())} other longer runs."
     f"{_strengths_run(field, strengths)}\n"
   )
 

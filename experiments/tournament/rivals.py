@@ -64,8 +64,8 @@ class Rival(NamedTuple):
     """
     runs = of_entry(lines, name)
     own = [Curve(self.lines, x, *which).heights(runs) for x in self.curves]
-    whole = [x for x in own if np.isfinite(x).all()]
     some = [x for x in own if np.isfinite(x).any()]
+    whole = [x for x in some if np.isfinite(x).all()]
     if not some:
       return np.full(len(runs), np.nan)
     return min(whole or some, key=finite_mean)

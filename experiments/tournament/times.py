@@ -53,18 +53,27 @@ _PAIRS = flags.DEFINE_integer(
 )
 
 
-def timed(base: str) -> list[Entry]:
-  """List the entries that are timed: the methods, and what changes a step."""
-  return [
-    entry
-    for entry in entries(base)
-    if entry.role == "method"
-    or (entry.role == "extra" and any(map(_is_slowing, entry.settings)))
-  ]
+def timed(base: str) -> dict[str, Entry]:
+  """Return the entries that are timed, by the names of their times.
+
+  They are one of each method but GRPO, by the method's name, and those that
+  change a step. A method that needs a table of prompts is left out.
+  """
+  own: dict[str, Entry] = {}
+  for entry in entries(base):
+    name = _time_name(entry)
+    if entry.role in ("method", "extra") and name != BASELINE:
+      own.setdefault(name, entry)
+  return {
+    n: e for n, e in own.items() if not config_of(e, base).curriculum.table
+  }
 
 
-def _is_slowing(key: str) -> bool:
-  return key.startswith(_SLOWING)
+def _time_name(entry: Entry) -> str:
+  """Return the name of the time that an entry has."""
+  if any(key.startswith(_SLOWING) for key in entry.settings):
+    return entry.name
+  return entry.method
 
 
 def stepper(config: Config) -> Callable[[], float]:
@@ -111,26 +120,25 @@ def time_of(entry: Entry, times: Mapping[str, float]) -> float | None:
 
   Args:
     entry: the entry.
-    times: entry -> time, the kept ones of its base.
+    times: the kept times of its base.
   """
-  if any(map(_is_slowing, entry.settings)):
-    return times.get(entry.name)
-  return 1.0 if entry.method == BASELINE else times.get(entry.method)
+  name = _time_name(entry)
+  return 1.0 if name == BASELINE else times.get(name)
 
 
-def missing(base: str, folder: Path, names: Sequence[str]) -> list[Entry]:
-  """List the entries to time: the named ones, or all that are not timed yet.
+def missing(base: str, folder: Path, names: Sequence[str]) -> dict[str, Entry]:
+  """Return what is to be timed: the named ones, or all that have no time yet.
 
   Raises:
-    ValueError: a name is of no entry that is timed.
+    ValueError: a name is of nothing that is timed.
   """
-  own = {entry.name: entry for entry in timed(base)}
+  own = timed(base)
   if unknown := [name for name in names if name not in own]:
     raise ValueError(
-      f"--entries: {unknown[0]!r} is no entry of {base} that is timed"
+      f"--entries: {unknown[0]!r} is nothing of {base} that is timed"
     )
   have = read_times(folder).get(base, {})
-  return [own[name] for name in names or own if names or name not in have]
+  return {n: own[n] for n in names or own if names or n not in have}
 
 
 @command(FLAGS, interrupted="Interrupted. The same command continues.")
@@ -140,11 +148,11 @@ def main() -> None:
   names = split_names(_ENTRIES.value)
   own = missing(base, folder, names)
   grpo = stepper(config_of(Entry(BASELINE, BASELINE, 0), base))
-  for entry in own:
+  for name, entry in own.items():
     config = config_of(entry, base)
     value = round(ratio(stepper(config), grpo, _PAIRS.value), _DIGITS)
-    _keep(folder / FILE, base, entry.name, value)
-    print(f"{entry.name}: x {value:g}", flush=True)
+    _keep(folder / FILE, base, name, value)
+    print(f"{name}: x {value:g}", flush=True)
 
 
 def _keep(path: Path, base: str, name: str, value: float) -> None:

@@ -83,9 +83,9 @@ def test_the_page_has_heights_spreads_and_missing_runs(section):
   text = section[1]
   assert "| `kl_cov` | 3 | 0.400 ± 0.000 | 0.301 ± 0.001 | +0.051 [" in text
   assert (
-    "14 of 19 planned runs are finished. With 3 seeds there are 2 of 4 methods "
-    "as their config has them, 0 entries with a changed setting, GRPO at 2 "
-    "budgets, and 0 other longer runs."
+    "14 of 19 planned runs are finished. With 3 seeds or more there are 2 of 4 "
+    "methods as their config has them, 0 entries with a changed setting, GRPO "
+    "at 2 budgets, and 0 other longer runs."
   ) in text
   assert (
     "| methods | 8 | 12 | `dapo` (2); `nsr` (0, 1, 2) |\n"

@@ -42,7 +42,7 @@ def test_an_entry_that_changes_a_number_takes_as_long_as_its_method():
 def test_all_entries_on_the_page_but_sent_have_the_time_of_one_that_is_timed(
   base,
 ):
-  timed = {entry.name: 1.0 for entry in times.timed(base)}
+  timed = dict.fromkeys(times.timed(base), 1.0)
   own = [e for e in entries(base) if e.role in ("method", "extra")]
   assert {e.name for e in own if times.time_of(e, timed) is None} <= {"sent"}
 
@@ -52,9 +52,10 @@ def test_only_what_is_not_timed_yet_is_timed(tmp_path):
   kept = {"reasoning": {"kl_cov": {"ratio": 1.5, "pairs": 3}}}
   (tmp_path / times.FILE).write_text(json.dumps(kept))
   assert times.read_times(tmp_path) == {"reasoning": {"kl_cov": 1.5}}
-  names = [e.name for e in times.missing("reasoning", tmp_path, [])]
-  assert "kl_cov" not in names and "clip_cov" in names
+  missing = times.missing("reasoning", tmp_path, [])
+  assert "kl_cov" not in missing and missing["clip_cov"].name == "clip_cov"
+  assert missing["entropic"].name == "entropic,target=0.16"
   (again,) = times.missing("reasoning", tmp_path, ["kl_cov"])
-  assert again.name == "kl_cov"
-  with pytest.raises(ValueError, match="'kl' is no entry of reasoning"):
+  assert again == "kl_cov"
+  with pytest.raises(ValueError, match="'kl' is nothing of reasoning"):
     times.missing("reasoning", tmp_path, ["kl"])
