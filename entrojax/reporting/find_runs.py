@@ -28,13 +28,11 @@ def find_runs(folders: Sequence[str]) -> dict[str, Path]:
   for folder in folders:
     for path in _runs_below(Path(folder)):
       by_place.setdefault(path.resolve(), path)
-  paths = list(by_place.values())
   names = [place.name for place in by_place]
   if len(set(names)) < len(names):
-    absolute = [os.path.abspath(path) for path in paths]
-    start = os.path.commonpath(absolute)
-    names = [os.path.relpath(path, start) for path in absolute]
-  return dict(zip(names, paths, strict=True))
+    start = os.path.commonpath(by_place)
+    names = [os.path.relpath(place, start) for place in by_place]
+  return dict(zip(names, by_place.values(), strict=True))
 
 
 def _runs_below(folder: Path) -> list[Path]:

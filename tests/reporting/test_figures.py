@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from entrojax.reporting import figures
+from entrojax.reporting import figures, notebook
 from entrojax.reporting.interactive import most_points, panel_figure
 from entrojax.reporting.pictures import (
   PALETTE,
@@ -122,3 +122,9 @@ def test_the_pictures_of_the_front_page_are_well_formed_svg(variants):
     svg = to_svg(picture, names)
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert svg == to_svg(picture, names)
+
+
+def test_a_list_of_numbers_is_refused_where_one_curve_is_drawn(tmp_path):
+  run = write_run(tmp_path / "run")
+  with pytest.raises(ValueError, match="'actor/entropy_histogram' is a list"):
+    notebook.draw(run, what="actor/entropy_histogram")

@@ -19,6 +19,7 @@ from entrojax import sweep
 from entrojax import train as train_module
 from entrojax.assembly.roll_backs import with_roll_backs
 from entrojax.sweeps import unit_runs, workers
+from entrojax.sweeps.estimate import Timing, estimate
 from entrojax.sweeps.unit_runs import (
   Done,
   Outcome,
@@ -321,6 +322,24 @@ def test_a_dry_run_lists_states_and_times_and_writes_nothing(
   status, lines = call(quick, "--dry_run")
   assert lines[1].split() == ["0", NAMES[0], "finished"]
   assert lines[-1].startswith("0 of 4 units to run")
+
+
+@pytest.mark.parametrize(
+  ("steps_done", "evaluations"),
+  [
+    (0, 3),  # at the start, after step 5 and after the last one
+    (4, 2),
+    (5, 1),
+    (10, 1),  # only the evaluation after the last step is missing
+  ],
+)
+def test_a_unit_needs_the_time_of_the_evaluations_that_are_left(
+  steps_done, evaluations
+):
+  config = grpo.get_config()
+  config.num_rollout_steps, config.evaluation.every = 10, 5
+  timing = Timing(start=0.0, step=0.0, evaluation=1.0)
+  assert estimate(timing, config, steps_done) == evaluations
 
 
 def test_nothing_runs_if_a_unit_is_refused(call, tmp_path, monkeypatch):
