@@ -194,10 +194,11 @@ def test_a_change_that_is_the_same_in_all_entries_is_clear(tmp_path):
     np.random.default_rng(0),
     noise=0.0,
     changes={"by_entropy": [0, 0, 0, 0, -8]},
-    parts={"policy_gradient": 0.25, "entropic": 0},
+    # 2^-12 in nats, so that sums and means are exact
+    parts={"policy_gradient": 2**-12 / UNIT, "entropic": 0},
   )
   text = words(same)
-  assert "The plain policy gradient raised the entropy by 0.25 ± 0.00" in text
+  assert "The plain policy gradient raised the entropy by 2.44 ± 0.00" in text
   assert "The loss term entropic did not act in these steps." in text
 
 

@@ -142,7 +142,7 @@ def test_a_target_may_have_fewer_or_other_steps_than_the_entropy(
 ):
   """A roll-back may end a schedule; and a run may have no entropy at all."""
   rows = [{"step": i, "actor/entropy": 0.5} for i in range(9 * len(steps))]
-  rows += [{"step": 99}] * (not rows)
+  rows = rows or [{"step": 0}, {"step": 1}]
   for row in rows[:3]:
     row["schedule/control.target"] = 0.4
   write_jsonl(tmp_path / METRICS_FILE, rows)
