@@ -540,6 +540,18 @@ def test_another_process_takes_the_place_of_one_that_died(monkeypatch):
   assert ends[1].reason == "its process died"
 
 
+def test_a_process_that_died_without_a_unit_costs_none(monkeypatch):
+  monkeypatch.setattr(workers, "_Worker", FakeWorker)
+  monkeypatch.setattr(FakeWorker, "started", 0)
+  ends = {}
+  with Workers(1) as one:
+    one._all[0].far_end.close()  # killed before the first unit
+    run = lambda task: Outcome(unit_runs.FINISHED)
+    assert one.run(fake_tasks(0, 1), run, lambda place: None, ends.__setitem__)
+  assert FakeWorker.started == 2
+  assert {outcome.end for outcome in ends.values()} == {unit_runs.FINISHED}
+
+
 def test_after_a_signal_no_unit_begins(monkeypatch, capsys):
   monkeypatch.setattr(workers, "_Worker", FakeWorker)
 
