@@ -93,9 +93,7 @@ def export(
     )
   if adapter is not None:
     base = hugging_face.load_params(source, sizes)
-    write_adapter(
-      output / ADAPTER_FOLDER, params, adapter, config["model"]["path"]
-    )
+    write_adapter(output / ADAPTER_FOLDER, params, adapter, str(source))
     params = lora.merge(base, params, adapter)
   hugging_face.export_folder(output, source, params, dtype=jnp.dtype(dtype))
   return step

@@ -137,7 +137,8 @@ def method_config(name: str, run: Mapping[str, Any]) -> "Config":
     if isinstance(section.rematerialise, str):  # may be for fused attention
       section.rematerialise = True
   config.dynamic_sampling.enabled = False
-  config.evaluation.update({"tasks": (), "split": "validation[:1]"})
+  for key in ("tasks", "split"):  # nothing is evaluated, but they are read
+    config.evaluation[key] = run["evaluation"][key]
   return config
 
 
@@ -254,7 +255,9 @@ def main(workdir: str) -> None:
     from entrojax.reporting.static import matrix_to_svg
 
     drawing = matrix_to_svg(names, next(iter(matrices.values())))
-    Path(_PICTURE.value).write_text(drawing)
+    path = Path(_PICTURE.value)
+    with hold_file(path):
+      path.write_text(drawing)
 
 
 if __name__ == "__main__":

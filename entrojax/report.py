@@ -198,7 +198,9 @@ def _read_runs(
   read, errors = [], {}
   for name, folder in runs.items():
     try:
-      read.append(read_run(name, folder))
+      run = read_run(name, folder)
+      read_roll_backs(run.path)  # which the notes name
+      read.append(run)
     except (OSError, ValueError) as error:
       errors[name] = error
   if not read:

@@ -24,11 +24,13 @@ from entrojax.system.workdir import (
   LOCK,
   SAMPLES_FILE,
   differences,
+  draft_of,
   replace_text,
 )
 from entrojax.types import Verdict
 
 EVALUATION_FILE = "evaluation.json"
+_FILES = (EVALUATION_FILE, SAMPLES_FILE)
 _WEIGHTS = "weights"  # the field with the digest of the model
 
 # the settings that the metrics depend on, besides the tasks
@@ -107,8 +109,9 @@ def read_results(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
   """
   path = output / EVALUATION_FILE
   names = {p.name for p in output.iterdir()} if output.is_dir() else set()
+  names -= {draft_of(output / name).name for name in _FILES}
   is_file = output.exists() and not output.is_dir()
-  if is_file or not names <= {LOCK, EVALUATION_FILE, SAMPLES_FILE}:
+  if is_file or not names <= {LOCK, *_FILES}:
     raise ValueError(f"{output} holds something: choose another output folder")
   if EVALUATION_FILE not in names:
     return {}

@@ -135,7 +135,7 @@ def build_checked(
     sizes = hugging_face.read_config(folder)
     check_against_model(config, sizes, own)
     data, evaluation_sets, recorded_rollouts = _read_inputs(
-      config, folder, rollouts, task
+      config, folder, sizes.vocab_size, rollouts, task
     )
   # compiles the update if it has to choose, so everything is read before
   config = decide(config, recipe, sizes, mesh)
@@ -189,13 +189,18 @@ def build_checked(
 
 
 def _read_inputs(
-  config: Config, folder: Path, rollouts: Path | None, task: Task | None
+  config: Config,
+  folder: Path,
+  vocab_size: int,
+  rollouts: Path | None,
+  task: Task | None,
 ) -> tuple[Data, tuple[EvaluationSet, ...], RecordedRollouts | None]:
   """Read the problems, the evaluation sets and recorded rollouts of a run.
 
   Args:
     config: the settings of the run.
     folder: the model's folder, which holds the tokenizer.
+    vocab_size: the number of the model's tokens.
     rollouts: the file of recorded rollouts; None: the run samples its own.
     task: takes the place of the task that the config names.
   """
@@ -208,6 +213,7 @@ def _read_inputs(
     rollout_settings(config, folder),
     [last_name(name) for name in config.judges],
     data.tokenizer,
+    vocab_size=vocab_size,
   )
   stages = single_stage(config, recording.problems, data.tokenizer)
   return data._replace(stages=stages), evaluation_sets, recording

@@ -16,7 +16,9 @@ update starts from, as arrays with a path for a name:
     entropy_offset          f32[B], nats, if dynamic sampling set one; see Batch
     key                     the data of the update's key
 
-A file is a few times as large as the parameters.
+A file is a few times as large as the parameters. Arrays of bfloat16, such as
+the first moment of optimizer.mu_dtype = "bfloat16", are in it as their bytes,
+as numpy's format does not know this type.
 """
 
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -125,7 +128,7 @@ def read_batch(workdir: Path, rollout_step: int) -> KeptBatch:
     )
   try:
     with np.load(path) as file:
-      leaves = {name: file[name] for name in file.files}
+      leaves = {name: _with_type(file[name]) for name in file.files}
     names = [name for name in leaves if name.startswith(_PARTS)]
     parts = {name.removeprefix(_PARTS): leaves.pop(name) for name in names}
     fields = _unflatten(leaves)
@@ -154,6 +157,12 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     elif value is not None:
       leaves[prefix + name] = np.asarray(value)
   return leaves
+
+
+def _with_type(array: np.ndarray) -> np.ndarray:
+  """Return an array of a file with its type: two plain bytes are a bfloat16."""
+  is_plain = array.dtype == np.dtype("V2")
+  return array.view(jnp.bfloat16) if is_plain else array
 
 
 def _unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def export_folder(
 
   Args:
     folder: the folder to write, created if missing. It must not be `source`.
+      What an earlier export left there and `source` lacks is removed, such as
+      the chat template of another model.
     source: the model folder from which training started.
     params: the trained parameters.
     dtype: type of the weights on disk; None: the type of the parameters.
@@ -135,6 +137,8 @@ def export_folder(
   for name in _COMPANIONS:
     if (path := file_of(source, name)).is_file():
       shutil.copyfile(path, folder / name)
+    elif name != "LICENSE":  # no model reads it, and it may be the user's own
+      (folder / name).unlink(missing_ok=True)
   raw = read_json(file_of(source, "config.json"))
   key = "dtype" if "dtype" in raw else "torch_dtype"
   raw[key] = str(

@@ -3,7 +3,8 @@
 Tensors get Hugging Face's names. The weights are split if they are larger than
 max_shard_bytes, 4 GiB by default. The tensors of one file are copied from the
 devices, written and dropped before the next file begins, so the host never
-holds more than one file. Weights that the folder already has are deleted first.
+holds more than one file. Weights that the folder already has are deleted first,
+and so is an adapter, which would otherwise be added to the new weights.
 """
 
 import json
@@ -21,6 +22,7 @@ from entrojax.models.tensor_names import (
   path_name,
   tensor_names,
 )
+from entrojax.system.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from entrojax.types import Array, Params
 
 
@@ -34,7 +36,8 @@ def save_params(
   """Write the weights under Hugging Face's names.
 
   Args:
-    folder: created if missing. Weights that are already there are replaced.
+    folder: created if missing. Weights and an adapter that are already there
+      are replaced.
     params: parameters of a decoder. Devices of this process hold all of them.
     dtype: type of the tensors on disk; None: the type of the parameters.
     max_shard_bytes: a file may be larger than this only if a single tensor is.
@@ -42,7 +45,8 @@ def save_params(
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  for stale in (folder / INDEX, *folder.glob("model*.safetensors")):
+  others = (folder / name for name in (INDEX, ADAPTER_CONFIG, ADAPTER_WEIGHTS))
+  for stale in (*others, *folder.glob("model*.safetensors")):
     stale.unlink(missing_ok=True)
   entries = [
     (name, leaf, layer)

@@ -63,7 +63,7 @@ class Estimate(NamedTuple):
   def is_clear(self) -> bool:
     """Whether the mean differs clearly from 0."""
     enough = self.number >= MIN_ENTRIES
-    return enough and abs(self.mean) >= CLEAR * self.error > 0
+    return enough and abs(self.mean) >= CLEAR * self.error and self.mean != 0
 
   def __str__(self) -> str:
     return f"{_UNIT * self.mean:.2f} ± {_UNIT * self.error:.2f}"

@@ -224,7 +224,8 @@ def draw_at_k(
         _, values, errors = finals[0]
         is_known = np.isfinite(values)  # as the curve has them
         values, errors = values[is_known], errors[is_known]
-        curve = curve._replace(low=values - errors, high=values + errors)
+        if np.isfinite(errors).any():
+          curve = curve._replace(low=values - errors, high=values + errors)
       last.append(curve)
   if len({(*curve.x, *curve.y) for curve in first}) == 1:
     first = [first[0]._replace(variant=None)]

@@ -112,9 +112,16 @@ def draw(*runs: Path | str, what: str = ENTROPY) -> Drawing:
 
   Raises:
     FileNotFoundError: there is no run.
-    ValueError: a file is malformed, or no run has the metric.
+    ValueError: a file is malformed, no run has the metric, or it is a list of
+      numbers.
   """
   variants = _read_variants(runs)
+  rows = (row for v in variants for run in v.runs for row in run.rows)
+  if any(isinstance(row.get(what), list) for row in rows):
+    raise ValueError(
+      f"{what!r} is a list of numbers in each step, which is not one curve: "
+      "the page of entrojax.report draws what such lists hold"
+    )
   picture = _picture(variants, what)
   if picture is None:
     metrics = sorted(

@@ -247,6 +247,8 @@ def logged_at_k(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Return k [K] ascending, pass@k [K] and its standard error [K].
 
+  A standard error that was not logged is NaN.
+
   Args:
     row: the line of an evaluation; None gives empty arrays.
     data: the name of the data set.
@@ -261,7 +263,7 @@ def logged_at_k(
     and len(digits) <= _MAX_DIGITS
   )
   values = [row[f"{prefix}{k}"] for k in ks]
-  errors = [row.get(f"{prefix}{k}_stderr", 0.0) for k in ks]
+  errors = [row.get(f"{prefix}{k}_stderr", math.nan) for k in ks]
   return np.array(ks), np.array(values), np.array(errors)
 
 

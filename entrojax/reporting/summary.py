@@ -72,9 +72,12 @@ def summarize(run: RunLog) -> dict[str, float]:
       "timing_s/step",
     )
   )
-  moving = series(run, TARGET)[1]
   constant = math.nan if run.target is None else run.target
-  target = moving if moving.size else np.full_like(entropy, constant)
+  moving = series(run, TARGET)[1]
+  target = np.array(
+    [row.get(TARGET, constant) for row in run.rows if ENTROPY in row],
+    np.float64,
+  )
   number = math.ceil(entropy.size / 3)
   last_third = entropy[-number:]
   row = {
@@ -82,7 +85,7 @@ def summarize(run: RunLog) -> dict[str, float]:
     "entropy/first": entropy[0] if entropy.size else math.nan,
     "entropy/last": entropy[-1] if entropy.size else math.nan,
     "entropy/last_third": _mean(last_third),
-    "entropy/target": target[-1] if target.size else constant,
+    "entropy/target": moving[-1] if moving.size else constant,
     "entropy/max_deviation": max(
       (d for d in abs(last_third - target[-number:]) if math.isfinite(d)),
       default=math.nan,

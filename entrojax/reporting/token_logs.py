@@ -13,6 +13,7 @@ from pathlib import Path
 import re
 from typing import Any, NamedTuple
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -111,7 +112,7 @@ def read_tokens(path: Path) -> TokenSamples:
     return _from_arrays(arrays)
   except (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
-    *(RecursionError, zipfile.BadZipFile),
+    *(RecursionError, zipfile.BadZipFile, zlib.error),
   ) as error:
     raise ValueError(
       f"{path} does not hold the tokens of an evaluation, or is damaged "

@@ -24,7 +24,6 @@ from collections import Counter
 from collections.abc import Sequence
 import dataclasses
 import hashlib
-import itertools
 import json
 from typing import Any, NamedTuple
 
@@ -87,7 +86,9 @@ def maj_at_k(
   """Compute maj@k f[Q]: how often the most frequent answer is right.
 
   The mean is over random subsets of k samples without replacement. Answers that
-  do not parse do not vote. Among tied answers the first sampled one wins.
+  do not parse do not vote. Among tied answers the first sampled one wins. If
+  samples with the winning answer have different verdicts, as a reward that also
+  looks at the form of a response may give them, the first of them counts.
 
   Args:
     answers: [Q][n] normalised answers; None: unparseable.
@@ -102,13 +103,13 @@ def maj_at_k(
   draws = 1 if k == num_samples else _MAJORITY_DRAWS
   scores = np.zeros(len(answers))
   for row, group in enumerate(answers):
-    right = dict(zip(group, correct[row], strict=True))
     for _ in range(draws):
       order = rng.permutation(num_samples) if draws > 1 else range(num_samples)
-      counts = Counter(
-        a for i in itertools.islice(order, k) if (a := group[i]) is not None
-      )
-      scores[row] += bool(counts) and right[counts.most_common(1)[0][0]]
+      voters = [i for i in order[:k] if group[i] is not None]
+      if voters:
+        winner, _ = Counter(group[i] for i in voters).most_common(1)[0]
+        first = next(i for i in voters if group[i] == winner)
+        scores[row] += correct[row, first]
   return scores / draws
 
 

@@ -249,6 +249,8 @@ def load(
   settings: Mapping[str, Any],
   judges: Sequence[str],
   tokenizer: Tokenizer,
+  *,
+  vocab_size: int,
 ) -> RecordedRollouts:
   """Load the rollouts that a run trains on.
 
@@ -260,6 +262,8 @@ def load(
     judges: the names of the judges that must all call a step right; without
       judges no step is marked.
     tokenizer: the policy's tokenizer.
+    vocab_size: the number of tokens that the policy can sample. The tokenizer
+      of many models knows fewer.
 
   Raises:
     ValueError: the file cannot be read, was made by another policy, or does not
@@ -282,8 +286,12 @@ def load(
       f"{path} has a response of {longest} tokens: rollout.response_length = "
       f"{rollout['response_length']} cannot hold it"
     )
-  if max(map(max, (r.tokens for r in responses))) >= tokenizer.vocab_size:
-    raise ValueError(f"{path} has tokens that the tokenizer does not know")
+  largest = max(max(response.tokens) for response in responses)
+  if largest >= vocab_size:
+    raise ValueError(
+      f"{path} has the token {largest}, but the model has only {vocab_size} "
+      "tokens"
+    )
   problems = [Problem(group[0].prompt, {}) for group in groups.kept]
   return RecordedRollouts(
     problems=problems,

@@ -89,7 +89,9 @@ def _call(
 
   if isinstance(verify, BatchVerifier):
     try:
-      return verify.batch(problems, responses)
+      verdicts = list(verify.batch(problems, responses))
+      if len(verdicts) == len(responses):
+        return verdicts
     except Exception:  # call by call, to find the responses that it fails on
       pass
   return list(map(call_one, problems, responses))

@@ -111,7 +111,8 @@ def estimate(timing: Timing, config: Config, steps_done: int) -> float:
   last, every = config.num_rollout_steps, config.evaluation.every
   evaluations = int(steps_done == 0) + 1
   if every:
-    evaluations += (last - 1) // every - steps_done // every
+    # at the last step the difference is -1 if an evaluation belongs to it
+    evaluations += max(0, (last - 1) // every - steps_done // every)
   return (
     timing.start
     + (last - steps_done) * timing.step

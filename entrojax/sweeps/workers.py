@@ -4,7 +4,7 @@ A process compiles a graph once for all of its units that share it. So a process
 that becomes free is given a unit with the graphs of its last one, if there is
 any left, and otherwise one with graphs that no other process is using. Each
 process has its own share of the machine's cores. If it dies, only its unit
-fails, and another process takes its place.
+fails, and another process takes its place. No unit fails if it has none.
 
 Every process checks whether the sweep is alive, and saves and ends if it is
 not.
@@ -148,6 +148,11 @@ class _Worker:
       return place, Outcome(INTERRUPTED)
     return place, Outcome(FAILED, self._describe_death())
 
+  def is_lost(self) -> bool:
+    """Return whether the process of an idle worker has died."""
+    # an idle process sends nothing, so only the end of its pipe can be read
+    return self.died or self.pipe.poll()
+
   def interrupt(self) -> None:
     """Let the task save and end."""
     if not self.interrupted:
@@ -245,7 +250,7 @@ class Workers:
     for number, worker in enumerate(self._all):
       if worker.place is not None or not waiting:
         continue
-      if worker.died:
+      if worker.is_lost():
         worker = self._all[number] = _Worker(worker.cores)
       running = [other.kind for other in self._busy()]
       place = choose_next(waiting, kinds, worker.kind, running)

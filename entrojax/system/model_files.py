@@ -3,7 +3,8 @@
 PEFT saves an adapter as adapter_config.json and adapter_model.safetensors. Its
 folder may hold nothing else: `base_model_name_or_path` names the folder of the
 base, where the other files are. It is a local path, absolute, relative to the
-adapter's folder or to the current one; a name on a hub cannot be followed.
+adapter's folder or to the current one; a name on a hub cannot be followed. A
+base that has an adapter of its own is refused.
 """
 
 import json
@@ -34,7 +35,8 @@ def base_folder(folder: Path) -> Path:
   A folder with config.json is its own base.
 
   Raises:
-    ValueError: adapter_config.json is malformed, or names no local folder.
+    ValueError: adapter_config.json is malformed, or names no local folder or
+      one that has an adapter of its own.
   """
   folder = Path(folder)
   if (folder / "config.json").is_file():
@@ -45,6 +47,11 @@ def base_folder(folder: Path) -> Path:
   name = read_adapter_config(folder).get("base_model_name_or_path")
   for place in (Path(str(name)), folder / str(name)):
     if name and (place / "config.json").is_file():
+      if (place / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+          f"{path}: the base {place} has an adapter of its own, and only one "
+          "adapter can be read: merge the base's into its weights first"
+        )
       return place
   raise ValueError(
     f"{path}: base_model_name_or_path is {name!r}, which is not a local model "

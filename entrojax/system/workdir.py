@@ -338,9 +338,17 @@ def replace_text(path: Path, text: str) -> None:
 
   If the process is killed, the file holds either the old text or the new one.
   """
-  draft = path.with_name(path.name + ".tmp")
+  draft = draft_of(path)
   draft.write_text(text, encoding="utf-8")
   draft.replace(path)
+
+
+def draft_of(path: Path) -> Path:
+  """Return the file that `replace_text` writes first.
+
+  It stays behind if the process is killed, or the disk full, meanwhile.
+  """
+  return path.with_name(path.name + ".tmp")
 
 
 def append_text(path: Path, text: str) -> None:

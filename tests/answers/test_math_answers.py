@@ -178,6 +178,21 @@ def test_a_batch_prepares_all_comparisons_that_cheap_rules_leave_open():
   assert equal.batches == [[("8+0", "6"), ("8+0", "8"), ("9", "8")]]
 
 
+@pytest.mark.parametrize("batch", [[Verdict(1.0, "", "7")], 5 * [None], None])
+def test_a_batch_of_another_length_is_verified_one_by_one(batch):
+  """A user's verifier may forget responses, or return nothing."""
+
+  class Verifier:
+    def __call__(self, problem, response):
+      return Verdict(float(response), "", response)
+
+    def batch(self, problems, responses):
+      return batch
+
+  rows = verify_responses([problem("1"), problem("2")], ["1", "2"], Verifier())
+  assert [row[0].reward for row in rows] == [1.0, 2.0]
+
+
 # -- with the package ---------------------------------------------------------
 
 

@@ -14,8 +14,10 @@ from entrojax.assembly.evaluation_files import (
   EVALUATION_FILE,
   check_evaluation_overrides,
   evaluation_settings,
+  read_results,
 )
 from entrojax.evaluate_model import evaluate_model, format_metrics
+from entrojax.system.workdir import SAMPLES_FILE
 from entrojax.tasks import make_task
 from entrojax.tasks.families import countdown
 from entrojax.train import train
@@ -274,6 +276,16 @@ def test_a_folder_that_holds_something_is_left_alone(base, tmp_path):
       next(evaluate_model(tiny_config(base), [], output))
   assert (tmp_path / EVALUATION_FILE).read_text() == "mine"
   assert [path.name for path in tmp_path.iterdir()] == [EVALUATION_FILE]
+
+
+def test_the_drafts_of_a_killed_command_do_not_spoil_the_folder(base, tmp_path):
+  for name in (EVALUATION_FILE, SAMPLES_FILE):
+    (tmp_path / f"{name}.tmp").write_text("half of it")
+  settings = evaluation_settings(tiny_config(base))
+  assert read_results(tmp_path, settings) == {}
+  (tmp_path / "model.tmp").write_text("mine")
+  with pytest.raises(ValueError, match="holds something"):
+    read_results(tmp_path, settings)
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_named(

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from entrojax import export as export_module
-from entrojax.models import hugging_face
+from entrojax.assembly.model import model_folder
+from entrojax.models import decoder, hugging_face, lora
+from entrojax.models.lora import Lora
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.types import TrainState
 from tests.helpers.system import SIZES, write_base
@@ -51,6 +53,31 @@ def test_the_newest_policy_is_written_beside_what_the_base_had(
     assert (out / name).read_bytes() == (base / name).read_bytes()
   names = {path.name for path in (workdir / "checkpoints").iterdir()}
   assert {"3", "7"} <= names
+
+
+def test_an_adapter_finds_the_base_that_comes_with_the_package(tmp_path):
+  """Its name, bases/countdown, is no path from the current directory."""
+  workdir, out = tmp_path / "run", tmp_path / "out"
+  adapter = Lora(rank=1, alpha=1.0, projections=("q_proj",))
+  config = {"model": {"path": "bases/countdown"}, "lora": vars(adapter)}
+  workdir.mkdir()
+  (workdir / "config.json").write_text(json.dumps(config))
+  sizes = hugging_face.read_config(model_folder("bases/countdown"))
+  params = decoder(sizes, lora=adapter).init(jax.random.key(0))
+  checkpoints = Checkpoints(workdir / "checkpoints", keep=1)
+  state = TrainState(
+    params=jax.tree.map(lambda x: x + 0.5, lora.split(params)[1]),
+    opt_state={"control": np.zeros(2, np.float32)},
+    step=np.array(1),
+  )
+  checkpoints.save(1, state, jax.random.key(0), {})
+  checkpoints.close()
+  export_module.export(workdir, out)
+  (_, whole), (_, added) = map(hugging_face.load, (out, out / "adapter"))
+  # the same sums, in two orders
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, 1e-5), whole, added
+  )
 
 
 def test_a_folder_of_another_kind_is_refused(run, tmp_path, capsys):

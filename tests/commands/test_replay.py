@@ -5,6 +5,7 @@ import json
 import pytest
 
 from entrojax import train as train_module
+from entrojax.assembly.evaluation_sets import requested
 from entrojax.replay import config_files, method_config
 from tests.helpers.commands import run_command
 from tests.helpers.system import tiny_config
@@ -73,3 +74,15 @@ def test_a_run_with_fused_attention_is_replayed_without(base):
   assert replayed.model.path == str(base)
   assert not replayed.model.fused_attention
   assert replayed.model.rematerialise is True
+
+
+def test_a_replay_reads_the_evaluation_sets_that_the_run_has_read(base):
+  """Not every task has a split of another name, such as validation."""
+  run = json.loads(tiny_config(base).to_json_best_effort())
+  sets = [["countdown:test[:2]", 4], "countdown#1"]
+  run["evaluation"] |= {"split": "test[:3]", "tasks": sets}
+  replayed = method_config("configs/grpo.py", run)
+  assert replayed.evaluation.split == "test[:3]"
+  labels = [(part.label, part.num_samples) for part in requested(replayed)]
+  own = replayed.evaluation.num_samples
+  assert labels == [("countdown:test[:2]", 4), ("countdown#1", own)]

@@ -55,6 +55,15 @@ def test_a_batch_is_read_as_it_was_written(tmp_path, offset):
   assert jax.tree.structure(batch) == jax.tree.structure(again)
 
 
+def test_moments_in_bfloat16_are_read_as_they_were_written(tmp_path):
+  """numpy's format does not know bfloat16, and optimizer.mu_dtype may be it."""
+  moments = {"w": np.array([0.5, -3.0, 1e-3]).astype(jnp.bfloat16)}
+  write_batch(tmp_path, kept(3)._replace(mu=moments))
+  again = read_batch(tmp_path, 3).mu["w"]
+  assert again.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(again, moments["w"])
+
+
 def test_a_file_without_its_step_has_the_number_of_steps_taken(tmp_path):
   write_batch(tmp_path, kept(3))
   with np.load(batch_path(tmp_path, 3)) as file:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from entrojax.models import hugging_face, read_weights
+from entrojax.models import decoder, hugging_face, lora, read_weights
+from entrojax.models.lora import Lora
+from entrojax.models.peft import write_adapter
 from entrojax.system.sharding import make_mesh, param_shardings
 from tests.helpers.paths import GOLDENS
 from tests.helpers.tiny_models import random_params
@@ -349,6 +351,25 @@ def test_an_export_leaves_no_weights_of_an_earlier_one(shards, tmp_path):
   jax.tree.map(
     np.testing.assert_array_equal, hugging_face.load_params(out, sizes), params
   )
+
+
+def test_an_export_leaves_nothing_of_another_model_that_changes_it(
+  shards, tmp_path
+):
+  """The folder may hold an export of a model that had more files."""
+  sizes, params = hugging_face.load(shards)
+  out = tmp_path / "out"
+  adapter = Lora(rank=1, alpha=1.0, projections=("q_proj",))
+  _, factors = lora.split(decoder(sizes, lora=adapter).init(jax.random.key(0)))
+  write_adapter(out, jax.tree.map(np.ones_like, factors), adapter, "base")
+  (out / "chat_template.jinja").write_text("of another model")
+  (out / "LICENSE").write_text("mine")
+  hugging_face.export_folder(out, shards, params)
+  jax.tree.map(
+    np.testing.assert_array_equal, hugging_face.load_params(out, sizes), params
+  )
+  assert not (out / "chat_template.jinja").exists()
+  assert (out / "LICENSE").read_text() == "mine"
 
 
 def test_an_export_over_its_own_source_is_refused(shards):

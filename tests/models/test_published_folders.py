@@ -365,6 +365,21 @@ def test_an_adapter_beside_its_base_is_not_ignored(adapted, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, params, expected)
 
 
+def test_an_adapter_of_a_folder_that_has_one_itself_is_refused(
+  adapted, tmp_path
+):
+  """Otherwise the inner adapter would be left out without a word."""
+  base, folder, adapter = adapted
+  both = tmp_path / "both"
+  shutil.copytree(base, both)
+  for name in ("adapter_config.json", "adapter_model.safetensors"):
+    shutil.copy(folder / name, both / name)
+  outer = tmp_path / "outer"
+  peft.write_adapter(outer, adapter, LORA, str(both))
+  with pytest.raises(ValueError, match="both has an adapter of its own"):
+    hugging_face.load(outer)
+
+
 def test_an_adapter_has_the_names_and_the_shapes_of_peft(adapted):
   """As PEFT writes them: A is [rank, in], and B is [out, rank]."""
   _, folder, adapter = adapted

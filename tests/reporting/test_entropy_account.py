@@ -187,6 +187,21 @@ def test_a_share_has_the_error_of_a_ratio():
   assert abs(errors.mean() / means.std() - 1) < 0.15
 
 
+def test_a_change_that_is_the_same_in_all_entries_is_clear(tmp_path):
+  """Its standard error is 0, by which nothing may be divided."""
+  same = invent(
+    tmp_path / "same",
+    np.random.default_rng(0),
+    noise=0.0,
+    changes={"by_entropy": [0, 0, 0, 0, -8]},
+    # 2^-12 in nats, so that sums and means are exact
+    parts={"policy_gradient": 2**-12 / UNIT, "entropic": 0},
+  )
+  text = words(same)
+  assert "The plain policy gradient raised the entropy by 2.44 ± 0.00" in text
+  assert "The loss term entropic did not act in these steps." in text
+
+
 def test_few_entries_make_no_claims(tmp_path):
   few = invent(
     tmp_path / "few",

@@ -1,11 +1,12 @@
 """Pictures show the numbers of the runs, and no name injects anything."""
 
+import json
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from entrojax.reporting import figures
+from entrojax.reporting import figures, notebook
 from entrojax.reporting.interactive import most_points, panel_figure
 from entrojax.reporting.pictures import (
   PALETTE,
@@ -16,10 +17,10 @@ from entrojax.reporting.pictures import (
   color,
   pattern,
 )
-from entrojax.reporting.run_logs import read_run
+from entrojax.reporting.run_logs import METRICS_FILE, read_run
 from entrojax.reporting.static import to_svg
 from entrojax.reporting.variants import group_runs
-from tests.helpers.run_logs import STEPS, write_run
+from tests.helpers.run_logs import STEPS, write_jsonl, write_run
 
 
 @pytest.fixture
@@ -55,6 +56,19 @@ def test_equal_first_evaluations_share_one_grey_line(variants):
   np.testing.assert_allclose(last[0].y, 1 - (1 - rate) ** last[0].x)
   # one seed: one standard error over problems
   np.testing.assert_allclose(last[0].high - last[0].y, 0.01)
+
+
+def test_a_pass_at_k_without_an_error_has_no_band_and_no_error_of_0(tmp_path):
+  run = write_run(tmp_path / "run")
+  path = run / METRICS_FILE
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  kept = [{k: x for k, x in r.items() if "_stderr" not in k} for r in rows]
+  write_jsonl(path, kept)
+  read = read_run("run", run)
+  curve = figures.draw_at_k(group_runs([read]), data="sums").panels[0].curves[1]
+  assert curve.low is None
+  (line,) = (x for x in str(notebook.compare(run)).splitlines() if "@4" in x)
+  assert "±" not in line
 
 
 def test_a_pass_at_k_that_is_missing_is_left_out_of_the_curve(variants):
@@ -122,3 +136,9 @@ def test_the_pictures_of_the_front_page_are_well_formed_svg(variants):
     svg = to_svg(picture, names)
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert svg == to_svg(picture, names)
+
+
+def test_a_list_of_numbers_is_refused_where_one_curve_is_drawn(tmp_path):
+  run = write_run(tmp_path / "run")
+  with pytest.raises(ValueError, match="'actor/entropy_histogram' is a list"):
+    notebook.draw(run, what="actor/entropy_histogram")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from entrojax import report
+from entrojax.reporting.find_runs import find_runs
 from entrojax.reporting.progress import evaluation_text
 from entrojax.reporting.run_logs import METRICS_FILE, logged_at_k, read_run
 from entrojax.reporting.summary import format_table, summarize
@@ -20,6 +21,7 @@ from tests.helpers.run_logs import (
   BINS,
   METHODS,
   STEPS,
+  write_jsonl,
   write_run,
   write_sweep,
 )
@@ -116,6 +118,36 @@ def test_a_target_that_follows_a_schedule_is_compared_step_by_step(tmp_path):
   row = summarize(read_run("run", path.parent))
   assert row["entropy/target"] == pytest.approx(1 / 30 + 0.1, rel=1e-12)
   assert row["entropy/max_deviation"] == pytest.approx(0.1, rel=1e-12)
+
+
+def test_a_target_is_compared_with_the_entropy_of_its_own_step(tmp_path):
+  """A step in which no token counted has a target and no entropy.
+
+  The target falls by 1 a step and the entropy follows it 0.1 above, so that a
+  comparison with the target of another step would be off by 1 or more.
+  """
+  rows = [{"step": i, "schedule/control.target": 30.0 - i} for i in range(30)]
+  for row in rows:
+    if row["step"] not in (20, 29):
+      row["actor/entropy"] = row["schedule/control.target"] + 0.1
+  write_jsonl(tmp_path / METRICS_FILE, rows)
+  row = summarize(read_run("run", tmp_path))
+  assert row["entropy/max_deviation"] == pytest.approx(0.1, rel=1e-9)
+  assert row["entropy/target"] == 1.0
+
+
+@pytest.mark.parametrize("steps", [range(0), range(2)])
+def test_a_target_may_have_fewer_or_other_steps_than_the_entropy(
+  tmp_path, steps
+):
+  """A roll-back may end a schedule; and a run may have no entropy at all."""
+  rows = [{"step": i, "actor/entropy": 0.5} for i in range(9 * len(steps))]
+  rows = rows or [{"step": 0}, {"step": 1}]
+  for row in rows[:3]:
+    row["schedule/control.target"] = 0.4
+  write_jsonl(tmp_path / METRICS_FILE, rows)
+  row = summarize(read_run("run", tmp_path))
+  assert math.isnan(row["entropy/max_deviation"])
 
 
 def test_every_picture_has_its_place_and_the_command_stands_once(two_runs):
@@ -331,6 +363,26 @@ def test_runs_of_one_name_are_called_by_their_paths(
   assert {"x/seed0", "y/seed0"} <= set(capsys.readouterr().out.split())
 
 
+def test_runs_of_one_name_may_be_given_by_relative_and_absolute_paths(
+  tmp_path, monkeypatch
+):
+  for place in ("x", "y"):
+    write_run(tmp_path / place / "seed0")
+  monkeypatch.chdir(tmp_path)
+  runs = find_runs(["x/seed0", str(tmp_path / "y" / "seed0")])
+  assert list(runs) == ["x/seed0", "y/seed0"]
+
+
+def test_a_run_that_links_lead_to_is_there_once(tmp_path):
+  run = write_run(tmp_path / "runs" / "seed0")
+  (tmp_path / "runs" / "latest").symlink_to("seed0")
+  (tmp_path / "runs" / "all").symlink_to(".")  # a loop
+  assert find_runs([str(tmp_path / "runs"), str(run)]) == {"seed0": run}
+  # a link alone stands for the run
+  latest = tmp_path / "runs" / "latest"
+  assert find_runs([str(latest)]) == {"seed0": latest}
+
+
 @pytest.mark.parametrize(
   ("content", "message"),
   [
@@ -435,9 +487,12 @@ def test_a_damaged_unit_is_named_and_the_others_are_shown(
   empty = tmp_path / "runs" / "empty"
   empty.mkdir()
   (empty / "config.json").write_text("{}")
+  back = write_run(tmp_path / "runs" / "back")
+  (back / "roll_backs.jsonl").write_text('{"alarm": "col')
   monkeypatch.chdir(tmp_path)
   report.main(["runs", "--output", "r.html"])
   printed = capsys.readouterr()
+  assert "left out: back: runs/back/roll_backs.jsonl:1: not" in printed.err
   assert "left out: half: runs/half/config.json is not JSON" in printed.err
   assert "left out: empty: no metrics of a run at runs/empty" in printed.err
   assert "whole" in printed.out

@@ -1,5 +1,7 @@
 """Files of tokens: what is written is read, and a damaged file is named."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -77,13 +79,20 @@ def damaged(kind, path):
     np.savez(path, **{**arrays, "text": np.frombuffer(b"{", np.uint8)})
   elif kind == "lengths":
     np.savez(path, **{**arrays, "lengths": arrays["lengths"] + 1})
+  elif kind == "bad block":
+    # 30 bytes and the name stand before the first array's compressed bytes
+    with zipfile.ZipFile(path) as file:
+      first = file.infolist()[0]
+    extra = int.from_bytes(data[28:30], "little")
+    at = first.header_offset + 30 + len(first.filename) + extra
+    path.write_bytes(data[:at] + b"\xff" + data[at + 1 :])
 
 
 @pytest.mark.parametrize(
   "kind",
   [
     *("cut", "no zip", "short array", "object array", "missing array"),
-    *("no JSON", "lengths"),
+    *("no JSON", "lengths", "bad block"),
   ],
 )
 def test_a_damaged_file_is_named(kind, tmp_path):

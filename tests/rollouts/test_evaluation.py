@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from entrojax.answers.agreement import agreement
 from entrojax.answers.pass_at_k import pass_at_k
 from entrojax.rollouts.evaluation import (
   Evaluation,
@@ -87,6 +88,18 @@ def test_of_tied_answers_the_first_seen_wins():
   np.testing.assert_array_equal(
     maj_at_k([["a", "b"], ["b", "a"]], correct, 2), [1, 0]
   )
+
+
+def test_of_equal_answers_the_verdict_on_the_first_counts():
+  """A reward that also looks at the form may judge equal answers differently.
+
+  Confidence and majority of the run's counts follow the same rule.
+  """
+  answers = [["7", "7", "7"], ["7", "7", "7"]]
+  correct = np.array([[True, True, False], [False, True, True]])
+  np.testing.assert_array_equal(maj_at_k(answers, correct, 3), [1, 0])
+  majority = agreement(answers, correct).majority_right
+  np.testing.assert_array_equal(majority, [True, False])
 
 
 def test_maj_at_1_is_the_share_of_right_samples():

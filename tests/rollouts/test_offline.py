@@ -247,6 +247,34 @@ def test_an_offline_run_in_two_parts_is_the_run_in_one(
   assert last["offline/epochs"] == pytest.approx(4 * 8 / kept)
 
 
+def load(config, base, path, vocab_size=1000):
+  """Load recorded rollouts as a run of this config does."""
+  settings, words = rollout_settings(config, base), tokenizer.load(base)
+  return recorded.load(
+    path, settings, config.judges, words, vocab_size=vocab_size
+  )
+
+
+def test_a_token_may_be_beyond_the_tokenizer_and_not_beyond_the_model(
+  made, base, tmp_path
+):
+  """Many models have more rows in their tables than their tokenizer's tokens.
+
+  A policy samples such a token now and then.
+  """
+  config, path = offline(base), tmp_path / "file"
+  beyond = tokenizer.load(base).vocab_size
+  rows = lines(made)
+  for row in rows[1:]:
+    row["tokens"][0] = beyond
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  loaded = load(config, base, path, vocab_size=beyond + 1)
+  assert all(x.tokens[0] == beyond for x in loaded.responses)
+  message = f"has the token {beyond}, but the model has only {beyond} tokens"
+  with pytest.raises(ValueError, match=message):
+    load(config, base, path, vocab_size=beyond)
+
+
 @pytest.mark.parametrize(
   ("overrides", "message"),
   [
@@ -261,9 +289,7 @@ def test_rollouts_that_cannot_serve_a_run_are_refused(
 ):
   config = offline(base, **overrides)
   with pytest.raises(ValueError, match=message):
-    recorded.load(
-      made, rollout_settings(config, base), config.judges, tokenizer.load(base)
-    )
+    load(config, base, made)
 
 
 def test_a_response_without_a_verdict_is_left_to_the_other_judges(
@@ -291,6 +317,7 @@ def test_a_response_without_a_verdict_is_left_to_the_other_judges(
       rollout_settings(config, base),
       ("oracle", "second"),
       tokenizer.load(base),
+      vocab_size=1000,
     )
     cut = next(i for i, r in enumerate(recording.responses) if r.steps)
     return recording.step_ok[cut].sum(), recording.summary()
@@ -368,9 +395,7 @@ def test_rollouts_without_a_signal_leave_nothing_to_learn(made, base, tmp_path):
   path.write_text("".join(json.dumps(row) + "\n" for row in rows))
   config = offline(base)
   with pytest.raises(ValueError, match=r"none of 20 groups .* \(0 all right\)"):
-    recorded.load(
-      path, rollout_settings(config, base), config.judges, tokenizer.load(base)
-    )
+    load(config, base, path)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from entrojax import sweep
 from entrojax import train as train_module
 from entrojax.assembly.roll_backs import with_roll_backs
 from entrojax.sweeps import unit_runs, workers
+from entrojax.sweeps.estimate import Timing, estimate
 from entrojax.sweeps.unit_runs import (
   Done,
   Outcome,
@@ -323,6 +324,24 @@ def test_a_dry_run_lists_states_and_times_and_writes_nothing(
   assert lines[-1].startswith("0 of 4 units to run")
 
 
+@pytest.mark.parametrize(
+  ("steps_done", "evaluations"),
+  [
+    (0, 3),  # at the start, after step 5 and after the last one
+    (4, 2),
+    (5, 1),
+    (10, 1),  # only the evaluation after the last step is missing
+  ],
+)
+def test_a_unit_needs_the_time_of_the_evaluations_that_are_left(
+  steps_done, evaluations
+):
+  config = grpo.get_config()
+  config.num_rollout_steps, config.evaluation.every = 10, 5
+  timing = Timing(start=0.0, step=0.0, evaluation=1.0)
+  assert estimate(timing, config, steps_done) == evaluations
+
+
 def test_nothing_runs_if_a_unit_is_refused(call, tmp_path, monkeypatch):
   monkeypatch.setattr(unit_runs, "train", None)
   status, lines = call(tmp_path / "x", "--config.kl_cov.fraction=0.1")
@@ -519,6 +538,18 @@ def test_another_process_takes_the_place_of_one_that_died(monkeypatch):
     1: unit_runs.FAILED,
   }
   assert ends[1].reason == "its process died"
+
+
+def test_a_process_that_died_without_a_unit_costs_none(monkeypatch):
+  monkeypatch.setattr(workers, "_Worker", FakeWorker)
+  monkeypatch.setattr(FakeWorker, "started", 0)
+  ends = {}
+  with Workers(1) as one:
+    one._all[0].far_end.close()  # killed before the first unit
+    run = lambda task: Outcome(unit_runs.FINISHED)
+    assert one.run(fake_tasks(0, 1), run, lambda place: None, ends.__setitem__)
+  assert FakeWorker.started == 2
+  assert {outcome.end for outcome in ends.values()} == {unit_runs.FINISHED}
 
 
 def test_after_a_signal_no_unit_begins(monkeypatch, capsys):
