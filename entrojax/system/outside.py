@@ -152,7 +152,10 @@ def _plain(value: Any) -> Any:
     return value
   except (TypeError, ValueError):
     pass
-  for convert in (float, lambda array: _plain(array.tolist())):
+  to_lists = lambda array: _plain(array.tolist())
+  # NumPy and torch would convert a list of one item to a number
+  is_list = getattr(value, "ndim", 0)
+  for convert in (to_lists, float) if is_list else (float, to_lists):
     try:
       return convert(value)
     except (TypeError, ValueError, AttributeError):

@@ -114,6 +114,24 @@ def test_separate_processes_call_a_reward_for_batches(tmp_path):
   assert Path(path).exists()
 
 
+def test_an_array_for_a_batch_of_one_response_is_a_list(tmp_path):
+  path = tmp_path / "rewards.py"
+  path.write_text(
+    "class Tensor:\n"  # like torch's, which float() accepts with one item
+    "  ndim = 1\n\n"
+    "  def __float__(self):\n    return 0.5\n\n"
+    "  def tolist(self):\n    return [0.5]\n\n"
+    "def rewards(prompts, responses):\n  return Tensor()\n"
+  )
+  verify = OwnVerifier(
+    print,
+    f"{path}:rewards",
+    form_of(lambda prompts, responses: None, "rewards"),
+    importable=True,
+  )
+  assert verify(PROBLEMS[0], "a").reward == 0.5
+
+
 def responses_with(parts) -> Responses:
   ones = np.ones((1, 2), np.float32)
   return Responses(
