@@ -457,10 +457,24 @@ def test_a_generator_s_output_needs_the_name_of_its_game(tmp_path):
     ("[1 + 1]", None),
     ("[" * 5_000, None),
     ("[1,", None),
+    ("['a", None),
+    (r"['a\']", None),
+    (r"'a\'", None),
+    ('["a', None),
+    ('["a\\', None),
   ],
 )
 def test_a_literal_is_read_as_python_reads_it(text, value):
   assert forms.literal(text) == value
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_that_are_not_closed_take_no_time(quote):
+  text = quote + f"\\{quote}" * 8_000
+  begin = time.process_time()
+  assert forms.literal(text) is None
+  # some milliseconds; a square of this length takes a second or more
+  assert time.process_time() - begin < 0.3
 
 
 def test_the_page_names_every_game():
