@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from entrojax.rollouts.rewards import reward_metrics, with_parts
+from entrojax.tasks.own import own_task
 from entrojax.tasks.own_reward import OwnVerifier, form_of
 from entrojax.types import Problem, Responses, Verdict
 
@@ -33,6 +34,32 @@ def test_a_reward_for_batches_gets_lists_and_is_called_once():
   assert [v.reward for v in verify(rewards)] == [0.25, 1.0]
   assert calls == [(["p0", "p1"], ["a", "b"], [0, 1])]
   assert verifier(rewards).batch([], []) == []
+
+
+@pytest.mark.parametrize(
+  ("function", "message"),
+  [
+    (lambda *, prompt, response: 1.0, "f: 'prompt' must .* no \\* may stand"),
+    (lambda prompt, *, response: 1.0, "f: 'response' must .* by its position"),
+    (lambda prompt, response, x, /: 1.0, "f: 'x' must .* no / may stand after"),
+    (lambda problem, response, x: 1.0, "f is a verifier .* 'x' has no value"),
+  ],
+)
+def test_a_function_that_could_never_be_called_is_named(function, message):
+  with pytest.raises(ValueError, match=rf"^task\.name: {message}"):
+    form_of(function, "f")
+
+
+@pytest.mark.parametrize("column", ["prompts", "responses"])
+def test_a_column_with_the_name_of_a_batchs_parameter_is_named(column):
+  rows = [{"prompt": "a", column: 1}]
+  everything = lambda prompts, responses, **columns: [1.0] * len(prompts)
+  with pytest.raises(
+    ValueError, match=f"row 0 has a column {column}, which is"
+  ):
+    own_task(everything, rows, name="f").load("all")
+  nothing = lambda prompts, responses: [1.0] * len(prompts)
+  assert len(own_task(nothing, rows, name="f").load("all")) == 1
 
 
 @pytest.mark.parametrize(
