@@ -75,12 +75,44 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[dict]:
   try:
     with parquet.ParquetFile(path) as file:
       missing = set(columns or ()) - set(file.schema_arrow.names)
-      if missing:
-        raise ValueError(f"{path} has no column {sorted(missing)}")
-      for batch in file.iter_batches(columns=columns):
-        yield from batch.to_pylist()
+      if not missing:
+        for batch in file.iter_batches(columns=columns):
+          yield from _as_python_holds_it(batch).to_pylist()
+        return
   except ArrowException as error:
     raise ValueError(f"{path} is not parquet: {error}") from error
+  except (ValueError, OverflowError) as error:
+    raise ValueError(f"{path}: a value cannot be read: {error}") from error
+  raise ValueError(f"{path} has no column {sorted(missing)}")
+
+
+def _as_python_holds_it(batch: Any) -> Any:
+  """Convert the columns of a batch that Python would read otherwise.
+
+  A float32 becomes the float that is written with the same digits: 0.1, and not
+  0.10000000149011612. A time loses its nanoseconds, for which Python has no
+  type.
+  """
+  import pyarrow
+
+  types, arrays = pyarrow.types, []
+  for array in batch.columns:
+    if types.is_floating(array.type) and array.type.bit_width < 64:
+      array = array.cast(pyarrow.float32()).cast(pyarrow.string())
+      array = array.cast(pyarrow.float64())
+    elif types.is_timestamp(array.type):
+      array = array.cast(pyarrow.timestamp("us", array.type.tz), safe=False)
+    arrays.append(array)
+  return pyarrow.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def broken_character(text: str) -> str:
+  """Describe a character that no encoding can write; '' if there is none.
+
+  JSON can hold it as an escape: the first half of an emoji, for example.
+  """
+  match = re.search("[\ud800-\udfff]", text)
+  return f"{match[0]!r}, half of a surrogate pair" if match else ""
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
