@@ -254,9 +254,9 @@ def take_unit(text: str) -> tuple[str, str]:
     body = text[: match.start()].strip()
     if unit and re.search(r"[0-9})\w]\Z|\\[a-z]+\Z", body):
       return re.sub(r"\A\\?\$", "", body), unit
-  dollars = re.fullmatch(r"([+-]?)\s*\\\$\s*(.+)", text, re.DOTALL)
-  if dollars:
-    return dollars[1] + dollars[2], "dollar"
+  price = _PRICE.fullmatch(text)
+  if price:
+    return price[1] + price[3], _CURRENCIES[price[2]]
   return text, ""
 
 
@@ -369,9 +369,16 @@ _NAME = re.compile(
   rf"|\(\s*{_SYMBOL}(?:\s*,\s*{_SYMBOL}){{1,4}}\s*\))\s*(?:=|\\in(?![A-Za-z]))"
 )
 _SIGN = re.compile(
-  r"\s*(?P<unit>\^\s*\{\s*\\circ\s*\}|\^\s*\\circ|\\degree|°|\\?%)"
+  r"\s*(?P<unit>\^\s*\{\s*\\circ\s*\}|\^\s*\\circ|\\degree|°|\\?%|[€£¥₹])"
   r"\s*\Z"
 )
+_PRICE = re.compile(
+  r"([+-]?)\s*(\\\$|\\pounds(?![A-Za-z])|[€£¥₹])\s*(.+)", re.DOTALL
+)
+_CURRENCIES = {
+  **{r"\$": "dollar", r"\pounds": "pound", "€": "euro", "£": "pound"},
+  **{"¥": "yen", "₹": "rupee"},
+}
 _UNIT = re.compile(
   r"(?:\s|~|\\[,;:! ]|\\q?quad)*\\(?:text|mbox|textrm|mathrm|rm|textbf|textit)"
   r"\s*\{(?P<unit>[^{}]*)\}\s*(?P<power>\^\s*(?:\{\s*[23]\s*\}|[23]))?\s*\Z"
@@ -379,6 +386,7 @@ _UNIT = re.compile(
 _SIGNS = {
   **dict.fromkeys((r"\%", "%", "percent", "per cent"), "%"),
   **dict.fromkeys((r"^\circ", r"^{\circ}", r"\degree", "°"), "degree"),
+  **_CURRENCIES,
 }
 
 

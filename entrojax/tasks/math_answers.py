@@ -119,13 +119,16 @@ def number_alone(response: str) -> str | None:
   word more, before the number or after it, and there is no answer.
   """
   number = response.strip()
-  return _digits(number) if _NUMBER_IN_TEXT.fullmatch(number) else None
+  if "$" in number or not _NUMBER_IN_TEXT.fullmatch(number):
+    return None
+  return _digits(number)
 
 
 def last_number(response: str) -> str | None:
   r"""Extract the last number in a text, without separators of thousands.
 
-  Separators are `,` and, as in LaTeX, `{,}`, `\,` and `,\!`.
+  Separators are `,` and, as in LaTeX, `{,}`, `\,` and `,\!`. A minus sign may
+  also be Unicode's, and a dollar sign may stand behind it.
   """
   last = None
   for match in _NUMBER_IN_TEXT.finditer(response):
@@ -134,12 +137,12 @@ def last_number(response: str) -> str | None:
 
 
 def _digits(number: str) -> str:
-  """Remove the separators of thousands."""
-  return re.sub(r"[^0-9.-]", "", number)
+  """Remove the separators of thousands and a dollar sign."""
+  return re.sub(r"[^0-9.-]", "", number.replace("−", "-"))
 
 
 _NUMBER = (
-  r"(?:(?<![0-9)])-)?"
+  r"(?:(?<![0-9)])[-−](?:\\?\$)?)?"
   r"(?:[0-9]+(?:(?:,(?:\\!)?|\{,\}|\\,)[0-9]{3}(?![0-9]))*(?:\.[0-9]+)?"
   r"|\.[0-9]+)"
 )
