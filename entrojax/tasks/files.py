@@ -30,6 +30,8 @@ HUB_NAMES = {
   "validation": ("valid", "val", "dev"),
   "test": ("testing",),
 }
+# descriptions of a data set, which hold none of its rows
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 MAX_UNREADABLE = 0.05  # share of a split's rows; above it, the split is refused
 _ENCODING = "utf-8-sig"  # a byte order mark at the start is left out
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?", re.ASCII)
@@ -189,8 +191,8 @@ def find(
     for ending in endings:
       files = [
         path
-        for path in sorted(place.glob(f"*.{ending}"))
-        if split_name(path) == choice and path.is_file()
+        for path in _data_files(place, (ending,))
+        if split_name(path) == choice
       ]
       if files:
         return _complete(choice, files)
@@ -211,12 +213,27 @@ def split_name(path: Path) -> str:
 
 
 def _place(folder: Path, endings: Sequence[str]) -> Path:
-  """Return the folder of the files: the folder itself, or its folder `data`."""
-  has_files = any(
-    path.suffix.removeprefix(".") in endings for path in folder.iterdir()
-  )
+  """Return the folder of the files: the folder itself, or its folder `data`.
+
+  Raises:
+    ValueError: it is not a folder.
+  """
+  if not folder.is_dir():
+    raise ValueError(f"{folder} is not a folder")
   inner = folder / HUB_FOLDER
+  has_files = bool(_data_files(folder, endings))
   return inner if not has_files and inner.is_dir() else folder
+
+
+def _data_files(folder: Path, endings: Sequence[str]) -> list[Path]:
+  """List the files in a folder that may hold rows, sorted by their names."""
+  return [
+    path
+    for path in sorted(folder.iterdir())
+    if path.suffix.removeprefix(".") in endings
+    and path.name not in _DESCRIPTIONS
+    and path.is_file()
+  ]
 
 
 def _complete(name: str, files: Sequence[Path]) -> tuple[Path, ...]:
@@ -252,15 +269,20 @@ def split_files(
 
   Returns:
     A dict from the name of each split to its file, or to its shards in order.
+    Files of the splits validation, train and test may have other names of
+    theirs (HUB_NAMES).
 
   Raises:
     ValueError: there is no such file, a split has two files, or a shard is
       missing.
   """
   paths: dict[str, list[Path]] = {}
-  for path in sorted(_place(folder, endings).iterdir()):
-    if path.suffix.removeprefix(".") in endings:
-      paths.setdefault(split_name(path), []).append(path)
+  for path in _data_files(_place(folder, endings), endings):
+    paths.setdefault(split_name(path), []).append(path)
+  for name, others in HUB_NAMES.items():
+    for other in others:
+      if name not in paths and other in paths:
+        paths[name] = paths.pop(other)
   for files in paths.values():
     first, *others = files
     for other in others:
