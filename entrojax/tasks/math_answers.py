@@ -406,5 +406,45 @@ def _compare(answer: str, golds: Sequence[str], equalities) -> str:
 
 
 def make_equivalence(grader: Grader) -> Equal:
-  """Build the equivalence of two answers, for clusters: any equality holds."""
-  return lambda a, b: any(equal(a, b) for equal in grader.equalities)
+  """Build the equivalence of two answers, for clusters: any equality holds.
+
+  It raises what an equality raises, TimeoutError for example.
+  """
+  equalities = list(map(_patient_once, grader.equalities))
+  return lambda a, b: any(equal(a, b) for equal in equalities)
+
+
+def _patient_once(equal: Equal) -> Equal:
+  """Build an equality that waits only once for an answer that hangs.
+
+  Otherwise one such answer would cost the time limit again for each other
+  answer of its group. After a comparison took too long, each of its answers is
+  compared with 1. One that takes too long again is to blame, and from then on
+  its comparisons raise TimeoutError at once.
+  """
+  hangs: dict[str, bool] = {}
+
+  def examine(answer: str) -> None:
+    if answer in hangs:
+      return
+    if len(hangs) >= MAX_REMEMBERED:
+      hangs.clear()
+    hangs[answer] = False
+    try:
+      equal(answer, "1")
+    except TimeoutError:
+      hangs[answer] = True
+    except WorkerError:
+      pass
+
+  def patient_once(a: str, b: str) -> bool:
+    if hangs.get(a) or hangs.get(b):
+      raise TimeoutError("comparisons with one of the two answers hang")
+    try:
+      return equal(a, b)
+    except TimeoutError:
+      examine(a)
+      examine(b)
+      raise
+
+  return patient_once
