@@ -167,7 +167,7 @@ def finite_number(value: Any) -> float | None:
   """Convert a number, or an array of one number, that a user's code returned.
 
   Args:
-    value: anything.
+    value: anything; arrays from other processes arrive as lists.
 
   Returns:
     The number; None if it is no number or not finite in float32, in which
@@ -176,6 +176,9 @@ def finite_number(value: Any) -> float | None:
   if value is None or isinstance(value, str | bytes):
     return None
   try:
+    for _ in range(8):  # a list may hold itself
+      if isinstance(value, list) or getattr(value, "ndim", 0):
+        (value,) = value
     number = float(value)
   except (TypeError, ValueError, OverflowError):
     return None

@@ -159,6 +159,15 @@ def test_an_array_for_a_batch_of_one_response_is_a_list(tmp_path):
   assert verify(PROBLEMS[0], "a").reward == 0.5
 
 
+@pytest.mark.parametrize("one", [np.array([0.5]), np.array([[0.5]]), [0.5]])
+def test_an_array_of_one_number_is_a_number(one):
+  assert verifier(lambda prompt, response: one)(PROBLEMS[0], "a").reward == 0.5
+  parts = verifier(lambda prompt, response: {"half": one})(PROBLEMS[0], "a")
+  assert parts.parts == {"half": 0.5}
+  rows = verify(lambda prompts, responses: np.array([[0.5], [1.0]]))
+  assert [verdict.reward for verdict in rows] == [0.5, 1.0]
+
+
 def responses_with(parts) -> Responses:
   ones = np.ones((1, 2), np.float32)
   return Responses(
