@@ -167,7 +167,8 @@ def _bases(text: str) -> list[str]:
 
 def _factors(text: str) -> set[str]:
   """Return the words in a text that multiply a number."""
-  return set(re.findall(r"[a-z]+", text.casefold())) & _FACTORS
+  words = re.findall(r"[a-z]+", text.casefold())
+  return {word.removesuffix("s") for word in words} & _FACTORS
 
 
 def same_item(answer: Item, gold: Item) -> bool:
@@ -263,7 +264,10 @@ def take_unit(text: str) -> tuple[str, str]:
 def _unit(words: str, power: str) -> str:
   """Return a unit in the singular; '' if the words are no unit."""
   words = re.sub(r"\\[,;:! ]|[~.]", " ", words)
-  words = " ".join(words.split()).casefold()
+  words = " ".join(words.split())
+  if len(words) == 1 and words.isupper() and words != "L":
+    return ""  # M is a million, and m is a metre
+  words = words.casefold()
   if words in _SIGNS:
     return _SIGNS[words]
   tokens = words.split()
@@ -396,9 +400,13 @@ def _words(text: str) -> frozenset[str]:
 
 # words that change the value, or that connect two answers
 _NO_UNIT = _words(
-  "hundred thousand million billion trillion dozen score half halves third "
-  "thirds quarter quarters tenths hundredths thousandths or and not no more "
-  "less than at least most about between mod modulo if for when where "
+  "hundred thousand million billion trillion dozen score half halves "
+  "hundreds thousands millions billions trillions dozens scores tens third "
+  "thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh "
+  "sevenths eighth eighths ninth ninths tenth tenths twelfth twelfths "
+  "sixteenth sixteenths twentieth twentieths hundredth hundredths thousandth "
+  "thousandths negative below or and not no more less than at least most about between mod "
+  "modulo if for when where "
   "remainder r pi i e x y z n k infinity undefined other none of base "
   "binary octal hexadecimal squared cubed factorial plus minus times over power"
 )

@@ -177,7 +177,7 @@ def finite_number(value: Any) -> float | None:
     return None
   try:
     for _ in range(8):  # a list may hold itself
-      if isinstance(value, list) or getattr(value, "ndim", 0):
+      if isinstance(value, list) or getattr(value, "ndim", 0) > 0:
         (value,) = value
     number = float(value)
   except (TypeError, ValueError, OverflowError):

@@ -109,9 +109,12 @@ def _as_python_holds_it(batch: Any) -> Any:
 
 
 def broken_character(text: str) -> str:
-  """Describe a character that no encoding can write; '' if there is none.
+  """Describe the first character of a text that UTF-8 cannot hold.
 
-  JSON can hold it as an escape: the first half of an emoji, for example.
+  JSON can write it as an escape: the first half of an emoji, for example.
+
+  Returns:
+    The description; '' if there is no such character.
   """
   match = re.search("[\ud800-\udfff]", text)
   return f"{match[0]!r}, half of a surrogate pair" if match else ""
@@ -279,10 +282,10 @@ def split_files(
   paths: dict[str, list[Path]] = {}
   for path in _data_files(_place(folder, endings), endings):
     paths.setdefault(split_name(path), []).append(path)
-  for name, others in HUB_NAMES.items():
-    for other in others:
-      if name not in paths and other in paths:
-        paths[name] = paths.pop(other)
+  for name, aliases in HUB_NAMES.items():
+    for alias in aliases:
+      if name not in paths and alias in paths:
+        paths[name] = paths.pop(alias)
   for files in paths.values():
     first, *others = files
     for other in others:

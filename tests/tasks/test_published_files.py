@@ -119,7 +119,7 @@ def test_a_prepared_set_has_the_names_of_splits_that_a_run_looks_for(tmp_path):
   prepare("math", source, tmp_path / "tfds" / "set", say=lines.append)
   load = make_task("math", tmp_path / "tfds" / "set").load
   assert len(load("validation")) == 10
-  assert len(load("train")) == 15  # without those of the validation
+  assert len(load("train")) == 15  # 5 are in the validation split too
   assert "train: left out 5 problems of validation" in lines
 
 
