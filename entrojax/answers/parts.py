@@ -405,10 +405,10 @@ _NO_UNIT = _words(
   "thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh "
   "sevenths eighth eighths ninth ninths tenth tenths twelfth twelfths "
   "sixteenth sixteenths twentieth twentieths hundredth hundredths thousandth "
-  "thousandths negative below or and not no more less than at least most about between mod "
-  "modulo if for when where "
-  "remainder r pi i e x y z n k infinity undefined other none of base "
-  "binary octal hexadecimal squared cubed factorial plus minus times over power"
+  "thousandths negative below or and not no more less than at least most about "
+  "between mod modulo if for when where remainder r pi i e x y z n k infinity "
+  "undefined other none of base binary octal hexadecimal squared cubed "
+  "factorial plus minus times over power"
 )
 _FACTORS = _words("hundred thousand million billion trillion dozen score half")
 _SHORT = _words("m g s h l") - _NO_UNIT
