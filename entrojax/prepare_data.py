@@ -4,7 +4,8 @@ r"""Convert a task's local files to a TFDS data set.
     python -m entrojax.main ... --config.task.name=math/gsm8k \
         --config.task.data_dir=data/tfds/gsm8k
 
-The task is math or synlogic. Each file of the folder becomes a split. For math
+The task is math or synlogic. Each file of the folder becomes a split, and a
+split with another name of train, validation or test gets this name. For math
 a single file can be given instead, which is divided into train, validation and
 test. The files are read once, by the same readers that a run without TFDS uses
 (tasks/math_data.py, tasks/synlogic.py). The command counts what they leave out:

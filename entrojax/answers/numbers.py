@@ -43,7 +43,8 @@ def tolerance(gold: str) -> Fraction:
 def number(text: str) -> Fraction | None:
   r"""Parse a number: a decimal or a fraction, a power of ten, a percentage.
 
-  Examples are 1.5, 1/2, 3e8, 3*10^8, 50% and the mixed number 1\frac{1}{2}.
+  Examples are 1.5, 1/2, 3e8, 3*10^8, 10^8, 50% and the mixed number
+  1\frac{1}{2}.
   Returns None for any other text, and for exponents of more than three digits.
   """
   text = normalise(text)
@@ -56,7 +57,8 @@ def number(text: str) -> Fraction | None:
       return None
     mixed_value = whole + Fraction(above, below)
     return -mixed_value if mixed[1] == "-" else mixed_value
-  match = _NUMBER.fullmatch(_IN_PARENTHESES.sub(r"\1", text))
+  text = _IN_PARENTHESES.sub(r"\1", text)
+  match = _NUMBER.fullmatch(re.sub(r"\A([+-]?)10\^", r"\g<1>1*10^", text))
   if not match:
     return None
   top, bottom, exponent, power, percent = match.groups()

@@ -167,7 +167,8 @@ def _bases(text: str) -> list[str]:
 
 def _factors(text: str) -> set[str]:
   """Return the words in a text that multiply a number."""
-  return set(re.findall(r"[a-z]+", text.casefold())) & _FACTORS
+  words = re.findall(r"[a-z]+", text.casefold())
+  return {word.removesuffix("s") for word in words} & _FACTORS
 
 
 def same_item(answer: Item, gold: Item) -> bool:
@@ -254,16 +255,19 @@ def take_unit(text: str) -> tuple[str, str]:
     body = text[: match.start()].strip()
     if unit and re.search(r"[0-9})\w]\Z|\\[a-z]+\Z", body):
       return re.sub(r"\A\\?\$", "", body), unit
-  dollars = re.fullmatch(r"([+-]?)\s*\\\$\s*(.+)", text, re.DOTALL)
-  if dollars:
-    return dollars[1] + dollars[2], "dollar"
+  price = _PRICE.fullmatch(text)
+  if price:
+    return price[1] + price[3], _CURRENCIES[price[2]]
   return text, ""
 
 
 def _unit(words: str, power: str) -> str:
   """Return a unit in the singular; '' if the words are no unit."""
   words = re.sub(r"\\[,;:! ]|[~.]", " ", words)
-  words = " ".join(words.split()).casefold()
+  words = " ".join(words.split())
+  if len(words) == 1 and words.isupper() and words != "L":
+    return ""  # M is a million, and m is a metre
+  words = words.casefold()
   if words in _SIGNS:
     return _SIGNS[words]
   tokens = words.split()
@@ -369,9 +373,16 @@ _NAME = re.compile(
   rf"|\(\s*{_SYMBOL}(?:\s*,\s*{_SYMBOL}){{1,4}}\s*\))\s*(?:=|\\in(?![A-Za-z]))"
 )
 _SIGN = re.compile(
-  r"\s*(?P<unit>\^\s*\{\s*\\circ\s*\}|\^\s*\\circ|\\degree|°|\\?%)"
+  r"\s*(?P<unit>\^\s*\{\s*\\circ\s*\}|\^\s*\\circ|\\degree|°|\\?%|[€£¥₹])"
   r"\s*\Z"
 )
+_PRICE = re.compile(
+  r"([+-]?)\s*(\\\$|\\pounds(?![A-Za-z])|[€£¥₹])\s*(.+)", re.DOTALL
+)
+_CURRENCIES = {
+  **{r"\$": "dollar", r"\pounds": "pound", "€": "euro", "£": "pound"},
+  **{"¥": "yen", "₹": "rupee"},
+}
 _UNIT = re.compile(
   r"(?:\s|~|\\[,;:! ]|\\q?quad)*\\(?:text|mbox|textrm|mathrm|rm|textbf|textit)"
   r"\s*\{(?P<unit>[^{}]*)\}\s*(?P<power>\^\s*(?:\{\s*[23]\s*\}|[23]))?\s*\Z"
@@ -379,6 +390,7 @@ _UNIT = re.compile(
 _SIGNS = {
   **dict.fromkeys((r"\%", "%", "percent", "per cent"), "%"),
   **dict.fromkeys((r"^\circ", r"^{\circ}", r"\degree", "°"), "degree"),
+  **_CURRENCIES,
 }
 
 
@@ -388,11 +400,15 @@ def _words(text: str) -> frozenset[str]:
 
 # words that change the value, or that connect two answers
 _NO_UNIT = _words(
-  "hundred thousand million billion trillion dozen score half halves third "
-  "thirds quarter quarters tenths hundredths thousandths or and not no more "
-  "less than at least most about between mod modulo if for when where "
-  "remainder r pi i e x y z n k infinity undefined other none of base "
-  "binary octal hexadecimal squared cubed factorial plus minus times over power"
+  "hundred thousand million billion trillion dozen score half halves "
+  "hundreds thousands millions billions trillions dozens scores tens third "
+  "thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh "
+  "sevenths eighth eighths ninth ninths tenth tenths twelfth twelfths "
+  "sixteenth sixteenths twentieth twentieths hundredth hundredths thousandth "
+  "thousandths negative below or and not no more less than at least most about "
+  "between mod modulo if for when where remainder r pi i e x y z n k infinity "
+  "undefined other none of base binary octal hexadecimal squared cubed "
+  "factorial plus minus times over power"
 )
 _FACTORS = _words("hundred thousand million billion trillion dozen score half")
 _SHORT = _words("m g s h l") - _NO_UNIT

@@ -37,7 +37,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, TextIO
 import weakref
 
 START_SECONDS = 120.0  # time limit of imports, which no call includes
@@ -373,8 +373,7 @@ class Pool:
 
 def _serve(file: str, name: str, options: str) -> None:
   """Answer calls until the calling process closes the pipe or ends."""
-  answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
-  sys.stdout = sys.stderr  # keeps the function's own output apart
+  requests, answers = _take_pipes()
   settings = json.loads(options)
   try:
     function = _load(file, name)
@@ -386,13 +385,32 @@ def _serve(file: str, name: str, options: str) -> None:
     return
   print(json.dumps({"value": "ready"}), file=answers, flush=True)
   if settings["fork"]:
-    _serve_by_forks(function, answers)
+    _serve_by_forks(function, requests, answers)
     return
-  for line in sys.stdin:
+  for line in requests:
     _, seconds, _ = json.loads(line)
     # if the calling process dies meanwhile, only this limit ends a hanging call
     _limit("RLIMIT_CPU", int(os.times().user + os.times().system + seconds) + 1)
     print(_answer(function, line), file=answers, flush=True)
+
+
+def _take_pipes() -> tuple[TextIO, TextIO]:
+  """Move the pipes to the calling process away from descriptors 0 and 1.
+
+  The function may start programs, and they inherit these two descriptors. What
+  such a program prints must not be read as an answer, and what it reads must
+  not be a request. Afterwards both lead nowhere.
+
+  Returns:
+    The requests and the answers, which no program inherits.
+  """
+  requests = os.fdopen(os.dup(0), encoding="ascii")
+  answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+  nowhere = os.open(os.devnull, os.O_RDWR)
+  os.dup2(nowhere, 0)
+  os.dup2(nowhere, 1)
+  os.close(nowhere)
+  return requests, answers
 
 
 def _load(file: str, name: str) -> Callable:
@@ -416,12 +434,14 @@ def _failure(error: Exception) -> str:
   return json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
 
 
-def _serve_by_forks(function: Callable, answers) -> None:
+def _serve_by_forks(
+  function: Callable, requests: TextIO, answers: TextIO
+) -> None:
   """Answer calls by a fork of this process; replace it when it ends."""
   fork = None
-  for line in sys.stdin:
+  for line in requests:
     if fork is None:
-      fork = _Fork(function, (0, answers.fileno()))
+      fork = _Fork(function, (requests.fileno(), answers.fileno()))
     answer = fork.call(line)
     if answer is None:
       late = fork.ended_by_timer()

@@ -223,6 +223,8 @@ def _same_equation(a: str, b: str, depth: int) -> bool:
 
 def _near(answer: str, gold: str) -> bool:
   """Return whether a number is near another, its hundredth or hundredfold."""
+  if any(re.match(r"[+-]?10\^", text) for text in (answer, gold)):
+    return False  # a formula in the published code, which allows no hundredfold
   value, target = (number(text.replace(",", "")) for text in (answer, gold))
   if value is None or target is None:
     return False

@@ -166,7 +166,7 @@ def _compile(*rules):
 _SPELLINGS = _compile(
   (r"[·×⋅]|\\(?:cdot|times)(?![A-Za-z])", "*"),
   (r"÷|\\div(?![A-Za-z])", "/"),
-  (r"−", "-"),
+  (r"[−‐‑‒–﹣－]", "-"),
   (r"\*\*", "^"),
   (r"√\s*([0-9]+(?:\.[0-9]+)?)", r"\\sqrt{\1}"),  # √91; in TeX, \sqrt91 is √9 1
   (r"√", r"\\sqrt "),
@@ -178,6 +178,7 @@ _SPELLINGS = _compile(
   (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])", "°"),
   (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
   (r"\\(?:left|right|displaystyle)(?![A-Za-z])", ""),
+  (r"∅|\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
   (r"(?<=[0-9])(?:\{,\}|,\\!)(?=[0-9]{3}(?![0-9]))", ""),  # 9{,}500
   (r"\{,\}", ","),
   (r"\\!|(?<=[0-9])\\,(?=[0-9])", ""),

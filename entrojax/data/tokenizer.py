@@ -79,7 +79,9 @@ class Tokenizer:
       ValueError: a text is no single token, or an id is not in the vocabulary.
     """
     if isinstance(token, int):
-      index = token if self._backend.id_to_token(token) is not None else None
+      in_range = 0 <= token < self.vocab_size
+      is_token = in_range and self._backend.id_to_token(token) is not None
+      index = token if is_token else None
     else:
       index = self._encoded_as_one(token)
       if index is None:

@@ -152,7 +152,10 @@ def _plain(value: Any) -> Any:
     return value
   except (TypeError, ValueError):
     pass
-  for convert in (float, lambda array: _plain(array.tolist())):
+  to_lists = lambda array: _plain(array.tolist())
+  # NumPy and torch would convert a list of one item to a number
+  is_list = getattr(value, "ndim", 0)
+  for convert in (to_lists, float) if is_list else (float, to_lists):
     try:
       return convert(value)
     except (TypeError, ValueError, AttributeError):
@@ -164,7 +167,7 @@ def finite_number(value: Any) -> float | None:
   """Convert a number, or an array of one number, that a user's code returned.
 
   Args:
-    value: anything.
+    value: anything; arrays from other processes arrive as lists.
 
   Returns:
     The number; None if it is no number or not finite in float32, in which
@@ -173,6 +176,9 @@ def finite_number(value: Any) -> float | None:
   if value is None or isinstance(value, str | bytes):
     return None
   try:
+    for _ in range(8):  # a list may hold itself
+      if isinstance(value, list) or getattr(value, "ndim", 0) > 0:
+        (value,) = value
     number = float(value)
   except (TypeError, ValueError, OverflowError):
     return None

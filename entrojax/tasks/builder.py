@@ -40,16 +40,30 @@ NUM_HELD_OUT = 512
 
 
 def split_problems(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
-  """Divide problems into test, validation and train by their prompts' hash."""
+  """Divide problems into test, validation and train by their prompts' hash.
+
+  All problems of the same prompt are in the same split.
+  """
   ordered = sorted(
     problems, key=lambda p: hashlib.sha256(p.prompt.encode()).digest()
   )
   size = min(NUM_HELD_OUT, len(ordered) // 8)
+  first = _before_next_prompt(ordered, size)
+  second = _before_next_prompt(ordered, first + size)
   return {
-    "test": ordered[:size],
-    "validation": ordered[size : 2 * size],
-    "train": ordered[2 * size :],
+    "test": ordered[:first],
+    "validation": ordered[first:second],
+    "train": ordered[second:],
   }
+
+
+def _before_next_prompt(ordered: Sequence[Problem], end: int) -> int:
+  """Move the end of a split behind the copies of its last prompt."""
+  while 0 < end < len(ordered) and (
+    ordered[end].prompt == ordered[end - 1].prompt
+  ):
+    end += 1
+  return min(end, len(ordered))
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):

@@ -30,6 +30,8 @@ HUB_NAMES = {
   "validation": ("valid", "val", "dev"),
   "test": ("testing",),
 }
+# descriptions of a data set, which hold none of its rows
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 MAX_UNREADABLE = 0.05  # share of a split's rows; above it, the split is refused
 _ENCODING = "utf-8-sig"  # a byte order mark at the start is left out
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?", re.ASCII)
@@ -75,12 +77,47 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[dict]:
   try:
     with parquet.ParquetFile(path) as file:
       missing = set(columns or ()) - set(file.schema_arrow.names)
-      if missing:
-        raise ValueError(f"{path} has no column {sorted(missing)}")
-      for batch in file.iter_batches(columns=columns):
-        yield from batch.to_pylist()
+      if not missing:
+        for batch in file.iter_batches(columns=columns):
+          yield from _as_python_holds_it(batch).to_pylist()
+        return
   except ArrowException as error:
     raise ValueError(f"{path} is not parquet: {error}") from error
+  except (ValueError, OverflowError) as error:
+    raise ValueError(f"{path}: a value cannot be read: {error}") from error
+  raise ValueError(f"{path} has no column {sorted(missing)}")
+
+
+def _as_python_holds_it(batch: Any) -> Any:
+  """Convert the columns of a batch that Python would read otherwise.
+
+  A float32 becomes the float that is written with the same digits: 0.1, and not
+  0.10000000149011612. A time loses its nanoseconds, for which Python has no
+  type.
+  """
+  import pyarrow
+
+  types, arrays = pyarrow.types, []
+  for array in batch.columns:
+    if types.is_floating(array.type) and array.type.bit_width < 64:
+      array = array.cast(pyarrow.float32()).cast(pyarrow.string())
+      array = array.cast(pyarrow.float64())
+    elif types.is_timestamp(array.type):
+      array = array.cast(pyarrow.timestamp("us", array.type.tz), safe=False)
+    arrays.append(array)
+  return pyarrow.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def broken_character(text: str) -> str:
+  """Describe the first character of a text that UTF-8 cannot hold.
+
+  JSON can write it as an escape: the first half of an emoji, for example.
+
+  Returns:
+    The description; '' if there is no such character.
+  """
+  match = re.search("[\ud800-\udfff]", text)
+  return f"{match[0]!r}, half of a surrogate pair" if match else ""
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -157,8 +194,8 @@ def find(
     for ending in endings:
       files = [
         path
-        for path in sorted(place.glob(f"*.{ending}"))
-        if split_name(path) == choice and path.is_file()
+        for path in _data_files(place, (ending,))
+        if split_name(path) == choice
       ]
       if files:
         return _complete(choice, files)
@@ -179,12 +216,27 @@ def split_name(path: Path) -> str:
 
 
 def _place(folder: Path, endings: Sequence[str]) -> Path:
-  """Return the folder of the files: the folder itself, or its folder `data`."""
-  has_files = any(
-    path.suffix.removeprefix(".") in endings for path in folder.iterdir()
-  )
+  """Return the folder of the files: the folder itself, or its folder `data`.
+
+  Raises:
+    ValueError: it is not a folder.
+  """
+  if not folder.is_dir():
+    raise ValueError(f"{folder} is not a folder")
   inner = folder / HUB_FOLDER
+  has_files = bool(_data_files(folder, endings))
   return inner if not has_files and inner.is_dir() else folder
+
+
+def _data_files(folder: Path, endings: Sequence[str]) -> list[Path]:
+  """List the files in a folder that may hold rows, sorted by their names."""
+  return [
+    path
+    for path in sorted(folder.iterdir())
+    if path.suffix.removeprefix(".") in endings
+    and path.name not in _DESCRIPTIONS
+    and path.is_file()
+  ]
 
 
 def _complete(name: str, files: Sequence[Path]) -> tuple[Path, ...]:
@@ -220,15 +272,20 @@ def split_files(
 
   Returns:
     A dict from the name of each split to its file, or to its shards in order.
+    Files of the splits validation, train and test may have other names of
+    theirs (HUB_NAMES).
 
   Raises:
     ValueError: there is no such file, a split has two files, or a shard is
       missing.
   """
   paths: dict[str, list[Path]] = {}
-  for path in sorted(_place(folder, endings).iterdir()):
-    if path.suffix.removeprefix(".") in endings:
-      paths.setdefault(split_name(path), []).append(path)
+  for path in _data_files(_place(folder, endings), endings):
+    paths.setdefault(split_name(path), []).append(path)
+  for name, aliases in HUB_NAMES.items():
+    for alias in aliases:
+      if name not in paths and alias in paths:
+        paths[name] = paths.pop(alias)
   for files in paths.values():
     first, *others = files
     for other in others:

@@ -119,13 +119,16 @@ def number_alone(response: str) -> str | None:
   word more, before the number or after it, and there is no answer.
   """
   number = response.strip()
-  return _digits(number) if _NUMBER_IN_TEXT.fullmatch(number) else None
+  if "$" in number or not _NUMBER_IN_TEXT.fullmatch(number):
+    return None
+  return _digits(number)
 
 
 def last_number(response: str) -> str | None:
   r"""Extract the last number in a text, without separators of thousands.
 
-  Separators are `,` and, as in LaTeX, `{,}`, `\,` and `,\!`.
+  Separators are `,` and, as in LaTeX, `{,}`, `\,` and `,\!`. A minus sign may
+  also be Unicode's, and a dollar sign may stand behind it.
   """
   last = None
   for match in _NUMBER_IN_TEXT.finditer(response):
@@ -134,12 +137,12 @@ def last_number(response: str) -> str | None:
 
 
 def _digits(number: str) -> str:
-  """Remove the separators of thousands."""
-  return re.sub(r"[^0-9.-]", "", number)
+  """Remove the separators of thousands and a dollar sign."""
+  return re.sub(r"[^0-9.-]", "", number.replace("−", "-"))
 
 
 _NUMBER = (
-  r"(?:(?<![0-9)])-)?"
+  r"(?:(?<![0-9)])[-−](?:\\?\$)?)?"
   r"(?:[0-9]+(?:(?:,(?:\\!)?|\{,\}|\\,)[0-9]{3}(?![0-9]))*(?:\.[0-9]+)?"
   r"|\.[0-9]+)"
 )
@@ -403,5 +406,45 @@ def _compare(answer: str, golds: Sequence[str], equalities) -> str:
 
 
 def make_equivalence(grader: Grader) -> Equal:
-  """Build the equivalence of two answers, for clusters: any equality holds."""
-  return lambda a, b: any(equal(a, b) for equal in grader.equalities)
+  """Build the equivalence of two answers, for clusters: any equality holds.
+
+  It raises what an equality raises, TimeoutError for example.
+  """
+  equalities = list(map(_patient_once, grader.equalities))
+  return lambda a, b: any(equal(a, b) for equal in equalities)
+
+
+def _patient_once(equal: Equal) -> Equal:
+  """Build an equality that waits only once for an answer that hangs.
+
+  Otherwise one such answer would cost the time limit again for each other
+  answer of its group. After a comparison took too long, each of its answers is
+  compared with 1. One that takes too long again is to blame, and from then on
+  its comparisons raise TimeoutError at once.
+  """
+  hangs: dict[str, bool] = {}
+
+  def examine(answer: str) -> None:
+    if answer in hangs:
+      return
+    if len(hangs) >= MAX_REMEMBERED:
+      hangs.clear()
+    hangs[answer] = False
+    try:
+      equal(answer, "1")
+    except TimeoutError:
+      hangs[answer] = True
+    except WorkerError:
+      pass
+
+  def patient_once(a: str, b: str) -> bool:
+    if hangs.get(a) or hangs.get(b):
+      raise TimeoutError("comparisons with one of the two answers hang")
+    try:
+      return equal(a, b)
+    except TimeoutError:
+      examine(a)
+      examine(b)
+      raise
+
+  return patient_once

@@ -22,8 +22,8 @@ null:
                extra_info.question, problem, question, prompt (a text, or a
                list of messages, from which the user's are taken)
     gold       reward_model.ground_truth (a text, a number, a list, or a dict
-               with target), answer, final_answer, solution (the number after
-               ####, or the last box)
+               with target), answer, final_answer, solution (what stands
+               after ####, or the last box)
     id         unique_id, id, idx, extra_info.index; otherwise file and row
     source     data_source, source; otherwise the file's name
     level      level, written 5 or "Level 5"
@@ -31,7 +31,7 @@ null:
 The case of a column's name does not matter. The setting task.columns can name
 other columns for question, answer, id, source and level.
 
-In the column answer, too, only the number after #### counts, if there is one.
+In the column answer, too, only what stands after #### counts, if it is there.
 If a row has a list of gold answers, any one of them is right, unless its
 column is_multiple_answer is true: then a response must give all.
 
@@ -40,6 +40,7 @@ the question, because the prompt template of a run adds it again.
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 import functools
 import math
 import os
@@ -253,6 +254,8 @@ def _question(raw: Cells) -> str:
     context = _get(raw, "context")  # a column of OlympiadBench
     if isinstance(context, str) and column == "question":
       value = f"{context}\n\n{value}".strip()
+    if broken := files.broken_character(value):
+      raise _ColumnError(f"{column} holds {broken}")
     return value
   raise _ColumnError("problem is missing, and so are question and prompt")
 
@@ -329,29 +332,44 @@ def _gold(raw: Cells) -> tuple[str, ...]:
 
 
 def _text(value: Any, column: str) -> str:
-  """Convert a gold answer to text; 142.0 becomes 142."""
+  """Convert a gold answer to text; 142.0 becomes 142, and 1e23 all digits."""
   if isinstance(value, str):
     if column == "answer" and "####" in value:
       return answer_of_solution(value) or ""
     return value.strip()
-  if isinstance(value, float) and math.isfinite(value):
-    return str(int(value)) if value.is_integer() else repr(value)
+  if isinstance(value, float | Decimal) and math.isfinite(value):
+    # the digits that the file has: int(1e23) is 99999999999999991611392
+    number = Decimal(repr(value)) if isinstance(value, float) else value
+    if number == number.to_integral_value():
+      return str(int(number))
+    if isinstance(value, float):
+      return repr(value)
+    return f"{number:f}".rstrip("0")  # a column's scale adds zeros
   if isinstance(value, int) and not isinstance(value, bool):
     return str(value)
   raise _ColumnError(f"{column} is {value!r:.80}, neither a text nor a number")
 
 
 def answer_of_solution(solution: str) -> str | None:
-  r"""Extract the number after the last ####, without commas, or the last box.
+  r"""Extract the answer after the last ####, otherwise the last box.
 
   This is for solutions in data sets, not for responses: \fbox{5} and \boxed 5
-  count as boxes too.
+  count as boxes too. After ####, a single number loses its commas, and a list
+  or a tuple keeps them.
   """
   _, marks, after = solution.rpartition("####")
   if marks:
-    return after.strip().partition("\n")[0].replace(",", "").strip() or None
+    line = after.strip().partition("\n")[0].strip()
+    if _ONE_NUMBER.fullmatch(line):
+      line = line.replace(",", "").strip()
+    return line or None
   text = re.sub(r"\\fbox(?=\s*\{)", r"\\boxed", solution)
   return boxed(re.sub(r"\\boxed\s+([^\s{}$\\]+)", r"\\boxed{\1}", text))
+
+
+_ONE_NUMBER = re.compile(
+  r"[^0-9,()\[\]{}]*[0-9][0-9,]*(?:\.[0-9]+)?[^0-9,()\[\]{}]*"
+)
 
 
 # -- the task -----------------------------------------------------------------

@@ -16,7 +16,7 @@ it slows the run down for as long as its call lasts. A call that never releases
 Python's lock stops the run.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import itertools
 import json
 import os
@@ -25,7 +25,7 @@ from typing import Any
 
 from entrojax.arguments import require_in
 from entrojax.tasks import files
-from entrojax.tasks.own_reward import OwnVerifier, form_of
+from entrojax.tasks.own_reward import Form, OwnVerifier, form_of
 from entrojax.types import Problem, Task, Verifier
 
 Row = Mapping[str, Any]  # column -> value
@@ -62,7 +62,7 @@ def own_task(
   )
   return Task(
     name=name.rpartition(":")[2],
-    load=_Splits(problems, name, form.required, verify),
+    load=_Splits(problems, name, form, verify),
     verify=verify,
   )
 
@@ -70,15 +70,13 @@ def own_task(
 class _Splits:
   """A callable that loads splits; the module's docstring describes them."""
 
-  def __init__(
-    self, source: Source, name: str, needs: Collection[str], verify: Verifier
-  ):
+  def __init__(self, source: Source, name: str, form: Form, verify: Verifier):
     """Build the loader.
 
     Args:
       source: the problems.
       name: the reward's name, for messages.
-      needs: the columns that the reward cannot do without.
+      form: how the reward is called, and so which columns it needs.
       verify: tried on the first problem, so that errors appear before the run.
     """
     if isinstance(source, str | os.PathLike):
@@ -90,7 +88,7 @@ class _Splits:
     else:
       source = list(source)
     self._source = source
-    self._name, self._needs, self._verify = name, needs, verify
+    self._name, self._form, self._verify = name, form, verify
     self._was_tried = False
 
   def __call__(self, split: str) -> tuple[Problem, ...]:
@@ -163,7 +161,9 @@ class _Splits:
         f"{where}: the column prompt must be a text, got "
         f"{row.get('prompt')!r:.80}; the columns are {columns}"
       )
-    for column in self._needs:
+    if broken := files.broken_character(row["prompt"]):
+      raise ValueError(f"{where}: the column prompt holds {broken}")
+    for column in self._form.required:
       if column not in row:
         raise ValueError(
           f"{where} has no column {column!r}, which {self._name} takes; the "
@@ -174,6 +174,12 @@ class _Splits:
         f"{where} has a column response, which would hide the policy's "
         "response from the reward: rename it"
       )
+    for column in ("prompts", "responses"):
+      if self._form.batched and column in row and column in self._form.columns:
+        raise ValueError(
+          f"{where} has a column {column}, which is the name of a parameter of "
+          f"{self._name} already: rename it"
+        )
     try:
       json.dumps(row)
     except (TypeError, ValueError) as error:

@@ -94,16 +94,48 @@ def form_of(function: Callable, name: str) -> Form:
     )
   kinds = inspect.Parameter
   rest = list(parameters.values())[2:]
-  if first["takes_problem"]:
-    return Form(**first, columns=(), required=())
-  takes_all = any(p.kind is kinds.VAR_KEYWORD for p in rest)
   variadic = (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)
   needed = [p for p in rest if p.default is p.empty and p.kind not in variadic]
+  _require_callable(name, list(parameters.values()))
+  if first["takes_problem"]:
+    if needed:
+      raise ValueError(
+        f"task.name: {name} is a verifier (problem, response), and "
+        f"{needed[0].name!r} has no value: give it a default, or read it from "
+        "problem.answer, which holds all columns"
+      )
+    return Form(**first, columns=(), required=())
+  takes_all = any(p.kind is kinds.VAR_KEYWORD for p in rest)
   return Form(
     **first,
     columns=_All() if takes_all else tuple(p.name for p in rest),
     required=tuple(p.name for p in needed),
   )
+
+
+def _require_callable(
+  name: str, parameters: Sequence[inspect.Parameter]
+) -> None:
+  """Raise ValueError for the first parameter that we could not pass.
+
+  The first two are passed by their position, and columns by their name.
+  """
+  kinds = inspect.Parameter
+  for number, parameter in enumerate(parameters):
+    by_position = parameter.kind in (
+      kinds.POSITIONAL_ONLY,
+      kinds.POSITIONAL_OR_KEYWORD,
+    )
+    if number < 2 and not by_position:
+      raise ValueError(
+        f"task.name: {name}: {parameter.name!r} must be a parameter that can "
+        "be passed by its position: no * may stand before it"
+      )
+    if number >= 2 and parameter.kind is kinds.POSITIONAL_ONLY:
+      raise ValueError(
+        f"task.name: {name}: {parameter.name!r} must be a parameter that can "
+        "be passed by its name: no / may stand after it"
+      )
 
 
 class OwnVerifier:

@@ -148,6 +148,8 @@ def _problem(row: dict[str, Any], key: str) -> Problem:
   generated = _generated(row)
   prompt = row["question"] if generated else _prompt(row.get("prompt"))
   game = _checked(row) if generated else _game(row.get("extra_info"))
+  if broken := files.broken_character(prompt):
+    raise UnreadableError(f"the prompt holds {broken}")
   try:
     answer = RULES[key].read(game)
   except (KeyError, TypeError, ValueError, AttributeError) as error:

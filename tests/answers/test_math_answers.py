@@ -13,12 +13,18 @@ from hypothesis import given, settings, strategies
 import pytest
 
 from entrojax.answers import numbers, parts
+from entrojax.answers.clusters import cluster
 from entrojax.answers.formula_values import same_formula
 from entrojax.answers.process_pool import WorkerError
 from entrojax.answers.spelling import boxed, normalised
 from entrojax.rollouts.rewards import verify_responses
 from entrojax.tasks import math_answers
-from entrojax.tasks.math_answers import Grader, make_grader, make_verifier
+from entrojax.tasks.math_answers import (
+  Grader,
+  make_equivalence,
+  make_grader,
+  make_verifier,
+)
 from entrojax.types import Problem, Verdict
 from tests.helpers.math_golds import cases, measure
 from tests.helpers.paths import GOLDENS
@@ -151,6 +157,26 @@ def test_a_comparison_without_a_verdict_has_its_own_reason(error, reason):
   assert verify(problem("7"), r"\boxed{7}") == Verdict(1.0, "correct", "7")
   # the second gold answer settles it, though the first made trouble
   assert verify(problem("8", "7"), r"\boxed{7}").reward == 1.0
+
+
+def test_an_answer_that_hangs_is_waited_for_once_in_clusters():
+  calls = []
+
+  def equal(a, b):
+    calls.append((a, b))
+    if "9^9" in (a, b):
+      raise TimeoutError("late")
+    return a == f"{b}+0"
+
+  equivalent = make_equivalence(Grader(boxed, (normalised, equal)))
+  answers = ["9^9", *"345678", "8+0", "9^{9}", "8"]
+  with pytest.warns(RuntimeWarning, match="TimeoutError: late"):
+    ids = cluster(answers, equivalent)
+  assert ids == [0, 1, 2, 3, 4, 5, 6, 7, 0, 6]
+  # the pair, and each of its answers alone
+  waited = [pair for pair in calls if "9^9" in pair]
+  assert waited == [("9^9", "3"), ("9^9", "1")]
+  assert ("3", "4") in calls  # 3 was not to blame
 
 
 class Prepared:

@@ -71,7 +71,7 @@ def test_a_call_that_nobody_waits_for_ends_too():
   """Stands for a training process that was killed while it waited."""
   worker = Worker(misbehave.__code__.co_filename, "misbehave", ())
   try:
-    worker._process.stdin.write('[["hang"], 0.1]\n')
+    worker._process.stdin.write('[["hang"], 0.1, 0.1]\n')
     worker._process.stdin.flush()
     assert worker._process.wait(timeout=30) != 0
   finally:
@@ -80,6 +80,15 @@ def test_a_call_that_nobody_waits_for_ends_too():
 
 def test_what_a_function_prints_is_no_answer(pool):
   assert pool.call("print") == "print"
+
+
+@pytest.mark.parametrize("fork", [False, True])
+def test_a_program_that_a_function_starts_reaches_no_pipe(fork):
+  """Otherwise code that a model wrote could print its own reward."""
+  with Pool(misbehave, seconds=30, fork=fork) as pool:
+    assert pool.call("program") == "program"
+    assert pool.call("well") == "well"  # and not the answer to another call
+    assert pool.call("reader") == 0
 
 
 @pytest.mark.parametrize(

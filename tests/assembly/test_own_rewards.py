@@ -171,6 +171,10 @@ WRONG_ROWS = {
     [{"prompt": "1", "target": "", "response": ""}],
     r"^data/train\.jsonl: row 0 has a column response",
   ),
+  "a broken character": (
+    [{"prompt": "1\ud83d", "target": "1"}],
+    r"^data/train\.jsonl: row 0: the column prompt holds '\\ud83d', half of a",
+  ),
   "no row": ([], r"split='train' of data holds no problem"),
 }
 

@@ -127,7 +127,7 @@ def test_synlogic_is_prepared_too(tmp_path):
     direct = make_task("synlogic", source).load("train")
   assert list(stored) == [direct[0], direct[2]]
   assert any("no verifier here: 1 linguini" in line for line in lines)
-  assert "train: left out 1 problems of val" in lines
+  assert "train: left out 1 problems of validation" in lines
 
 
 def run(capsys, *arguments):

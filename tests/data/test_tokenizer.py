@@ -87,6 +87,9 @@ def test_a_stop_token_may_be_given_as_the_text_that_it_writes():
   assert wrapped.with_stops(("Ċ", "<end>")).eos_ids == (6, 1)
   with pytest.raises(ValueError, match="'aa' is not a token"):
     wrapped.token_id("aa")
+  for number in (-1, 10**12):
+    with pytest.raises(ValueError, match=f"^{number} is not a token"):
+      wrapped.token_id(number)
 
 
 def test_rows_are_padded_with_the_first_eos_if_no_pad_is_set(tmp_path):

@@ -4,6 +4,7 @@ This file imports nothing from entrojax, so that those processes start quickly.
 """
 
 import os
+import subprocess
 import sys
 import time
 
@@ -41,6 +42,10 @@ def misbehave(how):
   if how == "print":
     print("noise")
     sys.stdout.flush()
+  if how == "program":  # its output has the form of an answer
+    subprocess.run([sys.executable, "-c", 'print(\'{"value": "forged"}\')'])
+  if how == "reader":
+    return len(subprocess.run(["cat"], capture_output=True).stdout)
   if how == "unwritable":
     return {1, 2}
   return how

@@ -4,6 +4,7 @@ The rows have the columns and the oddities of the published files, but the
 questions and answers are invented.
 """
 
+from decimal import Decimal
 import json
 import warnings
 
@@ -13,8 +14,9 @@ import pytest
 
 from entrojax.data import templates
 from entrojax.tasks import make_task, math_data
+from entrojax.tasks.builder import split_problems
 from entrojax.tasks.math_answers import make_grader, make_verifier
-from entrojax.types import Verdict
+from entrojax.types import Problem, Verdict
 
 INSTRUCTION = (
   "Solve the following math problem step by step. The last line of your "
@@ -143,6 +145,22 @@ LAYOUTS = {
   "a float": (
     {"problem": "p", "answer": 0.25},
     ("p", ["0.25"], "set:0", "set", None),
+  ),
+  "a float with an exponent": (
+    {"problem": "p", "answer": 6.02e23},
+    ("p", ["602" + "0" * 21], "set:0", "set", None),
+  ),
+  "a tuple after ####": (
+    {"problem": "p", "answer": "so\n#### (1,2)"},
+    ("p", ["(1,2)"], "set:0", "set", None),
+  ),
+  "a list after ####": (
+    {"problem": "p", "solution": "so\n#### 3, 4"},
+    ("p", ["3, 4"], "set:0", "set", None),
+  ),
+  "a price after ####": (
+    {"problem": "p", "solution": "so\n#### $1,200.50"},
+    ("p", ["$1200.50"], "set:0", "set", None),
   ),
   "verl, a number": (
     dapo(gold=34.0),
@@ -315,6 +333,15 @@ def test_a_file_has_disjoint_splits_and_all(tmp_path):
   }
 
 
+def test_copies_of_a_prompt_are_in_one_split():
+  problems = [Problem(f"p{i % 20}", {"i": i}) for i in range(80)]
+  splits = split_problems(problems)
+  assert sum(map(len, splits.values())) == 80
+  prompts = [{p.prompt for p in split} for split in splits.values()]
+  assert sum(map(len, prompts)) == 20  # so no prompt is in two splits
+  assert all(prompts)
+
+
 def test_the_grader_is_part_of_the_name(tmp_path):
   write(tmp_path / "train.jsonl", ROWS)
   task = make_task("math/dapo", tmp_path)
@@ -348,6 +375,7 @@ MALFORMED = [
   ({"problem": None, "answer": "7"}, "column problem is missing"),
   ({"problem": 7, "answer": "7"}, "column problem is 7, not a text"),
   ({"problem": " ", "answer": "7"}, "column problem is empty"),
+  ({"problem": "p\ud83d", "answer": "7"}, r"column problem holds '\\ud83d', h"),
   ({"problem": "p"}, "column answer is missing"),
   ({"problem": "p", "answer": True}, "column answer is True, neither"),
   ({"problem": "p", "answer": [[1]]}, r"column answer is \[1\], neither"),
@@ -377,6 +405,35 @@ def test_a_malformed_row_is_named(raw, message, tmp_path):
   with pytest.raises(ValueError, match="row 1: " + message) as error:
     math_data.read(path)
   assert str(path) in str(error.value)
+
+
+def test_numbers_of_parquet_have_the_digits_that_were_written(tmp_path):
+  columns = {
+    "half": pyarrow.array([0.1, None], pyarrow.float32()),
+    "decimal": [Decimal("1.5000"), Decimal("200.0000")],
+    # nanoseconds, for which Python has no type
+    "time": pyarrow.array([1, 1_700_000_000_000_000_123], "timestamp[ns]"),
+  }
+  path = tmp_path / "set.parquet"
+  parquet.write_table(
+    pyarrow.table({"problem": ["p", "q"], **columns, "answer": ["1", "2"]}),
+    path,
+  )
+  golds = {
+    column: [
+      row.gold for row in math_data.read(path, columns={"answer": column}).rows
+    ]
+    for column in ("half", "decimal")
+  }
+  assert golds == {"half": [("0.1",)], "decimal": [("1.5",), ("200",)]}
+
+
+def test_a_value_that_python_cannot_hold_is_named(tmp_path):
+  days = pyarrow.array([10_000_000], "date32")  # in the year 29349
+  path = tmp_path / "set.parquet"
+  parquet.write_table(pyarrow.table({"problem": ["p"], "day": days}), path)
+  with pytest.raises(ValueError, match=r"set\.parquet: a value cannot be read"):
+    math_data.read(path)
 
 
 def test_empty_lines_count_but_are_no_rows(tmp_path):

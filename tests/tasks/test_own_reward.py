@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from entrojax.rollouts.rewards import reward_metrics, with_parts
+from entrojax.tasks.own import own_task
 from entrojax.tasks.own_reward import OwnVerifier, form_of
 from entrojax.types import Problem, Responses, Verdict
 
@@ -33,6 +34,32 @@ def test_a_reward_for_batches_gets_lists_and_is_called_once():
   assert [v.reward for v in verify(rewards)] == [0.25, 1.0]
   assert calls == [(["p0", "p1"], ["a", "b"], [0, 1])]
   assert verifier(rewards).batch([], []) == []
+
+
+@pytest.mark.parametrize(
+  ("function", "message"),
+  [
+    (lambda *, prompt, response: 1.0, "f: 'prompt' must .* no \\* may stand"),
+    (lambda prompt, *, response: 1.0, "f: 'response' must .* by its position"),
+    (lambda prompt, response, x, /: 1.0, "f: 'x' must .* no / may stand after"),
+    (lambda problem, response, x: 1.0, "f is a verifier .* 'x' has no value"),
+  ],
+)
+def test_a_function_that_could_never_be_called_is_named(function, message):
+  with pytest.raises(ValueError, match=rf"^task\.name: {message}"):
+    form_of(function, "f")
+
+
+@pytest.mark.parametrize("column", ["prompts", "responses"])
+def test_a_column_with_the_name_of_a_batchs_parameter_is_named(column):
+  rows = [{"prompt": "a", column: 1}]
+  everything = lambda prompts, responses, **columns: [1.0] * len(prompts)
+  with pytest.raises(
+    ValueError, match=f"row 0 has a column {column}, which is"
+  ):
+    own_task(everything, rows, name="f").load("all")
+  nothing = lambda prompts, responses: [1.0] * len(prompts)
+  assert len(own_task(nothing, rows, name="f").load("all")) == 1
 
 
 @pytest.mark.parametrize(
@@ -112,6 +139,33 @@ def test_separate_processes_call_a_reward_for_batches(tmp_path):
     assert [v.reward for v in verdicts] == expected
   assert verdicts[1].parts == {"target": 1.0, "one": 1.0}
   assert Path(path).exists()
+
+
+def test_an_array_for_a_batch_of_one_response_is_a_list(tmp_path):
+  path = tmp_path / "rewards.py"
+  path.write_text(
+    "class Tensor:\n"  # like torch's, which float() accepts with one item
+    "  ndim = 1\n\n"
+    "  def __float__(self):\n    return 0.5\n\n"
+    "  def tolist(self):\n    return [0.5]\n\n"
+    "def rewards(prompts, responses):\n  return Tensor()\n"
+  )
+  verify = OwnVerifier(
+    print,
+    f"{path}:rewards",
+    form_of(lambda prompts, responses: None, "rewards"),
+    importable=True,
+  )
+  assert verify(PROBLEMS[0], "a").reward == 0.5
+
+
+@pytest.mark.parametrize("one", [np.array([0.5]), np.array([[0.5]]), [0.5]])
+def test_an_array_of_one_number_is_a_number(one):
+  assert verifier(lambda prompt, response: one)(PROBLEMS[0], "a").reward == 0.5
+  parts = verifier(lambda prompt, response: {"half": one})(PROBLEMS[0], "a")
+  assert parts.parts == {"half": 0.5}
+  rows = verify(lambda prompts, responses: np.array([[0.5], [1.0]]))
+  assert [verdict.reward for verdict in rows] == [0.5, 1.0]
 
 
 def responses_with(parts) -> Responses:

@@ -110,6 +110,37 @@ def test_a_split_is_found_by_its_names_on_the_hub(published, tmp_path):
   assert len(make_task("math", tmp_path).load("validation")) == 3
 
 
+def test_a_prepared_set_has_the_names_of_splits_that_a_run_looks_for(tmp_path):
+  source = tmp_path / "source"
+  source.mkdir()
+  write(source / "training.jsonl", ROWS[:20])
+  write(source / "dev.jsonl", ROWS[15:25])
+  lines = []
+  prepare("math", source, tmp_path / "tfds" / "set", say=lines.append)
+  load = make_task("math", tmp_path / "tfds" / "set").load
+  assert len(load("validation")) == 10
+  assert len(load("train")) == 15  # 5 are in the validation split too
+  assert "train: left out 5 problems of validation" in lines
+
+
+def test_a_description_of_a_data_set_is_no_file_of_rows(tmp_path):
+  publish(tmp_path / "data")
+  (tmp_path / "dataset_infos.json").write_text('{"default": {}}')
+  (tmp_path / "data" / "dataset_info.json").write_text("{}")
+  assert len(make_task("math", tmp_path).load("train")) == 20
+  assert set(files.split_files(tmp_path)) == {"train", "test"}
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+  path = write(tmp_path / "train.jsonl", ROWS[:3])
+  for read in (
+    lambda: prepare("synlogic", path, tmp_path / "set", say=print),
+    lambda: make_task("synlogic", path).load("train"),
+  ):
+    with pytest.raises(ValueError, match=r"train\.jsonl is not a folder"):
+      read()
+
+
 def test_a_shard_that_is_missing_is_named(tmp_path):
   publish(tmp_path)
   (tmp_path / "train-00000-of-00002.parquet").unlink()

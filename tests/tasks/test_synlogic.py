@@ -271,6 +271,13 @@ MALFORMED = [
 ]
 
 
+def test_a_prompt_with_a_broken_character_is_named(tmp_path):
+  broken = row("sudoku", prompt=[{"role": "user", "content": "a\ud83d"}])
+  path = write(tmp_path / "train.jsonl", [broken])
+  with pytest.raises(ValueError, match=r"row 0: the prompt holds '\\ud83d'"):
+    synlogic.read(path)
+
+
 @pytest.mark.parametrize("changes, message", MALFORMED)
 def test_a_malformed_row_is_named(changes, message, tmp_path):
   rows = [row("numbrix"), row("sudoku", **changes)]

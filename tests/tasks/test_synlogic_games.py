@@ -112,6 +112,8 @@ ANSWERS = {
   "arc_agi_2": [[0, 2], [3, 4]],
   "boolean_expressions": "a,c",
   "buggy_tables": "12.50",
+  "buggy_tables/hundreds": "234.56",
+  "buggy_tables/thousands": "1234.56",
   "cipher": "[[HELLO WORLD]]",
   "cryptarithm": "123 + 456 = 579",
   "object_counting": "12",
@@ -220,6 +222,9 @@ BY_HAND = [
   ("buggy_tables", "</think><answer>It is 12.50</answer>", "correct"),
   ("buggy_tables", "12.5", "wrong"),
   ("buggy_tables", "12.50 or 12.51", "wrong"),
+  ("buggy_tables/hundreds", "It is 1,234.56", "wrong"),
+  ("buggy_tables/hundreds", "[12.50,234.56]", "correct"),
+  ("buggy_tables/thousands", "It is 1,234.56", "correct"),
   ("cipher", fence('[["HELLO WORLD"]]'), "correct"),
   ("cipher", "[[HELLO\nWORLD]]", "correct"),
   ("cipher", "[[HELLO]]", "wrong"),
@@ -457,10 +462,24 @@ def test_a_generator_s_output_needs_the_name_of_its_game(tmp_path):
     ("[1 + 1]", None),
     ("[" * 5_000, None),
     ("[1,", None),
+    ("['a", None),
+    (r"['a\']", None),
+    (r"'a\'", None),
+    ('["a', None),
+    ('["a\\', None),
   ],
 )
 def test_a_literal_is_read_as_python_reads_it(text, value):
   assert forms.literal(text) == value
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_that_are_not_closed_take_no_time(quote):
+  text = quote + f"\\{quote}" * 8_000
+  begin = time.process_time()
+  assert forms.literal(text) is None
+  # some milliseconds; a square of this length takes a second or more
+  assert time.process_time() - begin < 0.3
 
 
 def test_the_page_names_every_game():

@@ -139,6 +139,7 @@ def literal(text: str) -> Any:
   """
   if len(text) > MAX_LITERAL_LENGTH:
     return None
+  # a text that is not closed reaches to the end, so no quote is read twice
   try:
     without_comments = _TOKEN.sub(_as_json, text)
     return json.loads(_LAST_COMMA.sub(_keep_text, without_comments))
@@ -146,14 +147,16 @@ def literal(text: str) -> Any:
     return None
 
 
-_TEXT = r'"(?:[^"\\]|\\.)*"'
-_TOKEN = re.compile(rf"{_TEXT}|'(?:[^'\\]|\\.)*'|[()]|#[^\n]*", re.DOTALL)
+_TEXT = r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'
+_TOKEN = re.compile(
+  rf"{_TEXT}|'(?:[^'\\]|\\.)*(?:(')|\\?\Z)|[()]|#[^\n]*", re.DOTALL
+)
 _LAST_COMMA = re.compile(rf"({_TEXT})|,(?=\s*[\]}}])", re.DOTALL)
 
 
 def _as_json(token: re.Match) -> str:
   first = token[0][0]
-  if first == "'":
+  if token[1]:
     return json.dumps(token[0][1:-1].replace("\\'", "'"))
   return {"(": "[", ")": "]", "#": ""}.get(first, token[0])
 

@@ -137,8 +137,13 @@ _EQUATION = re.compile(
 
 def _two_decimals(text: str) -> str | None:
   """Spell the last number with two decimals, otherwise the whole answer."""
-  numbers = re.findall(r"(?<![0-9])-?[0-9]{1,30}\.[0-9]{2}(?![0-9])", text)
+  numbers = [number.replace(",", "") for number in _DECIMAL.findall(text)]
   return (numbers or [text.strip()])[-1] or None
+
+
+_DECIMAL = re.compile(
+  r"(?<![0-9])-?(?:[0-9]{1,3}(?:,[0-9]{3}){1,9}|[0-9]{1,30})\.[0-9]{2}(?![0-9])"
+)
 
 
 def _error_recorded(game: Game) -> str | None:
