@@ -16,16 +16,14 @@ imports once, and a copy of it (a fork) answers the calls. If a copy is killed,
 the next one is there in milliseconds. `map` then tries every call for a short
 time first, so a few calls that hang do not keep the others waiting.
 
-A pool serves one function. Its processes run this file as a script and load the
-function from the file that defines it. This file imports nothing from entrojax,
-so that a process starts without JAX unless the function's own file imports it.
+A pool serves one function. Its processes run pool_process.py, which loads the
+function from the file that defines it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import functools
-import importlib.util
 import inspect
 import json
 import math
@@ -37,16 +35,16 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, TextIO
+from typing import Any
 import weakref
 
 START_SECONDS = 120.0  # time limit of imports, which no call includes
-MEMORY = 4 << 30  # bytes of address space per process, if it can be limited
 MAX_WORKERS = 32  # `num_workers` returns no more, on any machine
 # shares of a call's limit after which `map` puts a call back, if restarts are
 # cheap: all calls are tried for a hundredth first
 FORK_ROUNDS = (0.01, 0.04, 0.2, 1.0)
 RETRY_SHARE = 0.25  # of a batch's time limit, for all rounds after the first
+_SCRIPT = str(Path(__file__).with_name("pool_process.py"))
 _SPARE_SECONDS = 10.0  # a process with forks ends them itself; then we do
 
 
@@ -89,7 +87,7 @@ class Worker:
     paths = [path or str(Path.cwd()) for path in sys.path]
     self._process = subprocess.Popen(
       [
-        *(sys.executable, "-P", __file__, file, name),
+        *(sys.executable, "-P", _SCRIPT, file, name),
         json.dumps({"warm_up": warm_up, "fork": self._fork}),
       ],
       stdin=subprocess.PIPE,
@@ -366,158 +364,3 @@ class Pool:
 
   def __exit__(self, *_: object) -> None:
     self.close()
-
-
-# -- in the process -----------------------------------------------------------
-
-
-def _serve(file: str, name: str, options: str) -> None:
-  """Answer calls until the calling process closes the pipe or ends."""
-  requests, answers = _take_pipes()
-  settings = json.loads(options)
-  try:
-    function = _load(file, name)
-    _limit("RLIMIT_AS", MEMORY)
-    for args in settings["warm_up"]:
-      function(*args)
-  except Exception as error:  # the file may raise anything
-    print(_failure(error), file=answers, flush=True)
-    return
-  print(json.dumps({"value": "ready"}), file=answers, flush=True)
-  if settings["fork"]:
-    _serve_by_forks(function, requests, answers)
-    return
-  for line in requests:
-    _, seconds, _ = json.loads(line)
-    # if the calling process dies meanwhile, only this limit ends a hanging call
-    _limit("RLIMIT_CPU", int(os.times().user + os.times().system + seconds) + 1)
-    print(_answer(function, line), file=answers, flush=True)
-
-
-def _take_pipes() -> tuple[TextIO, TextIO]:
-  """Move the pipes to the calling process away from descriptors 0 and 1.
-
-  The function may start programs, and they inherit these two descriptors. What
-  such a program prints must not be read as an answer, and what it reads must
-  not be a request. Afterwards both lead nowhere.
-
-  Returns:
-    The requests and the answers, which no program inherits.
-  """
-  requests = os.fdopen(os.dup(0), encoding="ascii")
-  answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-  nowhere = os.open(os.devnull, os.O_RDWR)
-  os.dup2(nowhere, 0)
-  os.dup2(nowhere, 1)
-  os.close(nowhere)
-  return requests, answers
-
-
-def _load(file: str, name: str) -> Callable:
-  """Import a function from a file."""
-  spec = importlib.util.spec_from_file_location("_of_a_pool", file)
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return getattr(module, name)
-
-
-def _answer(function: Callable, line: str) -> str:
-  """Make the call that a line of JSON describes; return a line of JSON."""
-  try:
-    return json.dumps({"value": function(*json.loads(line)[0])})
-  except Exception as error:  # any exception means that the call failed
-    return _failure(error)
-
-
-def _failure(error: Exception) -> str:
-  return json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
-
-
-def _serve_by_forks(
-  function: Callable, requests: TextIO, answers: TextIO
-) -> None:
-  """Answer calls by a fork of this process; replace it when it ends."""
-  fork = None
-  for line in requests:
-    if fork is None:
-      fork = _Fork(function, (requests.fileno(), answers.fileno()))
-    answer = fork.call(line)
-    if answer is None:
-      late = fork.ended_by_timer()
-      fork = None
-      answer = json.dumps(
-        {"timeout": True} if late else {"error": "the process died"}
-      )
-    print(answer, file=answers, flush=True)
-
-
-class _Fork:
-  """A copy of this process that answers calls until one of them ends it."""
-
-  def __init__(self, function: Callable, closed: Sequence[int]):
-    """Fork; the copy closes the files `closed`, which are not for it."""
-    read_call, write_call = os.pipe()
-    read_answer, write_answer = os.pipe()
-    self._pid = os.fork()
-    if self._pid == 0:
-      try:
-        for file in (*closed, write_call, read_answer):
-          os.close(file)
-        _answer_with_timers(function, read_call, write_answer)
-      finally:
-        os._exit(0)
-    os.close(read_call)
-    os.close(write_answer)
-    self._calls = os.fdopen(write_call, "w", encoding="ascii")
-    self._answers = os.fdopen(read_answer, encoding="ascii")
-
-  def call(self, line: str) -> str | None:
-    """Return the answer to a line, without its end; None if the copy ended."""
-    with contextlib.suppress(OSError):
-      self._calls.write(line)
-      self._calls.flush()
-    answer = self._answers.readline()
-    return answer.rstrip("\n") if answer.endswith("\n") else None
-
-  def ended_by_timer(self) -> bool:
-    """Clean up after a copy that has ended; return whether a timer ended it."""
-    with contextlib.suppress(OSError):
-      self._calls.close()
-    self._answers.close()
-    _, status = os.waitpid(self._pid, 0)
-    timers = (signal.SIGALRM, signal.SIGPROF)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) in timers
-
-
-def _answer_with_timers(function: Callable, calls: int, answers: int) -> None:
-  """Answer calls; the kernel's timers end this process at their limits."""
-  for number in (signal.SIGALRM, signal.SIGPROF):
-    signal.signal(number, signal.SIG_DFL)
-  with (
-    os.fdopen(calls, encoding="ascii") as lines,
-    os.fdopen(answers, "w", encoding="ascii") as out,
-  ):
-    for line in lines:
-      _, seconds, cpu_seconds = json.loads(line)
-      signal.setitimer(signal.ITIMER_REAL, seconds)
-      signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-      answer = _answer(function, line)
-      signal.setitimer(signal.ITIMER_REAL, 0)
-      signal.setitimer(signal.ITIMER_PROF, 0)
-      print(answer, file=out, flush=True)
-
-
-def _limit(name: str, value: int) -> None:
-  """Lower a limit of this process, on systems that have such limits."""
-  try:
-    import resource
-
-    kind = getattr(resource, name)
-    resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
-  except (ImportError, AttributeError, OSError, ValueError):
-    return
-
-
-if __name__ == "__main__":
-  _serve(*sys.argv[1:])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-MEMORY = 4 << 30  # bytes, the limit in process_pool.py
+MEMORY = 4 << 30  # bytes, the limit in pool_process.py
 
 
 def add(a, b):
