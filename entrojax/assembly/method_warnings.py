@@ -1,6 +1,9 @@
-"""Warn of methods that run but probably do not do what was intended."""
+"""Warn of methods that run but probably do not do what was intended.
 
-from collections.abc import Sequence
+Each function below `warn_of_methods` yields the texts of its warnings.
+"""
+
+from collections.abc import Iterator, Sequence
 import math
 import warnings
 
@@ -26,99 +29,96 @@ def warn_of_methods(
     rules: of the advantage, in order.
     own_controller: whether a controller takes the place of the config's.
   """
-  _warn_of_settings(config)
-  _warn_of_stages(config)
-  _warn_of_two_weights(members, rules)
-  _warn_of_dropped_groups(config, rules)
-  _warn_of_inert_members(config, members)
-  _warn_of_frozen_gates(config, (*members, *rules))
-  _warn_of_rounding(config, members)
-  if not own_controller:
-    _warn_of_two_targets(config)
+  texts = [
+    *_of_settings(config),
+    *_of_stages(config),
+    *_of_two_weights(members, rules),
+    *_of_dropped_groups(config, rules),
+    *_of_inert_members(config, members),
+    *_of_frozen_gates(config, (*members, *rules)),
+    *_of_rounding(config, members),
+    *(() if own_controller else _of_two_targets(config)),
+  ]
+  for text in texts:
+    warnings.warn(text, stacklevel=4)
   control_lengths = {} if own_controller else _control_lengths(config)
   warn_of_lengths(config, _rule_lengths(rules), control_lengths)
 
 
-def _warn_of_settings(config: Config) -> None:
+def _of_settings(config: Config) -> Iterator[str]:
   """Warn of settings that probably do not do what was intended."""
   if config.training.scope == "micro" and config.training.num_microbatches == 1:
-    warnings.warn(
+    yield (
       "training.scope is 'micro' but training.num_microbatches is 1: the only "
-      "micro-batch is the whole mini-batch",
-      stacklevel=5,
+      "micro-batch is the whole mini-batch"
     )
   for leaf, off in (("top_k", 0), ("top_p", 1.0)):
     if config.rollout[leaf] != off:
-      warnings.warn(
+      yield (
         f"rollout.{leaf} is {config.rollout[leaf]}: samples do not come from "
-        "the policy itself, but log-probs are those of its whole distribution",
-        stacklevel=5,
+        "the policy itself, but log-probs are those of its whole distribution"
       )
 
 
-def _warn_of_stages(config: Config) -> None:
+def _of_stages(config: Config) -> Iterator[str]:
   """Warn of stages of a curriculum that the run does not reach."""
   settings = config.curriculum
   if not settings.table:
     return
   last = (settings.num_stages - 1) * settings.steps_per_stage
   if last >= config.num_rollout_steps:
-    warnings.warn(
+    yield (
       f"stage {settings.num_stages} of curriculum begins after {last} rollout "
       f"steps, the run ends after num_rollout_steps = "
-      f"{config.num_rollout_steps}",
-      stacklevel=5,
+      f"{config.num_rollout_steps}"
     )
 
 
-def _warn_of_two_weights(
+def _of_two_weights(
   members: Sequence[NamedMethod], rules: Sequence[NamedMethod]
-) -> None:
+) -> Iterator[str]:
   """Warn of a rule and a member that both weigh right against wrong."""
   weights = [m.name for m in members if m.traits and m.traits.weighs_right]
   raw = [rule.name for rule in rules if rule.traits and rule.traits.raw_sides]
   if weights and raw:
-    warnings.warn(
+    yield (
       f"{weights[0]} weights right responses, and so does {raw[0]} in "
-      "advantage: both weights multiply",
-      stacklevel=5,
+      "advantage: both weights multiply"
     )
 
 
-def _warn_of_dropped_groups(
+def _of_dropped_groups(
   config: Config, rules: Sequence[NamedMethod]
-) -> None:
+) -> Iterator[str]:
   """Warn of rules that learn from the groups that dynamic sampling drops."""
   if not config.dynamic_sampling.enabled:
     return
   for rule in rules:
     if rule.traits and rule.traits.raw_sides:
       groups = " or ".join(f"all {side}" for side in rule.traits.raw_sides)
-      warnings.warn(
+      yield (
         f"dynamic_sampling drops groups that are {groups}, and {rule.name} in "
-        "advantage, which has no baseline, would learn from them",
-        stacklevel=5,
+        "advantage, which has no baseline, would learn from them"
       )
 
 
-def _warn_of_inert_members(
+def _of_inert_members(
   config: Config, members: Sequence[NamedMethod]
-) -> None:
+) -> Iterator[str]:
   """Warn of members that have no effect with one update per rollout."""
   if config.training.updates_per_rollout > 1 or config.offline.enabled:
     return
   for member in members:
     if member.traits and member.traits.inert_on_policy:
-      warnings.warn(
+      yield (
         f"training.updates_per_rollout is 1: {member.name} compares the policy "
-        "with the one that sampled, and the two are always the same",
-        stacklevel=5,
+        "with the one that sampled, and the two are always the same"
       )
 
 
-def _warn_of_frozen_gates(
+def _of_frozen_gates(
   config: Config, functions: Sequence[NamedMethod]
-) -> None:
+) -> Iterator[str]:
   """Warn of gates that read the entropy of rollouts that are recorded."""
   if not config.offline.enabled:
     return
@@ -127,40 +127,39 @@ def _warn_of_frozen_gates(
       bounds = " and ".join(
         f"{function.name}.{leaf}" for leaf in function.traits.entropies
       )
-      warnings.warn(
+      yield (
         f"offline.enabled is True: {function.name} compares {bounds} with the "
         "entropy of the recorded rollouts, which does not follow the policy: "
-        "it would not hold the entropy there",
-        stacklevel=5,
+        "it would not hold the entropy there"
       )
 
 
-def _warn_of_rounding(config: Config, members: Sequence[NamedMethod]) -> None:
+def _of_rounding(
+  config: Config, members: Sequence[NamedMethod]
+) -> Iterator[str]:
   """Warn of members that take the rounding of bfloat16 for a change."""
   several = config.training.updates_per_rollout > 1
   if config.model.dtype == "float32" or config.offline.enabled or not several:
     return  # the trainer itself scores recorded rollouts
   for member in members:
     if member.traits and getattr(member.traits, "compares_entropies", False):
-      warnings.warn(
+      yield (
         f"model.dtype is {config.model.dtype}: {member.name} compares the "
         "entropies of trainer and sampler, which round differently, so that "
-        "it also acts on tokens whose entropy has not moved",
-        stacklevel=5,
+        "it also acts on tokens whose entropy has not moved"
       )
 
 
-def _warn_of_two_targets(config: Config) -> None:
+def _of_two_targets(config: Config) -> Iterator[str]:
   """Warn if the projection and a controller hold the entropy elsewhere."""
   projection, target = config.projection, config.control.target
   if not projection.enabled or target is None or projection.target == target:
     return
   key = "target" if projection.target is not None else "target_fraction"
-  warnings.warn(
+  yield (
     f"projection.{key} is {projection[key]} and control.target is {target}: "
     "the projection and the controller would draw the entropy to different "
-    "targets",
-    stacklevel=5,
+    "targets"
   )
 
 
