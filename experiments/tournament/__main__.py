@@ -14,7 +14,6 @@ also on another machine. rule.py has the rule for budgets and numbers.
 writes the page from the kept lines.
 """
 
-import os
 from pathlib import Path
 
 from absl import flags
@@ -57,17 +56,12 @@ _JOBS = flags.DEFINE_integer(
 @command(FLAGS, interrupted="Interrupted. The same command continues.")
 def main() -> int:
   """Make the missing runs; return the exit status."""
-  workdir = Path(_WORKDIR.value)
-  # the seeds of an entry share their compiled graphs, also in new processes
-  os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", str(workdir.absolute() / "compiled")
-  )
-  # imported here, so that --help does not wait, and the cache is used
+  # imported here, so that --help does not wait
   from experiments.tournament import runner
 
   names = split_names(_ENTRIES.value)
   tournament = runner.read_tournament(
-    _BASE.value, workdir, Path(_RESULTS.value)
+    _BASE.value, Path(_WORKDIR.value), Path(_RESULTS.value)
   )
   places, notes = runner.choose(tournament, quick=_QUICK.value, names=names)
   for note in notes:
