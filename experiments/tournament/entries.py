@@ -72,7 +72,7 @@ def entries(base: str) -> Sequence[Entry]:
     ValueError: an entry has a target, and the base's entropy is unknown.
   """
   place = BASES[base]
-  seeds = (*SEEDS, *place.more_seeds)
+  seeds = place.seeds
   all_entries = [
     Entry(f"{BASELINE},steps={n}", BASELINE, n, seeds=seeds, role="budget")
     for n in place.budgets
@@ -181,15 +181,13 @@ def _long_runs(all_entries: Sequence[Entry], base: str) -> Iterator[Entry]:
   """
   place = BASES[base]
   by_name = {entry.name: entry for entry in all_entries}
-  short = Entry(BASELINE, BASELINE, place.steps)
+  short = Entry(BASELINE, BASELINE, place.steps, seeds=place.seeds)
   rows = [(by_name[name], steps) for name, steps in LONG[base].items()]
-  grpo_seeds = (*SEEDS, *place.more_seeds)
   for own, budgets in [(short, place.long), *rows]:
-    seeds = grpo_seeds if own is short else SEEDS
     for steps in budgets:
       name = long_name(own.name, steps)
       if name not in by_name:
-        yield own._replace(name=name, steps=steps, seeds=seeds, role="long")
+        yield own._replace(name=name, steps=steps, role="long")
 
 
 def _complete(entry: Entry, place: Base) -> Entry:
