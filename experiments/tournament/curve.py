@@ -44,13 +44,16 @@ class Curve(NamedTuple):
   def points(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `along` [K], ascending, and the measure [K], for a seed.
 
-    They are empty if none of the budgets has run with this seed.
+    They are empty if a budget has not run with this seed, so that all seeds
+    have curves of the same budgets.
     """
     own = [
       line
       for line in self.lines.values()
       if line.entry in self.budgets and line.seed == seed
     ]
+    if len(own) < len(self.budgets):
+      own = []
     ends = [line.end for line in own] + [line.start for line in own[:1]]
     pairs = [(end.get(self.along), end.get(self.measure)) for end in ends]
     points = sorted((x, y) for x, y in pairs if x is not None and y is not None)
@@ -77,7 +80,7 @@ class Curve(NamedTuple):
   def heights(self, runs: Mapping[int, Line]) -> np.ndarray:
     """Return the heights of an entry's runs, f64[seeds].
 
-    A seed with which none of the budgets has run is left out.
+    A seed with which not all of the budgets have run is left out.
     """
     own = [line for seed, line in runs.items() if self.points(seed)[0].size]
     return np.array([self.height(line) for line in own], np.float64)

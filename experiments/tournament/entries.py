@@ -181,13 +181,14 @@ def _long_runs(all_entries: Sequence[Entry], base: str) -> Iterator[Entry]:
   """
   place = BASES[base]
   by_name = {entry.name: entry for entry in all_entries}
-  short = Entry(BASELINE, BASELINE, place.steps, seeds=place.seeds)
+  short = Entry(BASELINE, BASELINE, place.steps)
   rows = [(by_name[name], steps) for name, steps in LONG[base].items()]
   for own, budgets in [(short, place.long), *rows]:
+    seeds = place.seeds if own is short else SEEDS
     for steps in budgets:
       name = long_name(own.name, steps)
       if name not in by_name:
-        yield own._replace(name=name, steps=steps, role="long")
+        yield own._replace(name=name, steps=steps, seeds=seeds, role="long")
 
 
 def _complete(entry: Entry, place: Base) -> Entry:

@@ -22,10 +22,11 @@ update on a batch, which lies above that curve on Countdown:
 - **Holding.** Three methods that can both raise and lower the entropy run with
   each of three targets, in nats.
 - **Seeds.** An entry has three, and another strength of a method has one. On
-  Countdown an entry has a fourth, because three seeds left most comparisons
-  undecided. It was added when three were known, for all entries alike, and no
-  interval takes into account that there was a first look. A fifth was planned
-  and given up for lack of time, before the results of the fourth were known.
+  Countdown, the entries of the common budget and all runs of GRPO have a
+  fourth, because three seeds left most comparisons undecided. It was added when
+  three were known, for all of these entries alike, and no interval takes into
+  account that there was a first look. A fifth was planned and given up for lack
+  of time, before the results of the fourth were known.
 - **Long runs.** GRPO and a few other entries run at longer budgets, to see
   which of them overtakes GRPO, and at what budget: a target below the base's
   entropy, a target that falls with the run, the projection, and Clip-Cov, which
@@ -83,7 +84,8 @@ class Base(NamedTuple):
     budgets: rollout steps of GRPO's runs.
     entropy: of the base on held-out prompts, nats per token; None: unknown.
     settings: 'section.key' -> value for all entries.
-    more_seeds: of an entry, beyond SEEDS; another strength has none.
+    more_seeds: of the entries of the common budget and of GRPO's runs, beyond
+      SEEDS.
     methods: the names of the methods; None: all.
     strengths: whether other values of main strengths run as well.
     long: rollout steps of GRPO's long runs; other entries have some of them.
@@ -105,7 +107,7 @@ class Base(NamedTuple):
 
   @property
   def seeds(self) -> Sequence[int]:
-    """The seeds of an entry, unless it is another strength."""
+    """The seeds of an entry of the common budget."""
     return (*SEEDS, *self.more_seeds)
 
   def words_of(self, steps: int) -> str:
