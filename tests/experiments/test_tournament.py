@@ -390,6 +390,14 @@ def test_the_curve_is_of_the_runs_own_seed():
   assert np.isnan(grpo_curve([*curve(0), line]).height(line))
 
 
+def test_a_seed_that_a_budget_lacks_has_no_height():
+  runs = {seed: invented(seed=seed, entropy=0.35) for seed in (0, 1)}
+  lines = [*curve(0), *curve(1)]
+  assert grpo_curve(lines).heights(runs).shape == (2,)
+  lines = [line for line in lines if line.name != "grpo,steps=600,seed=1"]
+  assert grpo_curve(lines).heights(runs).shape == (1,)
+
+
 def test_the_interval_over_three_seeds_is_students():
   # the quantile of two degrees of freedom is 4.303
   mean, low, high = over_seeds([1.0, 2.0, 3.0])
