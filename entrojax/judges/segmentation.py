@@ -24,7 +24,9 @@ Span = tuple[int, int]
 Segmenter = Callable[[str], list[Span]]  # no text makes it raise
 
 _LINE = re.compile(r"[^\n]*\n\s*|[^\n]+")
-_SENTENCE_END = re.compile(r"[.!?]+[ \t]+|[。！？]+[ \t]*")
+# The look behind lets a match begin where a row of marks begins. Otherwise a
+# row without a blank behind it would be searched from each of its marks.
+_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+[ \t]+|[。！？]+[ \t]*")
 _DOLLARS = re.compile(r"\\.|\${1,2}")  # an escaped dollar is no delimiter
 
 
