@@ -36,8 +36,12 @@ request() {
   gcloud compute tpus queued-resources "$1" "$NAME" --zone="$ZONE" "${@:2}"
 }
 
-slice_state() {
-  request describe --format='value(state.state)' 2>/dev/null || echo NONE
+slice_state() { # NONE: there is no request; LOST: the cloud does not answer
+  local errors
+  errors=$(mktemp)
+  request describe --format='value(state.state)' 2>"$errors" ||
+    if grep -qiE 'not[_ ]found' "$errors"; then echo NONE; else echo LOST; fi
+  rm -f "$errors"
 }
 
 on_hosts() { # WORKER COMMAND
@@ -48,7 +52,7 @@ on_hosts() { # WORKER COMMAND
 create() {
   # shellcheck disable=SC2086
   request create --node-id="$NAME" --accelerator-type="${TYPE:?such as v5p-128}" \
-    --runtime-version="${VERSION:?such as v2-alpha-tpuv5}" ${REQUEST:-}
+    --runtime-version="${VERSION:?such as v2-alpha-tpuv5}" ${REQUEST:-} || return
   wait_for_slice
 }
 
@@ -65,20 +69,23 @@ wait_for_slice() {
   done
 }
 
-setup() {
+setup() { # the file `installed` says that a host has all of it
   local archive
   archive=$(mktemp -d)/entrojax.tar.gz
-  git -C "$(dirname "$0")/../.." archive --output="$archive" HEAD
+  git -C "$(dirname "$0")/../.." archive --output="$archive" HEAD || return
   gcloud compute tpus tpu-vm scp "$archive" "$NAME:entrojax.tar.gz" \
-    --zone="$ZONE" --worker=all
+    --zone="$ZONE" --worker=all || return
   on_hosts all 'set -e
+    rm -f installed
     command -v python3.11 ||
       { sudo apt-get update && sudo apt-get install -y python3.11-venv; }
     rm -rf entrojax && mkdir entrojax && tar -xzf entrojax.tar.gz -C entrojax
     cd entrojax && python3.11 -m venv .venv
     jax=$(grep -o "^jax==[^ ]*" requirements.txt)
-    .venv/bin/pip install --quiet -r requirements.txt "jax[tpu]${jax#jax}"'
-  [ -z "${PREPARE:-}" ] || on_hosts all "$PREPARE"
+    .venv/bin/pip install --quiet -r requirements.txt "jax[tpu]${jax#jax}"' ||
+    return
+  on_hosts all "{ ${PREPARE:-true}
+    } && touch installed"
 }
 
 run() {
@@ -102,7 +109,7 @@ logs() {
 
 run_status() { # of the first host: its exit status, or empty while it runs
   on_hosts 0 'if [ -f status ]; then cat status
-    elif [ ! -d entrojax/.venv ]; then echo BARE
+    elif [ ! -e installed ]; then echo BARE
     elif ! grep -qs entrojax.main "/proc/$(cat pid)/cmdline"; then echo GONE
     fi 2>/dev/null'
 }
@@ -127,10 +134,10 @@ keep() {
       *)
         if [[ " $RESTARTED " != *" $status "* ]]; then
           echo "the run ended with status $status:" >&2
-          logs
+          logs || true
           return "$status"
         fi
-        run "$@"
+        run "$@" || echo "the run could not be started" >&2
         ;;
     esac
     sleep "$SECONDS_BETWEEN_LOOKS"
