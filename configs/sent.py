@@ -28,6 +28,7 @@ def settings(config: Config) -> dict:
     **sent_token.SETTINGS,
     "clusters": {"equality": "verified"},
     "curriculum": {
+      # the file that entrojax.prompt_entropy writes
       "table": f"runs/{task}_prompts.jsonl",
       "steps_per_stage": num_rollout_steps(config) // 2,
     },
@@ -46,19 +47,8 @@ METHOD = Method(
   claim="falls less",
   measured="as sent_token, without the curriculum",
   settings=settings,
-  on={
-    **sent_token.ON,
-    "countdown": {
-      **sent_token.ON["countdown"],
-      "curriculum": {"table": "runs/countdown_prompts.jsonl"},
-    },
-  },
-  origins={
-    "countdown": (
-      "As configs/sent_token.py. The table is the file that "
-      "entrojax.prompt_entropy writes."
-    ),
-  },
+  on=sent_token.ON,
+  origins={"countdown": "As configs/sent_token.py."},
   direction=1,
   overrides={"curriculum.table": None},
   why="without its curriculum: all methods get the same batches",

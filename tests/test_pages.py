@@ -16,6 +16,7 @@ import textwrap
 import numpy as np
 import pytest
 
+import configs
 from configs import default, sft
 from entrojax.objectives import chain, policy_loss, ppo_clip
 from entrojax.objectives.aggregation import token_mean
@@ -237,12 +238,23 @@ def test_every_config_has_its_row():
   file = r"((?:sweeps/)?\w+\.py)"
   rows = re.findall(rf"^\| \[`{file}`\]\({file}\) \|", page, re.M)
   assert all(name == target for name, target in rows)
-  configs = {
+  files = {
     str(path.relative_to(ROOT / "configs"))
     for path in (ROOT / "configs").rglob("*.py")
     if path.name != "__init__.py"
   }
-  assert sorted(name for name, _ in rows) == sorted(configs)
+  assert sorted(name for name, _ in rows) == sorted(files)
+
+
+def test_every_testbed_s_row_has_its_presets():
+  page = text(ROOT / "configs" / "README.md")
+  rows = dict(
+    re.findall(r"^\| \[`(\w+)`\]\(\w+\.py\) \|.*\| (.*) \|$", page, re.M)
+  )
+  testbeds = configs.testbeds()
+  assert rows.keys() == testbeds.keys()
+  for name, testbed in testbeds.items():
+    assert re.findall(r"`(\w+)`", rows[name]) == [*testbed.presets], name
 
 
 def test_every_experiment_has_its_row():

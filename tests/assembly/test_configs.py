@@ -134,6 +134,15 @@ def update_once(config, model):
   )
 
 
+@pytest.mark.parametrize("testbed", TESTBEDS)
+def test_the_curriculum_of_sent_names_a_table_of_the_testbed_s_own_task(
+  testbed,
+):
+  config = configs.combine("sent", testbed)
+  task = config.task.name.replace("/", "_")
+  assert config.curriculum.table == f"runs/{task}_prompts.jsonl"
+
+
 # tests/test_train.py runs dynamic sampling, tests/rollouts/test_offline.py
 # recorded rollouts; these run clusters of answers, and decoding in slots
 @pytest.mark.slow
