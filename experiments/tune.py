@@ -172,7 +172,11 @@ def _key(
   kept = {
     key: value for key, value in settings.items() if not concerns(key, ignored)
   }
-  length = mean_length if name == "decoding" else None
+  # how much of the cache, and which buckets of an update, depends on it
+  by_length = name == "decoding" or (
+    name == "update" and config.training.response_buckets
+  )
+  length = mean_length if by_length else None
   parts_of_key = [name, topology, list(mesh.shape.items()), kept, length]
   text = json.dumps(parts_of_key, sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()[:16]

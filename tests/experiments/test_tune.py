@@ -23,7 +23,7 @@ def config():
   return config
 
 
-def search(config, path, monkeypatch, needs, num_devices=1):
+def search(config, path, monkeypatch, needs, num_devices=1, mean_length=5.0):
   """Search with a compiler whose answers are given.
 
   Args:
@@ -32,6 +32,7 @@ def search(config, path, monkeypatch, needs, num_devices=1):
     monkeypatch: replaces the compiler.
     needs: (part, config) -> Estimate.
     num_devices: devices of the slice.
+    mean_length: the mean length of a response, tokens.
 
   Returns:
     The results, and the parts that were compiled, with their settings.
@@ -47,7 +48,7 @@ def search(config, path, monkeypatch, needs, num_devices=1):
 
   monkeypatch.setattr(tune.Compiler, "_compile", compile_part)
   compiler = tune.Compiler(
-    path, "v5e:1x1", CHIP, make_recipe(config), SIZES, 5.0
+    path, "v5e:1x1", CHIP, make_recipe(config), SIZES, mean_length
   )
   devices = jax.devices()[:num_devices]
   return tune.search(compiler, config, devices, 1), compiled
@@ -110,6 +111,19 @@ def test_the_number_of_slots_does_not_concern_the_update(
   config.rollout.refill_every += 1
   _, more = search(config, path, monkeypatch, of_slots)
   assert {name for name, _ in more} == {"decoding", "refilling"}
+
+
+@pytest.mark.parametrize(
+  ("buckets", "parts"), [((), {"decoding"}), ((4,), {"decoding", "update"})]
+)
+def test_the_length_of_responses_concerns_the_parts_that_follow_it(
+  buckets, parts, config, tmp_path, monkeypatch
+):
+  config.training.response_buckets = buckets
+  path = tmp_path / "estimates.jsonl"
+  search(config, path, monkeypatch, of_slots)
+  _, more = search(config, path, monkeypatch, of_slots, mean_length=3.0)
+  assert {name for name, _ in more} == parts
 
 
 def test_meshes_split_only_whole_heads():
