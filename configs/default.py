@@ -45,8 +45,8 @@ def get_config() -> Config:
 
   config.model = Config(
     {
-      # the initial policy: a folder in Hugging Face's format; bases/countdown
-      # and bases/logic are part of this package
+      # the initial policy: a folder in Hugging Face's format; bases/countdown,
+      # bases/reasoning and bases/logic are part of this package
       "path": config_dict.placeholder(str),
       "dtype": "float32",  # type of the activations: float32 or bfloat16
       # type to which the operands of the layers' products are rounded: float32

@@ -8,7 +8,8 @@ Supervised fine-tuning learns from given responses. The settings that it shares
 with reinforcement learning are explained in configs/default.py.
 
 Time and result: not recorded for this file by itself. Both are recorded for the
-two bases, in the headers of configs/warm_up_countdown.py and warm_up_logic.py.
+three bases, in the headers of configs/warm_up_countdown.py,
+warm_up_reasoning.py and warm_up_logic.py.
 """
 
 from ml_collections import ConfigDict as Config

@@ -1,7 +1,7 @@
 """The oracle: the exact judge of a task that knows which steps are right.
 
-The task's own `judge_steps` decides. Among the tasks of this package only
-arithmetic_chain has one.
+The task's own `judge_steps` decides. Among the tasks of this package
+arithmetic_chain and countdown_steps have one.
 """
 
 from entrojax.types import StepJudge, Task
