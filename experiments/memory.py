@@ -16,6 +16,7 @@ from entrojax.assembly.model import make_model
 from entrojax.models import DecoderConfig, lora
 from entrojax.models.kept import LAYERS
 from entrojax.reporting.notebook import Table
+from entrojax.rollouts.sampler import keeps_prompts
 from entrojax.system.sharding import make_mesh
 from experiments.model_sizes import sizes_of
 
@@ -42,9 +43,12 @@ def parts(config: Config, sizes: DecoderConfig) -> dict[str, float]:
   count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
   rollout, rows = config.rollout, _rows(config)
   length = rollout.prompt_length + rollout.response_length
-  slots = rollout.num_slots or rows
+  slots = min(rollout.num_slots or rows, rows)
+  # with a slot for each response, a long prompt stands in the cache once
+  is_kept = slots == rows and keeps_prompts(rollout.prompt_length)
+  places = rollout.response_length if is_kept else length
   layers, hidden = sizes.num_hidden_layers, sizes.hidden_size
-  cache = 2 * layers * sizes.num_key_value_heads * sizes.head_dim * length
+  cache = 2 * layers * sizes.num_key_value_heads * sizes.head_dim  # of a place
   mini = rows * length // config.training.updates_per_rollout
   micro = mini / config.training.num_microbatches
   inputs = hidden * width * layers  # of all layers, for one token
@@ -60,9 +64,9 @@ def parts(config: Config, sizes: DecoderConfig) -> dict[str, float]:
     "update: activations of a micro-batch": kept,
     "update: inputs of layers, all micro-batches": of_all,
     "update: logits of a chunk": 2 * 4 * _LOGITS,
-    "decoding: keys and values": width * slots * cache,
+    "decoding: keys and values": width * slots * places * cache,
     "decoding: those of the prompts": (
-      width * rollout.num_prompts * cache * rollout.prompt_length / length
+      width * rollout.num_prompts * rollout.prompt_length * cache
     ),
     "decoding: logits of a step": 2 * 4 * slots * sizes.vocab_size,
   }

@@ -257,12 +257,25 @@ def test_a_preset_leaves_a_fifth_of_its_chip_free_by_the_estimate(preset):
   assert memory.peak(sizes) < 0.8 * CHIPS["v5e"].memory
 
 
-def test_keys_and_values_are_counted_by_hand():
+@pytest.mark.parametrize(
+  ("num_slots", "prompt_length", "places"),
+  [
+    (128, 256, 128 * 512),  # a slot for each response: prompts stand apart
+    (1000, 256, 128 * 512),  # no more slots than responses
+    (64, 256, 64 * (256 + 512)),
+    (128, 32, 128 * (32 + 512)),  # a short prompt is copied for each response
+  ],
+)
+def test_keys_and_values_are_counted_by_hand(num_slots, prompt_length, places):
   config = colab.get_config("qwen3_0_6b")
+  config.rollout.num_slots = num_slots
+  config.rollout.prompt_length = prompt_length
   sizes = memory.parts(config, SIZES_OF_MODELS["Qwen3-0.6B"])
   # 28 layers of 8 heads of 128 channels, K and V, bfloat16
   by_token = 28 * 8 * 128 * 2 * 2
-  assert sizes["decoding: keys and values"] == 128 * (256 + 512) * by_token
+  assert sizes["decoding: keys and values"] == places * by_token
+  prompts = sizes["decoding: those of the prompts"]
+  assert prompts == 16 * prompt_length * by_token
   assert sizes["frozen base"] == 2 * 596_049_920
 
 
