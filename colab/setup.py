@@ -8,6 +8,7 @@ accelerator, where it is new enough. What tests need is never installed. Python
 """
 
 from collections.abc import Mapping
+import importlib
 import importlib.metadata
 from pathlib import Path
 import re
@@ -16,7 +17,9 @@ import sys
 import tomllib
 
 _TESTS = "# tests and lint"  # the part of requirements.txt that is left out
-_EXTRAS = {"tpu": "jax[tpu]", "gpu": "jax[cuda13]"}
+# The libraries of CUDA 12 also run with older drivers and on older chips, such
+# as a P100, than those of CUDA 13. Newer drivers run both.
+_EXTRAS = {"tpu": "jax[tpu]", "gpu": "jax[cuda12]"}
 
 
 def pins(requirements: str) -> dict[str, str]:
@@ -84,6 +87,27 @@ def _accelerator() -> str | None:
   return "gpu" if Path("/dev/nvidia0").exists() else None
 
 
+def _install(*packages: str) -> None:
+  """Install packages with pip."""
+  print("installing", *packages, flush=True)
+  pip = (sys.executable, "-m", "pip", "install", "--quiet", *packages)
+  subprocess.run(pip, check=True)
+  importlib.invalidate_caches()  # so that this process can import them
+
+
+def add_tpu_compiler() -> None:
+  """Install libtpu, the compiler for TPUs, if it is missing.
+
+  Raises:
+    subprocess.CalledProcessError: pip failed; its message is above.
+  """
+  if "libtpu" in _installed():
+    return
+  import jax
+
+  _install(f"jax[tpu]=={jax.__version__}")
+
+
 def prepare(root: Path) -> None:
   """Install what is missing, and print the versions and the devices.
 
@@ -99,9 +123,7 @@ def prepare(root: Path) -> None:
     _accelerator(),
   )
   if wanted:
-    print("installing", *wanted, flush=True)
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", *wanted)
-    subprocess.run(pip, check=True)
+    _install(*wanted)
     if "jax" in sys.modules and any(text.startswith("jax") for text in wanted):
       raise RuntimeError("JAX is new: restart the kernel, and run all cells")
   import jax  # only now is it sure to be there

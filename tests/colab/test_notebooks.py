@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 import re
 import runpy
+import subprocess
 import sys
 
 import jax
@@ -152,6 +153,7 @@ def test_the_pod_is_rehearsed(run, monkeypatch, capsys):
   monkeypatch.setattr(
     rehearse, "topology_devices", lambda name, slices: (jax.devices()[:1], chip)
   )
+  monkeypatch.setattr(subprocess, "run", lambda *_, **__: None)  # no pip
   run("pod", ROOT, CONFIG="configs/countdown.py:test", TOPOLOGY="v5e:1x1")
   assert capsys.readouterr().out.count("% of 17.18 GB") >= 2
 
@@ -294,7 +296,7 @@ def test_a_new_enough_jax_is_kept_and_what_is_missing_is_pinned():
 
 @pytest.mark.parametrize(
   ("accelerator", "name"),
-  [("tpu", "jax[tpu]"), ("gpu", "jax[cuda13]"), (None, "jax")],
+  [("tpu", "jax[tpu]"), ("gpu", "jax[cuda12]"), (None, "jax")],
 )
 def test_an_old_jax_is_replaced_by_the_one_for_the_accelerator(
   accelerator, name
@@ -302,6 +304,19 @@ def test_an_old_jax_is_replaced_by_the_one_for_the_accelerator(
   installed = {"jax": "0.9.9", "optax": "0.2.10", "rich": "13.0.0rc1"}
   to_install = SETUP["missing"](PINNED, LEAST, installed, accelerator)
   assert to_install == [f"{name}==0.10.2"]
+
+
+@pytest.mark.parametrize("packages", [{}, {"libtpu": "0.0.42"}])
+def test_the_compiler_for_tpus_is_installed_only_where_it_is_missing(
+  packages, monkeypatch
+):
+  commands = []
+  monkeypatch.setattr(subprocess, "run", lambda c, check: commands.append(c))
+  add = runpy.run_path(str(COLAB / "setup.py"))["add_tpu_compiler"]
+  monkeypatch.setitem(add.__globals__, "_installed", lambda: packages)
+  add()
+  expected = [] if packages else [f"jax[tpu]=={jax.__version__}"]
+  assert [command[-1] for command in commands] == expected
 
 
 def test_a_package_s_name_may_be_spelled_in_several_ways():
