@@ -14,15 +14,30 @@ from collections import Counter
 import os
 import time
 
-from absl import app, flags
+from absl import flags
 
 from entrojax.answers.process_pool import num_workers
 from entrojax.rollouts.rewards import verify_responses
+from entrojax.system.command_line import command
 from entrojax.tasks.math_answers import MathVerify, make_grader, make_verifier
 from entrojax.types import Problem
 
-_NUM_RESPONSES = flags.DEFINE_integer("num_responses", 8192, "of the batch")
-_SHARE = flags.DEFINE_float("share", 0.05, "of the responses that hang")
+FLAGS = flags.FlagValues()
+_NUM_RESPONSES = flags.DEFINE_integer(
+  "num_responses",
+  8192,
+  "the number of responses in the batch",
+  flag_values=FLAGS,
+  lower_bound=1,
+)
+_SHARE = flags.DEFINE_float(
+  "share",
+  0.05,
+  "the share of the responses that hang",
+  flag_values=FLAGS,
+  lower_bound=0,
+  upper_bound=1,
+)
 
 
 def batch(num_responses: int, share: float) -> tuple[list[Problem], list[str]]:
@@ -40,7 +55,9 @@ def batch(num_responses: int, share: float) -> tuple[list[Problem], list[str]]:
   return problems, responses
 
 
-def main(_) -> None:
+@command(FLAGS)
+def main() -> None:
+  """Time the batch."""
   grader = make_grader("math_verify")
   verify = make_verifier(grader)
   problems, responses = batch(_NUM_RESPONSES.value, _SHARE.value)
@@ -58,4 +75,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

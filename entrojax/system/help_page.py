@@ -39,7 +39,7 @@ class Page(NamedTuple):
     parts = [
       self.summary,
       textwrap.fill(
-        f"usage: {self.call} [FLAGS]",
+        f"usage: {self.call}" + (" [FLAGS]" if self.own else ""),
         _WIDTH,
         subsequent_indent="    ",
         break_long_words=False,
@@ -48,7 +48,8 @@ class Page(NamedTuple):
     ]
     if self.arguments:
       parts.append("arguments:\n" + _columns(self.arguments))
-    parts.append("flags:\n" + _columns(dict(map(self._describe, self.own))))
+    if self.own:
+      parts.append("flags:\n" + _columns(dict(map(self._describe, self.own))))
     if self.settings:
       parts.append(
         f"The settings of --config are described in {self.settings}.\n"

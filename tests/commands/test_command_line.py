@@ -434,6 +434,26 @@ def test_a_default_config_gives_way_to_another_and_is_shown_by_help(capsys):
   assert "(default: configs/grpo.py:test)" in capsys.readouterr().out
 
 
+def test_a_command_without_flags_has_help(capsys):
+  main = command(flags.FlagValues(), arguments={"FOLDER": "what to read"})(
+    print
+  )
+  with pytest.raises(SystemExit) as ended:
+    main(["--help"])
+  assert ended.value.code == 0
+  _, usage, arguments, end = capsys.readouterr().out.split("\n\n")
+  assert usage.endswith(" FOLDER")
+  assert arguments == "arguments:\n  FOLDER  what to read"
+  assert end.startswith("--helpfull")
+
+
+def test_all_experiments_have_the_same_form_of_command():
+  for path in (ROOT / "experiments").rglob("*.py"):
+    text = path.read_text()
+    if '__name__ == "__main__"' in text and "absl import" in text:
+      assert "@command(" in text and "app.run(" not in text, path
+
+
 def test_an_interruption_is_reported_by_line_and_status(capsys):
   def act(name):
     raise KeyboardInterrupt
