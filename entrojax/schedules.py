@@ -161,7 +161,9 @@ def _progress(step: Any, steps: int) -> Any:
 
 def _length(steps: int, hold: bool) -> float:
   if type(steps) is not int or steps < 1:
-    raise ValueError(f"the number of steps must be at least 1, got {steps!r}")
+    raise ValueError(
+      f"the number of steps must be a whole number of at least 1, got {steps!r}"
+    )
   return math.inf if hold else steps
 
 
@@ -184,7 +186,9 @@ def _read_points(pairs: Sequence[Any]) -> tuple[list[int], list[float]]:
   for pair in pairs:
     is_pair = isinstance(pair, tuple | list) and len(pair) == 2
     if not is_pair or type(pair[0]) is not int:
-      raise ValueError(f"{pair!r} is not a pair (step, value)")
+      raise ValueError(
+        f"{pair!r} is not a pair (step, value) whose step is a whole number"
+      )
     _require_numbers(pair[1])
   steps, values = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
   ascends = all(a < b for a, b in itertools.pairwise(steps))
