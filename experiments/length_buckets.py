@@ -157,9 +157,12 @@ def main() -> None:
   config = _CONFIG.value
   if _MEAN_LENGTHS.value:
     check(config)
+    means = list(map(float, _MEAN_LENGTHS.value))
+    for mean in means:
+      step_time.check_mean_length(mean, config, "mean_lengths")
     devices, _ = topology_devices(_TOPOLOGY.value)
     mesh = make_mesh(config.mesh, devices)
-    print_counts(config, mesh, list(map(float, _MEAN_LENGTHS.value)))
+    print_counts(config, mesh, means)
     return
   config.evaluation.split = "validation[:1]"
   run = build(config)

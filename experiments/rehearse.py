@@ -208,6 +208,8 @@ def main() -> None:
     )
     return
   check(config)
+  length = _MEAN_LENGTH.value or config.rollout.response_length / 2
+  step_time.check_mean_length(length, config, "mean_length")
   sizes = sizes_of(config.model.path)
   devices, chip = topology_devices(_TOPOLOGY.value, _SLICES.value)
   mesh = make_mesh(config.mesh, devices)
@@ -219,7 +221,6 @@ def main() -> None:
     f"rows of {rollout.prompt_length} + {rollout.response_length} tokens",
     flush=True,
   )
-  length = _MEAN_LENGTH.value or rollout.response_length / 2
   if _TUNE.value:
     compiler = tune.Compiler(
       Path(_TUNE.value), _TOPOLOGY.value, chip, recipe, sizes, length

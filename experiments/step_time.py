@@ -57,6 +57,22 @@ class StepTime(NamedTuple):
     return self.rollout + self.update
 
 
+def check_mean_length(mean_length: float, config: Config, flag: str) -> None:
+  """Raise ValueError if no responses of a run have this mean length.
+
+  Args:
+    mean_length: tokens.
+    config: config.rollout describes the rollout.
+    flag: the name of its flag, for the message.
+  """
+  longest = config.rollout.response_length
+  if not 0 < mean_length <= longest:
+    raise ValueError(
+      f"--{flag}={mean_length:g} must lie in (0, rollout.response_length = "
+      f"{longest}]"
+    )
+
+
 def has_slot_for_all(config: Config) -> bool:
   """Return whether all responses are decoded at one time."""
   rollout = config.rollout
@@ -149,7 +165,7 @@ def response_lengths(number: int, mean: float, longest: int) -> np.ndarray:
 
   Args:
     number: of responses.
-    mean: tokens, below `longest`.
+    mean: tokens, at most `longest`.
     longest: tokens.
   """
   low, high = 0.0, 1e6 * longest

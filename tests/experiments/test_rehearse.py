@@ -22,7 +22,16 @@ from entrojax.assembly.model import make_model
 from entrojax.entropy.token_stats import token_stats
 from entrojax.models import fused
 from entrojax.system.sharding import make_mesh
-from experiments import chips, hlo, measured, parts, rehearse, scale, step_time
+from experiments import (
+  chips,
+  hlo,
+  length_buckets,
+  measured,
+  parts,
+  rehearse,
+  scale,
+  step_time,
+)
 from tests.helpers.system import SIZES
 
 pytestmark = pytest.mark.slow
@@ -121,6 +130,16 @@ def test_lengths_have_the_mean_that_is_asked_for():
   assert lengths.max() == 512
   # rounding up adds half a token; the standard error is about 1
   assert lengths.mean() == pytest.approx(150.5, abs=4)
+
+
+@pytest.mark.parametrize("command", [rehearse, length_buckets])
+def test_a_mean_length_that_no_responses_have_is_refused(command, capsys):
+  flag = "mean_length" if command is rehearse else "mean_lengths"
+  with pytest.raises(SystemExit) as ended:
+    command.main(["--config=configs/countdown.py:test", f"--{flag}=13"])
+  assert ended.value.code == 2
+  message = f"--{flag}=13 must lie in (0, rollout.response_length = 12]"
+  assert message in capsys.readouterr().err
 
 
 def test_long_responses_fill_few_micro_batches():
