@@ -293,6 +293,7 @@ class _Timed:
 
   def connect(self) -> None:
     connection: Any = self
+    started = time.monotonic()
     super().connect()  # type: ignore[misc]
     sock = connection.sock
 
@@ -300,7 +301,8 @@ class _Timed:
       with contextlib.suppress(OSError):  # it has been closed
         sock.shutdown(socket.SHUT_RDWR)
 
-    _TIMERS.timer = threading.Timer(connection.timeout, expire)
+    left = connection.timeout - (time.monotonic() - started)
+    _TIMERS.timer = threading.Timer(max(left, 0.0), expire)
     _TIMERS.timer.daemon = True
     _TIMERS.timer.start()
 

@@ -1,5 +1,6 @@
 """Judges of steps: oracle, chat model over HTTP, reward model, consensus."""
 
+import http.client
 import http.server
 import json
 import threading
@@ -246,6 +247,26 @@ def test_a_try_ends_in_time_even_if_the_service_drips(drips):
       judge(REASONINGS)
     assert time.monotonic() - started < 3
     release.set()
+
+
+def test_the_time_to_connect_counts_as_a_part_of_the_try(monkeypatch):
+  connect, limits = http.client.HTTPConnection.connect, []
+
+  def slow(self):
+    time.sleep(0.2)
+    connect(self)
+
+  class Timer(threading.Timer):
+    def __init__(self, interval, function):
+      limits.append(interval)
+      super().__init__(interval, function)
+
+  monkeypatch.setattr(http.client.HTTPConnection, "connect", slow)
+  monkeypatch.setattr(threading, "Timer", Timer)
+  with Service(RIGHT_WRONG) as service:
+    assert make(service, timeout=30)[0](REASONINGS) == [[True, False]]
+  assert len(limits) == 1
+  assert limits[0] <= 30 - 0.2
 
 
 MALFORMED = [
