@@ -66,6 +66,9 @@ def require_in(name: str, value: float, interval: str) -> None:
   below = value <= high if interval[-1] == "]" else value < high
   if above and below:
     return
+  if above:  # and not below
+    too_large = "be finite" if math.isinf(high) else f"lie in {interval}"
+    raise ValueError(f"{name} must {too_large}, got {value}")
   if interval[0] == "(" and math.isinf(high):
     raise ValueError(f"{name} must be above {low:g}, got {value}")
   raise ValueError(f"{name} must lie in {interval}, got {value}")

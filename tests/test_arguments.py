@@ -22,6 +22,9 @@ def test_a_number_in_the_interval_passes(value, interval):
     (0, "(0, 1]", r"x\.y must lie in \(0, 1\], got 0"),
     (1, "(1, inf)", r"x\.y must be above 1, got 1"),
     (math.nan, "[0, 1]", r"x\.y must lie in \[0, 1\], got nan"),
+    (math.inf, "(0, inf)", r"x\.y must be finite, got inf"),
+    (math.inf, "[0, inf)", r"x\.y must be finite, got inf"),
+    (math.nan, "(0, inf)", r"x\.y must be above 0, got nan"),
   ],
 )
 def test_a_number_outside_is_refused_with_name_and_interval(

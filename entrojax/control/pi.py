@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from entrojax.arguments import require_at_least, require_in
+from entrojax.arguments import require_in
 from entrojax.traits import ControllerTraits
 from entrojax.types import Array, Controller
 
@@ -52,8 +52,9 @@ def entropic_pi(
   """
   require_in("control.target", target, "(0, inf)")
   require_in("entropic_pi.limit", limit, "(0, inf]")
-  require_at_least("entropic_pi.kp", kp, 0)
-  require_at_least("entropic_pi.ki", ki, 0)
+  # an infinite gain times an error of 0 is no number
+  require_in("entropic_pi.kp", kp, "[0, inf)")
+  require_in("entropic_pi.ki", ki, "[0, inf)")
 
   def unlimited(state: PIState, entropy: Array) -> Array:
     return kp * (entropy - target) + ki * state.integral

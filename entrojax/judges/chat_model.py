@@ -36,7 +36,7 @@ import urllib.parse
 import urllib.request
 import warnings
 
-from entrojax.arguments import require_at_least
+from entrojax.arguments import require_at_least, require_in
 from entrojax.types import Reasoning, StepJudge
 
 MAX_REPLY = 1 << 20  # bytes
@@ -104,7 +104,7 @@ def chat_model(
   Raises:
     ValueError: a setting cannot work, or the environment variable is not set.
   """
-  require_at_least("chat_model.timeout", timeout, 1e-3)
+  require_in("chat_model.timeout", timeout, "[0.001, inf)")
   require_at_least("chat_model.max_tries", max_tries, 1)
   require_at_least("chat_model.first_pause", first_pause, 0)
   require_at_least("chat_model.concurrency", concurrency, 1)

@@ -1,5 +1,7 @@
 """Test controllers: coefficients, when states advance, and the closed loop."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -297,7 +299,10 @@ def test_without_control_entropy_drifts_down():
     ({"target": -1}, r"control\.target .* -1"),
     ({"target": float("nan")}, r"control\.target .* nan"),
     ({"target": 1.0, "limit": 0}, r"entropic_pi\.limit .* 0"),
+    ({"target": math.inf}, r"control\.target must be finite, got inf"),
     ({"target": 1.0, "kp": -2}, r"entropic_pi\.kp .* -2"),
+    ({"target": 1.0, "kp": math.inf}, r"entropic_pi\.kp must be finite"),
+    ({"target": 1.0, "ki": math.inf}, r"entropic_pi\.ki must be finite"),
     ({"target": 1.0, "ki": -0.5}, r"entropic_pi\.ki .* -0\.5"),
   ],
 )

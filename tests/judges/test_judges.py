@@ -3,6 +3,7 @@
 import http.client
 import http.server
 import json
+import math
 import threading
 import time
 
@@ -333,6 +334,7 @@ def test_malformed_replies_are_no_verdict_give_a_warning_and_are_not_kept(
     ({"model": None}, r"chat_model\.model is not set"),
     ({"key_variable": "NO_SUCH"}, "variable NO_SUCH is not set"),
     ({"timeout": 0.0}, r"chat_model\.timeout .* 0\.0"),
+    ({"timeout": math.inf}, r"chat_model\.timeout must be finite, got inf"),
     ({"max_tries": 0}, r"chat_model\.max_tries .* 0"),
     ({"concurrency": 0}, r"chat_model\.concurrency .* 0"),
   ],
