@@ -24,7 +24,8 @@ def with_address(text: str, repository: str, tag: str) -> str:
     tag: the tag or branch.
   """
   text = re.sub(
-    rf"({_GITHUB})[\w.-]+/[\w.-]+/blob/[^/]+/colab/",
+    # a branch may have slashes in its name
+    rf"({_GITHUB})[\w.-]+/[\w.-]+/blob/[\w./-]+?/colab/",
     rf"\g<1>{repository}/blob/{tag}/colab/",
     text,
   )
@@ -38,7 +39,9 @@ def with_address(text: str, repository: str, tag: str) -> str:
 def main(arguments: list[str]) -> None:
   """Change all notebooks of this folder; exit with a message if misused."""
   match arguments:
-    case [repository, tag] if re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+    case [repository, tag] if re.fullmatch(
+      r"[\w.-]+/[\w.-]+ [\w.-]+(/[\w.-]+)*", f"{repository} {tag}"
+    ):
       for path in sorted(Path(__file__).parent.glob("*.ipynb")):
         text = path.read_text(encoding="utf-8")
         path.write_text(with_address(text, repository, tag), encoding="utf-8")

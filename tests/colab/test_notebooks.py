@@ -214,15 +214,25 @@ def test_outputs_that_were_stored_with_other_parameters_say_so(name):
     assert f"\n{parameter} = " in f"\n{notebooks.code_of(parameters)}"
 
 
-def test_an_address_is_written_into_badges_and_the_first_cell():
+@pytest.mark.parametrize("tag", ["v9", "fix/tags"])
+def test_an_address_is_written_into_badges_and_the_first_cell(tag):
   tool = runpy.run_path(str(COLAB / "address.py"))
   for name in NOTEBOOKS:
     text = (COLAB / f"{name}.ipynb").read_text(encoding="utf-8")
-    changed = tool["with_address"](text, "me/my-fork", "v9")
-    assert changed.count(f"me/my-fork/blob/v9/colab/{name}.ipynb") == 3
-    assert r'"https://github.com/me/my-fork\", \"v9\"' in changed
+    changed = tool["with_address"](text, "me/my-fork", tag)
+    assert changed.count(f"me/my-fork/blob/{tag}/colab/{name}.ipynb") == 3
+    assert rf'"https://github.com/me/my-fork\", \"{tag}\"' in changed
     assert "OWNER" not in changed.replace('"/OWNER/', "")
     assert tool["with_address"](changed, "OWNER/entrojax", "v0.1.0") == text
+
+
+@pytest.mark.parametrize(
+  "arguments", [[], ["me"], ["me/fork", ""], ["me/fork", "v 9"]]
+)
+def test_an_address_that_cannot_be_is_refused(arguments):
+  main = runpy.run_path(str(COLAB / "address.py"))["main"]
+  with pytest.raises(SystemExit, match="usage: python colab/address"):
+    main(arguments)
 
 
 def test_a_notebook_without_an_address_does_not_clone(monkeypatch, tmp_path):
