@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import importlib.util
 import json
 from pathlib import Path
+import re
 from typing import Any
 
 from absl import flags
@@ -104,14 +105,30 @@ def tensors(
     "attn_k": sizes.num_key_value_heads,
   }
   for tensor in reader.tensors:
+    name, part = name_of(tensor.name)
     array = gguf.dequantize(tensor.data, tensor.tensor_type)
-    name = _OUTER.get(tensor.name)
-    if name is None:
-      _, layer, part, _ = tensor.name.split(".")
-      name = f"model.layers.{layer}.{_INNER[part]}.weight"
-      if part in heads:
-        array = _halves(array, heads[part])
+    if part in heads:
+      array = _halves(array, heads[part])
     yield name, array.astype(ml_dtypes.bfloat16)
+
+
+def name_of(tensor: str) -> tuple[str, str]:
+  """Return a tensor's name in Hugging Face's format, and its part of a layer.
+
+  The part is "" outside of the layers.
+
+  Raises:
+    ValueError: the model has a tensor that SmolLM2 has not.
+  """
+  if tensor in _OUTER:
+    return _OUTER[tensor], ""
+  match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", tensor)
+  if match is None or match[2] not in _INNER:
+    raise ValueError(
+      f"the GGUF file has the tensor {tensor}, which SmolLM2 has not: this "
+      "command converts models of its kind alone"
+    )
+  return f"model.layers.{match[1]}.{_INNER[match[2]]}.weight", match[2]
 
 
 def _halves(array: np.ndarray, heads: int) -> np.ndarray:
