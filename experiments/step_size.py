@@ -139,13 +139,18 @@ def main() -> None:
   """Measure what is not measured yet; print the table and draw the figure."""
   kept, number = Path(_KEPT.value), _ENTRIES.value
   kept.parent.mkdir(parents=True, exist_ok=True)
-  for seed in map(int, _SEEDS.value):
+  seeds = list(map(int, _SEEDS.value))
+  for seed in seeds:
     own = [e for e in read_entries(kept) if e["seed"] == seed]
     if len(own) < number:
       others = [e for e in read_entries(kept) if e["seed"] != seed]
       kept.write_text("".join(json.dumps(e) + "\n" for e in others))
       measure_run(seed, number, kept)
-  entries = read_entries(kept)
+  entries = [
+    e
+    for e in read_entries(kept)
+    if e["seed"] in seeds and e["rollout_step"] <= FIRST_STEPS + number
+  ]
   compared = compare(
     *(np.array([e[name] for e in entries]) for name in ("entropy", "change"))
   )
