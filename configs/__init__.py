@@ -23,7 +23,7 @@ and a base with an entropy of 0.51 nats.
 
 Some settings follow others unless they are set: a learning rate decays until
 the run's end, also after `--config.num_rollout_steps=100`. Such a setting is a
-reference of ml_collections, from `run_length` or `per_rollout_step`.
+reference of ml_collections, such as `run_length` returns.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -168,6 +168,11 @@ def run_length(config: Config) -> FieldReference:
 def num_rollout_steps(config: Config) -> FieldReference:
   """Refer to the number of rollout steps of a run, whatever it will be."""
   return config.get_oneway_ref("num_rollout_steps")
+
+
+def response_length(config: Config) -> FieldReference:
+  """Refer to the maximum length of a response, whatever it will be."""
+  return config.rollout.get_oneway_ref("response_length")
 
 
 def per_rollout_step(config: Config, change: float) -> FieldReference:

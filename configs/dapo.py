@@ -16,12 +16,12 @@ sampling): after the updates of one rollout batch, entropy minus GRPO's is +8.4
 
 from ml_collections import ConfigDict as Config
 
-from configs import Method
+from configs import Method, response_length
 
 
 def settings(config: Config) -> dict:
   """Return the settings; the penalty grows over the last fifth, as in DAPO."""
-  length = config.rollout.response_length
+  length = response_length(config)
   return {
     "advantage": ("overlong_penalty", "grpo"),
     "overlong_penalty": {"max_length": length, "cache_length": length // 5},
@@ -32,7 +32,7 @@ def settings(config: Config) -> dict:
 
 def on_countdown(config: Config) -> dict:
   """Return the last sixth instead."""
-  length = config.rollout.response_length
+  length = response_length(config)
   return {"overlong_penalty": {"cache_length": length // 6}}
 
 

@@ -39,7 +39,7 @@ Presets, as `--config=configs/qwen25_7b_dapo.py:NAME`:
 
 from ml_collections import ConfigDict as Config
 
-from configs import default
+from configs import default, response_length
 
 PRESETS = ("", "v5e", "long")
 
@@ -73,7 +73,9 @@ def get_config(preset: str = "") -> Config:
     }
   )
   config.advantage = ("overlong_penalty", "grpo")
-  config.overlong_penalty.update({"max_length": 20480, "cache_length": 4096})
+  config.overlong_penalty.update(
+    {"max_length": response_length(config), "cache_length": 4096}
+  )
   config.dynamic_sampling.enabled = True
   config.ppo_clip.update({"clip_high": 0.28, "dual_clip": 10.0})
   config.training.update({"updates_per_rollout": 16, "num_microbatches": 8})
@@ -94,5 +96,4 @@ def get_config(preset: str = "") -> Config:
     config.rollout.num_slots = 1024
   if preset == "long":
     config.rollout.response_length = 32768 - config.rollout.prompt_length
-    config.overlong_penalty.max_length = config.rollout.response_length
   return config

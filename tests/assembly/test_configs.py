@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import configs
+from configs import qwen25_7b_dapo
 from entrojax.advantages import apply_rules
 from entrojax.assembly import check_run as check_run_module
 from entrojax.assembly.check_run import check_run
@@ -132,6 +133,19 @@ def update_once(config, model):
   return jax.device_get(
     UPDATES[key](state, reference, batch, jax.random.key(0))
   )
+
+
+def test_the_overlong_penalty_follows_the_length_of_responses():
+  config = configs.combine("dapo", "gsm8k")
+  config.rollout.response_length = 1000
+  penalty = config.overlong_penalty
+  assert (penalty.max_length, penalty.cache_length) == (1000, 200)
+  penalty.max_length = 500
+  assert config.rollout.response_length == 1000
+  large = qwen25_7b_dapo.get_config("long")
+  assert large.overlong_penalty.max_length == 32768 - 2048
+  large.rollout.response_length = 8192
+  assert large.overlong_penalty.max_length == 8192
 
 
 @pytest.mark.parametrize("testbed", TESTBEDS)
