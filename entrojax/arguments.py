@@ -33,19 +33,24 @@ def require(condition: Any, message: str) -> None:
     raise ValueError(message)
 
 
-def require_at_least(name: str, value: float, least: float) -> None:
-  """Raise ValueError if a number is below its least value, or NaN.
+def require_at_least(
+  name: str, value: float, least: float, *, or_inf: bool = False
+) -> None:
+  """Raise ValueError if a number is below its least value, infinite or NaN.
 
   Args:
     name: how a user writes the setting, such as "gspo.clip_high".
     value: the number.
     least: the smallest number allowed.
+    or_inf: whether it may be infinite, as a bound that bounds nothing.
   """
   _require_number(name, value)
   if is_traced(value):
     return
   if not value >= least:
     raise ValueError(f"{name} must be at least {least:g}, got {value}")
+  if math.isinf(value) and not or_inf:
+    raise ValueError(f"{name} must be finite, got {value}")
 
 
 def require_in(name: str, value: float, interval: str) -> None:

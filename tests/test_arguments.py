@@ -48,6 +48,14 @@ def test_a_number_below_its_least_is_refused(value):
     require_at_least("x.y", value, 0)
 
 
+def test_an_infinite_number_is_refused_unless_it_is_a_bound():
+  with pytest.raises(ValueError, match="coef must be finite, got inf"):
+    require_at_least("coef", math.inf, 0)
+  require_at_least("clip_high", math.inf, 0, or_inf=True)
+  with pytest.raises(ValueError, match="clip_high must be at least 0"):
+    require_at_least("clip_high", -math.inf, 0, or_inf=True)
+
+
 def test_a_choice_that_does_not_exist_is_refused_with_those_that_do():
   require_one_of("x.y", "a", ("a", "b"))
   with pytest.raises(

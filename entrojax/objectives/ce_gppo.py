@@ -53,7 +53,7 @@ def ce_gppo(
     A surrogate, an Objective that adds the term L.
   """
   require_in("ce_gppo.clip_low", clip_low, "[0, 1]")
-  require_at_least("ce_gppo.clip_high", clip_high, 0)
+  require_at_least("ce_gppo.clip_high", clip_high, 0, or_inf=True)
   require_at_least("ce_gppo.beta_low", beta_low, 0)
   require_at_least("ce_gppo.beta_high", beta_high, 0)
   require_dual_clip("ce_gppo.dual_clip", dual_clip, clip_high)

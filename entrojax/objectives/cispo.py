@@ -29,7 +29,7 @@ def cispo(*, clip_low: float = 0.2, clip_high: float = 0.28) -> Objective:
     A surrogate, an Objective that adds the term L.
   """
   require_in("cispo.clip_low", clip_low, "[0, 1]")
-  require_at_least("cispo.clip_high", clip_high, 0)
+  require_at_least("cispo.clip_high", clip_high, 0, or_inf=True)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

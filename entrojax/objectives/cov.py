@@ -82,7 +82,7 @@ def clip_cov(
     f"clip_cov.cov_low must be below cov_high = {cov_high}, got {cov_low}",
   )
   require_in("clip_cov.clip_low", clip_low, "[0, 1]")
-  require_at_least("clip_cov.clip_high", clip_high, 0)
+  require_at_least("clip_cov.clip_high", clip_high, 0, or_inf=True)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient

@@ -99,7 +99,7 @@ def dcpo(
   require_in("dcpo.hot", hot, f"[{cold}, inf)")
   require_at_least("dcpo.limit", limit, 0)
   require_in("dcpo.clip_low", clip_low, "[0, 1]")
-  require_at_least("dcpo.clip_high", clip_high, 0)
+  require_at_least("dcpo.clip_high", clip_high, 0, or_inf=True)
   when_hot, when_cold = old(log_prob_at(hot)), old(log_prob_at(cold))
 
   def objective(tokens, token_loss, coefficient, key):

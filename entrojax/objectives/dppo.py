@@ -73,8 +73,8 @@ def dppo(
     A surrogate, an Objective that adds the term L.
   """
   require_one_of("dppo.divergence", divergence, _DIVERGENCES)
-  require_at_least("dppo.low", low, 0)
-  require_at_least("dppo.high", high, 0)
+  require_at_least("dppo.low", low, 0, or_inf=True)
+  require_at_least("dppo.high", high, 0, or_inf=True)
   require_in("dppo.max_ratio", max_ratio, "[1, inf]")
 
   def objective(tokens, token_loss, coefficient, key):

@@ -134,7 +134,7 @@ def _clipping(
     (tokens, token_loss, low_share, high_share) -> token_loss with the term L.
   """
   require_in(f"{name}.clip_low", clip_low, "[0, 1)")
-  require_at_least(f"{name}.clip_high", clip_high, 0)
+  require_at_least(f"{name}.clip_high", clip_high, 0, or_inf=True)
   _require_falling(f"{name}.low_ends", low_ends)
   _require_falling(f"{name}.high_ends", high_ends)
   require(

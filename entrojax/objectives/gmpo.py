@@ -40,8 +40,8 @@ def gmpo(*, clip_low: float = 0.4, clip_high: float = 0.4) -> Objective:
   Returns:
     A surrogate, an Objective that adds the term L.
   """
-  require_at_least("gmpo.clip_low", clip_low, 0)
-  require_at_least("gmpo.clip_high", clip_high, 0)
+  require_at_least("gmpo.clip_low", clip_low, 0, or_inf=True)
+  require_at_least("gmpo.clip_high", clip_high, 0, or_inf=True)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

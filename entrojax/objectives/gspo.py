@@ -72,7 +72,7 @@ def luspo(*, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Objective:
 def _sequence_ratio(name: str, clip_low: float, clip_high: float) -> Objective:
   """Build the surrogate L, with the name of its section for messages."""
   require_in(f"{name}.clip_low", clip_low, "[0, 1]")
-  require_at_least(f"{name}.clip_high", clip_high, 0)
+  require_at_least(f"{name}.clip_high", clip_high, 0, or_inf=True)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

@@ -28,7 +28,7 @@ def off_policy_mask(*, threshold: float = 0.03) -> Objective:
       The paper does not give its value. TRL suggests 0.5, and AgileRL's default
       is 0.03.
   """
-  require_at_least("off_policy_mask.threshold", threshold, 0)
+  require_at_least("off_policy_mask.threshold", threshold, 0, or_inf=True)
 
   def objective(tokens, token_loss, coefficient, key):
     del coefficient, key

@@ -41,7 +41,7 @@ def ppo_clip(
     A surrogate, an Objective that adds the term L.
   """
   require_in("ppo_clip.clip_low", clip_low, "[0, 1]")
-  require_at_least("ppo_clip.clip_high", clip_high, 0)
+  require_at_least("ppo_clip.clip_high", clip_high, 0, or_inf=True)
   require_dual_clip("ppo_clip.dual_clip", dual_clip, clip_high)
 
   def objective(tokens, token_loss, coefficient, key):

@@ -71,7 +71,7 @@ def simko(
   require_in("simko.fraction", fraction, "(0, 1]")
   require_at_least("simko.wrong_weight", wrong_weight, 0)
   require_in("simko.clip_low", clip_low, "[0, 1]")
-  require_at_least("simko.clip_high", clip_high, 0)
+  require_at_least("simko.clip_high", clip_high, 0, or_inf=True)
   statistic = top_log_probs(top_k)
 
   def objective(tokens, token_loss, coefficient, key):

@@ -81,8 +81,8 @@ def steer(
   require_one_of("steer.form", form, ("theorem", "released"))
   require_in("steer.floor", floor, "(0, inf]")
   log_least = (jnp if is_traced(min_weight) else math).log(min_weight)
-  require_at_least("steer.clip_low", clip_low, 0)
-  require_at_least("steer.clip_high", clip_high, 0)
+  require_at_least("steer.clip_low", clip_low, 0, or_inf=True)
+  require_at_least("steer.clip_high", clip_high, 0, or_inf=True)
   require_dual_clip("steer.dual_clip", dual_clip, clip_high)
 
   def objective(tokens, token_loss, coefficient, key):
