@@ -13,6 +13,7 @@ import functools
 import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +96,8 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
   if own.controller is None and not _sets_coefficient(config):
     _try_without_controller(at_start, config.control.name)
   objective = objectives.chain(*at_start.values())
+  if own.controller is not None or _sets_coefficient(config):
+    _warn_of_unread_coefficient(objective, config.control.name)
   rules = _guard_rules(own) or make_advantage_rules(config)
   parts = _try_advantage_rules({n: at(r, 0) for n, r in rules.items()}, config)
   optimizer, schedule = make_scheduled_optimizer(
@@ -355,6 +358,30 @@ def _try_without_controller(
     ) from error
 
 
+def _warn_of_unread_coefficient(objective: Objective, controller: str) -> None:
+  """Warn if the loss does not depend on the controller's coefficient.
+
+  Args:
+    objective: the chain.
+    controller: the name of the controller.
+  """
+  traced = jax.make_jaxpr(
+    lambda coefficient: _trial_loss(
+      objective, _trial_tokens(objective), coefficient
+    )
+  )(0.0).jaxpr
+  dependent = set(map(id, traced.invars))
+  for equation in traced.eqns:
+    if not dependent.isdisjoint(map(id, equation.invars)):
+      dependent.update(map(id, equation.outvars))
+  if dependent.isdisjoint(map(id, traced.outvars)):
+    warnings.warn(
+      f"control.name is {controller!r}, and no member of objective reads its "
+      "coefficient: it would steer nothing",
+      stacklevel=3,
+    )
+
+
 def needs_reference(objective: Objective) -> bool:
   """Return whether a member of the chain reads the reference's log-probs.
 
@@ -382,8 +409,26 @@ def _trace(
     with_reference: whether the tokens have a reference log-prob.
     coefficient: the controller's; None: there is no controller.
   """
+  tokens = _trial_tokens(objective, with_reference=with_reference)
+  jax.eval_shape(lambda t: _trial_loss(objective, t, coefficient), tokens)
+
+
+def _trial_loss(
+  objective: Objective, tokens: ScoredTokens, coefficient: Array | float | None
+) -> Array:
+  """Compute the loss of a trial."""
+  loss, _ = objectives.policy_loss(
+    objective, aggregation.token_mean, tokens, coefficient=coefficient
+  )
+  return loss
+
+
+def _trial_tokens(
+  objective: Objective, *, with_reference: bool = True
+) -> ScoredTokens:
+  """Build two rows of three tokens, with all that an objective may read."""
   token = jnp.zeros((2, 3), jnp.float32)
-  tokens = ScoredTokens(
+  return ScoredTokens(
     log_probs=token,
     old_log_probs=token,
     entropy=token,
@@ -394,12 +439,6 @@ def _trace(
     step_ok=token,
     rollout_entropy=token,
     statistics=placeholder_statistics(objective, token),
-  )
-  jax.eval_shape(
-    lambda t: objectives.policy_loss(
-      objective, aggregation.token_mean, t, coefficient=coefficient
-    ),
-    tokens,
   )
 
 

@@ -1,6 +1,7 @@
 """Functions of a user's own code that a config names."""
 
 from pathlib import Path
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -149,6 +150,22 @@ def test_a_driven_member_of_ones_own_needs_a_controller():
   with pytest.raises(
     ValueError, match=r"drives none .*entropic needs the coef"
   ):
+    make_recipe(record_names(config_of(), own, None), own)
+
+
+def test_a_controller_that_nothing_reads_is_named():
+  config = config_of(objective=("ppo_clip", "mine.py:driven"))
+  config.control.update({"name": "mine.py:feedback", "target": 0.5})
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    make_recipe(config)  # the member reads the coefficient
+    make_recipe(config_of())  # no controller sets one
+  config.objective = ("ppo_clip",)
+  message = "'mine.py:feedback', and no member of objective reads its coef"
+  with pytest.warns(UserWarning, match=message):
+    make_recipe(config)
+  own = own_methods(controller=entrojax.entropic_pi(target=0.5))
+  with pytest.warns(UserWarning, match="no member of objective reads its coef"):
     make_recipe(record_names(config_of(), own, None), own)
 
 
