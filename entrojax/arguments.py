@@ -12,9 +12,11 @@ values in all steps of the run.
 
 from collections.abc import Collection
 import math
+import numbers
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def is_traced(*values: Any) -> bool:
@@ -93,7 +95,7 @@ def require_one_of(name: str, value: Any, choices: Collection[Any]) -> None:
 
 
 def _require_number(name: str, value: Any) -> None:
-  """Raise ValueError for a missing number, and for a schedule in its place."""
+  """Raise ValueError for what is no number, such as a text or a schedule."""
   if value is None:
     raise ValueError(f"{name} must be set")
   if callable(value):
@@ -101,3 +103,5 @@ def _require_number(name: str, value: Any) -> None:
       f"{name} is a function; a schedule is passed as in "
       "scheduled(ppo_clip, clip_high=schedule)"
     )
+  if not isinstance(value, numbers.Real | np.ndarray | jax.Array):
+    raise ValueError(f"{name} must be a number, got {value!r:.80}")

@@ -22,7 +22,12 @@ from entrojax.models import decoder, hugging_face, lora
 from entrojax.models.peft import write_adapter
 from entrojax.system.checkpoint import Checkpoints
 from entrojax.system.command_line import command
-from entrojax.system.workdir import CONFIG_FILE, hold_file, read_config
+from entrojax.system.workdir import (
+  CONFIG_FILE,
+  hold_file,
+  read_config,
+  refuse_directory_of,
+)
 
 ADAPTER_FOLDER = "adapter"
 
@@ -66,12 +71,14 @@ def export(
 
   Raises:
     ValueError: the directory holds no run or no such checkpoint, the checkpoint
-      is damaged, or the base model cannot be read; the message names the file.
+      is damaged, the base model cannot be read, or the output is the directory
+      of a run or a sweep; the message names the file.
   """
   path = workdir / CONFIG_FILE
   checkpoints_path = workdir / "checkpoints"
   if not path.is_file() or not checkpoints_path.is_dir():
     raise ValueError(f"{workdir} holds no run with checkpoints")
+  refuse_directory_of(output, "--output", "run", "sweep")
   config = read_config(workdir)
   try:
     source = model_folder(config["model"]["path"])

@@ -127,8 +127,6 @@ class RuleTraits(_Traits):
     mixes_groups: the advantages of a group depend on other groups.
     about_overlong: it decides what responses that are too long cost.
     reads_clusters: it reads the clusters of answers with the same meaning.
-    parts: name of the setting that lists the parts of the reward that it
-      reads; "": it reads none.
     length: name of the setting that says after how many rollout steps its
       numbers stop moving; "": they do not move.
     entropies: names of its settings that are compared with the policy's
@@ -146,7 +144,6 @@ class RuleTraits(_Traits):
   mixes_groups: bool = False
   about_overlong: bool = False
   reads_clusters: bool = False
-  parts: str = ""
   length: str = ""
   entropies: tuple[str, ...] = ()
   gated_by_rollout: bool = False

@@ -2,6 +2,8 @@
 
 import math
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from entrojax.arguments import require_at_least, require_in, require_one_of
@@ -39,6 +41,16 @@ def test_a_number_that_is_not_set_is_named():
     require_in("x.y", None, "[0, 1]")
   with pytest.raises(ValueError, match=r"^x\.y must be set$"):
     require_at_least("x.y", None, 0)
+
+
+def test_a_value_that_is_no_number_is_named():
+  for value in ("0.2", [0.2], {}):
+    with pytest.raises(ValueError, match=r"^x\.y must be a number, got "):
+      require_at_least("x.y", value, 0)
+    with pytest.raises(ValueError, match=r"^x\.y must be a number, got "):
+      require_in("x.y", value, "[0, 1]")
+  for value in (1, np.float32(0.5), np.int64(1), jnp.float32(0.5)):
+    require_in("x.y", value, "[0, 1]")
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan])

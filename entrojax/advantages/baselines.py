@@ -144,7 +144,7 @@ def rs_grpo(*, beta: float = 2.0) -> AdvantageRule:
   return rule
 
 
-@RuleTraits(kind="baseline", parts="parts")
+@RuleTraits(kind="baseline")
 def gdpo(
   *, parts: tuple[str, ...] = (), weights: tuple[float, ...] = ()
 ) -> AdvantageRule:

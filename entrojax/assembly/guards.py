@@ -6,7 +6,8 @@ of another type or shape. In all functions here, `where` names the setting and
 the function, as in 'objective: mine.py:loss'.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 import functools
 import itertools
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from entrojax.types import (
   Aggregation,
   Array,
   Controller,
+  Mean,
   Objective,
   Reasoning,
   Responses,
@@ -85,9 +87,32 @@ def _other_type(value: Any, expected: type) -> str | None:
   """Describe a value that is not of a type; None if it is."""
   if isinstance(value, expected):
     return None
-  return (
-    f"a value of type {type(value).__name__}; expected a {expected.__name__}"
-  )
+  # a traced array has a type of JAX's own
+  kind = "Array" if isinstance(value, jax.Array) else type(value).__name__
+  return f"a value of type {kind}; expected a {expected.__name__}"
+
+
+def _wrong_metrics(metrics: Any) -> str | None:
+  """Describe metrics that cannot be logged; None if they can."""
+  if not isinstance(metrics, Mapping):
+    return (
+      f"metrics of type {type(metrics).__name__}; expected a dict from names "
+      "to values of type Mean"
+    )
+  for name, value in metrics.items():
+    if wrong := _other_type(value, Mean):
+      return (
+        f"as the metric {name!r} {wrong}: build it with mean_metric, "
+        "share_metric or scalar_metric of entrojax.masking"
+      )
+    shapes = jnp.shape(value.total), jnp.shape(value.count)
+    if len(shapes[0]) > 1 or shapes[1]:
+      return (
+        f"the metric {name!r}, whose total has the shape {shapes[0]} and whose "
+        f"count has the shape {shapes[1]}; expected numbers, or a list of "
+        "totals and one count"
+      )
+  return None
 
 
 def guard_objective(objective: Objective, where: str) -> Objective:
@@ -105,7 +130,7 @@ def guard_objective(objective: Objective, where: str) -> Objective:
             f"a term whose {name} has the shape {shape}; expected the shape of "
             f"the tokens, {expected}"
           )
-    return None
+    return _wrong_metrics(result.metrics)
 
   arguments = "(tokens, token_loss, coefficient, key)"
   guarded = _guard(objective, where, arguments, check)
@@ -113,13 +138,49 @@ def guard_objective(objective: Objective, where: str) -> Objective:
 
 
 def guard_rule(rule: AdvantageRule, where: str) -> AdvantageRule:
-  """Wrap an advantage rule."""
-  check = lambda result, _: _other_type(result, Responses)
-  return _guard(rule, where, "(responses)", check)
+  """Wrap an advantage rule, whose results must have the shape of the rewards.
+
+  They become float32, so that a rule may return lists, integers and bools.
+  """
+  fields = ("rewards", "advantages", "keep")
+
+  def check(result: Any, responses: Responses) -> str | None:
+    if wrong := _other_type(result, Responses):
+      return wrong
+    expected = responses.rewards.shape
+    for name in fields:
+      value = getattr(result, name)
+      if value is None and name != "rewards":
+        continue
+      try:
+        shape = jnp.asarray(value, jnp.float32).shape
+      except (TypeError, ValueError):
+        return f"{name} that are no array of numbers, {value!r:.80}"
+      if shape != expected:
+        return (
+          f"{name} of the shape {shape}; expected the shape of the rewards, "
+          f"{expected}"
+        )
+    return _wrong_metrics(result.metrics)
+
+  guarded = _guard(rule, where, "(responses)", check)
+
+  @functools.wraps(guarded)
+  def converted(responses: Responses) -> Responses:
+    result = guarded(responses)
+    values = {name: getattr(result, name) for name in fields}
+    arrays: dict[str, Any] = {
+      name: jnp.asarray(value, jnp.float32)
+      for name, value in values.items()
+      if value is not None
+    }
+    return dataclasses.replace(result, **arrays)
+
+  return converted
 
 
 def guard_aggregation(aggregate: Aggregation, where: str) -> Aggregation:
-  """Wrap an aggregation, and try it on one token."""
+  """Wrap an aggregation, and try it on two rows of three tokens."""
 
   def check(result: Any, *_: Array) -> str | None:
     if jnp.shape(result) == ():
@@ -127,8 +188,8 @@ def guard_aggregation(aggregate: Aggregation, where: str) -> Aggregation:
     return f"an array of shape {jnp.shape(result)}; expected one number"
 
   guarded = _guard(aggregate, where, "(loss, weight)", check)
-  token = jnp.zeros((1, 1), jnp.float32)
-  jax.eval_shape(guarded, token, token)
+  tokens = jnp.zeros((2, 3), jnp.float32)
+  jax.eval_shape(guarded, tokens, tokens)
   return guarded
 
 
@@ -175,24 +236,61 @@ def guard_judge(judge: StepJudge, where: str) -> StepJudge:
 
 
 def check_controller(controller: Controller, where: str) -> Controller:
-  """Trace a controller on one update; raise ValueError if that fails."""
+  """Trace a controller on one update; raise ValueError if that fails.
+
+  Its state must keep its structure, shapes and types: otherwise the second
+  update would be compiled anew, and a checkpoint would not fit.
+  """
   if wrong := _other_type(controller, Controller):
     raise ValueError(f"{where} returned {wrong}")
 
   def trace(entropy: Array):
-    state = controller.transform.init({})
-    _, state = controller.transform.update({}, state, {}, entropy=entropy)
-    return (
+    start = controller.transform.init({})
+    _, state = controller.transform.update({}, start, {}, entropy=entropy)
+    results = (
+      start,
+      state,
       controller.coefficient(state, entropy),
       controller.metrics(state, entropy),
     )
+    return jax.tree.map(jnp.asarray, results)
 
-  coefficient, _ = _call(
+  start, state, coefficient, metrics = _call(
     where, "(state, entropy)", jax.eval_shape, trace, jnp.float32(0.0)
   )
-  if coefficient.shape != ():
+  if _shape(coefficient) != ():
     raise ValueError(
-      f"{where} has a coefficient of shape {coefficient.shape}; expected one "
-      "number"
+      f"{where} has a coefficient of {_describe_tree(coefficient)}; expected "
+      "one number"
+    )
+  if not isinstance(metrics, Mapping):
+    raise ValueError(
+      f"{where} has metrics of type {type(metrics).__name__}; expected a dict "
+      "from names to numbers"
+    )
+  for name, value in metrics.items():
+    if _shape(value) != ():
+      raise ValueError(
+        f"{where} has the metric {name!r} of {_describe_tree(value)}; expected "
+        "one number"
+      )
+  before, after = _describe_tree(start), _describe_tree(state)
+  if before != after:
+    raise ValueError(
+      f"{where} has a state that its update changes from {before} to {after}; "
+      "expected the same structure, shapes and types"
     )
   return controller
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+  """Return the shape of a traced array; None for anything else."""
+  return getattr(value, "shape", None)
+
+
+def _describe_tree(value: Any) -> str:
+  """Describe a pytree of traced arrays in one line."""
+  if _shape(value) is not None:
+    return f"shape {value.shape} and type {value.dtype}"
+  arrays = jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", value)
+  return str(arrays).replace("'", "")

@@ -13,6 +13,7 @@ import functools
 import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,6 @@ from entrojax.judges.segmentation import Segmenter
 from entrojax.masking import scalar_metric
 from entrojax.objectives import aggregation
 from entrojax.objectives.reading import check_reads, placeholder_statistics
-from entrojax.objectives.reference_kl import MissingReferenceError
 from entrojax.schedules import Scheduled, at, change, fed
 from entrojax.system.outside import is_outside, last_name
 from entrojax.traits import traits_of
@@ -69,6 +69,7 @@ class Recipe(NamedTuple):
   objective: Objective  # the chain of these members, as it is at the start
   # the advantage rules, in order
   rules: Mapping[str, AdvantageRule | Scheduled[AdvantageRule]]
+  reward_parts: tuple[str, ...]  # names of the parts of rewards they read
   optimizer: Optimizer  # holds the controller
   learning_rate: optax.Schedule
 
@@ -95,14 +96,16 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
   if own.controller is None and not _sets_coefficient(config):
     _try_without_controller(at_start, config.control.name)
   objective = objectives.chain(*at_start.values())
+  if own.controller is not None or _sets_coefficient(config):
+    _warn_of_unread_coefficient(objective, config.control.name)
   rules = _guard_rules(own) or make_advantage_rules(config)
-  _try_advantage_rules({n: at(r, 0) for n, r in rules.items()}, config)
+  parts = _try_advantage_rules({n: at(r, 0) for n, r in rules.items()}, config)
   optimizer, schedule = make_scheduled_optimizer(
     config.optimizer,
     own.controller or make_controller(config),
     _make_projection(config),
   )
-  return Recipe(members, objective, rules, optimizer, schedule)
+  return Recipe(members, objective, rules, parts, optimizer, schedule)
 
 
 def _guard_members(
@@ -184,36 +187,72 @@ def make_aggregation(config: Config) -> Aggregation:
   return guard_aggregation(aggregate, f"aggregation: {name}")
 
 
+@jax.tree_util.register_pytree_node_class
+class _AnyParts(dict):
+  """The parts of a reward, of which any name may be read; it notes the names.
+
+  To a rule that reads all parts it shows a single one.
+  """
+
+  def __init__(self, part: Array):
+    """Build the parts, each of which is `part`."""
+    super().__init__({"any": part})
+    self.names_read: list[str] = []
+
+  def __missing__(self, name: str) -> Array:
+    self.names_read.append(name)
+    return self["any"]
+
+  def __contains__(self, name: object) -> bool:
+    return True
+
+  def get(self, name: str, default: Any = None) -> Array:
+    """Return a part; none is ever missing, so `default` is never used."""
+    del default
+    return self[name]
+
+  def tree_flatten(self):
+    """Return no leaves: no function changes the parts."""
+    return (), self
+
+  @classmethod
+  def tree_unflatten(cls, parts, leaves):
+    """Return the parts themselves."""
+    del leaves
+    return parts
+
+
 def _try_advantage_rules(
   rules: Mapping[str, AdvantageRule], config: Config
-) -> None:
-  """Trace the rules on one group, so that errors appear before the run."""
-  group = jnp.zeros((1, config.rollout.group_size), jnp.float32)
-  responses = Responses(
-    rewards=group,
-    correctness=group,
-    log_probs=group,
-    lengths=group,
-    truncated=group,
-    clusters=group.astype(jnp.int32),
-    entropy=jnp.float32(0.0),
-    entropies=group,
-    rollout_step=jnp.int32(0),
-    parts=dict.fromkeys(reward_parts(config), group),
-  )
-  jax.eval_shape(functools.partial(advantages.apply_rules, rules), responses)
+) -> tuple[str, ...]:
+  """Trace the rules on three groups, so that errors appear before the run.
 
+  Returns:
+    The names of the parts of rewards that the rules read.
+  """
+  names: list[str] = []
 
-def reward_parts(config: Config) -> tuple[str, ...]:
-  """Return the parts of rewards that entrojax's rules in a config read."""
-  parts: list[str] = []
-  for name in config.advantage:
-    if is_outside(name):
-      continue
-    make = lookup.function(advantages, name, "advantage", "AdvantageRule")
-    if leaf := getattr(traits_of(make), "parts", ""):
-      parts += lookup.settings(config, name)[leaf]
-  return tuple(dict.fromkeys(parts))
+  def apply(array: Array) -> None:
+    parts = _AnyParts(array)
+    responses = Responses(
+      rewards=array,
+      correctness=array,
+      log_probs=array,
+      lengths=array,
+      truncated=array,
+      failed=array,
+      clusters=array.astype(jnp.int32),
+      entropy=jnp.float32(0.0),
+      entropies=array,
+      rollout_step=jnp.int32(0),
+      parts=parts,
+    )
+    advantages.apply_rules(rules, responses)
+    names.extend(parts.names_read)
+
+  shape = (3, config.rollout.group_size)
+  jax.eval_shape(apply, jax.ShapeDtypeStruct(shape, jnp.float32))
+  return tuple(dict.fromkeys(names))
 
 
 def make_segmenter(config: Config) -> Segmenter:
@@ -319,11 +358,40 @@ def _try_without_controller(
     ) from error
 
 
+def _warn_of_unread_coefficient(objective: Objective, controller: str) -> None:
+  """Warn if the loss does not depend on the controller's coefficient.
+
+  Args:
+    objective: the chain.
+    controller: the name of the controller.
+  """
+  traced = jax.make_jaxpr(
+    lambda coefficient: _trial_loss(
+      objective, _trial_tokens(objective), coefficient
+    )
+  )(0.0).jaxpr
+  dependent = set(map(id, traced.invars))
+  for equation in traced.eqns:
+    if not dependent.isdisjoint(map(id, equation.invars)):
+      dependent.update(map(id, equation.outvars))
+  if dependent.isdisjoint(map(id, traced.outvars)):
+    warnings.warn(
+      f"control.name is {controller!r}, and no member of objective reads its "
+      "coefficient: it would steer nothing",
+      stacklevel=3,
+    )
+
+
 def needs_reference(objective: Objective) -> bool:
-  """Return whether a member of the chain reads the reference's log-probs."""
+  """Return whether a member of the chain reads the reference's log-probs.
+
+  Args:
+    objective: the chain, which works with a reference. If it fails without one,
+      it reads it, and a member of the user's own code may fail in any way.
+  """
   try:
     _trace(objective, with_reference=False)
-  except MissingReferenceError:
+  except ValueError:
     return True
   return False
 
@@ -334,15 +402,33 @@ def _trace(
   with_reference: bool = True,
   coefficient: float | None = 0.0,
 ) -> None:
-  """Trace the loss of one token.
+  """Trace the loss of two rows of three tokens.
 
   Args:
     objective: the chain.
-    with_reference: whether the token has a reference log-prob.
+    with_reference: whether the tokens have a reference log-prob.
     coefficient: the controller's; None: there is no controller.
   """
-  token = jnp.zeros((1, 1), jnp.float32)
-  tokens = ScoredTokens(
+  tokens = _trial_tokens(objective, with_reference=with_reference)
+  jax.eval_shape(lambda t: _trial_loss(objective, t, coefficient), tokens)
+
+
+def _trial_loss(
+  objective: Objective, tokens: ScoredTokens, coefficient: Array | float | None
+) -> Array:
+  """Compute the loss of a trial."""
+  loss, _ = objectives.policy_loss(
+    objective, aggregation.token_mean, tokens, coefficient=coefficient
+  )
+  return loss
+
+
+def _trial_tokens(
+  objective: Objective, *, with_reference: bool = True
+) -> ScoredTokens:
+  """Build two rows of three tokens, with all that an objective may read."""
+  token = jnp.zeros((2, 3), jnp.float32)
+  return ScoredTokens(
     log_probs=token,
     old_log_probs=token,
     entropy=token,
@@ -351,13 +437,8 @@ def _trace(
     mask=token,
     ref_log_probs=token if with_reference else None,
     step_ok=token,
+    rollout_entropy=token,
     statistics=placeholder_statistics(objective, token),
-  )
-  jax.eval_shape(
-    lambda t: objectives.policy_loss(
-      objective, aggregation.token_mean, t, coefficient=coefficient
-    ),
-    tokens,
   )
 
 

@@ -174,7 +174,7 @@ def build_checked(
       config, policy, state.params, mesh, recorded_rollouts
     )
   return Run(
-    resolve(config),
+    resolve(config, recipe.reward_parts),
     mesh,
     sizes,
     data,

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict as Config
 
-from entrojax.assembly.methods import reward_parts
 from entrojax.reporting.alarms import ROLL_BACK, WATCHED, AlarmSettings
 from entrojax.system.outside import last_name
 
@@ -88,8 +87,13 @@ class Settings(NamedTuple):
   max_faults: int  # rollout steps with a skipped update in a row end the run
 
 
-def resolve(config: Config) -> Settings:
-  """Read the settings of a checked config."""
+def resolve(config: Config, reward_parts: tuple[str, ...]) -> Settings:
+  """Read the settings of a checked config.
+
+  Args:
+    config: a checked config.
+    reward_parts: names of the parts of rewards that its advantage rules read.
+  """
   rollout, evaluation = config.rollout, config.evaluation
   dynamic_sampling = None
   if config.dynamic_sampling.enabled:
@@ -116,7 +120,7 @@ def resolve(config: Config) -> Settings:
       rollout.prompt_length,
       dynamic_sampling,
       faulty_reward_ends=config.faults.reward == "raise",
-      reward_parts=reward_parts(config),
+      reward_parts=reward_parts,
     ),
     evaluation=EvaluationSettings(
       every=evaluation.every,

@@ -97,7 +97,15 @@ def log_prob_and_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
 
   Returns:
     (log_probs f32[...], entropy f32[...]), nats.
+
+  Raises:
+    ValueError: the targets have another shape than logits[..., 0].
   """
+  if jnp.shape(targets) != logits.shape[:-1]:
+    raise ValueError(
+      f"targets has shape {jnp.shape(targets)}; logits of shape "
+      f"{logits.shape} need {logits.shape[:-1]}"
+    )
   logits = logits.astype(wide(logits.dtype))
   # Centred logits, so that entropy is not a difference of two large numbers.
   logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))

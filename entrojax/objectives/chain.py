@@ -37,10 +37,16 @@ def chain(*objectives: Objective) -> Objective:
   members have declared (reading.py).
 
   Raises:
-    ValueError: there is no objective.
+    ValueError: there is no objective, or one of them is no function.
   """
   if not objectives:
     raise ValueError("chain needs at least one objective")
+  for objective in objectives:
+    if not callable(objective):
+      raise ValueError(
+        f"chain got {objective!r:.80}; expected objectives, as in "
+        "chain(ppo_clip(), entropic())"
+      )
 
   def composed(tokens, token_loss, coefficient, key):
     for i, objective in enumerate(objectives):

@@ -115,9 +115,9 @@ def read_sweep(
     workdir: the directory of the sweep, which need not exist.
 
   Raises:
-    ValueError: the file has no get_hyper, a unit has an unknown setting or one
-      of another type (all such units are listed), two units are the same, or
-      the directory holds another sweep.
+    ValueError: the file has no get_hyper, a unit has an unknown setting, one of
+      another type, or one that the command line sets too (all such units are
+      listed), two units are the same, or the directory holds another sweep.
   """
   place = file.partition(":")[0]
   try:
@@ -132,6 +132,7 @@ def read_sweep(
   refusals = []
   for number, values in enumerate(hyper.read_units(get_hyper, place)):
     try:
+      _refuse_hidden_settings(overrides, values)
       units.append(resolve_unit(source, values))
     except ValueError as error:
       refusals.append(f"unit {number}, {_show(values)}: {error}")
@@ -145,6 +146,24 @@ def read_sweep(
     workdir,
   )
   return Sweep(source, units, names, record, workdir)
+
+
+def _refuse_hidden_settings(
+  overrides: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+  """Raise ValueError if a setting of the command line would do nothing.
+
+  Args:
+    overrides: 'section.leaf' -> value, of the command line.
+    values: key -> value, of a unit, whose values come last.
+  """
+  for leaf, value in overrides.items():
+    own = values.get(hyper.PREFIX + leaf, value)
+    if own != value:
+      raise ValueError(
+        f"--{hyper.PREFIX}{leaf} is {value!r} on the command line and {own!r} "
+        "in get_hyper: set it in one of the two"
+      )
 
 
 def keep(sweep: Sweep) -> Sweep:

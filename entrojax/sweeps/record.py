@@ -31,9 +31,14 @@ from typing import Any, NamedTuple
 
 from entrojax.sweeps.units import MAY_CHANGE, Unit, name_units, plain_values
 from entrojax.system.provenance import default_settings
-from entrojax.system.workdir import CONFIG_FILE, concerns, differences, flatten
+from entrojax.system.workdir import (
+  CONFIG_FILE,
+  SWEEP_FILE,
+  concerns,
+  differences,
+  flatten,
+)
 
-FILE = "sweep.json"
 _LOCK = ".sweep.lock"
 
 
@@ -51,7 +56,7 @@ def read_record(workdir: Path) -> Record | None:
   Raises:
     ValueError: the file is damaged, or the directory belongs to a single run.
   """
-  path = workdir / FILE
+  path = workdir / SWEEP_FILE
   if (workdir / CONFIG_FILE).exists():
     raise ValueError(
       f"{workdir} is the directory of a single run: choose another --workdir"
@@ -151,9 +156,9 @@ def locked(workdir: Path) -> Iterator[None]:
 
 def write_record(workdir: Path, record: Record) -> None:
   """Write sweep.json, so that a killed process leaves no part of it."""
-  partial = workdir / f"{FILE}.{os.getpid()}"
+  partial = workdir / f"{SWEEP_FILE}.{os.getpid()}"
   partial.write_text(json.dumps(record._asdict(), indent=2) + "\n")
-  partial.replace(workdir / FILE)
+  partial.replace(workdir / SWEEP_FILE)
 
 
 def _beside(base: Mapping[str, Any], unit: Unit) -> dict[str, Any]:
@@ -221,5 +226,5 @@ def _check_names(
     if other is not None and other[0] != _what_counts(settings[place]):
       raise ValueError(
         f"unit {place} would have the name {name}, which is another unit's in "
-        f"{FILE}: choose another --workdir"
+        f"{SWEEP_FILE}: choose another --workdir"
       )

@@ -6,6 +6,7 @@ messages that name the flag or setting as the user wrote it.
 
 from collections.abc import Sequence
 import difflib
+import re
 import sys
 from typing import NoReturn
 
@@ -130,9 +131,18 @@ def _wrong_setting(error: Exception, arguments: Sequence[str]) -> str:
   keys = [key for key in keys if name in key.split(".")[1:]]
   if not keys:
     return f"unknown setting: {message}"
-  near = config_files.nearest_settings(
-    keys[0].partition(".")[2], _setting_names(arguments)
-  )
+  section = keys[0].split(".")[1]
+  names = _setting_names(arguments)
+  if not any(n.startswith(f"{section}.") for n in names) and any(
+    re.search(rf":{re.escape(section)}\b", text) for text in arguments
+  ):
+    return (
+      f"unknown setting {keys[0]}: a function of your own, {section}, takes "
+      f"its arguments from a section {section!r}, which the config does not "
+      f"have; a config file of your own adds it: config.{section} = "
+      f"ConfigDict({{...}})"
+    )
+  near = config_files.nearest_settings(keys[0].partition(".")[2], names)
   hint = f"; did you mean {' or '.join(near)}?" if near else ""
   return f"unknown setting {keys[0]}{hint}"
 

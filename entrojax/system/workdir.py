@@ -47,6 +47,7 @@ ROLLOUTS_FILE = "rollouts.jsonl"
 BATCHES_FOLDER = "batches"  # instruments/kept_batches.py
 ROLL_BACKS_FILE = "roll_backs.jsonl"  # system/roll_backs.py
 WANDB_ID_FILE = "wandb_id"  # reporting/writer.py
+SWEEP_FILE = "sweep.json"  # of a directory of many runs, sweeps/record.py
 LOCK = ".lock"
 
 # The settings that a resumed run may change: none of them affects training.
@@ -209,6 +210,27 @@ def write_config(
   replace_text(path, text)
 
 
+def refuse_directory_of(folder: Path, name: str, *owners: str) -> None:
+  """Raise ValueError if a folder belongs to something that would suffer.
+
+  Args:
+    folder: the folder to write to, which need not exist.
+    name: how the user calls it, such as "--output".
+    owners: what it must not belong to: "sweep", "run", "model".
+  """
+  marks = {
+    "sweep": (SWEEP_FILE,),
+    "run": ("checkpoints", "metrics.jsonl", "provenance.json"),
+    "model": ("*.safetensors",),
+  }
+  for owner in owners:
+    if any(any(folder.glob(mark)) for mark in marks[owner]):
+      raise ValueError(
+        f"{name} {folder} is the directory of a {owner}, whose files would be "
+        f"overwritten: choose another {name}"
+      )
+
+
 def begin_or_resume(
   workdir: Path,
   config: Mapping[str, Any],
@@ -234,8 +256,11 @@ def begin_or_resume(
     may_change: settings that may differ, besides those that always may.
 
   Raises:
-    ValueError: the run in the directory has other settings.
+    ValueError: the run in the directory has other settings, or the directory is
+      that of a sweep or a model, whose config.json would be overwritten.
   """
+  if fresh:
+    refuse_directory_of(workdir, "workdir", "sweep", "model")
   aside = set_logs_aside(workdir) if fresh else None
   if aside is not None:
     print(

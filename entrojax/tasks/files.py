@@ -68,7 +68,9 @@ def rows(
         raise ValueError(f"{path}: row {number} is not a JSON object")
       yield number, row
   except UnicodeDecodeError as error:
-    raise ValueError(f"{path} is not text in UTF-8: {error}") from error
+    raise ValueError(
+      f"{path} is not text in UTF-8: {error}{_other_ending(path)}"
+    ) from error
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[dict]:
@@ -131,8 +133,18 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise
       except (ValueError, RecursionError) as error:
         raise ValueError(
-          f"{path}: row {number} is not JSON: {error}"
+          f"{path}: row {number} is not JSON: {error}{_other_ending(path)}"
         ) from error
+
+
+def _other_ending(path: Path) -> str:
+  """Say how a file of another ending is read; '' for a known ending."""
+  if path.suffix.removeprefix(".") in ENDINGS:
+    return ""
+  return (
+    ". A file is parquet, a JSON list or JSON lines, by its ending .parquet, "
+    f".json or .jsonl; {path.name} was read as JSON lines"
+  )
 
 
 def _json_list(path: Path) -> Iterator[tuple[int, Any]]:

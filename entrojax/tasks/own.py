@@ -140,10 +140,12 @@ class _Splits:
         f"split={key!r} of {self._where} must be one of {('all', *splits)}"
       )
     if not splits[key]:
+      # all problems of the same prompt are in the same split
+      number = len({problem.prompt for problem in problems})
       raise ValueError(
         f"split={key!r} of {self._where} holds no problem: {len(problems)} "
-        "problems are too few to divide. Pass at least 8, or one file or list "
-        "for each split"
+        f"problems with {number} different prompts are too few to divide. Pass "
+        "at least 8 different prompts, or one file or list for each split"
       )
     return splits[key]
 

@@ -42,8 +42,10 @@ def test_problems_are_a_list_a_file_or_a_dict_of_splits():
   assert len(load("train")) == 2
   with pytest.raises(ValueError, match=r"only the splits \('train',\)"):
     load("validation")
-  with pytest.raises(ValueError, match="3 problems are too few to divide"):
+  with pytest.raises(ValueError, match="3 problems with 3 different prompts"):
     make_own_task((reward, ROWS[:3])).task.load("validation")
+  with pytest.raises(ValueError, match="20 problems with 1 different prompts"):
+    make_own_task((reward, ROWS[:1] * 20)).task.load("validation")
 
 
 def test_functions_are_recorded_by_their_names():

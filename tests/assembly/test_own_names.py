@@ -1,6 +1,7 @@
 """Functions of a user's own code that a config names."""
 
 from pathlib import Path
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +109,31 @@ def test_a_surrogate_of_ones_own_needs_no_metric_and_no_traits():
     make_recipe(record_names(config_of(), own, None), own)
 
 
+def test_a_method_of_ones_own_may_read_all_that_a_run_provides():
+  config = config_of(
+    objective=("mine.py:reads_all",), advantage=("mine.py:of_parts",)
+  )
+  recipe = make_recipe(config)
+  assert recipe.needs_reference
+  assert recipe.reward_parts == ("right", "form")
+  config = config_of(objective=("mine.py:loss",))
+  rules = {"gdpo": entrojax.gdpo(parts=("form", "right"))}
+  own = own_methods(advantage=rules)
+  recipe = make_recipe(record_names(config, own, None), own)
+  assert not recipe.needs_reference
+  assert recipe.reward_parts == ("form", "right")
+
+
+def test_a_rule_of_ones_own_may_return_lists_and_bools():
+  (rule,) = make_advantage_rules(
+    config_of(advantage=("mine.py:plain_lists",))
+  ).values()
+  responses = rule(entrojax.Responses(rewards=jnp.eye(2)))
+  assert responses.advantages.dtype == responses.keep.dtype == jnp.float32
+  assert responses.advantages.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+  assert responses.keep.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
 def test_a_driven_member_of_ones_own_needs_a_controller():
   config = config_of(objective=("ppo_clip", "mine.py:driven"))
   with pytest.raises(
@@ -124,6 +150,22 @@ def test_a_driven_member_of_ones_own_needs_a_controller():
   with pytest.raises(
     ValueError, match=r"drives none .*entropic needs the coef"
   ):
+    make_recipe(record_names(config_of(), own, None), own)
+
+
+def test_a_controller_that_nothing_reads_is_named():
+  config = config_of(objective=("ppo_clip", "mine.py:driven"))
+  config.control.update({"name": "mine.py:feedback", "target": 0.5})
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    make_recipe(config)  # the member reads the coefficient
+    make_recipe(config_of())  # no controller sets one
+  config.objective = ("ppo_clip",)
+  message = "'mine.py:feedback', and no member of objective reads its coef"
+  with pytest.warns(UserWarning, match=message):
+    make_recipe(config)
+  own = own_methods(controller=entrojax.entropic_pi(target=0.5))
+  with pytest.warns(UserWarning, match="no member of objective reads its coef"):
     make_recipe(record_names(config_of(), own, None), own)
 
 
@@ -222,7 +264,22 @@ WRONG_METHODS = {
   "returns another shape": (
     {"objective": ("mine.py:wrong_shape",)},
     r"^objective: mine\.py:wrong_shape returned a term whose loss has the "
-    r"shape \(\); expected the shape of the tokens, \(1, 1\)",
+    r"shape \(\); expected the shape of the tokens, \(2, 3\)",
+  ),
+  "a weight that would broadcast": (
+    {"objective": ("mine.py:row_weight",)},
+    r"^objective: mine\.py:row_weight returned a term whose weight has the "
+    r"shape \(2, 1\); expected the shape of the tokens, \(2, 3\)",
+  ),
+  "a metric that is no Mean": (
+    {"objective": ("mine.py:plain_metric",)},
+    r"^objective: mine\.py:plain_metric returned as the metric 'a/x' a value "
+    "of type Array; expected a Mean: build it with mean_metric, ",
+  ),
+  "a metric of tokens": (
+    {"objective": ("mine.py:wide_metric",)},
+    r"^objective: mine\.py:wide_metric returned the metric 'a/x', whose total "
+    r"has the shape \(2, 3\) and whose count has the shape \(2, 3\)",
   ),
   "builds no function": (
     {"objective": ("mine.py:no_function",)},
@@ -241,13 +298,52 @@ WRONG_METHODS = {
     {"advantage": ("mine.py:broken_rule",)},
     r"^advantage: mine\.py:broken_rule returned .*; expected a Responses",
   ),
+  "advantages of another shape": (
+    {"advantage": ("mine.py:row_means",)},
+    r"^advantage: mine\.py:row_means returned advantages of the shape \(3,\); "
+    r"expected the shape of the rewards, \(3, 8\)",
+  ),
+  "a mask that is no array": (
+    {"advantage": ("mine.py:no_numbers",)},
+    r"^advantage: mine\.py:no_numbers returned keep that are no array of "
+    "numbers, 'all'",
+  ),
+  "a state that grows": (
+    {"control.name": "mine.py:growing"},
+    r"^control\.name: mine\.py:growing has a state that its update changes "
+    r"from \(\) to \(float32\[\],\); expected the same structure",
+  ),
+  "a state that changes its type": (
+    {"control.name": "mine.py:counting"},
+    r"from \{count: int32\[\]\} to \{count: float32\[\]\}",
+  ),
+  "two coefficients": (
+    {"control.name": "mine.py:pair"},
+    r"^control\.name: mine\.py:pair has a coefficient of \(float32\[\], ",
+  ),
+  "metrics without names": (
+    {"control.name": "mine.py:listed"},
+    r"^control\.name: mine\.py:listed has metrics of type list; expected a di",
+  ),
+  "a metric that is a text": (
+    {"control.name": "mine.py:worded"},
+    r"^control\.name: mine\.py:worded raised TypeError: ((?!/).)*$",
+  ),
+  "a metric that is no number": (
+    {"control.name": "mine.py:wide"},
+    r"^control\.name: mine\.py:wide has the metric 'wide/x' of shape \(3,\)",
+  ),
   "a coefficient of another shape": (
     {"control.name": "mine.py:vector"},
     r"^control\.name: mine\.py:vector has a coefficient of shape \(3,\)",
   ),
   "an aggregation of another shape": (
     {"aggregation": "mine.py:no_total"},
-    r"^aggregation: mine\.py:no_total returned an array of shape \(1, 1\)",
+    r"^aggregation: mine\.py:no_total returned an array of shape \(2, 3\)",
+  ),
+  "an aggregation that is a number for one token only": (
+    {"aggregation": "mine.py:squeezed"},
+    r"^aggregation: mine\.py:squeezed returned an array of shape \(2, 3\)",
   ),
 }
 

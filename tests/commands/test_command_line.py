@@ -209,6 +209,16 @@ def test_a_required_flag_that_is_missing_is_named(name, capsys):
       "unknown setting --config.temperature; did you mean rollout.temperature "
       "or evaluation.temperature?",
     ),
+    (
+      "main",
+      (
+        "--config=configs/grpo.py",
+        "--config.objective=('ppo_clip', 'mine.py:calm')",
+        "--config.calm.strength=0.1",
+      ),
+      "unknown setting --config.calm.strength: a function of your own, calm, "
+      "takes its arguments from a section 'calm', which the config does not",
+    ),
     ("main", ("--show_settings",), "--show_settings needs a --config"),
     ("main", ("--config=Makefile",), "--config=Makefile: a config is a Python"),
     ("main", ("--config.seed=1",), "--config is required, before --config.se"),

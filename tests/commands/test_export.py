@@ -55,6 +55,20 @@ def test_the_newest_policy_is_written_beside_what_the_base_had(
   assert {"3", "7"} <= names
 
 
+def test_the_directory_of_a_run_is_not_overwritten(run, tmp_path):
+  workdir, _, _ = run
+  before = (workdir / "config.json").read_bytes()
+  with pytest.raises(
+    ValueError, match=r"^--output .* is the directory of a ru"
+  ):
+    export_module.export(workdir, workdir)
+  assert (workdir / "config.json").read_bytes() == before
+  (tmp_path / "sweep").mkdir()
+  (tmp_path / "sweep" / "sweep.json").write_text("{}")
+  with pytest.raises(ValueError, match="is the directory of a sweep"):
+    export_module.export(workdir, tmp_path / "sweep")
+
+
 def test_an_adapter_finds_the_base_that_comes_with_the_package(tmp_path):
   """Its name, bases/countdown, is no path from the current directory."""
   workdir, out = tmp_path / "run", tmp_path / "out"

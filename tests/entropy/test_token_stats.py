@@ -73,6 +73,13 @@ def test_uniform_logits_have_the_entropy_log_v(level):
   np.testing.assert_allclose(log_prob, -np.log(VOCABULARY), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("shape", [(2,), (1, 3), (2, 1), (2, 4)])
+def test_targets_of_another_shape_are_refused(shape):
+  logits = jnp.zeros((2, 3, 5))
+  with pytest.raises(ValueError, match=r"^targets has shape .* \(2, 3\)$"):
+    log_prob_and_entropy(logits, jnp.zeros(shape, jnp.int32))
+
+
 @pytest.mark.usefixtures("each_mean")
 def test_two_equal_tokens_have_the_entropy_log_2():
   logits = jnp.full(VOCABULARY, -1e4).at[jnp.array([3, 5])].set(2.0)

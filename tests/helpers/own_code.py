@@ -82,6 +82,35 @@ def wrong_shape() -> Objective:
   )
 
 
+def row_weight() -> Objective:
+  return lambda tokens, token_loss, coefficient, key: add_term(
+    token_loss, tokens.log_probs, tokens.mask[:, :1], {}
+  )
+
+
+def plain_metric() -> Objective:
+  return lambda tokens, token_loss, coefficient, key: add_term(
+    token_loss, tokens.log_probs, tokens.mask, {"a/x": jnp.mean(tokens.entropy)}
+  )
+
+
+def wide_metric() -> Objective:
+  return lambda tokens, token_loss, coefficient, key: add_term(
+    token_loss,
+    tokens.log_probs,
+    tokens.mask,
+    {"a/x": types.Mean(tokens.entropy, tokens.mask)},
+  )
+
+
+def reads_all() -> Objective:
+  def objective(tokens, token_loss, coefficient, key):
+    value = tokens.rollout_entropy * (tokens.log_probs - tokens.ref_log_probs)
+    return add_term(token_loss, value, tokens.mask, {})
+
+  return objective
+
+
 def no_function() -> Objective:
   return 3
 
@@ -102,6 +131,43 @@ def doubled() -> AdvantageRule:
   )
 
 
+def of_parts() -> AdvantageRule:
+  import dataclasses
+
+  return lambda responses: dataclasses.replace(
+    responses,
+    advantages=responses.parts["right"]
+    + responses.parts.get("form", 0.0)
+    - responses.failed,
+  )
+
+
+def plain_lists() -> AdvantageRule:
+  import dataclasses
+
+  return lambda responses: dataclasses.replace(
+    responses,
+    advantages=[[1] * row.size for row in responses.rewards],
+    keep=responses.rewards > 0.5,
+  )
+
+
+def row_means() -> AdvantageRule:
+  import dataclasses
+
+  return lambda responses: dataclasses.replace(
+    responses, advantages=responses.rewards.mean(axis=1)
+  )
+
+
+def no_numbers() -> AdvantageRule:
+  import dataclasses
+
+  return lambda responses: dataclasses.replace(
+    responses, advantages=responses.rewards, keep="all"
+  )
+
+
 def broken_rule() -> AdvantageRule:
   return lambda responses: responses.rewards
 
@@ -109,6 +175,42 @@ def broken_rule() -> AdvantageRule:
 def feedback(*, target: float, gain: float = 1.0) -> Controller:
   return no_control()._replace(
     coefficient=lambda state, entropy: gain * (target - entropy)
+  )
+
+
+def stateful(start, after, **changes) -> Controller:
+  import optax
+
+  transform = optax.GradientTransformationExtraArgs(
+    lambda params: start,
+    lambda updates, state, params=None, *, entropy: (updates, after(entropy)),
+  )
+  return no_control()._replace(transform=transform, **changes)
+
+
+def growing() -> Controller:
+  return stateful((), lambda entropy: (entropy,))
+
+
+def counting() -> Controller:
+  return stateful({"count": 0}, lambda entropy: {"count": entropy})
+
+
+def pair() -> Controller:
+  return no_control()._replace(coefficient=lambda state, entropy: (0.0, 0.0))
+
+
+def listed() -> Controller:
+  return no_control()._replace(metrics=lambda state, entropy: [entropy])
+
+
+def worded() -> Controller:
+  return no_control()._replace(metrics=lambda state, entropy: {"a": "high"})
+
+
+def wide() -> Controller:
+  return no_control()._replace(
+    metrics=lambda state, entropy: {"wide/x": jnp.zeros(3)}
   )
 
 
@@ -120,6 +222,10 @@ def vector() -> Controller:
 
 def total() -> Aggregation:
   return lambda loss, weight: (loss * weight).sum()
+
+
+def squeezed() -> Aggregation:
+  return lambda loss, weight: (loss * weight).squeeze()
 
 
 def no_total() -> Aggregation:

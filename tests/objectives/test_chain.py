@@ -31,6 +31,8 @@ from tests.helpers.objective_cases import evaluate, few_tokens, near
 def test_a_chain_of_nothing_is_refused():
   with pytest.raises(ValueError, match="at least one objective"):
     chain()
+  with pytest.raises(ValueError, match=r"^chain got 'ppo_clip'; exp"):
+    chain("ppo_clip")
 
 
 def test_a_chain_without_a_term_is_refused(random_tokens):

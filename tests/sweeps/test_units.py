@@ -368,6 +368,18 @@ def test_a_changed_whole_config_is_not_mixed_into_old_units(tmp_path):
     read(tmp_path, hyper)
 
 
+def test_a_setting_of_the_command_line_that_would_do_nothing_is_refused(
+  tmp_path,
+):
+  message = (
+    r"2 units are refused, .*\n  unit 0, config\.seed = 0: --config\.seed is 7 "
+    r"on the command line and 0 in get_hyper: set it in one of the two\n"
+  )
+  with pytest.raises(ValueError, match=message):
+    read(tmp_path, SEEDS.format(2), seed=7)
+  read(tmp_path, SEEDS.format(2), num_rollout_steps=7)
+
+
 def test_a_directory_of_something_else_is_refused(tmp_path):
   keep(read(tmp_path, SEEDS.format(1)))
   (tmp_path / "b").mkdir()

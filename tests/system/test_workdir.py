@@ -10,6 +10,7 @@ from entrojax.system import resumable_jsonl
 from entrojax.system.workdir import (
   HeldError,
   append_rows,
+  begin_or_resume,
   concerns,
   differences,
   hold_file,
@@ -25,6 +26,20 @@ CONFIG = {"seed": 0, "log": {"every": 1}, "logits": {"scale": 1.0}}
 
 def resume(workdir, config, recorded=None):
   write_config(workdir, config, saved=True, resume=True, recorded=recorded)
+
+
+@pytest.mark.parametrize(
+  ("file", "owner"), [("sweep.json", "sweep"), ("model.safetensors", "model")]
+)
+def test_a_run_does_not_begin_in_a_directory_of_something_else(
+  file, owner, tmp_path
+):
+  (tmp_path / file).write_text("{}")
+  with pytest.raises(ValueError, match=f"is the directory of a {owner}, whose"):
+    begin_or_resume(
+      tmp_path, CONFIG, fresh=True, resume=True, recorded=None, defaults=None
+    )
+  assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
 def test_settings_that_may_change_are_whole_names_not_prefixes(tmp_path):

@@ -450,6 +450,8 @@ def test_files_that_are_something_else_are_named(tmp_path):
   (tmp_path / "d.json").write_text("[1]")
   (tmp_path / "e.json").write_text("[" * 100_000)
   (tmp_path / "f.jsonl").write_bytes(b'{"problem": "\xff"}')
+  (tmp_path / "h.csv").write_text("problem,answer\n1+1,2\n")
+  (tmp_path / "i.jsonl.gz").write_bytes(b"\x1f\x8b\x08\xff")
   for name, message in {
     "a.parquet": r"a\.parquet is not parquet",
     "b.jsonl": r"b\.jsonl: row 0 is not JSON",
@@ -458,6 +460,9 @@ def test_files_that_are_something_else_are_named(tmp_path):
     "e.json": r"e\.json is not JSON",
     "f.jsonl": r"f\.jsonl is not text in UTF-8",
     "g.jsonl": r"g\.jsonl is not a file",
+    "h.csv": r"h\.csv: row 0 is not JSON: .* by its ending \.parquet, \.json "
+    r"or \.jsonl; h\.csv was read as JSON lines$",
+    "i.jsonl.gz": r"is not text in UTF-8: .*; i\.jsonl\.gz was read as JSON",
   }.items():
     with pytest.raises(ValueError, match=message):
       math_data.read(tmp_path / name)
