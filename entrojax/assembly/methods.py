@@ -3,8 +3,7 @@
 These are the advantage rules, the objective, the controller, the optimizer with
 its learning-rate schedule and projection, and for offline runs the segmenter
 and the judges of steps. `make_recipe` builds all but the last two. It also
-traces the rules and the objective once, so that their errors appear before the
-run.
+tries the rules and the objective (trials.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +12,7 @@ import functools
 import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
-import warnings
 
-import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict as Config
 import optax
@@ -32,11 +29,19 @@ from entrojax.assembly.guards import (
 )
 from entrojax.assembly.named_methods import controller_traits
 from entrojax.assembly.own_methods import NO_METHODS, OwnMethods
+from entrojax.assembly.trials import (
+  needs_reference,
+  trace_objective,
+  try_members,
+  try_rules,
+  try_without_controller,
+  warn_of_unread_coefficient,
+)
 from entrojax.judges import segmentation
 from entrojax.judges.segmentation import Segmenter
 from entrojax.masking import scalar_metric
 from entrojax.objectives import aggregation
-from entrojax.objectives.reading import check_reads, placeholder_statistics
+from entrojax.objectives.reading import check_reads
 from entrojax.schedules import Scheduled, at, change, fed
 from entrojax.system.outside import is_outside, last_name
 from entrojax.traits import traits_of
@@ -48,7 +53,6 @@ from entrojax.types import (
   Controller,
   Objective,
   Responses,
-  ScoredTokens,
   StepJudge,
   Task,
 )
@@ -92,14 +96,16 @@ def make_recipe(config: Config, own: OwnMethods = NO_METHODS) -> Recipe:
   members = _guard_members(own) or make_members(config)
   at_start = {name: at(member, 0) for name, member in members.items()}
   check_reads(at_start, on_policy=not config.offline.enabled)
-  _try_members(at_start, _kinds(config, own))
+  try_members(at_start, _kinds(config, own))
   if own.controller is None and not _sets_coefficient(config):
-    _try_without_controller(at_start, config.control.name)
+    try_without_controller(at_start, config.control.name)
   objective = objectives.chain(*at_start.values())
   if own.controller is not None or _sets_coefficient(config):
-    _warn_of_unread_coefficient(objective, config.control.name)
+    warn_of_unread_coefficient(objective, config.control.name)
   rules = _guard_rules(own) or make_advantage_rules(config)
-  parts = _try_advantage_rules({n: at(r, 0) for n, r in rules.items()}, config)
+  parts = try_rules(
+    {n: at(r, 0) for n, r in rules.items()}, config.rollout.group_size
+  )
   optimizer, schedule = make_scheduled_optimizer(
     config.optimizer,
     own.controller or make_controller(config),
@@ -187,74 +193,6 @@ def make_aggregation(config: Config) -> Aggregation:
   return guard_aggregation(aggregate, f"aggregation: {name}")
 
 
-@jax.tree_util.register_pytree_node_class
-class _AnyParts(dict):
-  """The parts of a reward, of which any name may be read; it notes the names.
-
-  To a rule that reads all parts it shows a single one.
-  """
-
-  def __init__(self, part: Array):
-    """Build the parts, each of which is `part`."""
-    super().__init__({"any": part})
-    self.names_read: list[str] = []
-
-  def __missing__(self, name: str) -> Array:
-    self.names_read.append(name)
-    return self["any"]
-
-  def __contains__(self, name: object) -> bool:
-    return True
-
-  def get(self, name: str, default: Any = None) -> Array:
-    """Return a part; none is ever missing, so `default` is never used."""
-    del default
-    return self[name]
-
-  def tree_flatten(self):
-    """Return no leaves: no function changes the parts."""
-    return (), self
-
-  @classmethod
-  def tree_unflatten(cls, parts, leaves):
-    """Return the parts themselves."""
-    del leaves
-    return parts
-
-
-def _try_advantage_rules(
-  rules: Mapping[str, AdvantageRule], config: Config
-) -> tuple[str, ...]:
-  """Trace the rules on three groups, so that errors appear before the run.
-
-  Returns:
-    The names of the parts of rewards that the rules read.
-  """
-  names: list[str] = []
-
-  def apply(array: Array) -> None:
-    parts = _AnyParts(array)
-    responses = Responses(
-      rewards=array,
-      correctness=array,
-      log_probs=array,
-      lengths=array,
-      truncated=array,
-      failed=array,
-      clusters=array.astype(jnp.int32),
-      entropy=jnp.float32(0.0),
-      entropies=array,
-      rollout_step=jnp.int32(0),
-      parts=parts,
-    )
-    advantages.apply_rules(rules, responses)
-    names.extend(parts.names_read)
-
-  shape = (3, config.rollout.group_size)
-  jax.eval_shape(apply, jax.ShapeDtypeStruct(shape, jnp.float32))
-  return tuple(dict.fromkeys(names))
-
-
 def make_segmenter(config: Config) -> Segmenter:
   """Build the segmenter that config.segmentation names."""
   name = config.segmentation.name
@@ -304,142 +242,6 @@ def _sets_coefficient(config: Config) -> bool:
   """Return whether the controller may set a coefficient other than 0."""
   traits = controller_traits(config)
   return traits is None or bool(traits.drives)
-
-
-def _try_members(
-  members: Mapping[str, Objective], kinds: Mapping[str, str | None]
-) -> None:
-  """Trace the chain, so that errors appear before the run.
-
-  Args:
-    members: the members by name, in order.
-    kinds: the kind of each member. A member of unknown kind counts as a
-      surrogate if it adds a term.
-
-  Raises:
-    ValueError: a member fails, or none of them is a surrogate.
-  """
-  surrogates = [name for name, kind in kinds.items() if kind == "surrogate"]
-
-  def watched(name: str, member: Objective) -> Objective:
-    @functools.wraps(member)
-    def objective(tokens, token_loss, coefficient, key):
-      result = member(tokens, token_loss, coefficient, key)
-      if kinds[name] is None and len(result.terms) > len(token_loss.terms):
-        surrogates.append(name)
-      return result
-
-    return objective
-
-  _trace(objectives.chain(*(watched(n, m) for n, m in members.items())))
-  if not surrogates:
-    raise ValueError(
-      "objective has no surrogate, so the policy would not learn from rewards: "
-      "begin it with a surrogate, such as 'ppo_clip'"
-    )
-
-
-def _try_without_controller(
-  members: Mapping[str, Objective], controller: str
-) -> None:
-  """Raise ValueError if a member needs a coefficient, which no one sets.
-
-  Args:
-    members: the members by name, in order. They have been traced with a
-      coefficient.
-    controller: the name of the controller, which drives nothing.
-  """
-  try:
-    _trace(objectives.chain(*members.values()), coefficient=None)
-  except ValueError as error:
-    raise ValueError(
-      "objective has a member that is driven by a controller, but control.name "
-      f"is {controller!r}, which drives none ({error})"
-    ) from error
-
-
-def _warn_of_unread_coefficient(objective: Objective, controller: str) -> None:
-  """Warn if the loss does not depend on the controller's coefficient.
-
-  Args:
-    objective: the chain.
-    controller: the name of the controller.
-  """
-  traced = jax.make_jaxpr(
-    lambda coefficient: _trial_loss(
-      objective, _trial_tokens(objective), coefficient
-    )
-  )(0.0).jaxpr
-  dependent = set(map(id, traced.invars))
-  for equation in traced.eqns:
-    if not dependent.isdisjoint(map(id, equation.invars)):
-      dependent.update(map(id, equation.outvars))
-  if dependent.isdisjoint(map(id, traced.outvars)):
-    warnings.warn(
-      f"control.name is {controller!r}, and no member of objective reads its "
-      "coefficient: it would steer nothing",
-      stacklevel=3,
-    )
-
-
-def needs_reference(objective: Objective) -> bool:
-  """Return whether a member of the chain reads the reference's log-probs.
-
-  Args:
-    objective: the chain, which works with a reference. If it fails without one,
-      it reads it, and a member of the user's own code may fail in any way.
-  """
-  try:
-    _trace(objective, with_reference=False)
-  except ValueError:
-    return True
-  return False
-
-
-def _trace(
-  objective: Objective,
-  *,
-  with_reference: bool = True,
-  coefficient: float | None = 0.0,
-) -> None:
-  """Trace the loss of two rows of three tokens.
-
-  Args:
-    objective: the chain.
-    with_reference: whether the tokens have a reference log-prob.
-    coefficient: the controller's; None: there is no controller.
-  """
-  tokens = _trial_tokens(objective, with_reference=with_reference)
-  jax.eval_shape(lambda t: _trial_loss(objective, t, coefficient), tokens)
-
-
-def _trial_loss(
-  objective: Objective, tokens: ScoredTokens, coefficient: Array | float | None
-) -> Array:
-  """Compute the loss of a trial."""
-  loss, _ = objectives.policy_loss(
-    objective, aggregation.token_mean, tokens, coefficient=coefficient
-  )
-  return loss
-
-
-def _trial_tokens(
-  objective: Objective, *, with_reference: bool = True
-) -> ScoredTokens:
-  """Build two rows of three tokens, with all that an objective may read."""
-  token = jnp.zeros((2, 3), jnp.float32)
-  return ScoredTokens(
-    log_probs=token,
-    old_log_probs=token,
-    entropy=token,
-    old_entropy=token,
-    advantages=token,
-    mask=token,
-    ref_log_probs=token if with_reference else None,
-    step_ok=token,
-    rollout_entropy=token,
-    statistics=placeholder_statistics(objective, token),
-  )
 
 
 def make_controller(config: Config) -> Controller | Scheduled[Controller]:
@@ -513,11 +315,11 @@ def check_over_run(recipe: Recipe, config: Config) -> None:
   def try_member(name: str, member: Scheduled, step: Array) -> None:
     members = {n: at(m, 0) for n, m in recipe.members.items()}
     members[name] = member.at(step)
-    _trace(objectives.chain(*members.values()))
+    trace_objective(objectives.chain(*members.values()))
 
   def try_rule(name: str, rule: Scheduled, step: Array) -> None:
     rules = {n: at(r, 0) for n, r in recipe.rules.items()}
-    _try_advantage_rules({**rules, name: rule.at(step)}, config)
+    try_rules({**rules, name: rule.at(step)}, config.rollout.group_size)
 
   def try_controller(name: str, controller: Scheduled, step: Array) -> None:
     check_controller(controller.at(step), name)

@@ -4,12 +4,9 @@ import jax.numpy as jnp
 import pytest
 
 from configs import default
-from entrojax.assembly.methods import (
-  make_controller,
-  make_members,
-  needs_reference,
-)
+from entrojax.assembly.methods import make_controller, make_members
 from entrojax.assembly.run import build
+from entrojax.assembly.trials import needs_reference
 from entrojax.control import PIState
 from entrojax.objectives import chain
 from tests.helpers.system import tiny_config, write_base
