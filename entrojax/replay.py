@@ -83,11 +83,13 @@ def config_files(names: Sequence[str]) -> list[str]:
   """Replace each folder by its files that define a METHOD, by name.
 
   Raises:
-    ValueError: a folder has no such file.
+    ValueError: a file does not exist, or a folder has no such file.
   """
   files = []
   for name in names:
     if not Path(name).is_dir():
+      if not Path(path := name.partition(":")[0]).is_file():
+        raise ValueError(f"--configs: {path} is not a file")
       files.append(name)
       continue
     methods = [
@@ -105,11 +107,9 @@ def load_config(name: str) -> "Config":
   """Load a config file, with words after a colon.
 
   Raises:
-    ValueError: there is no such file, or it has no get_config.
+    ValueError: the file has no get_config.
   """
   path, _, words = name.partition(":")
-  if not Path(path).is_file():
-    raise ValueError(f"--configs: {path} is not a file")
   get_config = runpy.run_path(path).get("get_config")
   if get_config is None:
     raise ValueError(f"--configs: {path} has no function get_config")

@@ -84,6 +84,8 @@ def hold_workdir(workdir: Path, name: str = "workdir") -> Iterator[None]:
     ValueError: the directory cannot be created.
   """
   is_new = not workdir.exists()
+  if workdir.is_file():
+    raise ValueError(f"{name} {workdir} is a file; expected a directory")
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     lock = (workdir / LOCK).open("a+")

@@ -31,12 +31,15 @@ def methods(tmp_path):
 def test_a_folder_stands_for_its_files_that_define_a_method(methods, tmp_path):
   names = ("broken", "nsr", "seed_grpo", "w_reinforce")
   files = [str(methods / f"{name}.py") for name in names]
-  assert config_files(["one.py:words", str(methods)]) == [
-    "one.py:words",
-    *files,
-  ]
+  one = f"{files[1]}:words"
+  assert config_files([one, str(methods)]) == [one, *files]
   with pytest.raises(ValueError, match="defines a METHOD"):
     config_files([str(tmp_path)])
+
+
+def test_a_config_file_that_does_not_exist_is_refused(methods):
+  with pytest.raises(ValueError, match=r"--configs: no\.py is not a file"):
+    config_files([str(methods), "no.py:words"])
 
 
 @pytest.mark.slow

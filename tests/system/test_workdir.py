@@ -104,6 +104,16 @@ def test_logs_without_a_checkpoint_are_set_aside_and_not_wiped(tmp_path):
   assert set_logs_aside(tmp_path) == tmp_path / "earlier_2"
 
 
+def test_a_file_is_no_directory_of_a_run(tmp_path):
+  path = tmp_path / "file"
+  path.touch()
+  with (
+    pytest.raises(ValueError, match="file is a file; expected a directory"),
+    hold_workdir(path),
+  ):
+    pass
+
+
 def test_logs_that_hold_no_step_are_no_loss(tmp_path):
   assert set_logs_aside(tmp_path) is None
   (tmp_path / "metrics.jsonl").write_text(row(0))
