@@ -36,18 +36,32 @@ def encode_prompts(
     tokens i32[Q, P], mask f32[Q, P], ids i32[Q] = 0..Q-1: numpy arrays.
 
   Raises:
-    ValueError: a prompt is empty or longer than prompt_length.
+    ValueError: a prompt cannot be encoded, is empty, or is longer than
+      prompt_length; the message has its row.
   """
   require_at_least("rollout.prompt_length", prompt_length, 1)
   shape = (len(problems), prompt_length)
   tokens = np.full(shape, tokenizer.pad_id, np.int32)
   mask = np.zeros(shape, np.float32)
-  encoded = [tokenizer.encode_prompt(problem.prompt) for problem in problems]
+  encoded = _encode(problems, tokenizer)
   _check_lengths(problems, [len(ids) for ids in encoded], prompt_length)
   for row, ids in enumerate(encoded):
     tokens[row, prompt_length - len(ids) :] = ids
     mask[row, prompt_length - len(ids) :] = 1
   return Prompts(tokens, mask, np.arange(len(problems), dtype=np.int32))
+
+
+def _encode(
+  problems: Sequence[Problem], tokenizer: Tokenizer
+) -> list[list[int]]:
+  """Encode prompts; raise ValueError with the row of one that cannot be."""
+  encoded = []
+  for row, problem in enumerate(problems):
+    try:
+      encoded.append(tokenizer.encode_prompt(problem.prompt))
+    except ValueError as error:
+      raise ValueError(f"the prompt of row {row}: {error}") from error
+  return encoded
 
 
 def _check_lengths(
@@ -77,8 +91,12 @@ def _check_lengths(
 def fitting_rows(
   problems: Sequence[Problem], tokenizer: Tokenizer, prompt_length: int
 ) -> np.ndarray:
-  """Return the rows i64[N] whose prompts have at most prompt_length tokens."""
-  lengths = [len(tokenizer.encode_prompt(p.prompt)) for p in problems]
+  """Return the rows i64[N] whose prompts have at most prompt_length tokens.
+
+  Raises:
+    ValueError: a prompt cannot be encoded; the message has its row.
+  """
+  lengths = [len(ids) for ids in _encode(problems, tokenizer)]
   return np.flatnonzero(np.array(lengths, np.int64) <= prompt_length)
 
 

@@ -166,6 +166,15 @@ def test_a_prompt_that_does_not_fit_is_named_with_its_row(tokenizer):
     )
 
 
+def test_a_prompt_that_cannot_be_encoded_is_named_with_its_row(tokenizer):
+  problems = [Problem("1=", {}), Problem("1+", {})]
+  message = r"the prompt of row 1: the tokenizer has no token for '\+' in '1\+'"
+  with pytest.raises(ValueError, match=message):
+    prompt_stream.encode_prompts(problems, tokenizer, 4)
+  with pytest.raises(ValueError, match=message):
+    prompt_stream.fitting_rows(problems, tokenizer, 4)
+
+
 def test_an_empty_prompt_is_refused(tokenizer):
   with pytest.raises(ValueError, match="row 0 has 0 tokens"):
     prompt_stream.encode_prompts([Problem("", {})], tokenizer, 4)
