@@ -4,7 +4,7 @@ Among fifty intervals of 95 % two or three exclude zero although nothing
 differs. So a family of comparisons is also decided with the correction of
 Benjamini and Hochberg, which allows 5 % of those that remain to be wrong. Its
 p-values are from variances that are shrunk towards their common value, because
-three seeds say too little about the variance of one entry.
+a few seeds say too little about the variance of one entry.
 """
 
 from collections.abc import Callable, Mapping, Sequence

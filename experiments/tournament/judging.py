@@ -4,7 +4,7 @@
     at_least   low > 0 and mean >= margin    high < margin
     within     -margin < low, high < margin  low > margin or high < -margin
 
-Everything else is inconclusive. Three seeds give wide intervals, so an
+Everything else is inconclusive. A few seeds give wide intervals, so an
 inconclusive verdict is common and means that more seeds are needed.
 """
 
@@ -69,7 +69,7 @@ def p_value(own: Estimate) -> float:
 def shrink(own: Mapping[str, Estimate]) -> dict[str, Estimate]:
   """Shrink the variances of many estimates towards their common value.
 
-  Three seeds estimate a variance badly, but entries that are evaluated alike
+  A few seeds estimate a variance badly, but entries that are evaluated alike
   have about the same one. Smyth, Statistical Applications in Genetics and
   Molecular Biology 3, 2004: the true variances are taken to be v d / chi2(d),
   and v and d follow from mean and variance of the logarithms of the estimated
