@@ -79,12 +79,13 @@ is not shown to be equal to GRPO.
 **Numbers** are from the evaluation at the end, on held-out prompts; entropy is
 in nats per token. n is the number of seeds; on Countdown a fourth was added
 when three were known, for all entries of 200 rollout steps and all runs of GRPO
-alike. ± is the standard deviation over seeds. Brackets are 95 % intervals: over seeds (Student's t) for heights and
-targets, over seeds and prompts for differences from GRPO, by an analysis of
-variance. A single seed has no bracket, and its difference is from GRPO's run of
-the same seed. A seed whose entropy or pass@1 is outside of its curve gets no
-height; a dash means that no seed has one. Other machines round differently, and
-a run of the same seed then ends elsewhere, as a run of another seed would.
+alike. ± is the standard deviation over seeds. Brackets are 95 % intervals: over
+seeds (Student's t) for heights and targets, over seeds and prompts for
+differences from GRPO, by an analysis of variance. A single seed has no bracket,
+and its difference is from GRPO's run of the same seed. A seed whose entropy or
+pass@1 is outside of its curve gets no height; a dash means that no seed has
+one. Other machines round differently, and a run of the same seed then ends
+elsewhere, as a run of another seed would.
 
 **Costs**, relative to GRPO's: `update` has the FLOPs of the update's matrix
 products, counted in the traced program
