@@ -34,7 +34,7 @@ METHOD = Method(
       "Guess: the strength in the released code is reported to be 0.0417, "
       "which changes an update by at most 4 %. A strength of 1 halves the "
       "update of a prompt whose answers all differ. After 200 rollout steps "
-      "the entropy is 0.339 nats, under GRPO 0.348 (three seeds)."
+      "the entropy is 0.337 nats, under GRPO 0.351 (four seeds)."
     ),
   },
   why="its claim is against Dr.GRPO",

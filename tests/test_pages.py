@@ -313,8 +313,8 @@ def test_the_readme_repeats_the_counts_at_equal_entropy():
   above, total, below, undecided, near = numbers_in(
     page,
     r"One curve or many\?\*\* At equal entropy, N of N entries lies? above "
-    r"[^,]* curve in pass@1, N below, and N (?:is|are) undecided; N (?:is|are) "
-    r"seen to be within 0\.02",
+    r"[^,]* curve in pass@1, N below, and N (?:is|are) undecided; of these, N "
+    r"(?:is|are) seen to be within 0\.02",
   )
   assert numbers_in(
     README,

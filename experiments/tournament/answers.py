@@ -115,7 +115,8 @@ def _sampled(field: Field, name: str) -> str:
 def _one_curve(field: Field, complete: Sequence[str]) -> str:
   """Say how entries of the common budget lie to GRPO's curve."""
   first, second = (field.above(complete, which) for which in HEIGHTS[:2])
-  near = first.within(ALIKE)
+  undecided = first.on(0)
+  near = [name for name in first.within(ALIKE) if name in undecided]
   outside = (
     f" {_have(first.absent)} no height, because at least one seed's entropy is "
     "outside of its curve."
@@ -126,8 +127,9 @@ def _one_curve(field: Field, complete: Sequence[str]) -> str:
     f"- **One curve or many?** At equal entropy, {len(first.on(1))} of "
     f"{len(first.own)} entries {'lies' if len(first.on(1)) == 1 else 'lie'} "
     f"above GRPO's curve in pass@1, {len(first.on(-1))} below, and "
-    f"{_are(first.on(0))} undecided; {_are(near)} seen to be within {ALIKE:g} "
-    f"of it.{outside} {_corrected(first, 'above', 'below', named=True)}"
+    f"{_are(undecided)} undecided; of these, {_are(near)} seen to be within "
+    f"{ALIKE:g} of it.{outside} "
+    f"{_corrected(first, 'above', 'below', named=True)}"
     " In pass@64, with the correction: "
     f"{len(second.remaining(1))} above and {len(second.remaining(-1))} below."
     f"{_own_errors(field, HEIGHTS[0])}"
