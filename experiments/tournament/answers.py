@@ -211,14 +211,16 @@ def _overtaking(field: Field) -> Iterator[str]:
   texts = []
   for steps, names in sorted(compared.items()):
     controlled = [n for n in names if n not in free]
+    if not controlled:
+      continue
     over = [n for n in controlled if field.overtakes(n)]
     texts.append(
       f"{len(over)} of {len(controlled)} after {steps} rollout steps"
       + (f" ({quoted(over)})" if over else "")
     )
+  methods = f" of other methods, {listed(texts)}." if texts else ""
   yield (
-    "- **Overtaking GRPO in pass@1 after more rollout steps:** of other "
-    f"methods, {listed(texts)}."
+    f"- **Overtaking GRPO in pass@1 after more rollout steps:**{methods}"
     f"{_uncontrolled(field, [*filter(field.overtakes, free)])}"
   )
 
@@ -325,8 +327,8 @@ def _other_pace(field: Field, names: Sequence[str]) -> str:
   if not own:
     return ""
   return (
-    f" Of these, {quoted(own)} also differ from GRPO in the number of updates "
-    "or epochs."
+    f" Of these, {quoted(own)} also differ from GRPO in the learning rate or "
+    "in the number of updates or epochs."
   )
 
 
