@@ -17,8 +17,8 @@ import sys
 import tomllib
 
 _TESTS = "# tests and lint"  # the part of requirements.txt that is left out
-# The libraries of CUDA 12 also run with older drivers and on older chips, such
-# as a P100, than those of CUDA 13. Newer drivers run both.
+# CUDA 13 needs newer drivers and chips than CUDA 12, which also runs on a P100.
+# Newer drivers run both.
 _EXTRAS = {"tpu": "jax[tpu]", "gpu": "jax[cuda12]"}
 
 

@@ -201,13 +201,13 @@ def _trial_tokens(
 
 @jax.tree_util.register_pytree_node_class
 class _AnyParts(dict):
-  """The parts of a reward, of which any name may be read; it notes the names.
+  """The parts of a reward under any name; it notes the names that are read.
 
-  To a rule that reads all parts it shows a single one.
+  A rule that reads all parts sees a single one.
   """
 
   def __init__(self, part: Array):
-    """Build the parts, each of which is `part`."""
+    """Build the parts; `part` stands for each of them."""
     super().__init__({"any": part})
     self.names_read: list[str] = []
 

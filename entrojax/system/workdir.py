@@ -258,8 +258,8 @@ def begin_or_resume(
     may_change: settings that may differ, besides those that always may.
 
   Raises:
-    ValueError: the run in the directory has other settings, or the directory is
-      that of a sweep or a model, whose config.json would be overwritten.
+    ValueError: the run in the directory has other settings, or a sweep or a
+      model is in the directory, whose config.json would be overwritten.
   """
   if fresh:
     refuse_directory_of(workdir, "workdir", "sweep", "model")

@@ -68,7 +68,7 @@ def heated_section(
     "others (`python -m experiments.tournament.temperatures`). This comparison "
     "was added when the runs were known. The first height shows that GRPO's "
     "own policy leaves its curve over budgets if it is sampled at another "
-    'temperature. The others are those of "Stronger rivals": above the runs of '
+    'temperature. The others are as in "Stronger rivals": above the runs of '
     "another row, of whichever budget or temperature is best there."
     f"{_made_again(field, heated, base)}\n"
   )

@@ -1,4 +1,7 @@
-"""Place small labels beside dots so that they cover neither dots nor labels."""
+"""Place small labels beside dots so that they cover neither dots nor labels.
+
+A thin line leads from a label that is not next to its dot to the dot.
+"""
 
 from collections.abc import Sequence
 import itertools
@@ -7,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _WIDTH, _HEIGHT = 0.62, 1.1  # of a character, in units of the font's size
-_GAPS = (4.0, 10.0, 18.0)  # points between a dot and its label
+_GAPS = (4.0, 10.0, 18.0, 28.0)  # points between a dot and its label
 # the directions in which a label may lie, best first
 _SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 _DOT = 2.5  # points, half of a dot's width
@@ -72,8 +75,22 @@ def place(
       va="center",
       fontsize=label.size,
       color=label.color,
+      arrowprops=_leader(label, ways[best][0]),
       zorder=5,
     )
+
+
+def _leader(label: Label, gap: float) -> dict[str, Any] | None:
+  """Describe the line from a label to its dot; None if it is next to it."""
+  if gap == _GAPS[0]:
+    return None
+  return {
+    "arrowstyle": "-",
+    "color": label.color,
+    "linewidth": 0.5,
+    "shrinkA": 0,
+    "shrinkB": _DOT,
+  }
 
 
 def _box(at: Any, shift: Any, half: Any) -> np.ndarray:

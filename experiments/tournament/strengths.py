@@ -34,7 +34,7 @@ def by_method(
 
   Returns:
     method -> its entries with a kept line of SEED, the config's value first;
-    without the methods of which no other value has one.
+    without the methods whose other values have none.
   """
   strengths = [e for e in entries if e.role == "strength"]
   ran = lambda e: SEED in of_entry(field.lines, e.name)

@@ -31,7 +31,7 @@ METHODS = configs.methods()
 TESTBEDS = configs.testbeds()
 PLACES = {"countdown": "test", "gsm8k": "sample", "logic": "test"}
 CHAT = "{% for turn in messages %}{{ turn.content }}{% endfor %}"
-# An update depends on these settings besides those of its methods.
+# An update depends on these settings and on the settings of its methods.
 UPDATE = ("objective", "aggregation", "control", "projection")
 UPDATES: dict = {}  # compiled once for all that differ in numbers alone
 ONE_UPDATE = {

@@ -3,6 +3,7 @@
 import itertools
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 import numpy as np
 import pytest
 
@@ -20,7 +21,8 @@ def boxes(dots, texts):
   ]
   place(axes, labels, dots)
   figure.draw_without_rendering()
-  own = [text.get_window_extent() for text in axes.texts]
+  # without the line that leads to the dot
+  own = [Text.get_window_extent(text) for text in axes.texts]
   return own, axes.transData.transform(dots), axes.get_window_extent()
 
 
@@ -46,3 +48,16 @@ def test_a_label_with_room_is_at_the_upper_right_of_its_dot():
   (box,), ((x, y),), _ = boxes([(0.5, 0.5)], ["7"])
   assert box.x0 > x
   assert box.y0 > y
+
+
+def test_a_line_leads_from_a_label_that_is_not_next_to_its_dot():
+  figure = Figure(figsize=(4, 3), layout="constrained")
+  axes = figure.subplots()
+  axes.set_xlim(0, 1)
+  axes.set_ylim(0, 1)
+  near = [(0.5 + 0.03 * i, 0.5 + 0.03 * j) for i in range(5) for j in range(5)]
+  alone, crowded = (0.1, 0.1), near[12]
+  labels = [Label("1", *alone, "black"), Label("2", *crowded, "black")]
+  place(axes, labels, [alone, *near])
+  lines = [text.arrow_patch is not None for text in axes.texts]
+  assert lines == [False, True]

@@ -92,8 +92,8 @@ def test_hostile_texts_take_linear_time(unit):
     segment(text)
     return time.process_time() - started
 
-  # quadratic time would be 100 times that of a tenth; 100,000 characters of
-  # the slowest take 0.2 s
+  # quadratic time would be 100 times the time of a tenth; 100,000 characters
+  # of the slowest take 0.2 s
   assert seconds(100_000) < 2
 
 
