@@ -181,7 +181,7 @@ def law_over_budgets(least: float) -> Effect:
       squares.append(np.corrcoef(np.exp(entropy), reward)[0, 1] ** 2 - least)
     return over_seeds(squares) if squares else None
 
-  text = "R^2 of pass@1 on exp(H) over the base and six budgets"
+  text = "R^2 of pass@1 on exp(H) over the base and six budgets up to 600"
   return Effect(text, CURVE, over, zero=least)
 
 

@@ -6,7 +6,7 @@ import re
 
 from entrojax.reporting.differences import Interval
 from entrojax.system.help_page import join
-from experiments.claims import figure, second_base
+from experiments.claims import causes, figure, second_base
 from experiments.claims.verdicts import NO_NUMBER, SEEDS_MISSING, Claim, verdict
 from experiments.tournament.formats import format_interval
 from experiments.tournament.judging import HELD, NOT_HELD, OPEN
@@ -27,7 +27,8 @@ The verdict depends on the 95 % interval of the effect
 
 Everything else is inconclusive. A real effect that is wholly smaller than the
 margin therefore counts as not held, and one that is held need not be shown to
-exceed it. In the first row, a positive effect speaks for the claim. A claim
+exceed it. In the first row, a positive effect speaks for the claim. Where a
+value is printed "against" another, the effect is their difference. A claim
 cannot be tested if a run lacks the number, or if what distinguishes two entries
 never acted. Among so many intervals a few exclude zero by chance, so a verdict
 whose interval barely does is weak. Claims about GRPO's curve had their margins
@@ -85,13 +86,15 @@ def page(
   if measured:
     parts.append(f"![the effect of each claim]({FIGURE})\n")
     parts.append(
-      "The picture has the claims with a margin above zero. Bars are cut at "
-      f"{figure.FARTHEST:g} margins.\n"
+      "The picture shows each effect divided by its margin. It is cut at "
+      f"{figure.FARTHEST:g} margins, and claims with a margin of zero are left "
+      "out.\n"
     )
   for end in (NOT_HELD, HELD, OPEN, NO_NUMBER, SEEDS_MISSING):
     if counts[end]:
       parts.append(f"## {end.capitalize()}\n")
       parts += _table([(c, e) for c, own, e in results if own == end])
+  parts += _causes(claims, lines, reasoning)
   parts += _second_base(claims, lines, reasoning)
   parts.append("## Commands\n")
   parts += _commands(claims)
@@ -147,6 +150,47 @@ def _table(rows: Sequence[tuple[Claim, Interval | None]]) -> Iterator[str]:
   yield ""
 
 
+def _causes(
+  claims: Sequence[Claim], lines: Lines, reasoning: Lines
+) -> Iterator[str]:
+  """Yield whether the learning rate or the base explains some verdicts."""
+  own = [claim for claim in claims if claim.name in causes.CLAIMS]
+  parts = causes.by_rate(lines)
+  measured = {
+    claim.name: [verdict(claim, part)[1] for part in parts.values()]
+    for claim in own
+  }
+  own = [claim for claim in own if None not in measured[claim.name]]
+  if not own:
+    return
+  here = second_base.renamed(reasoning)
+  yield "## The learning rate, the base, or the claim?\n"
+  yield (
+    "NSR, W-REINFORCE and 80/20 have also run at a quarter and at four times "
+    "the testbed's learning rate, with three seeds. What they are compared "
+    "with keeps the testbed's. With three tries one is more likely to hold by "
+    "chance, so this only says what may explain a verdict.\n"
+  )
+  rates = [
+    "at the testbed's learning rate" if rate == causes.USUAL else f"at {rate}"
+    for rate in parts
+  ]
+  yield (
+    f"| claim | {' | '.join(rates)} | on the reasoning base | what explains "
+    "it |"
+  )
+  yield f"|{' --- |' * (3 + len(rates))}"
+  for claim in own:
+    cells = (
+      f"**{claim.name}**: {claim.text}",
+      *(_measured(claim, effect) for effect in measured[claim.name]),
+      _measured(claim, verdict(claim, here)[1]),
+      causes.cause(claim, lines, here),
+    )
+    yield f"| {' | '.join(cells)} |"
+  yield ""
+
+
 def _second_base(
   claims: Sequence[Claim], lines: Lines, reasoning: Lines
 ) -> Iterator[str]:
@@ -159,10 +203,12 @@ def _second_base(
   yield (
     f"{len(have)} of the {len(both)} claims that "
     "[second_base.py](second_base.py) can repeat have all runs on the base "
-    "that writes its search, with the same effects and margins. Its responses "
-    "have 45 tokens at first instead of 11, at 0.23 nats each instead of 0.51. "
-    "A margin of 0.02 nats is 9 % of the entropy there and 4 % on Countdown, "
-    "so some effects that exclude zero are inconclusive there.\n"
+    "that writes its search, with the same margins, and with that base's own "
+    "budgets: 40 rollout steps in place of 200, and 80 in place of 600. Its "
+    "responses have 45 tokens at first instead of 11, at 0.23 nats each "
+    "instead of 0.51. A margin of 0.02 nats is 9 % of the entropy there and "
+    "4 % on Countdown, so some effects that exclude zero are inconclusive "
+    "there.\n"
   )
   if not have:
     return

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.tournament.families import Family
 from experiments.tournament.field import HEIGHTS, Field, Height
-from experiments.tournament.formats import listed, quoted
+from experiments.tournament.formats import format_interval, listed, quoted
 from experiments.tournament.heated import hottest
 from experiments.tournament.measures import (
   finite_mean,
@@ -25,6 +25,7 @@ from experiments.tournament.rule import BASELINE, SEEDS
 from experiments.tournament.targets import (
   MARGIN,
   UNDECIDED,
+  is_near_base,
   says_nothing,
   verdict,
   with_targets,
@@ -118,8 +119,8 @@ def _one_curve(field: Field, complete: Sequence[str]) -> str:
   undecided = first.on(0)
   near = [name for name in first.within(ALIKE) if name in undecided]
   outside = (
-    f" {_have(first.absent)} no height, because at least one seed's entropy is "
-    "outside of its curve."
+    f" {_are(first.absent)} not counted, because at least one seed's entropy "
+    "is outside of its curve."
     if first.absent
     else ""
   )
@@ -159,8 +160,9 @@ def _trade(field: Field) -> str:
   for which in HEIGHTS[2:]:
     own = field.above(names, which)
     texts.append(
-      f"{len(own.on(1))} of {len(own.own)} entries have more {which[0]} than "
-      f"GRPO, and {len(own.on(-1))} less (with the correction "
+      f"{len(own.on(1))} of {len(own.own)} entries in the curve's range have "
+      f"more {which[0]} than GRPO, and {len(own.on(-1))} less (with the "
+      f"correction "
       f"{len(own.remaining(1))} and {len(own.remaining(-1))})"
     )
   return (
@@ -228,8 +230,9 @@ def _overtaking(field: Field) -> Iterator[str]:
 def _uncontrolled(field: Field, names: Sequence[str]) -> str:
   """Say which other GRPOs have more pass@1 than GRPO after as many steps."""
   shown = listed(
-    f"`{n}` ({_mean(field, n)}; GRPO {_mean(field, field.grpo_beside(n))})"
+    f"`{n}` (by {format_interval(gap.interval())})"
     for n in names
+    if (gap := field.gap(n, 1)) is not None
   )
   return f" Of other GRPOs: {shown}." if names else ""
 
@@ -264,8 +267,10 @@ def _targets(field: Field) -> Iterator[str]:
   verdicts = {name: verdict(field.lines, name) for name in names}
   all_held = [n for n in names if verdicts[n] == "held"]
   idle = [n for n in all_held if says_nothing(field, n)]
+  near = [n for n in all_held if n not in idle and is_near_base(field.lines, n)]
   parts = {
-    "Held": [n for n in all_held if n not in idle],
+    "Held": [n for n in all_held if n not in (*idle, *near)],
+    f"Held, but the target is within {MARGIN:g} nats of the base": near,
     f"Held, but GRPO also ends within {MARGIN:g} nats of it": idle,
     "Missed": [n for n in names if verdicts[n] == "missed"],
     "Undecided": [n for n in names if verdicts[n] == UNDECIDED],
@@ -291,9 +296,9 @@ def _costs(field: Field, complete: Sequence[str]) -> str:
   many = [f"`{n}` (x {x:.2f})" for n, x in shares.items() if x > _DEAR]
   slow = [f"`{n}` (x {x:.2f})" for n, x in times.items() if x > _SLOW]
   timed = (
-    f" A rollout step of {len(times)} entries of {len(complete)} takes "
-    f"x {min(usual):.2f} to {max(usual):.2f} of GRPO's time"
-    f"{f', but for {listed(slow)}' if slow else ''}."
+    f" {len(times)} of {len(complete)} entries were timed: a rollout step of "
+    f"{len(usual)} takes x {min(usual):.2f} to {max(usual):.2f} of GRPO's time"
+    f"{f', and longer for {listed(slow)}' if slow else ''}."
     if usual
     else ""
   )
@@ -327,8 +332,8 @@ def _other_pace(field: Field, names: Sequence[str]) -> str:
   if not own:
     return ""
   return (
-    f" Of these, {quoted(own)} also differ from GRPO in the learning rate or "
-    "in the number of updates or epochs."
+    f" Of the entries above, {quoted(own)} also differ from GRPO in the "
+    "learning rate or in the number of updates or epochs."
   )
 
 

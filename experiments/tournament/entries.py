@@ -18,6 +18,8 @@ from experiments.tournament.rule import (
   NOTHING,
   QUICK,
   QUICK_SEEDS,
+  RATED,
+  RATES,
   SEEDS,
   SHARES,
   STRENGTHS,
@@ -37,8 +39,8 @@ class Entry(NamedTuple):
     seeds: the seeds it runs with.
     role: "budget" for GRPO's curve, "method" for a method as its config has it,
       "extra" for an entry that a claim or a question needs, "long" for one
-      with a longer budget, "strength" for another value of a method's main
-      strength.
+      with a longer budget, "rate" for another learning rate, "strength" for
+      another value of a method's main strength.
   """
 
   name: str
@@ -88,6 +90,17 @@ def entries(base: str) -> Sequence[Entry]:
   ]
   all_entries += _long_runs(all_entries, base)
   if place.strengths:
+    all_entries += [
+      Entry(
+        f"{method},learning_rate={rate:g}",
+        method,
+        place.steps,
+        {"optimizer.learning_rate": rate},
+        role="rate",
+      )
+      for method in RATED
+      for rate in RATES
+    ]
     names = {entry.name for entry in all_entries}
     all_entries += [e for e in _strengths(place) if e.name not in names]
   return [_complete(entry, place) for entry in all_entries]
@@ -137,11 +150,12 @@ def runs(base: str) -> Sequence[Run]:
   """List all runs on a base in the order in which they are made.
 
   All entries of the common budget come with seed 0, then with seed 1, and so
-  on. Long runs follow, in the same order, then strengths, and further seeds are
-  last. So a tournament that is cut off has the same seeds of every method.
+  on. Long runs and other learning rates follow, in the same order, then
+  strengths, and further seeds are last. So a tournament that is cut off has the
+  same seeds of every method.
   """
   own = entries(base)
-  parts = (("budget", "method", "extra"), ("long",), ("strength",))
+  parts = (("budget", "method", "extra"), ("long", "rate"), ("strength",))
   more = BASES[base].more_seeds
   return [
     Run(entry, seed)

@@ -26,9 +26,10 @@ READING = """## How to read it
 names mean" lists the settings, and "Targets of entropy" the targets of
 controlled entries. `linear(a, b, n)` goes from a to b over n optimizer steps.
 `updates=16` splits a rollout batch into 16 mini-batches instead of 4, and
-`epochs=2` trains on it twice. `prompts=64` and `curriculum` change the data,
-and not the method. `ki=0` leaves out the controller's integral, and `every=4`
-corrects every fourth update.
+`epochs=2` trains on it twice. `unlikeliness,epochs=1` also leaves out the
+method's KL penalty. `prompts=64` and `curriculum` change the data, and not the
+method. `ki=0` leaves out the controller's integral, and `every=4` corrects
+every fourth update.
 
 **Three comparisons.**
 
@@ -39,7 +40,8 @@ corrects every fourth update.
 2. *At equal entropy:* with GRPO's curve. Straight lines join the base and
    separate runs of GRPO with more and more rollout steps. Each of these runs
    goes to the end of its own learning-rate schedule; none was stopped in the
-   middle. An entry's height is its pass@k minus the curve's at the entry's
+   middle. Points that are nearer than 0.005 nats to each other are joined to
+   their mean. An entry's height is its pass@k minus the curve's at the entry's
    entropy, for the same seed. GRPO's own budgets on the curve have a height of
    zero.
 3. *At equal pass@1:* the same with pass@64 over pass@1. This height is the
@@ -78,14 +80,18 @@ is not shown to be equal to GRPO.
 
 **Numbers** are from the evaluation at the end, on held-out prompts; entropy is
 in nats per token. n is the number of seeds; on Countdown a fourth was added
-when three were known, for all entries of 200 rollout steps and all runs of GRPO
-alike. ± is the standard deviation over seeds. Brackets are 95 % intervals: over
+when three were known, for all entries of the common budget and all budgets of
+GRPO alike, and intervals take no account of that. Other learning rates and
+other longer runs have three, and other strengths one. An entry is compared with
+GRPO's runs of its own seeds, so a difference need not be that of two printed
+means. ± is the standard deviation over seeds. Brackets are 95 % intervals: over
 seeds (Student's t) for heights and targets, over seeds and prompts for
 differences from GRPO, by an analysis of variance. A single seed has no bracket,
 and its difference is from GRPO's run of the same seed. A seed whose entropy or
-pass@1 is outside of its curve gets no height; a dash means that no seed has
-one. Other machines round differently, and a run of the same seed then ends
-elsewhere, as a run of another seed would.
+pass@1 is outside of its curve gets no height. Such an entry has the mean of its
+other seeds in the tables, or a dash, and is not counted in the summary. Other
+machines round differently, and a run of the same seed then ends elsewhere, as a
+run of another seed would.
 
 **Costs**, relative to GRPO's: `update` has the FLOPs of the update's matrix
 products, counted in the traced program

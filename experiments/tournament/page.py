@@ -177,9 +177,10 @@ def facts(base: Base, field: Field) -> str:
   num_prompts = max(line.counts().size for line in field.lines.values())
   return (
     f"An entry makes {base.steps} rollout steps of {rollout.num_prompts} "
-    f"prompts x {rollout.group_size} responses. Unless it changes them, it "
-    f"makes {config.training.updates_per_rollout} updates on each batch at a "
-    f"learning rate of {config.optimizer.learning_rate:g}. It is evaluated "
+    f"prompts x {rollout.group_size} responses. Unless its config or its name "
+    f"says otherwise, it makes {config.training.updates_per_rollout} updates "
+    "on each batch at a learning rate of "
+    f"{config.optimizer.learning_rate:g}. It is evaluated "
     f"with {evaluation.num_samples} samples for each of {num_prompts} held-out "
     "prompts."
   )

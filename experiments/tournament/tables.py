@@ -281,6 +281,7 @@ def missing_runs(lines: Lines, entries: Sequence[Entry]) -> Iterator[str]:
     "method": "methods",
     "extra": "methods with a changed setting",
     "long": "longer budgets",
+    "rate": "other learning rates",
     "strength": "other strengths, seed 0",
   }
   yield from head("kind", "finished", "planned", "entries that lack seeds")

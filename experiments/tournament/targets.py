@@ -78,6 +78,13 @@ def says_nothing(field: Field, name: str) -> bool:
   return bool(abs(free.mean() - target) <= MARGIN)
 
 
+def is_near_base(lines: Lines, name: str) -> bool:
+  """Return whether an entry's target is within MARGIN of the base's entropy."""
+  target = target_of(lines, name)
+  start = start_of(lines, ENTROPY).mean()
+  return target is not None and bool(abs(start - target) <= MARGIN)
+
+
 def with_targets(field: Field) -> list[str]:
   """List the entries with a target and all seeds, by ascending target."""
   names = [*field.complete(), *field.long_runs()]

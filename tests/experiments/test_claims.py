@@ -5,7 +5,7 @@ import pytest
 
 import configs
 from entrojax.reporting.differences import Interval
-from experiments.claims import effects, second_base
+from experiments.claims import causes, effects, second_base
 from experiments.claims.all_claims import CLAIMS, find
 from experiments.claims.page import page, print_table
 from experiments.claims.verdicts import (
@@ -298,3 +298,38 @@ def test_a_claim_is_repeated_with_the_entries_of_the_reasoning_base():
     x for x in text.splitlines() if "**slower_clip_cov**" in x and "held" in x
   )
   assert "| – | seeds missing | +0.130 [+0.130, +0.130] | held |" in row
+
+
+@pytest.mark.parametrize(
+  ("low", "usual", "high", "longer", "expected"),
+  [
+    (0.2, 0.4, 0.2, 0.2, "it holds"),
+    (0.2, 0.2, 0.4, 0.4, "the learning rate: it holds at 0.00064"),
+    (0.2, 0.2, 0.2, 0.4, "the base or the length of its answers"),
+    (0.2, 0.2, 0.2, 0.2, "at no rate and on neither base"),
+    (0.2, 0.2, 0.2, None, "not the learning rate"),
+    (0.2, None, 0.2, 0.2, "open"),
+  ],
+)
+def test_what_explains_that_a_claim_does_not_hold(
+  low, usual, high, longer, expected
+):
+  """NSR keeps more entropy than GRPO, which has 0.3 nats, if it has 0.4."""
+  claim = find("slower_nsr")
+
+  def runs(**ends):
+    names = {
+      "low": "nsr,learning_rate=4e-05",
+      "high": "nsr,learning_rate=0.00064",
+    }
+    own = {names.get(name, "nsr"): end for name, end in ends.items()}
+    own["grpo,steps=200"] = 0.3
+    return by_name(
+      invented(entry, seed, end)
+      for seed in SEEDS
+      for entry, end in own.items()
+      if end is not None
+    )
+
+  lines = runs(low=low, usual=usual, high=high)
+  assert expected in causes.cause(claim, lines, runs(usual=longer))

@@ -1,0 +1,66 @@
+"""Whether the learning rate or the base explains why some claims do not hold.
+
+The claims about NSR, W-REINFORCE and 80/20 are tested again with runs of these
+methods at other learning rates, and on the base whose answers are longer. The
+entries that they are compared with keep the testbed's learning rate.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from experiments.claims.verdicts import Claim, verdict
+from experiments.tournament.judging import HELD, NOT_HELD
+from experiments.tournament.measures import Lines
+from experiments.tournament.rule import RATED, RATES
+
+CLAIMS = (
+  *("top_20_equals_all", "nsr_keeps_coverage", "nsr_beats_grpo"),
+  *("w_reinforce_keeps_accuracy", "w_reinforce_beats_grpo"),
+)
+USUAL = "testbed's"  # the learning rate of all other runs
+
+
+def at_rate(lines: Lines, rate: float) -> Lines:
+  """Return lines in which RATED have run at another learning rate."""
+  names = {f"{method},learning_rate={rate:g}": method for method in RATED}
+  return {
+    name: line._replace(entry=names.get(line.entry, line.entry))
+    for name, line in lines.items()
+    if line.entry not in RATED
+  }
+
+
+def by_rate(lines: Lines) -> Mapping[str, Lines]:
+  """Return the lines for each learning rate, the testbed's in the middle."""
+  low, high = RATES
+  return {
+    f"{low:g}": at_rate(lines, low),
+    USUAL: lines,
+    f"{high:g}": at_rate(lines, high),
+  }
+
+
+def cause(claim: Claim, lines: Lines, longer: Lines) -> str:
+  """Say what explains that a claim does not hold with the testbed's rate.
+
+  Args:
+    claim: the claim.
+    lines: the kept lines on Countdown.
+    longer: those of the base with longer answers, under Countdown's names.
+  """
+  ends = {rate: verdict(claim, own)[0] for rate, own in by_rate(lines).items()}
+  there = verdict(claim, longer)[0]
+  if ends[USUAL] == HELD:
+    return "nothing to explain: it holds"
+  if rates := [rate for rate, end in ends.items() if end == HELD]:
+    return f"the learning rate: it holds at {' and '.join(rates)}"
+  if there == HELD:
+    return "the base or the length of its answers: it holds there"
+  if _all(NOT_HELD, [*ends.values(), there]):
+    return "neither: it holds at no rate and on neither base"
+  if _all(NOT_HELD, [*ends.values()]):
+    return "not the learning rate: it holds at none of the three"
+  return "open"
+
+
+def _all(end: str, ends: Sequence[str]) -> bool:
+  return all(own == end for own in ends)
