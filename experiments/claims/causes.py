@@ -7,10 +7,11 @@ entries that they are compared with keep the testbed's learning rate.
 
 from collections.abc import Mapping, Sequence
 
-from experiments.claims.verdicts import Claim, verdict
+from entrojax.system.help_page import join
+from experiments.claims.verdicts import SEEDS_MISSING, Claim, verdict
 from experiments.tournament.judging import HELD, NOT_HELD
-from experiments.tournament.measures import Lines
-from experiments.tournament.rule import RATED, RATES
+from experiments.tournament.measures import Lines, mean_of, of_entry
+from experiments.tournament.rule import BASELINE, RATED, RATES
 
 CLAIMS = (
   *("top_20_equals_all", "nsr_keeps_coverage", "nsr_beats_grpo"),
@@ -39,6 +40,17 @@ def by_rate(lines: Lines) -> Mapping[str, Lines]:
   }
 
 
+def coverage_at_low_rate(lines: Lines) -> str:
+  """List the pass@64 of GRPO and of RATED at the lower learning rate."""
+  methods = (BASELINE, *RATED)
+  names = [f"{method},learning_rate={RATES[0]:g}" for method in methods]
+  return join(
+    f"`{name}` has {mean_of(lines, name, 'pass@64'):.3f}"
+    for name in names
+    if of_entry(lines, name)
+  )
+
+
 def cause(claim: Claim, lines: Lines, longer: Lines) -> str:
   """Say what explains that a claim does not hold with the testbed's rate.
 
@@ -48,7 +60,10 @@ def cause(claim: Claim, lines: Lines, longer: Lines) -> str:
     longer: those of the base with longer answers, under Countdown's names.
   """
   ends = {rate: verdict(claim, own)[0] for rate, own in by_rate(lines).items()}
+  ends = {rate: end for rate, end in ends.items() if end != SEEDS_MISSING}
   there = verdict(claim, longer)[0]
+  if USUAL not in ends:
+    return "open"
   if ends[USUAL] == HELD:
     return "nothing to explain: it holds"
   if rates := [rate for rate, end in ends.items() if end == HELD]:
@@ -58,7 +73,7 @@ def cause(claim: Claim, lines: Lines, longer: Lines) -> str:
   if _all(NOT_HELD, [*ends.values(), there]):
     return "neither: it holds at no rate and on neither base"
   if _all(NOT_HELD, [*ends.values()]):
-    return "not the learning rate: it holds at none of the three"
+    return "not the learning rate: it holds at none"
   return "open"
 
 

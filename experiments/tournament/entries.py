@@ -19,7 +19,6 @@ from experiments.tournament.rule import (
   QUICK,
   QUICK_SEEDS,
   RATED,
-  RATES,
   SEEDS,
   SHARES,
   STRENGTHS,
@@ -98,8 +97,8 @@ def entries(base: str) -> Sequence[Entry]:
         {"optimizer.learning_rate": rate},
         role="rate",
       )
-      for method in RATED
-      for rate in RATES
+      for method, rates in RATED.items()
+      for rate in rates
     ]
     names = {entry.name for entry in all_entries}
     all_entries += [e for e in _strengths(place) if e.name not in names]
