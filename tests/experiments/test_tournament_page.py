@@ -71,8 +71,8 @@ def test_the_page_answers_a_readers_questions(section):
   assert "comparisons: 1 above (`kl_cov` +0.051), 1 below." in text
   assert "Held, but GRPO also ends within 0.03 nats of it: `entro" in text
   assert (
-    "A rollout step of 2 entries of 2 takes x 1.10 to 1.10 of GRPO's time, but "
-    "for `entropic` (x 2.00)."
+    "2 of 2 entries were timed: a rollout step of 1 takes x 1.10 to 1.10 of "
+    "GRPO's time, and longer for `entropic` (x 2.00)."
   ) in text
   assert "FLOPs of an update: as GRPO's, but x 2.00 for `kl_cov`." in text
   assert "### Targets of entropy" in tables_text
