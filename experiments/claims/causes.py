@@ -2,14 +2,16 @@
 
 The claims about NSR, W-REINFORCE and 80/20 are tested again with runs of these
 methods at other learning rates, and on the base whose answers are longer. The
-entries that they are compared with keep the testbed's learning rate.
+entries that they are compared with keep the testbed's learning rate; GRPO has
+also run at the lower one.
 """
 
 from collections.abc import Mapping, Sequence
 
 from entrojax.system.help_page import join
+from experiments.claims.effects import GRPO
 from experiments.claims.verdicts import SEEDS_MISSING, Claim, verdict
-from experiments.tournament.judging import HELD, NOT_HELD
+from experiments.tournament.judging import HELD, NOT_HELD, OPEN
 from experiments.tournament.measures import Lines, mean_of, of_entry
 from experiments.tournament.rule import BASELINE, RATED, RATES
 
@@ -20,13 +22,22 @@ CLAIMS = (
 USUAL = "testbed's"  # the learning rate of all other runs
 
 
-def at_rate(lines: Lines, rate: float) -> Lines:
-  """Return lines in which RATED have run at another learning rate."""
-  names = {f"{method},learning_rate={rate:g}": method for method in RATED}
+def at_rate(lines: Lines, rate: float, *, also_grpo: bool = False) -> Lines:
+  """Return lines in which RATED have run at another learning rate.
+
+  Args:
+    lines: the kept lines on Countdown.
+    rate: the learning rate.
+    also_grpo: whether GRPO has run at it as well.
+  """
+  usual = {method: method for method in RATED}
+  if also_grpo:
+    usual[BASELINE] = GRPO
+  names = {f"{method},learning_rate={rate:g}": n for method, n in usual.items()}
   return {
     name: line._replace(entry=names.get(line.entry, line.entry))
     for name, line in lines.items()
-    if line.entry not in RATED
+    if line.entry not in usual.values()
   }
 
 
@@ -67,7 +78,12 @@ def cause(claim: Claim, lines: Lines, longer: Lines) -> str:
   if ends[USUAL] == HELD:
     return "nothing to explain: it holds"
   if rates := [rate for rate, end in ends.items() if end == HELD]:
-    return f"the learning rate: it holds at {' and '.join(rates)}"
+    held = f"it holds at {' and '.join(rates)}"
+    both = verdict(claim, at_rate(lines, RATES[0], also_grpo=True))[0]
+    if GRPO in claim.effect.entries and both in (NOT_HELD, OPEN):
+      word = "not" if both == NOT_HELD else "inconclusively"
+      return f"{held}, but {word} against GRPO at {RATES[0]:g}"
+    return f"the learning rate: {held}"
   if there == HELD:
     return "the base or the length of its answers: it holds there"
   if _all(NOT_HELD, [*ends.values(), there]):

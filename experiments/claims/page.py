@@ -181,8 +181,8 @@ def _causes(
     for rate in parts
   ]
   yield (
-    f"| claim | {' | '.join(rates)} | on the reasoning base | what explains "
-    "it |"
+    f"| claim | {' | '.join(rates)} | on the reasoning base | what may "
+    "explain it |"
   )
   yield f"|{' --- |' * (3 + len(rates))}"
   for claim in own:

@@ -236,7 +236,7 @@ _HOLDERS: Mapping[str, str] = {
 }
 HELD_TARGETS = (0.3, 0.5, 0.7)  # nats
 _CONFIGS_TARGET = 0.5  # the target that the configs of these methods have
-# base -> more entries with three seeds: name -> (method, settings); a pair as a
+# base -> more entries of its budget: name -> (method, settings); a pair as a
 # controller's target is its value at the first and at the last update
 EXTRAS: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
   "countdown": {

@@ -333,3 +333,41 @@ def test_what_explains_that_a_claim_does_not_hold(
 
   lines = runs(low=low, usual=usual, high=high)
   assert expected in causes.cause(claim, lines, runs(usual=longer))
+
+
+@pytest.mark.parametrize(
+  ("grpo", "expected"),
+  [
+    (0.39, "it holds at 4e-05, but not against GRPO at 4e-05"),
+    (None, "the learning rate: it holds at 4e-05"),
+    (0.2, "the learning rate: it holds at 4e-05"),
+  ],
+)
+def test_a_learning_rate_that_helps_grpo_as_much_explains_it(grpo, expected):
+  entropies = {
+    "nsr": 0.3,
+    "nsr,learning_rate=4e-05": 0.4,
+    "grpo,steps=200": 0.3,
+    "grpo,learning_rate=4e-05": grpo,
+  }
+  lines = by_name(
+    invented(entry, seed, entropy)
+    for seed in SEEDS
+    for entry, entropy in entropies.items()
+    if entropy is not None
+  )
+  claim = find("slower_nsr")
+  assert causes.cause(claim, lines, {}) == expected
+
+
+def test_the_page_says_what_may_explain_a_verdict():
+  entries = ("nsr", "nsr,learning_rate=4e-05", "grpo,steps=200")
+  lines = by_name(invented(e, seed) for e in entries for seed in SEEDS)
+  claims = [find("nsr_beats_grpo"), find("slower_nsr")]
+  text, _ = page(claims, lines, {})
+  _, section = text.split("## The learning rate, the base, or the claim?")
+  (row,) = [x for x in section.split("##")[0].splitlines() if "**" in x]
+  assert row.startswith("| **nsr_beats_grpo**: NSR has a higher pass@64")
+  assert row.count("+0.000") == 2 * 3  # at two rates, with the ends
+  text, _ = page(claims, by_name(invented("nsr", s) for s in SEEDS), {})
+  assert "The learning rate, the base" not in text
